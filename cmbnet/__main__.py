@@ -1,0 +1,5 @@
+"""``python -m cmbnet`` is ``cmbnet``."""
+
+from cmbnet.cli import main
+
+main()

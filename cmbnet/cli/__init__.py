@@ -1,0 +1,69 @@
+"""The command line: parse, call, print. No logic lives here.
+
+Commands are listed by name and imported when asked for, so that ``cmbnet --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from cmbnet import RESEARCH_USE_ONLY, __version__
+from cmbnet.errors import CmbnetError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("cmbnet.cli.demo", "Make a phantom scan, find its microbleeds, open the report."),
+    "evaluate": ("cmbnet.cli.evaluate", "Score predictions against a reference."),
+    "phantom": ("cmbnet.cli.phantom", "Write digital SWI phantoms with ground truth."),
+    "predict": ("cmbnet.cli.predict", "Find microbleeds on SWI scans."),
+    "readers": ("cmbnet.cli.readers", "Analyse a reader study of the model's output."),
+    "train": ("cmbnet.cli.train", "Train a model from a recipe."),
+}
+"""Command name -> (module that holds `command`, one line for ``cmbnet --help``)."""
+
+
+class LazyGroup(click.Group):
+    """A click group whose commands are imported when they are run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, in order."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command by its name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table above, importing none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, epilog=RESEARCH_USE_ONLY)
+@click.version_option(__version__, prog_name="cmbnet")
+def group() -> None:
+    """Find and measure cerebral microbleeds on susceptibility-weighted MRI."""
+
+
+def run(command: click.Command, name: str, args: list[str] | None = None) -> None:
+    """Run a command; a `CmbnetError` becomes one line on stderr and its exit code."""
+    try:
+        command.main(args=args, prog_name=name)
+    except CmbnetError as error:
+        click.echo(f"{name}: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point of ``cmbnet``."""
+    run(group, "cmbnet", args)
+
+
+def main_train() -> None:
+    """Entry point of ``cmbnet-train``, the same as ``cmbnet train``."""
+    run(importlib.import_module(COMMANDS["train"][0]).command, "cmbnet-train")

@@ -1,0 +1,117 @@
+"""`Volume`: a 3D image with its place in the world, and the comparison of two grids.
+
+Arrays are ordered ``(z, y, x)``, slices first. The affine maps an index of *that* order to
+world coordinates in mm, RAS+ (x to the patient's Right, y to Anterior, z to Superior)::
+
+    (right, anterior, superior, 1) = affine @ (z, y, x, 1)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.errors import InputRefused
+
+AFFINE_TOLERANCE_MM = 1e-3
+"""Two grids are the same if no corner of one lies further than this from the other's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A 3D image on a grid of parallelepipeds.
+
+    Args:
+        data: Array of shape (z, y, x), any real dtype. It is not copied.
+        affine: (4, 4) float64, index (z, y, x, 1) to RAS+ mm.
+        source: Where the image came from, for messages; a file name, never a patient's name.
+        notes: Findings made while reading ("3 voxels were NaN and became 0"), in order.
+
+    Raises:
+        InputRefused: If the array is not 3D or the affine is singular or not finite.
+    """
+
+    data: NDArray[Any]
+    affine: NDArray[np.float64]
+    source: str = "array"
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 3:
+            raise InputRefused(
+                f"an image of 3 dimensions is required, got shape {self.data.shape} "
+                f"in {self.source}"
+            )
+        affine = np.array(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4) or not np.all(np.isfinite(affine)):
+            raise InputRefused(f"a finite 4x4 affine is required in {self.source}")
+        if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+            raise InputRefused(f"the affine of {self.source} has no volume (singular)")
+        affine.setflags(write=False)
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along z, y, x."""
+        z, y, x = self.data.shape
+        return z, y, x
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxel centres along z, y, x."""
+        z, y, x = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(z), float(y), float(x)
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of a voxel; from the determinant, so that it is right on sheared grids."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    def with_data(self, data: NDArray[Any]) -> Volume:
+        """The same grid with other values.
+
+        Raises:
+            InputRefused: If the shape differs.
+        """
+        if data.shape != self.data.shape:
+            raise InputRefused(
+                f"data of shape {self.data.shape} is required on the grid of {self.source}, "
+                f"got {data.shape}"
+            )
+        return replace(self, data=data)
+
+    def world_mm(self, index_zyx: tuple[float, float, float]) -> tuple[float, float, float]:
+        """RAS+ position in mm of a (fractional) voxel index."""
+        right, anterior, superior, _ = self.affine @ np.array([*index_zyx, 1.0])
+        return float(right), float(anterior), float(superior)
+
+
+def grid_difference(first: Volume, second: Volume) -> str | None:
+    """Say how two grids differ, or None if a voxel of one is the same place in the other.
+
+    Shapes must be equal and the world positions of all eight corners within
+    `AFFINE_TOLERANCE_MM`.
+
+    Examples:
+        >>> import numpy as np
+        >>> a = Volume(np.zeros((2, 3, 4)), np.eye(4))
+        >>> grid_difference(a, a) is None
+        True
+        >>> grid_difference(a, Volume(np.zeros((2, 3, 5)), np.eye(4)))
+        'shape (2, 3, 4) against (2, 3, 5)'
+    """
+    if first.shape != second.shape:
+        return f"shape {first.shape} against {second.shape}"
+    last = np.array(first.shape) - 1
+    corners = np.array([[z, y, x, 1] for z in (0, 1) for y in (0, 1) for x in (0, 1)], float)
+    corners[:, :3] *= last
+    distance = np.linalg.norm((corners @ (first.affine - second.affine).T)[:, :3], axis=1)
+    if distance.max() > AFFINE_TOLERANCE_MM:
+        return (
+            f"corners up to {distance.max():.3f} mm apart; affine (z, y, x to RAS+ mm) "
+            f"{first.affine.tolist()} against {second.affine.tolist()}"
+        )
+    return None

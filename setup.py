@@ -1,0 +1,75 @@
+"""Metadata, extras and console scripts of cmbnet. Tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+EXTRAS = {
+    # The cpu wheel of tensorflow: 250 MB instead of 600; on a GPU machine install
+    # tensorflow[and-cuda] beside it.
+    "train": ["tensorflow-cpu>=2.21", "keras>=3.15", "pyyaml>=6.0", "matplotlib>=3.10"],
+    "onnx": ["onnxruntime>=1.24"],
+    "openvino": ["openvino>=2026.0"],
+    # Only its data files are read: the ICBM152 maps that the phantom's anatomy is made from.
+    "phantom": ["nilearn>=0.13"],
+    "evaluate": ["matplotlib>=3.10"],
+}
+EXTRAS["dev"] = sorted(
+    {requirement for extra in EXTRAS.values() for requirement in extra}
+    | {
+        "build>=1.2",
+        "codespell>=2.4",
+        "hypothesis>=6.150",
+        # The saved network must load on this Keras backend too.
+        "jax>=0.9",
+        "import-linter>=2.5",
+        "jsonschema>=4.26",
+        "mypy>=1.19",
+        "pytest>=9.0",
+        "pytest-xdist>=3.8",
+        "ruff>=0.14",
+        "types-pyyaml>=6.0",
+        "types-setuptools>=80",
+    }
+)
+
+setup(
+    name="cmbnet",
+    version="0.1.0",
+    description=(
+        "Detection and segmentation of cerebral microbleeds on susceptibility-weighted MRI: "
+        "training, evaluation, export and deployment. Research use only."
+    ),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    # Without the filter, training/, deploy/ and tests/ would land in the wheel.
+    packages=find_packages(include=["cmbnet", "cmbnet.*"]),
+    package_data={"cmbnet": ["py.typed", "bundle/default/*", "report/*.html"]},
+    install_requires=[
+        "ai-edge-litert>=2.1",
+        "click>=8.2",
+        "h5py>=3.14",
+        "nibabel>=5.3",
+        "numpy>=2.2",
+        "pillow>=11.0",
+        "pydantic>=2.11",
+        "rich>=14.0",
+        "scikit-image>=0.25",
+        "scipy>=1.15",
+    ],
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": [
+            "cmbnet = cmbnet.cli:main",
+            "cmbnet-train = cmbnet.cli:main_train",
+        ]
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Medical Science Apps.",
+    ],
+)
