@@ -28,6 +28,7 @@ EXTRAS["dev"] = sorted(
         "pytest>=9.0",
         "pytest-xdist>=3.8",
         "ruff>=0.14",
+        "setuptools>=80",
         "types-pyyaml>=6.0",
         "types-setuptools>=80",
     }
