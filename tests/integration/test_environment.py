@@ -1,0 +1,24 @@
+"""On CI nothing that a test needs may be missing: a skip there would hide a broken install."""
+
+import importlib.util
+import os
+import shutil
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("CI") != "true", reason="only CI promises the Debian packages and every extra"
+)
+
+
+@pytest.mark.parametrize("program", ["chromium", "dciodvfy", "storescu"])
+def test_debian_programs_are_installed(program: str) -> None:
+    assert shutil.which(program), f"{program}: .ci/run should have installed it"
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["tensorflow", "keras", "jax", "onnxruntime", "openvino", "ai_edge_litert", "nilearn"],
+)
+def test_declared_extras_are_installed(module: str) -> None:
+    assert importlib.util.find_spec(module), f"{module}: the dev extra should have installed it"
