@@ -1,0 +1,230 @@
+"""Sizes, places and shapes of labelled components, in mm.
+
+How long a lesion is *in plane*. The plane is that of the slices: the array axis that points most
+nearly along Superior is the slice axis (`axial_axis`), so that the answer does not depend on the
+order in which a file stores its axes. In every slice that a component touches, take the two pixel
+centres that lie furthest apart; the in-plane diameter of the slice is their distance plus the
+extent of one pixel in that direction, the pixel being taken as the ellipse inscribed in it::
+
+    d = |a - b| + sqrt((u_row * row_mm)^2 + (u_column * column_mm)^2),   u = (a - b) / |a - b|
+
+A row of n pixels of p mm is thus n * p mm long, a single pixel is as long as its longer side,
+and a digitised disc of diameter D measures about D, where the distance between outer corners
+would exceed it by up to a pixel's diagonal. The component's diameter is that of its longest
+slice.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.lesions.components import occupied_box
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One labelled component, measured.
+
+    Args:
+        label: Its value in the label array.
+        voxels: Number of its voxels.
+        volume_mm3: Their volume.
+        max_in_plane_diameter_mm: Length in its longest slice, as the module's page defines it.
+        equivalent_diameter_mm: Diameter of the ball of the same volume.
+        centroid_zyx: Mean voxel index, fractional.
+        centroid_ras_mm: The same place in the world, RAS+.
+        bbox: Half-open index ranges (start, stop) along z, y, x.
+        z_extent_mm: Number of slices it touches times their distance.
+        axes_mm: Lengths of the axes of the ellipsoid of equal second moments, longest first.
+        elongation: Longest axis over the middle one, at least 1: high for a tube, near 1 for a
+            ball and for a disc.
+    """
+
+    label: int
+    voxels: int
+    volume_mm3: float
+    max_in_plane_diameter_mm: float
+    equivalent_diameter_mm: float
+    centroid_zyx: Triple
+    centroid_ras_mm: Triple
+    bbox: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    z_extent_mm: float
+    axes_mm: Triple
+    elongation: float
+
+    @property
+    def box(self) -> tuple[slice, slice, slice]:
+        """The bounding box as an index into arrays of shape (z, y, x)."""
+        z, y, x = (slice(start, stop) for start, stop in self.bbox)
+        return z, y, x
+
+
+def spacing_affine(spacing_mm: Triple) -> NDArray[np.float64]:
+    """Affine of an upright grid: z to Superior, y to Anterior, x to Right, origin at 0.
+
+    Args:
+        spacing_mm: Distance of voxel centres along z, y, x.
+
+    Examples:
+        >>> (spacing_affine((2.0, 0.5, 0.6)) @ [1, 0, 0, 1]).tolist()
+        [0.0, 0.0, 2.0, 1.0]
+    """
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2] = spacing_mm
+    affine[3, 3] = 1.0
+    return affine
+
+
+def axial_axis(affine: NDArray[np.float64]) -> int:
+    """The array axis (0, 1 or 2) that points most nearly along Superior or Inferior.
+
+    Examples:
+        >>> axial_axis(spacing_affine((3.0, 0.5, 0.5)))
+        0
+    """
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return int(np.argmax(np.abs(directions[2])))
+
+
+def measure_components(
+    labels: NDArray[Any], affine: NDArray[np.float64], *, slice_axis: int | None = None
+) -> tuple[Component, ...]:
+    """Measure every component of a label array.
+
+    Args:
+        labels: Shape (z, y, x), any integer dtype, 0 outside. Values need not be consecutive.
+        affine: (4, 4), index (z, y, x, 1) to RAS+ mm; see `spacing_affine` where only the
+            spacing is known.
+        slice_axis: Array axis across the slices; `axial_axis(affine)` if None.
+
+    Returns:
+        One `Component` per label present, in the order of the labels.
+
+    Raises:
+        ValueError: If the labels are not a 3D array of integers.
+    """
+    if labels.ndim != 3 or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"a 3D array of integer labels is required, got shape {labels.shape} of {labels.dtype}"
+        )
+    box = occupied_box(labels)
+    if box is None:
+        return ()
+    axis = axial_axis(affine) if slice_axis is None else slice_axis
+    points = _Points(labels[box], np.array([edge.start for edge in box]))
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    diameters = points.in_plane_diameters_mm(spacing, axis)
+    axes = points.axes_mm(affine)
+    voxel_mm3 = abs(float(np.linalg.det(affine[:3, :3])))
+    return tuple(
+        Component(
+            label=int(points.values[n]),
+            voxels=int(points.count[n]),
+            volume_mm3=float(points.count[n] * voxel_mm3),
+            max_in_plane_diameter_mm=diameters[n],
+            equivalent_diameter_mm=float((6 * points.count[n] * voxel_mm3 / math.pi) ** (1 / 3)),
+            centroid_zyx=_triple(points.centroid[n]),
+            centroid_ras_mm=_triple(affine[:3, :3] @ points.centroid[n] + affine[:3, 3]),
+            bbox=points.bbox(n),
+            z_extent_mm=float((points.stop[n, axis] - points.start[n, axis]) * spacing[axis]),
+            axes_mm=_triple(axes[n]),
+            elongation=float(axes[n, 0] / axes[n, 1]),
+        )
+        for n in range(len(points.count))
+    )
+
+
+class _Points:
+    """The labelled voxels as a list, sorted by label, then z, y, x.
+
+    Args:
+        labels: The cropped label array.
+        offset: Index of the crop's first voxel in the whole array.
+    """
+
+    def __init__(self, labels: NDArray[Any], offset: NDArray[np.int64]) -> None:
+        where = np.nonzero(labels)
+        values = labels[where]
+        order = np.argsort(values, kind="stable")
+        self.index = np.stack(where, axis=1)[order] + offset
+        self.values, self.group = np.unique(values[order], return_inverse=True)
+        self.count = np.bincount(self.group)
+        self.centroid = self.mean(self.index.astype(np.float64))
+        first = np.cumsum(self.count) - self.count
+        self.start = np.minimum.reduceat(self.index, first)
+        self.stop = np.maximum.reduceat(self.index, first) + 1
+
+    def mean(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean of each column of (points, columns) in every component."""
+        sums = [np.bincount(self.group, weights=column) for column in values.T]
+        return np.stack(sums, axis=1) / self.count[:, np.newaxis]
+
+    def bbox(self, n: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """Half-open index ranges of component `n`."""
+        (z0, y0, x0), (z1, y1, x1) = self.start[n].tolist(), self.stop[n].tolist()
+        return (z0, z1), (y0, y1), (x0, x1)
+
+    def axes_mm(self, affine: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Axes of the ellipsoids of equal second moments, shape (components, 3), longest first.
+
+        A voxel is a box, not a point: its own variance (side^2 / 12) is added, without which a
+        lesion in a single slice would be infinitely flat. A ball of diameter D has the variance
+        D^2 / 20 along every axis.
+        """
+        matrix = affine[:3, :3]
+        offset_mm = (self.index - self.centroid[self.group]) @ matrix.T
+        products = (offset_mm[:, :, np.newaxis] * offset_mm[:, np.newaxis, :]).reshape(-1, 9)
+        covariance = self.mean(products).reshape(-1, 3, 3) + matrix @ matrix.T / 12
+        variance = np.maximum(np.linalg.eigvalsh(covariance)[:, ::-1], 0)
+        axes: NDArray[np.float64] = np.sqrt(20 * variance)
+        return axes
+
+    def in_plane_diameters_mm(self, spacing: NDArray[np.float64], axis: int) -> list[float]:
+        """Largest in-plane diameter of every component, in order."""
+        row, column = (other for other in range(3) if other != axis)
+        order = np.lexsort(
+            (self.index[:, column], self.index[:, row], self.index[:, axis], self.group)
+        )
+        keys = np.stack(
+            [self.group[order], self.index[order, axis], self.index[order, row]], axis=1
+        )
+        # Only the ends of each row of pixels can belong to the furthest pair.
+        new_row = np.any(keys[1:] != keys[:-1], axis=1)
+        ends = np.concatenate([[True], new_row]) | np.concatenate([new_row, [True]])
+        keys, plane = keys[ends], self.index[order][ends][:, [row, column]]
+        new_slice = np.any(keys[1:, :2] != keys[:-1, :2], axis=1)
+        starts = np.concatenate([[0], np.flatnonzero(new_slice) + 1, [len(keys)]])
+        pixel_mm = spacing[[row, column]]
+        diameters = [0.0] * len(self.count)
+        for start, stop in pairwise(starts.tolist()):
+            group = int(keys[start, 0])
+            diameters[group] = max(
+                diameters[group], _in_plane_diameter_mm(plane[start:stop], pixel_mm)
+            )
+        return diameters
+
+
+def _in_plane_diameter_mm(pixels: NDArray[np.int64], pixel_mm: NDArray[np.float64]) -> float:
+    """Diameter of the pixels (n, 2) of one slice, as the module's page defines it."""
+    if len(pixels) == 1:
+        return float(pixel_mm.max())
+    first, second = np.triu_indices(len(pixels), k=1)
+    between_mm = (pixels[first] - pixels[second]) * pixel_mm
+    distance = np.hypot(between_mm[:, 0], between_mm[:, 1])
+    furthest = distance >= distance.max() * (1 - 1e-12)
+    direction = between_mm[furthest] / distance[furthest][:, np.newaxis]
+    return float((distance[furthest] + np.linalg.norm(direction * pixel_mm, axis=1)).max())
+
+
+def _triple(values: NDArray[np.float64]) -> Triple:
+    """Three plain floats."""
+    z, y, x = values.tolist()
+    return z, y, x
