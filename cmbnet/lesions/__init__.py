@@ -1,12 +1,22 @@
 """Lesions: connected components, their sizes in mm, and the rules that decide about them."""
 
 from cmbnet.lesions.components import label_components
+from cmbnet.lesions.find import find_lesions
+from cmbnet.lesions.lesion import Lesion, LesionFinding, SizeClass, Stage
 from cmbnet.lesions.measure import Component, axial_axis, measure_components, spacing_affine
+from cmbnet.lesions.rules import LesionRules, size_class
 
 __all__ = [
     "Component",
+    "Lesion",
+    "LesionFinding",
+    "LesionRules",
+    "SizeClass",
+    "Stage",
     "axial_axis",
+    "find_lesions",
     "label_components",
     "measure_components",
+    "size_class",
     "spacing_affine",
 ]

@@ -1,0 +1,171 @@
+"""From a probability map to lesions: threshold, components, rules, scores."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.errors import InputRefused
+from cmbnet.lesions.components import label_components
+from cmbnet.lesions.lesion import Lesion, LesionFinding, Stage
+from cmbnet.lesions.measure import Component, axial_axis, measure_components
+from cmbnet.lesions.rules import (
+    BORDER_REACH_MM,
+    LesionRules,
+    border_reason,
+    score_reason,
+    shape_reason,
+    size_class,
+    size_reason,
+)
+from cmbnet.volume import Volume
+
+
+def find_lesions(
+    probability: Volume, rules: LesionRules, *, brain: NDArray[Any] | None = None
+) -> LesionFinding:
+    """Find the lesions of a probability map.
+
+    Args:
+        probability: Values 0 to 1, float; the grid on which sizes are measured.
+        rules: Thresholds.
+        brain: Mask of the same shape; without it the border rules are not asked.
+
+    Returns:
+        The lesions, what was excluded and why, and the instance labels.
+
+    Raises:
+        InputRefused: If the mask has another shape.
+    """
+    if brain is not None and brain.shape != probability.shape:
+        raise InputRefused(
+            f"a brain mask of shape {probability.shape} is required for {probability.source}, "
+            f"got {brain.shape}"
+        )
+    labels, _ = label_components(probability.data >= rules.pixel_threshold)
+    judge = _Judge(probability, labels, rules, brain)
+    judged = [judge.lesion(c) for c in measure_components(labels, probability.affine)]
+    ranked = sorted(judged, key=lambda pair: (-pair[1].score, -pair[1].volume_mm3, pair[0]))
+    kept = [pair for pair in ranked if pair[1].removed_by is None]
+    removed = [pair for pair in ranked if pair[1].removed_by is not None]
+    lesions = [replace(lesion, id=n) for n, (_, lesion) in enumerate([*kept, *removed], start=1)]
+    instances = np.zeros(labels.shape, dtype=np.uint16)
+    for (label, _), lesion in zip(kept, lesions[: len(kept)], strict=True):
+        box = _box(lesion)
+        instances[box][labels[box] == label] = lesion.id
+    return LesionFinding(
+        lesions=tuple(lesions[: len(kept)]),
+        excluded=tuple(lesions[len(kept) :]),
+        stages=_stages([lesion.removed_by for lesion in lesions]),
+        highest_probability=float(probability.data.max()),
+        labels=instances,
+    )
+
+
+def _stages(removed_by: list[Stage | None]) -> dict[str, int]:
+    """Counts from candidates to lesions."""
+    counts = Counter(removed_by)
+    removed = {f"removed_by_{stage}": counts[stage] for stage in get_args(Stage)}
+    return {"candidates": len(removed_by), **removed, "lesions": counts[None]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Looks at the components of one scan, one by one."""
+
+    probability: Volume
+    labels: NDArray[np.int32]
+    rules: LesionRules
+    brain: NDArray[Any] | None
+
+    def lesion(self, component: Component) -> tuple[int, Lesion]:
+        """The label of a component and its `Lesion`, not yet numbered."""
+        box, rules = component.box, self.rules
+        inside = self.labels[box] == component.label
+        values = self.probability.data[box][inside]
+        # int8 networks and interpolation can leave a float's width above 1.
+        mean, highest = (
+            min(float(values.mean(dtype=np.float64)), 1.0),
+            min(float(values.max()), 1.0),
+        )
+        score = mean if rules.score == "mean" else highest
+        centre = self._centre_voxel(component, inside)
+        outside = None if self.brain is None else float(1 - (self.brain[box][inside] != 0).mean())
+        removed_by, reason = self._size_and_shape(component)
+        border_mm = None
+        if removed_by is None:
+            border_mm = self._border_distance_mm(centre)
+            if border_mm is not None and border_mm < rules.border_mm:
+                score *= rules.border_factor
+            removed_by, reason = _first(
+                border=border_reason(outside, rules), score=score_reason(score, rules)
+            )
+        axis = axial_axis(self.probability.affine)
+        return component.label, Lesion(
+            id=0,
+            centre_ras_mm=component.centroid_ras_mm,
+            voxel_ijk=(centre[2], centre[1], centre[0]),
+            volume_mm3=component.volume_mm3,
+            max_in_plane_diameter_mm=component.max_in_plane_diameter_mm,
+            equivalent_diameter_mm=component.equivalent_diameter_mm,
+            z_extent_mm=component.z_extent_mm,
+            slices=component.bbox[axis][1] - component.bbox[axis][0],
+            elongation=component.elongation,
+            size_class=size_class(component.max_in_plane_diameter_mm, rules),
+            score=score,
+            mean_probability=mean,
+            max_probability=highest,
+            outside_brain=outside,
+            border_distance_mm=border_mm,
+            bbox=component.bbox,
+            removed_by=removed_by,
+            reason=reason,
+        )
+
+    def _size_and_shape(self, component: Component) -> tuple[Stage | None, str]:
+        spacing = self.probability.spacing_mm
+        return _first(
+            size=size_reason(component, self.rules),
+            shape=shape_reason(
+                component,
+                self.rules,
+                slice_mm=spacing[axial_axis(self.probability.affine)],
+                longest_side_mm=max(spacing),
+            ),
+        )
+
+    def _centre_voxel(
+        self, component: Component, inside: NDArray[np.bool_]
+    ) -> tuple[int, int, int]:
+        """The component's own voxel nearest to its centroid, which may lie beside a bent one."""
+        voxels = np.argwhere(inside) + [start for start, _ in component.bbox]
+        offset = (voxels - np.array(component.centroid_zyx)) * self.probability.spacing_mm
+        z, y, x = voxels[np.argmin((offset**2).sum(axis=1))].tolist()
+        return z, y, x
+
+    def _border_distance_mm(self, centre: tuple[int, int, int]) -> float | None:
+        """Distance from a voxel to the nearest one outside the brain, looked for near it only."""
+        if self.brain is None:
+            return None
+        spacing = np.array(self.probability.spacing_mm)
+        reach = np.ceil(BORDER_REACH_MM / spacing).astype(int)
+        start = np.maximum(np.array(centre) - reach, 0)
+        stop = np.minimum(np.array(centre) + reach + 1, self.brain.shape)
+        crop = self.brain[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] != 0
+        if crop.all():
+            return BORDER_REACH_MM
+        offset = (np.argwhere(~crop) + start - np.array(centre)) * spacing
+        return float(min(np.sqrt((offset**2).sum(axis=1).min()), BORDER_REACH_MM))
+
+
+def _first(**reasons: str | None) -> tuple[Any, str]:
+    """The first stage with a reason, and the reason; (None, "") if there is none."""
+    return next(((stage, why) for stage, why in reasons.items() if why is not None), (None, ""))
+
+
+def _box(lesion: Lesion) -> tuple[slice, ...]:
+    return tuple(slice(start, stop) for start, stop in lesion.bbox)

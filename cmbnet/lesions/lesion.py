@@ -1,0 +1,83 @@
+"""`Lesion`: what is reported about one candidate, kept or excluded; `LesionFinding`: a scan's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+SizeClass = Literal["small", "large", "outside"]
+"""By maximum in-plane diameter d: small 2 <= d < 5 mm, large 5 <= d <= 10 mm."""
+
+Stage = Literal["size", "shape", "border", "score"]
+"""The rules, in the order in which they are asked; the first that says no is the reason."""
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesion:
+    """One 26-connected component above the pixel threshold.
+
+    Args:
+        id: 1, 2, ... by descending score; excluded candidates are numbered on after the lesions.
+        centre_ras_mm: Centre in world coordinates, RAS+.
+        voxel_ijk: The lesion's voxel nearest to its centre, in the order of the image file.
+        volume_mm3: Volume.
+        max_in_plane_diameter_mm: Length in its longest slice (`cmbnet.lesions.measure`).
+        equivalent_diameter_mm: Diameter of the ball of the same volume.
+        z_extent_mm: Slices touched times their distance.
+        slices: Number of slices touched.
+        elongation: Longest over middle axis, at least 1.
+        size_class: "small", "large", or "outside" of what is counted.
+        score: What the score threshold is compared with, 0 to 1.
+        mean_probability: Mean of the probability in the component.
+        max_probability: Maximum of it.
+        outside_brain: Fraction of its voxels outside the brain mask; None without a mask.
+        border_distance_mm: From its centre voxel to the nearest voxel outside the brain, capped
+            at `rules.BORDER_REACH_MM`; None without a mask or where size or shape excluded it.
+        bbox: Half-open index ranges along z, y, x.
+        removed_by: The stage that excluded it, or None for a lesion.
+        reason: Why, in words; empty for a lesion.
+    """
+
+    id: int
+    centre_ras_mm: Triple
+    voxel_ijk: tuple[int, int, int]
+    volume_mm3: float
+    max_in_plane_diameter_mm: float
+    equivalent_diameter_mm: float
+    z_extent_mm: float
+    slices: int
+    elongation: float
+    size_class: SizeClass
+    score: float
+    mean_probability: float
+    max_probability: float
+    outside_brain: float | None
+    border_distance_mm: float | None
+    bbox: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    removed_by: Stage | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LesionFinding:
+    """Everything that was found on one scan.
+
+    Args:
+        lesions: By descending score; `id` is the value in `labels`.
+        excluded: Candidates that a rule removed, by descending score.
+        stages: Counts in order: candidates, removed_by_size, removed_by_shape,
+            removed_by_border, removed_by_score, lesions.
+        highest_probability: Highest value of the probability map; tells an empty result on a
+            clean scan from one just under the threshold.
+        labels: Shape (z, y, x), uint16, instance labels of `lesions` on the grid of the map.
+    """
+
+    lesions: tuple[Lesion, ...]
+    excluded: tuple[Lesion, ...]
+    stages: dict[str, int]
+    highest_probability: float
+    labels: NDArray[Any]
