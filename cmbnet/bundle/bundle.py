@@ -1,0 +1,169 @@
+"""`Bundle`: a folder with a model and all that is needed to run it, read and checked."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from cmbnet.bundle.manifest import MANIFEST_NAME, Artefact, BundleFile, Manifest, OperatingPoint
+from cmbnet.errors import BundleError, UsageError
+from cmbnet.lesions import LesionRules
+
+if TYPE_CHECKING:
+    from cmbnet.preprocess import PreprocessRecipe
+    from cmbnet.slices import SliceContext
+
+MAX_MANIFEST_BYTES = 1 << 20
+DEFAULT_FOLDER = Path(__file__).parent / "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A model bundle on disk.
+
+    Args:
+        path: Its folder.
+        manifest: The checked content of ``bundle.json``.
+        sha256: Hash of ``bundle.json``, which holds the hashes of all other files: it stands
+            for the whole bundle.
+    """
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+
+    @property
+    def recipe(self) -> PreprocessRecipe:
+        """Settings of preprocessing."""
+        return self.manifest.recipe
+
+    @property
+    def context(self) -> SliceContext:
+        """Which neighbour slices the network sees."""
+        from cmbnet.slices import SliceContext
+
+        context = self.manifest.context
+        if context == "adjacent":
+            return SliceContext("adjacent")
+        return SliceContext(target_mm=context.target_mm)
+
+    def operating_point(self, name: str = "default") -> OperatingPoint:
+        """An operating point by name; "default" is the manifest's choice.
+
+        Raises:
+            UsageError: If there is none of that name.
+        """
+        points = {point.name: point for point in self.manifest.operating_points}
+        if name == "default" and name not in points:
+            name = self.manifest.default_operating_point
+        if name not in points:
+            raise UsageError(
+                f"operating point {name!r} is not in bundle {self.manifest.name}; "
+                f"it has: {', '.join(points)}"
+            )
+        return points[name]
+
+    def rules_at(self, point: OperatingPoint) -> LesionRules:
+        """The lesion rules with the thresholds of an operating point."""
+        return replace(
+            self.manifest.rules,
+            pixel_threshold=point.pixel_threshold,
+            min_score=point.lesion_score,
+        )
+
+    def artefacts(self, kind: str) -> tuple[Artefact, ...]:
+        """All artefacts of a kind."""
+        return tuple(a for a in self.manifest.artefacts if a.kind == kind)
+
+    def read(self, entry: BundleFile) -> bytes:
+        """Content of one file, the very bytes whose hash was checked.
+
+        Raises:
+            BundleError: If the file is missing or its content is not what the manifest says.
+        """
+        content = _file_inside(self.path, entry).read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != entry.sha256:
+            raise BundleError(
+                f"{self.path / entry.file} was altered: sha256 {entry.sha256} is required, got "
+                f"{found}; restore the bundle from its source"
+            )
+        return content
+
+    def verify(self) -> None:
+        """Check the hash of every file.
+
+        Raises:
+            BundleError: For the first file that is missing or altered.
+        """
+        for artefact in self.manifest.artefacts:
+            for entry in (artefact, *artefact.companions):
+                self.read(entry)
+
+
+def load_bundle(path: str | Path = "default") -> Bundle:
+    """Read a bundle's manifest and check that its files are there.
+
+    The content of a file is checked against its hash when it is read (`Bundle.read`), so that a
+    bundle of many artefacts costs only what is used; `Bundle.verify` checks all.
+
+    Args:
+        path: Folder of a bundle, or "default" for the one in the package.
+
+    Raises:
+        BundleError: If the folder holds no valid bundle, with the first faults in words.
+    """
+    folder = DEFAULT_FOLDER if str(path) == "default" else Path(path)
+    text = _read_manifest(folder)
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(f"{folder / MANIFEST_NAME} is not valid: {_faults(error)}") from error
+    except UsageError as error:  # from the dataclasses of recipe and rules
+        raise BundleError(f"{folder / MANIFEST_NAME} is not valid: {error}") from error
+    for artefact in manifest.artefacts:
+        for entry in (artefact, *artefact.companions):
+            _file_inside(folder, entry)
+    return Bundle(folder, manifest, hashlib.sha256(text).hexdigest())
+
+
+def _read_manifest(folder: Path) -> bytes:
+    file = folder / MANIFEST_NAME
+    try:
+        size = file.stat().st_size
+        if size > MAX_MANIFEST_BYTES:
+            raise BundleError(f"{file} has {size} bytes, at most {MAX_MANIFEST_BYTES} are allowed")
+        return file.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{folder} is no model bundle, its {MANIFEST_NAME} cannot be read "
+            f"({error.strerror}); give the folder that cmbnet train or cmbnet-export wrote"
+        ) from error
+
+
+def _file_inside(folder: Path, entry: BundleFile) -> Path:
+    """Path of a file that is really in the folder and of the size it should have."""
+    file = folder / entry.file
+    if not file.is_file():
+        raise BundleError(f"{file} is missing; restore the bundle from its source")
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{file} is a link that leaves the bundle's folder")
+    size = file.stat().st_size
+    if size != entry.bytes:
+        raise BundleError(
+            f"{file} was altered: {entry.bytes} bytes are required, got {size}; "
+            "restore the bundle from its source"
+        )
+    return file
+
+
+def _faults(error: ValidationError) -> str:
+    """The first faults in one line, without the values, which may be long."""
+    faults = error.errors(include_url=False, include_input=False)
+    lines = [f"{'.'.join(map(str, f['loc'])) or 'file'}: {f['msg']}" for f in faults[:3]]
+    more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+    return "; ".join(lines) + more

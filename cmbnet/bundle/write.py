@@ -1,0 +1,141 @@
+"""Write a bundle, or add artefacts to one. The manifest comes last, so half a bundle is none."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.bundle.bundle import Bundle, load_bundle
+from cmbnet.bundle.manifest import (
+    MANIFEST_NAME,
+    ArtefactKind,
+    Manifest,
+    OperatingPoint,
+    Precision,
+    TargetContext,
+    Training,
+)
+from cmbnet.errors import BundleError
+from cmbnet.io import write_bytes_atomically, write_text_atomically
+from cmbnet.lesions import LesionRules
+from cmbnet.preprocess.recipe import PreprocessRecipe
+
+
+@dataclass(frozen=True, slots=True)
+class NewArtefact:
+    """An artefact that is to be written.
+
+    Args:
+        file: Name in the bundle, for example ``float32-1x384x384.tflite``.
+        content: The file's bytes.
+        kind: Which runtime reads it.
+        precision: Of its arithmetic.
+        shape: (batch or None, y, x, 3) of the input.
+        companions: Further files by name, read by the runtime beside the first.
+        tools: Versions of what made it.
+        parity: Result of the comparison with the Keras model.
+    """
+
+    file: str
+    content: bytes
+    kind: ArtefactKind
+    precision: Precision
+    shape: tuple[int | None, int, int, int]
+    companions: Mapping[str, bytes] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    parity: Mapping[str, float | bool | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleSpec:
+    """All of a manifest but the artefacts; see `cmbnet.bundle.manifest.Manifest`."""
+
+    name: str
+    licence: str
+    recipe: PreprocessRecipe
+    context_mm: float | None
+    """Distance of the neighbour slices, or None for the adjacent ones."""
+    rules: LesionRules
+    operating_points: tuple[OperatingPoint, ...]
+    default_operating_point: str
+    training: Training
+    versions: Mapping[str, str]
+
+
+def write_bundle(
+    folder: str | Path, *, spec: BundleSpec, artefacts: Sequence[NewArtefact]
+) -> Bundle:
+    """Write a bundle into a folder and load it again.
+
+    Args:
+        folder: Made if missing; files of the same names are replaced.
+        spec: What the manifest says.
+        artefacts: At least one is needed to run the bundle.
+
+    Raises:
+        BundleError: If the manifest would not be valid; nothing is written then.
+    """
+    context = "adjacent" if spec.context_mm is None else TargetContext(target_mm=spec.context_mm)
+    values = {
+        "name": spec.name,
+        "notice": RESEARCH_USE_ONLY,
+        "licence": spec.licence,
+        "recipe": spec.recipe,
+        "context": context,
+        "rules": spec.rules,
+        "operating_points": spec.operating_points,
+        "default_operating_point": spec.default_operating_point,
+        "artefacts": tuple(_entry(new) for new in artefacts),
+        "training": spec.training,
+        "versions": dict(spec.versions),
+    }
+    return _write(Path(folder), values, artefacts)
+
+
+def add_artefacts(bundle: Bundle, artefacts: Sequence[NewArtefact]) -> Bundle:
+    """Add artefacts to a bundle, replacing those of the same file name.
+
+    Raises:
+        BundleError: If the manifest would not be valid; nothing is written then.
+    """
+    new = {a.file: _entry(a) for a in artefacts}
+    kept = tuple(a for a in bundle.manifest.artefacts if a.file not in new)
+    values = {name: getattr(bundle.manifest, name) for name in Manifest.model_fields}
+    return _write(bundle.path, values | {"artefacts": (*kept, *new.values())}, artefacts)
+
+
+def _entry(new: NewArtefact) -> dict[str, object]:
+    return {
+        **_file(new.file, new.content),
+        "kind": new.kind,
+        "precision": new.precision,
+        "shape": new.shape,
+        "companions": [_file(name, content) for name, content in new.companions.items()],
+        "tools": dict(new.tools),
+        "parity": dict(new.parity),
+    }
+
+
+def _file(name: str, content: bytes) -> dict[str, object]:
+    return {
+        "file": name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+    }
+
+
+def _write(folder: Path, values: dict[str, object], artefacts: Sequence[NewArtefact]) -> Bundle:
+    try:
+        manifest = Manifest.model_validate(values)
+    except ValidationError as error:
+        raise BundleError(f"the bundle for {folder} would not be valid: {error}") from error
+    for new in artefacts:
+        for name, content in {new.file: new.content, **new.companions}.items():
+            write_bytes_atomically(folder / name, content)
+    write_text_atomically(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
+    return load_bundle(folder)
