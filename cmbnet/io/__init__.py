@@ -1,0 +1,7 @@
+"""Images in and out of files, on the grid they were acquired on."""
+
+from cmbnet.io.atomic import write_bytes_atomically, write_text_atomically
+from cmbnet.io.nifti import read_nifti
+from cmbnet.io.nifti_write import write_nifti
+
+__all__ = ["read_nifti", "write_bytes_atomically", "write_nifti", "write_text_atomically"]

@@ -1,0 +1,202 @@
+"""`prepare`: from a scan to what the network sees, with the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from cmbnet.errors import InputRefused
+from cmbnet.preprocess.brain import CoarseBrain, estimate_brain
+from cmbnet.preprocess.frame import FrameTransform, fit_frame
+from cmbnet.preprocess.intensity import IntensityMap, fit_intensity
+from cmbnet.preprocess.orientation import Orientation, closest_orientation
+from cmbnet.volume import Volume, grid_difference
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cmbnet.preprocess.recipe import PreprocessRecipe
+
+MIN_SLICES: Final = 3
+"""The network looks at three slices."""
+
+HOT_FACTOR: Final = 3.0
+"""A voxel above this multiple of the 99.9th percentile is a defect, not tissue."""
+
+_SAMPLE: Final = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCase:
+    """A scan in the frame of the network.
+
+    Args:
+        image: float32 (z, size, size) in [0, 1]; z toward Superior, y toward Anterior, x toward
+            Right; white matter near the recipe's level; 0 outside the scan.
+        brain: bool, same shape; never empty.
+        spacing_mm: Spacing of the frame along z, y, x.
+        frame: The way back to the native grid.
+        intensity: The map that was applied to the stored values.
+        brain_found: False if the estimate failed and `brain` is all that has signal.
+        findings: What was changed or is odd, in words.
+    """
+
+    image: NDArray[np.float32]
+    brain: NDArray[np.bool_]
+    spacing_mm: tuple[float, float, float]
+    frame: FrameTransform
+    intensity: IntensityMap
+    brain_found: bool
+    findings: tuple[str, ...]
+
+
+def prepare(
+    volume: Volume, recipe: PreprocessRecipe, *, brain_mask: Volume | None = None
+) -> PreparedCase:
+    """Bring a scan into the frame of the network.
+
+    Args:
+        volume: The scan on its own grid, real values, no NaN (as `read_nifti` gives it).
+        recipe: The settings.
+        brain_mask: A mask on the grid of the scan, not 0 in the brain; by default estimated.
+
+    Returns:
+        The case. Neither a factor on the stored values nor a single hot voxel changes it.
+
+    Raises:
+        InputRefused: Fewer than three slices, a constant image, values that are not finite, or
+            a brain mask that is empty or lies on another grid.
+    """
+    findings: list[str] = []
+    data = np.asarray(volume.data, np.float32)
+    orientation = closest_orientation(volume.affine)
+    data = _require_image(data, orientation, volume.source)
+    data = _cap_hot_voxels(data, findings)
+    canonical = orientation.apply(data)
+    z_mm, y_mm, x_mm = (volume.spacing_mm[axis] for axis in orientation.axes)
+
+    estimated = None if brain_mask is not None else estimate_brain(canonical, (z_mm, y_mm, x_mm))
+    given = None if brain_mask is None else _given_brain(brain_mask, volume)
+    box = estimated.bounding_box() if estimated else _mask_box(orientation, given)
+    frame = fit_frame(
+        recipe, orientation, volume.shape, (z_mm, y_mm, x_mm), (sum(box[1]) / 2, sum(box[2]) / 2)
+    )
+    _note_cut(frame, box, (y_mm, x_mm), findings)
+
+    image = frame.image_from_native(data)
+    brain = _brain_in_frame(frame, estimated, given)
+    found = estimated is None or estimated.found
+    if not found:
+        findings.append("no brain was found; all that has signal was kept instead")
+    intensity = fit_intensity(image, brain, recipe)
+    intensity.apply_in_place(image)
+    spacing_mm = (z_mm, y_mm * frame.y.step, x_mm * frame.x.step)
+    _note_resampling(frame, (y_mm, x_mm), spacing_mm, findings)
+    return PreparedCase(image, brain, spacing_mm, frame, intensity, found, tuple(findings))
+
+
+def _require_image(
+    data: NDArray[np.float32], orientation: Orientation, source: str
+) -> NDArray[np.float32]:
+    slices = data.shape[orientation.axes[0]]
+    if slices < MIN_SLICES:
+        raise InputRefused(f"at least {MIN_SLICES} slices are required, got {slices} in {source}")
+    low, high = float(data.min()), float(data.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputRefused(f"finite values are required, got {low}..{high} in {source}")
+    if low == high:
+        raise InputRefused(f"{source} holds no image: every voxel is {low:g}")
+    # Large stored values would overflow float32 in sums and products; a factor changes nothing.
+    largest = max(abs(low), abs(high))
+    return data if 1e-15 < largest < 1e15 else data / np.float32(largest)
+
+
+def _cap_hot_voxels(data: NDArray[np.float32], findings: list[str]) -> NDArray[np.float32]:
+    """Cap single voxels far above everything else, or they would shine through averages."""
+    step = max(1, round((data.size / _SAMPLE) ** (1 / 3)))
+    usual = float(np.percentile(data[::step, ::step, ::step], 99.9))
+    cap = HOT_FACTOR * usual
+    if usual <= 0 or float(data.max()) <= cap:
+        return data
+    findings.append(
+        f"{int(np.count_nonzero(data > cap))} voxels brighter than {HOT_FACTOR:g} x the 99.9th "
+        "percentile were capped there"
+    )
+    return np.minimum(data, np.float32(cap))
+
+
+def _given_brain(brain_mask: Volume, volume: Volume) -> NDArray[np.bool_]:
+    difference = grid_difference(brain_mask, volume)
+    if difference is not None:
+        raise InputRefused(
+            f"the brain mask {brain_mask.source} must lie on the grid of {volume.source}: "
+            f"{difference}"
+        )
+    mask: NDArray[np.bool_] = np.asarray(brain_mask.data) > 0
+    if not mask.any():
+        raise InputRefused(f"the brain mask {brain_mask.source} is empty")
+    return mask
+
+
+def _mask_box(
+    orientation: Orientation, given: NDArray[np.bool_] | None
+) -> tuple[tuple[float, float], ...]:
+    """First and last canonical index of a mask along z, y, x."""
+    if given is None:
+        raise InputRefused("a brain mask is required")
+    canonical = orientation.apply(given)
+    box = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        used = np.flatnonzero(canonical.any(axis=others))
+        box.append((float(used[0]) - 0.5, float(used[-1]) + 0.5))
+    return tuple(box)
+
+
+def _brain_in_frame(
+    frame: FrameTransform, estimated: CoarseBrain | None, given: NDArray[np.bool_] | None
+) -> NDArray[np.bool_]:
+    if estimated is not None:
+        brain = estimated.sample(
+            np.arange(frame.n_slices, dtype=np.float64),
+            frame.y.canonical_positions(),
+            frame.x.canonical_positions(),
+        )
+    elif given is not None:
+        brain = frame.from_native(given)
+    else:
+        brain = np.zeros(frame.shape, np.bool_)
+    if not brain.any():
+        raise InputRefused("the brain mask lies outside the frame of the network")
+    return brain
+
+
+def _note_cut(
+    frame: FrameTransform,
+    box: tuple[tuple[float, float], ...],
+    pixel_mm: tuple[float, float],
+    findings: list[str],
+) -> None:
+    """Say so when the brain is larger than the frame."""
+    for name, axis, (first, last), mm in zip(
+        ("front to back", "left to right"), (frame.y, frame.x), box[1:], pixel_mm, strict=True
+    ):
+        start = axis.start - axis.step / 2
+        cut = max(start - first, 0.0) + max(last - (start + axis.step * axis.n_frame), 0.0)
+        if cut * mm > 1.0:
+            findings.append(f"the brain is larger than the frame: {cut * mm:.0f} mm are cut {name}")
+
+
+def _note_resampling(
+    frame: FrameTransform,
+    pixel_mm: tuple[float, float],
+    spacing_mm: tuple[float, float, float],
+    findings: list[str],
+) -> None:
+    if frame.y.step != 1.0 or frame.x.step != 1.0:
+        findings.append(
+            f"pixels of {pixel_mm[0]:.3f} x {pixel_mm[1]:.3f} mm were resampled to "
+            f"{spacing_mm[1]:.3f} x {spacing_mm[2]:.3f} mm; results are on the original grid"
+        )

@@ -1,0 +1,240 @@
+"""`FrameTransform`: the way between the grid of a scan and the frame of the network, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
+
+from cmbnet.errors import InputRefused
+from cmbnet.preprocess.orientation import Orientation
+from cmbnet.preprocess.resample import apply_columns, apply_rows, sampling_matrix
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cmbnet.preprocess.recipe import PreprocessRecipe
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True)
+class AxisMap:
+    """Pixel j of the frame lies at index ``start + step * j`` of the canonical axis.
+
+    Args:
+        n_frame: Pixels of the frame.
+        n_canonical: Voxels of the scan along this axis, in canonical direction.
+        start: Canonical index of frame pixel 0; may lie outside the scan.
+        step: Frame pixel divided by native pixel, positive.
+    """
+
+    n_frame: int
+    n_canonical: int
+    start: float
+    step: float
+
+    @property
+    def is_shift(self) -> bool:
+        """Whether no interpolation happens: the frame is cropped or padded only."""
+        return self.step == 1.0 and float(self.start).is_integer()
+
+    def canonical_positions(self) -> NDArray[np.float64]:
+        """Canonical index of each frame pixel."""
+        return self.start + self.step * np.arange(self.n_frame, dtype=np.float64)
+
+    def frame_positions(self) -> NDArray[np.float64]:
+        """Frame index of each canonical voxel."""
+        return (np.arange(self.n_canonical, dtype=np.float64) - self.start) / self.step
+
+    def overlap(self) -> tuple[slice, slice]:
+        """Where scan and frame cover each other, for a pure shift: (in the frame, in the scan)."""
+        first = max(0, -int(self.start))
+        last = min(self.n_frame, self.n_canonical - int(self.start))
+        last = max(first, last)
+        return slice(first, last), slice(first + int(self.start), last + int(self.start))
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTransform:
+    """Native grid (z, y, x) to frame (z, size, size) and back.
+
+    Slices are never resampled: slice k of the frame is slice k of the canonical scan.
+
+    Args:
+        orientation: Native to canonical axes.
+        native_shape: Shape of the scan as stored.
+        n_slices: Slices of the canonical scan and of the frame.
+        y: Map of rows.
+        x: Map of columns.
+        antialias_from: See `PreprocessRecipe`.
+    """
+
+    orientation: Orientation
+    native_shape: tuple[int, int, int]
+    n_slices: int
+    y: AxisMap
+    x: AxisMap
+    antialias_from: float = 1.5
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of an array in the frame."""
+        return self.n_slices, self.y.n_frame, self.x.n_frame
+
+    def affine(self, native_affine: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Affine of the frame, index (z, y, x, 1) to RAS+ mm."""
+        to_canonical = np.diag([1.0, self.y.step, self.x.step, 1.0])
+        to_canonical[1, 3], to_canonical[2, 3] = self.y.start, self.x.start
+        product: NDArray[np.float64] = (
+            self.orientation.affine(native_affine, self.native_shape) @ to_canonical
+        )
+        return product
+
+    def image_from_native(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Bring an image into the frame, linearly; 0 outside the scan.
+
+        Args:
+            image: float32 on the native grid.
+
+        Returns:
+            float32, shape `shape`, a new C-contiguous array.
+        """
+        canonical = self.orientation.apply(self._checked(image, self.native_shape))
+        if self.y.is_shift and self.x.is_shift:
+            return self._shifted(canonical)
+        # The flips go into the matrices: a matrix product of a view that runs backwards copies.
+        unflipped = self.orientation.flips
+        canonical = np.ascontiguousarray(
+            canonical[:, :: -1 if unflipped[1] else 1, :: -1 if unflipped[2] else 1]
+        )
+        rows = self._forward_matrix(self.y, flip=unflipped[1])
+        columns = self._forward_matrix(self.x, flip=unflipped[2])
+        return apply_columns(columns, apply_rows(rows, canonical))
+
+    def from_native(self, mask: NDArray[_Scalar]) -> NDArray[_Scalar]:
+        """Bring a mask or labels into the frame so that none is lost.
+
+        A frame pixel takes the nearest native voxel; where frame pixels are larger than native
+        ones, the largest label of all native voxels nearest to it, so that a lesion of one voxel
+        stays (a mask grows by up to half a native step, `step - 1`, in doing so).
+
+        Args:
+            mask: Any dtype, on the native grid.
+        """
+        result = self.orientation.apply(self._checked(mask, self.native_shape))
+        result = _take_largest(result, self.y, axis=1)
+        return np.ascontiguousarray(_take_largest(result, self.x, axis=2))
+
+    def to_native(self, array: NDArray[_Scalar], *, order: Literal[0, 1] = 0) -> NDArray[_Scalar]:
+        """Bring an array of the frame back onto the grid of the scan; 0 outside the frame.
+
+        Args:
+            array: Shape `shape`; for order 1 a float32.
+            order: 0 takes the nearest frame pixel (masks, labels), 1 interpolates linearly
+                (probabilities).
+
+        Returns:
+            Shape `native_shape`, C-contiguous, dtype of `array`.
+        """
+        array = self._checked(array, self.shape)
+        if order == 0 or (self.y.is_shift and self.x.is_shift):
+            canonical = _take_nearest(_take_nearest(array, self.y, axis=1), self.x, axis=2)
+        else:
+            rows = sampling_matrix(self.y.n_frame, self.y.frame_positions())
+            columns = sampling_matrix(self.x.n_frame, self.x.frame_positions())
+            floats = np.ascontiguousarray(array, np.float32)
+            canonical = apply_columns(columns, apply_rows(rows, floats)).astype(
+                array.dtype, copy=False
+            )
+        return np.ascontiguousarray(self.orientation.invert(canonical))
+
+    def _checked(self, array: NDArray[_Scalar], shape: tuple[int, int, int]) -> NDArray[_Scalar]:
+        if array.shape != shape:
+            raise InputRefused(f"an array of shape {shape} is required, got {array.shape}")
+        return array
+
+    def _shifted(self, canonical: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Crop and pad only: values are copied as they are."""
+        result = np.zeros(self.shape, np.float32)
+        rows_to, rows_from = self.y.overlap()
+        columns_to, columns_from = self.x.overlap()
+        result[:, rows_to, columns_to] = canonical[:, rows_from, columns_from]
+        return result
+
+    def _forward_matrix(self, axis: AxisMap, *, flip: bool) -> NDArray[np.float32]:
+        support = axis.step if axis.step >= self.antialias_from else 1.0
+        matrix = sampling_matrix(axis.n_canonical, axis.canonical_positions(), support=support)
+        return matrix[:, ::-1] if flip else matrix
+
+
+def fit_frame(
+    recipe: PreprocessRecipe,
+    orientation: Orientation,
+    native_shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    centre_yx: tuple[float, float],
+) -> FrameTransform:
+    """The frame that a recipe gives a scan.
+
+    Args:
+        recipe: Its `frame` decides: see `PreprocessRecipe`.
+        orientation: Native to canonical axes.
+        native_shape: Shape of the scan as stored.
+        spacing_mm: Canonical spacing (z, y, x).
+        centre_yx: Canonical index of the middle of the brain; the physical frame is centred here.
+    """
+    n_slices, *in_plane = (native_shape[axis] for axis in orientation.axes)
+    axes = []
+    for n, pixel_mm, centre in zip(in_plane, spacing_mm[1:], centre_yx, strict=True):
+        if recipe.frame == "paper":
+            step = min(in_plane) / recipe.size
+            middle = (n - 1) / 2
+        else:
+            near = abs(pixel_mm / recipe.pixel_mm - 1) <= recipe.pixel_tolerance
+            step = 1.0 if near else recipe.pixel_mm / pixel_mm
+            middle = centre
+        start = middle - step * (recipe.size - 1) / 2
+        if step == 1.0:
+            start = float(np.floor(start + 0.5))  # a whole shift: nothing is interpolated
+        axes.append(AxisMap(recipe.size, n, start, step))
+    return FrameTransform(
+        orientation, native_shape, n_slices, axes[0], axes[1], recipe.antialias_from
+    )
+
+
+def _nearest(positions: NDArray[np.float64]) -> NDArray[np.intp]:
+    return np.floor(positions + 0.5).astype(np.intp)
+
+
+def _take_nearest(array: NDArray[_Scalar], axis_map: AxisMap, *, axis: int) -> NDArray[_Scalar]:
+    """Frame to canonical along one axis; 0 outside the frame."""
+    return _take(array, _nearest(axis_map.frame_positions()), axis_map.n_frame, axis)
+
+
+def _take_largest(array: NDArray[_Scalar], axis_map: AxisMap, *, axis: int) -> NDArray[_Scalar]:
+    """Canonical to frame along one axis; 0 outside the scan."""
+    if axis_map.step <= 1.0:
+        nearest = _nearest(axis_map.canonical_positions())
+        return _take(array, nearest, axis_map.n_canonical, axis)
+    target = _nearest(axis_map.frame_positions())
+    inside = np.flatnonzero((target >= 0) & (target < axis_map.n_frame))
+    shape = list(array.shape)
+    shape[axis] = axis_map.n_frame
+    result = np.zeros(shape, array.dtype)
+    if inside.size:
+        pixels, first = np.unique(target[inside], return_index=True)
+        kept = np.take(array, inside, axis=axis)
+        moved = np.moveaxis(result, axis, 0)
+        moved[pixels] = np.moveaxis(np.maximum.reduceat(kept, first, axis=axis), axis, 0)
+    return result
+
+
+def _take(array: NDArray[_Scalar], index: NDArray[np.intp], n: int, axis: int) -> NDArray[_Scalar]:
+    """Elements of one axis by index; 0 where the index lies outside 0..n-1."""
+    outside = (index < 0) | (index >= n)
+    taken: NDArray[_Scalar] = np.take(array, np.clip(index, 0, n - 1), axis=axis)
+    if outside.any():
+        np.moveaxis(taken, axis, 0)[outside] = 0
+    return taken

@@ -1,0 +1,142 @@
+"""One brightness for every scan: signal zero at 0, the white-matter peak at a fixed level.
+
+The paper scales globally, aligns white-matter peaks, drops histogram bins that hold less than
+1e-4 of the points, and stretches what is left to [0, 1]. Stretching each scan to its own
+brightest bin would undo the alignment of the peaks (a scan with bright vessels would show its
+microbleeds shallower), so by default the window ends where the peak puts it and not at the last
+bin: a microbleed that keeps 40 % of the signal of white matter then has the same value in every
+scan. Brighter tissue is clipped; nothing dark ever is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cmbnet.preprocess.recipe import PreprocessRecipe
+
+BINS_PER_PEAK: Final = 256
+"""Histogram bins between 0 and the median of the brain."""
+
+HISTOGRAM_END: Final = 8.0
+"""The histogram ends at this multiple of the median; brighter points count as one bin more."""
+
+PEAK_WIDTH: Final = 0.15
+"""Width (standard deviation) of the window that climbs to the peak, as a fraction of the peak:
+wide enough to pass the grain of a noisy histogram, narrower than the step to CSF."""
+
+SNAP_TO_ZERO: Final = 0.25
+"""The darkest bin that counts is taken as an offset only if it lies further than this fraction
+of the peak from 0: magnitude images have no offset, and their darkest tissue is not signal 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntensityMap:
+    """The linear map from stored values to [0, 1].
+
+    Args:
+        zero: Stored value that becomes 0.
+        peak: Stored value of the white-matter peak.
+        top: Stored value that becomes 1.
+    """
+
+    zero: float
+    peak: float
+    top: float
+
+    def apply_in_place(self, image: NDArray[np.float32]) -> None:
+        """Map and clip to [0, 1] without a second array."""
+        image -= np.float32(self.zero)
+        image *= np.float32(1.0 / (self.top - self.zero))
+        np.clip(image, 0.0, 1.0, out=image)
+
+
+def fit_intensity(
+    image: NDArray[np.float32], brain: NDArray[np.bool_], recipe: PreprocessRecipe
+) -> IntensityMap:
+    """Find signal zero, white-matter peak and the end of the window of a scan.
+
+    Args:
+        image: float32 in stored units, any scale and offset.
+        brain: Same shape; at least one voxel set. Only these make the histogram.
+        recipe: Its `white_matter_level`, `window` and `rare_bin_fraction`.
+
+    Returns:
+        The map. Multiplying the image by a factor multiplies its three numbers, and a single
+        voxel moves them by no more than its share of the points, because every step is a median
+        or a smooth mean: no single extreme enters.
+    """
+    points = image[brain]
+    median = float(np.median(points))
+    scale = abs(median) or float(np.abs(points).max()) or 1.0
+    histogram = _Histogram.of(points, scale)
+    zero = histogram.zero(recipe.rare_bin_fraction)
+    peak = histogram.peak(median)
+    if peak <= zero:  # a brain mask of nothing but noise around 0; QC refuses it
+        peak = zero + scale
+    if recipe.window == "histogram":
+        top = max(histogram.end(recipe.rare_bin_fraction), peak)
+        return IntensityMap(zero, peak, top)
+    return IntensityMap(zero, peak, zero + (peak - zero) / recipe.white_matter_level)
+
+
+@dataclass(frozen=True, slots=True)
+class _Histogram:
+    """Counts and sums of the points in bins of a fixed fraction of the median."""
+
+    counts: NDArray[np.intp]
+    sums: NDArray[np.float64]
+    width: float
+    low: int
+
+    @classmethod
+    def of(cls, points: NDArray[np.float32], scale: float) -> _Histogram:
+        width = scale / BINS_PER_PEAK
+        limit = int(HISTOGRAM_END * BINS_PER_PEAK)
+        index = points * np.float32(1.0 / width)
+        np.floor(index, out=index)
+        np.clip(index, -limit, limit, out=index)
+        whole = index.astype(np.int32)
+        low = int(whole.min())
+        whole -= low
+        sums = np.bincount(whole, weights=points).astype(np.float64)
+        return cls(np.bincount(whole), sums, width, low)
+
+    def peak(self, start: float) -> float:
+        """Climb from `start` to the nearest maximum of the smoothed histogram (mean shift)."""
+        used = np.flatnonzero(self.counts)
+        counts, sums = self.counts[used], self.sums[used]
+        # The mean of each bin, not its middle: a value on the edge of two bins then weighs the
+        # same in either, and whole-numbered images do not beat against the bins.
+        means = sums / counts
+        peak = start
+        for _ in range(200):
+            width = PEAK_WIDTH * max(abs(peak), self.width)
+            weights = np.exp(-0.5 * ((means - peak) / width) ** 2)
+            total = float((weights * counts).sum())
+            if total < 1e-9:
+                return peak
+            moved = float((weights * sums).sum()) / total
+            if abs(moved - peak) < 1e-9 * max(abs(peak), self.width):
+                return moved
+            peak = moved
+        return peak
+
+    def zero(self, rare_fraction: float) -> float:
+        """Signal zero: 0, unless the darkest bin that counts says there is an offset."""
+        edge = (self.low + int(self._frequent(rare_fraction)[0])) * self.width
+        snap = SNAP_TO_ZERO * BINS_PER_PEAK * self.width
+        return 0.0 if abs(edge) <= snap else edge
+
+    def end(self, rare_fraction: float) -> float:
+        """Upper edge of the brightest bin that counts."""
+        return (self.low + int(self._frequent(rare_fraction)[-1]) + 1) * self.width
+
+    def _frequent(self, rare_fraction: float) -> NDArray[np.intp]:
+        frequent = np.flatnonzero(self.counts >= rare_fraction * self.counts.sum())
+        return frequent if frequent.size else np.flatnonzero(self.counts)

@@ -1,0 +1,86 @@
+"""`PreprocessRecipe`: every setting of preprocessing, frozen, as it is stored in a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from cmbnet.errors import UsageError
+
+FrameKind = Literal["physical", "paper"]
+WindowKind = Literal["peak", "histogram"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreprocessRecipe:
+    """How a scan becomes what the network sees.
+
+    Args:
+        frame: ``physical`` fixes the in-plane pixel in mm, centres on the brain, crops or pads;
+            ``paper`` crops a square by the shortest side and resizes it.
+        size: Rows and columns of the frame.
+        pixel_mm: In-plane pixel of the physical frame, mm. 0.6 x 384 is 230 mm: a head fits.
+        pixel_tolerance: A pixel within this fraction of `pixel_mm` is left as it is, because
+            interpolation blurs what is two pixels wide.
+        antialias_from: From this ratio of frame pixel to native pixel on, pixels are averaged
+            instead of sampled: below it no native pixel is skipped.
+        rare_bin_fraction: Histogram bins that hold less than this fraction of the points do not
+            count for the window (the paper's 1e-4).
+        white_matter_level: Where in [0, 1] the white-matter peak lands in every scan.
+        window: ``peak`` ends the window where the peak puts it, the same contrast in each scan;
+            ``histogram`` ends it at the last bin that is not rare, as the paper's text reads.
+
+    Raises:
+        UsageError: A value outside its range.
+    """
+
+    frame: FrameKind = "physical"
+    size: int = 384
+    pixel_mm: float = 0.6
+    pixel_tolerance: float = 0.02
+    antialias_from: float = 1.5
+    rare_bin_fraction: float = 1e-4
+    white_matter_level: float = 0.6
+    window: WindowKind = "peak"
+
+    def __post_init__(self) -> None:
+        choices = {"frame": get_args(FrameKind), "window": get_args(WindowKind)}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise UsageError(
+                    f"preprocessing: {name} must be one of {', '.join(allowed)}, "
+                    f"got {getattr(self, name)!r}"
+                )
+        limits = {
+            "size": (8, 4096),
+            "pixel_mm": (0.05, 10.0),
+            "pixel_tolerance": (0.0, 0.5),
+            "antialias_from": (1.0, 10.0),
+            "rare_bin_fraction": (0.0, 0.01),
+            "white_matter_level": (0.1, 0.95),
+        }
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(
+                    f"preprocessing: {name} must be in {low}..{high}, got {getattr(self, name)!r}"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON or YAML; `from_dict` gives the same recipe back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PreprocessRecipe:
+        """The recipe of `to_dict`.
+
+        Raises:
+            UsageError: A setting that does not exist, or a value outside its range.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise UsageError(
+                f"preprocessing: unknown settings {', '.join(unknown)}; known are "
+                f"{', '.join(sorted(known))}"
+            )
+        return cls(**values)
