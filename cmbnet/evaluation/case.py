@@ -1,0 +1,179 @@
+"""A case to be scored, and the checks it must pass before anything is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.errors import InputRefused
+from cmbnet.evaluation.matching import MatchingRule
+from cmbnet.lesions import label_components
+from cmbnet.volume import Volume, grid_difference
+
+ScoreKind = Literal["mean", "max"]
+SizeRule = Literal["keep", "ignore"]
+
+SMALLEST_MM, BOUNDARY_MM, LARGEST_MM = 2.0, 5.0, 10.0
+"""Size classes by maximum in-plane diameter d: small 2 <= d < 5, large 5 <= d <= 10."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One scan: reference and prediction on one grid.
+
+    Args:
+        name: Name of the case; unique in a cohort.
+        truth: Reference: a mask (one value besides 0) or instance labels (several).
+        predicted: Prediction, mask or instance labels. None: `probability` is thresholded.
+        probability: Probability in [0, 1] of every voxel.
+        ignore: Not 0 where nothing is counted.
+        brain: Not 0 where voxels are counted at pixel level. Lesions are not clipped to it.
+        regions: Integer region of every voxel, 0 for none.
+        patient: Who was scanned; the name of the case if empty.
+        strata: Properties of the scan, such as ``{"field_t": "3"}``; each makes a stratum.
+        lesion_scores: Score of each predicted instance label, used where no probability is given.
+        notes: What happened to the case before ("prediction missing, counted as empty").
+    """
+
+    name: str
+    truth: Volume
+    predicted: Volume | None
+    probability: Volume | None = None
+    ignore: Volume | None = None
+    brain: Volume | None = None
+    regions: Volume | None = None
+    patient: str = ""
+    strata: Mapping[str, str] = field(default_factory=dict)
+    lesion_scores: Mapping[int, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decides a score; written into every result.
+
+    Args:
+        rule: When a lesion is found and when a prediction is correct.
+        probability_threshold: A voxel is predicted where probability >= this; used only for
+            cases without a mask.
+        ignore_fraction: A lesion with more than this share of its voxels in the ignore region is
+            left out.
+        score: Score of a lesion: mean or maximum probability of its voxels.
+        size_rule: ``keep``: true lesions outside 2-10 mm count, and are reported; ``ignore``:
+            they join the ignore region.
+        bin_width: Width of the probability bins of the pixel-level curves; 1 / bin_width is a
+            whole number.
+    """
+
+    rule: MatchingRule = field(default_factory=MatchingRule)
+    probability_threshold: float = 0.5
+    ignore_fraction: float = 0.4
+    score: ScoreKind = "mean"
+    size_rule: SizeRule = "keep"
+    bin_width: float = 1 / 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Lesions of one side, numbered without gaps.
+
+    Args:
+        array: int32 (z, y, x), 0 outside, 1 to `count` inside.
+        count: Number of lesions.
+        values: Value that each lesion had in the file, shape (count,): the instance label, or
+            the component's number where the file was a mask.
+    """
+
+    array: NDArray[np.int32]
+    count: int
+    values: NDArray[np.int64]
+
+
+def check_grids(case: Case) -> None:
+    """Every image of a case must lie on the grid of its truth.
+
+    Raises:
+        InputRefused: With both grids and both sources, at the first that does not.
+    """
+    for other in (case.predicted, case.probability, case.ignore, case.brain, case.regions):
+        if other is None:
+            continue
+        difference = grid_difference(case.truth, other)
+        if difference is not None:
+            raise InputRefused(
+                f"case {case.name}: {case.truth.source} and {other.source} must lie on one grid, "
+                f"got {difference}. Nothing is resampled: write the prediction on the grid of "
+                "the reference"
+            )
+    if case.predicted is None and case.probability is None:
+        raise InputRefused(f"case {case.name}: a mask or a probability map is required, got none")
+
+
+def read_labels(volume: Volume) -> Labels:
+    """Number the lesions of a mask (26-connected components) or of instance labels (as they are).
+
+    A file with one value besides 0 is a mask; one with several holds instance labels, whose
+    lesions are what the file says, touching or not.
+
+    Raises:
+        InputRefused: If a value is not a whole number from 0 up, or not finite.
+    """
+    values = distinct_labels(volume)
+    if len(values) <= 1:
+        array, count = label_components(volume.data != 0)
+        return Labels(array, count, np.arange(1, count + 1))
+    lookup = np.zeros(int(values[-1]) + 1, np.int32)
+    lookup[values] = np.arange(1, len(values) + 1)
+    return Labels(lookup[volume.data.astype(np.int64)], len(values), values)
+
+
+def distinct_labels(volume: Volume) -> NDArray[np.int64]:
+    """Values of a label image besides 0, ascending.
+
+    Raises:
+        InputRefused: If one of them is no label.
+    """
+    data = volume.data
+    values = np.unique(data[data != 0])  # NaN is not 0 either
+    if values.dtype.kind == "b":
+        return values.astype(np.int64)
+    bad = values[~(np.isfinite(values) & (values > 0) & (values == np.round(values)))]
+    if len(bad):
+        raise InputRefused(
+            f"labels must be whole numbers from 0 up, got {bad[0]!s} in {volume.source}. "
+            "Threshold a soft mask before scoring it, or pass probabilities as such"
+        )
+    if len(values) and values[-1] > 2**24:
+        raise InputRefused(f"labels up to 2^24 are allowed, got {values[-1]!s} in {volume.source}")
+    return values.astype(np.int64)
+
+
+def check_probability(volume: Volume) -> None:
+    """Probabilities must be finite and within [0, 1].
+
+    Raises:
+        InputRefused: If one is not.
+    """
+    low, high = volume.data.min(), volume.data.max()
+    if not (low >= 0 and high <= 1):  # also catches NaN, which compares false
+        raise InputRefused(
+            f"probabilities within [0, 1] are required, got {low!s} to {high!s} in {volume.source}"
+        )
+
+
+def size_class(diameter_mm: float) -> str:
+    """Name of the size class of a maximum in-plane diameter.
+
+    Examples:
+        >>> [size_class(d) for d in (1.99, 2.0, 4.99, 5.0, 10.0, 10.01)]
+        ['below 2 mm', '2-5 mm', '2-5 mm', '5-10 mm', '5-10 mm', 'above 10 mm']
+    """
+    if diameter_mm < SMALLEST_MM:
+        return "below 2 mm"
+    if diameter_mm < BOUNDARY_MM:
+        return "2-5 mm"
+    return "5-10 mm" if diameter_mm <= LARGEST_MM else "above 10 mm"

@@ -1,0 +1,247 @@
+"""Pair the files of a prediction with those of a reference by name; refuse what is no pair."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cmbnet.errors import InputRefused, UnreadableFile, UsageError
+
+SUFFIXES = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFiles:
+    """Where the images of one case are.
+
+    Args:
+        name: Name of the case.
+        truth: Reference mask or instance labels.
+        predicted: Predicted mask or instance labels; None with a probability, or if missing.
+        probability: Probability map.
+        ignore: Not 0 where nothing is counted.
+        brain: Brain mask.
+        regions: Region labels.
+        lesion_table: ``lesions.csv`` of ``cmbnet predict``, for the lesions' scores.
+        patient: Who was scanned.
+        strata: Properties of the scan.
+        missing: The prediction is missing and counts as empty.
+    """
+
+    name: str
+    truth: Path
+    predicted: Path | None
+    probability: Path | None = None
+    ignore: Path | None = None
+    brain: Path | None = None
+    regions: Path | None = None
+    lesion_table: Path | None = None
+    patient: str = ""
+    strata: Mapping[str, str] = field(default_factory=dict)
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The folders a cohort is read from.
+
+    Without predictions, probabilities are thresholded; the others may be absent.
+    """
+
+    truth: Path
+    predicted: Path | None = None
+    probability: Path | None = None
+    ignore: Path | None = None
+    brain: Path | None = None
+    regions: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """What a manifest says of a case."""
+
+    patient: str
+    strata: Mapping[str, str]
+
+
+def find_images(folder: Path, names: Sequence[str] = ("lesions", "mask")) -> dict[str, Path]:
+    """Images of a flat folder, or of the output folder of ``cmbnet predict``, by case.
+
+    Args:
+        folder: Holds ``<case>.nii.gz`` (or ``.nii``), or ``<case>/<name>.nii.gz``.
+        names: Which image of a case's folder, the first that exists.
+
+    Raises:
+        InputRefused: If the folder is none, a case occurs twice, or there is no image.
+    """
+    if not folder.is_dir():
+        raise InputRefused(f"a folder of NIfTI files is required, got {folder}")
+    images = nested_images(folder, names)
+    for path in sorted(folder.iterdir()):
+        suffix = next((end for end in SUFFIXES if path.name.endswith(end)), None)
+        if suffix is None or path.is_dir() or path.name.startswith("."):
+            continue
+        name = path.name.removesuffix(suffix)
+        if name in images:
+            raise InputRefused(f"case {name} occurs twice: {images[name]} and {path}")
+        images[name] = path
+    if not images:
+        raise InputRefused(
+            f"no images in {folder}: <case>.nii.gz or <case>/{names[0]}.nii.gz is required"
+        )
+    return dict(sorted(images.items()))
+
+
+def nested_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Images ``<case>/<name>.nii.gz``, the first of `names` that a case has, by case."""
+    found: dict[str, Path] = {}
+    for case in sorted(path for path in folder.iterdir() if path.is_dir()):
+        candidates = [case / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
+        image = next((one for one in candidates if one.is_file()), None)
+        if image is not None:
+            found[case.name] = image
+    return found
+
+
+def read_manifest(path: Path, strata: Sequence[str], *, repeated: bool) -> dict[str, ManifestRow]:
+    """Read a CSV of cases.
+
+    Args:
+        path: A CSV with a column ``case`` and, if patients were scanned twice, ``patient``.
+        strata: Columns to make strata of; absent ones are refused.
+        repeated: Allow several scans of a patient.
+
+    Raises:
+        UnreadableFile: If it is no CSV with these columns.
+        InputRefused: If a case occurs twice, or a patient does and `repeated` is False.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UnreadableFile(f"the manifest {path} cannot be read: {error}") from error
+    columns = set(rows[0]) if rows else set()
+    absent = [name for name in ("case", *strata) if name not in columns]
+    if absent:
+        raise UnreadableFile(f"the manifest {path} needs the columns {', '.join(absent)}")
+    manifest: dict[str, ManifestRow] = {}
+    patients: dict[str, str] = {}
+    for row in rows:
+        case, patient = row["case"], row.get("patient") or row["case"]
+        if case in manifest:
+            raise InputRefused(f"case {case} occurs twice in {path}")
+        if patient in patients and not repeated:
+            raise InputRefused(
+                f"patient {patient} occurs twice in {path}, as {patients[patient]} and {case}; "
+                "pass --repeated-patients if these are scans of one person, to be pooled"
+            )
+        patients[patient] = case
+        manifest[case] = ManifestRow(patient, {name: row[name] for name in strata})
+    return manifest
+
+
+def pair_files(
+    folders: Folders, manifest: Mapping[str, ManifestRow] | None = None, *, allow_missing: bool
+) -> list[CaseFiles]:
+    """Pair predictions with references by name.
+
+    Args:
+        folders: Where the images are.
+        manifest: What is known of the cases; if given, it must name exactly the reference cases.
+        allow_missing: Count a missing prediction as empty and leave out predictions without a
+            reference, instead of refusing.
+
+    Raises:
+        InputRefused: If names differ, with all of them.
+    """
+    truth = find_images(folders.truth)
+    predicted = {} if folders.predicted is None else find_images(folders.predicted)
+    probability = _probabilities(folders)
+    _check_names(truth, predicted or probability, folders, allow_missing=allow_missing)
+    if manifest is not None:
+        _check_manifest(truth, manifest)
+    extra = {
+        name: {} if folder is None else find_images(folder, (name, "mask"))
+        for name, folder in (
+            ("ignore", folders.ignore),
+            ("brain", folders.brain),
+            ("regions", folders.regions),
+        )
+    }
+    return [
+        CaseFiles(
+            name=name,
+            truth=path,
+            predicted=predicted.get(name),
+            probability=probability.get(name),
+            ignore=_required(extra["ignore"], name, folders.ignore),
+            brain=_required(extra["brain"], name, folders.brain),
+            regions=_required(extra["regions"], name, folders.regions),
+            lesion_table=_table_beside(predicted.get(name)),
+            patient="" if manifest is None else manifest[name].patient,
+            strata={} if manifest is None else manifest[name].strata,
+            missing=name not in predicted and name not in probability,
+        )
+        for name, path in truth.items()
+    ]
+
+
+def _probabilities(folders: Folders) -> dict[str, Path]:
+    if folders.probability is not None:
+        return find_images(folders.probability, ("probability",))
+    if folders.predicted is None:
+        raise UsageError("a folder of predictions or of probabilities is required, got neither")
+    return nested_images(folders.predicted, ("probability",))
+
+
+def _required(images: Mapping[str, Path], name: str, folder: Path | None) -> Path | None:
+    if folder is None:
+        return None
+    if name not in images:
+        raise InputRefused(f"case {name} has no image in {folder}")
+    return images[name]
+
+
+def _table_beside(predicted: Path | None) -> Path | None:
+    if predicted is None or predicted.name.split(".")[0] != "lesions":
+        return None
+    table = predicted.parent / "lesions.csv"
+    return table if table.is_file() else None
+
+
+def _check_names(
+    truth: Mapping[str, Path],
+    predicted: Mapping[str, Path],
+    folders: Folders,
+    *,
+    allow_missing: bool,
+) -> None:
+    missing, extra = (
+        sorted(truth.keys() - predicted.keys()),
+        sorted(predicted.keys() - truth.keys()),
+    )
+    if allow_missing and truth.keys() & predicted.keys():
+        return
+    if missing or extra:
+        raise InputRefused(
+            f"{folders.predicted or folders.probability} and {folders.truth} "
+            "must hold the same cases; "
+            f"without a prediction: {_list(missing)}; without a reference: {_list(extra)}. "
+            "--allow-missing counts a missing prediction as empty and leaves out the others"
+        )
+
+
+def _check_manifest(truth: Mapping[str, Path], manifest: Mapping[str, ManifestRow]) -> None:
+    absent, unknown = sorted(truth.keys() - manifest.keys()), sorted(manifest.keys() - truth.keys())
+    if absent or unknown:
+        raise InputRefused(
+            f"manifest and reference must name the same cases; not in the manifest: "
+            f"{_list(absent)}; without a reference: {_list(unknown)}"
+        )
+
+
+def _list(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:10]) or "none"
+    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown

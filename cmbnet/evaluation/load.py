@@ -1,0 +1,98 @@
+"""Read the images of a case, and score many cases in parallel."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from cmbnet.errors import InputRefused, UnreadableFile
+from cmbnet.evaluation.case import Case, Settings
+from cmbnet.evaluation.files import CaseFiles
+from cmbnet.evaluation.score import ScoredCase, score_case
+from cmbnet.io import read_nifti
+from cmbnet.volume import Volume
+
+
+def load_case(files: CaseFiles) -> Case:
+    """Read all images of a case.
+
+    Raises:
+        UnreadableFile: If one of them cannot be read.
+        InputRefused: If one of them holds NaN or infinite values.
+    """
+    truth = _read(files.truth)
+    predicted = None if files.predicted is None else _read(files.predicted)
+    notes: tuple[str, ...] = ()
+    if files.missing:
+        predicted = truth.with_data(np.zeros(truth.shape, np.uint8))
+        notes = ("prediction missing, counted as empty",)
+    return Case(
+        name=files.name,
+        truth=truth,
+        predicted=predicted,
+        probability=_maybe(files.probability),
+        ignore=_maybe(files.ignore),
+        brain=_maybe(files.brain),
+        regions=_maybe(files.regions),
+        patient=files.patient,
+        strata=files.strata,
+        lesion_scores=read_lesion_scores(files.lesion_table) if files.lesion_table else {},
+        notes=notes,
+    )
+
+
+def read_lesion_scores(path: Path) -> dict[int, float]:
+    """Score of each lesion of a ``lesions.csv`` of ``cmbnet predict``, by label.
+
+    Raises:
+        UnreadableFile: If the table has no columns ``label`` and ``mean_probability``.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream, strict=True))
+        return {int(row["label"]): float(row["mean_probability"]) for row in rows}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError) as error:
+        raise UnreadableFile(
+            f"columns label and mean_probability of numbers are required in {path}: {error!r}"
+        ) from error
+
+
+def score_files(files: CaseFiles, settings: Settings) -> ScoredCase:
+    """Read and score one case."""
+    return score_case(load_case(files), settings)
+
+
+def score_many(
+    files: Sequence[CaseFiles], settings: Settings, *, jobs: int
+) -> Iterator[ScoredCase]:
+    """Score cases in several processes, in order, as they are ready.
+
+    Args:
+        files: The cases.
+        settings: How to score them.
+        jobs: Number of processes; 1 works in this one.
+    """
+    if jobs <= 1 or len(files) < 2:
+        yield from (score_files(one, settings) for one in files)
+        return
+    # spawn: forking a process that runs threads can dead-lock.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(partial(score_files, settings=settings), files, chunksize=4)
+
+
+def _maybe(path: Path | None) -> Volume | None:
+    return None if path is None else _read(path)
+
+
+def _read(path: Path) -> Volume:
+    volume = read_nifti(path)
+    changed = [note for note in volume.notes if "became 0" in note]
+    if changed:
+        raise InputRefused(f"finite values are required to score, got: {changed[0]}, in {path}")
+    return volume

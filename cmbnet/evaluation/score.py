@@ -1,0 +1,298 @@
+"""Score one case: voxels, lesions, and the verdict on each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.evaluation.case import (
+    Case,
+    Labels,
+    Settings,
+    check_grids,
+    check_probability,
+    read_labels,
+    size_class,
+)
+from cmbnet.evaluation.detection import detection_scores
+from cmbnet.evaluation.matching import exceeds, match
+from cmbnet.evaluation.overlap import Overlap, find_overlap
+from cmbnet.evaluation.pixels import VoxelCounts, count_voxels
+from cmbnet.lesions import measure_components
+
+Side = Literal["truth", "predicted"]
+Verdict = Literal["found", "missed", "correct", "false", "spared", "ignored"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredLesion:
+    """One lesion with its verdict.
+
+    Args:
+        side: Of the reference or of the prediction.
+        label: Its value in the file, or its component number.
+        verdict: True lesions: found, missed, ignored. Predicted: correct, false, spared, ignored.
+        voxels: Number of voxels.
+        volume_mm3: Their volume.
+        diameter_mm: Maximum in-plane diameter.
+        size: Class of the diameter.
+        centroid_ras_mm: Mean position of the voxels.
+        region: Most frequent region of its voxels; 0 for none or where no regions are given.
+        covered: Share of its voxels covered by the other side, in [0, 1].
+        partner: Label of the partner on the other side, 0 for none.
+        score: Mean or maximum probability of its voxels; NaN where unknown.
+        detection_score: True lesions: highest threshold on the scores of the predicted lesions
+            at which it is still found; NaN if it is missed or scores are unknown. Predicted
+            lesions: `score`.
+    """
+
+    side: Side
+    label: int
+    verdict: Verdict
+    voxels: int
+    volume_mm3: float
+    diameter_mm: float
+    size: str
+    centroid_ras_mm: tuple[float, float, float]
+    region: int
+    covered: float
+    partner: int
+    score: float
+    detection_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredCase:
+    """All that is counted of one case; small enough to keep 1,615 of them.
+
+    Args:
+        name: Name of the case.
+        patient: Who was scanned.
+        strata: Properties of the scan.
+        voxels: Counts at pixel level.
+        truth: True lesions.
+        predicted: Predicted lesions.
+        has_scores: Whether lesion scores are known.
+        notes: Findings.
+    """
+
+    name: str
+    patient: str
+    strata: Mapping[str, str]
+    voxels: VoxelCounts
+    truth: tuple[ScoredLesion, ...]
+    predicted: tuple[ScoredLesion, ...]
+    has_scores: bool
+    notes: tuple[str, ...]
+
+
+def score_case(case: Case, settings: Settings | None = None) -> ScoredCase:
+    """Compare the prediction of a case with its truth.
+
+    Raises:
+        InputRefused: If the grids differ, labels are no labels or probabilities out of range.
+    """
+    settings = settings or Settings()
+    check_grids(case)
+    if case.probability is not None:
+        check_probability(case.probability)
+    scored = _Scorer(case, settings)
+    return scored.result()
+
+
+class _Scorer:
+    """Holds the arrays of one case while it is scored."""
+
+    def __init__(self, case: Case, settings: Settings) -> None:
+        self.case, self.settings = case, settings
+        self.truth = read_labels(case.truth)
+        self.predicted = read_labels(predicted_volume(case, settings))
+        affine = case.truth.affine
+        self.components = {
+            "truth": measure_components(self.truth.array, affine),
+            "predicted": measure_components(self.predicted.array, affine),
+        }
+        self.sizes = [size_class(c.max_in_plane_diameter_mm) for c in self.components["truth"]]
+        self.ignore = None if case.ignore is None else case.ignore.data != 0
+        self.left_out = self._ignored_truth()
+        self.scores = {side: self._scores(side) for side in ("truth", "predicted")}
+
+    def _ignored_truth(self) -> NDArray[np.bool_]:
+        """True lesions that do not count; they join the ignore region."""
+        left_out = _inside(self.truth, self.ignore, self.settings.ignore_fraction)
+        if self.settings.size_rule == "ignore":
+            left_out |= np.array([size not in ("2-5 mm", "5-10 mm") for size in self.sizes], bool)
+        if left_out.any():
+            leaving = np.concatenate([[False], left_out])[self.truth.array]
+            self.ignore = leaving if self.ignore is None else self.ignore | leaving
+        return left_out
+
+    def _counted_overlap(self) -> tuple[Overlap, NDArray[np.int64]]:
+        """Overlap of the counted true lesions with all predicted ones, and who is counted."""
+        counted = np.flatnonzero(~self.left_out)
+        if not self.left_out.any():
+            array = self.truth.array
+        else:
+            lookup = np.zeros(self.truth.count + 1, np.int32)
+            lookup[counted + 1] = np.arange(1, len(counted) + 1)
+            array = lookup[self.truth.array]
+        return find_overlap(array, self.predicted.array, self.case.truth.affine), counted
+
+    def _scores(self, side: str) -> NDArray[np.float64]:
+        labels: Labels = getattr(self, side)
+        if self.case.probability is not None:
+            return lesion_scores(labels, self.case.probability.data, self.settings.score)
+        known = self.case.lesion_scores if side == "predicted" else {}
+        return np.array([known.get(int(v), np.nan) for v in labels.values], float)
+
+    def result(self) -> ScoredCase:
+        overlap, counted = self._counted_overlap()
+        matching = match(overlap, self.settings.rule)
+        detection = detection_scores(
+            overlap, matching, self.scores["predicted"], self.settings.rule
+        )
+        truth_verdict = np.full(self.truth.count, "ignored", dtype=object)
+        truth_verdict[counted] = np.where(matching.found, "found", "missed")
+        mostly_ignored = _inside(self.predicted, self.ignore, self.settings.ignore_fraction)
+        verdict = np.where(
+            matching.correct, "correct", np.where(matching.spared, "spared", "false")
+        )
+        verdict = np.where((verdict == "false") & mostly_ignored, "ignored", verdict)
+        n_truth = self.truth.count
+        truth = self._lesions(
+            "truth",
+            truth_verdict,
+            _spread(
+                overlap.truth_covered / np.maximum(overlap.truth_voxels, 1), counted, n_truth, 0.0
+            ),
+            _labels_of(_spread(matching.partner_of_truth, counted, n_truth, -1), self.predicted),
+            _spread(detection, counted, n_truth, np.nan),
+        )
+        partner = matching.partner_of_predicted
+        original = np.where(partner >= 0, np.append(counted, -1)[partner], -1)
+        predicted = self._lesions(
+            "predicted",
+            verdict,
+            overlap.predicted_covered / np.maximum(overlap.predicted_voxels, 1),
+            _labels_of(original, self.truth),
+            self.scores["predicted"],
+        )
+        return self._assemble(truth, predicted)
+
+    def _assemble(
+        self, truth: tuple[ScoredLesion, ...], predicted: tuple[ScoredLesion, ...]
+    ) -> ScoredCase:
+        case = self.case
+        return ScoredCase(
+            name=case.name,
+            patient=case.patient or case.name,
+            strata=dict(case.strata),
+            voxels=count_voxels(
+                self.truth.array,
+                self.predicted.array,
+                brain=None if case.brain is None else case.brain.data != 0,
+                ignore=self.ignore,
+                voxel_mm3=case.truth.voxel_volume_mm3,
+            ),
+            truth=truth,
+            predicted=predicted,
+            has_scores=case.probability is not None
+            or (bool(case.lesion_scores) and not np.isnan(self.scores["predicted"]).any())
+            or not self.predicted.count,
+            notes=(*case.notes, *_size_notes(self.sizes)),
+        )
+
+    def _lesions(
+        self,
+        side: Side,
+        verdict: NDArray[Any],
+        covered: NDArray[np.float64],
+        partner: NDArray[np.int64],
+        detection: NDArray[np.float64],
+    ) -> tuple[ScoredLesion, ...]:
+        labels: Labels = getattr(self, side)
+        regions = _regions(labels, None if self.case.regions is None else self.case.regions.data)
+        return tuple(
+            ScoredLesion(
+                side=side,
+                label=int(labels.values[n]),
+                verdict=str(verdict[n]),  # type: ignore[arg-type]
+                voxels=component.voxels,
+                volume_mm3=component.volume_mm3,
+                diameter_mm=component.max_in_plane_diameter_mm,
+                size=size_class(component.max_in_plane_diameter_mm),
+                centroid_ras_mm=component.centroid_ras_mm,
+                region=int(regions[n]),
+                covered=float(covered[n]),
+                partner=int(partner[n]),
+                score=float(self.scores[side][n]),
+                detection_score=float(detection[n]),
+            )
+            for n, component in enumerate(self.components[side])
+        )
+
+
+def predicted_volume(case: Case, settings: Settings) -> Any:
+    """The prediction as labels: the mask if there is one, else the thresholded probability."""
+    if case.predicted is not None:
+        return case.predicted
+    if case.probability is None:
+        raise ValueError(f"case {case.name} was not checked: it has no prediction")
+    return case.probability.with_data(case.probability.data >= settings.probability_threshold)
+
+
+def lesion_scores(labels: Labels, probability: NDArray[Any], kind: str) -> NDArray[np.float64]:
+    """Mean or maximum probability of the voxels of each lesion, shape (count,)."""
+    inside = np.flatnonzero(labels.array)
+    label = labels.array.ravel()[inside] - 1
+    value = probability.ravel()[inside].astype(np.float64)
+    if kind == "max":
+        highest = np.zeros(labels.count)
+        np.maximum.at(highest, label, value)
+        return highest
+    sums = np.bincount(label, weights=value, minlength=labels.count)
+    return sums / np.maximum(np.bincount(label, minlength=labels.count), 1)
+
+
+def _inside(labels: Labels, region: NDArray[np.bool_] | None, fraction: float) -> NDArray[np.bool_]:
+    """Which lesions have more than a fraction of their voxels in a region."""
+    if region is None or not labels.count:
+        return np.zeros(labels.count, bool)
+    voxels = np.bincount(labels.array[labels.array > 0], minlength=labels.count + 1)[1:]
+    inside = np.bincount(labels.array[region], minlength=labels.count + 1)[1:]
+    return exceeds(inside, voxels, fraction)
+
+
+def _regions(labels: Labels, regions: NDArray[Any] | None) -> NDArray[np.int64]:
+    """Most frequent region of the voxels of each lesion; the lower number at a tie."""
+    if regions is None or not labels.count:
+        return np.zeros(labels.count, np.int64)
+    inside = labels.array > 0
+    region = regions[inside].astype(np.int64)
+    votes = np.zeros((labels.count, int(region.max(initial=0)) + 1), np.int64)
+    np.add.at(votes, (labels.array[inside] - 1, region), 1)
+    most: NDArray[np.int64] = votes.argmax(axis=1)
+    return most
+
+
+def _spread(
+    values: NDArray[Any], where: NDArray[np.int64], count: int, fill: float
+) -> NDArray[Any]:
+    """Values of some lesions among all `count`, the others filled."""
+    result = np.full(count, fill, dtype=np.result_type(values.dtype, type(fill)))
+    result[where] = values
+    return result
+
+
+def _labels_of(index: NDArray[np.int64], labels: Labels) -> NDArray[np.int64]:
+    """Label of each lesion index; 0 for -1."""
+    return np.append(labels.values, 0)[index]
+
+
+def _size_notes(sizes: list[str]) -> tuple[str, ...]:
+    outside = [size for size in ("below 2 mm", "above 10 mm") if size in sizes]
+    return tuple(f"{sizes.count(size)} true lesions {size}" for size in outside)
