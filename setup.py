@@ -12,6 +12,17 @@ EXTRAS = {
     "openvino": ["openvino>=2026.0"],
     # Only its data files are read: the ICBM152 maps that the phantom's anatomy is made from.
     "phantom": ["nilearn>=0.13"],
+    # The last five decode compressed transfer syntaxes: GDCM lossless JPEG, the others JPEG 2000,
+    # RLE and JPEG-LS. pylibjpeg-libjpeg would do the first too, but is GPL.
+    "dicom": [
+        "pydicom>=3.0.1",
+        "highdicom>=0.27",
+        "python-gdcm>=3.0.24",
+        "pylibjpeg-openjpeg>=2.4",
+        "pylibjpeg-rle>=2.1",
+        "pyjpegls>=1.5",
+        "pylibjpeg>=2.0",
+    ],
     "evaluate": ["matplotlib>=3.10"],
 }
 EXTRAS["dev"] = sorted(

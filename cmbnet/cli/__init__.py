@@ -15,6 +15,7 @@ from cmbnet.errors import CmbnetError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("cmbnet.cli.demo", "Make a phantom scan, find its microbleeds, open the report."),
+    "dicom": ("cmbnet.cli.dicom", "Explain which DICOM series would be read, and why."),
     "evaluate": ("cmbnet.cli.evaluate", "Score predictions against a reference."),
     "phantom": ("cmbnet.cli.phantom", "Write digital SWI phantoms with ground truth."),
     "predict": ("cmbnet.cli.predict", "Find microbleeds on SWI scans."),

@@ -1,0 +1,176 @@
+"""From what the user named - folder, file, zip or DICOMDIR - to a list of DICOM files.
+
+Names inside an archive or a DICOMDIR are data of a stranger: no member name ever becomes a path
+on disk, and no reference leaves the folder of its DICOMDIR.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from cmbnet.errors import InputRefused, UnreadableFile
+from cmbnet.io.detect import has_dicom_mark
+from cmbnet.io.dicom.dataset import DicomFile, read_header
+
+_DICOMDIR = "DICOMDIR"
+_COPY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one input may hold.
+
+    Args:
+        files: Number of files, DICOM or not.
+        unpacked_bytes: Size of all members of a zip together, counted while unpacking: what
+            the archive says of itself is not believed.
+    """
+
+    files: int = 50_000
+    unpacked_bytes: int = 8 << 30
+
+
+DEFAULT_LIMITS = Limits()
+"""Fits an examination of ten series of 500 slices of 1024x1024."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSet:
+    """The DICOM files of one input.
+
+    Args:
+        name: Name of the input, the last part of its path.
+        files: The DICOM files, by path.
+        others: Number of files without the DICOM mark.
+        findings: What was missing or wrong, in sentences.
+    """
+
+    name: str
+    files: tuple[DicomFile, ...]
+    others: int = 0
+    findings: tuple[str, ...] = ()
+
+
+@contextmanager
+def open_files(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Iterator[FileSet]:
+    """List the DICOM files of an input; a zip is unpacked for as long as the context lives.
+
+    Raises:
+        UnreadableFile: If there is no such path, or a zip is damaged or encrypted.
+        InputRefused: If a limit is passed, or not one DICOM file is there.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise UnreadableFile(
+            f"a DICOM folder, zip or DICOMDIR is required, {source.name} is absent"
+        )
+    if source.is_dir():
+        yield _list_folder(source, source.name or source.resolve().name, limits)
+    elif zipfile.is_zipfile(source):
+        with tempfile.TemporaryDirectory(prefix="cmbnet-") as folder:
+            yield _unpack(source, Path(folder), limits)
+    elif source.name.upper() == _DICOMDIR:
+        yield _follow_dicomdir(source, limits)
+    else:
+        yield _as_set(source.name, [DicomFile(source, source.name)])
+
+
+def _as_set(name: str, files: list[DicomFile], findings: tuple[str, ...] = ()) -> FileSet:
+    """Keep the files with the mark, count the others."""
+    marked = []
+    for file in files:
+        try:
+            if has_dicom_mark(file.path):
+                marked.append(file)
+        except OSError as error:
+            raise UnreadableFile(f"cannot read {file.name}: {error.strerror}") from error
+    if not marked:
+        raise InputRefused(
+            f"DICOM files are required in {name}, got {len(files)} files of which none bears "
+            "the mark DICM at byte 128"
+        )
+    return FileSet(name, tuple(marked), len(files) - len(marked), findings)
+
+
+def _list_folder(folder: Path, name: str, limits: Limits) -> FileSet:
+    found = (file for file in folder.rglob("*") if file.is_file() and file.name != _DICOMDIR)
+    files = list(itertools.islice(found, limits.files + 1))
+    if len(files) > limits.files:
+        raise InputRefused(f"at most {limits.files} files are read from a folder, {name} has more")
+    return _as_set(name, [DicomFile(file, file.name) for file in sorted(files)])
+
+
+def _unpack(source: Path, folder: Path, limits: Limits) -> FileSet:
+    """Copy every member to a numbered file, counting bytes as they come."""
+    files: list[DicomFile] = []
+    left = limits.unpacked_bytes
+    try:
+        with zipfile.ZipFile(source) as archive:
+            members = [info for info in archive.infolist() if not info.is_dir()]
+            if len(members) > limits.files:
+                raise InputRefused(
+                    f"at most {limits.files} files are read from a zip, "
+                    f"{source.name} has {len(members)}"
+                )
+            for number, info in enumerate(members):
+                name = PurePosixPath(info.filename.replace("\\", "/")).name
+                if name == _DICOMDIR:
+                    continue
+                target = folder / f"{number:06d}"
+                left = _copy_member(archive, info, target, left)
+                if left < 0:
+                    raise InputRefused(
+                        f"{source.name} unpacks to more than {limits.unpacked_bytes >> 20} MiB"
+                    )
+                files.append(DicomFile(target, name))
+    # RuntimeError is how zipfile says "encrypted", NotImplementedError "unknown compression".
+    except (zipfile.BadZipFile, RuntimeError, EOFError, zlib.error, ValueError) as error:
+        raise UnreadableFile(
+            f"{source.name} is damaged, encrypted or compressed in an unknown way "
+            f"({type(error).__name__}): pack it again as a plain zip"
+        ) from error
+    return _as_set(source.name, files)
+
+
+def _copy_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, left: int) -> int:
+    """Copy until the end or until more than `left` bytes came; return what is left of them."""
+    with archive.open(info) as member, target.open("wb") as copy:
+        while chunk := member.read(_COPY_BYTES):
+            left -= len(chunk)
+            if left < 0:
+                break
+            copy.write(chunk)
+    return left
+
+
+def _follow_dicomdir(source: Path, limits: Limits) -> FileSet:
+    """List the images that a DICOMDIR refers to, below its own folder."""
+    header = read_header(DicomFile(source, source.name))
+    root = source.parent.resolve()
+    files, missing, outside = [], 0, 0
+    for record in itertools.islice(header.get("DirectoryRecordSequence") or [], limits.files):
+        reference = record.get("ReferencedFileID")
+        if not reference:
+            continue
+        parts = [reference] if isinstance(reference, str) else list(reference)
+        target = root.joinpath(*(str(part) for part in parts)).resolve()
+        if not target.is_relative_to(root):
+            outside += 1
+        elif not target.is_file():
+            missing += 1
+        else:
+            files.append(DicomFile(target, target.name))
+    findings = []
+    if missing:
+        findings.append(f"{missing} files that the DICOMDIR lists are absent")
+    if outside:
+        findings.append(f"{outside} references of the DICOMDIR leave its folder: not followed")
+    return _as_set(source.name, files, tuple(findings))

@@ -1,0 +1,246 @@
+"""`Frame`: one 2D image with what is needed to sort, judge and place it.
+
+A classic file holds one, an enhanced or legacy-converted file many. An attribute of a frame is
+looked up in its own functional groups, then in the shared ones, then at the top of the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydicom.dataset import Dataset, FileDataset
+
+from cmbnet.errors import UnreadableFile
+from cmbnet.io.dicom.dataset import DicomFile, quiet_pydicom, unreadable
+
+Numbers = tuple[float, ...]
+
+_GE_IMAGE_KIND = 0x0043102F
+_SIEMENS_TYPE_TEXT = 0x00211175
+_SIEMENS_FRAME_BLOCKS = (0x002111FE, 0x002110FE)
+_PHILIPS_FRAME_BLOCK = 0x2005140F
+
+MAX_FRAMES = 20_000
+"""A header may claim any number; a mutated one claims two billion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One 2D image of a file; None or empty where the header does not say.
+
+    Args:
+        file: Where its pixels are.
+        index: Its number in the file, from 0.
+        header: The whole file's header, without pixels.
+        tokens: Words of ImageType, FrameType and their private relatives, upper case.
+        component: ComplexImageComponent ("MAGNITUDE", "PHASE"...) or empty.
+        ge_kind: GE's private image kind: 0 magnitude, 1 phase, 2 real, 3 imaginary.
+        echo_ms: Echo time; 0 is stored by some scanners for "unknown" and becomes None.
+        position: LPS mm of the centre of the first pixel.
+        orientation: Six direction cosines: along a row, along a column.
+        pixel_spacing_mm: Distance of rows, of columns.
+        slope: Of the stored values; 1 where none is stated.
+        intercept: Of the stored values; 0 where none is stated.
+    """
+
+    file: DicomFile
+    index: int
+    header: Dataset = field(repr=False)
+    tokens: frozenset[str]
+    component: str
+    ge_kind: int | None
+    echo_ms: float | None
+    position: Numbers | None
+    orientation: Numbers | None
+    pixel_spacing_mm: Numbers | None
+    thickness_mm: float | None
+    stated_spacing_mm: float | None
+    slope: float
+    intercept: float
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """UID of the file that holds the frame."""
+        return text(self.header, "SOPInstanceUID")
+
+    @property
+    def instance_number(self) -> int:
+        """InstanceNumber, 0 where there is none."""
+        return int(number(self.header.get("InstanceNumber")) or 0)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return int(self.header.get("Rows") or 0), int(self.header.get("Columns") or 0)
+
+    @property
+    def label(self) -> str:
+        """How a message names it: instance number and file, or frame number and file."""
+        if is_multiframe(self.header):
+            return f"frame {self.index + 1} of {self.file.name}"
+        return f"instance {self.instance_number} ({self.file.name})"
+
+
+def read_frames(file: DicomFile, header: FileDataset) -> tuple[Frame, ...]:
+    """All frames of a file.
+
+    Raises:
+        UnreadableFile: If the header contradicts itself or holds what no value can be made of.
+    """
+    try:
+        with quiet_pydicom():
+            return tuple(_frames(file, header))
+    except UnreadableFile:
+        raise
+    # Values are converted when they are first looked at, so that a mutated header faults here.
+    except Exception as error:
+        raise unreadable(file, error) from error
+
+
+def is_multiframe(header: Dataset) -> bool:
+    """Whether the header describes its frames in functional groups."""
+    return bool(header.get("PerFrameFunctionalGroupsSequence"))
+
+
+def text(header: Dataset, keyword: str) -> str:
+    """A value as text without blanks around it, empty where there is none."""
+    value = header.get(keyword)
+    return "" if value is None else str(value).strip()
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None."""
+    numbers_ = numbers(value, 1)
+    return None if numbers_ is None else numbers_[0]
+
+
+def numbers(value: Any, count: int) -> Numbers | None:
+    """Exactly `count` finite numbers, or None."""
+    if value is None or value == "":
+        return None
+    values = [value] if isinstance(value, str | int | float) else list(value)
+    try:
+        found = tuple(float(item) for item in values)
+    except (TypeError, ValueError):
+        return None
+    return found if len(found) == count and all(map(math.isfinite, found)) else None
+
+
+def _frames(file: DicomFile, header: FileDataset) -> Iterator[Frame]:
+    per_frame = header.get("PerFrameFunctionalGroupsSequence")
+    if not per_frame:
+        count = int(number(header.get("NumberOfFrames")) or 1)
+        if count > 1:
+            raise UnreadableFile(
+                f"{file.name} holds {count} frames and says of none where it lies "
+                "(no functional groups)"
+            )
+        yield _frame(file, 0, header, (header,))
+        return
+    count = int(number(header.get("NumberOfFrames")) or 0)
+    if count != len(per_frame) or count > MAX_FRAMES:
+        raise UnreadableFile(
+            f"{file.name} states {count} frames and describes {len(per_frame)} "
+            f"(at most {MAX_FRAMES} are read)"
+        )
+    shared = list(header.get("SharedFunctionalGroupsSequence") or [])
+    for index, own in enumerate(per_frame):
+        places = [*_group(own), *(place for item in shared for place in _group(item)), header]
+        yield _frame(file, index, header, places)
+
+
+def _group(item: Dataset) -> Iterator[Dataset]:
+    """The macros of a functional group, each a sequence of one item."""
+    for element in item:
+        # Private blocks are asked for by name only: Philips repeats the classic header there.
+        if element.VR == "SQ" and element.value and not element.tag.is_private:
+            yield element.value[0]
+    yield item
+
+
+def _frame(file: DicomFile, index: int, header: Dataset, places: Sequence[Dataset]) -> Frame:
+    echo = _first(places, "EffectiveEchoTime") or _first(places, "EchoTime")
+    slope, intercept = _scaling(places)
+    return Frame(
+        file=file,
+        index=index,
+        header=header,
+        tokens=_tokens(places),
+        component=str(_first(places, "ComplexImageComponent") or "").upper(),
+        ge_kind=_ge_kind(header),
+        echo_ms=number(echo) or None,
+        position=numbers(_first(places, "ImagePositionPatient"), 3),
+        orientation=numbers(_first(places, "ImageOrientationPatient"), 6),
+        pixel_spacing_mm=numbers(_first(places, "PixelSpacing"), 2),
+        thickness_mm=number(_first(places, "SliceThickness")),
+        stated_spacing_mm=number(_first(places, "SpacingBetweenSlices")),
+        slope=slope,
+        intercept=intercept,
+    )
+
+
+def _first(places: Sequence[Dataset], keyword: str) -> Any:
+    for place in places:
+        value = place.get(keyword)
+        if value is not None and value != "":
+            return value
+    return None
+
+
+def _scaling(places: Sequence[Dataset]) -> tuple[float, float]:
+    """Rescale slope and intercept; where none is stated, a linear real-world mapping's."""
+    slope = number(_first(places, "RescaleSlope"))
+    intercept = number(_first(places, "RescaleIntercept"))
+    if slope is None:
+        slope = number(_first(places, "RealWorldValueSlope"))
+        intercept = number(_first(places, "RealWorldValueIntercept"))
+    # A slope of 0 would make every voxel the same; it is a mutilated header, not an image.
+    return (slope or 1.0), (intercept or 0.0)
+
+
+def _tokens(places: Sequence[Dataset]) -> frozenset[str]:
+    found: list[str] = []
+    for place in places:
+        for keyword in ("ImageType", "FrameType"):
+            found += _words(place.get(keyword))
+        found += _words(_raw(place, _SIEMENS_TYPE_TEXT))
+        for block in _SIEMENS_FRAME_BLOCKS:
+            found += [w for item in _items(place, block) for w in _words(_raw(item, 0x00211175))]
+        for item in _items(place, _PHILIPS_FRAME_BLOCK):
+            found += _words(item.get("ImageType"))
+    return frozenset(word for word in found if word)
+
+
+def _words(value: Any) -> list[str]:
+    if value is None:
+        return []
+    values = value.split("\\") if isinstance(value, str) else value
+    return [str(word).strip().upper() for word in values]
+
+
+def _raw(place: Dataset, tag: int) -> Any:
+    """Value of a private tag; bytes of an unknown VR as text."""
+    value = place[tag].value if tag in place else None
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else value
+
+
+def _items(place: Dataset, tag: int) -> list[Dataset]:
+    value = place[tag].value if tag in place else None
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+
+
+def _ge_kind(header: Dataset) -> int | None:
+    """GE's private image kind, believed only in a file of GE."""
+    if not text(header, "Manufacturer").upper().startswith("GE"):
+        return None
+    value = header[_GE_IMAGE_KIND].value if _GE_IMAGE_KIND in header else None
+    if isinstance(value, bytes):
+        # Implicit VR: the private dictionary may not know it. SS, two bytes, little endian.
+        return int.from_bytes(value[:2], "little", signed=True) if len(value) >= 2 else None
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = value[0] if value else None
+    kind = number(value)
+    return None if kind is None else int(kind)

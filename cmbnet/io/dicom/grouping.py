@@ -1,0 +1,194 @@
+"""From loose frames to stacks: sets of frames that claim to be one volume.
+
+A series may hold magnitude and phase, several echoes, several time points. It is split by kind of
+image and echo time; by the remaining ImageType words only where several images share a position,
+so that a word that changes half-way through a scan never makes two half brains of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.dataset import FileDataset
+
+from cmbnet.errors import CmbnetError
+from cmbnet.io.dicom.dataset import DicomFile, read_header
+from cmbnet.io.dicom.files import FileSet
+from cmbnet.io.dicom.frames import Frame, is_multiframe, number, numbers, read_frames, text
+from cmbnet.io.dicom.geometry import mixed_orientations, place_of
+from cmbnet.io.dicom.kinds import ImageKind, image_kind
+from cmbnet.io.dicom.privacy import patient_identifiers, scrub
+
+_ECHO_DIGITS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Frames of one series, one kind and one echo.
+
+    Args:
+        key: What a user names it by: its series number, with a part (``"4.2"``) where the series
+            was split.
+        kind: What its grey values mean.
+        frames: In order of InstanceNumber and frame number.
+        parts: Number of stacks that its series was split into.
+        findings: What was seen while sorting, in sentences.
+    """
+
+    key: str
+    kind: ImageKind
+    frames: tuple[Frame, ...]
+    parts: int
+    findings: tuple[str, ...] = ()
+
+    @property
+    def series_instance_uid(self) -> str:
+        """UID of the series that it is of."""
+        return text(self.frames[0].header, "SeriesInstanceUID")
+
+
+def read_stacks(files: FileSet) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
+    """Read all headers, drop retransmissions, split every series into stacks.
+
+    Returns:
+        Stacks in order of study, series number and kind; and what is to be said of the files.
+    """
+    findings: list[str] = list(files.findings)
+    if files.others:
+        findings.append(f"{files.others} files bear no DICOM mark and were left aside")
+    series: dict[tuple[str, str], list[Frame]] = defaultdict(list)
+    extra: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for file, header in _unique(files, findings, extra):
+        if not header.get("Rows"):
+            findings.append(f"{file.name} holds no image and was left aside")
+            continue
+        try:
+            frames = read_frames(file, header)
+        except CmbnetError as error:
+            findings.append(str(error))
+            continue
+        series[_series_of(header)] += frames
+    stacks: list[Stack] = []
+    taken: Counter[str] = Counter()
+    for uids, members in sorted(series.items(), key=lambda item: _series_order(item[1][0])):
+        stacks += _split_series(members, taken, tuple(extra[uids]))
+    return tuple(stacks), tuple(findings)
+
+
+def _unique(
+    files: FileSet, findings: list[str], extra: dict[tuple[str, str], list[str]]
+) -> Iterable[tuple[DicomFile, FileDataset]]:
+    """Every SOP instance once; of a UID borne by two different images, both."""
+    seen: dict[str, DicomFile] = {}
+    repeated: Counter[tuple[str, str]] = Counter()
+    for file in files.files:
+        try:
+            header = read_header(file)
+            # Names are often made of the patient's: this is the one place they pass through.
+            file = DicomFile(file.path, scrub(file.name, patient_identifiers(header)))
+            uid = text(header, "SOPInstanceUID")
+            first = seen.setdefault(uid, file)
+            if uid and first is not file:
+                if _pixel_digest(first) == _pixel_digest(file):
+                    repeated[_series_of(header)] += 1
+                    continue
+                extra[_series_of(header)].append(
+                    f"{first.name} and {file.name} bear the same SOP Instance UID "
+                    "and different pixels"
+                )
+        except CmbnetError as error:
+            findings.append(str(error))
+            continue
+        yield file, header
+    for uids, count in repeated.items():
+        extra[uids].append(f"{count} images were sent twice: one copy each was used")
+
+
+def _pixel_digest(file: DicomFile) -> bytes:
+    header = read_header(file, pixels=True)
+    pixels = header["PixelData"].value if "PixelData" in header else b""
+    return hashlib.sha256(pixels if isinstance(pixels, bytes) else repr(pixels).encode()).digest()
+
+
+def _series_of(header: FileDataset) -> tuple[str, str]:
+    return text(header, "StudyInstanceUID"), text(header, "SeriesInstanceUID")
+
+
+def _series_order(frame: Frame) -> tuple[str, float, str]:
+    header = frame.header
+    study, series = text(header, "StudyInstanceUID"), text(header, "SeriesInstanceUID")
+    return study, number(header.get("SeriesNumber")) or 0.0, series
+
+
+def _split_series(frames: list[Frame], taken: Counter[str], extra: tuple[str, ...]) -> list[Stack]:
+    """One stack per kind and echo, more where positions repeat."""
+    ordered = sorted(frames, key=lambda frame: (frame.instance_number, frame.index))
+    groups: list[tuple[ImageKind, list[Frame]]] = []
+    for kind, alike in _partition(ordered, image_kind).items():
+        # Planes of several orientations stay together, so that the geometry gate refuses them
+        # all: by echo, each might pass for a volume of its own.
+        echoes = [alike] if mixed_orientations(alike) else list(_partition(alike, _echo).values())
+        for one_echo in echoes:
+            for part in _split_where_repeated(one_echo):
+                groups.append((kind, part))
+    name = _series_name(ordered[0], taken)
+    findings = (*extra, *_numbering(ordered))
+    return [
+        Stack(
+            key=name if len(groups) == 1 else f"{name}.{place}",
+            kind=kind,
+            frames=tuple(part),
+            parts=len(groups),
+            findings=findings,
+        )
+        for place, (kind, part) in enumerate(groups, start=1)
+    ]
+
+
+def _partition(frames: Iterable[Frame], key: Callable[[Frame], Hashable]) -> dict[Any, list[Frame]]:
+    parts: dict[Any, list[Frame]] = {}
+    for frame in frames:
+        parts.setdefault(key(frame), []).append(frame)
+    return parts
+
+
+def _split_where_repeated(frames: list[Frame]) -> list[list[Frame]]:
+    if max(Counter(map(place_of, frames)).values()) == 1:
+        return [frames]
+    return list(_partition(frames, lambda frame: frame.tokens).values())
+
+
+def _echo(frame: Frame) -> float | None:
+    return None if frame.echo_ms is None else round(frame.echo_ms, _ECHO_DIGITS)
+
+
+def _series_name(frame: Frame, taken: Counter[str]) -> str:
+    """The series number; with a letter where two series of the input bear the same."""
+    stated = number(frame.header.get("SeriesNumber"))
+    name = "0" if stated is None else str(int(stated))
+    taken[name] += 1
+    return name if taken[name] == 1 else f"{name}{chr(ord('a') + (taken[name] - 1) % 26)}"
+
+
+def _numbering(frames: list[Frame]) -> tuple[str, ...]:
+    """Say where instance numbers are missing: slices at the end of a stack leave no gap."""
+    if any(is_multiframe(frame.header) for frame in frames):
+        return ()
+    found = {frame.instance_number for frame in frames}
+    missing = sorted(set(range(1, max(found) + 1)) - found) if max(found) < 100_000 else []
+    findings = []
+    if missing:
+        shown = ", ".join(map(str, missing[:5])) + ("..." if len(missing) > 5 else "")
+        findings.append(
+            f"instance numbers {shown} of 1 to {max(found)} are absent: slices may be missing"
+        )
+    stated = numbers(frames[0].header.get("ImagesInAcquisition"), 1)
+    if stated and stated[0] > len(frames):
+        findings.append(
+            f"the scanner states {stated[0]:.0f} images in the acquisition, {len(frames)} are here"
+        )
+    return tuple(findings)

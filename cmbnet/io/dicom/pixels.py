@@ -1,0 +1,87 @@
+"""Pixels of a stack: decoded frame by frame, rescaled by each frame's own slope."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import UID
+
+from cmbnet.errors import CmbnetError, InputRefused, MissingExtra, UnreadableFile
+from cmbnet.io.dicom.dataset import DicomFile, quiet_pydicom, unreadable
+from cmbnet.io.dicom.frames import Frame
+from cmbnet.io.dicom.geometry import Grid
+
+MOST_VOXELS = 1 << 29
+"""2 GiB as float32; a head at 0.25 mm has 1.3e8."""
+
+
+def read_pixels(grid: Grid) -> NDArray[np.float32]:
+    """Decode the frames of a grid.
+
+    Returns:
+        float32 of shape (z, y, x): stored value times slope plus intercept, of each frame its own.
+
+    Raises:
+        InputRefused: More than `MOST_VOXELS`, or values that are not finite.
+        MissingExtra: No decoder for the transfer syntax is installed.
+        UnreadableFile: Pixels are absent, truncated or damaged.
+    """
+    rows, columns = grid.order[0].shape
+    if len(grid.order) * rows * columns > MOST_VOXELS:
+        raise InputRefused(
+            f"at most {MOST_VOXELS} voxels are read, the series has "
+            f"{len(grid.order)} slices of {rows}x{columns}"
+        )
+    data = np.empty((len(grid.order), rows, columns), dtype=np.float32)
+    places: dict[DicomFile, list[tuple[int, Frame]]] = defaultdict(list)
+    for z, frame in enumerate(grid.order):
+        places[frame.file].append((z, frame))
+    for file, wanted in places.items():
+        _read_file(file, wanted, data)
+    if not np.isfinite(data).all():
+        raise InputRefused("finite values are required, the rescaled pixels hold NaN or infinity")
+    return data
+
+
+def _read_file(file: DicomFile, wanted: list[tuple[int, Frame]], data: NDArray[np.float32]) -> None:
+    header = wanted[0][1].header
+    _require_decoder(UID(str(header.file_meta.TransferSyntaxUID)))
+    try:
+        with quiet_pydicom():
+            arrays = iter_pixels(file.path, indices=[frame.index for _, frame in wanted], raw=True)
+            for (z, frame), stored in zip(wanted, arrays, strict=True):
+                _store(data, z, frame, stored)
+    except CmbnetError:
+        raise
+    # Decoders raise what they like on damaged input: RuntimeError, ValueError, MemoryError...
+    except Exception as error:
+        raise unreadable(file, error) from error
+
+
+def _store(data: NDArray[np.float32], z: int, frame: Frame, stored: NDArray[np.generic]) -> None:
+    if stored.shape != data.shape[1:]:
+        raise UnreadableFile(
+            f"{frame.label} decodes to {stored.shape} where {data.shape[1:]} is stated"
+        )
+    # In float64: slope and intercept of a 16-bit image need more than float32 holds.
+    data[z] = stored.astype(np.float64) * frame.slope + frame.intercept
+
+
+def _require_decoder(syntax: UID) -> None:
+    """Say which package is missing, before pydicom says it of all that it knows."""
+    if not syntax.is_compressed or syntax.is_deflated:
+        return
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError as error:
+        raise InputRefused(
+            f"the transfer syntax {syntax.name} holds no images that are read: convert it, "
+            "for example with gdcmconv --raw"
+        ) from error
+    if not decoder.is_available:
+        needed = " or ".join(decoder.missing_dependencies)
+        raise MissingExtra(f"a decoder ({needed})", "dicom", f"to decode {syntax.name}")

@@ -1,0 +1,194 @@
+"""Read the SWI of a DICOM folder, zip or DICOMDIR, or say of each series why it is none."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from cmbnet.errors import InputRefused, UsageError
+from cmbnet.io.dicom.files import FileSet, open_files
+from cmbnet.io.dicom.geometry import repeats
+from cmbnet.io.dicom.grouping import read_stacks
+from cmbnet.io.dicom.pixels import read_pixels
+from cmbnet.io.dicom.privacy import patient_identifiers, scrub
+from cmbnet.io.dicom.selection import DEFAULT_RULES, Judged, SelectionRules, SeriesVerdict, judge
+from cmbnet.io.dicom.source import DicomSource, source_of
+from cmbnet.volume import Volume
+
+_MOST_LISTED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What a DICOM input holds.
+
+    Args:
+        name: Name of the input, without anything that names the patient.
+        verdicts: One per stack, in order of series number.
+        findings: What is to be said of the files: left aside, damaged, absent.
+        refusal: Why none was chosen, empty where one was.
+    """
+
+    name: str
+    verdicts: tuple[SeriesVerdict, ...]
+    findings: tuple[str, ...]
+    refusal: str = ""
+
+
+def explain_dicom(
+    path: str | os.PathLike[str], *, rules: SelectionRules = DEFAULT_RULES
+) -> list[SeriesVerdict]:
+    """Judge every series; nothing is decoded.
+
+    Args:
+        path: Folder, zip, DICOMDIR or one file.
+        rules: The limits.
+
+    Raises:
+        UnreadableFile: No such path, or a damaged zip.
+        InputRefused: No DICOM file, or too many files.
+    """
+    return list(examine_dicom(path, rules=rules).verdicts)
+
+
+def examine_dicom(
+    path: str | os.PathLike[str], *, rules: SelectionRules = DEFAULT_RULES
+) -> Examination:
+    """Like `explain_dicom`, with what is to be said of files and input as a whole."""
+    with open_files(path) as files:
+        judged, findings, name = _judge_all(files, rules, None)
+        try:
+            chosen = _choose(judged, name)
+        except InputRefused as refused:
+            verdicts = tuple(one.verdict for one in judged)
+            return Examination(name, verdicts, findings, str(refused))
+        return Examination(
+            name,
+            tuple(replace(one.verdict, chosen=one is chosen) for one in judged),
+            findings,
+        )
+
+
+def read_dicom(
+    path: str | os.PathLike[str],
+    *,
+    series: str | None = None,
+    frame: int | None = None,
+    rules: SelectionRules = DEFAULT_RULES,
+) -> Volume:
+    """Read the SWI series, or the series that is named, as one volume.
+
+    Args:
+        path: Folder, zip, DICOMDIR or one (enhanced) file.
+        series: Key of `explain_dicom` (``"4"``, ``"4.2"``) or a Series Instance UID. A named
+            series need not be SWI; it must still be one regular volume of grey values.
+        frame: Which image, from 0, where several share each position.
+        rules: The limits.
+
+    Returns:
+        float32 data (z, y, x), rescaled frame by frame, slices ordered by position; affine to
+        RAS+ mm. `notes` says what was odd. Neither names the patient.
+
+    Raises:
+        UnreadableFile: No such path, damaged files.
+        InputRefused: No series, or several, can be the SWI; or the named one is no volume.
+        UsageError: No series bears the name, or `frame` does not exist.
+        MissingExtra: A decoder is missing.
+    """
+    return read_dicom_series(path, series=series, frame=frame, rules=rules)[0]
+
+
+def read_dicom_series(
+    path: str | os.PathLike[str],
+    *,
+    series: str | None = None,
+    frame: int | None = None,
+    rules: SelectionRules = DEFAULT_RULES,
+) -> tuple[Volume, DicomSource]:
+    """Like `read_dicom`, with what SEG and SR need to refer to the images."""
+    with open_files(path) as files:
+        judged, findings, name = _judge_all(files, rules, frame)
+        chosen = _choose(judged, name) if series is None else _named(judged, series, name)
+        _check_frame(chosen, frame)
+        verdict = replace(chosen.verdict, chosen=True)
+        if chosen.grid is None:  # a final objection was raised before
+            raise InputRefused(f"series {verdict.key} of {name} is no volume: {verdict.reasons}")
+        volume = Volume(
+            data=read_pixels(chosen.grid),
+            affine=chosen.grid.affine,
+            source=f"series {verdict.key} of {name}",
+            notes=_notes(verdict, findings),
+        )
+        return volume, source_of(chosen.grid, verdict)
+
+
+def _judge_all(
+    files: FileSet, rules: SelectionRules, frame: int | None
+) -> tuple[list[Judged], tuple[str, ...], str]:
+    stacks, findings = read_stacks(files)
+    identifiers: set[str] = set()
+    for stack in stacks:
+        identifiers |= patient_identifiers(stack.frames[0].header)
+    name = scrub(files.name, identifiers)
+    if not stacks:
+        raise InputRefused(f"no image could be read in {name}: {'; '.join(findings[:5])}")
+    return [judge(stack, rules, frame) for stack in stacks], findings, name
+
+
+def _choose(judged: list[Judged], name: str) -> Judged:
+    """The candidate of the highest score.
+
+    Raises:
+        InputRefused: There is none, or two share the score.
+    """
+    candidates = [one for one in judged if not one.verdict.objections]
+    if not candidates:
+        raise InputRefused(
+            f"no SWI series in {name}: {_list_reasons(judged)}; "
+            "`cmbnet dicom explain` prints the whole table"
+        )
+    best = max(one.verdict.score for one in candidates)
+    leading = [one for one in candidates if one.verdict.score == best]
+    if len(leading) > 1:
+        names = ", ".join(f"{one.verdict.key} ({one.verdict.description})" for one in leading)
+        raise InputRefused(
+            f"ambiguous: {len(leading)} series of {name} could be the SWI, {names}: name one"
+        )
+    return leading[0]
+
+
+def _list_reasons(judged: list[Judged]) -> str:
+    said = [f"series {one.verdict.key}: {one.verdict.reasons}" for one in judged[:_MOST_LISTED]]
+    if len(judged) > _MOST_LISTED:
+        said.append(f"and {len(judged) - _MOST_LISTED} more series")
+    return " | ".join(said)
+
+
+def _named(judged: list[Judged], series: str, name: str) -> Judged:
+    """The stack that a key or UID names.
+
+    Raises:
+        UsageError: None or several bear it.
+        InputRefused: It cannot be read.
+    """
+    found = [one for one in judged if series in (one.verdict.key, one.verdict.series_instance_uid)]
+    if len(found) != 1:
+        keys = ", ".join(one.verdict.key for one in found or judged)
+        raise UsageError(f"{len(found)} series of {name} are named {series[:64]}: choose of {keys}")
+    if not found[0].verdict.readable:
+        raise InputRefused(
+            f"series {found[0].verdict.key} of {name} cannot be read: {found[0].verdict.reasons}"
+        )
+    return found[0]
+
+
+def _check_frame(chosen: Judged, frame: int | None) -> None:
+    """A frame number where there is one image per position is a misunderstanding, unless 0."""
+    count = repeats(chosen.stack.frames)
+    if frame is not None and not 0 <= frame < count:
+        raise UsageError(f"frame 0 to {count - 1} of series {chosen.verdict.key}, got {frame}")
+
+
+def _notes(verdict: SeriesVerdict, findings: tuple[str, ...]) -> tuple[str, ...]:
+    passed_over = [f"named in spite of: {objection.message}" for objection in verdict.objections]
+    return (*findings, *verdict.findings, *passed_over)

@@ -1,0 +1,312 @@
+"""Which stack is the SWI: rules that score, refuse and say why, never by description alone.
+
+An objection is either for good (the stack is no volume of grey values) or a matter of choice (it
+is no SWI, it has few slices): a user who names the series passes over the latter, and the volume
+says so in its notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pydicom import uid
+
+from cmbnet.io.dicom.frames import Frame, numbers, text
+from cmbnet.io.dicom.geometry import Grid, axial_tilt_degrees, choose_repeat, place_on_grid, repeats
+from cmbnet.io.dicom.grouping import Stack
+from cmbnet.io.dicom.kinds import SWI_NAME, ImageKind, label_kind
+from cmbnet.io.dicom.privacy import patient_identifiers, scrub
+
+_SOP_CLASSES = {
+    uid.MRImageStorage: "MR",
+    uid.EnhancedMRImageStorage: "enhanced MR",
+    uid.LegacyConvertedEnhancedMRImageStorage: "legacy-converted enhanced MR",
+}
+_HEAD = ("HEAD", "BRAIN", "SKULL", "NEURO")
+_EXCLUDED = (
+    ImageKind.PROJECTION,
+    ImageKind.PHASE,
+    ImageKind.REAL,
+    ImageKind.IMAGINARY,
+    ImageKind.MAP,
+    ImageKind.LOCALIZER,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionRules:
+    """What a stack must be to be taken without being named.
+
+    Args:
+        fewest_slices: A brain in fewer slices is not whole.
+        largest_spacing_mm: Along any axis.
+        largest_tilt_degrees: Of the slices from axial.
+        allow_magnitude: Take a gradient-echo magnitude where there is no SWI. The model was
+            trained on SWI: results on magnitude are another thing, and the notes say so.
+        echo_range_ms: Echo times usual for SWI; only a point of the score.
+    """
+
+    fewest_slices: int = 20
+    largest_spacing_mm: float = 5.0
+    largest_tilt_degrees: float = 35.0
+    allow_magnitude: bool = False
+    echo_range_ms: tuple[float, float] = (15.0, 50.0)
+
+
+DEFAULT_RULES = SelectionRules()
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why a stack is not taken.
+
+    Args:
+        message: A sentence without a full stop.
+        final: Whether naming the series does not help.
+    """
+
+    message: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesVerdict:
+    """What was thought of one stack.
+
+    Args:
+        key: What `read_dicom(..., series=key)` takes.
+        series_instance_uid: UID of its series.
+        description: SeriesDescription, without anything that names the patient.
+        kind: What its grey values mean.
+        images: Number of frames.
+        shape: (z, y, x) of the volume, None where it is none.
+        spacing_mm: (z, y, x), None where it is none.
+        score: Points for being the SWI.
+        points: What the points were given for.
+        objections: Why it is not taken; empty for a candidate.
+        findings: What is odd and was accepted.
+        chosen: Whether it is the one that is read when none is named.
+    """
+
+    key: str
+    series_instance_uid: str
+    description: str
+    kind: ImageKind
+    images: int
+    shape: tuple[int, int, int] | None
+    spacing_mm: tuple[float, float, float] | None
+    score: int
+    points: tuple[str, ...]
+    objections: tuple[Objection, ...]
+    findings: tuple[str, ...]
+    chosen: bool = False
+
+    @property
+    def status(self) -> str:
+        """``"chosen"``, ``"candidate"``, or ``"refused"``."""
+        if self.chosen:
+            return "chosen"
+        return "refused" if self.objections else "candidate"
+
+    @property
+    def readable(self) -> bool:
+        """Whether it can be read by naming it."""
+        return not any(objection.final for objection in self.objections)
+
+    @property
+    def reasons(self) -> str:
+        """All objections in one line."""
+        return "; ".join(objection.message for objection in self.objections)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A stack, its grid where it has one, and the verdict."""
+
+    stack: Stack
+    grid: Grid | None = field(repr=False)
+    verdict: SeriesVerdict
+
+
+def judge(stack: Stack, rules: SelectionRules = DEFAULT_RULES, frame: int | None = None) -> Judged:
+    """Score a stack and collect every reason against it.
+
+    Args:
+        stack: What to judge.
+        rules: The limits.
+        frame: Which of the images at each position to take, from 0, where there are several.
+    """
+    objections = [Objection(reason, final=True) for reason in _not_grey_mr(stack)]
+    grid, reasons = _place(stack, frame)
+    objections += [Objection(reason, final=True) for reason in reasons]
+    score, points = _score(stack, rules)
+    objections += [Objection(reason, final=False) for reason in _no_swi(stack, rules)]
+    if grid is not None:
+        objections += [Objection(reason, final=False) for reason in _unfit(grid, rules)]
+    verdict = SeriesVerdict(
+        key=stack.key,
+        series_instance_uid=stack.series_instance_uid,
+        description=_description(stack),
+        kind=stack.kind,
+        images=len(stack.frames),
+        shape=None if grid is None else (len(grid.order), *grid.order[0].shape),
+        spacing_mm=None if grid is None else _spacing(grid),
+        score=score,
+        points=points,
+        objections=tuple(objections),
+        findings=(*stack.findings, *(() if grid is None else grid.findings)),
+    )
+    return Judged(stack, grid, verdict)
+
+
+def _place(stack: Stack, frame: int | None) -> tuple[Grid | None, tuple[str, ...]]:
+    """The grid of a stack, of one image per position, and the reasons why it cannot be read."""
+    if stack.kind is ImageKind.MOSAIC:
+        return None, (
+            "a mosaic (many slices in one image) is not read: export it as a plain series",
+        )
+    count = repeats(stack.frames)
+    if count == 1:
+        return place_on_grid(stack.frames)
+    if frame is not None and 0 <= frame < count:
+        return place_on_grid(choose_repeat(stack.frames, frame))
+    # The grid of the first stands for all, so that the table can show it.
+    grid, reasons = place_on_grid(choose_repeat(stack.frames, 0))
+    several = (
+        f"a series of several images: {count} share each of {len(stack.frames) // count} "
+        f"positions; choose one with frame 0 to {count - 1}"
+    )
+    return grid, (several, *reasons)
+
+
+def _description(stack: Stack) -> str:
+    header = stack.frames[0].header
+    return scrub(text(header, "SeriesDescription"), patient_identifiers(header))
+
+
+def _spacing(grid: Grid) -> tuple[float, float, float]:
+    row_distance, column_distance = grid.order[0].pixel_spacing_mm or (0.0, 0.0)
+    z = float((grid.affine[:3, 0] ** 2).sum() ** 0.5)
+    return z, row_distance, column_distance
+
+
+def _not_grey_mr(stack: Stack) -> Iterator[str]:
+    """What no choice of the user can mend."""
+    header = stack.frames[0].header
+    if text(header, "Modality") != "MR":
+        yield f"modality MR is required, got {text(header, 'Modality') or 'none'}"
+    if header.get("SOPClassUID") not in _SOP_CLASSES:
+        yield f"MR images are required, got {uid.UID(text(header, 'SOPClassUID')).name}"
+    photometric = text(header, "PhotometricInterpretation")
+    if photometric != "MONOCHROME2":
+        yield f"grey values (MONOCHROME2) are required, got {photometric or 'none'}"
+
+
+def _no_swi(stack: Stack, rules: SelectionRules) -> Iterator[str]:
+    """Reasons by kind of image."""
+    header = stack.frames[0].header
+    description = text(header, "SeriesDescription")
+    if stack.kind in _EXCLUDED:
+        yield f"{stack.kind}: {_evidence(stack)}"
+    plain = stack.kind in (ImageKind.SWI, ImageKind.MAGNITUDE, ImageKind.UNKNOWN)
+    labelled = label_kind(description) if plain else None
+    if labelled is ImageKind.PROJECTION or (labelled and not _label_passed(stack, labelled, rules)):
+        yield f"{labelled} by its description"
+    if plain and stack.kind is not ImageKind.SWI:
+        yield from _only_magnitude(stack, rules)
+    if text(header, "BurnedInAnnotation") == "YES":
+        yield "the pixels bear burned-in annotation"
+    if _spin_echo(stack.frames[0]):
+        yield "spin echo: microbleeds do not show on it"
+    part = text(header, "BodyPartExamined").upper()
+    if part and not any(word in part for word in _HEAD):
+        yield f"body part {part[:16]}, not the head"
+
+
+def _label_passed(stack: Stack, labelled: ImageKind, rules: SelectionRules) -> bool:
+    """The token SWI outweighs a label, and a magnitude may be asked for."""
+    asked_for = labelled is ImageKind.MAGNITUDE and rules.allow_magnitude
+    return asked_for or stack.kind is ImageKind.SWI
+
+
+def _only_magnitude(stack: Stack, rules: SelectionRules) -> Iterator[str]:
+    header = stack.frames[0].header
+    named = SWI_NAME.search(text(header, "SeriesDescription")) is not None
+    siemens = text(header, "Manufacturer").upper().startswith("SIEMENS")
+    if rules.allow_magnitude and _gradient_echo(stack.frames[0]):
+        return
+    if not named:
+        yield "no sign of SWI in image type or description"
+    elif siemens:
+        # On Siemens the processed SWI always bears the token; magnitude and phase of the same
+        # protocol share its description.
+        yield "image type without the token SWI that Siemens gives its SWI"
+
+
+def _evidence(stack: Stack) -> str:
+    first = stack.frames[0]
+    words = sorted(first.tokens - {"ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", ""})
+    identifiers = patient_identifiers(first.header)
+    shown = scrub("\\".join(word[:16] for word in words[:8]), identifiers)
+    if first.ge_kind in (1, 2, 3):
+        return f"GE image kind {first.ge_kind}"
+    return f"image type {shown}" if shown else f"component {first.component[:16]}"
+
+
+def _score(stack: Stack, rules: SelectionRules) -> tuple[int, tuple[str, ...]]:
+    first = stack.frames[0]
+    low, high = rules.echo_range_ms
+    table = (
+        (5, "image type says SWI", stack.kind is ImageKind.SWI),
+        (3, "description names SWI", SWI_NAME.search(text(first.header, "SeriesDescription"))),
+        (1, "3D gradient echo", _gradient_echo(first) and _is_3d(first)),
+        (
+            1,
+            f"echo time {low:g} to {high:g} ms",
+            first.echo_ms is not None and low <= first.echo_ms <= high,
+        ),
+        (-2, "secondary: reformatted at the console", "SECONDARY" in first.tokens),
+    )
+    given = [(points, why) for points, why, holds in table if holds]
+    return sum(points for points, _ in given), tuple(f"{points:+d} {why}" for points, why in given)
+
+
+def _gradient_echo(frame: Frame) -> bool:
+    sequence = _codes(frame, "ScanningSequence")
+    return "GR" in sequence or text(frame.header, "EchoPulseSequence").upper() == "GRADIENT"
+
+
+def _spin_echo(frame: Frame) -> bool:
+    sequence = _codes(frame, "ScanningSequence")
+    stated = "SE" in sequence and "GR" not in sequence
+    return stated or text(frame.header, "EchoPulseSequence").upper() == "SPIN"
+
+
+def _is_3d(frame: Frame) -> bool:
+    return text(frame.header, "MRAcquisitionType").upper() == "3D"
+
+
+def _codes(frame: Frame, keyword: str) -> tuple[str, ...]:
+    value = frame.header.get(keyword) or ()
+    return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
+
+
+def _unfit(grid: Grid, rules: SelectionRules) -> Iterator[str]:
+    """Reasons by geometry, on a grid that can be read."""
+    if len(grid.order) < rules.fewest_slices:
+        yield f"too few slices: at least {rules.fewest_slices}, got {len(grid.order)}"
+    spacing = _spacing(grid)
+    if max(spacing) > rules.largest_spacing_mm:
+        yield f"too coarse: at most {rules.largest_spacing_mm:g} mm, got {max(spacing):.2f} mm"
+    tilt = axial_tilt_degrees(grid.affine)
+    if tilt > rules.largest_tilt_degrees:
+        yield f"{tilt:.0f} degrees from axial, at most {rules.largest_tilt_degrees:g} are taken"
+
+
+def field_strength_t(frame: Frame) -> float | None:
+    """Field strength in tesla; some scanners state it in gauss."""
+    stated = numbers(frame.header.get("MagneticFieldStrength"), 1)
+    if not stated or stated[0] <= 0:
+        return None
+    return stated[0] / 1e4 if stated[0] > 100 else stated[0]

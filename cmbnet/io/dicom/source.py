@@ -1,0 +1,84 @@
+"""`DicomSource`: what results need in order to refer back to the images they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from cmbnet.io.dicom.frames import Frame, text
+from cmbnet.io.dicom.geometry import Grid
+from cmbnet.io.dicom.selection import SeriesVerdict, field_strength_t
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DicomSource:
+    """The images behind a `Volume`, in its slice order.
+
+    Its text form names no patient; its headers do, and go only into SEG and SR.
+
+    Args:
+        headers: One per file, without pixels: a classic file per slice, in order of z, or one
+            enhanced file.
+        frame_numbers: For an enhanced file, the frame (from 1) of each slice; else empty.
+        affine_lps: (4, 4), index (z, y, x, 1) to LPS+ mm.
+        verdict: Why the series was taken.
+        echo_ms: Echo time, None where unknown.
+        field_t: Field strength, None where unknown.
+    """
+
+    headers: tuple[Dataset, ...]
+    frame_numbers: tuple[int, ...]
+    affine_lps: NDArray[np.float64]
+    verdict: SeriesVerdict
+    echo_ms: float | None
+    field_t: float | None
+
+    def __repr__(self) -> str:
+        return f"DicomSource({len(self.headers)} files of series {self.verdict.key})"
+
+    @property
+    def study_instance_uid(self) -> str:
+        """The study that results belong to."""
+        return text(self.headers[0], "StudyInstanceUID")
+
+    @property
+    def series_instance_uid(self) -> str:
+        """The series that was read."""
+        return text(self.headers[0], "SeriesInstanceUID")
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        """The coordinate system, empty where none is stated."""
+        return text(self.headers[0], "FrameOfReferenceUID")
+
+    @property
+    def sop_instance_uids(self) -> tuple[str, ...]:
+        """UIDs of the files."""
+        return tuple(text(header, "SOPInstanceUID") for header in self.headers)
+
+
+def source_of(grid: Grid, verdict: SeriesVerdict) -> DicomSource:
+    """Collect what results refer to from the frames of a grid."""
+    frames = grid.order
+    headers: dict[str, Dataset] = {}
+    for frame in frames:
+        headers.setdefault(frame.sop_instance_uid, frame.header)
+    several = len(headers) < len(frames)
+    return DicomSource(
+        headers=tuple(headers.values()),
+        frame_numbers=tuple(frame.index + 1 for frame in frames) if several else (),
+        affine_lps=grid.affine_lps,
+        verdict=verdict,
+        echo_ms=_one([frame.echo_ms for frame in frames]),
+        field_t=field_strength_t(frames[0]),
+    )
+
+
+def _one(values: list[float | None]) -> float | None:
+    return values[0] if len(set(values)) == 1 else None
+
+
+__all__ = ["DicomSource", "Frame", "source_of"]
