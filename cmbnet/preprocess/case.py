@@ -39,6 +39,7 @@ class PreparedCase:
         spacing_mm: Spacing of the frame along z, y, x.
         frame: The way back to the native grid.
         intensity: The map that was applied to the stored values.
+        white_matter_level: Value of the white-matter peak in `image`.
         brain_found: False if the estimate failed and `brain` is all that has signal.
         findings: What was changed or is odd, in words.
     """
@@ -48,6 +49,7 @@ class PreparedCase:
     spacing_mm: tuple[float, float, float]
     frame: FrameTransform
     intensity: IntensityMap
+    white_matter_level: float
     brain_found: bool
     findings: tuple[str, ...]
 
@@ -90,11 +92,21 @@ def prepare(
     found = estimated is None or estimated.found
     if not found:
         findings.append("no brain was found; all that has signal was kept instead")
-    intensity = fit_intensity(image, brain, recipe)
+    darkest = float(np.quantile(_sample(data), recipe.rare_bin_fraction))
+    intensity = fit_intensity(image, brain, recipe, darkest=darkest)
     intensity.apply_in_place(image)
     spacing_mm = (z_mm, y_mm * frame.y.step, x_mm * frame.x.step)
     _note_resampling(frame, (y_mm, x_mm), spacing_mm, findings)
-    return PreparedCase(image, brain, spacing_mm, frame, intensity, found, tuple(findings))
+    return PreparedCase(
+        image=image,
+        brain=brain,
+        spacing_mm=spacing_mm,
+        frame=frame,
+        intensity=intensity,
+        white_matter_level=intensity.level(intensity.peak),
+        brain_found=found,
+        findings=tuple(findings),
+    )
 
 
 def _require_image(
@@ -115,8 +127,7 @@ def _require_image(
 
 def _cap_hot_voxels(data: NDArray[np.float32], findings: list[str]) -> NDArray[np.float32]:
     """Cap single voxels far above everything else, or they would shine through averages."""
-    step = max(1, round((data.size / _SAMPLE) ** (1 / 3)))
-    usual = float(np.percentile(data[::step, ::step, ::step], 99.9))
+    usual = float(np.percentile(_sample(data), 99.9))
     cap = HOT_FACTOR * usual
     if usual <= 0 or float(data.max()) <= cap:
         return data
@@ -125,6 +136,12 @@ def _cap_hot_voxels(data: NDArray[np.float32], findings: list[str]) -> NDArray[n
         "percentile were capped there"
     )
     return np.minimum(data, np.float32(cap))
+
+
+def _sample(data: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Every n-th voxel along each axis, some `_SAMPLE` in all."""
+    step = max(1, round((data.size / _SAMPLE) ** (1 / 3)))
+    return data[::step, ::step, ::step]
 
 
 def _given_brain(brain_mask: Volume, volume: Volume) -> NDArray[np.bool_]:

@@ -31,8 +31,8 @@ PEAK_WIDTH: Final = 0.15
 wide enough to pass the grain of a noisy histogram, narrower than the step to CSF."""
 
 SNAP_TO_ZERO: Final = 0.25
-"""The darkest bin that counts is taken as an offset only if it lies further than this fraction
-of the peak from 0: magnitude images have no offset, and their darkest tissue is not signal 0."""
+"""The darkest value that is not rare is an offset only if it lies further than this fraction of
+the peak from 0: magnitude images have no offset, and their darkest tissue is not signal 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,10 @@ class IntensityMap:
     peak: float
     top: float
 
+    def level(self, stored: float) -> float:
+        """Where a stored value lands, clipped to [0, 1]."""
+        return min(max((stored - self.zero) / (self.top - self.zero), 0.0), 1.0)
+
     def apply_in_place(self, image: NDArray[np.float32]) -> None:
         """Map and clip to [0, 1] without a second array."""
         image -= np.float32(self.zero)
@@ -57,7 +61,11 @@ class IntensityMap:
 
 
 def fit_intensity(
-    image: NDArray[np.float32], brain: NDArray[np.bool_], recipe: PreprocessRecipe
+    image: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    recipe: PreprocessRecipe,
+    *,
+    darkest: float,
 ) -> IntensityMap:
     """Find signal zero, white-matter peak and the end of the window of a scan.
 
@@ -65,6 +73,8 @@ def fit_intensity(
         image: float32 in stored units, any scale and offset.
         brain: Same shape; at least one voxel set. Only these make the histogram.
         recipe: Its `white_matter_level`, `window` and `rare_bin_fraction`.
+        darkest: Stored value below which only a rare fraction of the whole scan lies, air
+            included: it tells an offset from dark tissue.
 
     Returns:
         The map. Multiplying the image by a factor multiplies its three numbers, and a single
@@ -75,8 +85,8 @@ def fit_intensity(
     median = float(np.median(points))
     scale = abs(median) or float(np.abs(points).max()) or 1.0
     histogram = _Histogram.of(points, scale)
-    zero = histogram.zero(recipe.rare_bin_fraction)
     peak = histogram.peak(median)
+    zero = 0.0 if abs(darkest) <= SNAP_TO_ZERO * abs(peak) else darkest
     if peak <= zero:  # a brain mask of nothing but noise around 0; QC refuses it
         peak = zero + scale
     if recipe.window == "histogram":
@@ -126,12 +136,6 @@ class _Histogram:
                 return moved
             peak = moved
         return peak
-
-    def zero(self, rare_fraction: float) -> float:
-        """Signal zero: 0, unless the darkest bin that counts says there is an offset."""
-        edge = (self.low + int(self._frequent(rare_fraction)[0])) * self.width
-        snap = SNAP_TO_ZERO * BINS_PER_PEAK * self.width
-        return 0.0 if abs(edge) <= snap else edge
 
     def end(self, rare_fraction: float) -> float:
         """Upper edge of the brightest bin that counts."""

@@ -1,0 +1,195 @@
+"""The numbers that the quality gate judges by, measured on a prepared scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from cmbnet.preprocess.resample import apply_columns, apply_rows, averaging_matrix
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cmbnet.preprocess.case import PreparedCase
+    from cmbnet.volume import Volume
+
+CELL_MM: Final = 3.0
+"""Cell on which structure is measured: noise averages out, ventricles and sinuses stay."""
+
+INNER_MM: Final = 10.0
+"""Depth below the surface of the mask from which tissue counts as inside."""
+
+DEEP_MM: Final = 15.0
+"""Depth from which drop-out at the skull base no longer reaches."""
+
+_SHADING_CELLS_MM: Final = 12.0
+_DARK: Final = 0.45
+_BRIGHT: Final = 1.3
+_BOX_FRACTION: Final = 0.5
+_MAD_TO_SIGMA: Final = 1.4826
+_ENOUGH_CELLS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class QualityMeasures:
+    """What the gate knows of a scan.
+
+    Args:
+        brain_ml: Volume of the brain mask.
+        end_area: Area of the mask in the lowest and the highest slice of the scan, relative to
+            its largest.
+        neighbour_correlation: Correlation of voxels with their in-plane neighbours in the middle
+            of the brain, the lower of both axes, on the native grid; about 0 for noise.
+        noise: Standard deviation of the grain in the same place, relative to the white-matter
+            peak; grain is what a voxel differs from the mean of its two neighbours.
+        structure: Standard deviation of 3 mm cells against the 12 mm neighbourhood, inside.
+        deep_dark: Fraction of deep cells darker than 0.45 x their neighbourhood.
+        dark_asymmetry: How unequally those lie left and right, 0 (equal) to 1 (one side).
+        deep_bright: Fraction of deep cells brighter than 1.3 x their neighbourhood.
+        negative: Fraction of all voxels whose stored value is below 0 by more than a twentieth of
+            the range from signal zero to the peak.
+    """
+
+    brain_ml: float
+    end_area: tuple[float, float]
+    neighbour_correlation: float
+    noise: float
+    structure: float
+    deep_dark: float
+    dark_asymmetry: float
+    deep_bright: float
+    negative: float
+
+
+def measure_quality(volume: Volume, prepared: PreparedCase) -> QualityMeasures:
+    """Measure a scan.
+
+    Args:
+        volume: The scan as read.
+        prepared: The same, prepared.
+    """
+    areas = np.count_nonzero(prepared.brain, axis=(1, 2)).astype(np.float64)
+    correlation, noise = _grain(volume, prepared)
+    structure = _structure(prepared)
+    peak = prepared.intensity.peak - prepared.intensity.zero
+    below = volume.data < -0.05 * peak
+    return QualityMeasures(
+        brain_ml=float(areas.sum() * np.prod(prepared.spacing_mm) / 1000),
+        end_area=(float(areas[0] / areas.max()), float(areas[-1] / areas.max())),
+        neighbour_correlation=correlation,
+        noise=noise,
+        structure=structure.spread,
+        deep_dark=structure.dark,
+        dark_asymmetry=structure.asymmetry,
+        deep_bright=structure.bright,
+        negative=float(np.count_nonzero(below) / below.size),
+    )
+
+
+def _grain(volume: Volume, prepared: PreparedCase) -> tuple[float, float]:
+    """Neighbour correlation and noise in a box in the middle of the brain, native grid."""
+    canonical = prepared.frame.orientation.apply(np.asarray(volume.data))
+    brain = prepared.brain
+    slices = np.flatnonzero(brain.any(axis=(1, 2)))
+    z = _middle(int(slices[0]), int(slices[-1]) + 1, canonical.shape[0])
+    ranges = []
+    for axis, mapping in ((2, prepared.frame.y), (1, prepared.frame.x)):
+        used = np.flatnonzero(brain.any(axis=(0, axis)))
+        first = mapping.start + mapping.step * used[0]
+        last = mapping.start + mapping.step * (used[-1] + 1)
+        ranges.append(_middle(int(first), int(last), mapping.n_canonical))
+    box = canonical[z, ranges[0], ranges[1]].astype(np.float64)
+    peak = prepared.intensity.peak - prepared.intensity.zero
+    box = np.clip((box - prepared.intensity.zero) / peak, -1.0, 3.0)
+    correlations = [
+        _correlation(box[:, 1:], box[:, :-1]),
+        _correlation(box[:, :, 1:], box[:, :, :-1]),
+    ]
+    grain = box[:, :, 1:-1] - (box[:, :, 2:] + box[:, :, :-2]) / 2
+    sigma = float(np.median(np.abs(grain))) * _MAD_TO_SIGMA / np.sqrt(1.5) if grain.size else 0.0
+    return min(correlations), float(sigma)
+
+
+def _middle(first: int, last: int, size: int) -> slice:
+    """The middle half of a range, at least three long where the axis allows it."""
+    margin = int((last - first) * (1 - _BOX_FRACTION) / 2)
+    start = min(max(first + margin, 0), max(size - 3, 0))
+    return slice(start, min(max(last - margin, start + 3), size))
+
+
+def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Pearson's correlation; 0 where either does not vary."""
+    a, b = first.ravel() - first.mean(), second.ravel() - second.mean()
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / scale if scale > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Structure:
+    spread: float
+    dark: float
+    asymmetry: float
+    bright: float
+
+
+def _structure(prepared: PreparedCase) -> _Structure:
+    """Spread, dark and bright places inside the brain, on cells of `CELL_MM`."""
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+    cells, weight, cell_mm = _cells(prepared)
+    brain = weight > 0.5
+    if not brain.any():
+        brain = weight > 0
+    sigma = [_SHADING_CELLS_MM / mm for mm in cell_mm]
+    masked = brain.astype(np.float32)
+    around = gaussian_filter(cells * masked, sigma, truncate=2.5) / np.maximum(
+        gaussian_filter(masked, sigma, truncate=2.5), 0.05
+    )
+    relative = cells / np.maximum(around, 1e-3)
+    depth = distance_transform_edt(np.pad(brain, 1), sampling=cell_mm)[1:-1, 1:-1, 1:-1]
+    inner, deep = depth > INNER_MM, depth > DEEP_MM
+    if np.count_nonzero(inner) < _ENOUGH_CELLS:  # a crop or a slab: take what there is
+        inner = brain
+    if np.count_nonzero(deep) < _ENOUGH_CELLS:
+        deep = inner
+    dark = deep & (relative < _DARK)
+    bright = deep & (relative > _BRIGHT)
+    count = np.count_nonzero(deep)
+    return _Structure(
+        spread=float(relative[inner].std()),
+        dark=np.count_nonzero(dark) / count,
+        asymmetry=_asymmetry(dark, brain),
+        bright=np.count_nonzero(bright) / count,
+    )
+
+
+def _asymmetry(dark: NDArray[np.bool_], brain: NDArray[np.bool_]) -> float:
+    """How unequally a mask lies left and right of the middle of the brain, 0 to 1."""
+    total = np.count_nonzero(dark)
+    if total == 0:
+        return 0.0
+    columns = np.arange(brain.shape[2])
+    middle = float((brain.sum(axis=(0, 1)) * columns).sum()) / np.count_nonzero(brain)
+    left = np.count_nonzero(dark[:, :, columns < middle])
+    return abs(2 * left - total) / total
+
+
+def _cells(
+    prepared: PreparedCase,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[float, float, float]]:
+    """Image and brain averaged in cells, and the size of a cell."""
+    steps = [max(1.0, CELL_MM / mm) for mm in prepared.spacing_mm]
+    z, y, x = (
+        averaging_matrix(n, step) for n, step in zip(prepared.image.shape, steps, strict=True)
+    )
+
+    def average(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        plane = apply_columns(x, apply_rows(y, image))
+        averaged: NDArray[np.float32] = z @ plane.reshape(len(plane), -1)
+        return averaged.reshape(-1, *plane.shape[1:])
+
+    size = [mm * step for mm, step in zip(prepared.spacing_mm, steps, strict=True)]
+    brain = average(prepared.brain.astype(np.float32))
+    return average(prepared.image), brain, (size[0], size[1], size[2])

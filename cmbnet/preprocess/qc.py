@@ -1,0 +1,302 @@
+"""The gate that answers "not analysable" where "0 microbleeds" would mislead.
+
+Each threshold stands with what was measured on the files of the test data set (no patient with
+microbleeds among them), on synthetic contrasts made from the ICBM152 tissue maps and on phantoms;
+benchmarks/preprocess.py prints the table again. A measure that does not separate what is asked
+warns and does not refuse. Low-resolution perfusion EPI (``pcasl``) is such a case: its contrast
+measures like that of a T2*-weighted brain, and only its coarse voxels are warned of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from cmbnet.preprocess.measures import QualityMeasures, measure_quality
+
+if TYPE_CHECKING:
+    from cmbnet.preprocess.case import PreparedCase
+    from cmbnet.volume import Volume
+
+Severity = Literal["info", "warning", "refuse"]
+
+MIN_BRAIN_ML: Final = 150.0
+"""Less is no brain scan: crops of the neck and of a 7 T brain 11 and 24 ml, a coronal brain cut
+at both ends 626, whole brains 930 to 2030."""
+
+PART_BRAIN_ML: Final = 800.0
+"""Less is warned of as a part of a brain."""
+
+MAX_BRAIN_ML: Final = 2800.0
+"""More is no head: a bottle phantom 3640, the largest brain mask 2030."""
+
+MIN_STRUCTURE: Final = 0.032
+"""Less is a bottle: uniform phantom 0.022, brain with every tissue alike but for noise 0.047,
+real gradient-echo brains 0.11 to 0.18."""
+
+MAX_DEEP_DARK: Final = 0.05
+"""More is no brain: neck 0.083 and 0.171, bottle with bars 0.070, gradient-echo brains <= 0.003."""
+
+T1_DEEP_DARK: Final = 0.010
+"""More, and alike left and right, is dark CSF: T1-like 0.012 to 0.024, FLAIR-like 0.017,
+gradient-echo brains <= 0.003. In one half only it may be a haemorrhage, and is warned of."""
+
+HAEMORRHAGE_ASYMMETRY: Final = 0.3
+"""From here on dark places count as one-sided: T1-like and FLAIR-like <= 0.12."""
+
+WARN_DEEP_DARK: Final = 0.005
+"""From here on dark places are worth a look."""
+
+MAX_DEEP_BRIGHT: Final = 0.05
+"""More is bright CSF: spin-echo diffusion 0.071, T2-like 0.070; gradient-echo EPI 0.012 to 0.027,
+gradient echo 0.007."""
+
+MIN_CORRELATION: Final = 0.1
+"""Less is grain without an image: noise files <= 0.007, brains and phantoms 0.54 to 0.97."""
+
+MAX_NOISE: Final = 0.35
+"""More drowns a microbleed (white matter less than 3 x the noise): noise files 0.63; the noisiest
+real brain 0.082, of which most is anatomy at 3 mm."""
+
+WARN_NOISE: Final = 0.15
+"""From here on faint microbleeds are lost."""
+
+MAX_NEGATIVE: Final = 0.2
+"""More is a phase image or field map: magnitude has none, phase about a half."""
+
+OPEN_END: Final = 0.6
+"""Where both end slices hold this much of the largest slice, the scan is a slab (neck 0.69 and
+1.0, slab EPI 0.86 and 0.80; whole brains 0.0 to 0.45)."""
+
+MAX_SLICE_MM: Final = 3.5
+MAX_PIXEL_MM: Final = 1.1
+MIN_PIXEL_MM: Final = 0.15
+MAX_PIXEL_RATIO: Final = 1.25
+MAX_THROUGH_RATIO: Final = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a reader of the result should know.
+
+    Args:
+        code: Stable name, snake_case.
+        severity: ``info``, ``warning`` (read the result with care), ``refuse`` (not analysable).
+        message: What was found and what to do about it.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class QualityReport:
+    """What the gate says about a scan.
+
+    Args:
+        findings: All findings, refusals first, then warnings, then remarks.
+        analysable: False if any finding refuses.
+        measures: The numbers behind it.
+    """
+
+    findings: tuple[Finding, ...]
+    analysable: bool
+    measures: QualityMeasures
+
+
+def check_quality(volume: Volume, prepared: PreparedCase) -> QualityReport:
+    """Judge whether an answer about microbleeds on this scan would mean anything.
+
+    Args:
+        volume: The scan as read; its notes become remarks.
+        prepared: The same, prepared.
+
+    Returns:
+        The report. Nothing is raised: the caller decides about ``analysable``.
+    """
+    measures = measure_quality(volume, prepared)
+    findings: list[Finding] = []
+    # What is noise has no anatomy, and what is no brain no contrast: the first refusal speaks.
+    for group in (_grain(measures), _anatomy(measures, prepared), _contrast(measures)):
+        findings += group
+        if any(finding.severity == "refuse" for finding in group):
+            break
+    findings += _geometry(prepared, volume)
+    findings += [Finding("reading", "info", note) for note in volume.notes]
+    findings += [Finding("preprocessing", "info", note) for note in prepared.findings]
+    order: tuple[Severity, ...] = ("refuse", "warning", "info")
+    findings.sort(key=lambda finding: order.index(finding.severity))
+    analysable = all(finding.severity != "refuse" for finding in findings)
+    return QualityReport(tuple(findings), analysable, measures)
+
+
+def _anatomy(measures: QualityMeasures, prepared: PreparedCase) -> list[Finding]:
+    """Whether there is a brain, and how much of it."""
+    ml = measures.brain_ml
+    if not prepared.brain_found:
+        return [_refuse("no_brain", "no brain was found; give a scan of the head or a brain mask")]
+    if ml < MIN_BRAIN_ML:
+        return [
+            _refuse(
+                "too_small",
+                f"only {ml:.0f} ml of brain are in the scan, at least {MIN_BRAIN_ML:.0f} are "
+                "required; give the whole scan, not a crop",
+            )
+        ]
+    if ml > MAX_BRAIN_ML:
+        return [
+            _refuse(
+                "not_a_brain",
+                f"the object measures {ml:.0f} ml, more than any brain; is this a phantom?",
+            )
+        ]
+    if measures.structure < MIN_STRUCTURE:
+        return [
+            _refuse(
+                "not_a_brain",
+                f"the inside is uniform (structure {measures.structure:.3f}, a brain shows more "
+                f"than {MIN_STRUCTURE}); is this a phantom?",
+            )
+        ]
+    if measures.deep_dark > MAX_DEEP_DARK and measures.dark_asymmetry < HAEMORRHAGE_ASYMMETRY:
+        return [
+            _refuse(
+                "not_a_brain",
+                f"{measures.deep_dark:.0%} of the inside is dark like bone or air; a scan of the "
+                "head is required (neck, joint or phantom?)",
+            )
+        ]
+    return _coverage(measures)
+
+
+def _coverage(measures: QualityMeasures) -> list[Finding]:
+    if min(measures.end_area) > OPEN_END:
+        return [
+            _warn(
+                "slab",
+                "neither the top nor the base of the brain is in the scan; microbleeds outside "
+                "the slab are not counted",
+            )
+        ]
+    if measures.brain_ml < PART_BRAIN_ML:
+        return [
+            _warn(
+                "part_of_brain",
+                f"only {measures.brain_ml:.0f} ml of brain are in the scan; microbleeds outside "
+                "it are not counted",
+            )
+        ]
+    return []
+
+
+def _contrast(measures: QualityMeasures) -> list[Finding]:
+    """Whether the image can be T2*-weighted magnitude."""
+    if measures.negative > MAX_NEGATIVE:
+        return [
+            _refuse(
+                "phase_image",
+                f"{measures.negative:.0%} of the voxels are negative: a phase image or field map; "
+                "give the magnitude or SWI",
+            )
+        ]
+    if measures.deep_bright > MAX_DEEP_BRIGHT:
+        return [
+            _refuse(
+                "no_t2star_contrast",
+                f"{measures.deep_bright:.0%} of the inside is far brighter than the tissue around "
+                "it, as CSF on T2- or diffusion-weighted images; give a T2*-weighted scan or SWI",
+            )
+        ]
+    one_sided = measures.dark_asymmetry >= HAEMORRHAGE_ASYMMETRY
+    if measures.deep_dark > T1_DEEP_DARK and not one_sided:
+        return [
+            _refuse(
+                "no_t2star_contrast",
+                f"{measures.deep_dark:.1%} of the inside is dark on both sides alike, as CSF on "
+                "T1-weighted or FLAIR images; give a T2*-weighted scan or SWI",
+            )
+        ]
+    if measures.deep_dark > WARN_DEEP_DARK:
+        return [
+            _warn(
+                "large_dark_places",
+                f"{measures.deep_dark:.1%} of the inside is dark over more than 3 mm: "
+                "haemorrhage, implant, or not T2*-weighted; look at the images",
+            )
+        ]
+    return []
+
+
+def _grain(measures: QualityMeasures) -> list[Finding]:
+    """Whether there is an image in the noise."""
+    if measures.neighbour_correlation < MIN_CORRELATION or measures.noise > MAX_NOISE:
+        return [
+            _refuse(
+                "noise",
+                f"the image is noise (grain {measures.noise:.0%} of white matter, correlation of "
+                f"neighbours {measures.neighbour_correlation:.2f}); repeat the scan",
+            )
+        ]
+    if measures.noise > WARN_NOISE:
+        return [
+            _warn(
+                "noisy",
+                f"noise is {measures.noise:.0%} of white matter; faint microbleeds may be missed",
+            )
+        ]
+    return []
+
+
+def _geometry(prepared: PreparedCase, volume: Volume) -> list[Finding]:
+    """Whether voxels are such that 2-10 mm lesions show as the network knows them."""
+    z_mm, y_mm, x_mm = (volume.spacing_mm[axis] for axis in prepared.frame.orientation.axes)
+    findings = []
+    if max(y_mm, x_mm) > MAX_THROUGH_RATIO * z_mm and max(y_mm, x_mm) > MAX_PIXEL_MM:
+        findings.append(
+            _warn(
+                "not_axial",
+                f"the scan is coarser in the axial plane ({y_mm:.2f} x {x_mm:.2f} mm) than across "
+                f"it ({z_mm:.2f} mm), as a sagittal or coronal one; the network knows axial scans",
+            )
+        )
+    if z_mm > MAX_SLICE_MM:
+        findings.append(
+            _warn(
+                "thick_slices",
+                f"slices are {z_mm:.1f} mm apart, more than {MAX_SLICE_MM}; microbleeds between "
+                "or within thick slices may be missed",
+            )
+        )
+    if max(y_mm, x_mm) > MAX_PIXEL_MM:
+        findings.append(
+            _warn(
+                "coarse_pixels",
+                f"pixels are {y_mm:.2f} x {x_mm:.2f} mm, more than {MAX_PIXEL_MM}; small "
+                "microbleeds are not resolved",
+            )
+        )
+    if min(z_mm, y_mm, x_mm) < MIN_PIXEL_MM:
+        findings.append(
+            _warn(
+                "tiny_voxels",
+                f"voxels of {z_mm:.3f} x {y_mm:.3f} x {x_mm:.3f} mm are smaller than any scan "
+                f"of a head ({MIN_PIXEL_MM} mm); is the unit mm?",
+            )
+        )
+    if max(y_mm, x_mm) > MAX_PIXEL_RATIO * min(y_mm, x_mm):
+        findings.append(
+            _warn(
+                "oblong_pixels",
+                f"pixels of {y_mm:.2f} x {x_mm:.2f} mm are not square; sizes across are less sure",
+            )
+        )
+    return findings
+
+
+def _refuse(code: str, message: str) -> Finding:
+    return Finding(code, "refuse", message)
+
+
+def _warn(code: str, message: str) -> Finding:
+    return Finding(code, "warning", message)
