@@ -24,6 +24,7 @@ from cmbnet.errors import BundleError
 from cmbnet.io import write_bytes_atomically, write_text_atomically
 from cmbnet.lesions import LesionRules
 from cmbnet.preprocess.recipe import PreprocessRecipe
+from cmbnet.slices import SliceContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,7 @@ class BundleSpec:
     name: str
     licence: str
     recipe: PreprocessRecipe
-    context_mm: float | None
-    """Distance of the neighbour slices, or None for the adjacent ones."""
+    context: SliceContext
     rules: LesionRules
     operating_points: tuple[OperatingPoint, ...]
     default_operating_point: str
@@ -80,7 +80,8 @@ def write_bundle(
     Raises:
         BundleError: If the manifest would not be valid; nothing is written then.
     """
-    context = "adjacent" if spec.context_mm is None else TargetContext(target_mm=spec.context_mm)
+    mm = spec.context.target_mm
+    context = "adjacent" if mm is None else TargetContext(target_mm=mm)
     values = {
         "name": spec.name,
         "notice": RESEARCH_USE_ONLY,

@@ -26,12 +26,13 @@ from cmbnet.bundle.schema import schema_text
 from cmbnet.errors import BundleError, UsageError
 from cmbnet.lesions import LesionRules
 from cmbnet.preprocess.recipe import PreprocessRecipe
+from cmbnet.slices import SliceContext
 
 SPEC = BundleSpec(
     name="tiny",
     licence="Apache-2.0",
     recipe=PreprocessRecipe(size=96),
-    context_mm=2.0,
+    context=SliceContext(target_mm=2.0),
     rules=LesionRules(max_elongation=5.0),
     operating_points=(
         OperatingPoint(
@@ -88,6 +89,7 @@ def edit(bundle: Bundle) -> Callable[[Callable[[dict[str, Any]], Any]], Path]:
 
 def test_what_was_written_is_read(bundle: Bundle) -> None:
     assert bundle.recipe == SPEC.recipe
+    assert bundle.context == SPEC.context
     assert bundle.manifest.rules == SPEC.rules
     assert bundle.manifest.operating_points == SPEC.operating_points
     assert bundle.manifest.notice.startswith("Research use only")
@@ -239,3 +241,8 @@ def test_the_schema_in_data_specs_is_the_one_of_the_models(bundle: Bundle) -> No
     jsonschema.validate(values, json.loads(schema_text()))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(values | {"surprise": 1}, json.loads(schema_text()))
+
+
+def test_the_context_of_the_paper_is_read(tmp_path: Path) -> None:
+    adjacent = replace(SPEC, context=SliceContext("adjacent"))
+    assert write_bundle(tmp_path, spec=adjacent, artefacts=[ARTEFACT]).context.target_mm is None

@@ -1,0 +1,184 @@
+"""The contract of a backend, and what all of them check before they run."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.bundle import Artefact
+from cmbnet.errors import BundleError, UsageError
+
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """What runs, recorded in every result.
+
+    Args:
+        name: Of the runtime: "litert", "onnx", "openvino", "keras".
+        precision: "float32", "float16" or "int8".
+        runtime: The runtime's package and version.
+        threads: Threads it was given.
+        reason: Why this one was chosen.
+    """
+
+    name: str
+    precision: str
+    runtime: str
+    threads: int
+    reason: str
+
+
+class Backend(Protocol):
+    """The network, run by one runtime.
+
+    Calls from several threads at once are safe; they may wait for one another. The same stacks
+    give the same probabilities, bit for bit, whatever stands beside them in the batch.
+    """
+
+    info: BackendInfo
+    shapes: tuple[Shape, ...]
+    """Rows and columns that are accepted, smallest first."""
+
+    def predict(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of the middle slices.
+
+        Args:
+            stacks: float32 (n, y, x, 3), n >= 0, (y, x) one of `shapes`, finite, 0 to 1.
+
+        Returns:
+            float32 (n, y, x), 0 to 1.
+
+        Raises:
+            UsageError: If the stacks are of another shape or dtype or not finite, or the backend
+                was closed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the runtime holds. Closing again does nothing."""
+        ...
+
+
+class Network(Protocol):
+    """A loaded network of static shape; used by one thread at a time."""
+
+    batch: int
+
+    def __call__(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
+        """From float32 (batch, y, x, 3) to float32 (batch, y, x, 1)."""
+        ...
+
+
+class SlicesBackend:
+    """A `Backend` made of networks of static shape, loaded when a shape is first asked for.
+
+    Slices run one batch of the file at a time, so that no slice depends on its neighbours.
+
+    Args:
+        artefacts: Of one kind and precision, one per shape.
+        info: What is recorded.
+        load: Loads the network of an artefact for one worker.
+        workers: Networks that run side by side, each on slices of its own.
+    """
+
+    def __init__(
+        self,
+        artefacts: Sequence[Artefact],
+        info: BackendInfo,
+        load: Callable[[Artefact], Network],
+        *,
+        workers: int = 1,
+    ) -> None:
+        by_shape = {(a.shape[1], a.shape[2]): a for a in artefacts}
+        self.info = info
+        self.shapes = tuple(sorted(by_shape, key=lambda shape: shape[0] * shape[1]))
+        self._artefacts = by_shape
+        self._load = load
+        self._networks: dict[Shape, list[Network]] = {}
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=info.name)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def predict(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (n, y, x) of stacks (n, y, x, 3); see `Backend.predict`."""
+        with self._lock:
+            if self._closed:
+                raise UsageError(f"{self.info.name} was closed; open the backend again")
+            require_stacks(stacks, self.shapes, self.info.name)
+            output = np.empty(stacks.shape[:3], np.float32)
+            networks = self._networks_of((stacks.shape[1], stacks.shape[2]))
+            starts = queue.SimpleQueue[int]()
+            for start in range(0, len(stacks), networks[0].batch):
+                starts.put(start)
+            # list() waits, and raises what a worker raised.
+            list(self._pool.map(lambda n: _work(n, starts, stacks, output), networks))
+        # A sum is finite only if every value is, and needs no array of flags.
+        if not np.isfinite(output.sum(dtype=np.float64)):
+            raise BundleError("the network answered with NaN or infinite values; it is broken")
+        return output
+
+    def close(self) -> None:
+        """Free the networks."""
+        with self._lock:
+            self._closed = True
+            self._networks.clear()
+            self._pool.shutdown()
+
+    def _networks_of(self, shape: Shape) -> list[Network]:
+        if shape not in self._networks:
+            artefacts = [self._artefacts[shape]] * self._workers
+            self._networks[shape] = list(self._pool.map(self._load, artefacts))
+        return self._networks[shape]
+
+
+def _work(
+    network: Network,
+    starts: queue.SimpleQueue[int],
+    stacks: NDArray[np.float32],
+    output: NDArray[np.float32],
+) -> None:
+    """Run batches until none is left; the last is filled up with zeros."""
+    while True:
+        try:
+            start = starts.get_nowait()
+        except queue.Empty:
+            return
+        batch = stacks[start : start + network.batch]
+        if (missing := network.batch - len(batch)) > 0:
+            batch = np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), np.float32)])
+        answer = network(batch)
+        if answer.shape != (*batch.shape[:3], 1):
+            raise BundleError(
+                f"the network must answer with shape {(*batch.shape[:3], 1)}, got {answer.shape}"
+            )
+        output[start : start + network.batch] = answer[: len(batch) - missing, :, :, 0]
+
+
+def require_stacks(stacks: NDArray[Any], shapes: tuple[Shape, ...], name: str) -> None:
+    """Refuse stacks that a backend does not take.
+
+    Raises:
+        UsageError: With what is required and what was got.
+    """
+    if stacks.dtype != np.float32 or stacks.ndim != 4 or stacks.shape[3] != 3:
+        raise UsageError(
+            f"{name} requires float32 stacks of shape (n, y, x, 3), "
+            f"got {stacks.dtype} of shape {stacks.shape}"
+        )
+    if stacks.shape[1:3] not in shapes:
+        raise UsageError(
+            f"{name} takes slices of {' or '.join(f'{y}x{x}' for y, x in shapes)}, "
+            f"got {stacks.shape[1]}x{stacks.shape[2]}"
+        )
+    if not np.isfinite(stacks.sum(dtype=np.float64)):
+        raise UsageError(f"{name} requires finite stacks, got NaN or infinite values")

@@ -1,0 +1,208 @@
+"""Which backends there are, which of them are installed, and which one a bundle runs on."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from cmbnet.backends.base import Backend
+from cmbnet.bundle import Artefact, Bundle
+from cmbnet.errors import MissingExtra, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """An entry of the table of backends.
+
+    Args:
+        name: As given to ``--backend``.
+        module: Holds `opener`.
+        opener: Function of (bundle, artefacts, threads) that opens it.
+        package: Import name of what it needs.
+        distribution: Its name on PyPI.
+        extra: The extra of cmbnet that installs it.
+        kinds: Kinds of artefact it reads, the preferred first.
+    """
+
+    name: str
+    module: str
+    opener: str
+    package: str
+    distribution: str
+    extra: str
+    kinds: tuple[str, ...]
+
+
+RUNTIMES = {
+    runtime.name: runtime
+    for runtime in (
+        Runtime(
+            "litert",
+            "cmbnet.backends.litert",
+            "open_litert",
+            "ai_edge_litert",
+            "ai-edge-litert",
+            "core",
+            ("litert",),
+        ),
+        Runtime(
+            "openvino",
+            "cmbnet.backends.openvino",
+            "open_openvino",
+            "openvino",
+            "openvino",
+            "openvino",
+            ("openvino", "onnx"),
+        ),
+        Runtime(
+            "onnx",
+            "cmbnet.backends.onnx",
+            "open_onnx",
+            "onnxruntime",
+            "onnxruntime",
+            "onnx",
+            ("onnx",),
+        ),
+        Runtime(
+            "keras", "cmbnet.backends.keras", "open_keras", "keras", "keras", "train", ("keras",)
+        ),
+    )
+}
+"""In the order in which the automatic choice tries them."""
+
+PRECISIONS = ("int8", "float32", "float16")
+"""In the order of preference: int8 artefacts are in a bundle because they passed parity."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendStatus:
+    """Whether a backend can run here.
+
+    Args:
+        name: Of the backend.
+        installed: Whether its package is there.
+        detail: The package and its version, or what to install.
+    """
+
+    name: str
+    installed: bool
+    detail: str
+
+
+def available_backends() -> tuple[BackendStatus, ...]:
+    """Every backend and whether its package is installed; nothing is imported."""
+    return tuple(_status(runtime) for runtime in RUNTIMES.values())
+
+
+def _status(runtime: Runtime) -> BackendStatus:
+    try:
+        if find_spec(runtime.package) is not None:
+            detail = f"{runtime.distribution} {version(runtime.distribution)}"
+            return BackendStatus(runtime.name, True, detail)
+    except (PackageNotFoundError, ValueError):
+        return BackendStatus(runtime.name, True, f"{runtime.package} of unknown version")
+    return BackendStatus(
+        runtime.name,
+        False,
+        f"{runtime.package} is not installed: pip install 'cmbnet[{runtime.extra}]'",
+    )
+
+
+def open_backend(bundle: Bundle, name: str = "auto", *, threads: int | None = None) -> Backend:
+    """Open a backend for a bundle.
+
+    Args:
+        bundle: The model.
+        name: "auto", a backend ("litert"), or a backend and a precision ("litert:float32").
+        threads: Threads to use; by default the processors this process may run on.
+
+    Returns:
+        The backend; `info.reason` says why it was chosen.
+
+    Raises:
+        UsageError: If there is no such backend, or the bundle has nothing it reads.
+        MissingExtra: If the backend's package is not installed.
+    """
+    count = _processors() if threads is None else threads
+    if count < 1:
+        raise UsageError(f"at least one thread is required, got {threads}")
+    wanted, _, precision = name.partition(":")
+    if precision and precision not in PRECISIONS:
+        raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if wanted == "auto":
+        return _open_first(bundle, precision, count)
+    if wanted not in RUNTIMES:
+        raise UsageError(f"backend must be auto or one of {', '.join(RUNTIMES)}, got {wanted!r}")
+    runtime = RUNTIMES[wanted]
+    artefacts = _choose(bundle, runtime, precision)
+    if not artefacts:
+        raise UsageError(
+            f"bundle {bundle.manifest.name} has nothing for {name}; it has {_contents(bundle)}"
+        )
+    if not _status(runtime).installed:
+        raise MissingExtra(runtime.package, runtime.extra, f"for backend {wanted}")
+    return _open(bundle, runtime, artefacts, threads=count, reason=f"asked for: {name}")
+
+
+def _processors() -> int:
+    """Processors that this process may run on; a container may have fewer than the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _open_first(bundle: Bundle, precision: str, threads: int) -> Backend:
+    """The first backend of the table that is installed and finds an artefact."""
+    passed: list[str] = []
+    for runtime in RUNTIMES.values():
+        artefacts = _choose(bundle, runtime, precision)
+        if not artefacts:
+            passed.append(f"{runtime.name} finds no artefact")
+        elif not _status(runtime).installed:
+            passed.append(f"{runtime.name} is not installed")
+        else:
+            reason = "; ".join(["automatic: the first choice that runs here", *passed])
+            return _open(bundle, runtime, artefacts, threads=threads, reason=reason)
+    raise UsageError(
+        f"no backend runs bundle {bundle.manifest.name} here: {'; '.join(passed)}; "
+        f"it has {_contents(bundle)}"
+    )
+
+
+def _choose(bundle: Bundle, runtime: Runtime, precision: str) -> tuple[Artefact, ...]:
+    """Artefacts of the first kind and precision that the bundle has.
+
+    Those that failed the parity gate are taken only where their precision is asked for.
+    """
+    for kind in runtime.kinds:
+        for one in (precision,) if precision else PRECISIONS:
+            artefacts = tuple(
+                a
+                for a in bundle.artefacts(kind)
+                if a.precision == one and (precision or a.parity.get("passed") is not False)
+            )
+            if artefacts:
+                return artefacts
+    return ()
+
+
+def _open(
+    bundle: Bundle,
+    runtime: Runtime,
+    artefacts: Sequence[Artefact],
+    *,
+    threads: int,
+    reason: str,
+) -> Backend:
+    opener = getattr(importlib.import_module(runtime.module), runtime.opener)
+    backend: Backend = opener(bundle, artefacts, threads=threads, reason=reason)
+    return backend
+
+
+def _contents(bundle: Bundle) -> str:
+    kinds = sorted({f"{a.kind}:{a.precision}" for a in bundle.manifest.artefacts})
+    return ", ".join(kinds) or "no artefacts at all"

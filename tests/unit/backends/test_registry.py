@@ -1,0 +1,80 @@
+"""Which backend is opened, and the sentence that says why."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cmbnet.backends import available_backends, open_backend
+from cmbnet.backends.registry import RUNTIMES
+from cmbnet.bundle import Bundle, NewArtefact, write_bundle
+from cmbnet.errors import MissingExtra, UsageError
+from tests.tiny_bundle import spec
+
+LITERT = NewArtefact(
+    file="a.tflite", content=b"a", kind="litert", precision="float32", shape=(1, 96, 96, 3)
+)
+INT8 = replace(LITERT, file="b.tflite", precision="int8")
+ONNX = replace(LITERT, file="c.onnx", kind="onnx")
+
+
+def bundle_of(folder: Path, *artefacts: NewArtefact) -> Bundle:
+    return write_bundle(folder, spec=spec(), artefacts=artefacts)
+
+
+def test_auto_prefers_litert_int8(tmp_path: Path) -> None:
+    backend = open_backend(bundle_of(tmp_path, ONNX, LITERT, INT8))
+    assert (backend.info.name, backend.info.precision) == ("litert", "int8")
+    assert backend.info.reason == "automatic: the first choice that runs here"
+    assert backend.info.threads >= 1
+
+
+def test_auto_passes_over_what_failed_parity(tmp_path: Path) -> None:
+    failed = replace(INT8, parity={"passed": False})
+    bundle = bundle_of(tmp_path, LITERT, failed)
+    assert open_backend(bundle).info.precision == "float32"
+    assert open_backend(bundle, "litert:int8").info.precision == "int8"
+
+
+def test_auto_says_what_it_passed_over(tmp_path: Path) -> None:
+    backend = open_backend(bundle_of(tmp_path, ONNX))
+    assert backend.info.name == "openvino"
+    assert backend.info.reason == (
+        "automatic: the first choice that runs here; litert finds no artefact"
+    )
+
+
+def test_auto_passes_over_what_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = replace(RUNTIMES["openvino"], package="no_such_package")
+    monkeypatch.setitem(RUNTIMES, "openvino", missing)
+    bundle = bundle_of(tmp_path, ONNX)
+    assert open_backend(bundle).info.name == "onnx"
+    assert open_backend(bundle).info.reason.endswith("openvino is not installed")
+    with pytest.raises(MissingExtra, match=r"pip install 'cmbnet\[openvino\]'"):
+        open_backend(bundle, "openvino")
+    status = {s.name: s for s in available_backends()}
+    assert not status["openvino"].installed
+    assert "pip install 'cmbnet[openvino]'" in status["openvino"].detail
+    assert status["litert"].detail.startswith("ai-edge-litert ")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tpu", "backend must be auto or one of litert, openvino, onnx, keras, got 'tpu'"),
+        ("litert:int4", "precision must be one of int8, float32, float16, got 'int4'"),
+        ("keras", "bundle dot-finder has nothing for keras; it has litert:float32"),
+        ("litert:int8", "has nothing for litert:int8; it has litert:float32"),
+        ("auto:int8", "no backend runs bundle dot-finder here: litert finds no artefact; "),
+    ],
+)
+def test_what_cannot_be_opened_is_said(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_backend(bundle_of(tmp_path, LITERT), name)
+
+
+def test_at_least_one_thread(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at least one thread is required, got 0"):
+        open_backend(bundle_of(tmp_path, LITERT), threads=0)
