@@ -202,13 +202,16 @@ def _scaling(places: Sequence[Dataset]) -> tuple[float, float]:
 
 
 def _tokens(places: Sequence[Dataset]) -> frozenset[str]:
-    found: list[str] = []
+    """Words of the frame; those of the file only where the frame has none of its own.
+
+    A file that holds magnitude and phase bears the words of one of them, or MIXED.
+    """
+    found = _words(_first(places, "FrameType")) or _words(_first(places, "ImageType"))
     for place in places:
-        for keyword in ("ImageType", "FrameType"):
-            found += _words(place.get(keyword))
         found += _words(_raw(place, _SIEMENS_TYPE_TEXT))
         for block in _SIEMENS_FRAME_BLOCKS:
-            found += [w for item in _items(place, block) for w in _words(_raw(item, 0x00211175))]
+            texts = (_raw(item, _SIEMENS_TYPE_TEXT) for item in _items(place, block))
+            found += [word for value in texts for word in _words(value)]
         for item in _items(place, _PHILIPS_FRAME_BLOCK):
             found += _words(item.get("ImageType"))
     return frozenset(word for word in found if word)

@@ -1,0 +1,234 @@
+"""The same series as one enhanced multi-frame MR file, frames out of positional order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedMRImageStorage
+
+from cmbnet.phantom.dicom_headers import Scan, decimal
+from cmbnet.phantom.dicom_vendors import SeriesStyle
+
+Image = tuple[SeriesStyle, NDArray[np.float32], NDArray[np.float64]]
+"""Style, stored values (z, y, x), affine from index (z, y, x, 1) to LPS+ mm."""
+
+_CLASSIC_ONLY = (
+    "ScanningSequence",
+    "SequenceVariant",
+    "ScanOptions",
+    "RepetitionTime",
+    "EchoTime",
+    "EchoTrainLength",
+    "FlipAngle",
+    "AcquisitionDate",
+    "AcquisitionTime",
+)
+_STACK_ID, _IN_STACK_POSITION, _FRAME_CONTENT = 0x00209056, 0x00209057, 0x00209111
+
+
+def enhance(header: Dataset, images: list[Image], scan: Scan) -> Dataset:
+    """One dataset with a frame per slice of every image.
+
+    Frames go odd slices first, then even ones: an interleaved order as real files have, so that
+    a reader that trusts frame numbers is found out.
+    """
+    dataset = Dataset()
+    dataset.update(header)
+    for keyword in _CLASSIC_ONLY:
+        del dataset[keyword]
+    style, first, _ = images[0]
+    dataset.SOPClassUID = EnhancedMRImageStorage
+    dataset.ImageType = style.frame_type.split("\\")
+    dataset.NumberOfFrames = sum(len(data) for _, data, _ in images)
+    dataset.Rows, dataset.Columns = first.shape[1:]
+    _image_level(dataset, style, scan)
+    dataset.SharedFunctionalGroupsSequence = [_shared(images[0], scan)]
+    frames = [
+        (stack, image, z)
+        for stack, image in enumerate(images, start=1)
+        for z in (*range(1, len(image[1]), 2), *range(0, len(image[1]), 2))
+    ]
+    dataset.PerFrameFunctionalGroupsSequence = [
+        _per_frame(image, z, stack, scan) for stack, image, z in frames
+    ]
+    dataset.PixelData = b"".join(image[1][z].astype("<u2").tobytes() for _, image, z in frames)
+    dataset["PixelData"].VR = "OW"
+    return dataset
+
+
+def _item(**values: Any) -> Dataset:
+    """A sequence item from keywords and values."""
+    item = Dataset()
+    for keyword, value in values.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def _image_level(dataset: Dataset, style: SeriesStyle, scan: Scan) -> None:
+    """Modules that enhanced MR demands of the file as a whole."""
+    organisation = f"{dataset.StudyInstanceUID}.2"
+    dataset.update(
+        _item(
+            **_kind(style),
+            PulseSequenceName="swi3d",
+            EchoPulseSequence="GRADIENT",
+            MultiPlanarExcitation="NO",
+            PhaseContrast="NO",
+            TimeOfFlightContrast="NO",
+            SteadyStatePulseSequence="NONE",
+            EchoPlanarPulseSequence="NO",
+            SaturationRecovery="NO",
+            SpectrallySelectedSuppression="NONE",
+            OversamplingPhase="NONE",
+            GeometryOfKSpaceTraversal="RECTILINEAR",
+            RectilinearPhaseEncodeReordering="LINEAR",
+            SegmentedKSpaceTraversal="SINGLE",
+            CoverageOfKSpace="FULL",
+            NumberOfKSpaceTrajectories=1,
+            AcquisitionDateTime=f"{scan.date}{scan.time}",
+            AcquisitionDuration=300.0,
+            ResonantNucleus="1H",
+            KSpaceFiltering="NONE",
+            ApplicableSafetyStandardAgency="IEC",
+            ContentQualification="RESEARCH",
+            BurnedInAnnotation="NO",
+            LossyImageCompression="00",
+            PresentationLUTShape="IDENTITY",
+            AcquisitionContextSequence=[],
+            DimensionOrganizationSequence=[_item(DimensionOrganizationUID=organisation)],
+            DimensionIndexSequence=[
+                _item(
+                    DimensionOrganizationUID=organisation,
+                    DimensionIndexPointer=pointer,
+                    FunctionalGroupPointer=_FRAME_CONTENT,
+                )
+                for pointer in (_STACK_ID, _IN_STACK_POSITION)
+            ],
+        )
+    )
+
+
+def _kind(style: SeriesStyle) -> dict[str, str]:
+    return {
+        "PixelPresentation": "MONOCHROME",
+        "VolumetricProperties": "VOLUME",
+        "VolumeBasedCalculationTechnique": "NONE",
+        "ComplexImageComponent": style.component,
+        "AcquisitionContrast": "T2_STAR",
+    }
+
+
+def _shared(image: Image, scan: Scan) -> Dataset:
+    _, _, affine = image
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = [decimal(value) for axis in (2, 1) for value in affine[:3, axis] / steps[axis]]
+    brain = _item(CodeValue="12738006", CodingSchemeDesignator="SCT", CodeMeaning="Brain")
+    return _item(
+        PixelMeasuresSequence=[
+            _item(
+                PixelSpacing=[decimal(steps[1]), decimal(steps[2])],
+                SliceThickness=decimal(steps[0]),
+                SpacingBetweenSlices=decimal(steps[0]),
+            )
+        ],
+        PlaneOrientationSequence=[_item(ImageOrientationPatient=cosines)],
+        FrameAnatomySequence=[_item(FrameLaterality="B", AnatomicRegionSequence=[brain])],
+        MRTimingAndRelatedParametersSequence=[_timing(scan)],
+        **_acquisition(image[1].shape),
+    )
+
+
+def _timing(scan: Scan) -> Dataset:
+    return _item(
+        RepetitionTime=decimal(scan.repetition_ms),
+        FlipAngle=decimal(scan.flip_degrees),
+        EchoTrainLength=1,
+        RFEchoTrainLength=1,
+        GradientEchoTrainLength=1,
+        SpecificAbsorptionRateSequence=[
+            _item(SpecificAbsorptionRateDefinition="IEC_HEAD", SpecificAbsorptionRateValue=0.1)
+        ],
+        OperatingModeSequence=[_item(OperatingModeType="STATIC FIELD", OperatingMode="IEC_NORMAL")],
+    )
+
+
+def _acquisition(shape: tuple[int, ...]) -> dict[str, list[Dataset]]:
+    """Macros that are demanded of every enhanced MR file, with values of no consequence."""
+    coil = _item(
+        ReceiveCoilName="HEAD",
+        ReceiveCoilManufacturerName="",
+        ReceiveCoilType="MULTICOIL",
+        QuadratureReceiveCoil="NO",
+        MultiCoilDefinitionSequence=[
+            _item(MultiCoilElementName="HEAD", MultiCoilElementUsed="YES")
+        ],
+    )
+    body = _item(TransmitCoilName="BODY", TransmitCoilManufacturerName="", TransmitCoilType="BODY")
+    return {
+        "MRFOVGeometrySequence": [
+            _item(
+                InPlanePhaseEncodingDirection="ROW",
+                MRAcquisitionFrequencyEncodingSteps=shape[1],
+                MRAcquisitionPhaseEncodingStepsInPlane=shape[2],
+                MRAcquisitionPhaseEncodingStepsOutOfPlane=shape[0],
+                PercentSampling="100",
+                PercentPhaseFieldOfView="100",
+            )
+        ],
+        "MRModifierSequence": [
+            _item(
+                InversionRecovery="NO",
+                FlowCompensation="ACCELERATION",
+                FlowCompensationDirection="FREQUENCY",
+                Spoiling="RF",
+                T2Preparation="NO",
+                SpectrallySelectedExcitation="NONE",
+                SpatialPresaturation="NONE",
+                PartialFourier="NO",
+                ParallelAcquisition="NO",
+            )
+        ],
+        "MRImagingModifierSequence": [
+            _item(
+                MagnetizationTransfer="NONE",
+                BloodSignalNulling="NO",
+                Tagging="NONE",
+                TransmitterFrequency=123.2,
+                PixelBandwidth="120",
+            )
+        ],
+        "MRReceiveCoilSequence": [coil],
+        "MRTransmitCoilSequence": [body],
+        "MRAveragesSequence": [_item(NumberOfAverages="1")],
+    }
+
+
+def _per_frame(image: Image, z: int, stack: int, scan: Scan) -> Dataset:
+    style, _, affine = image
+    moment = f"{scan.date}{scan.time}"
+    corner = (affine @ [z, 0, 0, 1])[:3]
+    return _item(
+        FrameContentSequence=[
+            _item(
+                StackID=str(stack),
+                InStackPositionNumber=z + 1,
+                DimensionIndexValues=[stack, z + 1],
+                FrameAcquisitionDateTime=moment,
+                FrameReferenceDateTime=moment,
+                FrameAcquisitionDuration=300_000.0,
+            )
+        ],
+        PlanePositionSequence=[_item(ImagePositionPatient=[decimal(value) for value in corner])],
+        MRImageFrameTypeSequence=[_item(FrameType=style.frame_type.split("\\"), **_kind(style))],
+        MREchoSequence=[_item(EffectiveEchoTime=scan.echo_ms)],
+        PixelValueTransformationSequence=[
+            _item(
+                RescaleIntercept=decimal(style.intercept),
+                RescaleSlope=decimal(1.0 if style.slope is None else style.slope),
+                RescaleType="US",
+            )
+        ],
+    )

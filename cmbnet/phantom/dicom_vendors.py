@@ -1,0 +1,195 @@
+r"""What the series of one SWI scan look like in the headers of each vendor, as tables.
+
+ImageType, private tags and descriptions are those of public headers and notes: Siemens VE and XA,
+GE SWAN with its private image kind, Philips SWIp with magnitude and phase under one UID. For
+Canon only the product name FSBB is public; its image types here are a guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+Content = Literal["swi", "magnitude", "phase", "projection"]
+
+
+class Vendor(StrEnum):
+    """Whose headers a phantom series imitates."""
+
+    SIEMENS = "siemens"
+    GE = "ge"
+    PHILIPS = "philips"
+    CANON = "canon"
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesStyle:
+    r"""One image kind of a scan.
+
+    Args:
+        content: What the pixels are.
+        number: SeriesNumber; kinds that share it share one series (Philips).
+        description: SeriesDescription.
+        image_type: ImageType of classic files, ``\`` between the words.
+        frame_type: ImageType and FrameType of enhanced files.
+        ge_kind: GE's private (0043,102F).
+        slope: RescaleSlope, None writes none.
+        intercept: RescaleIntercept.
+    """
+
+    content: Content
+    number: int
+    description: str
+    image_type: str
+    frame_type: str
+    ge_kind: int | None = None
+    slope: float | None = None
+    intercept: float = 0.0
+
+    @property
+    def component(self) -> str:
+        """ComplexImageComponent."""
+        return "PHASE" if self.content == "phase" else "MAGNITUDE"
+
+
+@dataclass(frozen=True, slots=True)
+class VendorStyle:
+    """A vendor's scanner and the series of its SWI scan."""
+
+    manufacturer: str
+    model: str
+    series: tuple[SeriesStyle, ...]
+
+
+STYLES: dict[Vendor, VendorStyle] = {
+    Vendor.SIEMENS: VendorStyle(
+        "SIEMENS",
+        "Prisma",
+        (
+            SeriesStyle(
+                "magnitude",
+                2,
+                "Mag_Images",
+                r"ORIGINAL\PRIMARY\M\ND\NORM",
+                r"ORIGINAL\PRIMARY\M\NONE",
+            ),
+            SeriesStyle(
+                "phase",
+                3,
+                "Pha_Images",
+                r"ORIGINAL\PRIMARY\P\ND",
+                r"ORIGINAL\PRIMARY\P\NONE",
+                slope=2.0,
+                intercept=-4096.0,
+            ),
+            # ORIGINAL, as on real scanners: only the token tells that it is a projection.
+            SeriesStyle(
+                "projection",
+                4,
+                "mIP_Images(SW)",
+                r"ORIGINAL\PRIMARY\MNIP\ND\NORM",
+                r"DERIVED\PRIMARY\SWI\MINIMUM",
+            ),
+            SeriesStyle(
+                "swi",
+                5,
+                "SWI_Images",
+                r"ORIGINAL\PRIMARY\M\SWI\NORM\DIS2D",
+                r"ORIGINAL\PRIMARY\SWI\NONE",
+            ),
+        ),
+    ),
+    Vendor.GE: VendorStyle(
+        "GE MEDICAL SYSTEMS",
+        "SIGNA Premier",
+        (
+            SeriesStyle(
+                "swi",
+                7,
+                "Ax SWAN",
+                r"ORIGINAL\PRIMARY\OTHER",
+                r"ORIGINAL\PRIMARY\OTHER\NONE",
+                ge_kind=0,
+            ),
+            SeriesStyle(
+                "phase",
+                700,
+                "FILT_PHA: Ax SWAN",
+                r"DERIVED\SECONDARY\PROCESSED",
+                r"DERIVED\PRIMARY\OTHER\NONE",
+                ge_kind=1,
+            ),
+            SeriesStyle(
+                "projection",
+                701,
+                "mIP | Ax SWAN",
+                r"DERIVED\SECONDARY\OTHER",
+                r"DERIVED\PRIMARY\OTHER\MINIMUM",
+                ge_kind=0,
+            ),
+        ),
+    ),
+    Vendor.PHILIPS: VendorStyle(
+        "Philips Medical Systems",
+        "Ingenia",
+        (
+            SeriesStyle(
+                "swi",
+                501,
+                "SWIp",
+                r"ORIGINAL\PRIMARY\SW_M_FFE\SW_M\FFE",
+                r"ORIGINAL\PRIMARY\SW_M_FFE\M",
+                slope=3.907,
+            ),
+            SeriesStyle(
+                "phase",
+                501,
+                "SWIp",
+                r"ORIGINAL\PRIMARY\SW_P_FFE\SW_P\FFE",
+                r"ORIGINAL\PRIMARY\SW_P_FFE\P",
+                slope=1.5346,
+                intercept=-3142.0,
+            ),
+            SeriesStyle(
+                "projection",
+                502,
+                "mIP SWIp",
+                r"DERIVED\SECONDARY\PROJECTION IMAGE",
+                r"DERIVED\SECONDARY\PROJECTION IMAGE\MINIMUM",
+                slope=3.907,
+            ),
+        ),
+    ),
+    Vendor.CANON: VendorStyle(
+        "CANON_MEC",
+        "Vantage Galan",
+        (
+            SeriesStyle(
+                "swi",
+                6000,
+                "FSBB AX",
+                r"ORIGINAL\PRIMARY\OTHER",
+                r"ORIGINAL\PRIMARY\OTHER\NONE",
+                slope=1.0,
+            ),
+            SeriesStyle(
+                "phase",
+                6001,
+                "FSBB AX",
+                r"ORIGINAL\PRIMARY\PHASE MAP",
+                r"ORIGINAL\PRIMARY\PHASE MAP\NONE",
+                slope=1.0,
+                intercept=-4096.0,
+            ),
+            SeriesStyle(
+                "projection",
+                6002,
+                "FSBB AX MIP",
+                r"DERIVED\SECONDARY\MIP",
+                r"DERIVED\SECONDARY\OTHER\MINIMUM",
+                slope=1.0,
+            ),
+        ),
+    ),
+}
