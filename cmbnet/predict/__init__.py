@@ -1,0 +1,7 @@
+"""The one pipeline that runs a bundle on a scan."""
+
+from cmbnet.predict.file import predict_file, record_of
+from cmbnet.predict.pipeline import predict_volume
+from cmbnet.predict.prediction import InputRecord, Prediction
+
+__all__ = ["InputRecord", "Prediction", "predict_file", "predict_volume", "record_of"]

@@ -1,0 +1,135 @@
+"""The one pipeline: scan, frame, stacks, network, native grid, lesions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from cmbnet.errors import InputRefused
+from cmbnet.lesions import find_lesions
+from cmbnet.predict.prediction import InputRecord, Prediction
+from cmbnet.preprocess import prepare
+from cmbnet.preprocess.qc import check_quality
+from cmbnet.slices import BrainBox, brain_box, make_stacks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cmbnet.backends import Backend
+    from cmbnet.bundle import Bundle
+    from cmbnet.preprocess import PreparedCase
+    from cmbnet.preprocess.qc import QualityReport
+    from cmbnet.volume import Volume
+
+STACKS_AT_ONCE: Final = 16
+"""Stacks are three times as large as the image; only this many exist at a time."""
+
+
+def predict_volume(
+    volume: Volume,
+    bundle: Bundle,
+    backend: Backend,
+    *,
+    operating_point: str = "default",
+    brain_mask: Volume | None = None,
+    force: bool = False,
+    record: InputRecord | None = None,
+) -> Prediction:
+    """Find microbleeds on a scan.
+
+    Args:
+        volume: The scan on its own grid, as `read_nifti` gives it.
+        bundle: The model.
+        backend: Opened for this bundle.
+        operating_point: Name of a set of thresholds of the bundle.
+        brain_mask: On the grid of the scan; by default the brain is estimated.
+        force: Answer even if the quality gate says that an answer would mean nothing.
+        record: Which bytes the scan came from.
+
+    Returns:
+        The prediction; mask, labels and probability lie on the grid of the scan.
+
+    Raises:
+        InputRefused: If the scan is not analysable, or another input does not fit it.
+        UsageError: If the operating point does not exist.
+        BundleError: If the model cannot be run.
+    """
+    point = bundle.operating_point(operating_point)
+    rules = bundle.rules_at(point)
+    clock = _Clock()
+    with clock.stage("prepare"):
+        prepared = prepare(volume, bundle.recipe, brain_mask=brain_mask)
+    with clock.stage("quality"):
+        quality = check_quality(volume, prepared)
+        if not quality.analysable and not force:
+            raise InputRefused(_not_analysable(volume, quality))
+    with clock.stage("network"):
+        box = brain_box(prepared.brain, shapes=backend.shapes)
+        in_frame = _run_network(prepared, box, bundle, backend)
+    with clock.stage("native_grid"):
+        probability = volume.with_data(prepared.frame.to_native(in_frame, order=1))
+        brain = prepared.frame.to_native(prepared.brain)
+    with clock.stage("lesions"):
+        finding = find_lesions(probability, rules, brain=brain)
+    return Prediction(
+        volume=volume,
+        prepared=prepared,
+        quality=quality,
+        forced=not quality.analysable,
+        probability=probability,
+        finding=finding,
+        rules=rules,
+        operating_point=point,
+        bundle=bundle,
+        backend=backend.info,
+        slices=len(box.slices),
+        crop=box.shape,
+        record=InputRecord() if record is None else record,
+        timings_s=clock.seconds,
+    )
+
+
+def _run_network(
+    prepared: PreparedCase, box: BrainBox, bundle: Bundle, backend: Backend
+) -> NDArray[np.float32]:
+    """Probabilities in the frame, 0 where the network did not look."""
+    crop = box.crop(prepared.image)
+    answers = np.empty((len(box.slices), *box.shape), np.float32)
+    for start in range(0, len(box.slices), STACKS_AT_ONCE):
+        chunk = slice(start, start + STACKS_AT_ONCE)
+        stacks = make_stacks(
+            crop,
+            box.slices[chunk],
+            spacing_z_mm=prepared.spacing_mm[0],
+            context=bundle.context,
+        )
+        answers[chunk] = backend.predict(stacks)
+    return box.paste(answers, prepared.frame.shape)
+
+
+def _not_analysable(volume: Volume, quality: QualityReport) -> str:
+    """The refusal in one line."""
+    reasons = [f.message for f in quality.findings if f.severity == "refuse"]
+    return (
+        f"{volume.source} is not analysable: {'; '.join(reasons)}. "
+        "No count was made (--force makes one that should not be trusted)"
+    )
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what runs inside."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 4)

@@ -1,0 +1,87 @@
+"""`Prediction`: everything that is known about a scan after the pipeline has run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cmbnet.backends import BackendInfo
+    from cmbnet.bundle import Bundle, OperatingPoint
+    from cmbnet.lesions import LesionFinding, LesionRules
+    from cmbnet.preprocess import PreparedCase
+    from cmbnet.preprocess.qc import QualityReport
+    from cmbnet.volume import Volume
+
+
+@dataclass(frozen=True, slots=True)
+class InputRecord:
+    """Which bytes were read.
+
+    Args:
+        file: Name of the file, without its folder; empty for an array in memory.
+        sha256: Of its content; empty for an array in memory.
+        frame: Image of a 4D file, or None.
+        brain_mask_sha256: Of the mask file that was given, or None.
+    """
+
+    file: str = ""
+    sha256: str = ""
+    frame: int | None = None
+    brain_mask_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What was found on a scan, and all that led to it.
+
+    Args:
+        volume: The scan on its own grid.
+        prepared: The scan in the network's frame.
+        quality: What the gate said.
+        forced: Whether the gate refused and was overruled.
+        probability: float32 0 to 1 on the grid of the scan.
+        finding: Lesions, excluded candidates, stages, instance labels on the grid of the scan.
+        rules: The rules with the operating point's thresholds.
+        operating_point: Name, thresholds and what was measured with them.
+        bundle: The model.
+        backend: What ran it.
+        slices: Number of slices that the network looked at.
+        crop: Rows and columns that it looked at.
+        record: Which bytes were read.
+        timings_s: Seconds of each stage, in order.
+    """
+
+    volume: Volume
+    prepared: PreparedCase
+    quality: QualityReport
+    forced: bool
+    probability: Volume
+    finding: LesionFinding
+    rules: LesionRules
+    operating_point: OperatingPoint
+    bundle: Bundle
+    backend: BackendInfo
+    slices: int
+    crop: tuple[int, int]
+    record: InputRecord
+    timings_s: dict[str, float]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Voxels of lesions, (z, y, x), on the grid of the scan."""
+        mask: NDArray[np.bool_] = self.finding.labels > 0
+        return mask
+
+    @property
+    def score(self) -> float:
+        """Score of the scan: that of its best lesion, 0 without one."""
+        return max((lesion.score for lesion in self.finding.lesions), default=0.0)
+
+    @property
+    def positive(self) -> bool:
+        """Whether the scan as a whole is called positive for microbleeds."""
+        return bool(self.finding.lesions) and self.score >= self.operating_point.patient_threshold

@@ -1,0 +1,187 @@
+"""The pipeline finds the dots that were put there, on any grid, and refuses what is no brain."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cmbnet.backends import Backend, BackendInfo
+from cmbnet.bundle import Bundle, write_bundle
+from cmbnet.errors import InputRefused, UnreadableFile, UsageError
+from cmbnet.io import write_nifti
+from cmbnet.predict import Prediction, predict_file, predict_volume
+from cmbnet.slices import SliceContext, make_stacks
+from cmbnet.volume import Volume, grid_difference
+from tests.tiny_bundle import spec
+from tests.tiny_scan import DOTS, SHAPE, tiny_scan
+
+
+class Recorder:
+    """A backend that keeps the stacks and answers with a constant."""
+
+    info = BackendInfo("recorder", "float32", "none 0", 1, "test")
+    shapes: tuple[tuple[int, int], ...] = ((96, 96),)
+
+    def __init__(self, answer: float = 0.0) -> None:
+        self.stacks: list[NDArray[np.float32]] = []
+        self.answer = answer
+
+    def predict(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.stacks.append(stacks.copy())
+        return np.full(stacks.shape[:3], self.answer, np.float32)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+@pytest.fixture(scope="module")
+def prediction(tiny_bundle: Bundle, tiny_backend: Backend) -> Prediction:
+    return predict_volume(tiny_scan(), tiny_bundle, tiny_backend)
+
+
+def dot_centres() -> list[tuple[float, float, float]]:
+    return sorted(tiny_scan().world_mm((z + 0.5, y + 1.5, x + 1.5)) for z, y, x in DOTS)
+
+
+def centres(prediction: Prediction) -> list[tuple[float, ...]]:
+    return sorted(lesion.centre_ras_mm for lesion in prediction.finding.lesions)
+
+
+def test_every_dot_is_found_where_it_is(prediction: Prediction) -> None:
+    found = centres(prediction)
+    assert len(found) == len(DOTS)
+    for there, here in zip(dot_centres(), found, strict=True):
+        assert here == pytest.approx(there, abs=1.0)
+    for z, y, x in DOTS:
+        assert prediction.mask[z : z + 2, y + 1 : y + 3, x + 1 : x + 3].all()
+    assert prediction.positive
+    assert prediction.score == max(lesion.score for lesion in prediction.finding.lesions)
+
+
+def test_everything_lies_on_the_grid_of_the_scan(prediction: Prediction) -> None:
+    assert grid_difference(prediction.probability, prediction.volume) is None
+    assert prediction.finding.labels.shape == SHAPE
+    assert prediction.probability.data.dtype == np.float32
+    assert prediction.probability.data.min() >= 0
+    assert prediction.probability.data.max() <= 1
+
+
+def test_what_happened_is_recorded(prediction: Prediction, tiny_bundle: Bundle) -> None:
+    assert list(prediction.timings_s) == ["prepare", "quality", "network", "native_grid", "lesions"]
+    assert min(prediction.timings_s.values()) >= 0
+    assert prediction.operating_point.name == "balanced"
+    assert (prediction.rules.pixel_threshold, prediction.rules.min_score) == (0.5, 0.5)
+    assert prediction.bundle.sha256 == tiny_bundle.sha256
+    assert prediction.crop == (96, 96)
+    assert 0 < prediction.slices <= 24
+    assert not prediction.forced
+
+
+@pytest.mark.parametrize(
+    ("order", "flips"),
+    [((0, 1, 2), (1, 1, 0)), ((2, 0, 1), (0, 1, 0)), ((1, 2, 0), (1, 0, 1))],
+)
+def test_the_order_of_axes_in_the_file_changes_nothing(
+    prediction: Prediction,
+    tiny_bundle: Bundle,
+    tiny_backend: Backend,
+    order: tuple[int, int, int],
+    flips: tuple[int, int, int],
+) -> None:
+    scan = tiny_scan()
+    data, affine = scan.data.transpose(order), scan.affine[:, [*order, 3]].copy()
+    for axis, flip in enumerate(flips):
+        if flip:
+            affine[:, 3] += affine[:, axis] * (data.shape[axis] - 1)
+            affine[:, axis] *= -1
+            data = np.flip(data, axis)
+    turned = predict_volume(Volume(data, affine), tiny_bundle, tiny_backend)
+    for one, other in zip(centres(turned), centres(prediction), strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+    for lesion in turned.finding.lesions:
+        i, j, k = lesion.voxel_ijk
+        assert turned.finding.labels[k, j, i] == lesion.id
+
+
+def test_the_same_twice(prediction: Prediction, tiny_bundle: Bundle, tiny_backend: Backend) -> None:
+    again = predict_volume(tiny_scan(), tiny_bundle, tiny_backend)
+    assert np.array_equal(again.probability.data, prediction.probability.data)
+    assert again.finding.lesions == prediction.finding.lesions
+
+
+def test_a_scan_without_dots_is_negative(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
+    clean = predict_volume(tiny_scan(()), tiny_bundle, tiny_backend)
+    assert (clean.finding.lesions, clean.positive, clean.score) == ((), False, 0.0)
+    assert not clean.mask.any()
+
+
+def test_a_strict_operating_point_removes_by_score(
+    tiny_bundle: Bundle, tiny_backend: Backend
+) -> None:
+    strict = predict_volume(tiny_scan(), tiny_bundle, tiny_backend, operating_point="strict")
+    assert strict.finding.lesions == ()
+    assert {lesion.removed_by for lesion in strict.finding.excluded} == {"score"}
+    assert strict.finding.stages["removed_by_score"] == len(strict.finding.excluded) > 0
+
+
+def test_the_patient_threshold_is_its_own(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
+    found = predict_volume(tiny_scan(), tiny_bundle, tiny_backend)
+    high = found.operating_point.model_copy(update={"patient_threshold": 0.9999})
+    assert found.positive
+    assert not replace(found, operating_point=high).positive
+
+
+def test_the_network_sees_every_slice_of_brain_with_its_neighbours(tmp_path: Path) -> None:
+    context = SliceContext(target_mm=6.0)
+    bundle = write_bundle(tmp_path, spec=spec(context=context), artefacts=[])
+    recorder = Recorder()
+    prediction = predict_volume(tiny_scan(), bundle, recorder)
+    with_brain = np.flatnonzero(prediction.prepared.brain.any(axis=(1, 2)))
+    expected = make_stacks(prediction.prepared.image, with_brain, spacing_z_mm=3.0, context=context)
+    assert len(recorder.stacks) == 2  # more slices than are held at once
+    assert np.array_equal(np.concatenate(recorder.stacks), expected)
+
+
+def test_only_the_masked_slices_are_looked_at(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path, spec=spec(), artefacts=[])
+    scan, recorder = tiny_scan(), Recorder(answer=0.25)
+    mask = np.zeros(SHAPE)
+    mask[6:9, 20:70, 20:70] = 1
+    result = predict_volume(scan, bundle, recorder, brain_mask=scan.with_data(mask), force=True)
+    assert result.slices == sum(map(len, recorder.stacks)) == 3
+    assert np.flatnonzero(result.probability.data.any(axis=(1, 2))).tolist() == [6, 7, 8]
+    assert result.finding.highest_probability == 0.25
+
+
+def test_noise_is_not_analysable(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
+    noise = np.abs(np.random.default_rng(1).standard_normal(SHAPE)).astype(np.float32)
+    volume = Volume(noise, tiny_scan().affine, source="noise.nii")
+    with pytest.raises(InputRefused, match=r"noise.nii is not analysable: .* No count was made"):
+        predict_volume(volume, tiny_bundle, tiny_backend)
+    forced = predict_volume(volume, tiny_bundle, tiny_backend, force=True)
+    assert forced.forced
+    assert not forced.quality.analysable
+
+
+def test_an_unknown_operating_point(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
+    with pytest.raises(UsageError, match="it has: balanced, strict"):
+        predict_volume(tiny_scan(), tiny_bundle, tiny_backend, operating_point="best")
+
+
+def test_a_file_is_read_and_its_hash_recorded(
+    tmp_path: Path, tiny_bundle: Bundle, tiny_backend: Backend, prediction: Prediction
+) -> None:
+    file = tmp_path / "scan.nii.gz"
+    write_nifti(tiny_scan(), file, dtype=np.float32)
+    from_file = predict_file(file, tiny_bundle, tiny_backend)
+    assert from_file.record.file == "scan.nii.gz"
+    assert len(from_file.record.sha256) == 64
+    assert next(iter(from_file.timings_s)) == "read"
+    assert np.array_equal(from_file.finding.labels, prediction.finding.labels)
+
+
+def test_a_missing_file(tmp_path: Path, tiny_bundle: Bundle, tiny_backend: Backend) -> None:
+    with pytest.raises(UnreadableFile, match=r"cannot read .*none\.nii"):
+        predict_file(tmp_path / "none.nii", tiny_bundle, tiny_backend)
