@@ -7,6 +7,7 @@ file stores i fastest), and no further: axis order and flips are those of the fi
 from __future__ import annotations
 
 import io
+import math
 import os
 import zlib
 from pathlib import Path
@@ -154,8 +155,10 @@ def _stored_values(content: bytes | memoryview, header: Any, source: Path) -> ND
     try:
         dtype = np.dtype(header.get_data_dtype())
         shape = tuple(int(n) for n in header.get_data_shape())
-    except HeaderDataError as error:
-        raise UnreadableFile(f"{source}: the NIfTI header is invalid: {error}") from error
+    except (HeaderDataError, KeyError) as error:
+        raise UnreadableFile(
+            f"{source}: the NIfTI header is invalid: unknown type or shape ({error})"
+        ) from error
     if dtype.kind == "c":
         raise InputRefused(
             f"{source} holds complex numbers ({dtype.name}); real magnitude or SWI is required"
@@ -163,7 +166,7 @@ def _stored_values(content: bytes | memoryview, header: Any, source: Path) -> ND
     if dtype.kind not in "iuf":
         raise InputRefused(f"{source} holds colour or other compound values; grey is required")
     offset = int(header.get_data_offset())
-    required = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    required = math.prod(shape) * dtype.itemsize
     if not shape or min(shape) < 1 or offset < 0:
         raise UnreadableFile(f"{source}: the NIfTI header states the shape {shape}")
     if len(content) - offset < required:
