@@ -2,31 +2,134 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
 
+if TYPE_CHECKING:
+    from cmbnet.evaluation import CohortScores, Settings
+    from cmbnet.evaluation.files import CaseFiles, ManifestRow
+
 FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The folders and files of the command line."""
+
+    truth: Path
+    pred: Path | None
+    probabilities: Path | None
+    versus: Path | None
+    ignore: Path | None
+    brain: Path | None
+    regions: Path | None
+    manifest: Path | None
+    stratum: tuple[str, ...]
+    allow_missing: bool
+    repeated_patients: bool
 
 
 @click.command("evaluate", epilog=RESEARCH_USE_ONLY)
-@click.option("--pred", type=FOLDER, help="Predicted masks or instance labels.")
 @click.option("--truth", type=FOLDER, required=True, help="Reference masks or instance labels.")
+@click.option("--pred", type=FOLDER, help="Predictions: flat, or the output of cmbnet predict.")
 @click.option("--probabilities", type=FOLDER, help="Probability maps; thresholded without --pred.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--rule", default="paper", show_default=True)
-def command(
-    pred: Path | None, truth: Path, probabilities: Path | None, jobs: int, rule: str
-) -> None:
-    """Score the predictions of a folder against the reference of another."""
-    from cmbnet.evaluation import METRICS, MatchingRule, Settings, summarise
-    from cmbnet.evaluation.files import Folders, pair_files
+@click.option("--versus", type=FOLDER, help="Predictions of another model, to compare with.")
+@click.option("--ignore", type=FOLDER, help="Masks of where nothing is counted.")
+@click.option("--brain", type=FOLDER, help="Brain masks: voxels are counted inside.")
+@click.option("--regions", type=FOLDER, help="Region labels: each region is a stratum.")
+@click.option("--images", type=FOLDER, help="Scans, drawn in the error gallery.")
+@click.option("--manifest", type=FILE, help="CSV with the columns case and, optionally, patient.")
+@click.option("--stratum", multiple=True, help="Column of the manifest to make strata of.")
+@click.option("-o", "--out", type=FOLDER, help="Where to write; only a table is printed without.")
+@click.option("--rule", default="paper", show_default=True,
+              help="paper[:0.4], coverage[:0.4], iou[:0.1], any-voxel, centroid[:5].")  # fmt: skip
+@click.option("--threshold", default=0.5, show_default=True, help="Of the probabilities.")
+@click.option("--score", type=click.Choice(["mean", "max"]), default="mean", show_default=True,
+              help="Score of a lesion from its probabilities.")  # fmt: skip
+@click.option("--size-rule", type=click.Choice(["keep", "ignore"]), default="keep",
+              show_default=True, help="True lesions outside 2-10 mm.")  # fmt: skip
+@click.option("--allow-missing", is_flag=True, help="A missing prediction counts as empty.")
+@click.option("--repeated-patients", is_flag=True, help="A patient may have several scans.")
+@click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True)
+@click.option("--seed", default=20220324, show_default=True, help="Of the bootstrap.")
+@click.option("--figures/--no-figures", default=True, show_default=True)
+@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True)
+def command(**options: Any) -> None:
+    """Score the predictions of a folder against the reference of another.
+
+    Cases are paired by file name. Nothing is resampled, padded or left out in silence.
+    """
+    from cmbnet.evaluation import MatchingRule, Settings
+    from cmbnet.evaluation.analysis import Plan, analyse
+    from cmbnet.evaluation.compare import compare
+    from cmbnet.evaluation.files import find_images
+    from cmbnet.evaluation.table import join_markdown
+    from cmbnet.evaluation.tables import all_tables
+    from cmbnet.evaluation.write import write_figures, write_tables
+
+    inputs = Inputs(**{name: options[name] for name in Inputs.__dataclass_fields__})
+    settings = Settings(
+        rule=MatchingRule.parse(options["rule"]),
+        probability_threshold=options["threshold"],
+        score=options["score"],
+        size_rule=options["size_rule"],
+    )
+    images = find_images(options["images"]) if options["images"] else {}
+    plan = Plan(resamples=options["resamples"], seed=options["seed"])
+    files = _pair(inputs, inputs.pred)
+    scores = _score(files, settings, options["jobs"], "Scoring")
+    comparison = None
+    if inputs.versus is not None:
+        other = _score(_pair(inputs, inputs.versus), settings, options["jobs"], "The other")
+        comparison = compare(scores, other, resamples=plan.resamples, seed=plan.seed)
+    analysis = analyse(scores, plan)
+    if options["out"] is None:
+        tables = all_tables(analysis, comparison)
+        click.echo(join_markdown("Evaluation", tables, RESEARCH_USE_ONLY))
+        return
+    write_tables(options["out"], analysis, comparison)
+    if options["figures"]:
+        write_figures(options["out"], analysis, files, comparison=comparison, images=images)
+    _print_summary(scores, options["out"])
+
+
+def _pair(inputs: Inputs, predicted: Path | None) -> list[CaseFiles]:
+    from cmbnet.evaluation.files import Folders, pair_files, read_manifest
+
+    rows: dict[str, ManifestRow] | None = None
+    if inputs.manifest is not None:
+        rows = read_manifest(inputs.manifest, inputs.stratum, repeated=inputs.repeated_patients)
+    # Probabilities belong to the first model only.
+    probabilities = inputs.probabilities if predicted == inputs.pred else None
+    folders = Folders(
+        inputs.truth, predicted, probabilities, inputs.ignore, inputs.brain, inputs.regions
+    )
+    return pair_files(folders, rows, allow_missing=inputs.allow_missing)
+
+
+def _score(files: list[CaseFiles], settings: Settings, jobs: int, what: str) -> CohortScores:
+    from rich.console import Console
+    from rich.progress import track
+
+    from cmbnet.evaluation import summarise
     from cmbnet.evaluation.load import score_many
 
-    settings = Settings(rule=MatchingRule.parse(rule))
-    files = pair_files(Folders(truth, pred, probabilities), allow_missing=False)
-    scores = summarise(score_many(files, settings, jobs=jobs), settings)
-    for one in METRICS:
-        click.echo(f"{one.level:22} {one.title:42} {scores.metrics[one.name]:.3f}")
+    scored = score_many(files, settings, jobs=jobs)
+    console = Console(stderr=True)
+    return summarise(
+        track(scored, what, total=len(files), console=console, transient=True), settings
+    )
+
+
+def _print_summary(scores: CohortScores, out: Path) -> None:
+    from cmbnet.evaluation.table import number
+
+    for name in ("dice", "lesion_precision", "lesion_recall", "fp_per_scan", "patient_fpr"):
+        click.echo(f"{name:18} {number(scores.metrics[name])}")
+    click.echo(f"written to {out}. {RESEARCH_USE_ONLY}")

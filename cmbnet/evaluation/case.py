@@ -65,8 +65,7 @@ class Settings:
         score: Score of a lesion: mean or maximum probability of its voxels.
         size_rule: ``keep``: true lesions outside 2-10 mm count, and are reported; ``ignore``:
             they join the ignore region.
-        bin_width: Width of the probability bins of the pixel-level curves; 1 / bin_width is a
-            whole number.
+        bins: Number of equal bins of probability for the pixel-level curves.
     """
 
     rule: MatchingRule = field(default_factory=MatchingRule)
@@ -74,7 +73,7 @@ class Settings:
     ignore_fraction: float = 0.4
     score: ScoreKind = "mean"
     size_rule: SizeRule = "keep"
-    bin_width: float = 1 / 4096
+    bins: int = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +176,14 @@ def size_class(diameter_mm: float) -> str:
     if diameter_mm < BOUNDARY_MM:
         return "2-5 mm"
     return "5-10 mm" if diameter_mm <= LARGEST_MM else "above 10 mm"
+
+
+def thickness_class(thickness_mm: float) -> str:
+    """Class of a distance of slices; a class holds its lower bound.
+
+    Examples:
+        >>> [thickness_class(mm) for mm in (0.8, 1.5, 2.0, 3.0, 5.0)]
+        ['below 1.5 mm', '1.5-2.5 mm', '1.5-2.5 mm', '2.5-4 mm', '4 mm and above']
+    """
+    names = ("below 1.5 mm", "1.5-2.5 mm", "2.5-4 mm", "4 mm and above")
+    return names[int(np.searchsorted([1.5, 2.5, 4.0], round(thickness_mm, 3), side="right"))]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation.case import Case, Settings
 from cmbnet.evaluation.columns import Columns, patient_columns
+from cmbnet.evaluation.curves import ProbabilityHistogram
 from cmbnet.evaluation.metrics import compute_all
 from cmbnet.evaluation.score import ScoredCase, score_case
 
@@ -22,6 +23,7 @@ class CohortScores:
         counts: Sum of every count over the patients.
         metrics: Value of every metric of `cmbnet.evaluation.metrics.METRICS`; NaN if undefined.
         settings: How it was scored.
+        histogram: Voxels of all cases by probability; None unless every case has a map.
     """
 
     cases: tuple[ScoredCase, ...]
@@ -29,6 +31,7 @@ class CohortScores:
     counts: Mapping[str, float]
     metrics: Mapping[str, float]
     settings: Settings
+    histogram: ProbabilityHistogram | None = None
 
 
 def evaluate_cohort(cases: Iterable[Case], settings: Settings | None = None) -> CohortScores:
@@ -60,7 +63,11 @@ def summarise(cases: Iterable[ScoredCase], settings: Settings) -> CohortScores:
     Raises:
         InputRefused: If there is no case or a name occurs twice.
     """
-    ordered = tuple(sorted(cases, key=lambda case: case.name))
+    kept, histograms = [], _Total()
+    for case in cases:  # a histogram is 64 KiB: added up at once, not kept for every case
+        histograms.add(case.histogram)
+        kept.append(replace(case, histogram=None))
+    ordered = tuple(sorted(kept, key=lambda case: case.name))
     if not ordered:
         raise InputRefused("at least one case is required to score a cohort, got none")
     names = [case.name for case in ordered]
@@ -75,4 +82,20 @@ def summarise(cases: Iterable[ScoredCase], settings: Settings) -> CohortScores:
         counts={name: float(value) for name, value in sums.items()},
         metrics=compute_all(sums),
         settings=settings,
+        histogram=histograms.total,
     )
+
+
+class _Total:
+    """Sum of histograms; None as soon as one is missing."""
+
+    def __init__(self) -> None:
+        self.total: ProbabilityHistogram | None = None
+        self.missing = False
+
+    def add(self, histogram: ProbabilityHistogram | None) -> None:
+        self.missing |= histogram is None
+        if self.missing or histogram is None:
+            self.total = None
+        else:
+            self.total = histogram if self.total is None else self.total + histogram

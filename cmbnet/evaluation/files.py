@@ -10,6 +10,8 @@ from pathlib import Path
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 
 SUFFIXES = (".nii.gz", ".nii")
+USUAL_STRATA = ("field_t", "protocol", "vendor", "anatomy")
+"""Columns of a manifest that become strata without being asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +107,15 @@ def nested_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def read_manifest(path: Path, strata: Sequence[str], *, repeated: bool) -> dict[str, ManifestRow]:
+def read_manifest(
+    path: Path, strata: Sequence[str] = (), *, repeated: bool = False
+) -> dict[str, ManifestRow]:
     """Read a CSV of cases.
 
     Args:
         path: A CSV with a column ``case`` and, if patients were scanned twice, ``patient``.
-        strata: Columns to make strata of; absent ones are refused.
+        strata: Columns to make strata of; absent ones are refused. Those of `USUAL_STRATA` are
+            added where they exist.
         repeated: Allow several scans of a patient.
 
     Raises:
@@ -126,6 +131,7 @@ def read_manifest(path: Path, strata: Sequence[str], *, repeated: bool) -> dict[
     absent = [name for name in ("case", *strata) if name not in columns]
     if absent:
         raise UnreadableFile(f"the manifest {path} needs the columns {', '.join(absent)}")
+    chosen = [*strata, *(name for name in USUAL_STRATA if name in columns - set(strata))]
     manifest: dict[str, ManifestRow] = {}
     patients: dict[str, str] = {}
     for row in rows:
@@ -138,7 +144,7 @@ def read_manifest(path: Path, strata: Sequence[str], *, repeated: bool) -> dict[
                 "pass --repeated-patients if these are scans of one person, to be pooled"
             )
         patients[patient] = case
-        manifest[case] = ManifestRow(patient, {name: row[name] for name in strata})
+        manifest[case] = ManifestRow(patient, {name: row[name] for name in chosen})
     return manifest
 
 

@@ -17,12 +17,15 @@ from cmbnet.evaluation.case import (
     check_probability,
     read_labels,
     size_class,
+    thickness_class,
 )
+from cmbnet.evaluation.curves import ProbabilityHistogram, probability_histogram
 from cmbnet.evaluation.detection import detection_scores
 from cmbnet.evaluation.matching import exceeds, match
 from cmbnet.evaluation.overlap import Overlap, find_overlap
 from cmbnet.evaluation.pixels import VoxelCounts, count_voxels
-from cmbnet.lesions import measure_components
+from cmbnet.lesions import axial_axis, measure_components
+from cmbnet.volume import Volume
 
 Side = Literal["truth", "predicted"]
 Verdict = Literal["found", "missed", "correct", "false", "spared", "ignored"]
@@ -78,6 +81,7 @@ class ScoredCase:
         predicted: Predicted lesions.
         has_scores: Whether lesion scores are known.
         notes: Findings.
+        histogram: Voxels by probability; None without a probability map.
     """
 
     name: str
@@ -88,6 +92,7 @@ class ScoredCase:
     predicted: tuple[ScoredLesion, ...]
     has_scores: bool
     notes: tuple[str, ...]
+    histogram: ProbabilityHistogram | None = None
 
 
 def score_case(case: Case, settings: Settings | None = None) -> ScoredCase:
@@ -118,6 +123,7 @@ class _Scorer:
         }
         self.sizes = [size_class(c.max_in_plane_diameter_mm) for c in self.components["truth"]]
         self.ignore = None if case.ignore is None else case.ignore.data != 0
+        self.brain = None if case.brain is None else case.brain.data != 0
         self.left_out = self._ignored_truth()
         self.scores = {side: self._scores(side) for side in ("truth", "predicted")}
 
@@ -190,11 +196,14 @@ class _Scorer:
         return ScoredCase(
             name=case.name,
             patient=case.patient or case.name,
-            strata=dict(case.strata),
+            strata={
+                "slice distance": thickness_class(slice_distance_mm(case.truth)),
+                **case.strata,
+            },
             voxels=count_voxels(
                 self.truth.array,
                 self.predicted.array,
-                brain=None if case.brain is None else case.brain.data != 0,
+                brain=self.brain,
                 ignore=self.ignore,
                 voxel_mm3=case.truth.voxel_volume_mm3,
             ),
@@ -204,6 +213,18 @@ class _Scorer:
             or (bool(case.lesion_scores) and not np.isnan(self.scores["predicted"]).any())
             or not self.predicted.count,
             notes=(*case.notes, *_size_notes(self.sizes)),
+            histogram=self._histogram(),
+        )
+
+    def _histogram(self) -> ProbabilityHistogram | None:
+        if self.case.probability is None:
+            return None
+        return probability_histogram(
+            self.case.probability.data,
+            self.truth.array,
+            bins=self.settings.bins,
+            brain=self.brain,
+            ignore=self.ignore,
         )
 
     def _lesions(
@@ -236,7 +257,12 @@ class _Scorer:
         )
 
 
-def predicted_volume(case: Case, settings: Settings) -> Any:
+def slice_distance_mm(volume: Volume) -> float:
+    """Distance of neighbouring slices: along the axis that points most nearly up the body."""
+    return volume.spacing_mm[axial_axis(volume.affine)]
+
+
+def predicted_volume(case: Case, settings: Settings) -> Volume:
     """The prediction as labels: the mask if there is one, else the thresholded probability."""
     if case.predicted is not None:
         return case.predicted

@@ -1,0 +1,172 @@
+"""FROC, average precision and the lesion-level ROC, from the scores of lesions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.evaluation.columns import counted_predicted, counted_truth
+from cmbnet.evaluation.curves import average_precision
+from cmbnet.evaluation.empty_cases import ratio
+from cmbnet.evaluation.roc import Curve
+from cmbnet.evaluation.score import ScoredCase
+
+FP_PER_SCAN = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
+"""Where a FROC is read, as in LUNA16."""
+
+
+@dataclass(frozen=True, slots=True)
+class LesionScores:
+    """Scores of the lesions of a cohort.
+
+    Args:
+        found_at: Highest threshold at which each true lesion is found; NaN for a missed one.
+        correct: Score of each correct predicted lesion.
+        false: Score of each false predicted lesion.
+        scans: Number of scans.
+    """
+
+    found_at: NDArray[np.float64]
+    correct: NDArray[np.float64]
+    false: NDArray[np.float64]
+    scans: int
+
+
+def lesion_scores_of(cases: Sequence[ScoredCase]) -> LesionScores | None:
+    """Scores of a cohort; None where a case has predicted lesions without scores."""
+    if not all(case.has_scores for case in cases):
+        return None
+    predicted = counted_predicted(cases)
+    return LesionScores(
+        found_at=np.array([lesion.detection_score for lesion in counted_truth(cases)], float),
+        correct=np.array([p.score for p in predicted if p.verdict == "correct"], float),
+        false=np.array([p.score for p in predicted if p.verdict == "false"], float),
+        scans=len(cases),
+    )
+
+
+def froc_curve(scores: LesionScores) -> Curve:
+    """False positives per scan (x) and sensitivity (y) at every distinct score.
+
+    The last point is the cohort's operating point. NaN sensitivity without true lesions.
+    """
+    threshold = _thresholds(scores)
+    found = _at_least(scores.found_at[~np.isnan(scores.found_at)], threshold)
+    return Curve(
+        _at_least(scores.false, threshold) / scores.scans,
+        ratio(found, len(scores.found_at)),
+        threshold,
+    )
+
+
+def sensitivity_at(curve: Curve, fp_per_scan: float) -> float:
+    """Highest sensitivity reached with no more than so many false positives per scan.
+
+    No interpolation: an operating point must exist. Beyond the last point its sensitivity holds.
+    """
+    return float(np.max(curve.y[curve.x <= fp_per_scan]))
+
+
+def froc_score(curve: Curve) -> float:
+    """Mean sensitivity at `FP_PER_SCAN` (the competition metric of LUNA16)."""
+    return float(np.mean([sensitivity_at(curve, at) for at in FP_PER_SCAN]))
+
+
+def precision_recall_curve(scores: LesionScores) -> Curve:
+    """Recall (x) and precision (y) of lesions at every distinct score.
+
+    Recall counts true lesions found, precision predicted lesions correct, so the curve ends at
+    the cohort's recall, not at 1.
+    """
+    threshold = _thresholds(scores)
+    found = _at_least(scores.found_at[~np.isnan(scores.found_at)], threshold)
+    correct, false = _at_least(scores.correct, threshold), _at_least(scores.false, threshold)
+    return Curve(ratio(found, len(scores.found_at)), ratio(correct, correct + false), threshold)
+
+
+def lesion_average_precision(scores: LesionScores) -> float:
+    """Average precision of the lesions; NaN without true lesions."""
+    return average_precision(precision_recall_curve(scores))
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples of a ROC curve.
+
+    Args:
+        patient: Name of the patient of each sample.
+        positive: Class of each sample.
+        score: Score of each sample.
+    """
+
+    patient: tuple[str, ...]
+    positive: NDArray[np.bool_]
+    score: NDArray[np.float64]
+
+
+def lesion_samples(cases: Sequence[ScoredCase]) -> Samples | None:
+    """The paper's lesion-level ROC: every true lesion against every false predicted lesion.
+
+    Positives are all counted true lesions, found or missed, scored by the probabilities of their
+    own voxels; negatives are the false predicted lesions. Negatives therefore exist only above
+    the pixel threshold: the area depends on it and must not be compared with a FROC. None where
+    a score is unknown (probability maps are needed).
+    """
+    samples = [(c.patient, True, t.score) for c in cases for t in counted_truth([c])]
+    samples += [(c.patient, False, p) for c in cases for p in _scores(c, "false")]
+    return _samples(samples)
+
+
+def candidate_samples(cases: Sequence[ScoredCase]) -> Samples | None:
+    """Correct against false predicted lesions; missed lesions play no part."""
+    samples = [(c.patient, True, p) for c in cases for p in _scores(c, "correct")]
+    samples += [(c.patient, False, p) for c in cases for p in _scores(c, "false")]
+    return _samples(samples)
+
+
+def patient_samples(cases: Sequence[ScoredCase]) -> Samples | None:
+    """Patients with against patients without true lesions.
+
+    The score is the highest of the patient's predicted lesions that are not in an ignore region,
+    0 where there is none.
+    """
+    if not all(case.has_scores for case in cases):
+        return None
+    scores: dict[str, list[float]] = {}
+    positive: dict[str, bool] = {}
+    for case in cases:
+        own = [p.score for p in case.predicted if p.verdict != "ignored"]
+        scores.setdefault(case.patient, [0.0]).extend(own)
+        has = bool(counted_truth([case]))
+        positive[case.patient] = positive.get(case.patient, False) or has
+    names = tuple(sorted(scores))
+    return Samples(
+        names,
+        np.array([positive[name] for name in names], bool),
+        np.array([max(scores[name]) for name in names], float),
+    )
+
+
+def _samples(rows: list[tuple[str, bool, float]]) -> Samples | None:
+    score = np.array([row[2] for row in rows], float)
+    if np.isnan(score).any():
+        return None
+    return Samples(tuple(row[0] for row in rows), np.array([r[1] for r in rows], bool), score)
+
+
+def _scores(case: ScoredCase, verdict: str) -> list[float]:
+    return [lesion.score for lesion in case.predicted if lesion.verdict == verdict]
+
+
+def _thresholds(scores: LesionScores) -> NDArray[np.float64]:
+    values = np.unique(np.concatenate([scores.correct, scores.false, scores.found_at]))
+    return np.concatenate([[np.inf], values[~np.isnan(values)][::-1]])
+
+
+def _at_least(scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How many scores reach each threshold."""
+    ordered = np.sort(scores)
+    return (len(ordered) - np.searchsorted(ordered, thresholds, side="left")).astype(float)

@@ -1,0 +1,113 @@
+"""Write everything an evaluation yields into a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.evaluation.analysis import Analysis
+from cmbnet.evaluation.case import Case
+from cmbnet.evaluation.compare import Comparison
+from cmbnet.evaluation.figures import all_figures, to_bytes
+from cmbnet.evaluation.files import CaseFiles
+from cmbnet.evaluation.gallery import error_gallery, worst_errors
+from cmbnet.evaluation.load import load_case
+from cmbnet.evaluation.page import render_page
+from cmbnet.evaluation.results import cases_csv, cohort_counts, curves_csv, lesions_csv, to_json
+from cmbnet.evaluation.table import interval_text, join_latex, join_markdown, number
+from cmbnet.evaluation.tables import all_tables
+from cmbnet.io import read_nifti, write_bytes_atomically, write_text_atomically
+from cmbnet.volume import Volume
+
+TITLE = "Evaluation of microbleed detection"
+
+
+def write_tables(folder: Path, analysis: Analysis, comparison: Comparison | None = None) -> None:
+    """Write ``results.json``, the CSV tables, ``tables.md`` and ``tables.tex``."""
+    cases, tables = analysis.scores.cases, all_tables(analysis, comparison)
+    for name, text in {
+        "results.json": to_json(analysis, comparison),
+        "cases.csv": cases_csv(cases),
+        "lesions.csv": lesions_csv(cases),
+        "curves.csv": curves_csv(analysis),
+        "tables.md": join_markdown(TITLE, tables, RESEARCH_USE_ONLY),
+        "tables.tex": join_latex(tables, RESEARCH_USE_ONLY),
+    }.items():
+        write_text_atomically(folder / name, text)
+
+
+def write_figures(
+    folder: Path,
+    analysis: Analysis,
+    files: Sequence[CaseFiles],
+    *,
+    comparison: Comparison | None = None,
+    images: dict[str, Path] | None = None,
+) -> None:
+    """Write the figures as SVG and PNG into ``figures/``, and ``evaluation.html``.
+
+    Args:
+        folder: Where to.
+        analysis: What to draw.
+        files: The cases, read again for the error gallery.
+        comparison: Another model.
+        images: Image of each case for the gallery; lesions are drawn on grey without.
+    """
+    by_name = {one.name: one for one in files}
+
+    def load(name: str) -> tuple[Case, Volume | None]:
+        path = (images or {}).get(name)
+        return load_case(by_name[name]), None if path is None else read_nifti(path)
+
+    errors = worst_errors(analysis.scores.cases)
+    figures = all_figures(analysis)
+    figures["error_gallery"] = error_gallery(errors, load, analysis.scores.settings)
+    drawn = {name: to_bytes(figure, "svg") for name, figure in figures.items()}
+    for name, figure in figures.items():
+        write_bytes_atomically(folder / "figures" / f"{name}.svg", drawn[name])
+        write_bytes_atomically(folder / "figures" / f"{name}.png", to_bytes(figure, "png"))
+    page = render_page(
+        TITLE, facts(analysis), all_tables(analysis, comparison), drawn, notes(analysis)
+    )
+    write_text_atomically(folder / "evaluation.html", page)
+
+
+def facts(analysis: Analysis) -> dict[str, str]:
+    """Headline numbers of the page."""
+    count = cohort_counts(analysis.scores.cases)
+    values = analysis.scores.metrics
+    shown = {
+        "Dice, all voxels": "dice",
+        "Lesion precision": "lesion_precision",
+        "Lesion recall": "lesion_recall",
+        "False positives per scan": "fp_per_scan",
+    }
+    return {
+        "Scans": str(count["scans"]),
+        "Patients with lesions": str(count["patients_with_lesions"]),
+        "Controls": str(count["controls"]),
+        "True lesions": str(count["true_lesions"]),
+        **{
+            title: f"{number(values[name])} ({interval_text(analysis.intervals[name])})"
+            for title, name in shown.items()
+        },
+        "Matching rule": str(analysis.scores.settings.rule),
+    }
+
+
+def notes(analysis: Analysis, most: int = 50) -> list[str]:
+    """What was left out or odd; the first `most` findings of cases."""
+    count = cohort_counts(analysis.scores.cases)
+    lines = [
+        f"{count['true_lesions_below_2_mm']} true lesions are below 2 mm and "
+        f"{count['true_lesions_above_10_mm']} above 10 mm "
+        f"(size rule: {analysis.scores.settings.size_rule}).",
+        f"{count['true_lesions_ignored']} true and {count['predicted_lesions_ignored']} predicted "
+        "lesions were left out because they lie in the ignore region.",
+    ]
+    if count["missing_predictions"]:
+        lines.append(f"{count['missing_predictions']} predictions were missing and count as empty.")
+    found = [f"{case.name}: {note}" for case in analysis.scores.cases for note in case.notes]
+    more = [f"and {len(found) - most} more, in results.json"] if len(found) > most else []
+    return [*lines, *found[:most], *more]
