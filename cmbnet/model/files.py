@@ -1,0 +1,51 @@
+"""Model files: always float32, without a mixed-precision policy, with their configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from cmbnet.errors import UnreadableFile
+from cmbnet.model.config import ModelConfig
+from cmbnet.model.unet import build_unet
+
+
+def copy_at_shape(
+    model: keras.Model, config: ModelConfig, input_shape: tuple[int | None, int | None, int]
+) -> keras.Model:
+    """The same weights in a float32 network for another input shape.
+
+    Args:
+        model: Built by `build_unet` from `config`, under any precision policy.
+        config: The configuration of `model`.
+        input_shape: (y, x, slices) of the copy.
+    """
+    copy = build_unet(config, input_shape)
+    copy.set_weights([np.asarray(weight, dtype=np.float32) for weight in model.get_weights()])
+    return copy
+
+
+def save_model(model: keras.Model, config: ModelConfig, path: Path) -> None:
+    """Write a ``.keras`` file in float32, whatever policy the model was trained under.
+
+    A policy inside the file would make the model depend on the hardware that trained it. The
+    file is written under a temporary name and renamed.
+    """
+    height, width, slices = model.input_shape[1:]
+    temporary = path.with_name(f".{path.stem}.tmp.keras")
+    copy_at_shape(model, config, (height, width, slices)).save(temporary)
+    temporary.replace(path)
+
+
+def load_model(path: Path) -> keras.Model:
+    """Read a ``.keras`` file on whichever Keras backend is in use.
+
+    Raises:
+        UnreadableFile: If the file is missing or is no Keras model.
+    """
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnreadableFile(f"a .keras model is required, got {path}: {error}") from error

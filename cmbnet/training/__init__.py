@@ -1,0 +1,1 @@
+"""Training: cache, sampling, augmentation, losses, fit. Heavy imports stay in the modules."""

@@ -1,0 +1,101 @@
+"""The state of a run after an epoch, from which it goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.errors import UnreadableFile
+from cmbnet.io import write_bytes_atomically
+
+CHECKPOINT = "state.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Numbers of a run.
+
+    Args:
+        epochs_done: Finished epochs.
+        steps_done: Finished optimiser steps.
+        elapsed_s: Time spent so far, over all restarts.
+        best_dice: Best validation Dice so far; -1 before the first.
+        best_epoch: Epoch (from 0) that gave it; -1 before the first.
+        plateau_epoch: Epoch of the last gain or of the last cut of the learning rate.
+        learning_rate_factor: What the plateau rule has left of the initial rate.
+        history: One row of the log for each epoch.
+    """
+
+    epochs_done: int = 0
+    steps_done: int = 0
+    elapsed_s: float = 0.0
+    best_dice: float = -1.0
+    best_epoch: int = -1
+    plateau_epoch: int = -1
+    learning_rate_factor: float = 1.0
+    history: tuple[dict[str, float], ...] = field(default=())
+
+    def with_changes(self, **changes: Any) -> Progress:
+        """A copy with other values."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that the rest of a run depends on.
+
+    Args:
+        progress: Its numbers.
+        arrays: Named lists of arrays: weights, optimiser variables, averaged weights, mined places.
+        recipe: The recipe as plain values; another one must not go on from here.
+    """
+
+    progress: Progress
+    arrays: dict[str, list[NDArray[Any]]]
+    recipe: dict[str, Any]
+
+
+def save_state(run: Path, state: State) -> None:
+    """Write the state so that a crash leaves the old one or the new one."""
+    about = {
+        "progress": asdict(state.progress),
+        "recipe": state.recipe,
+        "counts": {name: len(arrays) for name, arrays in state.arrays.items()},
+    }
+    flat: dict[str, Any] = {
+        f"{name}/{n:04d}": array
+        for name, arrays in state.arrays.items()
+        for n, array in enumerate(arrays)
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, about=np.array(json.dumps(about)), **flat)
+    write_bytes_atomically(run / CHECKPOINT, buffer.getvalue())
+
+
+def load_state(run: Path) -> State | None:
+    """Read the state of a run, or None if it has none yet.
+
+    Raises:
+        UnreadableFile: If the file is damaged.
+    """
+    path = run / CHECKPOINT
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            about = json.loads(str(stored["about"]))
+            arrays = {
+                name: [stored[f"{name}/{n:04d}"] for n in range(count)]
+                for name, count in about["counts"].items()
+            }
+        history = tuple(about["progress"].pop("history"))
+        progress = Progress(**about["progress"], history=history)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise UnreadableFile(f"{path} is damaged ({error}); delete it to start anew") from error
+    return State(progress, arrays, about["recipe"])

@@ -1,0 +1,125 @@
+"""Places in a case where training crops may be centred: found once, kept in the cache.
+
+Places are rows (z, y, x) of the middle voxel. Negatives that look like lesions matter most: the
+dark places are where a small dark blob, most often a vein across the slice, stands out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+KINDS = ("lesion", "brain", "dark", "mimic")
+"""Kinds of places in a cache; those of a lesion carry the number of the lesion."""
+
+PLACES_PER_KIND = 600
+"""Most brain and dark places kept for a case; ten in each of 60 slices."""
+
+PIXELS_PER_PLACE = 200
+"""A mimic's component of more pixels than this in a slice gets further places."""
+
+BLOB_SIGMA_MM = 1.0
+SURROUND_SIGMA_MM = 3.0
+"""Difference of Gaussians that answers most to discs of 2 to 5 mm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where crops of one case may be centred.
+
+    Args:
+        lesion: int16 (n, 4), rows (z, y, x, lesion), one for each lesion and slice.
+        brain: int16 (n, 3), random voxels of the brain.
+        dark: int16 (n, 3), the darkest blobs that are no lesion.
+        mimic: int16 (n, 3), one or more for each labelled mimic and slice.
+    """
+
+    lesion: NDArray[np.int16]
+    brain: NDArray[np.int16]
+    dark: NDArray[np.int16]
+    mimic: NDArray[np.int16]
+
+
+def find_places(
+    image: NDArray[Any],
+    *,
+    lesions: NDArray[Any],
+    excluded: NDArray[Any],
+    mimics: NDArray[Any],
+    brain: NDArray[Any],
+    spacing_mm: tuple[float, float, float],
+    seed: int = 0,
+) -> Places:
+    """Find the places of a case.
+
+    Args:
+        image: float32 (z, y, x) in [0, 1].
+        lesions: Integer instance labels, same shape.
+        excluded: Bool, same shape: where no negative may be centred besides the lesions.
+        mimics: Integers, same shape, not 0 on a mimic.
+        brain: Bool, same shape.
+        spacing_mm: Distance of voxels along z, y, x.
+        seed: Of the random places.
+    """
+    free = np.asarray(brain, bool) & (lesions == 0) & ~np.asarray(excluded, bool)
+    rng = np.random.default_rng(seed)
+    voxels = np.argwhere(free).astype(np.int16)
+    chosen = rng.choice(len(voxels), min(PLACES_PER_KIND, len(voxels)), replace=False)
+    return Places(
+        lesion=_slice_centres(lesions),
+        brain=voxels[np.sort(chosen)],
+        dark=_dark_blobs(image, free, spacing_mm),
+        mimic=_mimic_pixels((mimics > 0) & free, rng),
+    )
+
+
+def _slice_centres(labels: NDArray[Any]) -> NDArray[np.int16]:
+    """Rows (z, y, x, label): mean place of every label in every slice it touches."""
+    z, y, x = np.nonzero(labels)
+    if len(z) == 0:
+        return np.zeros((0, 4), np.int16)
+    keys = np.stack([labels[z, y, x].astype(np.int64), z], axis=1)
+    groups, group = np.unique(keys, axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    count = np.bincount(group)
+    centre_y, centre_x = (np.rint(np.bincount(group, w) / count) for w in (y, x))
+    return np.stack([groups[:, 1], centre_y, centre_x, groups[:, 0]], axis=1).astype(np.int16)
+
+
+def _mimic_pixels(mimics: NDArray[np.bool_], rng: Any) -> NDArray[np.int16]:
+    """Random pixels of every 2D component: one, and one more for each `PIXELS_PER_PLACE`."""
+    from scipy import ndimage
+
+    in_plane = np.zeros((3, 3, 3), bool)
+    in_plane[1] = True
+    labels, _ = ndimage.label(mimics, in_plane)
+    where = np.argwhere(labels).astype(np.int16)
+    if len(where) == 0:
+        return where
+    where = where[rng.permutation(len(where))]
+    label = labels[tuple(where.T)]
+    order = np.argsort(label, kind="stable")
+    first = np.r_[0, np.cumsum(np.bincount(label)[1:])[:-1]]
+    rank = np.arange(len(order)) - first[label[order] - 1]
+    chosen: NDArray[np.int16] = where[order[rank % PIXELS_PER_PLACE == 0]]
+    return chosen
+
+
+def _dark_blobs(
+    image: NDArray[Any], free: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
+) -> NDArray[np.int16]:
+    """The voxels in `free` that are darkest against their surround, local minima only."""
+    from scipy import ndimage
+
+    in_plane = np.array([0.0, *spacing_mm[1:]])
+    scale = np.divide(1.0, in_plane, out=np.zeros(3), where=in_plane > 0)
+    values = np.asarray(image, np.float32)
+    contrast = ndimage.gaussian_filter(values, BLOB_SIGMA_MM * scale)
+    contrast -= ndimage.gaussian_filter(values, SURROUND_SIGMA_MM * scale)
+    lowest = ndimage.minimum_filter(contrast, size=(1, 7, 7)) == contrast
+    where = np.argwhere(lowest & free & (contrast < 0))
+    order = np.argsort(contrast[tuple(where.T)], kind="stable")[:PLACES_PER_KIND]
+    return where[order].astype(np.int16)

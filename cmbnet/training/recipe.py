@@ -1,0 +1,208 @@
+"""Training recipes: frozen settings read from YAML; an unknown key is an error."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from cmbnet.errors import UsageError
+from cmbnet.model.config import ModelConfig, preset
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Settings(pydantic.BaseModel):
+    """Frozen, without unknown keys."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSettings(_Settings):
+    """The network: a preset, and what differs from it."""
+
+    preset: Literal["paper", "base", "small"] = "small"
+    channels: tuple[int, int, int, int] | None = None
+    up_kernel: Literal[1, 3] | None = None
+    skip: Literal["concat", "add"] | None = None
+    lesion_prior: Annotated[float, Field(gt=0.0, lt=1.0)] = 1e-3
+
+    def config(self) -> ModelConfig:
+        """The network's configuration."""
+        values = preset(self.preset).to_dict()
+        return ModelConfig.from_dict(
+            values | self.model_dump(exclude={"preset"}, exclude_none=True)
+        )
+
+
+class SamplingSettings(_Settings):
+    """What a batch is made of.
+
+    Half of every batch are crops whose middle slice holds a lesion (1:1, as in the paper). The
+    other half is drawn from the places below in proportion to their weights.
+    """
+
+    crop_px: Annotated[int, Field(ge=16, multiple_of=8)] = 128
+    batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 16
+    shift_px: Count = 44
+    """Most pixels, along y and x, between the chosen place and the middle of its crop."""
+    context_mm: Positive | None = None
+    """Distance of the outer slices from the middle one; None takes the adjacent slices."""
+    control_share: Share = 0.5
+    """Share of negatives taken from cases without lesions, where there are such cases."""
+    brain: Share = 0.25
+    dark: Share = 0.35
+    mimic: Share = 0.4
+    mined: Share = 0.0
+
+
+class AugmentSettings(_Settings):
+    """Random changes of the crops; a probability or amplitude of 0 turns a change off."""
+
+    flip: bool = True
+    transpose: bool = True
+    affine_probability: Share = 0.5
+    rotation_deg: Annotated[float, Field(ge=0.0, le=180.0)] = 15.0
+    scale: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.1
+    contrast: Share = 0.2
+    gamma: Share = 0.25
+    brightness: Share = 0.08
+    noise: Share = 0.03
+    blur_probability: Share = 0.15
+    bias_field: Share = 0.2
+    slice_drop_probability: Share = 0.05
+
+
+class LossSettings(_Settings):
+    """Weighted sum of a pixel loss and an overlap loss."""
+
+    pixel: Literal["bce", "focal"] = "bce"
+    pixel_weight: Annotated[float, Field(ge=0.0)] = 1.0
+    focal_gamma: Annotated[float, Field(ge=0.0)] = 2.0
+    overlap: Literal["none", "dice", "tversky"] = "none"
+    overlap_weight: Annotated[float, Field(ge=0.0)] = 1.0
+    tversky_false_positive: Share = 0.5
+    tversky_false_negative: Share = 0.5
+
+
+class OptimiserSettings(_Settings):
+    """Adam and the course of its learning rate."""
+
+    learning_rate: Positive = 1e-3
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    warmup_steps: Count = 0
+    plateau_epochs: Annotated[int, Field(ge=1)] = 30
+    plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    cosine_final_share: Share = 0.01
+    clip_norm: Positive | None = None
+    ema_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+
+class StopSettings(_Settings):
+    """When training ends; the first condition that holds ends it."""
+
+    epochs: Annotated[int, Field(ge=1)] = 300
+    steps_per_epoch: Annotated[int, Field(ge=1)] = 250
+    max_minutes: Positive | None = None
+    patience_epochs: Count = 60
+    """Epochs without a better validation Dice; 0 never stops for it."""
+    target_dice: Share | None = None
+    target_loss: Positive | None = None
+    """Both targets must be reached together; the loss is summed over the pixels of a slice."""
+
+
+class ValidationSettings(_Settings):
+    """Whole slices of validation cases, half of them with lesions."""
+
+    slices: Annotated[int, Field(ge=2)] = 160
+    every_epochs: Annotated[int, Field(ge=1)] = 1
+    threshold: Share = 0.5
+    monitor: Literal["dice", "best_dice"] = "dice"
+    """What the best epoch is chosen by: Dice at `threshold`, or at the best of all thresholds."""
+
+
+class MiningSettings(_Settings):
+    """Search for the model's own false positives between epochs."""
+
+    every_epochs: Count = 0
+    """0 never mines."""
+    slices: Annotated[int, Field(ge=1)] = 200
+    probability: Share = 0.3
+    keep: Annotated[int, Field(ge=1)] = 20_000
+
+
+class Recipe(_Settings):
+    """Everything that a training run depends on, besides its data."""
+
+    name: str
+    seed: int = 0
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    deterministic: bool = False
+    model: ModelSettings = ModelSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    augment: AugmentSettings = AugmentSettings()
+    loss: LossSettings = LossSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    stop: StopSettings = StopSettings()
+    validation: ValidationSettings = ValidationSettings()
+    mining: MiningSettings = MiningSettings()
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        UsageError: If the file is missing, is not YAML, or has an unknown key or a bad value.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"a YAML recipe is required, got {path}: {error}") from error
+    return parse_recipe(values, source=str(path))
+
+
+def parse_recipe(values: Any, *, source: str) -> Recipe:
+    """Check the values of a recipe.
+
+    Args:
+        values: Mapping as read from YAML.
+        source: Name for messages.
+
+    Raises:
+        UsageError: If a key is unknown (the nearest known key is named) or a value is bad.
+    """
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"a recipe is a mapping of settings, got {type(values).__name__}: {source}"
+        )
+    try:
+        return Recipe.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise UsageError(_explain(error, source)) from None
+
+
+def _explain(error: pydantic.ValidationError, source: str) -> str:
+    """All faults of a recipe in one line."""
+    faults = []
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            faults.append(f"unknown key {place!r}{_nearest(fault['loc'])}")
+        else:
+            faults.append(f"{place}: {fault['msg']}, got {fault['input']!r}")
+    return f"{source}: " + "; ".join(faults)
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    """The known key of the same section that looks most like the unknown one."""
+    section: Any = Recipe
+    for part in location[:-1]:
+        section = section.model_fields[str(part)].annotation
+    near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1, cutoff=0.0)
+    return f" (nearest: {near[0]!r})" if near else ""
