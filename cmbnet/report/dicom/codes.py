@@ -1,0 +1,137 @@
+"""The coded words of SEG and SR. Where no public code is known, the private scheme 99CMBNET."""
+
+from __future__ import annotations
+
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sr import CodedConcept
+
+from cmbnet.lesions import SizeClass
+
+PRIVATE_SCHEME = "99CMBNET"
+
+
+def private_scheme() -> CodingSchemeIdentificationItem:
+    """Says whose the private codes are, as the standard asks."""
+    return CodingSchemeIdentificationItem(
+        PRIVATE_SCHEME,
+        name="Codes of the cmbnet project",
+        responsible_organization="cmbnet",
+    )
+
+
+def _private(value: str, meaning: str) -> CodedConcept:
+    return CodedConcept(value, PRIVATE_SCHEME, meaning)
+
+
+# In none of pydicom's dictionaries, but in the SNOMED CT that Synthea and others use.
+MICROBLEED = CodedConcept("723857007", "SCT", "Silent micro-hemorrhage of brain")
+ABNORMAL_STRUCTURE = CodedConcept("49755003", "SCT", "Morphologically Abnormal Structure")
+MRI_OF_BRAIN = CodedConcept("241601008", "SCT", "MRI of brain")
+BRAIN = CodedConcept("12738006", "SCT", "Brain")
+ARTIFICIAL_INTELLIGENCE = CodedConcept("123109", "DCM", "Artificial Intelligence")
+
+VOLUME = CodedConcept("YEKZ", "IBSI", "Volume from Voxel Summation")
+VOXEL_SUM = CodedConcept("126030", "DCM", "Sum of segmented voxel method for volume")
+DIAMETER = CodedConcept("81827009", "SCT", "Diameter")
+EQUIVALENT_SPHERE = _private("DIAM-SPHERE", "Diameter of the sphere of equal volume")
+MAX_IN_PLANE = _private("DIAM-PLANE", "Maximum in-plane diameter")
+PROBABILITY = CodedConcept("122157", "DCM", "Probability")
+COUNT = CodedConcept("246206008", "SCT", "Number of lesions")
+CENTRE = tuple(
+    _private(f"CENTRE-{axis}", f"Centre of lesion, {axis} in patient coordinates (LPS)")
+    for axis in "XYZ"
+)
+
+ECHO_TIME = _private("ECHO-TIME", "Echo time of the source images")
+FIELD_STRENGTH = _private("FIELD", "Magnetic field strength of the source images")
+VOXEL_SPACING = tuple(
+    _private(f"VOXEL-{axis}", f"Voxel spacing of the source images along {axis}")
+    for axis in ("SLICE", "ROW", "COLUMN")
+)
+
+STATUS = _private("STATUS", "Review status")
+NOT_REVIEWED = _private("AI-CANDIDATE", "AI candidate, not reviewed")
+SIZE_CLASS = _private("SIZE-CLASS", "Size class")
+SIZE_CLASSES: dict[SizeClass, CodedConcept] = {
+    "small": _private("SIZE-SMALL", "Small: 2 mm to less than 5 mm"),
+    "large": _private("SIZE-LARGE", "Large: 5 mm to 10 mm"),
+    "outside": _private("SIZE-OUTSIDE", "Outside the definition of a microbleed"),
+}
+REGION = _private("REGION", "Approximate region")
+COUNT_BAND = _private("COUNT-BAND", "Band of the count of candidates")
+ARIA_BAND = _private("ARIA-BAND", "Band of the count by the cut points of ARIA-H")
+
+QUALITY = CodedConcept("111050", "DCM", "Quality Assessment")
+WITHOUT_FINDINGS = CodedConcept("111241", "DCM", "All algorithms succeeded; without findings")
+WITH_FINDINGS = CodedConcept("111242", "DCM", "All algorithms succeeded; with findings")
+NONE_SUCCEEDED = CodedConcept("111245", "DCM", "No algorithms succeeded; without findings")
+INSUFFICIENT = CodedConcept("110531", "DCM", "Insufficient quality for interpretation")
+COMMENT = CodedConcept("121106", "DCM", "Comment")
+
+MILLIMETRE = CodedConcept("mm", "UCUM", "mm")
+CUBIC_MILLIMETRE = CodedConcept("mm3", "UCUM", "mm3")
+NO_UNIT = CodedConcept("1", "UCUM", "no units")
+LESIONS = CodedConcept("{lesions}", "UCUM", "lesions")
+MILLISECOND = CodedConcept("ms", "UCUM", "ms")
+TESLA = CodedConcept("T", "UCUM", "Tesla")
+
+BANDS = ((0, "0"), (1, "1"), (4, "2 to 4"), (10, "5 to 10"))
+"""Highest count of a band and its name; more is ``"more than 10"``."""
+
+ARIA_BANDS = ((0, "none"), (4, "mild (1 to 4)"), (9, "moderate (5 to 9)"))
+"""By the count of microbleeds; more is ``"severe (10 or more)"``. ARIA-H itself counts new
+lesions under treatment, which one scan cannot tell."""
+
+
+def count_band(count: int) -> CodedConcept:
+    """The band of a count.
+
+    Examples:
+        >>> [count_band(n).meaning for n in (0, 1, 4, 5, 11)]
+        ['0', '1', '2 to 4', '5 to 10', 'more than 10']
+    """
+    name = next((name for highest, name in BANDS if count <= highest), "more than 10")
+    return _private("BAND-" + name.upper().replace(" ", "")[:11], name)
+
+
+def aria_band(count: int) -> CodedConcept:
+    """The band of a count by the cut points of ARIA-H.
+
+    Examples:
+        >>> [aria_band(n).value for n in (0, 4, 5, 10)]
+        ['ARIA-NONE', 'ARIA-MILD', 'ARIA-MODERATE', 'ARIA-SEVERE']
+    """
+    name = next((name for highest, name in ARIA_BANDS if count <= highest), "severe (10 or more)")
+    return _private("ARIA-" + name.split(" ", maxsplit=1)[0].upper(), name)
+
+
+_SITES = {
+    "frontal": "83251001",
+    "parietal": "16630005",
+    "temporal": "78277001",
+    "occipital": "31065004",
+    "insula": "36169008",
+    "thalamus": "42695009",
+    "putamen": "89278009",
+    "pallidus": "14738005",
+    "caudate": "11000004",
+    "internal capsule": "85637007",
+    "external capsule": "10517005",
+    "corpus callosum": "88442005",
+    "cerebral white matter": "68523003",
+    "brainstem": "119238007",
+    "midbrain": "61962009",
+    "cerebellum": "113305005",
+}
+
+
+def site(region: str) -> CodedConcept:
+    """The anatomical code of a region's name, the brain as a whole where there is none."""
+    code = _SITES.get(region.strip().lower())
+    return BRAIN if code is None else CodedConcept(code, "SCT", region.strip().capitalize())
+
+
+def region_code(region: str) -> CodedConcept:
+    """A region's name as a private code: it is approximate, which no public code says."""
+    value = "".join(letter for letter in region.upper() if letter.isalnum())
+    return _private(f"REG-{value[:12]}", region[:64])

@@ -1,0 +1,245 @@
+"""The measurements as a structured report: Comprehensive 3D SR after template TID 1500.
+
+Always written: also for no lesion, and for a scan on which cmbnet does not answer.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+import highdicom as hd
+import numpy as np
+from highdicom import sr
+
+from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.errors import UsageError
+from cmbnet.io.dicom import DicomSource
+from cmbnet.lesions import Lesion
+from cmbnet.report.dicom import codes
+from cmbnet.report.dicom.content import DicomResult, moment_of, uid_for
+from cmbnet.report.dicom.segmentation import tracking_id, tracking_uid
+from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
+
+SERIES_NUMBER = 9802
+SERIES_DESCRIPTION = "cmbnet microbleed report RESEARCH ONLY"
+
+_LONGEST_REMARK = 1000
+
+
+def build_report(
+    result: DicomResult,
+    source: DicomSource,
+    segmentation: hd.seg.Segmentation | None = None,
+    *,
+    created: datetime.datetime | None = None,
+) -> sr.Comprehensive3DSR:
+    """Make the report of a result.
+
+    Args:
+        result: Lesions, quality, algorithm.
+        source: The images that were read.
+        segmentation: The segmentation of the same result; required where there are lesions.
+        created: Content date and time; by default that of the images.
+
+    Raises:
+        UsageError: There are lesions and no segmentation to refer to.
+        InputRefused: The series states no frame of reference, or its headers are unusable.
+    """
+    if result.lesions and segmentation is None:
+        raise UsageError("a report of lesions refers to their segmentation: build it first")
+    moment = created or moment_of(source)
+    images = source_images(source)
+    with quiet_highdicom("a structured report"):
+        groups = [
+            _lesion_group(result, source, segmentation, number)
+            for number in range(1, len(result.lesions) + 1)
+            if segmentation is not None
+        ]
+        content = sr.MeasurementReport(
+            observation_context=_observer(result, source),
+            procedure_reported=codes.MRI_OF_BRAIN,
+            imaging_measurements=[*groups, _summary(result, source)],
+        )
+        report = sr.Comprehensive3DSR(
+            evidence=[*images, *([segmentation] if segmentation else [])],
+            content=content,
+            series_instance_uid=uid_for(result, source, "sr series"),
+            series_number=SERIES_NUMBER,
+            sop_instance_uid=uid_for(result, source, "sr"),
+            instance_number=1,
+            manufacturer="cmbnet",
+            manufacturer_model_name=result.algorithm.model[:64],
+            software_versions=result.algorithm.version[:64],
+            is_complete=True,
+            is_final=False,
+            is_verified=False,
+            series_description=SERIES_DESCRIPTION,
+            content_date=moment.date(),
+            content_time=moment.time(),
+            series_date=moment.date(),
+            series_time=moment.time(),
+            specific_character_set="ISO_IR 192",
+            coding_schemes=[codes.private_scheme()],
+        )
+        forget_clock(report)
+    return report
+
+
+def _observer(result: DicomResult, source: DicomSource) -> sr.ObservationContext:
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=uid_for(result, source, "observer"),
+        name="cmbnet",
+        manufacturer_name="cmbnet",
+        model_name=result.algorithm.model[:64],
+        serial_number=result.algorithm.model_sha256[:16],
+    )
+    context = sr.ObserverContext(
+        observer_type=hd.sr.CodedConcept("121007", "DCM", "Device"),
+        observer_identifying_attributes=device,
+    )
+    return sr.ObservationContext(observer_device_context=context)
+
+
+def _algorithm(result: DicomResult) -> sr.AlgorithmIdentification:
+    algorithm = result.algorithm
+    return sr.AlgorithmIdentification(
+        name=f"cmbnet {algorithm.model}"[:64],
+        version=algorithm.version,
+        parameters=[f"model sha256 {algorithm.model_sha256}", *algorithm.parameters],
+        family=codes.ARTIFICIAL_INTELLIGENCE,
+        manufacturer="cmbnet",
+    )
+
+
+def _lesion_group(
+    result: DicomResult,
+    source: DicomSource,
+    segmentation: hd.seg.Segmentation,
+    number: int,
+) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
+    lesion = result.lesions[number - 1]
+    region = result.region_of(lesion)
+    evaluations = [
+        sr.QualitativeEvaluation(codes.STATUS, codes.NOT_REVIEWED),
+        sr.QualitativeEvaluation(codes.SIZE_CLASS, codes.SIZE_CLASSES[lesion.size_class]),
+    ]
+    if region:
+        evaluations.append(sr.QualitativeEvaluation(codes.REGION, codes.region_code(region)))
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=tracking_uid(result, source, lesion), identifier=tracking_id(lesion)
+        ),
+        referenced_segment=sr.ReferencedSegment.from_segmentation(
+            segmentation, segment_number=number
+        ),
+        finding_category=codes.ABNORMAL_STRUCTURE,
+        finding_type=codes.MICROBLEED,
+        finding_sites=[sr.FindingSite(codes.site(region))],
+        algorithm_id=_algorithm(result),
+        measurements=_lesion_measurements(lesion),
+        qualitative_evaluations=evaluations,
+    )
+
+
+def _lesion_measurements(lesion: Lesion) -> list[sr.Measurement]:
+    right, anterior, superior = lesion.centre_ras_mm
+    centre = (-right, -anterior, superior)
+    return [
+        _number(codes.VOLUME, lesion.volume_mm3, codes.CUBIC_MILLIMETRE, method=codes.VOXEL_SUM),
+        _number(
+            codes.DIAMETER,
+            lesion.max_in_plane_diameter_mm,
+            codes.MILLIMETRE,
+            method=codes.MAX_IN_PLANE,
+        ),
+        _number(
+            codes.DIAMETER,
+            lesion.equivalent_diameter_mm,
+            codes.MILLIMETRE,
+            method=codes.EQUIVALENT_SPHERE,
+        ),
+        _number(codes.PROBABILITY, lesion.score, codes.NO_UNIT),
+        *(
+            _number(name, value, codes.MILLIMETRE)
+            for name, value in zip(codes.CENTRE, centre, strict=True)
+        ),
+    ]
+
+
+def _number(
+    name: sr.CodedConcept,
+    value: float,
+    unit: sr.CodedConcept,
+    *,
+    method: sr.CodedConcept | None = None,
+) -> sr.Measurement:
+    # Rounded: more digits than the voxels support, and DS allows 16 characters.
+    return sr.Measurement(name=name, value=round(float(value), 4), unit=unit, method=method)
+
+
+def _summary(result: DicomResult, source: DicomSource) -> sr.MeasurementsAndQualitativeEvaluations:
+    """Count, bands, quality and acquisition: the group that every report has."""
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=uid_for(result, source, "summary"), identifier="Summary of the scan"
+        ),
+        finding_type=codes.MICROBLEED,
+        finding_category=codes.ABNORMAL_STRUCTURE,
+        finding_sites=[sr.FindingSite(codes.BRAIN)],
+        algorithm_id=_algorithm(result),
+        measurements=_summary_measurements(result, source),
+        qualitative_evaluations=_summary_evaluations(result),
+        source_images=[_middle_image(source)],
+    )
+    remarks = [RESEARCH_USE_ONLY, *result.quality.remarks]
+    for remark in remarks:
+        group[0].ContentSequence.append(
+            sr.TextContentItem(
+                name=codes.COMMENT,
+                value=remark[:_LONGEST_REMARK],
+                relationship_type=sr.RelationshipTypeValues.CONTAINS,
+            )
+        )
+    return group
+
+
+def _summary_measurements(result: DicomResult, source: DicomSource) -> list[sr.Measurement]:
+    """A scan that is not analysable has no count: 0 would be an answer."""
+    spacing = np.linalg.norm(source.affine_lps[:3, :3], axis=0)
+    measurements = [
+        _number(name, value, codes.MILLIMETRE)
+        for name, value in zip(codes.VOXEL_SPACING, spacing, strict=True)
+    ]
+    if source.echo_ms is not None:
+        measurements.append(_number(codes.ECHO_TIME, source.echo_ms, codes.MILLISECOND))
+    if source.field_t is not None:
+        measurements.append(_number(codes.FIELD_STRENGTH, source.field_t, codes.TESLA))
+    if result.quality.analysable:
+        measurements.insert(0, _number(codes.COUNT, len(result.lesions), codes.LESIONS))
+    return measurements
+
+
+def _summary_evaluations(result: DicomResult) -> list[sr.QualitativeEvaluation]:
+    if not result.quality.analysable:
+        return [
+            sr.QualitativeEvaluation(codes.QUALITY, codes.INSUFFICIENT),
+            sr.QualitativeEvaluation(codes.STATUS, codes.NONE_SUCCEEDED),
+        ]
+    count = len(result.lesions)
+    quality = codes.WITH_FINDINGS if count else codes.WITHOUT_FINDINGS
+    return [
+        sr.QualitativeEvaluation(codes.QUALITY, quality),
+        sr.QualitativeEvaluation(codes.STATUS, codes.NOT_REVIEWED),
+        sr.QualitativeEvaluation(codes.COUNT_BAND, codes.count_band(count)),
+        sr.QualitativeEvaluation(codes.ARIA_BAND, codes.aria_band(count)),
+    ]
+
+
+def _middle_image(source: DicomSource) -> sr.SourceImageForMeasurementGroup:
+    header = source.headers[len(source.headers) // 2]
+    frames = source.frame_numbers
+    return sr.SourceImageForMeasurementGroup(
+        referenced_sop_class_uid=str(header.SOPClassUID),
+        referenced_sop_instance_uid=str(header.SOPInstanceUID),
+        referenced_frame_numbers=[frames[len(frames) // 2]] if frames else None,
+    )

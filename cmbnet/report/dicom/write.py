@@ -1,0 +1,79 @@
+"""SEG and SR as files, whole or absent."""
+
+from __future__ import annotations
+
+import datetime
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from cmbnet.errors import InputRefused
+from cmbnet.io.atomic import write_bytes_atomically
+from cmbnet.io.dicom import DicomSource
+from cmbnet.report.dicom.content import DicomResult
+from cmbnet.report.dicom.segmentation import build_segmentation
+from cmbnet.report.dicom.source_images import quiet_highdicom
+from cmbnet.report.dicom.structured import build_report
+
+
+@dataclass(frozen=True, slots=True)
+class DicomPaths:
+    """What was written.
+
+    Args:
+        report: The structured report, None where it was not asked for.
+        segmentation: The segmentation, None without lesions or where it was not asked for.
+    """
+
+    report: Path | None
+    segmentation: Path | None
+
+
+def write_dicom_results(
+    result: DicomResult,
+    source: DicomSource,
+    directory: Path,
+    *,
+    seg: bool = True,
+    report: bool = True,
+    created: datetime.datetime | None = None,
+) -> DicomPaths:
+    """Write ``seg.dcm`` and ``sr.dcm`` into a folder.
+
+    The report refers to the segmentation, which is therefore made even where only the report is
+    written.
+
+    Args:
+        result: What was found.
+        source: The images that were read.
+        directory: Where to write; made where absent.
+        seg: Write the segmentation. There is none without lesions.
+        report: Write the structured report.
+        created: Content date and time; by default that of the images, so that every run on them
+            gives the same bytes.
+
+    Raises:
+        InputRefused: The series states no frame of reference, or its headers are unusable.
+        UsageError: The labels lie on another grid.
+    """
+    segmentation = build_segmentation(result, source, created=created) if result.lesions else None
+    seg_path = report_path = None
+    if report:
+        report_path = directory / "sr.dcm"
+        _write(build_report(result, source, segmentation, created=created), report_path)
+    if seg and segmentation is not None:
+        seg_path = directory / "seg.dcm"
+        _write(segmentation, seg_path)
+    return DicomPaths(report_path, seg_path)
+
+
+def _write(dataset: Dataset, path: Path) -> None:
+    buffer = io.BytesIO()
+    with quiet_highdicom(path.name):
+        dataset.save_as(buffer, enforce_file_format=True)
+    content = buffer.getvalue()
+    if not content:
+        raise InputRefused(f"nothing was encoded for {path.name}")
+    write_bytes_atomically(path, content)
