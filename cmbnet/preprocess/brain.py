@@ -110,8 +110,9 @@ def estimate_brain(
     step = (steps[0], steps[1], steps[2])
     cells = _average(canonical, step)
     cell_mm = tuple(spacing * one for spacing, one in zip(spacing_mm, step, strict=True))
-    floor = float(cells.min())
-    cells -= floor
+    cells -= cells.min()
+    if not cells.any():
+        return CoarseBrain(np.ones_like(cells), step, found=False)
     top = float(np.percentile(cells, HOT_PERCENTILE)) or float(cells.max())
     np.minimum(cells, top, out=cells)
     tissue = _tissue(cells, cell_mm)

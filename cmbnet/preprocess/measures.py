@@ -40,10 +40,9 @@ class QualityMeasures:
         brain_ml: Volume of the brain mask.
         end_area: Area of the mask in the lowest and the highest slice of the scan, relative to
             its largest.
-        neighbour_correlation: Correlation of voxels with their in-plane neighbours in the middle
-            of the brain, the lower of both axes, on the native grid; about 0 for noise.
-        noise: Standard deviation of the grain in the same place, relative to the white-matter
-            peak; grain is what a voxel differs from the mean of its two neighbours.
+        noise: Standard deviation of the grain in the middle of the brain on the native grid,
+            relative to the white-matter peak; grain is what a voxel differs from the mean of its
+            two neighbours.
         structure: Standard deviation of 3 mm cells against the 12 mm neighbourhood, inside.
         deep_dark: Fraction of deep cells darker than 0.45 x their neighbourhood.
         dark_asymmetry: How unequally those lie left and right, 0 (equal) to 1 (one side).
@@ -54,7 +53,6 @@ class QualityMeasures:
 
     brain_ml: float
     end_area: tuple[float, float]
-    neighbour_correlation: float
     noise: float
     structure: float
     deep_dark: float
@@ -71,15 +69,13 @@ def measure_quality(volume: Volume, prepared: PreparedCase) -> QualityMeasures:
         prepared: The same, prepared.
     """
     areas = np.count_nonzero(prepared.brain, axis=(1, 2)).astype(np.float64)
-    correlation, noise = _grain(volume, prepared)
     structure = _structure(prepared)
     peak = prepared.intensity.peak - prepared.intensity.zero
     below = volume.data < -0.05 * peak
     return QualityMeasures(
         brain_ml=float(areas.sum() * np.prod(prepared.spacing_mm) / 1000),
         end_area=(float(areas[0] / areas.max()), float(areas[-1] / areas.max())),
-        neighbour_correlation=correlation,
-        noise=noise,
+        noise=_noise(volume, prepared),
         structure=structure.spread,
         deep_dark=structure.dark,
         dark_asymmetry=structure.asymmetry,
@@ -88,8 +84,8 @@ def measure_quality(volume: Volume, prepared: PreparedCase) -> QualityMeasures:
     )
 
 
-def _grain(volume: Volume, prepared: PreparedCase) -> tuple[float, float]:
-    """Neighbour correlation and noise in a box in the middle of the brain, native grid."""
+def _noise(volume: Volume, prepared: PreparedCase) -> float:
+    """Grain in a box in the middle of the brain, native grid."""
     canonical = prepared.frame.orientation.apply(np.asarray(volume.data))
     brain = prepared.brain
     slices = np.flatnonzero(brain.any(axis=(1, 2)))
@@ -103,13 +99,9 @@ def _grain(volume: Volume, prepared: PreparedCase) -> tuple[float, float]:
     box = canonical[z, ranges[0], ranges[1]].astype(np.float64)
     peak = prepared.intensity.peak - prepared.intensity.zero
     box = np.clip((box - prepared.intensity.zero) / peak, -1.0, 3.0)
-    correlations = [
-        _correlation(box[:, 1:], box[:, :-1]),
-        _correlation(box[:, :, 1:], box[:, :, :-1]),
-    ]
     grain = box[:, :, 1:-1] - (box[:, :, 2:] + box[:, :, :-2]) / 2
-    sigma = float(np.median(np.abs(grain))) * _MAD_TO_SIGMA / np.sqrt(1.5) if grain.size else 0.0
-    return min(correlations), float(sigma)
+    # The grain of white noise has sqrt(1 + 1/2) times its standard deviation.
+    return float(np.median(np.abs(grain))) * _MAD_TO_SIGMA / float(np.sqrt(1.5))
 
 
 def _middle(first: int, last: int, size: int) -> slice:
@@ -117,13 +109,6 @@ def _middle(first: int, last: int, size: int) -> slice:
     margin = int((last - first) * (1 - _BOX_FRACTION) / 2)
     start = min(max(first + margin, 0), max(size - 3, 0))
     return slice(start, min(max(last - margin, start + 3), size))
-
-
-def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Pearson's correlation; 0 where either does not vary."""
-    a, b = first.ravel() - first.mean(), second.ravel() - second.mean()
-    scale = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / scale if scale > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +144,9 @@ def _structure(prepared: PreparedCase) -> _Structure:
     count = np.count_nonzero(deep)
     return _Structure(
         spread=float(relative[inner].std()),
-        dark=np.count_nonzero(dark) / count,
+        dark=float(np.count_nonzero(dark) / count),
         asymmetry=_asymmetry(dark, brain),
-        bright=np.count_nonzero(bright) / count,
+        bright=float(np.count_nonzero(bright) / count),
     )
 
 
@@ -173,7 +158,7 @@ def _asymmetry(dark: NDArray[np.bool_], brain: NDArray[np.bool_]) -> float:
     columns = np.arange(brain.shape[2])
     middle = float((brain.sum(axis=(0, 1)) * columns).sum()) / np.count_nonzero(brain)
     left = np.count_nonzero(dark[:, :, columns < middle])
-    return abs(2 * left - total) / total
+    return float(abs(2 * left - total) / total)
 
 
 def _cells(

@@ -51,9 +51,6 @@ MAX_DEEP_BRIGHT: Final = 0.05
 """More is bright CSF: spin-echo diffusion 0.071, T2-like 0.070; gradient-echo EPI 0.012 to 0.027,
 gradient echo 0.007."""
 
-MIN_CORRELATION: Final = 0.1
-"""Less is grain without an image: noise files <= 0.007, brains and phantoms 0.54 to 0.97."""
-
 MAX_NOISE: Final = 0.35
 """More drowns a microbleed (white matter less than 3 x the noise): noise files 0.63; the noisiest
 real brain 0.082, of which most is anatomy at 3 mm."""
@@ -230,12 +227,12 @@ def _contrast(measures: QualityMeasures) -> list[Finding]:
 
 def _grain(measures: QualityMeasures) -> list[Finding]:
     """Whether there is an image in the noise."""
-    if measures.neighbour_correlation < MIN_CORRELATION or measures.noise > MAX_NOISE:
+    if measures.noise > MAX_NOISE:
         return [
             _refuse(
                 "noise",
-                f"the image is noise (grain {measures.noise:.0%} of white matter, correlation of "
-                f"neighbours {measures.neighbour_correlation:.2f}); repeat the scan",
+                f"noise is {measures.noise:.0%} of white matter, more than {MAX_NOISE:.0%}: no "
+                "microbleed would show; repeat the scan",
             )
         ]
     if measures.noise > WARN_NOISE:

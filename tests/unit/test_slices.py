@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+from cmbnet.errors import UsageError
+from cmbnet.slices import SliceContext, brain_box, make_stacks, neighbour_indices
+
+
+@pytest.mark.parametrize(
+    ("context", "spacing_mm", "offset"),
+    [
+        (SliceContext("adjacent"), 0.8, 1),
+        (SliceContext("adjacent"), 5.0, 1),
+        (SliceContext(target_mm=2.0), 0.5, 4),
+        (SliceContext(target_mm=2.0), 0.8, 3),  # 1.6 and 2.4 are as near: the farther
+        (SliceContext(target_mm=2.0), 1.0, 2),
+        (SliceContext(target_mm=2.0), 1.5, 1),
+        (SliceContext(target_mm=2.0), 2.0, 1),
+        (SliceContext(target_mm=2.0), 5.0, 1),  # never the middle slice itself
+    ],
+)
+def test_offsets(context: SliceContext, spacing_mm: float, offset: int) -> None:
+    assert context.offset(spacing_mm) == offset
+
+
+def test_edges_replicate() -> None:
+    assert neighbour_indices(1, 2.0, SliceContext("adjacent")).tolist() == [[0, 0, 0]]
+    assert neighbour_indices(4, 1.0, SliceContext(target_mm=2.0)).tolist() == [
+        [0, 0, 2],
+        [0, 1, 3],
+        [0, 2, 3],
+        [1, 3, 3],
+    ]
+
+
+def test_stacks_hold_below_middle_above() -> None:
+    image = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((1, 2, 3), np.float32)
+    stacks = make_stacks(image, [0, 2], spacing_z_mm=2.0, context=SliceContext("adjacent"))
+    assert stacks.shape == (2, 2, 3, 3)
+    assert stacks.dtype == np.float32
+    assert stacks.flags["C_CONTIGUOUS"]
+    assert stacks[0, 0, 0].tolist() == [0, 0, 1]
+    assert stacks[1, 1, 2].tolist() == [1, 2, 3]
+
+
+def test_context_to_dict_and_back() -> None:
+    for context in (SliceContext(), SliceContext("adjacent"), SliceContext(target_mm=1.5)):
+        assert SliceContext.from_dict(context.to_dict()) == context
+    assert SliceContext().kind == "adjacent"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "near"}, "must be adjacent or target_mm"),
+        ({"kind": "target_mm"}, "target_mm is required"),
+        ({"kind": "adjacent", "target_mm": 2.0}, "only for, target_mm"),
+        ({"target_mm": 0.0}, r"must be in 0\.\.100"),
+        ({"mm": 2.0}, "unknown settings mm"),
+    ],
+)
+def test_wrong_contexts_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        SliceContext.from_dict(values)
+
+
+def test_nonsense_geometry_is_refused() -> None:
+    with pytest.raises(UsageError, match="positive spacing"):
+        neighbour_indices(3, 0.0, SliceContext())
+    with pytest.raises(UsageError, match="positive spacing"):
+        neighbour_indices(0, 1.0, SliceContext())
+
+
+def brain_at(y: slice, x: slice, *, shape: tuple[int, int, int] = (6, 64, 48)) -> np.ndarray:
+    brain = np.zeros(shape, bool)
+    brain[2:5, y, x] = True
+    return brain
+
+
+def test_smallest_shape_that_holds_the_brain() -> None:
+    brain = brain_at(slice(20, 36), slice(10, 22))
+    box = brain_box(brain, shapes=[(64, 48), (32, 24), (24, 16)], margin_pixels=4)
+    assert box.slices.tolist() == [2, 3, 4]
+    assert box.shape == (32, 24)  # 16 + 8 rows fit 24, but 12 + 8 columns do not fit 16
+    assert (box.y, box.x) == (slice(12, 44), slice(4, 28))
+    assert box.crop(brain).sum() == brain.sum()
+
+
+def test_whole_frame_when_nothing_smaller_holds() -> None:
+    brain = brain_at(slice(2, 60), slice(2, 46))
+    box = brain_box(brain, shapes=[(64, 48), (32, 24)])
+    assert (box.y, box.x) == (slice(0, 64), slice(0, 48))
+
+
+def test_crop_stays_inside_the_frame_at_a_corner() -> None:
+    brain = brain_at(slice(50, 64), slice(0, 5))
+    box = brain_box(brain, shapes=[(32, 24), (64, 48)], margin_pixels=8)
+    assert (box.y, box.x) == (slice(32, 64), slice(0, 24))
+    assert box.crop(brain).sum() == brain.sum()
+
+
+def test_any_multiple_when_shapes_are_free() -> None:
+    box = brain_box(brain_at(slice(20, 37), slice(10, 22)), multiple=8, margin_pixels=2)
+    assert box.shape == (24, 16)
+
+
+def test_no_brain_no_slices() -> None:
+    box = brain_box(np.zeros((6, 64, 48), bool), shapes=[(32, 24)])
+    assert box.slices.size == 0
+    assert box.shape == (64, 48)
+
+
+def test_shape_that_cannot_hold_the_brain_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"at least \(62, 48\) within the frame \(64, 48\)"):
+        brain_box(brain_at(slice(2, 60), slice(2, 46)), shapes=[(32, 24)], margin_pixels=2)
+
+
+def test_paste_puts_predictions_back() -> None:
+    brain = brain_at(slice(20, 36), slice(10, 22))
+    box = brain_box(brain, shapes=[(32, 24)], margin_pixels=4)
+    predictions = box.crop(brain)[box.slices].astype(np.float32)
+    np.testing.assert_array_equal(box.paste(predictions, (6, 64, 48)), brain)
