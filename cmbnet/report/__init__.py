@@ -1,0 +1,7 @@
+"""What leaves a prediction: masks, tables, ``result.json`` and a page to read."""
+
+from cmbnet.report.result import Request, Result
+from cmbnet.report.tables import fault_row, summary_row, update_summary
+from cmbnet.report.write import write_prediction
+
+__all__ = ["Request", "Result", "fault_row", "summary_row", "update_summary", "write_prediction"]

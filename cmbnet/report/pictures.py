@@ -1,0 +1,219 @@
+"""Pictures for the report, as data URIs: slices with outlines, and lesions in three planes.
+
+Everything is drawn in the network's frame, so that every scan is shown axially, with the same
+contrast, anterior up and the patient's right on the left, whatever the order of axes in its file.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from cmbnet.slices import brain_box
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from cmbnet.lesions import Lesion
+    from cmbnet.predict import Prediction
+
+OUTLINE: Final = (255, 176, 0)
+CROSS: Final = (86, 180, 233)
+"""Orange and blue that readers of every colour vision tell apart (Okabe and Ito)."""
+
+TILE_MM: Final = 24.0
+TILE_PIXELS: Final = 168
+RING_PIXELS: Final = 9
+SLICE_PIXELS: Final = 340
+"""Slices are shown at least this high, so that a lesion of 2 mm is some pixels wide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of the report.
+
+    Args:
+        uri: ``data:image/jpeg;base64,...``.
+        width: Pixels.
+        height: Pixels.
+    """
+
+    uri: str
+    width: int
+    height: int
+
+
+class Painter:
+    """Draws a prediction.
+
+    Args:
+        prediction: What is drawn.
+    """
+
+    def __init__(self, prediction: Prediction) -> None:
+        prepared = prediction.prepared
+        self._image = prepared.image
+        self._labels = prepared.frame.from_native(prediction.finding.labels)
+        self._spacing_mm = prepared.spacing_mm
+        self._to_frame = np.linalg.inv(prepared.frame.affine(prediction.volume.affine))
+        self._box = brain_box(prepared.brain, multiple=1)
+
+    def slices_to_show(
+        self, lesions: tuple[Lesion, ...], excluded: tuple[Lesion, ...], *, most: int
+    ) -> list[int]:
+        """Slices through lesions; without any, through the brain and the best candidates."""
+        if lesions:
+            return _spread({self._index(lesion)[0] for lesion in lesions}, most)
+        spread = _spread(self._box.slices.tolist(), most // 2)
+        best = [self._index(lesion)[0] for lesion in excluded[: most // 2]]
+        return sorted({*spread, *best})
+
+    def lesions_on(self, index: int) -> list[int]:
+        """Ids of the lesions that a slice shows."""
+        return [int(n) for n in np.unique(self._labels[index]) if n]
+
+    def slice(self, index: int, excluded: tuple[Lesion, ...] = ()) -> Picture:
+        """An axial slice: its lesions outlined and numbered, excluded candidates in a ring."""
+        grey = self._box.crop(self._image)[index]
+        labels = self._box.crop(self._labels)[index]
+        _, y_mm, x_mm = self._spacing_mm
+        height = max(SLICE_PIXELS, grey.shape[0])
+        width = max(1, round(height * grey.shape[1] * x_mm / (grey.shape[0] * y_mm)))
+        picture, outlined = _draw(grey[::-1, ::-1], labels[::-1, ::-1], (width, height))
+        for lesion in excluded:
+            z, y, x = self._index(lesion)
+            if z == index:
+                row = (self._box.y.stop - y - 0.5) * height / grey.shape[0]
+                column = (self._box.x.stop - x - 0.5) * width / grey.shape[1]
+                _ring(picture, column, row)
+        _number(picture, outlined)
+        return _encode(picture)
+
+    def tile(self, lesion: Lesion) -> Picture:
+        """A lesion in the axial, coronal and sagittal plane, side by side, with a cross."""
+        from PIL import Image
+
+        centre = self._index(lesion)
+        sheet = Image.new("RGB", (3 * TILE_PIXELS + 8, TILE_PIXELS), (128, 128, 128))
+        for axis in range(3):
+            sheet.paste(self._plane(centre, axis, lesion.id), (axis * (TILE_PIXELS + 4), 0))
+        return _encode(sheet)
+
+    def _index(self, lesion: Lesion) -> tuple[int, int, int]:
+        """The voxel of the frame at the lesion's centre."""
+        place = self._to_frame @ np.array([*lesion.centre_ras_mm, 1.0])
+        z, y, x = np.clip(np.rint(place[:3]), 0, np.array(self._image.shape) - 1).astype(int)
+        return int(z), int(y), int(x)
+
+    def _plane(self, centre: tuple[int, int, int], axis: int, label: int) -> Image:
+        """A square of `TILE_MM` around a voxel, across an axis of the frame."""
+        grey = _square(self._image, centre, axis, self._spacing_mm)
+        labels = _square(self._labels, centre, axis, self._spacing_mm)
+        # z, y and x grow toward superior, anterior and right: up, up and left in a picture, but
+        # a sagittal picture has anterior on the left, which is y reversed as well.
+        picture, _ = _draw(
+            grey[::-1, ::-1],
+            np.where(labels == label, labels, 0)[::-1, ::-1],
+            (TILE_PIXELS, TILE_PIXELS),
+        )
+        _cross(picture)
+        return picture
+
+
+def _square(
+    array: NDArray[Any],
+    centre: tuple[int, int, int],
+    axis: int,
+    spacing_mm: tuple[float, float, float],
+) -> NDArray[Any]:
+    """Voxels of a plane within `TILE_MM` / 2 of a voxel, 0 beyond the frame's border."""
+    plane = np.take(array, centre[axis], axis=axis)
+    others = [other for other in range(3) if other != axis]
+    half = [max(1, round(TILE_MM / 2 / spacing_mm[other])) for other in others]
+    padded = np.pad(plane, [(n, n) for n in half])
+    row, column = (centre[other] for other in others)
+    return padded[row : row + 2 * half[0] + 1, column : column + 2 * half[1] + 1]
+
+
+def _draw(
+    grey: NDArray[Any], labels: NDArray[Any], size: tuple[int, int]
+) -> tuple[Image, NDArray[Any]]:
+    """A picture of (width, height) with outlines around, not over, the lesions."""
+    from PIL import Image
+
+    shade = Image.fromarray(np.round(np.clip(grey, 0, 1) * 255).astype(np.uint8))
+    picture = np.asarray(shade.resize(size, Image.Resampling.BICUBIC).convert("RGB")).copy()
+    if not labels.any():
+        return Image.fromarray(picture), np.zeros(size[::-1], np.uint8)
+    large = np.asarray(
+        Image.fromarray(labels.astype(np.int32)).resize(size, Image.Resampling.NEAREST)
+    )
+    near = _grown(large > 0)
+    picture[_grown(near) & ~near] = OUTLINE
+    return Image.fromarray(picture), large
+
+
+def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask and its neighbours across edges."""
+    grown = mask.copy()
+    grown[1:] |= mask[:-1]
+    grown[:-1] |= mask[1:]
+    grown[:, 1:] |= mask[:, :-1]
+    grown[:, :-1] |= mask[:, 1:]
+    return grown
+
+
+def _spread(indices: Iterable[int], most: int) -> list[int]:
+    """At most so many of the indices, evenly, in order."""
+    chosen = sorted(indices)
+    if len(chosen) <= most:
+        return chosen
+    return [chosen[round(n)] for n in np.linspace(0, len(chosen) - 1, most)]
+
+
+def _ring(picture: Image, column: float, row: float) -> None:
+    from PIL import ImageDraw
+
+    box = (column - RING_PIXELS, row - RING_PIXELS, column + RING_PIXELS, row + RING_PIXELS)
+    ImageDraw.Draw(picture).ellipse(box, outline=CROSS)
+
+
+def _number(picture: Image, labels: NDArray[Any]) -> None:
+    """Write each lesion's number to the right of it, or to the left at the border."""
+    from PIL import ImageDraw, ImageFont
+
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(15)
+    for label in np.unique(labels[labels > 0]).tolist():
+        rows, columns = np.nonzero(labels == label)
+        text = str(label)
+        x = int(columns.max()) + 5
+        if x + 9 * len(text) > picture.width:
+            x = int(columns.min()) - 5 - 9 * len(text)
+        place = (x, max(0, int(rows.min()) - 6))
+        draw.text(place, text, fill=OUTLINE, font=font, stroke_width=1, stroke_fill=(0, 0, 0))
+
+
+def _cross(picture: Image) -> None:
+    """Lines from the border toward the middle that leave the lesion free."""
+    from PIL import ImageDraw
+
+    draw = ImageDraw.Draw(picture)
+    end, middle, length = TILE_PIXELS - 1, TILE_PIXELS // 2, TILE_PIXELS // 5
+    for first, last in (((0, middle), (length, middle)), ((end, middle), (end - length, middle))):
+        draw.line([first, last], fill=CROSS)
+        draw.line([first[::-1], last[::-1]], fill=CROSS)
+
+
+def _encode(picture: Image) -> Picture:
+    """JPEG as a data URI; the same picture gives the same bytes."""
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=88, subsampling=0)
+    text = base64.b64encode(stream.getvalue()).decode("ascii")
+    return Picture(f"data:image/jpeg;base64,{text}", picture.width, picture.height)

@@ -1,0 +1,237 @@
+"""`Result`: what stands in ``result.json``."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cmbnet import RESEARCH_USE_ONLY, __version__
+from cmbnet.bundle import Measured
+from cmbnet.lesions import Lesion, LesionRules
+from cmbnet.predict import Prediction
+
+MAX_EXCLUDED = 200
+"""Excluded candidates that are listed, those of the highest score; all are counted."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Request(_Strict):
+    """What was asked for: two runs of equal requests give equal results."""
+
+    input_sha256: str
+    bundle_sha256: str
+    cmbnet: str
+    operating_point: str = "default"
+    backend: str = "auto"
+    frame: int | None = None
+    brain_mask_sha256: str | None = None
+    force: bool = False
+    save_probability: bool = False
+
+
+class Input(_Strict):
+    """The scan. Shape, spacing and affine are in the file's axis order (i, j, k)."""
+
+    file: str
+    shape_ijk: tuple[int, int, int]
+    spacing_ijk_mm: tuple[float, float, float]
+    affine_ijk_to_ras_mm: tuple[tuple[float, ...], ...]
+
+
+class Model(_Strict):
+    """The bundle, the thresholds and the runtime."""
+
+    bundle: str
+    licence: str
+    training: str
+    real_patient_data: bool
+    operating_point: str
+    pixel_threshold: float
+    lesion_score: float
+    patient_threshold: float
+    measured: Measured | None
+    rules: LesionRules
+    backend: str
+    precision: str
+    runtime: str
+    threads: int
+    backend_reason: str
+
+
+class QualityFinding(_Strict):
+    """One remark of the quality gate."""
+
+    code: str
+    severity: Literal["info", "warning", "refuse"]
+    message: str
+
+
+class Quality(_Strict):
+    """What the quality gate said; `forced` if it refused and was overruled."""
+
+    analysable: bool
+    forced: bool
+    findings: tuple[QualityFinding, ...]
+    measures: dict[str, float | tuple[float, ...]]
+
+
+class Scan(_Strict):
+    """The answer for the scan as a whole."""
+
+    positive: bool
+    score: float
+    lesions: int
+    small: int
+    large: int
+    lesion_volume_mm3: float
+    highest_probability: float
+    slices_analysed: int
+
+
+class Result(_Strict):
+    """The whole of ``result.json``."""
+
+    format: Literal[1] = 1
+    notice: str
+    case: str
+    request: Request
+    input: Input
+    model: Model
+    quality: Quality
+    scan: Scan
+    stages: dict[str, int]
+    lesions: tuple[Lesion, ...]
+    excluded: Annotated[tuple[Lesion, ...], Field(max_length=MAX_EXCLUDED)]
+    excluded_total: int
+    files: tuple[str, ...]
+    versions: dict[str, str]
+    timings_s: dict[str, float]
+
+
+def request_of(prediction: Prediction, *, backend: str, save_probability: bool) -> Request:
+    """The request that a prediction answers, for callers that did not make one."""
+    return Request(
+        input_sha256=prediction.record.sha256,
+        bundle_sha256=prediction.bundle.sha256,
+        cmbnet=__version__,
+        operating_point=prediction.operating_point.name,
+        backend=backend,
+        frame=prediction.record.frame,
+        brain_mask_sha256=prediction.record.brain_mask_sha256,
+        force=prediction.forced,
+        save_probability=save_probability,
+    )
+
+
+def build_result(
+    prediction: Prediction, *, case: str, request: Request, files: tuple[str, ...]
+) -> Result:
+    """Gather the result of a prediction."""
+    finding = prediction.finding
+    return Result(
+        notice=RESEARCH_USE_ONLY,
+        case=case,
+        request=request,
+        input=_input(prediction),
+        model=_model(prediction),
+        quality=_quality(prediction),
+        scan=_scan(prediction),
+        stages=finding.stages,
+        lesions=finding.lesions,
+        excluded=finding.excluded[:MAX_EXCLUDED],
+        excluded_total=len(finding.excluded),
+        files=files,
+        versions={
+            "cmbnet": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "scipy", "nibabel")},
+        },
+        timings_s=prediction.timings_s,
+    )
+
+
+def _input(prediction: Prediction) -> Input:
+    volume = prediction.volume
+    k, j, i = volume.shape
+    k_mm, j_mm, i_mm = volume.spacing_mm
+    affine = volume.affine[:, [2, 1, 0, 3]]
+    return Input(
+        file=prediction.record.file or volume.source,
+        shape_ijk=(i, j, k),
+        spacing_ijk_mm=(i_mm, j_mm, k_mm),
+        affine_ijk_to_ras_mm=tuple(tuple(row) for row in affine.tolist()),
+    )
+
+
+def _model(prediction: Prediction) -> Model:
+    manifest, point, backend = (
+        prediction.bundle.manifest,
+        prediction.operating_point,
+        prediction.backend,
+    )
+    return Model(
+        bundle=manifest.name,
+        licence=manifest.licence,
+        training=manifest.training.statement,
+        real_patient_data=manifest.training.real_patient_data,
+        operating_point=point.name,
+        pixel_threshold=point.pixel_threshold,
+        lesion_score=point.lesion_score,
+        patient_threshold=point.patient_threshold,
+        measured=point.measured,
+        rules=prediction.rules,
+        backend=backend.name,
+        precision=backend.precision,
+        runtime=backend.runtime,
+        threads=backend.threads,
+        backend_reason=backend.reason,
+    )
+
+
+def _quality(prediction: Prediction) -> Quality:
+    report = prediction.quality
+    return Quality(
+        analysable=report.analysable,
+        forced=prediction.forced,
+        findings=tuple(
+            QualityFinding(code=f.code, severity=f.severity, message=f.message)
+            for f in report.findings
+        ),
+        measures=asdict(report.measures),
+    )
+
+
+def _scan(prediction: Prediction) -> Scan:
+    lesions = prediction.finding.lesions
+    small = sum(lesion.size_class == "small" for lesion in lesions)
+    return Scan(
+        positive=prediction.positive,
+        score=prediction.score,
+        lesions=len(lesions),
+        small=small,
+        large=len(lesions) - small,
+        lesion_volume_mm3=sum(lesion.volume_mm3 for lesion in lesions),
+        highest_probability=prediction.finding.highest_probability,
+        slices_analysed=prediction.slices,
+    )
+
+
+def schema_text() -> str:
+    """The JSON Schema of ``result.json`` as the text of ``data_specs/result.schema.json``.
+
+    After a change of the models: ``python -c 'from cmbnet.report.result import schema_text as t;
+    print(t(), end="")' > data_specs/result.schema.json``
+    """
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Result.model_json_schema(mode="serialization"),
+    }
+    return json.dumps(schema, indent=2) + "\n"

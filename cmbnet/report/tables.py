@@ -1,0 +1,106 @@
+"""The tables: ``lesions.csv`` of a case and ``summary.csv`` of a run."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from cmbnet.errors import UnreadableFile
+from cmbnet.io import write_text_atomically
+from cmbnet.lesions import Lesion
+from cmbnet.report.result import Result
+
+LESION_COLUMNS = (
+    "id", "status", "size_class", "score", "mean_probability", "max_probability",
+    "right_mm", "anterior_mm", "superior_mm", "i", "j", "k",
+    "max_in_plane_diameter_mm", "equivalent_diameter_mm", "volume_mm3", "z_extent_mm", "slices",
+    "elongation", "border_distance_mm", "outside_brain", "removed_by", "reason",
+)  # fmt: skip
+
+SUMMARY_COLUMNS = (
+    "case", "status", "input", "lesions", "small", "large", "lesion_volume_mm3", "positive",
+    "score", "candidates", "warnings", "operating_point", "bundle", "bundle_sha256", "backend",
+    "seconds", "reason", "notice",
+)  # fmt: skip
+
+Status = Literal["done", "refused", "failed"]
+
+
+def lesions_csv(lesions: Iterable[Lesion]) -> str:
+    """Lesions and excluded candidates as CSV, a row each."""
+    return _csv(LESION_COLUMNS, (_lesion_row(lesion) for lesion in lesions))
+
+
+def _lesion_row(lesion: Lesion) -> dict[str, object]:
+    row: dict[str, object] = {}
+    for name in LESION_COLUMNS:
+        value = getattr(lesion, name, None)
+        row[name] = round(value, 4) if isinstance(value, float) else value
+    for axis, value in zip(("right", "anterior", "superior"), lesion.centre_ras_mm, strict=True):
+        row[f"{axis}_mm"] = round(value, 2)
+    row |= dict(zip("ijk", lesion.voxel_ijk, strict=True))
+    row["status"] = "lesion" if lesion.removed_by is None else "excluded"
+    return row
+
+
+def summary_row(result: Result) -> dict[str, object]:
+    """The row of a case that was answered."""
+    return {
+        "case": result.case,
+        "status": "done",
+        "input": result.input.file,
+        "lesions": result.scan.lesions,
+        "small": result.scan.small,
+        "large": result.scan.large,
+        "lesion_volume_mm3": round(result.scan.lesion_volume_mm3, 2),
+        "positive": int(result.scan.positive),
+        "score": round(result.scan.score, 4),
+        "candidates": result.stages["candidates"],
+        "warnings": " | ".join(
+            f.code for f in result.quality.findings if f.severity in ("warning", "refuse")
+        ),
+        "operating_point": result.model.operating_point,
+        "bundle": result.model.bundle,
+        "bundle_sha256": result.request.bundle_sha256,
+        "backend": f"{result.model.backend}:{result.model.precision}",
+        "seconds": round(sum(result.timings_s.values()), 2),
+        "notice": result.notice,
+    }
+
+
+def fault_row(
+    case: str, *, status: Status, file: str, reason: str, notice: str
+) -> dict[str, object]:
+    """The row of a case without an answer; lesion columns stay empty, for it has no count."""
+    return {"case": case, "status": status, "input": file, "reason": reason, "notice": notice}
+
+
+def update_summary(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Put rows into ``summary.csv``, each replacing the row of the same case; sorted by case.
+
+    Raises:
+        UnreadableFile: If the file is there and is no such table.
+    """
+    table: dict[str, Mapping[str, object]] = {}
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            if tuple(reader.fieldnames or ()) != SUMMARY_COLUMNS:
+                raise UnreadableFile(
+                    f"{path} is no summary of this version of cmbnet; move it away or give "
+                    "another output folder"
+                )
+            table = {row["case"]: row for row in reader}
+    table |= {str(row["case"]): row for row in rows}
+    write_text_atomically(path, _csv(SUMMARY_COLUMNS, (table[case] for case in sorted(table))))
+
+
+def _csv(columns: tuple[str, ...], rows: Iterable[Mapping[str, object]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
