@@ -14,9 +14,11 @@ from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "backends": ("cmbnet.cli.backends", "List the runtimes that can run a model here."),
     "demo": ("cmbnet.cli.demo", "Make a phantom scan, find its microbleeds, open the report."),
     "dicom": ("cmbnet.cli.dicom", "Explain which DICOM series would be read, and why."),
     "evaluate": ("cmbnet.cli.evaluate", "Score predictions against a reference."),
+    "export": ("cmbnet.cli.export", "Write the bundle of a training run."),
     "phantom": ("cmbnet.cli.phantom", "Write digital SWI phantoms with ground truth."),
     "predict": ("cmbnet.cli.predict", "Find microbleeds on SWI scans."),
     "readers": ("cmbnet.cli.readers", "Analyse a reader study of the model's output."),

@@ -22,12 +22,10 @@ from cmbnet.training.mining import Miner
 from cmbnet.training.pipeline import Pipeline
 from cmbnet.training.reader import Cache
 from cmbnet.training.recipe import Recipe
-from cmbnet.training.run_files import write_log, write_run_description
+from cmbnet.training.run_files import BEST_MODEL, LAST_MODEL, write_log, write_run_description
 from cmbnet.training.sampler import Sampler
 from cmbnet.training.schedule import after_epoch, stop_reason
 from cmbnet.training.validation import SlicePredictor, choose_slices, validate
-
-BEST_MODEL, LAST_MODEL = "best.keras", "last.keras"
 
 logger = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from cmbnet.io import write_bytes_atomically, write_text_atomically
 from cmbnet.training.reader import Cache
 from cmbnet.training.recipe import Recipe
 
+BEST_MODEL, LAST_MODEL = "best.keras", "last.keras"
 LOG, CURVES, RECIPE, DESCRIPTION = "log.csv", "curves.png", "recipe.yaml", "run.json"
 
 

@@ -1,0 +1,1 @@
+"""Deployment: from a trained network to the files that runtimes read, with proof of parity."""

@@ -1,0 +1,119 @@
+"""Keras to LiteRT (TensorFlow Lite), float32 and full-integer int8, at static shapes.
+
+The only file that knows TensorFlow's converter. Shapes are static: with free ones, upsampling
+has come out with wrong sizes (tensorflow issues 45090, 43595, 56820).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.errors import UsageError
+from cmbnet.model.config import ModelConfig
+from cmbnet.model.files import copy_at_shape
+
+LiteRtPrecision = Literal["float32", "int8"]
+
+Shape = tuple[int, int]
+
+DEFAULT_SHAPES: tuple[Shape, ...] = ((384, 384), (320, 256))
+"""The whole frame, and a crop of 192 x 154 mm that holds most brains at 0.6 mm."""
+
+
+def convert_to_litert(
+    model: keras.Model,
+    config: ModelConfig,
+    shape: Shape,
+    *,
+    precision: LiteRtPrecision = "float32",
+    representative: NDArray[np.float32] | None = None,
+) -> bytes:
+    """Convert a network for stacks of one shape, one at a time.
+
+    Args:
+        model: From `cmbnet.model.build_unet`, on the TensorFlow backend of Keras.
+        config: Its configuration.
+        shape: Rows and columns.
+        precision: ``int8`` computes everything in int8 (weights per channel), and takes and
+            gives float32 all the same.
+        representative: float32 (n, y, x, slices) from real input, with and without lesions;
+            needed for int8, whose ranges are measured on it.
+
+    Returns:
+        Content of a ``.tflite`` file, input float32 (1, y, x, slices), output (1, y, x, 1).
+
+    Raises:
+        UsageError: If Keras runs on another backend, or representative stacks are missing or of
+            another shape.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError(
+            "conversion to LiteRT needs KERAS_BACKEND=tensorflow, "
+            f"got {keras.backend.backend()}: load the .keras file there"
+        )
+    import tensorflow as tf
+
+    fixed = copy_at_shape(model, config, (*shape, config.input_slices))
+    single = keras.Input(batch_shape=(1, *shape, config.input_slices), name="stack")
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, fixed(single)))
+    if precision == "int8":
+        stacks = _checked(representative, (*shape, config.input_slices))
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([s[np.newaxis]] for s in stacks)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    with _quiet():
+        content: bytes = converter.convert()
+    return content
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the converter's description of itself off stdout.
+
+    It also warns that there are no statistics for quantised inputs, which only inputs that are
+    not float32 need.
+    """
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Statistics for quantized inputs")
+        yield
+
+
+def _checked(
+    representative: NDArray[np.float32] | None, shape: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """The representative stacks, if they fit."""
+    if representative is None or not len(representative) or representative.shape[1:] != shape:
+        got = None if representative is None else representative.shape
+        raise UsageError(f"int8 needs representative stacks of shape (n, {shape}), got {got}")
+    return representative.astype(np.float32, copy=False)
+
+
+def run_litert(content: bytes, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Run a converted network, for comparison; `cmbnet.backends` runs it for use.
+
+    Args:
+        content: A ``.tflite`` file.
+        stacks: float32 (n, y, x, slices) of the file's shape.
+
+    Returns:
+        Probabilities, float32 (n, y, x).
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter: Any = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    (entry,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
+    answers = np.empty(stacks.shape[:3], np.float32)
+    for answer, stack in zip(answers, stacks, strict=True):
+        interpreter.set_tensor(entry["index"], stack[np.newaxis])
+        interpreter.invoke()
+        answer[...] = interpreter.get_tensor(end["index"])[0, ..., 0]
+    return answers
