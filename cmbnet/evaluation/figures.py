@@ -56,7 +56,7 @@ def to_bytes(figure: Figure, kind: str) -> bytes:
     stream = io.BytesIO()
     with mpl.rc_context(STYLE):
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
-        figure.savefig(stream, format=kind, dpi=150, metadata=metadata)
+        figure.savefig(stream, format=kind, dpi=150, metadata=metadata, bbox_inches="tight")
     return stream.getvalue()
 
 
@@ -68,7 +68,7 @@ def roc(analysis: Analysis) -> Figure:
         for ax, area in zip(axes, analysis.areas, strict=True):
             _roc_panel(ax, area)
 
-    return _figure(draw, (3.6 * len(analysis.areas), 3.9))
+    return make_figure(draw, (3.6 * len(analysis.areas), 3.9))
 
 
 def _roc_panel(ax: Any, area: Area) -> None:
@@ -115,7 +115,7 @@ def froc(analysis: Analysis) -> Figure:
         )
         ax.legend(loc="lower right")
 
-    return _figure(draw, (5.2, 3.8))
+    return make_figure(draw, (5.2, 3.8))
 
 
 def bland_altman(analysis: Analysis) -> Figure:
@@ -140,7 +140,7 @@ def bland_altman(analysis: Analysis) -> Figure:
         ax.set(xlabel="Mean of predicted and true number of lesions")
         ax.set(ylabel="Predicted - true", title="Lesions per patient")
 
-    return _figure(draw, (5.6, 3.8))
+    return make_figure(draw, (5.6, 3.8))
 
 
 def size_detection(analysis: Analysis) -> Figure:
@@ -167,7 +167,7 @@ def size_detection(analysis: Analysis) -> Figure:
         ax.set(xlabel="Maximum in-plane diameter of the true lesion, mm (lower bound included)")
         ax.set_title("Detection by size")
 
-    return _figure(draw, (5.6, 3.6))
+    return make_figure(draw, (5.6, 3.6))
 
 
 def pixel_curves(analysis: Analysis) -> Figure:
@@ -187,10 +187,10 @@ def pixel_curves(analysis: Analysis) -> Figure:
         for ax in (left, right):
             ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
 
-    return _figure(draw, (7.2, 3.8))
+    return make_figure(draw, (7.2, 3.8))
 
 
-def _figure(draw: Callable[[Figure], None], size: tuple[float, float]) -> Figure:
+def make_figure(draw: Callable[[Figure], None], size: tuple[float, float]) -> Figure:
     """A figure in the house style, with the sentence that every page carries."""
     try:
         import matplotlib as mpl

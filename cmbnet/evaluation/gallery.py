@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from cmbnet.evaluation.case import Case
-from cmbnet.evaluation.figures import BLUE, GREY, ORANGE, _figure
+from cmbnet.evaluation.figures import BLUE, GREY, ORANGE, make_figure
 from cmbnet.evaluation.score import ScoredCase, ScoredLesion, predicted_volume
 from cmbnet.volume import Volume
 
@@ -34,12 +34,14 @@ class Tile:
         image: (rows, columns) or None without an image.
         truth: True lesions.
         predicted: Predicted lesions.
+        window: Values shown black and white: percentiles 2 and 99.5 of the whole image.
     """
 
     title: str
     image: NDArray[np.float64] | None
     truth: NDArray[np.bool_]
     predicted: NDArray[np.bool_]
+    window: tuple[float, float] = (0.0, 1.0)
 
 
 def worst_errors(cases: Sequence[ScoredCase]) -> list[tuple[str, ScoredLesion]]:
@@ -85,7 +87,13 @@ def _tile(lesion: ScoredLesion, name: str, volumes: tuple[Volume | None, Volume,
         image=None if image is None else axial_cut(image, at, order=1),
         truth=axial_cut(truth, at, order=0, present=True) > 0.5,
         predicted=axial_cut(predicted, at, order=0, present=True) > 0.5,
+        window=(0.0, 1.0) if image is None else _window(image),
     )
+
+
+def _window(image: Volume) -> tuple[float, float]:
+    low, high = np.percentile(image.data[::2, ::4, ::4], [2, 99.5])
+    return float(low), float(high)
 
 
 def axial_cut(
@@ -143,12 +151,12 @@ def draw_tiles(tiles: Sequence[Tile]) -> Figure:
             color=GREY,
         )
 
-    return _figure(draw, (1.9 * COLUMNS, 2.25 * max(1, -(-len(tiles) // COLUMNS)) + 0.6))
+    return make_figure(draw, (1.9 * COLUMNS, 2.25 * max(1, -(-len(tiles) // COLUMNS)) + 0.6))
 
 
 def _draw_tile(ax: Any, tile: Tile) -> None:
     if tile.image is not None:
-        low, high = np.percentile(tile.image, [0.5, 99.5])
+        low, high = tile.window
         ax.imshow(tile.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
     else:
         ax.imshow(np.full(tile.truth.shape, 0.92), cmap="gray", vmin=0, vmax=1)

@@ -26,8 +26,8 @@ def load_case(files: CaseFiles) -> Case:
         UnreadableFile: If one of them cannot be read.
         InputRefused: If one of them holds NaN or infinite values.
     """
-    truth = _read(files.truth)
-    predicted = None if files.predicted is None else _read(files.predicted)
+    truth = read_labels_file(files.truth)
+    predicted = None if files.predicted is None else read_labels_file(files.predicted)
     notes: tuple[str, ...] = ()
     if files.missing:
         predicted = truth.with_data(np.zeros(truth.shape, np.uint8))
@@ -87,10 +87,15 @@ def score_many(
 
 
 def _maybe(path: Path | None) -> Volume | None:
-    return None if path is None else _read(path)
+    return None if path is None else read_labels_file(path)
 
 
-def _read(path: Path) -> Volume:
+def read_labels_file(path: Path) -> Volume:
+    """Read a mask, labels or probabilities.
+
+    Raises:
+        InputRefused: If NaN or infinite values are in it: reading would make them 0 in silence.
+    """
     volume = read_nifti(path)
     changed = [note for note in volume.notes if "became 0" in note]
     if changed:

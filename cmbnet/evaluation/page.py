@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.evaluation.table import Table
+
+WIDE_PT = 560.0
 
 STYLE = """
 :root { color-scheme: light dark; --line: #c9d3da; --soft: #f2f5f7; --text: #17242c; }
@@ -22,9 +25,12 @@ h1 { font-size: 1.5rem; margin-bottom: .2rem } h3 { margin: 2rem 0 .5rem }
 table { border-collapse: collapse; font-size: .86rem; width: 100% }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line);
          white-space: nowrap; font-variant-numeric: tabular-nums }
-th:first-child, td:first-child, td:nth-child(2):not(:only-child) { text-align: left }
+.text { text-align: left; white-space: normal }
 th { border-bottom-width: 2px } .note { font-size: .85rem; opacity: .85 }
-figure { margin: 1rem 0; background: #fff; border: 1px solid var(--line); border-radius: 6px;
+.figures { display: grid; gap: 1rem;
+           grid-template-columns: repeat(auto-fit, minmax(min(27rem, 100%), 1fr)) }
+.figures .whole { grid-column: 1 / -1 }
+figure { margin: 0; background: #fff; border: 1px solid var(--line); border-radius: 6px;
          padding: .5rem; overflow-x: auto } figure svg { max-width: 100%; height: auto }
 """.strip()
 
@@ -47,7 +53,8 @@ def render_page(
     """
     items = "".join(f"<li>{escape(k)}<b>{escape(v)}</b></li>" for k, v in facts.items())
     drawn = "".join(
-        f"<figure aria-label='{escape(name)}'>{inline_svg(svg, f'f{index}')}</figure>"
+        f"<figure{' class=whole' if is_wide(svg) else ''} aria-label='{escape(name)}'>"
+        f"{inline_svg(svg, f'f{index}')}</figure>"
         for index, (name, svg) in enumerate(figures.items())
     )
     listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
@@ -57,10 +64,16 @@ def render_page(
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
         f"<h1>{escape(title)}</h1><p class='banner'>{escape(RESEARCH_USE_ONLY)}</p>"
-        f"<ul class='facts'>{items}</ul>{drawn}"
+        f"<ul class='facts'>{items}</ul><div class='figures'>{drawn}</div>"
         + "".join(table.to_html() for table in tables)
         + f"{found}<p class='note'>cmbnet {escape(__version__)}</p></body></html>\n"
     )
+
+
+def is_wide(svg: bytes) -> bool:
+    """Whether a drawing is wide enough to get a row of its own."""
+    match = re.search(rb'<svg[^>]* width="([0-9.]+)pt"', svg)
+    return match is not None and float(match[1]) > WIDE_PT
 
 
 def inline_svg(svg: bytes, prefix: str) -> str:

@@ -76,6 +76,33 @@ def simulate_prediction(
     return Simulated(truth.with_data(labels), truth.with_data(np.where(labels > 0, score, noise)))
 
 
+def simulate_reader(
+    system: Volume, truth: Volume, seed: int, *, oversight: float = 0.1, doubt: float = 0.05
+) -> Volume:
+    """A reader who revises the system's output towards the truth, not always noticing.
+
+    Args:
+        system: Instance labels or mask of the system.
+        truth: Instance labels or mask of the truth.
+        seed: The same seed gives the same reader.
+        oversight: Probability that a false lesion is left in, or a missed one not added.
+        doubt: Probability that a right lesion is removed.
+    """
+    rng = np.random.default_rng(seed)
+    given, right = read_labels(system), read_labels(truth)
+    revised = np.zeros(system.shape, np.uint16)
+    for number in range(1, given.count + 1):
+        voxels = given.array == number
+        removed = doubt if np.any(right.array[voxels]) else 1 - oversight
+        if rng.random() >= removed:
+            revised[voxels] = revised.max() + 1
+    for number in range(1, right.count + 1):
+        voxels = right.array == number
+        if not np.any(given.array[voxels]) and rng.random() >= oversight:
+            revised[voxels] = revised.max() + 1
+    return system.with_data(revised)
+
+
 def _ball(grid: Volume, centre: NDArray[np.int64], radius_mm: float) -> NDArray[np.int64]:
     reach = np.ceil(radius_mm / np.array(grid.spacing_mm)).astype(int)
     offsets = np.stack(

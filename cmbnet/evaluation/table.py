@@ -35,12 +35,15 @@ class Table:
         header: One per column.
         rows: Rows of as many cells.
         note: A sentence below the table.
+        text_columns: How many columns from the left hold words; the others are numbers and are
+            set to the right.
     """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    text_columns: int = 1
 
     def __post_init__(self) -> None:
         odd = [row for row in self.rows if len(row) != len(self.header)]
@@ -48,22 +51,23 @@ class Table:
             raise ValueError(f"rows of {len(self.header)} cells are required, got {odd[0]}")
 
     def to_markdown(self) -> str:
-        """GitHub Markdown; the first column to the left, the others to the right."""
+        """GitHub Markdown."""
         cells = [[cell.replace("|", "\\|") for cell in row] for row in (self.header, *self.rows)]
-        rule = [":--"] + ["--:"] * (len(self.header) - 1)
+        rule = [":--" if words else "--:" for words in self._words()]
         lines = [f"| {' | '.join(row)} |" for row in (cells[0], rule, *cells[1:])]
         note = f"\n\n{self.note}" if self.note else ""
         return f"### {self.title}\n\n" + "\n".join(lines) + note + "\n"
 
     def to_latex(self) -> str:
         """A ``table`` with ``booktabs`` rules; cells are escaped."""
+        columns = "".join("l" if words else "r" for words in self._words())
         lines = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in self.rows]
         head = " & ".join(_latex(cell) for cell in self.header) + r" \\"
         return "\n".join(
             [
                 r"\begin{table}",
                 rf"\caption{{{_latex(self.title)}}}",
-                rf"\begin{{tabular}}{{l{'r' * (len(self.header) - 1)}}}",
+                rf"\begin{{tabular}}{{{columns}}}",
                 r"\toprule",
                 head,
                 r"\midrule",
@@ -78,16 +82,23 @@ class Table:
 
     def to_html(self) -> str:
         """A ``table`` element; cells are escaped."""
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in self.header)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self.rows
-        )
+        head = self._html_row(self.header, "th")
+        rows = "".join(self._html_row(row, "td") for row in self.rows)
         note = f"<p class='note'>{escape(self.note)}</p>" if self.note else ""
         return (
-            f"<h3>{escape(self.title)}</h3><div class='wide'><table><thead><tr>{head}</tr></thead>"
+            f"<h3>{escape(self.title)}</h3><div class='wide'><table><thead>{head}</thead>"
             f"<tbody>{rows}</tbody></table></div>{note}"
         )
+
+    def _words(self) -> list[bool]:
+        return [index < self.text_columns for index in range(len(self.header))]
+
+    def _html_row(self, row: tuple[str, ...], tag: str) -> str:
+        cells = [
+            f"<{tag}{' class=text' if words else ''}>{escape(cell)}</{tag}>"
+            for cell, words in zip(row, self._words(), strict=True)
+        ]
+        return f"<tr>{''.join(cells)}</tr>"
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -11,6 +11,7 @@ from cmbnet.evaluation.metrics import METRICS, metric
 from cmbnet.evaluation.table import Table, interval_text, number, p_text
 
 PAPER = "Fan et al. 2022"
+METHODS = {"bca": "BCa", "percentile": "percentile"}
 PAPER_COUNTS = {"patient_fp": 10, "patient_fn": 2, "patient_tn": 84, "patient_tp": 93}
 
 
@@ -56,10 +57,11 @@ def performance(analysis: Analysis) -> Table:
         ("Level", "Metric", "Value", "95 % interval, by patient", "95 % Wilson", "Paper"),
         tuple(rows),
         f"Matching rule {analysis.scores.settings.rule}; 26-connected lesions. Intervals: "
-        f"{analysis.plan.method} bootstrap, {analysis.plan.resamples} resamples of patients. "
-        f"Paper: {PAPER}; its averages do not say which level they are of and stand at both. What "
-        "it calls specificity of labeling stands beside precision by size: lesions have no true "
-        "negatives.",
+        f"{METHODS[analysis.plan.method]} bootstrap, {analysis.plan.resamples} resamples "
+        f"of patients. Paper: {PAPER}; its averages do not say which level they are of and stand "
+        "at both. What it calls specificity of labeling stands beside precision by size: lesions "
+        "have no true negatives. Areas: see there what is ranked against what.",
+        text_columns=2,
     )
 
 

@@ -1,0 +1,105 @@
+"""A reader study from a table of labels instead of masks."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cmbnet.errors import InputRefused, UnreadableFile
+from cmbnet.evaluation.readers.sites import ReadCase
+from cmbnet.evaluation.readers.study import LABELS
+
+TRUTH = "truth"
+"""Reader name under which a table gives the reviewed truth's labels of the system."""
+
+
+def read_labels_table(path: Path) -> tuple[list[str], list[ReadCase]]:
+    """Read a CSV with the columns reader, case, lesion, label.
+
+    ``lesion`` names a site: the system's lesion, or any name that the readers share for a lesion
+    that the system missed. ``label`` is what the reader says of the system there: ``correct`` (a
+    lesion), ``incorrect`` (none), ``missed`` (a lesion that the system has not). Every reader
+    labels every lesion of the system; a missed lesion that a reader does not list is none for
+    that reader. A case without any site is listed with empty ``lesion`` and ``label``. The
+    reader named ``truth`` is the reviewed truth.
+
+    Returns:
+        Names of the readers and the cases.
+
+    Raises:
+        UnreadableFile: If it is no such table.
+        InputRefused: If labels contradict each other or are incomplete.
+    """
+    rows = _rows(path)
+    names = sorted({reader for reader, *_ in rows} - {TRUTH})
+    raters = [*names, TRUTH] if any(reader == TRUTH for reader, *_ in rows) else names
+    cases = sorted({case for _, case, *_ in rows})
+    return names, [_case(case, rows, names, raters, path) for case in cases]
+
+
+def _rows(path: Path) -> list[tuple[str, str, str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            table = list(csv.DictReader(stream, strict=True))
+        rows = [(r["reader"], r["case"], r["lesion"], r["label"]) for r in table]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise UnreadableFile(
+            f"columns reader, case, lesion, label are required in {path}: {error!r}"
+        ) from error
+    for reader, case, lesion, label in rows:
+        if bool(lesion) != bool(label) or (label and label not in LABELS):
+            raise InputRefused(
+                f"a label of {', '.join(LABELS)} is required for each lesion, got {label!r} for "
+                f"lesion {lesion!r} of case {case} by {reader} in {path}"
+            )
+    if len({row[:3] for row in rows}) < len(rows):
+        raise InputRefused(f"a reader labels a lesion twice in {path}")
+    return rows
+
+
+def _case(
+    case: str,
+    rows: Sequence[tuple[str, str, str, str]],
+    names: Sequence[str],
+    raters: Sequence[str],
+    path: Path,
+) -> ReadCase:
+    given = {(reader, lesion): label for reader, at, lesion, label in rows if at == case and lesion}
+    read = {reader for reader, at, *_ in rows if at == case}
+    absent = sorted(set(raters) - read)
+    if absent:
+        raise InputRefused(f"case {case} was not read by {', '.join(absent)} in {path}")
+    sites = sorted({lesion for _, lesion in given})
+    system = np.array([_system_has(site, case, given, raters, path) for site in sites], bool)
+    marks = np.array(
+        [[given.get((rater, site)) in ("correct", "missed") for rater in raters] for site in sites],
+        bool,
+    ).reshape(len(sites), len(raters))
+    truth = marks[:, len(names)] if len(raters) > len(names) else None
+    return ReadCase(case, system, marks[:, : len(names)], truth)
+
+
+def _system_has(
+    site: str,
+    case: str,
+    given: dict[tuple[str, str], str],
+    raters: Sequence[str],
+    path: Path,
+) -> bool:
+    labels = {rater: given.get((rater, site)) for rater in raters}
+    has = {label != "missed" for label in labels.values() if label is not None}
+    if len(has) > 1:
+        raise InputRefused(
+            f"lesion {site} of case {case} is missed by the system for one reader and not for "
+            f"another in {path}: a missed lesion needs a name that no lesion of the system has"
+        )
+    without = [rater for rater, label in labels.items() if label is None]
+    if has == {True} and without:
+        raise InputRefused(
+            f"lesion {site} of case {case} is the system's and has no label by "
+            f"{', '.join(without)} in {path}"
+        )
+    return has == {True}

@@ -1,0 +1,294 @@
+"""Tables, figure and files of a reader study, the first table shaped like the paper's Table 4."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cmbnet import RESEARCH_USE_ONLY, __version__
+from cmbnet.evaluation.figures import BLUE, GREY, ORANGE, make_figure, to_bytes
+from cmbnet.evaluation.page import render_page
+from cmbnet.evaluation.readers.study import Agreement, LabelCounts, StudyResult
+from cmbnet.evaluation.readers.times import TimeResult
+from cmbnet.evaluation.results import plain
+from cmbnet.evaluation.table import (
+    Table,
+    interval_text,
+    join_latex,
+    join_markdown,
+    number,
+    p_text,
+)
+from cmbnet.io import write_bytes_atomically, write_text_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TITLE = "Reader study"
+SCHEMA = "cmbnet-readers/1"
+PAPER_ROW = ("Paper, average of five", "-", "20.6 (2.5 %)", "35.6 (4.3 %)", "93.3 %", "-", "0.790",
+             "-", "-")  # fmt: skip
+
+
+def study_tables(study: StudyResult, times: Sequence[TimeResult] = ()) -> list[Table]:
+    """Every table of a study."""
+    tables = [labels_table(study)]
+    if study.system_by_truth is not None:
+        tables.append(truth_table(study))
+    tables.append(agreement_table(study))
+    if times:
+        tables.append(times_table(times))
+    return tables
+
+
+def labels_table(study: StudyResult) -> Table:
+    """What each reader's revision says of the system, and kappa of reader and system."""
+    rows: list[tuple[str, ...]] = [
+        (
+            reader.name,
+            *_label_cells(reader.system_by_reader),
+            *_kappa_cells(reader.with_system),
+        )
+        for reader in study.readers
+    ]
+    rows.append(_average(study))
+    rows.append(PAPER_ROW)
+    return Table(
+        "Labels of the system by each reader",
+        ("Reader", "Correct", "Missed", "Incorrect", "Accuracy", "95 %, by case",
+         "Kappa with the system", "95 %, by case", "P"),
+        tuple(rows),
+        f"{study.sites} sites in {study.cases} cases. Shares are of all three labels; accuracy is "
+        "the share of correct labels. Kappa: lesion or none over the sites. Its chance agreement "
+        "rests on sites without a lesion for both, which exist only where a third rater sees "
+        "one; the paper does not say what its kappa counts.",
+    )  # fmt: skip
+
+
+def _label_cells(labels: LabelCounts) -> tuple[str, str, str, str, str]:
+    counts = (labels.correct, labels.missed, labels.incorrect)
+    shown = [
+        f"{count} ({_percent(share)})" for count, share in zip(counts, labels.shares, strict=True)
+    ]
+    interval = labels.accuracy_interval
+    ends = (
+        "-" if np.isnan(interval.low) else f"{_percent(interval.low)} to {_percent(interval.high)}"
+    )
+    return shown[0], shown[1], shown[2], _percent(labels.accuracy), ends
+
+
+def _kappa_cells(agreement: Agreement) -> tuple[str, str, str]:
+    return (
+        number(agreement.sites.value),
+        interval_text(agreement.sites_interval),
+        p_text(agreement.sites.p),
+    )
+
+
+def _average(study: StudyResult) -> tuple[str, ...]:
+    def mean(value: Callable[[LabelCounts], float]) -> float:
+        return float(np.mean([value(reader.system_by_reader) for reader in study.readers]))
+
+    kappas = [reader.with_system.sites.value for reader in study.readers]
+    known = [kappa for kappa in kappas if not np.isnan(kappa)]
+    return (
+        "Average",
+        f"{mean(lambda x: x.correct):.1f} ({_percent(mean(lambda x: x.shares[0]))})",
+        f"{mean(lambda x: x.missed):.1f} ({_percent(mean(lambda x: x.shares[1]))})",
+        f"{mean(lambda x: x.incorrect):.1f} ({_percent(mean(lambda x: x.shares[2]))})",
+        _percent(mean(lambda x: x.accuracy)),
+        "-",
+        number(float(np.mean(known)) if known else float("nan")),
+        "-",
+        "-",
+    )
+
+
+def truth_table(study: StudyResult) -> Table:
+    """The system and each reader against the reviewed truth."""
+    judged = [("System", study.system_by_truth, None)] + [
+        (reader.name, reader.reader_by_truth, reader.with_truth) for reader in study.readers
+    ]
+    rows = tuple(
+        (
+            name,
+            *_label_cells(labels),
+            *(("-", "-", "-") if agreement is None else _kappa_cells(agreement)),
+        )
+        for name, labels, agreement in judged
+        if labels is not None
+    )
+    return Table(
+        "Labels against the reviewed truth",
+        ("", "Correct", "Missed", "Incorrect", "Accuracy", "95 %, by case",
+         "Kappa with the truth", "95 %, by case", "P"),
+        rows,
+        "Correct: in both; missed: in the truth only; incorrect: not in the truth.",
+    )  # fmt: skip
+
+
+def agreement_table(study: StudyResult) -> Table:
+    """Kappas of sites, presence and count bands: readers with the system, and with each other."""
+    pairs = [(f"{r.name} - system", r.with_system) for r in study.readers]
+    pairs += [(f"{pair.first} - {pair.second}", pair.agreement) for pair in study.pairs]
+    rows = [
+        (
+            name,
+            number(one.sites.value),
+            number(one.presence.value),
+            number(one.bands.value),
+            number(one.bands_linear.value),
+            number(one.bands_quadratic.value),
+            p_text(one.bands_linear.p),
+        )
+        for name, one in pairs
+    ]
+    rows.append(
+        (
+            "All readers, Fleiss",
+            f"{number(study.fleiss_sites.value)} (P {p_text(study.fleiss_sites.p)})",
+            f"{number(study.fleiss_presence.value)} (P {p_text(study.fleiss_presence.p)})",
+            "-",
+            "-",
+            "-",
+            "-",
+        )
+    )
+    return Table(
+        "Agreement, kappa",
+        (
+            "Raters",
+            "Sites",
+            "Any lesion",
+            "Bands",
+            "Bands, linear",
+            "Bands, quadratic",
+            "P, linear",
+        ),
+        tuple(rows),
+        "Sites: lesion or none. Any lesion and bands (0, 1, 2-4, 5-10, >10): over cases. "
+        f"Readers accept the system's lesions equally often: P {p_text(study.cochran_p)} "
+        "(Cochran's Q).",
+    )
+
+
+def times_table(times: Sequence[TimeResult]) -> Table:
+    """Reading times with and without the system."""
+    rows = tuple(
+        (
+            one.reader,
+            str(one.pairs),
+            number(one.mean_without_s, 1),
+            number(one.mean_with_s, 1),
+            number(one.median_without_s, 1),
+            number(one.median_with_s, 1),
+            _percent(one.saved),
+            f"{_percent(one.saved_interval.low)} to {_percent(one.saved_interval.high)}",
+            p_text(one.p),
+        )
+        for one in times
+    )
+    return Table(
+        "Reading time, s per case",
+        ("Reader", "Cases in both arms", "Mean without", "Mean with", "Median without",
+         "Median with", "Saved", "95 %, by case", "P, Wilcoxon"),
+        rows,
+    )  # fmt: skip
+
+
+def study_figure(study: StudyResult) -> Figure:
+    """Shares of the labels per reader, and kappa between all raters on the sites."""
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+        names = [reader.name for reader in study.readers]
+        start = np.zeros(len(names))
+        for index, (label, colour) in enumerate(
+            (("correct", BLUE), ("missed", GREY), ("incorrect", ORANGE))
+        ):
+            share = np.array([reader.system_by_reader.shares[index] for reader in study.readers])
+            left.barh(names, share, left=start, color=colour, label=label, height=0.6)
+            start += np.nan_to_num(share, nan=0.0)
+        left.invert_yaxis()
+        left.set(xlim=(0, 1), xlabel="Share of the labels")
+        left.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        _kappa_matrix(right, study)
+
+    return make_figure(draw, (9.0, 0.45 * len(study.readers) + 2.2))
+
+
+def _kappa_matrix(ax: Any, study: StudyResult) -> None:
+    names = ["system", *(reader.name for reader in study.readers)]
+    matrix = np.eye(len(names))
+    for index, reader in enumerate(study.readers, start=1):
+        matrix[0, index] = matrix[index, 0] = reader.with_system.sites.value
+    for pair in study.pairs:
+        a, b = names.index(pair.first, 1), names.index(pair.second, 1)
+        matrix[a, b] = matrix[b, a] = pair.agreement.sites.value
+    ax.imshow(matrix, cmap="Blues", vmin=-0.2, vmax=1.2)
+    for (row, column), value in np.ndenumerate(matrix):
+        ax.text(
+            column,
+            row,
+            number(float(value), 2),
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if value > 0.55 else "black",
+        )
+    ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    ax.set_yticks(range(len(names)), names)
+    ax.set_title("Kappa, sites")
+    ax.grid(visible=False)
+
+
+def study_json(study: StudyResult, times: Sequence[TimeResult]) -> str:
+    """``readers.json``; NaN becomes null."""
+    document = {
+        "schema": SCHEMA,
+        "research_use_only": RESEARCH_USE_ONLY,
+        "cmbnet": __version__,
+        "study": asdict(study),
+        "times": [asdict(one) for one in times],
+    }
+    return json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
+
+
+def write_study(
+    folder: Path, study: StudyResult, times: Sequence[TimeResult] = (), *, figures: bool = True
+) -> None:
+    """Write ``readers.json``, tables, and with `figures` the drawing and ``readers.html``."""
+    tables = study_tables(study, times)
+    write_text_atomically(folder / "readers.json", study_json(study, times))
+    write_text_atomically(folder / "tables.md", join_markdown(TITLE, tables, RESEARCH_USE_ONLY))
+    write_text_atomically(folder / "tables.tex", join_latex(tables, RESEARCH_USE_ONLY))
+    if not figures:
+        return
+    drawing = study_figure(study)
+    svg = to_bytes(drawing, "svg")
+    write_bytes_atomically(folder / "figures" / "readers.svg", svg)
+    write_bytes_atomically(folder / "figures" / "readers.png", to_bytes(drawing, "png"))
+    facts = {
+        "Readers": str(len(study.readers)),
+        "Cases": str(study.cases),
+        "Sites": str(study.sites),
+        "Average accuracy": _average(study)[4],
+        "Average kappa with the system": _average(study)[6],
+    }
+    page = render_page(TITLE, facts, tables, {"readers": svg})
+    write_text_atomically(folder / "readers.html", page)
+
+
+def _percent(share: float) -> str:
+    """A share in percent.
+
+    Examples:
+        >>> _percent(0.025), _percent(float("nan"))
+        ('2.5 %', '-')
+    """
+    return "-" if np.isnan(share) else f"{100 * share:.1f} %"

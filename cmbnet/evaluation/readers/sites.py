@@ -1,0 +1,106 @@
+"""Sites: the places of a case that the reviewed truth, the system or any reader calls a lesion.
+
+Agreement on lesions needs a list of things to agree on. A site is one lesion as seen by several
+raters: lesions of two raters are the same site if they share a voxel, paired one to one by
+`cmbnet.evaluation.matching` (rule ``any-voxel``: most pairs first, then the largest overlap).
+Sites are collected in the order truth, system, readers by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.errors import InputRefused
+from cmbnet.evaluation.case import Labels, read_labels
+from cmbnet.evaluation.matching import MatchingRule, match
+from cmbnet.evaluation.overlap import find_overlap
+from cmbnet.volume import Volume, grid_difference
+
+SAME_SITE = MatchingRule("any-voxel", 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadCase:
+    """One case of a reader study.
+
+    Args:
+        name: Name of the case.
+        system: Bool (sites,): the system has a lesion there.
+        readers: Bool (sites, readers): the reader's revision has.
+        truth: Bool (sites,): the reviewed truth has; None without one.
+    """
+
+    name: str
+    system: NDArray[np.bool_]
+    readers: NDArray[np.bool_]
+    truth: NDArray[np.bool_] | None
+
+
+def find_sites(
+    name: str, system: Volume, readers: Mapping[str, Volume], truth: Volume | None = None
+) -> ReadCase:
+    """Collect the sites of a case from masks or instance labels.
+
+    Args:
+        name: Name of the case, for messages.
+        system: Output of the system.
+        readers: Revision of each reader, by name.
+        truth: Reviewed truth.
+
+    Raises:
+        InputRefused: If the grids differ or labels are no labels.
+    """
+    raters = {"truth": truth, "system": system} if truth is not None else {"system": system}
+    raters = {**raters, **{f"reader {key}": readers[key] for key in sorted(readers)}}
+    sites = _Sites(system)
+    marks = {who: sites.add(name, volume) for who, volume in raters.items()}
+    present = {who: np.isin(np.arange(sites.count), index) for who, index in marks.items()}
+    columns = [present[f"reader {key}"] for key in sorted(readers)]
+    return ReadCase(
+        name=name,
+        system=present["system"],
+        readers=np.stack(columns, axis=1) if columns else np.zeros((sites.count, 0), bool),
+        truth=present.get("truth"),
+    )
+
+
+class _Sites:
+    """A label array of the sites found so far, and where each rater joins or extends it."""
+
+    def __init__(self, grid: Volume) -> None:
+        self.grid = grid
+        self.array = np.zeros(grid.shape, np.int32)
+        self.count = 0
+
+    def add(self, name: str, volume: Volume) -> NDArray[np.int64]:
+        """Site index of each lesion of a rater; unpaired lesions become new sites."""
+        difference = grid_difference(self.grid, volume)
+        if difference is not None:
+            raise InputRefused(
+                f"case {name}: {volume.source} must lie on the grid of {self.grid.source}, "
+                f"got {difference}"
+            )
+        lesions = read_labels(volume)
+        partner = np.full(lesions.count, -1)
+        if lesions.count and self.count:
+            partner = self._pair(lesions)
+        new = np.flatnonzero(partner < 0)
+        partner[new] = self.count + np.arange(len(new))
+        for lesion in new:
+            voxels = (lesions.array == lesion + 1) & (self.array == 0)
+            self.array[voxels] = partner[lesion] + 1
+        self.count += len(new)
+        return partner
+
+    def _pair(self, lesions: Labels) -> NDArray[np.int64]:
+        # A site that was wholly inside older sites has no voxel of its own: it cannot be paired.
+        present = np.unique(self.array[self.array > 0])
+        lookup = np.zeros(self.count + 1, np.int32)
+        lookup[present] = np.arange(1, len(present) + 1)
+        overlap = find_overlap(lookup[self.array], lesions.array, self.grid.affine)
+        site = match(overlap, SAME_SITE).partner_of_predicted
+        return np.where(site >= 0, np.append(present - 1, -1)[site], -1)

@@ -1,0 +1,266 @@
+"""Labels, accuracy and agreement of a reader study, with intervals by case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from cmbnet.errors import InputRefused
+from cmbnet.evaluation.bootstrap import draw_weights
+from cmbnet.evaluation.counts import BANDS, band
+from cmbnet.evaluation.empty_cases import ratio
+from cmbnet.evaluation.intervals import Interval, percentile
+from cmbnet.evaluation.kappa import Kappa, KappaWeights, cohen_kappa, fleiss_kappa, kappa_value
+from cmbnet.evaluation.readers.sites import ReadCase
+
+LABELS = ("correct", "missed", "incorrect")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCounts:
+    """The three labels of one set of marks against another.
+
+    Args:
+        correct: Marked by both.
+        missed: Marked by the judge only.
+        incorrect: Marked by the judged only.
+        shares: The three as shares of their sum; NaN if there is no label.
+        accuracy_interval: Interval of the share of correct labels, by case.
+    """
+
+    correct: int
+    missed: int
+    incorrect: int
+    shares: tuple[float, float, float]
+    accuracy_interval: Interval
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct labels: correct / (correct + missed + incorrect)."""
+        return self.shares[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Kappa of two raters.
+
+    Args:
+        sites: Lesion or none, over the sites.
+        sites_interval: By case, which the analytic interval is not.
+        presence: Any lesion or none, over the cases.
+        bands: Band of the count, over the cases, without weights.
+        bands_linear: With linear weights.
+        bands_quadratic: With quadratic weights.
+    """
+
+    sites: Kappa
+    sites_interval: Interval
+    presence: Kappa
+    bands: Kappa
+    bands_linear: Kappa
+    bands_quadratic: Kappa
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderResult:
+    """One reader.
+
+    Args:
+        name: Name of the reader.
+        system_by_reader: Labels that the reader's revision gives the system.
+        reader_by_truth: Labels that the reviewed truth gives the reader; None without a truth.
+        with_system: Agreement of reader and system.
+        with_truth: Agreement of reader and truth; None without a truth.
+    """
+
+    name: str
+    system_by_reader: LabelCounts
+    reader_by_truth: LabelCounts | None
+    with_system: Agreement
+    with_truth: Agreement | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two readers, and how they agree."""
+
+    first: str
+    second: str
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResult:
+    """A reader study.
+
+    Args:
+        cases: Number of cases.
+        sites: Number of sites.
+        readers: Each reader.
+        system_by_truth: Labels that the reviewed truth gives the system; None without a truth.
+        pairs: Agreement between readers.
+        fleiss_sites: Agreement of all readers on the sites.
+        fleiss_presence: Agreement of all readers on any lesion per case.
+        cochran_p: P that the readers accept the system's lesions equally often (Cochran's Q).
+    """
+
+    cases: int
+    sites: int
+    readers: tuple[ReaderResult, ...]
+    system_by_truth: LabelCounts | None
+    pairs: tuple[Pair, ...]
+    fleiss_sites: Kappa
+    fleiss_presence: Kappa
+    cochran_p: float
+
+
+def analyse_study(
+    names: Sequence[str], cases: Sequence[ReadCase], *, resamples: int = 10_000, seed: int = 0
+) -> StudyResult:
+    """Analyse a reader study.
+
+    Args:
+        names: Readers, in the order of the columns of `ReadCase.readers`.
+        cases: The cases, all with or all without a truth.
+        resamples: Bootstrap resamples of cases.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        InputRefused: If there is no case or reader, or the cases do not fit together.
+    """
+    _require_one_shape(names, cases)
+    study = _Study(cases, resamples, seed)
+    system = [case.system for case in cases]
+    truth = [case.truth for case in cases if case.truth is not None]
+    columns = [[case.readers[:, index] for case in cases] for index in range(len(names))]
+    readers = tuple(
+        ReaderResult(
+            name=name,
+            system_by_reader=study.labels(judge=column, judged=system),
+            reader_by_truth=study.labels(judge=truth, judged=column) if truth else None,
+            with_system=study.agreement(column, system),
+            with_truth=study.agreement(column, truth) if truth else None,
+        )
+        for name, column in zip(names, columns, strict=True)
+    )
+    marks = np.concatenate([case.readers for case in cases])
+    present = np.stack([case.readers.any(axis=0) for case in cases])
+    return StudyResult(
+        cases=len(cases),
+        sites=len(marks),
+        readers=readers,
+        system_by_truth=study.labels(judge=truth, judged=system) if truth else None,
+        pairs=tuple(
+            Pair(names[a], names[b], study.agreement(columns[a], columns[b]))
+            for a, b in combinations(range(len(names)), 2)
+        ),
+        fleiss_sites=_fleiss(marks),
+        fleiss_presence=_fleiss(present),
+        cochran_p=cochran_q(marks[np.concatenate(system)]),
+    )
+
+
+def cochran_q(marks: NDArray[np.bool_]) -> float:
+    """P of Cochran's Q test that the columns of a binary table have equal shares.
+
+    Returns 1 where no row tells the columns apart, NaN with fewer than two columns.
+
+    References:
+        Cochran, Biometrika 1950, doi:10.1093/biomet/37.3-4.256.
+    """
+    k = marks.shape[1]
+    if k < 2:
+        return float("nan")
+    columns, rows = marks.sum(axis=0).astype(float), marks.sum(axis=1).astype(float)
+    spread = k * rows.sum() - np.sum(rows**2)
+    if spread == 0:
+        return 1.0
+    q = (k - 1) * (k * np.sum(columns**2) - columns.sum() ** 2) / spread
+    return float(chi2.sf(q, k - 1))
+
+
+class _Study:
+    """The resamples of cases, drawn once and used for every interval."""
+
+    def __init__(self, cases: Sequence[ReadCase], resamples: int, seed: int) -> None:
+        self.weights = np.concatenate(list(draw_weights(len(cases), resamples, seed)))
+
+    def interval(
+        self,
+        counts: NDArray[np.float64],
+        value: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    ) -> Interval:
+        """Percentile interval of a function of sums of counts (cases, columns)."""
+        return percentile(value(self.weights @ counts))
+
+    def labels(
+        self, *, judge: Sequence[NDArray[np.bool_]], judged: Sequence[NDArray[np.bool_]]
+    ) -> LabelCounts:
+        counts = np.array(
+            [
+                [np.sum(a & b), np.sum(a & ~b), np.sum(~a & b)]
+                for a, b in zip(judge, judged, strict=True)
+            ],
+            float,
+        )
+        total = counts.sum(axis=0)
+        shares = ratio(total, total.sum())
+        interval = self.interval(counts, lambda sums: ratio(sums[:, 0], sums.sum(axis=1)))
+        correct, missed, incorrect = (int(n) for n in total)
+        a, b, c = (float(share) for share in shares)
+        return LabelCounts(correct, missed, incorrect, (a, b, c), interval)
+
+    def agreement(
+        self, first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]
+    ) -> Agreement:
+        pairs = list(zip(first, second, strict=True))
+        sites = np.stack([_table(a.astype(int), b.astype(int), 2) for a, b in pairs])
+        presence = sum(_table([int(a.any())], [int(b.any())], 2) for a, b in pairs)
+        bands = sum(_table([band(a.sum())], [band(b.sum())], len(BANDS)) for a, b in pairs)
+
+        def kappa(table: NDArray[np.float64], weights: KappaWeights) -> Kappa:
+            return cohen_kappa(np.asarray(table, float), weights)
+
+        return Agreement(
+            sites=kappa(sites.sum(axis=0), "none"),
+            sites_interval=self.interval(
+                sites.reshape(len(sites), 4), lambda sums: kappa_value(sums.reshape(-1, 2, 2))
+            ),
+            presence=kappa(np.asarray(presence), "none"),
+            bands=kappa(np.asarray(bands), "none"),
+            bands_linear=kappa(np.asarray(bands), "linear"),
+            bands_quadratic=kappa(np.asarray(bands), "quadratic"),
+        )
+
+
+def _table(
+    first: Sequence[int] | NDArray[np.int64], second: Sequence[int] | NDArray[np.int64], size: int
+) -> NDArray[np.float64]:
+    table = np.zeros((size, size))
+    np.add.at(table, (np.asarray(first, int), np.asarray(second, int)), 1)
+    return table
+
+
+def _fleiss(marks: NDArray[np.bool_]) -> Kappa:
+    """Fleiss' kappa of yes or no; undefined with fewer than two readers or without subjects."""
+    if marks.shape[1] < 2 or not len(marks):
+        return cohen_kappa(np.zeros((2, 2)))
+    yes = marks.sum(axis=1).astype(float)
+    return fleiss_kappa(np.stack([marks.shape[1] - yes, yes], axis=1))
+
+
+def _require_one_shape(names: Sequence[str], cases: Sequence[ReadCase]) -> None:
+    if not cases or not names:
+        raise InputRefused("a reader study needs at least one case and one reader")
+    if len(set(names)) != len(names):
+        raise InputRefused(f"readers must have different names, got {', '.join(names)}")
+    if len({case.truth is None for case in cases}) > 1:
+        raise InputRefused("either every case of a reader study has a reviewed truth or none has")
+    odd = [case.name for case in cases if case.readers.shape[1] != len(names)]
+    if odd:
+        raise InputRefused(f"case {odd[0]} was not read by all of {', '.join(names)}")

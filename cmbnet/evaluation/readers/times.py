@@ -1,0 +1,136 @@
+"""Reading times with and without the system."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import wilcoxon
+
+from cmbnet.errors import InputRefused, UnreadableFile
+from cmbnet.evaluation.bootstrap import draw_weights
+from cmbnet.evaluation.empty_cases import ratio
+from cmbnet.evaluation.intervals import Interval, percentile
+
+Arm = Literal["with", "without"]
+FEWEST_PAIRS = 6
+"""Below this Wilcoxon's test cannot reach P < 0.05."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One reading: who, which case, with or without the system, how long."""
+
+    reader: str
+    case: str
+    arm: Arm
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimeResult:
+    """Reading times of one reader, or of all.
+
+    Args:
+        reader: Name, or ``all``.
+        pairs: Cases read in both arms; only these are compared.
+        mean_with_s: Mean with the system.
+        mean_without_s: Mean without it.
+        median_with_s: Median with the system.
+        median_without_s: Median without it.
+        saved: 1 - total time with / total time without.
+        saved_interval: By case.
+        p: Two-sided Wilcoxon signed-rank P; NaN with fewer than `FEWEST_PAIRS` pairs.
+    """
+
+    reader: str
+    pairs: int
+    mean_with_s: float
+    mean_without_s: float
+    median_with_s: float
+    median_without_s: float
+    saved: float
+    saved_interval: Interval
+    p: float
+
+
+def read_times(path: Path) -> list[Reading]:
+    """Read a CSV with the columns reader, case, arm (``with`` or ``without``), seconds.
+
+    Raises:
+        UnreadableFile: If it is none.
+        InputRefused: If an arm or a time is impossible, or a reading occurs twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream, strict=True))
+        found = [(r["reader"], r["case"], r["arm"], float(r["seconds"])) for r in rows]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError) as error:
+        raise UnreadableFile(
+            f"columns reader, case, arm, seconds are required in {path}: {error!r}"
+        ) from error
+    readings = []
+    for reader, case, arm, seconds in found:
+        if arm not in ("with", "without") or not 0 < seconds < np.inf:
+            raise InputRefused(
+                f"arm with or without and a positive time are required, got {arm!r} and "
+                f"{seconds:g} s for reader {reader}, case {case}, in {path}"
+            )
+        readings.append(Reading(reader, case, arm, seconds))  # type: ignore[arg-type]
+    if len({(r.reader, r.case, r.arm) for r in readings}) < len(readings):
+        raise InputRefused(f"a reader read a case twice in the same arm in {path}")
+    return readings
+
+
+def compare_times(
+    readings: Sequence[Reading], *, resamples: int = 10_000, seed: int = 0
+) -> list[TimeResult]:
+    """Compare the arms for each reader, then for all readers together.
+
+    Raises:
+        InputRefused: If a reader has no case in both arms.
+    """
+    paired: dict[str, dict[str, tuple[float, float]]] = {}
+    times = {(r.reader, r.case, r.arm): r.seconds for r in readings}
+    for reader, case, arm in sorted(times):
+        if arm == "with" and (reader, case, "without") in times:
+            both = times[reader, case, "with"], times[reader, case, "without"]
+            paired.setdefault(reader, {})[case] = both
+    unpaired = sorted({r.reader for r in readings} - paired.keys())
+    if unpaired:
+        raise InputRefused(f"no case was read in both arms by {', '.join(unpaired)}")
+    results = [
+        _compare(reader, np.array(list(cases.values())), list(cases), resamples, seed)
+        for reader, cases in paired.items()
+    ]
+    names = [case for cases in paired.values() for case in cases]
+    every = np.array([both for cases in paired.values() for both in cases.values()])
+    return [*results, _compare("all", every, names, resamples, seed)]
+
+
+def _compare(
+    reader: str, times: NDArray[np.float64], cases: Sequence[str], resamples: int, seed: int
+) -> TimeResult:
+    # By case, not by reading: readings of one case by several readers are not independent.
+    names, row = np.unique(np.array(cases), return_inverse=True)
+    totals = np.zeros((len(names), 2))
+    np.add.at(totals, row, times)
+    sums = np.concatenate(list(draw_weights(len(names), resamples, seed))) @ totals
+    differ = times[:, 0] - times[:, 1]
+    enough = len(times) >= FEWEST_PAIRS and np.any(differ)
+    return TimeResult(
+        reader=reader,
+        pairs=len(times),
+        mean_with_s=float(times[:, 0].mean()),
+        mean_without_s=float(times[:, 1].mean()),
+        median_with_s=float(np.median(times[:, 0])),
+        median_without_s=float(np.median(times[:, 1])),
+        saved=float(1 - times[:, 0].sum() / times[:, 1].sum()),
+        saved_interval=percentile(1 - ratio(sums[:, 0], sums[:, 1])),
+        p=float(wilcoxon(differ).pvalue) if enough else float("nan"),
+    )
