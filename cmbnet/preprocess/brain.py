@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from cmbnet.preprocess.resample import apply_columns, apply_rows, averaging_matrix, sampling_matrix
+from cmbnet.preprocess.resample import apply_planes, averaging_matrix, sampling_matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,11 +85,11 @@ class CoarseBrain:
             sampling_matrix(n, (positions + 0.5) / step - 0.5)
             for n, positions, step in zip(self.inside.shape, (z, y, x), self.step, strict=True)
         ]
-        fine = apply_columns(matrices[2], apply_rows(matrices[1], self.inside))
-        flat = fine.reshape(fine.shape[0], -1)
-        if matrices[0].shape[0] == fine.shape[0] and self.step[0] == 1.0:
-            return fine >= 0.5
-        mask: NDArray[np.bool_] = (matrices[0] @ flat >= 0.5).reshape(-1, *fine.shape[1:])
+        # Slices first: the coarse grid has the fewest numbers.
+        slices = (matrices[0] @ self.inside.reshape(len(self.inside), -1)).reshape(
+            -1, *self.inside.shape[1:]
+        )
+        mask: NDArray[np.bool_] = apply_planes(matrices[1], matrices[2], slices) >= 0.5
         return mask
 
 
@@ -131,8 +131,7 @@ def _average(
     # Backward views would be copied by the matrix product: turn the small matrix instead.
     flip_y, flip_x = (canonical.strides[axis] < 0 for axis in (1, 2))
     forward = canonical[:, :: -1 if flip_y else 1, :: -1 if flip_x else 1]
-    rows = apply_rows(y[:, ::-1] if flip_y else y, forward)
-    cells = apply_columns(x[:, ::-1] if flip_x else x, rows)
+    cells = apply_planes(y[:, ::-1] if flip_y else y, x[:, ::-1] if flip_x else x, forward)
     averaged: NDArray[np.float32] = (z @ cells.reshape(len(cells), -1)).reshape(
         -1, *cells.shape[1:]
     )

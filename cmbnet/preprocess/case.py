@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cmbnet.preprocess.recipe import PreprocessRecipe
 
 MIN_SLICES: Final = 3
-"""The network looks at three slices."""
+"""The network looks at three slices; no direction of a scan may have fewer."""
 
 HOT_FACTOR: Final = 3.0
 """A voxel above this multiple of the 99.9th percentile is a defect, not tissue."""
@@ -74,7 +74,7 @@ def prepare(
     findings: list[str] = []
     data = np.asarray(volume.data, np.float32)
     orientation = closest_orientation(volume.affine)
-    data = _require_image(data, orientation, volume.source)
+    data = _require_image(data, volume.source)
     data = _cap_hot_voxels(data, findings)
     canonical = orientation.apply(data)
     z_mm, y_mm, x_mm = (volume.spacing_mm[axis] for axis in orientation.axes)
@@ -109,12 +109,12 @@ def prepare(
     )
 
 
-def _require_image(
-    data: NDArray[np.float32], orientation: Orientation, source: str
-) -> NDArray[np.float32]:
-    slices = data.shape[orientation.axes[0]]
-    if slices < MIN_SLICES:
-        raise InputRefused(f"at least {MIN_SLICES} slices are required, got {slices} in {source}")
+def _require_image(data: NDArray[np.float32], source: str) -> NDArray[np.float32]:
+    if min(data.shape) < MIN_SLICES:
+        raise InputRefused(
+            f"at least {MIN_SLICES} slices are required, got {min(data.shape)} in {source} "
+            f"(shape {data.shape}, z, y, x as stored)"
+        )
     low, high = float(data.min()), float(data.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputRefused(f"finite values are required, got {low}..{high} in {source}")

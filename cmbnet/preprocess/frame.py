@@ -9,7 +9,7 @@ import numpy as np
 
 from cmbnet.errors import InputRefused
 from cmbnet.preprocess.orientation import Orientation
-from cmbnet.preprocess.resample import apply_columns, apply_rows, sampling_matrix
+from cmbnet.preprocess.resample import apply_planes, sampling_matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,7 +111,7 @@ class FrameTransform:
         )
         rows = self._forward_matrix(self.y, flip=unflipped[1])
         columns = self._forward_matrix(self.x, flip=unflipped[2])
-        return apply_columns(columns, apply_rows(rows, canonical))
+        return apply_planes(rows, columns, canonical)
 
     def from_native(self, mask: NDArray[_Scalar]) -> NDArray[_Scalar]:
         """Bring a mask or labels into the frame so that none is lost.
@@ -145,9 +145,7 @@ class FrameTransform:
             rows = sampling_matrix(self.y.n_frame, self.y.frame_positions())
             columns = sampling_matrix(self.x.n_frame, self.x.frame_positions())
             floats = np.ascontiguousarray(array, np.float32)
-            canonical = apply_columns(columns, apply_rows(rows, floats)).astype(
-                array.dtype, copy=False
-            )
+            canonical = apply_planes(rows, columns, floats).astype(array.dtype, copy=False)
         return np.ascontiguousarray(self.orientation.invert(canonical))
 
     def _checked(self, array: NDArray[_Scalar], shape: tuple[int, int, int]) -> NDArray[_Scalar]:

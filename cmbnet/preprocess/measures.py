@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from cmbnet.preprocess.resample import apply_columns, apply_rows, averaging_matrix
+from cmbnet.preprocess.resample import apply_planes, averaging_matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -171,7 +171,7 @@ def _cells(
     )
 
     def average(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        plane = apply_columns(x, apply_rows(y, image))
+        plane = apply_planes(y, x, image)
         averaged: NDArray[np.float32] = z @ plane.reshape(len(plane), -1)
         return averaged.reshape(-1, *plane.shape[1:])
 

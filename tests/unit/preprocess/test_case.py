@@ -138,11 +138,15 @@ def test_what_is_no_image_is_refused(data: np.ndarray, message: str) -> None:
         prepare(Volume(data, affine_for((2, 1, 1), (5, 6, 7)), "here"), RECIPE)
 
 
-def test_slices_are_counted_along_superior() -> None:
-    # Two sagittal slices of ten rows: ten slices to the network.
-    data = np.random.default_rng(0).normal(100, 20, (2, 10, 12)).astype(np.float32)
+@pytest.mark.parametrize("slices", [2, 3])
+def test_sagittal_slices_count_as_slices(slices: int) -> None:
+    data = np.random.default_rng(0).normal(100, 20, (slices, 10, 12)).astype(np.float32)
     sagittal = np.array([[3.0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
-    assert prepare(Volume(data, sagittal), SMALL).image.shape == (10, 64, 64)
+    if slices < 3:
+        with pytest.raises(InputRefused, match="at least 3 slices are required, got 2"):
+            prepare(Volume(data, sagittal), SMALL)
+    else:
+        assert prepare(Volume(data, sagittal), SMALL).image.shape == (10, 64, 64)
 
 
 def test_same_input_same_bytes() -> None:
