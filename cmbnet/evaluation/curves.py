@@ -92,11 +92,13 @@ def area_error(histogram: ProbabilityHistogram) -> float:
 
 
 def average_precision(curve: Curve) -> float:
-    """Step area under a recall-precision curve: sum of recall gained times precision there."""
-    gained = np.diff(curve.x)
-    if np.isnan(gained).any():
+    """Step area under a recall-precision curve: sum of recall gained times precision there.
+
+    NaN where recall is undefined.
+    """
+    if np.isnan(curve.x).any():
         return float("nan")
-    return float(np.sum(gained * np.nan_to_num(curve.y[1:], nan=0.0)))
+    return float(np.sum(np.diff(curve.x) * np.nan_to_num(curve.y[1:], nan=0.0)))
 
 
 def _from_the_top(counts: NDArray[np.int64]) -> NDArray[np.float64]:
