@@ -139,6 +139,11 @@ def _read_manifest(folder: Path) -> bytes:
             raise BundleError(f"{file} has {size} bytes, at most {MAX_MANIFEST_BYTES} are allowed")
         return file.read_bytes()
     except OSError as error:
+        if folder == DEFAULT_FOLDER:
+            raise BundleError(
+                "this installation of cmbnet has no default model; train one with cmbnet train "
+                "and give its folder with --model"
+            ) from error
         raise BundleError(
             f"{folder} is no model bundle, its {MANIFEST_NAME} cannot be read "
             f"({error.strerror}); give the folder that cmbnet train or cmbnet-export wrote"

@@ -29,7 +29,9 @@ CROSS: Final = (86, 180, 233)
 
 TILE_MM: Final = 24.0
 TILE_PIXELS: Final = 168
-RING_PIXELS: Final = 9
+RING_PIXELS: Final = 5
+"""Distance of a ring from the candidate that it surrounds."""
+
 SLICE_PIXELS: Final = 340
 """Slices are shown at least this high, so that a lesion of 2 mm is some pixels wide."""
 
@@ -91,7 +93,8 @@ class Painter:
             if z == index:
                 row = (self._box.y.stop - y - 0.5) * height / grey.shape[0]
                 column = (self._box.x.stop - x - 0.5) * width / grey.shape[1]
-                _ring(picture, column, row)
+                pixels_a_mm = height / (grey.shape[0] * y_mm)
+                _ring(picture, column, row, lesion.max_in_plane_diameter_mm * pixels_a_mm / 2)
         _number(picture, outlined)
         return _encode(picture)
 
@@ -177,10 +180,12 @@ def _spread(indices: Iterable[int], most: int) -> list[int]:
     return [chosen[round(n)] for n in np.linspace(0, len(chosen) - 1, most)]
 
 
-def _ring(picture: Image, column: float, row: float) -> None:
+def _ring(picture: Image, column: float, row: float, inner: float) -> None:
+    """A circle that leaves `inner` pixels around its centre free."""
     from PIL import ImageDraw
 
-    box = (column - RING_PIXELS, row - RING_PIXELS, column + RING_PIXELS, row + RING_PIXELS)
+    radius = inner + RING_PIXELS
+    box = (column - radius, row - radius, column + radius, row + radius)
     ImageDraw.Draw(picture).ellipse(box, outline=CROSS)
 
 

@@ -1,0 +1,28 @@
+"""``cmbnet backends``: which runtimes are installed, and which one a bundle would run on."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.option("--model", default="default", help="Folder of a model bundle, or default.")
+def command(model: str) -> None:
+    """List the backends, whether they are installed, and the automatic choice."""
+    from cmbnet.backends import available_backends, open_backend
+    from cmbnet.bundle import load_bundle
+
+    for status in available_backends():
+        mark = "installed" if status.installed else "missing"
+        click.echo(f"{status.name:10} {mark:10} {status.detail}")
+    bundle = load_bundle(model)
+    backend = open_backend(bundle)
+    info = backend.info
+    backend.close()
+    click.echo(
+        f"\nmodel {bundle.manifest.name} runs on {info.name} {info.precision} ({info.reason})"
+    )
+    for artefact in bundle.manifest.artefacts:
+        size = "x".join("?" if n is None else str(n) for n in artefact.shape)
+        kind = f"{artefact.kind}:{artefact.precision}"
+        click.echo(f"{kind:18} {size:14} {artefact.bytes / 1e6:8.2f} MB  {artefact.file}")

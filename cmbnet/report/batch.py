@@ -1,0 +1,185 @@
+"""Many cases, one after the other or side by side: one bad case never stops the others."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cmbnet import RESEARCH_USE_ONLY, __version__
+from cmbnet.errors import CmbnetError, InputRefused
+from cmbnet.predict import predict_file, record_of
+from cmbnet.report.cases import Case
+from cmbnet.report.result import Request, Result
+from cmbnet.report.tables import fault_row, summary_row, update_summary
+from cmbnet.report.write import REPORT, RESULT, write_prediction
+
+if TYPE_CHECKING:
+    from cmbnet.backends import Backend
+    from cmbnet.bundle import Bundle
+
+SUMMARY = "summary.csv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How every case of a run is treated.
+
+    Args:
+        operating_point: Name of a set of thresholds of the bundle.
+        backend: As it was asked for.
+        frame: Image of 4D files, or None.
+        force: Answer on what is not analysable, too.
+        save_probability: Write the probability map.
+        overwrite: Run again what is finished.
+    """
+
+    operating_point: str = "default"
+    backend: str = "auto"
+    frame: int | None = None
+    force: bool = False
+    save_probability: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a case.
+
+    Args:
+        case: The case.
+        status: "done", "skipped" (it was finished before), "refused" or "failed".
+        result: What ``result.json`` holds, for done and skipped.
+        reason: Why there is no result.
+        report: The page, for done and skipped.
+    """
+
+    case: Case
+    status: Literal["done", "skipped", "refused", "failed"]
+    result: Result | None = None
+    reason: str = ""
+    report: Path | None = None
+
+
+def run_batch(
+    cases: Sequence[Case],
+    out_dir: Path,
+    *,
+    bundle: Bundle,
+    backend: Backend,
+    options: Options,
+    jobs: int = 1,
+) -> Iterator[Outcome]:
+    """Run cases and keep ``summary.csv`` up to date.
+
+    Args:
+        cases: What to look at.
+        out_dir: Gets a folder a case and the summary.
+        bundle: The model.
+        backend: Opened for it; shared by all jobs, which wait for one another there.
+        options: How.
+        jobs: Cases at a time.
+
+    Yields:
+        An outcome a case, as they come.
+    """
+    writing = threading.Lock()
+
+    def run(case: Case) -> Outcome:
+        outcome = _run(case, out_dir / case.name, bundle, backend, options)
+        with writing:
+            update_summary(out_dir / SUMMARY, [_row(outcome)])
+        return outcome
+
+    if jobs == 1:
+        yield from map(run, cases)
+        return
+    with ThreadPoolExecutor(jobs, thread_name_prefix="case") as pool:
+        for future in as_completed([pool.submit(run, case) for case in cases]):
+            yield future.result()
+
+
+def _run(case: Case, folder: Path, bundle: Bundle, backend: Backend, options: Options) -> Outcome:
+    """One case; whatever goes wrong becomes its outcome."""
+    try:
+        return _predict(case, folder, bundle, backend, options)
+    except InputRefused as error:
+        return Outcome(case=case, status="refused", reason=str(error))
+    except CmbnetError as error:
+        return Outcome(case=case, status="failed", reason=str(error))
+    except MemoryError:
+        return Outcome(case=case, status="failed", reason=f"{case.path}: not enough memory")
+    except OSError as error:
+        reason = f"{error.filename or case.path}: {error.strerror or error}"
+        return Outcome(case=case, status="failed", reason=reason)
+    except Exception as error:  # a fault of ours must not cost the cases that follow
+        reason = f"{case.path}: unexpected {type(error).__name__}: {error}; please report this"
+        return Outcome(case=case, status="failed", reason=reason)
+
+
+def _predict(
+    case: Case, folder: Path, bundle: Bundle, backend: Backend, options: Options
+) -> Outcome:
+    request = _request(case, bundle, options)
+    if not options.overwrite and (finished := _finished(folder, request)) is not None:
+        return Outcome(case=case, status="skipped", result=finished, report=folder / REPORT)
+    prediction = predict_file(
+        case.path,
+        bundle,
+        backend,
+        operating_point=options.operating_point,
+        brain_mask=case.brain_mask,
+        frame=options.frame,
+        force=options.force,
+    )
+    result = write_prediction(
+        prediction,
+        folder,
+        save_probability=options.save_probability,
+        case=case.name,
+        request=request,
+    )
+    return Outcome(case=case, status="done", result=result, report=folder / REPORT)
+
+
+def _request(case: Case, bundle: Bundle, options: Options) -> Request:
+    record = record_of(case.path, frame=options.frame, brain_mask=case.brain_mask)
+    return Request(
+        input_sha256=record.sha256,
+        bundle_sha256=bundle.sha256,
+        cmbnet=__version__,
+        operating_point=options.operating_point,
+        backend=options.backend,
+        frame=options.frame,
+        brain_mask_sha256=record.brain_mask_sha256,
+        force=options.force,
+        save_probability=options.save_probability,
+    )
+
+
+def _finished(folder: Path, request: Request) -> Result | None:
+    """The result of an earlier run of the same request, if all its files are there."""
+    try:
+        text = (folder / RESULT).read_bytes()
+        if json.loads(text).get("request") != request.model_dump(mode="json"):
+            return None
+        result = Result.model_validate_json(text)
+    except (OSError, ValueError, AttributeError):
+        return None  # not there, or not ours: it is made anew
+    return result if all((folder / name).is_file() for name in result.files) else None
+
+
+def _row(outcome: Outcome) -> dict[str, object]:
+    if outcome.result is not None:
+        return summary_row(outcome.result)
+    return fault_row(
+        outcome.case.name,
+        status="refused" if outcome.status == "refused" else "failed",
+        file=outcome.case.path.name,
+        reason=outcome.reason,
+        notice=RESEARCH_USE_ONLY,
+    )
