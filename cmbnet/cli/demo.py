@@ -1,0 +1,119 @@
+"""``cmbnet demo``: a phantom scan, its microbleeds found, and the comparison with the truth."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cmbnet import RESEARCH_USE_ONLY
+
+if TYPE_CHECKING:
+    from cmbnet.evaluation import ScoredCase, ScoredLesion
+    from cmbnet.report import Result
+
+SCAN = "phantom.nii.gz"
+TRUTH = "truth.nii.gz"
+
+
+@click.command(epilog=RESEARCH_USE_ONLY)
+@click.option(
+    "-o",
+    "--out",
+    default="cmbnet-demo",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the phantom, the prediction and the report.",
+)
+@click.option("--seed", default=7, show_default=True, help="Another seed is another phantom.")
+@click.option(
+    "--anatomy",
+    type=click.Choice(["mni", "procedural"]),
+    help="Default: mni where nilearn is installed, else procedural.",
+)
+@click.option("--model", default="default", help="Folder of a model bundle, or default.")
+@click.option("--backend", default="auto", help="As in cmbnet predict.")
+def command(out: Path, seed: int, anatomy: str | None, model: str, backend: str) -> None:
+    """Make a phantom scan with microbleeds, find them, and compare with the truth."""
+    from cmbnet.backends import open_backend
+    from cmbnet.bundle import load_bundle
+    from cmbnet.predict import predict_file
+    from cmbnet.report import write_prediction
+
+    bundle = load_bundle(model)
+    opened = open_backend(bundle, backend)
+    anatomy = anatomy or ("mni" if find_spec("nilearn") else "procedural")
+    click.echo(f"Making a phantom (seed {seed}, anatomy {anatomy}) ...")
+    phantom = _phantom(out, seed, anatomy)
+    click.echo("Looking for microbleeds ...")
+    prediction = predict_file(out / SCAN, bundle, opened)
+    opened.close()
+    result = write_prediction(prediction, out / "prediction", case="phantom")
+    _print(_score(phantom, prediction), result)
+    click.echo(f"\nReport: {(out / 'prediction' / 'report.html').resolve()}")
+    click.echo(f"{bundle.manifest.training.statement}\n{RESEARCH_USE_ONLY}")
+
+
+def _phantom(out: Path, seed: int, anatomy: str) -> Any:
+    """Make a positive phantom and write its scan and its truth."""
+    import numpy as np
+
+    from cmbnet.io import write_nifti
+    from cmbnet.phantom import make_case
+
+    phantom = make_case(seed, positive=True, anatomy=anatomy)
+    write_nifti(phantom.image, out / SCAN, dtype=np.float32)
+    write_nifti(phantom.lesions, out / TRUTH, dtype=np.uint16)
+    return phantom
+
+
+def _score(phantom: Any, prediction: Any) -> ScoredCase:
+    from cmbnet.evaluation import Case, score_case
+
+    finding = prediction.finding
+    return score_case(
+        Case(
+            name="phantom",
+            truth=phantom.lesions,
+            predicted=prediction.volume.with_data(finding.labels),
+            ignore=phantom.ignore,
+            lesion_scores={lesion.id: lesion.score for lesion in finding.lesions},
+        )
+    )
+
+
+def _print(scored: ScoredCase, result: Result) -> None:
+    """The true lesions with their verdict, then what was found where nothing is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Microbleeds of the phantom and what was found")
+    for heading in ("", "lesion", "size, mm", "volume, mm³", "score", "right, anterior, superior"):
+        table.add_column(heading, justify="right" if heading else "left")
+    found = {lesion.label: lesion for lesion in scored.predicted}
+    for lesion in scored.truth:
+        table.add_row(*_row(lesion, found.get(lesion.partner)))
+    for lesion in scored.predicted:
+        if lesion.verdict == "false":
+            table.add_row(*_row(lesion, lesion))
+    Console().print(table)
+    verdicts = [lesion.verdict for lesion in scored.truth]
+    false = sum(lesion.verdict == "false" for lesion in scored.predicted)
+    click.echo(
+        f"{verdicts.count('found')} found, {verdicts.count('missed')} missed, {false} false, "
+        f"{verdicts.count('ignored')} too faint or small to count; the scan is called "
+        f"{'positive' if result.scan.positive else 'negative'}"
+    )
+
+
+def _row(lesion: ScoredLesion, predicted: ScoredLesion | None) -> list[str]:
+    return [
+        lesion.verdict,
+        "" if predicted is None else str(predicted.label),
+        f"{lesion.diameter_mm:.1f}",
+        f"{lesion.volume_mm3:.1f}",
+        "" if predicted is None else f"{predicted.score:.2f}",
+        ", ".join(f"{mm:.0f}" for mm in lesion.centroid_ras_mm),
+    ]
