@@ -26,7 +26,7 @@ BINS_PER_PEAK: Final = 256
 HISTOGRAM_END: Final = 8.0
 """The histogram ends at this multiple of the median; brighter points count as one bin more."""
 
-PEAK_WIDTH: Final = 0.15
+PEAK_WIDTH: Final = 0.10
 """Width (standard deviation) of the window that climbs to the peak, as a fraction of the peak:
 wide enough to pass the grain of a noisy histogram, narrower than the step to CSF."""
 

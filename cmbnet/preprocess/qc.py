@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 Severity = Literal["info", "warning", "refuse"]
 
-MIN_BRAIN_ML: Final = 150.0
-"""Less is no brain scan: crops of the neck and of a 7 T brain 11 and 24 ml, a coronal brain cut
-at both ends 626, whole brains 930 to 2030."""
+MIN_BRAIN_ML: Final = 100.0
+"""Less is no brain scan: crops of the neck and of a 7 T brain 11 and 24 ml, half-size phantoms
+230, a coronal brain cut at both ends 626, whole brains 930 to 2030."""
 
 PART_BRAIN_ML: Final = 800.0
 """Less is warned of as a part of a brain."""
@@ -31,15 +31,16 @@ MAX_BRAIN_ML: Final = 2800.0
 """More is no head: a bottle phantom 3640, the largest brain mask 2030."""
 
 MIN_STRUCTURE: Final = 0.032
-"""Less is a bottle: uniform phantom 0.022, brain with every tissue alike but for noise 0.047,
-real gradient-echo brains 0.11 to 0.18."""
+"""Less is a bottle: uniform phantom 0.022; brain whose tissues differ by 10 % 0.047, heads of the
+phantom 0.056 to 0.083, real gradient-echo brains 0.11 to 0.18."""
 
 MAX_DEEP_DARK: Final = 0.05
 """More is no brain: neck 0.083 and 0.171, bottle with bars 0.070, gradient-echo brains <= 0.003."""
 
 T1_DEEP_DARK: Final = 0.010
 """More, and alike left and right, is dark CSF: T1-like 0.012 to 0.024, FLAIR-like 0.017,
-gradient-echo brains <= 0.003. In one half only it may be a haemorrhage, and is warned of."""
+gradient-echo brains <= 0.003 (CSF of SWI keeps 0.7 of white matter and is not dark here). In one
+half only it may be a haemorrhage, and is warned of."""
 
 HAEMORRHAGE_ASYMMETRY: Final = 0.3
 """From here on dark places count as one-sided: T1-like and FLAIR-like <= 0.12."""
