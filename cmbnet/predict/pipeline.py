@@ -116,8 +116,8 @@ def _not_analysable(volume: Volume, quality: QualityReport) -> str:
     """The refusal in one line."""
     reasons = [f.message for f in quality.findings if f.severity == "refuse"]
     return (
-        f"{volume.source} is not analysable: {'; '.join(reasons)}. "
-        "No count was made (--force makes one that should not be trusted)"
+        f"{volume.source} is not analysable and no count was made: {'; '.join(reasons)} "
+        "(--force makes a count that should not be trusted)"
     )
 
 

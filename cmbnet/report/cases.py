@@ -33,8 +33,8 @@ class Case:
 def collect_cases(inputs: Sequence[str], *, brain_mask: Path | None = None) -> list[Case]:
     """Find the files that are meant and give each a name of its own.
 
-    A case is named after its file. Where two files have the same name, both are named after
-    their folder and file; where that is the same, too, nothing is guessed.
+    A case is named after its file. Files of the same name are told apart by as many of the
+    folders above them as that takes; what differs by its suffix alone is refused.
 
     Args:
         inputs: Files, folders (the NIfTI files in them, not below) and patterns with ``*``,
@@ -50,12 +50,7 @@ def collect_cases(inputs: Sequence[str], *, brain_mask: Path | None = None) -> l
             is missing.
     """
     files = list(dict.fromkeys(file for given in inputs for file in _files(given)))
-    names = [_name(file.name) for file in files]
-    often = Counter(name.casefold() for name in names)
-    names = [
-        _name(f"{file.resolve().parent.name}_{file.name}") if often[name.casefold()] > 1 else name
-        for name, file in zip(names, files, strict=True)
-    ]
+    names = _names(files)
     _refuse_collisions(names, files)
     masks = _masks(files, brain_mask)
     return [Case(*fields) for fields in zip(names, files, masks, strict=True)]
@@ -81,6 +76,21 @@ def _files(given: str) -> list[Path]:
 
 def _is_nifti(file: Path) -> bool:
     return file.is_file() and file.name.endswith(SUFFIXES) and not file.name.startswith(".")
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    """A name a file; equal ones get the folders above in front, one more each round."""
+    paths = [file.resolve() for file in files]
+    names = [_name(path.name) for path in paths]
+    for depth in range(2, max((len(path.parts) for path in paths), default=0)):
+        often = Counter(name.casefold() for name in names)
+        if max(often.values()) == 1:
+            break
+        names = [
+            _name("_".join(path.parts[-depth:])) if often[name.casefold()] > 1 else name
+            for name, path in zip(names, paths, strict=True)
+        ]
+    return names
 
 
 def _name(file: str) -> str:

@@ -158,7 +158,9 @@ def test_only_the_masked_slices_are_looked_at(tmp_path: Path) -> None:
 def test_noise_is_not_analysable(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
     noise = np.abs(np.random.default_rng(1).standard_normal(SHAPE)).astype(np.float32)
     volume = Volume(noise, tiny_scan().affine, source="noise.nii")
-    with pytest.raises(InputRefused, match=r"noise.nii is not analysable: .* No count was made"):
+    with pytest.raises(
+        InputRefused, match=r"noise.nii is not analysable and no count was made: .*nois"
+    ):
         predict_volume(volume, tiny_bundle, tiny_backend)
     forced = predict_volume(volume, tiny_bundle, tiny_backend, force=True)
     assert forced.forced
