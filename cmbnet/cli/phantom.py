@@ -1,0 +1,57 @@
+"""``cmbnet phantom``: write digital SWI phantoms with ground truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from cmbnet import RESEARCH_USE_ONLY
+
+
+@click.command("phantom", epilog=RESEARCH_USE_ONLY)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
+              help="Folder of the cohort; finished cases in it are kept.")  # fmt: skip
+@click.option("--positives", default=1, show_default=True, help="Cases with microbleeds.")
+@click.option("--negatives", default=0, show_default=True, help="Controls.")
+@click.option("--seed", default=1, show_default=True,
+              help="Cohorts of different seeds share neither cases nor heads.")  # fmt: skip
+@click.option("--protocols", default=None, metavar="NAME",
+              help="training, heldout, ood, a family such as siemens-3t, or tiny.  "
+                   "[default: training; tiny for procedural heads]")  # fmt: skip
+@click.option("--anatomy", type=click.Choice(["mni", "procedural"]), default="mni",
+              show_default=True, help="mni needs the extra 'phantom' (nilearn).")  # fmt: skip
+@click.option("--cases-per-head", default=3, show_default=True,
+              help="Scans of each head, with other protocols, lesions and noise.")  # fmt: skip
+@click.option("--jobs", default=1, show_default=True, help="Processes.")
+@click.option("--montage", is_flag=True, help="Write a picture of every new case.")
+def command(
+    output: Path,
+    positives: int,
+    negatives: int,
+    seed: int,
+    protocols: str | None,
+    anatomy: Literal["mni", "procedural"],
+    cases_per_head: int,
+    jobs: int,
+    montage: bool,
+) -> None:
+    """Write digital SWI phantoms: images, microbleeds, mimics, brain masks and tables.
+
+    The phantoms follow MRI physics; no image of a patient was used. The same options give the
+    same bytes.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from cmbnet.phantom.cohort import CohortPlan, write_cohort
+
+    chosen = protocols or ("training" if anatomy == "mni" else "tiny")
+    plan = CohortPlan(positives, negatives, seed, chosen, anatomy, cases_per_head)
+    columns = ("Phantoms", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task("phantoms", total=positives + negatives)
+        manifest = write_cohort(
+            output, plan, jobs=jobs, montage=montage, on_case=lambda _: progress.advance(task)
+        )
+    click.echo(f"{manifest}\n{RESEARCH_USE_ONLY}")

@@ -1,0 +1,277 @@
+"""`make_case`: one digital scan with everything that is known about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cmbnet.phantom.acquisition import acquire, motion_factor, receive_bias
+from cmbnet.phantom.anatomy import Anatomy, make_anatomy
+from cmbnet.phantom.grid import FloatArray, Grid, resample
+from cmbnet.phantom.lesions import Microbleed, draw_count, draw_moments, place_lesions
+from cmbnet.phantom.mimics import Mimic, MimicKind, draw_mimics, paint_mimics
+from cmbnet.phantom.protocol import TINY, Protocol, draw_protocol
+from cmbnet.phantom.scan import (
+    ComplexArray,
+    HeadSignal,
+    Scan,
+    average_sub_slices,
+    object_signal,
+    plan_scan,
+)
+from cmbnet.phantom.spheres import add_spheres
+from cmbnet.phantom.swi import susceptibility_weighted
+from cmbnet.phantom.template import AnatomyKind
+from cmbnet.phantom.tissue import NUCLEI
+from cmbnet.phantom.truth import LesionTruth, find_apparent
+from cmbnet.phantom.veins import VeinPoints
+from cmbnet.volume import Volume
+
+WHITE_LEVEL = 600.0
+"""Stored value of white matter; the brightest values stay within 12 bits."""
+STORED_MAX = 4095
+
+MOTION_PROBABILITY = 0.12
+STRIPPED_PROBABILITY = 0.2
+TILT_PROBABILITY, MAX_TILT_RAD = 0.6, 0.35
+
+STORAGE_FLIPS: tuple[tuple[int, ...], ...] = ((1, 2), (1, 2), (1, 2), (), (2,))
+"""Array axes that are stored backwards: scanners mostly write left-posterior-superior."""
+
+REACH_MM = 9.0
+"""Slices this near to a lesion are imaged for its truth."""
+
+VISIBLE_SHARE = 0.55
+"""No lesion where the signal is below this share of white matter's: nobody would see it."""
+VEIN_SHARE = 0.12
+IRON_LABELS = tuple(NUCLEI.index(name) + 1 for name in ("pallidus", "red nucleus", "nigra", "dentate"))
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomCase:
+    """A phantom scan and its truth, all on one grid.
+
+    Args:
+        image: int16 values as a scanner stores them.
+        lesions: uint16, a value per microbleed that can be seen: the reference.
+        ignore: uint8, 1 where no answer is asked for.
+        mimics: uint16, `MimicKind` of what looks like a microbleed.
+        brain: uint8, 1 in the brain.
+        truth: One row per microbleed, seen or not.
+        protocol: How it was acquired.
+        seed: Seed of lesions, mimics, noise and acquisition.
+        anatomy_seed: Seed of the head.
+        anatomy: ``"mni"`` or ``"procedural"``.
+        skull_stripped: Whether all but the brain was set to 0.
+    """
+
+    image: Volume
+    lesions: Volume
+    ignore: Volume
+    mimics: Volume
+    brain: Volume
+    truth: tuple[LesionTruth, ...]
+    protocol: Protocol
+    seed: int
+    anatomy_seed: int
+    anatomy: AnatomyKind
+    skull_stripped: bool
+
+
+def make_case(
+    seed: int,
+    *,
+    positive: bool,
+    protocol: Protocol | str | None = None,
+    anatomy: AnatomyKind = "mni",
+    anatomy_seed: int | None = None,
+    lesion_count: int | None = None,
+) -> PhantomCase:
+    """Make a phantom.
+
+    Args:
+        seed: The same seed and arguments give the same bytes.
+        positive: Whether the patient has microbleeds.
+        protocol: A protocol, or the name of a set or family to draw one from; None draws from
+            ``"training"``, for the procedural anatomy it is the tiny one of tests.
+        anatomy: ``"mni"`` (needs nilearn) or ``"procedural"`` (needs nothing).
+        anatomy_seed: Seed of the head; `seed` if None.
+        lesion_count: Number of microbleeds; drawn if None.
+
+    Raises:
+        MissingExtra: If the MNI anatomy is asked for and nilearn is not installed.
+        UsageError: If there is no such protocol.
+    """
+    if protocol is None:
+        protocol = "training" if anatomy == "mni" else TINY
+    if isinstance(protocol, str):
+        protocol = draw_protocol(protocol, np.random.default_rng([seed, 10]))
+    head = make_anatomy(anatomy, seed if anatomy_seed is None else anatomy_seed, protocol.head_scale)
+    rng = np.random.default_rng([seed, 11])
+    tilt = rng.uniform(-MAX_TILT_RAD, MAX_TILT_RAD) if rng.random() < TILT_PROBABILITY else 0.0
+    scan = plan_scan(head, protocol, tilt)
+    mimics, seen = _tissue_and_mimics(seed, head, scan)
+    without = average_sub_slices(seen.signal, scan.sub_slices)
+    lesions: list[Microbleed] = []
+    complete = without
+    if positive:
+        lesions = _draw_lesions(seed, head, scan, mimics, seen, without, lesion_count)
+        for lesion in lesions:
+            add_spheres(seen.signal, scan, lesion.spheres)
+        complete = average_sub_slices(seen.signal, scan.sub_slices)
+    bias = receive_bias(np.random.default_rng([seed, 13]), scan.grid.shape, protocol.bias)
+    truth = _truth(lesions, without, complete, bias, scan, seen.white)
+    del without
+    image = _image(seed, complete * bias, scan, seen.white)
+    return _store(seed, scan, head, mimics, truth, image, seen, tilt)
+
+
+def _tissue_and_mimics(seed: int, head: Anatomy, scan: Scan) -> tuple[list[Mimic], HeadSignal]:
+    """The head with its mimics, on the sub-slices."""
+    mimics, end_on = draw_mimics(np.random.default_rng([seed, 14]), head, scan.protocol)
+    veins = VeinPoints.joined([head.veins, end_on])
+    seen = object_signal(np.random.default_rng([seed, 16]), head, scan, veins)
+    for mimic in mimics:
+        for sphere in mimic.spheres:
+            add_spheres(seen.signal, scan, [sphere])
+    return mimics, seen
+
+
+def _draw_lesions(
+    seed: int, head: Anatomy, scan: Scan, mimics: list[Mimic], seen: HeadSignal,
+    without: ComplexArray, count: int | None,
+) -> list[Microbleed]:  # fmt: skip
+    """Draw the microbleeds of a case where they could be seen."""
+    rng = np.random.default_rng([seed, 12])
+    if count is None:
+        count = max(1, round(draw_count(rng) * scan.protocol.head_scale**3))
+    last = np.array(scan.grid.shape) - 1
+
+    def suitable(points_mm: NDArray[np.floating]) -> NDArray[np.bool_]:
+        index = np.rint(scan.grid.index_of(points_mm)).astype(int)
+        inside = np.all((index >= 1) & (index < last), axis=1)
+        z, y, x = np.clip(index, 0, last).T
+        bright = np.abs(without[z, y, x]) > VISIBLE_SHARE * seen.white
+        result: NDArray[np.bool_] = (
+            inside & bright & (seen.blood[z, y, x] < 0.15) & (seen.left[z, y, x] > 0.6)
+        )
+        return result
+
+    avoid = [
+        (np.asarray(point, float), mimic.reach_mm)
+        for mimic in mimics
+        for point in (mimic.path_mm[::6] if len(mimic.path_mm) else mimic.centre_mm[None])
+    ]
+    return place_lesions(rng, head, scan.protocol, draw_moments(rng, count), suitable, avoid)
+
+
+Truth = tuple[NDArray[np.uint16], NDArray[np.uint8], list[LesionTruth]]
+
+
+def _truth(
+    lesions: list[Microbleed], without: ComplexArray, complete: ComplexArray, bias: FloatArray,
+    scan: Scan, white: float,
+) -> Truth:  # fmt: skip
+    """Outline the lesions by comparing noise-free images; only slices near one are processed."""
+    grid = scan.grid
+    pair = np.zeros((2, *grid.shape), np.float32)
+    near = np.zeros(grid.shape[0], bool)
+    for lesion in lesions:
+        middle = float(grid.index_of(lesion.centre_mm)[0])
+        reach = REACH_MM / grid.spacing_mm[0]
+        near[max(0, int(middle - reach)) : max(0, int(middle + reach) + 2)] = True
+    for z in np.flatnonzero(near):
+        for image, slices in zip(pair, (without, complete), strict=True):
+            noise_free = acquire(slices[z : z + 1] * bias[z], scan.protocol)
+            image[z] = susceptibility_weighted(noise_free, grid, scan.protocol)[0]
+    return find_apparent(
+        lesions, grid, pair[1], pair[0], noise=white / scan.protocol.snr, white=white
+    )
+
+
+def _image(seed: int, complete: ComplexArray, scan: Scan, white: float) -> FloatArray:
+    """What the scanner makes of the slices: motion, noise, SWI."""
+    rng = np.random.default_rng([seed, 17])
+    motion = motion_factor(rng, scan.grid) if rng.random() < MOTION_PROBABILITY else None
+    image = np.empty(complete.shape, np.float32)
+    for z in range(len(complete)):
+        noisy = acquire(
+            complete[z : z + 1], scan.protocol, noise_sd=white / scan.protocol.snr, rng=rng,
+            motion=motion,
+        )  # fmt: skip
+        image[z] = susceptibility_weighted(noisy, scan.grid, scan.protocol)[0]
+    return image
+
+
+def _store(
+    seed: int, scan: Scan, head: Anatomy, mimics: list[Mimic], truth: Truth, image: FloatArray,
+    seen: HeadSignal, tilt: float,
+) -> PhantomCase:  # fmt: skip
+    """Scale to whole numbers and store the axes as a scanner might."""
+    rng = np.random.default_rng([seed, 15])
+    brain = resample(head.brain.astype(np.float32), head.grid, scan.grid, outside=0.0) > 0.5
+    stripped = bool(rng.random() < STRIPPED_PROBABILITY)
+    if stripped:
+        image *= ndimage.binary_dilation(brain)
+    # Scanners choose their own scale; nothing may depend on it.
+    image *= WHITE_LEVEL * rng.uniform(0.5, 1.5) / seen.white
+    stored = np.minimum(np.rint(image), STORED_MAX).astype(np.int16)
+    flips = STORAGE_FLIPS[int(rng.integers(len(STORAGE_FLIPS)))]
+    affine = _affine(scan.grid, tilt, flips)
+    labels, ignore, rows = truth
+
+    def volume(data: NDArray[Any], what: str) -> Volume:
+        return Volume(np.ascontiguousarray(np.flip(data, flips)), affine, f"phantom {seed} {what}")
+
+    return PhantomCase(
+        image=volume(stored, "image"),
+        lesions=volume(labels, "lesions"),
+        ignore=volume(ignore, "ignore"),
+        mimics=volume(_mimic_map(mimics, head, scan, seen, brain), "mimics"),
+        brain=volume(brain.astype(np.uint8), "brain"),
+        truth=tuple(_flip_row(row, flips, scan.grid.shape) for row in rows),
+        protocol=scan.protocol,
+        seed=seed,
+        anatomy_seed=head.seed,
+        anatomy=head.kind,
+        skull_stripped=stripped,
+    )
+
+
+def _affine(grid: Grid, tilt: float, flips: tuple[int, ...]) -> NDArray[np.float64]:
+    """Index (z, y, x) to RAS+ mm: the main field points along S, the slices are tilted to it."""
+    cos, sin = np.cos(tilt), np.sin(tilt)
+    # Columns: where z, y and x of the head point in R, A, S.
+    axes = np.array([[0.0, 0.0, 1.0], [-sin, cos, 0.0], [cos, sin, 0.0]])
+    affine = np.eye(4)
+    affine[:3, :3] = axes * np.array(grid.spacing_mm)
+    affine[:3, 3] = axes @ np.array(grid.origin_mm)
+    for axis in flips:
+        affine[:3, 3] += affine[:3, axis] * (grid.shape[axis] - 1)
+        affine[:3, axis] *= -1
+    return affine
+
+
+def _flip_row(row: LesionTruth, flips: tuple[int, ...], shape: tuple[int, int, int]) -> LesionTruth:
+    """The truth row with the indices of the stored array."""
+    index = [row.z, row.y, row.x]
+    for axis in flips:
+        index[axis] = shape[axis] - 1 - index[axis]
+    return replace(row, z=index[0], y=index[1], x=index[2])
+
+
+def _mimic_map(
+    mimics: list[Mimic], head: Anatomy, scan: Scan, seen: HeadSignal, brain: NDArray[np.bool_]
+) -> NDArray[np.uint16]:
+    """Where which kind of mimic is; the more specific kind is written over the other."""
+    marks = np.zeros(scan.grid.shape, np.uint16)
+    marks[(seen.left < 0.6) & brain] = MimicKind.DROP_OUT
+    iron = np.isin(head.nucleus, IRON_LABELS) * head.nucleus_share
+    marks[resample(iron, head.grid, scan.grid, outside=0.0) > 128] = MimicKind.IRON
+    marks[seen.blood > VEIN_SHARE] = MimicKind.VEIN
+    paint_mimics(mimics, scan.grid, marks)
+    return marks

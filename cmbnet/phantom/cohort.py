@@ -1,0 +1,243 @@
+"""Cohorts: many cases in a folder, with a manifest; made again, finished cases are kept.
+
+The layout is flat: ``images/``, ``lesions/``, ``ignore/``, ``mimics/`` and ``brain/`` hold
+``<case>.nii.gz``, ``cases/`` a JSON per finished case; ``cases.csv``, ``lesions.csv`` and
+``cohort.json`` sum them up.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cmbnet import RESEARCH_USE_ONLY, __version__
+from cmbnet.errors import UsageError
+from cmbnet.io import write_nifti
+from cmbnet.io.atomic import write_text_atomically
+from cmbnet.phantom.case import PhantomCase, make_case
+from cmbnet.phantom.protocol import draw_protocol
+from cmbnet.phantom.template import AnatomyKind, load_template
+
+IMAGES = {"images": np.int16, "lesions": np.uint16, "ignore": np.uint8, "mimics": np.uint16,
+          "brain": np.uint8}  # fmt: skip
+SEEDS_PER_COHORT = 1_000_000
+"""Cohorts of different seeds share no case and no head as long as they are smaller than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class CohortPlan:
+    """What a cohort is made of; the same plan gives the same bytes.
+
+    Args:
+        positives: Cases with microbleeds.
+        negatives: Controls.
+        seed: Cohorts of different seeds share neither cases nor heads.
+        protocols: A set or family of protocols, or ``"tiny"``.
+        anatomy: ``"mni"`` or ``"procedural"``.
+        cases_per_head: Scans of one head, each with its own protocol, lesions and noise.
+        anatomy_seeds: Seeds of the heads, used in turn; drawn from `seed` if None.
+    """
+
+    positives: int
+    negatives: int
+    seed: int
+    protocols: str = "training"
+    anatomy: AnatomyKind = "mni"
+    cases_per_head: int = 3
+    anatomy_seeds: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        total = self.positives + self.negatives
+        if min(self.positives, self.negatives, self.seed) < 0 or self.cases_per_head < 1:
+            raise UsageError("counts and seeds must not be negative, and a head has a scan or more")
+        if not 0 < total < SEEDS_PER_COHORT:
+            raise UsageError(f"1 to {SEEDS_PER_COHORT - 1} cases are required, got {total}")
+        if self.anatomy_seeds is not None and not self.anatomy_seeds:
+            raise UsageError("at least one anatomy seed is required, got none")
+        draw_protocol(self.protocols, np.random.default_rng(0))
+
+    def heads(self) -> Iterator[list[PlannedCase]]:
+        """The cases of one head after the other; positives spread evenly among controls."""
+        total = self.positives + self.negatives
+        cases = [self._case(n, total) for n in range(total)]
+        for start in range(0, total, self.cases_per_head):
+            yield cases[start : start + self.cases_per_head]
+
+    def _case(self, number: int, total: int) -> PlannedCase:
+        positive = (number + 1) * self.positives // total > number * self.positives // total
+        head = number // self.cases_per_head
+        if self.anatomy_seeds is not None:
+            anatomy_seed = self.anatomy_seeds[head % len(self.anatomy_seeds)]
+        else:
+            anatomy_seed = self.seed * SEEDS_PER_COHORT + head
+        name = f"phantom-{self.seed}-{number:04d}"
+        return PlannedCase(name, self.seed * SEEDS_PER_COHORT + number, positive, anatomy_seed)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCase:
+    """One case of a plan."""
+
+    name: str
+    seed: int
+    positive: bool
+    anatomy_seed: int
+
+
+def write_cohort(
+    directory: str | Path,
+    plan: CohortPlan,
+    *,
+    jobs: int = 1,
+    montage: bool = False,
+    on_case: Callable[[str], None] | None = None,
+) -> Path:
+    """Write the cases of a plan that are not there yet, and the tables of all.
+
+    Args:
+        directory: Where to; made if need be.
+        plan: What to make.
+        jobs: Processes; each makes the scans of one head at a time.
+        montage: Whether to write a picture of every new case to ``montages/``.
+        on_case: Called with the name of each case that is finished or was there already.
+
+    Returns:
+        The manifest, ``cases.csv``.
+
+    Raises:
+        UsageError: If the folder holds a cohort of another plan.
+    """
+    root = Path(directory)
+    for name in (*IMAGES, "cases", *(["montages"] if montage else [])):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    _claim(root, plan)
+    report = on_case or (lambda _: None)
+    heads = list(plan.heads())
+    if jobs > 1:
+        _write_parallel(root, plan, heads, jobs, montage, report)
+    else:
+        for cases in heads:
+            for name in _write_head(root, plan, cases, montage):
+                report(name)
+    return _write_tables(root, [case for cases in heads for case in cases])
+
+
+def _claim(root: Path, plan: CohortPlan) -> None:
+    """Write the plan, or find the same one there."""
+    statement = {
+        "statement": RESEARCH_USE_ONLY + " Digital phantoms: no image of a patient.",
+        "cmbnet": __version__,
+        "plan": asdict(plan),
+    }
+    text = json.dumps(statement, indent=1) + "\n"
+    file = root / "cohort.json"
+    if file.exists():
+        found = json.loads(file.read_text(encoding="utf-8")).get("plan")
+        if found != json.loads(text)["plan"]:
+            raise UsageError(f"{root} holds a cohort of another plan ({found}): choose another folder")
+    write_text_atomically(file, text)
+
+
+def _write_parallel(
+    root: Path, plan: CohortPlan, heads: list[list[PlannedCase]], jobs: int, montage: bool,
+    report: Callable[[str], None],
+) -> None:  # fmt: skip
+    import multiprocessing
+
+    load_template(plan.anatomy)  # fails here rather than in every process
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        futures = [pool.submit(_write_head, root, plan, cases, montage) for cases in heads]
+        try:
+            for future in as_completed(futures):
+                for name in future.result():
+                    report(name)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _write_head(
+    root: Path, plan: CohortPlan, cases: list[PlannedCase], montage: bool
+) -> list[str]:
+    """Make the scans of one head that are not there yet; the JSON comes last."""
+    for planned in cases:
+        record = root / "cases" / f"{planned.name}.json"
+        if record.exists():
+            continue
+        case = make_case(
+            planned.seed,
+            positive=planned.positive,
+            protocol=plan.protocols,
+            anatomy=plan.anatomy,
+            anatomy_seed=planned.anatomy_seed,
+        )
+        _write_images(root, planned.name, case)
+        if montage:
+            from cmbnet.phantom.montage import write_montage
+
+            write_montage(case, root / "montages" / f"{planned.name}.png")
+        write_text_atomically(record, json.dumps(_record(planned, case), indent=1) + "\n")
+    return [planned.name for planned in cases]
+
+
+def _write_images(root: Path, name: str, case: PhantomCase) -> None:
+    volumes = (case.image, case.lesions, case.ignore, case.mimics, case.brain)
+    for (folder, dtype), volume in zip(IMAGES.items(), volumes, strict=True):
+        write_nifti(volume, root / folder / f"{name}.nii.gz", dtype=dtype)
+
+
+def _record(planned: PlannedCase, case: PhantomCase) -> dict[str, Any]:
+    """All that is known of a case, as plain values."""
+    protocol = case.protocol.to_dict()
+    z, y, x = case.image.spacing_mm
+    seen = sum(row.lesion > 0 for row in case.truth)
+    summary = {
+        "case": planned.name,
+        "seed": case.seed,
+        "positive": int(planned.positive),
+        "anatomy": case.anatomy,
+        "anatomy_seed": case.anatomy_seed,
+        "protocol": protocol["name"],
+        **{key: protocol[key] for key in ("field_t", "te_ms", "output")},
+        "spacing_z_mm": round(z, 4),
+        "spacing_y_mm": round(y, 4),
+        "spacing_x_mm": round(x, 4),
+        "skull_stripped": int(case.skull_stripped),
+        "n_lesions": seen,
+        "n_ignored": len(case.truth) - seen,
+    }
+    lesions = [{"case": planned.name, **_plain(asdict(row))} for row in case.truth]
+    return {"summary": summary, "protocol": protocol, "lesions": lesions}
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(float(v), 4) if isinstance(v, float) else v for key, v in row.items()}
+
+
+def _write_tables(root: Path, cases: list[PlannedCase]) -> Path:
+    records = [
+        json.loads((root / "cases" / f"{case.name}.json").read_text(encoding="utf-8"))
+        for case in cases
+    ]
+    write_text_atomically(root / "cases.csv", _csv([record["summary"] for record in records]))
+    lesions = [row for record in records for row in record["lesions"]]
+    write_text_atomically(root / "lesions.csv", _csv(lesions))
+    return root / "cases.csv"
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    """Rows of equal keys as CSV; nothing but a line end where there are none."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

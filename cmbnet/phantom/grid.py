@@ -1,0 +1,103 @@
+"""Regular grids in mm and resampling between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """An axis-parallel grid.
+
+    Args:
+        shape: Voxels along z, y, x.
+        origin_mm: Position (z, y, x) of the centre of voxel (0, 0, 0).
+        spacing_mm: Voxel size z, y, x.
+    """
+
+    shape: tuple[int, int, int]
+    origin_mm: tuple[float, float, float]
+    spacing_mm: tuple[float, float, float]
+
+    def axes_mm(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Positions along z, y, x, shaped to broadcast against each other."""
+        z, y, x = (
+            (np.arange(n, dtype=np.float32) * s + o).reshape(
+                [-1 if axis == other else 1 for other in range(3)]
+            )
+            for axis, (n, o, s) in enumerate(
+                zip(self.shape, self.origin_mm, self.spacing_mm, strict=True)
+            )
+        )
+        return z, y, x
+
+    def index_of(self, points_mm: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Fractional voxel indices (n, 3) of positions (n, 3) in mm."""
+        origin = np.asarray(self.origin_mm, np.float32)
+        return ((points_mm - origin) / np.asarray(self.spacing_mm, np.float32)).astype(np.float32)
+
+    def points_of(self, index: NDArray[Any]) -> NDArray[np.float32]:
+        """Positions (n, 3) in mm of voxel indices (n, 3)."""
+        scaled = index * np.asarray(self.spacing_mm, np.float32)
+        return (scaled + np.asarray(self.origin_mm, np.float32)).astype(np.float32)
+
+    def coarser(self, factor: int) -> Grid:
+        """Nearly the same box with voxels larger by a factor; it never falls short."""
+        shape = tuple(-(-n // factor) + 1 for n in self.shape)
+        spacing = tuple(s * factor for s in self.spacing_mm)
+        return Grid(shape, self.origin_mm, spacing)  # type: ignore[arg-type]
+
+
+def sample(values: NDArray[Any], grid: Grid, points_mm: NDArray[np.floating]) -> FloatArray:
+    """Linear interpolation at positions (n, 3) in mm; the edge value holds outside."""
+    result: FloatArray = ndimage.map_coordinates(
+        values, grid.index_of(points_mm).T, order=1, mode="nearest", output=np.float32
+    )
+    return result
+
+
+def resample(
+    values: NDArray[Any], source: Grid, target: Grid, *, outside: float | None = None
+) -> FloatArray:
+    """Linear interpolation of one axis-parallel grid at another in the same frame.
+
+    Args:
+        values: Array on `source`.
+        source: Where it is.
+        target: Where it is wanted.
+        outside: Value beyond the source; None repeats the edge.
+    """
+    scale = np.divide(target.spacing_mm, source.spacing_mm)
+    shift = np.subtract(target.origin_mm, source.origin_mm) / np.asarray(source.spacing_mm)
+    result: FloatArray = ndimage.affine_transform(
+        values, scale, shift, target.shape, order=1, output=np.float32,
+        mode="nearest" if outside is None else "constant", cval=outside or 0.0,
+    )  # fmt: skip
+    return result
+
+
+def smooth_noise(
+    rng: np.random.Generator, grid: Grid, *, sigma_mm: float, factor: int = 2
+) -> FloatArray:
+    """Gaussian noise of unit variance, smoothed; made on a coarser grid to be quick.
+
+    Args:
+        rng: Source of randomness.
+        grid: Isotropic grid it is wanted on.
+        sigma_mm: Width of the smoothing kernel.
+        factor: How much coarser it is made; `sigma_mm` should span a voxel of that.
+    """
+    coarse = grid.coarser(factor)
+    noise = ndimage.gaussian_filter(
+        rng.standard_normal(coarse.shape, np.float32),
+        sigma_mm / coarse.spacing_mm[0], mode="wrap", truncate=3,
+    )  # fmt: skip
+    noise /= noise.std()
+    return resample(noise, coarse, grid)

@@ -1,0 +1,176 @@
+"""Acquisition protocols: the numbers a scanner is told, and families to draw them from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from cmbnet.errors import UsageError
+
+GAMMA_MHZ_PER_T = 42.577
+"""Gyromagnetic ratio of the proton over 2 pi; times ppm it gives Hz per T."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """One way of acquiring and processing a scan.
+
+    Args:
+        name: Family it was drawn from, for example ``"siemens-3t"``.
+        field_t: Main field in T.
+        te_ms: Echo time; the mean one where echoes are combined.
+        tr_ms: Repetition time.
+        flip_deg: Flip angle.
+        pixel_mm: In-plane size of a stored pixel.
+        slice_mm: Distance between slices, which is their thickness plus the gap.
+        gap_mm: Part of `slice_mm` that is not excited.
+        acquired_mm: In-plane resolution measured along the read axis (zero-filled to `pixel_mm`).
+        phase_fraction: Part of k-space acquired along the phase axis, 0 to 1.
+        high_pass_per_mm: Width of the Hann low-pass whose phase is removed, cycles per mm.
+        mask_power: Times the phase mask is multiplied in.
+        output: ``"swi"`` or the plain ``"magnitude"``.
+        snr: Magnitude of white matter over the noise sd of one channel.
+        bias: Strength of the receive bias, 0 none, 1 uncorrected.
+        head_scale: Size of the head, 1 for an adult; tests use half heads.
+        shape: Slices, rows, columns; None covers the head.
+    """
+
+    name: str
+    field_t: float
+    te_ms: float
+    tr_ms: float
+    flip_deg: float
+    pixel_mm: float
+    slice_mm: float
+    acquired_mm: float
+    gap_mm: float = 0.0
+    phase_fraction: float = 0.85
+    high_pass_per_mm: float = 0.125
+    mask_power: int = 4
+    output: Literal["swi", "magnitude"] = "swi"
+    snr: float = 24.0
+    bias: float = 0.5
+    head_scale: float = 1.0
+    shape: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        sizes = (self.pixel_mm, self.slice_mm, self.acquired_mm, self.te_ms, self.field_t)
+        if min(sizes) <= 0 or not 0 <= self.gap_mm < self.slice_mm:
+            raise UsageError(f"positive sizes and times are required, got {self}")
+
+    @property
+    def radians_per_ppm(self) -> float:
+        """Phase at the echo that a field offset of 1 ppm causes."""
+        return float(2 * np.pi * GAMMA_MHZ_PER_T * self.field_t * self.te_ms * 1e-3)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolFamily:
+    """Ranges to draw a `Protocol` from; pairs are (lowest, highest)."""
+
+    name: str
+    field_t: float
+    te_ms: tuple[float, float]
+    tr_ms: tuple[float, float]
+    flip_deg: tuple[float, float]
+    pixel_mm: tuple[float, float]
+    slice_mm: tuple[float, float]
+    snr: tuple[float, float]
+    high_pass_per_mm: tuple[float, float]
+    mask_power: tuple[int, ...] = (4,)
+    zero_fill: tuple[float, float] = (1.0, 1.15)
+    phase_fraction: tuple[float, float] = (0.75, 0.95)
+    gap_share: tuple[float, float] = (0.0, 0.0)
+    bias: tuple[float, float] = (0.0, 1.0)
+    output: Literal["swi", "magnitude"] = "swi"
+    weight: float = 1.0
+
+    def draw(self, rng: np.random.Generator) -> Protocol:
+        """One protocol; each number is drawn uniformly from its range."""
+        pixel_mm = round(rng.uniform(*self.pixel_mm), 4)
+        slice_mm = round(rng.uniform(*self.slice_mm), 2)
+        return Protocol(
+            name=self.name,
+            field_t=self.field_t,
+            te_ms=round(rng.uniform(*self.te_ms), 2),
+            tr_ms=round(rng.uniform(*self.tr_ms), 1),
+            flip_deg=round(rng.uniform(*self.flip_deg), 1),
+            pixel_mm=pixel_mm,
+            slice_mm=slice_mm,
+            acquired_mm=round(pixel_mm * rng.uniform(*self.zero_fill), 4),
+            gap_mm=round(slice_mm * rng.uniform(*self.gap_share), 3),
+            phase_fraction=round(rng.uniform(*self.phase_fraction), 3),
+            high_pass_per_mm=round(rng.uniform(*self.high_pass_per_mm), 4),
+            mask_power=int(rng.choice(self.mask_power)),
+            output=self.output,
+            snr=round(rng.uniform(*self.snr), 1),
+            bias=round(rng.uniform(*self.bias), 3),
+        )
+
+
+_F = ProtocolFamily
+PROTOCOL_SETS: dict[str, tuple[ProtocolFamily, ...]] = {
+    "training": (
+        _F("siemens-1.5t", 1.5, (32, 46), (45, 54), (15, 20), (0.55, 0.9), (1.6, 2.5),
+           (10, 20), (0.10, 0.16), weight=0.8),
+        _F("siemens-3t", 3.0, (16, 24), (26, 32), (13, 17), (0.5, 0.72), (1.5, 2.2),
+           (18, 30), (0.10, 0.17), weight=1.3),
+        _F("ge-swan-3t", 3.0, (20, 27), (36, 44), (12, 15), (0.45, 0.6), (1.8, 3.0),
+           (18, 30), (0.08, 0.14), (3, 4), zero_fill=(1.4, 1.9)),
+        _F("philips-3t", 3.0, (14, 21), (29, 34), (15, 19), (0.55, 0.8), (1.0, 2.0),
+           (15, 26), (0.12, 0.2), (3, 4, 5)),
+        _F("canon-3t", 3.0, (18, 26), (28, 40), (13, 20), (0.5, 0.8), (1.6, 2.4),
+           (16, 28), (0.14, 0.25), (3, 4, 5), zero_fill=(1.0, 1.6), weight=0.7),
+    ),
+    "heldout": (
+        _F("ge-swan-1.5t", 1.5, (38, 50), (60, 78), (15, 15), (0.48, 0.56), (2.0, 2.6),
+           (11, 20), (0.09, 0.13), (4,), zero_fill=(1.5, 1.8)),
+        _F("siemens-prisma-3t", 3.0, (19.5, 22.5), (27, 29), (15, 15), (0.6, 0.67), (1.8, 2.2),
+           (20, 32), (0.18, 0.22), (4,), bias=(0.0, 0.3)),
+        _F("philips-1.5t", 1.5, (30, 44), (46, 56), (18, 22), (0.65, 0.78), (1.2, 2.2),
+           (12, 20), (0.11, 0.18), (3, 4)),
+        _F("united-3t", 3.0, (17, 22), (24, 30), (12, 18), (0.55, 0.7), (1.7, 2.3),
+           (17, 28), (0.085, 0.115), (5,), phase_fraction=(0.65, 0.75)),
+    ),
+    "ood": (
+        _F("thick-swi-3t", 3.0, (16, 26), (26, 40), (13, 18), (0.7, 1.0), (3.0, 5.0),
+           (20, 35), (0.08, 0.2)),
+        _F("gre-2d-1.5t", 1.5, (18, 28), (500, 700), (18, 22), (0.85, 1.0), (4.5, 5.0),
+           (15, 30), (0.1, 0.1), gap_share=(0.0, 0.2), output="magnitude"),
+        _F("gre-2d-3t", 3.0, (14, 22), (500, 700), (18, 22), (0.8, 1.0), (3.0, 5.0),
+           (20, 40), (0.1, 0.1), gap_share=(0.0, 0.2), output="magnitude"),
+    ),
+}  # fmt: skip
+"""Families by purpose. No test may train on ``heldout`` or ``ood``: they are for measuring."""
+
+TINY = Protocol("tiny", 3.0, 20, 28, 15, 0.95, 2.2, 0.95, head_scale=0.5, shape=(24, 96, 96))
+"""For tests: half a head in 96 x 96 x 24 voxels."""
+
+
+def draw_protocol(name: str, rng: np.random.Generator) -> Protocol:
+    """Draw a family of a named set by its weight, then a protocol from it.
+
+    Args:
+        name: A key of `PROTOCOL_SETS`, the name of one family, or ``"tiny"``.
+        rng: Source of randomness.
+
+    Raises:
+        UsageError: If there is no such set or family.
+    """
+    if name == TINY.name:
+        return TINY
+    families = {family.name: family for group in PROTOCOL_SETS.values() for family in group}
+    if name in families:
+        return families[name].draw(rng)
+    if name not in PROTOCOL_SETS:
+        known = ", ".join([*PROTOCOL_SETS, *families, TINY.name])
+        raise UsageError(f"a set or family of protocols is required ({known}), got {name!r}")
+    group = PROTOCOL_SETS[name]
+    weights = np.array([family.weight for family in group])
+    return group[int(rng.choice(len(group), p=weights / weights.sum()))].draw(rng)

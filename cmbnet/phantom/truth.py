@@ -1,0 +1,210 @@
+"""What of a lesion can be seen: the difference between two noise-free images.
+
+The same head is imaged with and without its lesions. The relative drop ``1 - with / without`` of
+the SWI defines the apparent lesion: the connected region where the drop is at least half its peak
+and .2. What a reader could not see is no truth; it is marked to be ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.lesions.components import label_components
+from cmbnet.lesions.measure import measure_components, spacing_affine
+from cmbnet.phantom.grid import FloatArray, Grid
+from cmbnet.phantom.lesions import Microbleed
+
+FAINTEST_DROP = 0.25
+LEAST_DROP = 0.2
+LEAST_CONTRAST_TO_NOISE = 3.0
+SIZE_RANGE_MM = (2.0, 10.0)
+REACH_MM = 9.0
+
+
+@dataclass(frozen=True, slots=True)
+class LesionTruth:
+    """A row of the lesion table.
+
+    Args:
+        lesion: Label in the image of lesions; 0 where it is ignored.
+        status: ``"truth"``, or why it is ignored: ``faint``, ``small``, ``large``, ``noise``.
+        region: Name of the region.
+        moment_ppm_mm3: Susceptibility times volume.
+        chi_ppm: Susceptibility.
+        physical_diameter_mm: Of the ball of its volume.
+        diameter_mm: Apparent, largest in a slice.
+        volume_mm3: Apparent.
+        slices: Number of slices it is apparent in.
+        peak_drop: Largest relative loss of signal, 0 to 1.
+        z: Voxel index of its centre in the stored image.
+        y: The same along rows.
+        x: The same along columns.
+    """
+
+    lesion: int
+    status: str
+    region: str
+    moment_ppm_mm3: float
+    chi_ppm: float
+    physical_diameter_mm: float
+    diameter_mm: float
+    volume_mm3: float
+    slices: int
+    peak_drop: float
+    z: float
+    y: float
+    x: float
+
+
+def find_apparent(
+    lesions: list[Microbleed],
+    grid: Grid,
+    with_lesions: FloatArray,
+    without: FloatArray,
+    *,
+    noise: float,
+    white: float,
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8], list[LesionTruth]]:
+    """Label what can be seen of each lesion.
+
+    Args:
+        lesions: What was put in.
+        grid: Grid of the images.
+        with_lesions: (z, y, x) noise-free SWI.
+        without: The same head without lesions.
+        noise: Standard deviation of the noise of the image.
+        white: Its value in white matter; where there is less than a fifth of it nothing is seen.
+
+    Returns:
+        Instance labels, ignore mask, and a row per lesion in the order given.
+    """
+    drop = np.where(without > 0.2 * white, 1 - with_lesions / np.maximum(without, 1e-6), 0)
+    labels = np.zeros(grid.shape, np.uint16)
+    ignore = np.zeros(grid.shape, np.uint8)
+    rows = []
+    centres = np.array([lesion.centre_mm for lesion in lesions]).reshape(-1, 3)
+    for number, lesion in enumerate(lesions):
+        box = _box(grid, lesion.centre_mm)
+        own = _nearest(grid, box, centres, number)
+        region, peak = _grow(np.where(own, drop[box], 0), grid, box, lesion.centre_mm)
+        contrast = float(np.max(np.where(region, drop[box] * without[box], 0), initial=0))
+        row = _measure(lesion, region, grid, peak, contrast / max(noise, 1e-9))
+        free = region & (labels[box] == 0) & ~_touches(labels, box)
+        if row.status == "truth":
+            labels[box][free] = number + 1
+            ignore[box][region & ~free] = 1
+        else:
+            ignore[box][region] = 1
+        rows.append(row)
+    return _renumber(labels, ignore, rows)
+
+
+def _box(grid: Grid, centre_mm: NDArray[np.float64]) -> tuple[slice, slice, slice]:
+    low = np.floor(grid.index_of(centre_mm - REACH_MM)).astype(int)
+    high = np.ceil(grid.index_of(centre_mm + REACH_MM)).astype(int) + 1
+    z, y, x = (
+        slice(max(int(a), 0), max(min(int(b), n), 0))
+        for a, b, n in zip(low, high, grid.shape, strict=True)
+    )
+    return z, y, x
+
+
+def _nearest(
+    grid: Grid, box: tuple[slice, slice, slice], centres: NDArray[np.float64], number: int
+) -> NDArray[np.bool_]:
+    """Voxels of a box that lie nearer to one lesion than to any other."""
+    axes = [axis.ravel()[part] for axis, part in zip(grid.axes_mm(), box, strict=True)]
+    near = np.linalg.norm(centres - centres[number], axis=1) < 2.5 * REACH_MM
+
+    def square(centre: NDArray[np.float64]) -> NDArray[np.float64]:
+        z, y, x = ((axis - mm) ** 2 for axis, mm in zip(axes, centre, strict=True))
+        result: NDArray[np.float64] = z[:, None, None] + y[:, None] + x
+        return result
+
+    mine = square(centres[number])
+    own = np.ones(mine.shape, bool)
+    for other in np.flatnonzero(near):
+        if other != number:
+            own &= mine <= square(centres[other])
+    return own
+
+
+def _grow(
+    drop: FloatArray, grid: Grid, box: tuple[slice, slice, slice], centre_mm: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], float]:
+    """The connected region of at least half the peak, and the peak."""
+    start = np.array([part.start for part in box])
+    middle = np.rint(grid.index_of(centre_mm)).astype(int) - start
+    reach = np.ceil(np.array([1.2, 2.0, 2.0]) / np.array(grid.spacing_mm)).astype(int)
+    core = tuple(
+        slice(max(int(m - r), 0), max(int(m + r) + 1, 0))
+        for m, r in zip(middle, reach, strict=True)
+    )
+    part = drop[core]
+    if part.size == 0:
+        return np.zeros(drop.shape, bool), 0.0
+    peak = float(part.max())
+    if peak < 0.05:
+        return np.zeros(drop.shape, bool), peak
+    threshold = max(0.5 * peak, LEAST_DROP) if peak >= LEAST_DROP else 0.5 * peak
+    labels, _ = label_components(drop >= threshold)
+    at_peak = np.unravel_index(int(part.argmax()), part.shape)
+    label = labels[core][at_peak]
+    return labels == label, peak
+
+
+def _touches(labels: NDArray[np.uint16], box: tuple[slice, slice, slice]) -> NDArray[np.bool_]:
+    """Voxels next to a lesion that is there already: two would become one component."""
+    from scipy import ndimage
+
+    taken = labels[box] > 0
+    if not taken.any():
+        return taken
+    result: NDArray[np.bool_] = ndimage.binary_dilation(taken, np.ones((3, 3, 3), bool))
+    return result
+
+
+def _measure(
+    lesion: Microbleed, region: NDArray[np.bool_], grid: Grid, peak: float, to_noise: float
+) -> LesionTruth:
+    found = measure_components(
+        region.astype(np.int32), spacing_affine(grid.spacing_mm), slice_axis=0
+    )
+    diameter = found[0].max_in_plane_diameter_mm if found else 0.0
+    status = "truth"
+    if peak < FAINTEST_DROP:
+        status = "faint"
+    elif to_noise < LEAST_CONTRAST_TO_NOISE:
+        status = "noise"
+    elif diameter < SIZE_RANGE_MM[0]:
+        status = "small"
+    elif diameter > SIZE_RANGE_MM[1]:
+        status = "large"
+    z, y, x = (float(part) for part in grid.index_of(lesion.centre_mm))
+    return LesionTruth(
+        0, status, lesion.region.name.lower(), lesion.moment_ppm_mm3, lesion.chi_ppm,
+        lesion.physical_diameter_mm, diameter, found[0].volume_mm3 if found else 0.0,
+        int(region.any(axis=(1, 2)).sum()), peak, z, y, x,
+    )  # fmt: skip
+
+
+def _renumber(
+    labels: NDArray[np.uint16], ignore: NDArray[np.uint8], rows: list[LesionTruth]
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8], list[LesionTruth]]:
+    """Labels 1 to n without holes, and the rows that know them."""
+    from dataclasses import replace
+
+    present = np.unique(labels)
+    present = present[present > 0]
+    lookup = np.zeros(len(rows) + 2, np.uint16)
+    lookup[present] = np.arange(1, len(present) + 1)
+    numbered = []
+    for number, row in enumerate(rows, start=1):
+        if row.status == "truth" and not lookup[number]:
+            row = replace(row, status="merged")
+        numbered.append(replace(row, lesion=int(lookup[number])))
+    ignore[labels > 0] = 0
+    return lookup[labels], ignore, numbered
