@@ -66,7 +66,7 @@ def test_names_are_harmless(tmp_path: Path, file: str, name: str) -> None:
 def test_names_that_differ_in_case_only_collide(folder: Path) -> None:
     (folder / "p1" / "Scan.nii").touch()
     (folder / "p1" / "scan.nii.gz").touch()
-    with pytest.raises(UsageError, match="would both be written to the folder .*p1_scan"):
+    with pytest.raises(UsageError, match=r"would both be written to the folder .*p1_scan"):
         names(folder / "p1" / "Scan.nii", folder / "p1" / "scan.nii.gz")
 
 
