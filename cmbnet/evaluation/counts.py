@@ -126,7 +126,8 @@ def bland_altman(
     limit_error = deviation * np.sqrt(1 / n + 1.96**2 / (2 * (n - 1))) if n > 1 else NAN
 
     def around(value: float, error: float) -> tuple[float, Interval]:
-        return value, Interval(value - t * error, value + t * error, level, "t")
+        low, high = float(value - t * error), float(value + t * error)
+        return value, Interval(low, high, level, "t")
 
     low, high = bias - 1.96 * deviation, bias + 1.96 * deviation
     return BlandAltman(

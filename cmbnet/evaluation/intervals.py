@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def wilson(successes: float, total: float, level: float = 0.95) -> Interval:
     """
     if total == 0:
         return Interval(float("nan"), float("nan"), level, "Wilson")
-    z = float(norm.ppf(0.5 + level / 2))
+    z = float(ndtri(0.5 + level / 2))
     share, scale = successes / total, 1 + z * z / total
     centre = (share + z * z / (2 * total)) / scale
     half = z / scale * float(np.sqrt(share * (1 - share) / total + z * z / (4 * total * total)))
@@ -86,9 +86,9 @@ def bca(
     spread = np.sum(deviation**2) ** 1.5
     if not 0 < below < 1 or spread == 0:
         return percentile(known, level)
-    bias, acceleration = norm.ppf(below), np.sum(deviation**3) / (6 * spread)
-    z = bias + norm.ppf([0.5 - level / 2, 0.5 + level / 2])
+    bias, acceleration = ndtri(below), np.sum(deviation**3) / (6 * spread)
+    z = bias + ndtri([0.5 - level / 2, 0.5 + level / 2])
     if np.any(acceleration * z >= 1):
         return percentile(known, level)
-    low, high = np.quantile(known, norm.cdf(bias + z / (1 - acceleration * z)))
+    low, high = np.quantile(known, ndtr(bias + z / (1 - acceleration * z)))
     return Interval(float(low), float(high), level, "BCa")

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from cmbnet.evaluation.intervals import Interval
 
@@ -140,8 +140,8 @@ def confusion(first: Sequence[int], second: Sequence[int], categories: int) -> N
 
 
 def _kappa(value: float, error: float, null_error: float, level: float) -> Kappa:
-    z = float(norm.ppf(0.5 + level / 2))
-    p = 2 * float(norm.sf(abs(value) / null_error)) if null_error > 0 else NAN
+    z = float(ndtri(0.5 + level / 2))
+    p = 2 * float(ndtr(-abs(value) / null_error)) if null_error > 0 else NAN
     low, high = max(-1.0, value - z * error), min(1.0, value + z * error)
     if np.isnan(error):
         low = high = NAN

@@ -1,0 +1,250 @@
+"""The command, and everything it writes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.cli.evaluate import command
+from cmbnet.errors import InputRefused
+from cmbnet.evaluation import Case, evaluate_cohort
+from cmbnet.evaluation.analysis import Plan, analyse
+from cmbnet.evaluation.figures import bland_altman, to_bytes
+from cmbnet.evaluation.gallery import HALF_MM, STEP_MM, axial_cut
+from cmbnet.evaluation.page import render_page
+from cmbnet.evaluation.table import Table, join_latex
+from cmbnet.io import write_nifti
+from cmbnet.lesions import spacing_affine
+from cmbnet.volume import Volume
+
+from .cohort import SHAPE, truth_of, write_cohort
+
+SPECS = Path(__file__).resolve().parents[3] / "data_specs"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cohort(tmp_path_factory.mktemp("cohort"))
+
+
+def invoke(*args: str | int | Path) -> str:
+    result = CliRunner().invoke(command, [str(arg) for arg in args], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def full(root: Path) -> Path:
+    """A run with everything switched on."""
+    out = root / "scores"
+    invoke(
+        "--truth", root / "truth", "--pred", root / "pred", "--probabilities", root / "prob",
+        "--brain", root / "brain", "--images", root / "images", "--manifest", root / "cases.csv",
+        "--stratum", "site", "--versus", root / "other", "--resamples", 200, "--jobs", 1,
+        "-o", out,
+    )  # fmt: skip
+    return out
+
+
+def test_everything_is_written(full: Path) -> None:
+    names = {path.relative_to(full).as_posix() for path in full.rglob("*") if path.is_file()}
+    figures = ("roc", "froc", "bland_altman", "size_detection", "pixel_curves", "error_gallery")
+    assert names == {
+        "results.json", "cases.csv", "lesions.csv", "curves.csv", "tables.md", "tables.tex",
+        "evaluation.html",
+        *(f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png")),
+    }  # fmt: skip
+
+
+def test_results_follow_the_schema(full: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((SPECS / "evaluation.schema.json").read_text(encoding="utf-8"))
+    results = json.loads((full / "results.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(results, schema)
+    assert results["research_use_only"] == RESEARCH_USE_ONLY
+    assert results["cohort"]["scans"] == 9
+    assert results["cohort"]["controls"] == 3
+    broken = results | {"metrics": [{"name": "dice"}]}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(broken, schema)
+
+
+def test_tables_agree_with_the_lesions(full: Path) -> None:
+    results = json.loads((full / "results.json").read_text(encoding="utf-8"))
+    with (full / "lesions.csv").open(newline="", encoding="utf-8") as stream:
+        lesions = list(csv.DictReader(stream))
+    with (full / "cases.csv").open(newline="", encoding="utf-8") as stream:
+        cases = list(csv.DictReader(stream))
+    counts = results["counts"]
+    for verdict in ("found", "missed", "correct", "false"):
+        assert sum(row["verdict"] == verdict for row in lesions) == counts[verdict]
+        assert sum(int(row[verdict]) for row in cases) == counts[verdict]
+    assert sum(int(row["tp"]) for row in cases) == counts["tp"]
+    values = {one["name"]: one["value"] for one in results["metrics"]}
+    assert values["lesion_recall"] == counts["found"] / (counts["found"] + counts["missed"])
+    assert {row["site"] for row in cases} == {"S0", "S1"}
+
+
+def test_the_comparison_sees_the_worse_model(full: Path) -> None:
+    results = json.loads((full / "results.json").read_text(encoding="utf-8"))
+    recall = next(d for d in results["comparison"]["differences"] if d["name"] == "lesion_recall")
+    assert recall["difference"] > 0
+    assert recall["interval"]["low"] <= recall["difference"] <= recall["interval"]["high"]
+    assert 0 < recall["p"] <= 1
+
+
+class Checker(HTMLParser):
+    """Collects what a page refers to, and whether its elements are closed."""
+
+    VOID = ("meta", "br", "img", "link", "hr", "path", "use")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("src", "href", "xlink:href"):
+                self.links.append(value)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_needs_no_network(full: Path) -> None:
+    page = (full / "evaluation.html").read_text(encoding="utf-8")
+    checker = Checker()
+    checker.feed(page)
+    assert not checker.open
+    twice = {one for one in checker.ids if checker.ids.count(one) > 1}
+    # matplotlib names marks and paths by a hash of their content: twice means twice the same.
+    assert all(re.fullmatch(r"f\d+-\w*[0-9a-f]{10}", one) for one in twice), twice
+    inside = {f"#{one}" for one in checker.ids}
+    assert all(link in inside or link.startswith("data:") for link in checker.links)
+    assert RESEARCH_USE_ONLY in page
+    assert page.count("<svg") == 6
+    for reference in re.findall(r"url\(#([^)]+)\)", page):
+        assert reference in checker.ids
+
+
+def test_two_processes_write_the_same_bytes_as_one(root: Path, full: Path) -> None:
+    again = root / "again"
+    invoke(
+        "--truth", root / "truth", "--pred", root / "pred", "--probabilities", root / "prob",
+        "--brain", root / "brain", "--manifest", root / "cases.csv", "--stratum", "site",
+        "--resamples", 200, "--jobs", 2, "--no-figures", "-o", again,
+    )  # fmt: skip
+    for name in ("cases.csv", "lesions.csv", "curves.csv"):
+        assert (again / name).read_bytes() == (full / name).read_bytes(), name
+
+
+def test_a_figure_is_the_same_bytes_twice() -> None:
+    case = Case("a", truth_of(1), truth_of(1))
+    analysis = analyse(evaluate_cohort([case]), Plan(resamples=100, band_resamples=100))
+    for kind in ("svg", "png"):
+        first, second = (to_bytes(bland_altman(analysis), kind) for _ in range(2))
+        assert first == second
+
+
+def test_without_out_only_tables_are_printed(root: Path) -> None:
+    output = invoke("--truth", root / "truth", "--pred", root / "pred", "--resamples", 100,
+                    "--jobs", 1)  # fmt: skip
+    assert "### Model performance" in output
+    assert "FROC" not in output  # no scores without probabilities
+    assert RESEARCH_USE_ONLY in output
+
+
+def test_probabilities_alone_are_thresholded(root: Path) -> None:
+    out = root / "thresholded"
+    invoke("--truth", root / "truth", "--probabilities", root / "prob", "--resamples", 100,
+           "--jobs", 1, "--no-figures", "-o", out)  # fmt: skip
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert results["froc"]["sensitivity"][-1] > 0
+    assert not (out / "evaluation.html").exists()
+
+
+def test_the_output_of_predict_is_read(root: Path, tmp_path: Path) -> None:
+    """One folder per case with instance labels and a table of scores."""
+    for case in range(9):
+        name = f"c{case:02}"
+        truth = truth_of(case)
+        write_nifti(truth, tmp_path / name / "lesions.nii.gz", dtype=np.uint16)
+        labels = [int(v) for v in np.unique(truth.data) if v]
+        rows = "".join(f"{label},0.{9 - label}\n" for label in labels)
+        table = f"label,mean_probability\n{rows}"
+        (tmp_path / name / "lesions.csv").write_text(table, encoding="utf-8")
+    out = root / "predicted"
+    invoke("--truth", root / "truth", "--pred", tmp_path, "--resamples", 100, "--jobs", 1,
+           "--no-figures", "-o", out)  # fmt: skip
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    values = {one["name"]: one["value"] for one in results["metrics"]}
+    assert values["lesion_f1"] == values["dice"] == 1
+    assert results["froc"]["average_precision"] == 1
+    # Missed lesions have no score without probabilities, so the paper's curve is not drawn.
+    assert {area["name"] for area in results["areas"]} == {"candidate_auc", "patient_auc"}
+
+
+def test_a_mismatch_ends_the_command(root: Path, tmp_path: Path) -> None:
+    write_nifti(truth_of(1), tmp_path / "c00.nii.gz", dtype=np.uint16)
+    with pytest.raises(InputRefused, match="must hold the same cases"):
+        invoke("--truth", root / "truth", "--pred", tmp_path)
+
+
+def test_html_and_latex_are_escaped() -> None:
+    table = Table("a<b> & 5 %", ("x_1", "y"), (("<script>", "#1"),), "50 %")
+    page = render_page("<t>", {"<k>": "<v>"}, [table], {}, ["<note>"])
+    for raw in ("<script>", "<t>", "<k>", "<v>", "<note>", "a<b>"):
+        assert raw not in page
+    assert r"x\_1" in join_latex([table], "foot")
+    assert r"a\textless{}b\textgreater{} \& 5 \%" in join_latex([table], "foot")
+    assert "| <script> | #1 |" in table.to_markdown()
+
+
+def test_rows_must_fit_the_header() -> None:
+    with pytest.raises(ValueError, match="rows of 2 cells"):
+        Table("t", ("a", "b"), (("1",),))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize("flip", [(), (0,), (1, 2)])
+def test_a_cut_shows_the_right_of_the_patient_on_the_left(
+    order: tuple[int, ...], flip: tuple[int, ...]
+) -> None:
+    """A voxel to the patient's right and one to the front, whatever the file's axes."""
+    data = np.zeros(SHAPE)
+    data[4, 20, 30] = 1  # x grows to the right
+    data[4, 30, 20] = 2  # y grows to the front
+    affine = spacing_affine((2.0, 1.0, 1.0))
+    centre = Volume(data, affine).world_mm((4, 20, 20))
+    for axis in flip:
+        data = np.flip(data, axis)
+        affine = affine.copy()
+        affine[:3, 3] += affine[:3, axis] * (data.shape[axis] - 1)
+        affine[:3, axis] *= -1
+    volume = Volume(np.transpose(data, order), affine[:, [*order, 3]])
+    cut = axial_cut(volume, centre, order=0)
+    middle, ten_mm = round(HALF_MM / STEP_MM), round(10 / STEP_MM)
+    assert cut[middle, middle - ten_mm] == 1
+    assert cut[middle - ten_mm, middle] == 2
+    assert cut[middle, middle + ten_mm] == 0
+
+
+def test_a_cut_outside_the_grid_is_empty() -> None:
+    assert not axial_cut(truth_of(1), (500.0, 0.0, 0.0), order=1).any()

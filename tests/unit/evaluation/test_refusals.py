@@ -1,0 +1,193 @@
+"""Nothing that does not fit together is scored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmbnet.errors import InputRefused, UnreadableFile, UsageError
+from cmbnet.evaluation import Case, MatchingRule, Settings, evaluate_cohort, score_case
+from cmbnet.evaluation.compare import compare
+from cmbnet.evaluation.files import Folders, find_images, pair_files, read_manifest
+from cmbnet.evaluation.load import load_case, read_labels_file, read_lesion_scores
+from cmbnet.io import write_nifti
+from cmbnet.volume import Volume
+
+from .cohort import AFFINE, SHAPE, truth_of, write_cohort
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cohort(tmp_path_factory.mktemp("cohort"), 4)
+
+
+def empty(shape: tuple[int, int, int] = SHAPE) -> Volume:
+    return Volume(np.zeros(shape, np.uint8), AFFINE, "empty")
+
+
+def test_shapes_must_agree() -> None:
+    other = empty((8, 40, 41))
+    with pytest.raises(InputRefused, match=r"shape \(8, 40, 40\) against \(8, 40, 41\)"):
+        score_case(Case("a", truth_of(1), other))
+
+
+@pytest.mark.parametrize("field", ["predicted", "probability", "ignore", "brain", "regions"])
+def test_affines_must_agree_for_every_image(field: str) -> None:
+    moved = AFFINE.copy()
+    moved[0, 3] += 0.5
+    volumes = {"predicted": empty(), field: Volume(np.zeros(SHAPE), moved, "moved.nii.gz")}
+    with pytest.raises(InputRefused, match=r"moved.nii.gz must lie on one grid.*0.500 mm apart"):
+        score_case(Case("a", truth_of(1), **volumes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [0.3, -1.0, np.nan, np.inf, 2.0**25])
+def test_labels_must_be_labels(value: float) -> None:
+    data = np.zeros(SHAPE)
+    data[0, 0, 0] = value
+    with pytest.raises(InputRefused, match="labels"):
+        score_case(Case("a", truth_of(1), Volume(data, AFFINE, "odd")))
+
+
+@pytest.mark.parametrize("value", [1.01, -0.01, np.nan, np.inf])
+def test_probabilities_must_be_probabilities(value: float) -> None:
+    data = np.zeros(SHAPE)
+    data[0, 0, 0] = value
+    with pytest.raises(InputRefused, match=r"probabilities within \[0, 1\]"):
+        score_case(Case("a", truth_of(1), None, Volume(data, AFFINE, "odd")))
+
+
+def test_a_prediction_is_needed() -> None:
+    with pytest.raises(InputRefused, match="a mask or a probability map is required"):
+        score_case(Case("a", truth_of(1), None))
+
+
+def test_case_names_must_differ() -> None:
+    with pytest.raises(InputRefused, match="got twice: a"):
+        evaluate_cohort([Case("a", truth_of(1), empty())] * 2)
+
+
+def test_a_cohort_needs_a_case() -> None:
+    with pytest.raises(InputRefused, match="at least one case"):
+        evaluate_cohort([])
+
+
+def test_nan_in_a_file_is_refused_not_made_zero(tmp_path: Path) -> None:
+    data = np.zeros(SHAPE, np.float32)
+    data[0, 0, 0] = np.nan
+    write_nifti(Volume(data, AFFINE), tmp_path / "nan.nii.gz", dtype=np.float32)
+    with pytest.raises(InputRefused, match=r"finite values.*1 voxels were NaN.*nan.nii.gz"):
+        read_labels_file(tmp_path / "nan.nii.gz")
+
+
+def test_missing_and_extra_cases_are_refused(root: Path, tmp_path: Path) -> None:
+    for name in ("c00", "c01", "extra"):
+        write_nifti(empty(), tmp_path / f"{name}.nii.gz", dtype=np.uint8)
+    folders = Folders(root / "truth", tmp_path)
+    with pytest.raises(InputRefused, match=r"without a prediction: c02, c03; .*reference: extra"):
+        pair_files(folders, allow_missing=False)
+    files = pair_files(folders, allow_missing=True)
+    assert [(f.name, f.missing) for f in files] == [
+        ("c00", False), ("c01", False), ("c02", True), ("c03", True)
+    ]  # fmt: skip
+    case = load_case(files[2])
+    assert case.notes == ("prediction missing, counted as empty",)
+    assert not score_case(case).predicted
+
+
+def test_allow_missing_does_not_pair_strangers(root: Path, tmp_path: Path) -> None:
+    write_nifti(empty(), tmp_path / "other.nii.gz", dtype=np.uint8)
+    with pytest.raises(InputRefused, match="must hold the same cases"):
+        pair_files(Folders(root / "truth", tmp_path), allow_missing=True)
+
+
+def test_a_missing_brain_mask_is_refused(root: Path, tmp_path: Path) -> None:
+    write_nifti(empty(), tmp_path / "c00.nii.gz", dtype=np.uint8)
+    with pytest.raises(InputRefused, match="case c01 has no image"):
+        pair_files(Folders(root / "truth", root / "pred", brain=tmp_path), allow_missing=False)
+
+
+def test_neither_masks_nor_probabilities(root: Path) -> None:
+    with pytest.raises(UsageError, match="got neither"):
+        pair_files(Folders(root / "truth"), allow_missing=False)
+
+
+def test_folders_must_exist_and_hold_images(tmp_path: Path) -> None:
+    with pytest.raises(InputRefused, match="a folder of NIfTI files is required"):
+        find_images(tmp_path / "absent")
+    with pytest.raises(InputRefused, match="no images in"):
+        find_images(tmp_path)
+
+
+def test_a_case_in_two_forms_is_refused(tmp_path: Path) -> None:
+    write_nifti(empty(), tmp_path / "a.nii.gz", dtype=np.uint8)
+    write_nifti(empty(), tmp_path / "a" / "mask.nii.gz", dtype=np.uint8)
+    with pytest.raises(InputRefused, match="case a occurs twice"):
+        find_images(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "match"),
+    [
+        ("name\na\n", UnreadableFile, "needs the columns case"),
+        ("case\na\na\n", InputRefused, "case a occurs twice"),
+        ("case,patient\na,p\nb,p\n", InputRefused, "patient p occurs twice.*as a and b"),
+        ("", UnreadableFile, "needs the columns case"),
+    ],
+)
+def test_manifests(tmp_path: Path, text: str, error: type[Exception], match: str) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(error, match=match):
+        read_manifest(path)
+
+
+def test_manifest_columns_that_are_asked_for_must_exist(root: Path) -> None:
+    assert read_manifest(root / "cases.csv", ["site"])["c01"].strata == {
+        "site": "S1",
+        "field_t": "1.5",
+    }
+    with pytest.raises(UnreadableFile, match="needs the columns vendor"):
+        read_manifest(root / "cases.csv", ["vendor"])
+
+
+def test_manifest_and_reference_must_name_the_same_cases(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_text("case\nc00\nc01\nc02\nx\n", encoding="utf-8")
+    with pytest.raises(InputRefused, match="not in the manifest: c03; without a reference: x"):
+        pair_files(Folders(root / "truth", root / "pred"), read_manifest(path), allow_missing=False)
+
+
+@pytest.mark.parametrize(
+    "text", ["nonsense", "paper:1.5", "iou:0", "iou:x", "iou:0.1:0.2", "paper:0.4:spare", "iou:-1"]
+)
+def test_impossible_rules(text: str) -> None:
+    with pytest.raises(UsageError):
+        MatchingRule.parse(text)
+
+
+@pytest.mark.parametrize("text", ["paper:0.4", "coverage:0.25", "any-voxel", "iou:0.5:spare"])
+def test_rules_print_as_they_are_read(text: str) -> None:
+    assert str(MatchingRule.parse(text)) == text
+
+
+def test_lesion_tables_must_have_their_columns(tmp_path: Path) -> None:
+    path = tmp_path / "lesions.csv"
+    path.write_text("label,volume\n1,2\n", encoding="utf-8")
+    with pytest.raises(UnreadableFile, match="label and mean_probability"):
+        read_lesion_scores(path)
+
+
+def test_models_are_compared_on_the_same_cases_only() -> None:
+    first = evaluate_cohort([Case("a", truth_of(1), empty())])
+    other = evaluate_cohort([Case("b", truth_of(1), empty())])
+    changed = evaluate_cohort([Case("a", truth_of(2), empty())])
+    strict = evaluate_cohort([Case("a", truth_of(1), empty())], Settings(ignore_fraction=0.1))
+    for second, match in (
+        (other, "only on the same cases"),
+        (changed, "case a has different references"),
+        (strict, "scored in the same way"),
+    ):
+        with pytest.raises(InputRefused, match=match):
+            compare(first, second, resamples=100)
