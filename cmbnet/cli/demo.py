@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -12,6 +12,8 @@ from cmbnet import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
     from cmbnet.evaluation import ScoredCase, ScoredLesion
+    from cmbnet.phantom import PhantomCase
+    from cmbnet.predict import Prediction
     from cmbnet.report import Result
 
 SCAN = "phantom.nii.gz"
@@ -56,20 +58,21 @@ def command(out: Path, seed: int, anatomy: str | None, model: str, backend: str)
     click.echo(f"{bundle.manifest.training.statement}\n{RESEARCH_USE_ONLY}")
 
 
-def _phantom(out: Path, seed: int, anatomy: str) -> Any:
+def _phantom(out: Path, seed: int, anatomy: str) -> PhantomCase:
     """Make a positive phantom and write its scan and its truth."""
     import numpy as np
 
     from cmbnet.io import write_nifti
     from cmbnet.phantom import make_case
 
-    phantom = make_case(seed, positive=True, anatomy=anatomy)
-    write_nifti(phantom.image, out / SCAN, dtype=np.float32)
+    kind: Literal["mni", "procedural"] = "mni" if anatomy == "mni" else "procedural"
+    phantom = make_case(seed, positive=True, anatomy=kind)
+    write_nifti(phantom.image, out / SCAN, dtype=phantom.image.data.dtype)
     write_nifti(phantom.lesions, out / TRUTH, dtype=np.uint16)
     return phantom
 
 
-def _score(phantom: Any, prediction: Any) -> ScoredCase:
+def _score(phantom: PhantomCase, prediction: Prediction) -> ScoredCase:
     from cmbnet.evaluation import Case, score_case
 
     finding = prediction.finding

@@ -32,7 +32,7 @@ def test_found_missed_and_false(
             ignore=scan.with_data(np.zeros(SHAPE, np.uint8)),
         )
 
-    monkeypatch.setattr(cmbnet.phantom, "make_case", make_case, raising=False)
+    monkeypatch.setattr(cmbnet.phantom, "make_case", make_case)
     out = tmp_path / "demo"
     arguments = ["-o", str(out), "--seed", "3", "--model", str(tiny_bundle.path)]
     done = CliRunner().invoke(command, [*arguments, "--anatomy", "procedural"])
