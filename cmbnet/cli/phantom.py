@@ -18,12 +18,14 @@ from cmbnet import RESEARCH_USE_ONLY
 @click.option("--seed", default=1, show_default=True,
               help="Cohorts of different seeds share neither cases nor heads.")  # fmt: skip
 @click.option("--protocols", default=None, metavar="NAME",
-              help="training, heldout, ood, a family such as siemens-3t, or tiny.  "
+              help="training, validation, test, ood, a family such as siemens-3t, or tiny.  "
                    "[default: training; tiny for procedural heads]")  # fmt: skip
 @click.option("--anatomy", type=click.Choice(["mni", "procedural"]), default="mni",
               show_default=True, help="mni needs the extra 'phantom' (nilearn).")  # fmt: skip
 @click.option("--cases-per-head", default=3, show_default=True,
               help="Scans of each head, with other protocols, lesions and noise.")  # fmt: skip
+@click.option("--lesions", nargs=2, type=int, default=None, metavar="LOW HIGH",
+              help="Microbleeds of a positive case  [default: as many as patients have].")  # fmt: skip
 @click.option("--jobs", default=1, show_default=True, help="Processes.")
 @click.option("--montage", is_flag=True, help="Write a picture of every new case.")
 def command(
@@ -34,6 +36,7 @@ def command(
     protocols: str | None,
     anatomy: Literal["mni", "procedural"],
     cases_per_head: int,
+    lesions: tuple[int, int] | None,
     jobs: int,
     montage: bool,
 ) -> None:
@@ -47,7 +50,7 @@ def command(
     from cmbnet.phantom.cohort import CohortPlan, write_cohort
 
     chosen = protocols or ("training" if anatomy == "mni" else "tiny")
-    plan = CohortPlan(positives, negatives, seed, chosen, anatomy, cases_per_head)
+    plan = CohortPlan(positives, negatives, seed, chosen, anatomy, cases_per_head, lesions=lesions)
     columns = ("Phantoms", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("phantoms", total=positives + negatives)

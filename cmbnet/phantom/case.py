@@ -48,7 +48,9 @@ REACH_MM = 9.0
 VISIBLE_SHARE = 0.55
 """No lesion where the signal is below this share of white matter's: nobody would see it."""
 VEIN_SHARE = 0.12
-IRON_LABELS = tuple(NUCLEI.index(name) + 1 for name in ("pallidus", "red nucleus", "nigra", "dentate"))
+IRON_LABELS = tuple(
+    NUCLEI.index(name) + 1 for name in ("pallidus", "red nucleus", "nigra", "dentate")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,9 @@ def make_case(
         protocol = "training" if anatomy == "mni" else TINY
     if isinstance(protocol, str):
         protocol = draw_protocol(protocol, np.random.default_rng([seed, 10]))
-    head = make_anatomy(anatomy, seed if anatomy_seed is None else anatomy_seed, protocol.head_scale)
+    head = make_anatomy(
+        anatomy, seed if anatomy_seed is None else anatomy_seed, protocol.head_scale
+    )
     rng = np.random.default_rng([seed, 11])
     tilt = rng.uniform(-MAX_TILT_RAD, MAX_TILT_RAD) if rng.random() < TILT_PROBABILITY else 0.0
     scan = plan_scan(head, protocol, tilt)

@@ -44,6 +44,8 @@ class CohortPlan:
         anatomy: ``"mni"`` or ``"procedural"``.
         cases_per_head: Scans of one head, each with its own protocol, lesions and noise.
         anatomy_seeds: Seeds of the heads, used in turn; drawn from `seed` if None.
+        lesions: Fewest and most microbleeds of a positive case, any number between as likely;
+            None draws as many as patients have. Training learns more from crowded cases.
     """
 
     positives: int
@@ -53,6 +55,7 @@ class CohortPlan:
     anatomy: AnatomyKind = "mni"
     cases_per_head: int = 3
     anatomy_seeds: tuple[int, ...] | None = None
+    lesions: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         total = self.positives + self.negatives
@@ -62,6 +65,8 @@ class CohortPlan:
             raise UsageError(f"1 to {SEEDS_PER_COHORT - 1} cases are required, got {total}")
         if self.anatomy_seeds is not None and not self.anatomy_seeds:
             raise UsageError("at least one anatomy seed is required, got none")
+        if self.lesions is not None and not 1 <= self.lesions[0] <= self.lesions[1]:
+            raise UsageError(f"lesions must be a rising range from 1 on, got {self.lesions}")
         draw_protocol(self.protocols, np.random.default_rng(0))
 
     def heads(self) -> Iterator[list[PlannedCase]]:
@@ -79,7 +84,12 @@ class CohortPlan:
         else:
             anatomy_seed = self.seed * SEEDS_PER_COHORT + head
         name = f"phantom-{self.seed}-{number:04d}"
-        return PlannedCase(name, self.seed * SEEDS_PER_COHORT + number, positive, anatomy_seed)
+        seed = self.seed * SEEDS_PER_COHORT + number
+        count = None
+        if positive and self.lesions is not None:
+            low, high = self.lesions
+            count = int(np.random.default_rng([seed, 17]).integers(low, high + 1))
+        return PlannedCase(name, seed, positive, anatomy_seed, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,7 @@ class PlannedCase:
     seed: int
     positive: bool
     anatomy_seed: int
+    lesion_count: int | None
 
 
 def write_cohort(
@@ -142,7 +153,9 @@ def _claim(root: Path, plan: CohortPlan) -> None:
     if file.exists():
         found = json.loads(file.read_text(encoding="utf-8")).get("plan")
         if found != json.loads(text)["plan"]:
-            raise UsageError(f"{root} holds a cohort of another plan ({found}): choose another folder")
+            raise UsageError(
+                f"{root} holds a cohort of another plan ({found}): choose another folder"
+            )
     write_text_atomically(file, text)
 
 
@@ -165,9 +178,7 @@ def _write_parallel(
             raise
 
 
-def _write_head(
-    root: Path, plan: CohortPlan, cases: list[PlannedCase], montage: bool
-) -> list[str]:
+def _write_head(root: Path, plan: CohortPlan, cases: list[PlannedCase], montage: bool) -> list[str]:
     """Make the scans of one head that are not there yet; the JSON comes last."""
     for planned in cases:
         record = root / "cases" / f"{planned.name}.json"
@@ -179,6 +190,7 @@ def _write_head(
             protocol=plan.protocols,
             anatomy=plan.anatomy,
             anatomy_seed=planned.anatomy_seed,
+            lesion_count=planned.lesion_count,
         )
         _write_images(root, planned.name, case)
         if montage:

@@ -44,6 +44,8 @@ def enhance(header: Dataset, images: list[Image], scan: Scan) -> Dataset:
     dataset.ImageType = style.frame_type.split("\\")
     dataset.NumberOfFrames = sum(len(data) for _, data, _ in images)
     dataset.Rows, dataset.Columns = first.shape[1:]
+    if style.derived:
+        del dataset.MRAcquisitionType
     _image_level(dataset, style, scan)
     dataset.SharedFunctionalGroupsSequence = [_shared(images[0], scan)]
     frames = [
@@ -73,25 +75,7 @@ def _image_level(dataset: Dataset, style: SeriesStyle, scan: Scan) -> None:
     dataset.update(
         _item(
             **_kind(style),
-            PulseSequenceName="swi3d",
-            EchoPulseSequence="GRADIENT",
-            MultiPlanarExcitation="NO",
-            PhaseContrast="NO",
-            TimeOfFlightContrast="NO",
-            SteadyStatePulseSequence="NONE",
-            EchoPlanarPulseSequence="NO",
-            SaturationRecovery="NO",
-            SpectrallySelectedSuppression="NONE",
-            OversamplingPhase="NONE",
-            GeometryOfKSpaceTraversal="RECTILINEAR",
-            RectilinearPhaseEncodeReordering="LINEAR",
-            SegmentedKSpaceTraversal="SINGLE",
-            CoverageOfKSpace="FULL",
-            NumberOfKSpaceTrajectories=1,
-            AcquisitionDateTime=f"{scan.date}{scan.time}",
-            AcquisitionDuration=300.0,
-            ResonantNucleus="1H",
-            KSpaceFiltering="NONE",
+            **({} if style.derived else _pulse_sequence(scan)),
             ApplicableSafetyStandardAgency="IEC",
             ContentQualification="RESEARCH",
             BurnedInAnnotation="NO",
@@ -109,6 +93,31 @@ def _image_level(dataset: Dataset, style: SeriesStyle, scan: Scan) -> None:
             ],
         )
     )
+
+
+def _pulse_sequence(scan: Scan) -> dict[str, Any]:
+    """The module that images straight from the scanner have, and derived ones may not."""
+    return {
+        "PulseSequenceName": "swi3d",
+        "EchoPulseSequence": "GRADIENT",
+        "MultiPlanarExcitation": "NO",
+        "PhaseContrast": "NO",
+        "TimeOfFlightContrast": "NO",
+        "SteadyStatePulseSequence": "NONE",
+        "EchoPlanarPulseSequence": "NO",
+        "SaturationRecovery": "NO",
+        "SpectrallySelectedSuppression": "NONE",
+        "OversamplingPhase": "NONE",
+        "GeometryOfKSpaceTraversal": "RECTILINEAR",
+        "RectilinearPhaseEncodeReordering": "LINEAR",
+        "SegmentedKSpaceTraversal": "SINGLE",
+        "CoverageOfKSpace": "FULL",
+        "NumberOfKSpaceTrajectories": 1,
+        "AcquisitionDateTime": f"{scan.date}{scan.time}",
+        "AcquisitionDuration": 300.0,
+        "ResonantNucleus": "1H",
+        "KSpaceFiltering": "NONE",
+    }
 
 
 def _kind(style: SeriesStyle) -> dict[str, str]:
@@ -137,7 +146,7 @@ def _shared(image: Image, scan: Scan) -> Dataset:
         PlaneOrientationSequence=[_item(ImageOrientationPatient=cosines)],
         FrameAnatomySequence=[_item(FrameLaterality="B", AnatomicRegionSequence=[brain])],
         MRTimingAndRelatedParametersSequence=[_timing(scan)],
-        **_acquisition(image[1].shape),
+        **({} if image[0].derived else _acquisition(image[1].shape)),
     )
 
 

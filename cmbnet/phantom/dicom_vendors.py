@@ -52,6 +52,11 @@ class SeriesStyle:
         """ComplexImageComponent."""
         return "PHASE" if self.content == "phase" else "MAGNITUDE"
 
+    @property
+    def derived(self) -> bool:
+        """Whether an enhanced file of it is derived from others."""
+        return self.frame_type.startswith("DERIVED")
+
 
 @dataclass(frozen=True, slots=True)
 class VendorStyle:

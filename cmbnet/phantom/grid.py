@@ -74,12 +74,29 @@ def resample(
         target: Where it is wanted.
         outside: Value beyond the source; None repeats the edge.
     """
-    scale = np.divide(target.spacing_mm, source.spacing_mm)
-    shift = np.subtract(target.origin_mm, source.origin_mm) / np.asarray(source.spacing_mm)
-    result: FloatArray = ndimage.affine_transform(
-        values, scale, shift, target.shape, order=1, output=np.float32,
-        mode="nearest" if outside is None else "constant", cval=outside or 0.0,
-    )  # fmt: skip
+    # One axis after the other: several times quicker than scipy.ndimage.affine_transform.
+    result = values
+    for axis in range(3):
+        n = source.shape[axis]
+        at = np.arange(target.shape[axis]) * target.spacing_mm[axis] + target.origin_mm[axis]
+        at = (at - source.origin_mm[axis]) / source.spacing_mm[axis]
+        result = _along(result, axis, np.clip(at, 0, n - 1))
+        if outside is not None:
+            beyond = (at < -0.5) | (at > n - 0.5)
+            result[tuple(beyond if other == axis else slice(None) for other in range(3))] = outside
+    return result
+
+
+def _along(values: NDArray[Any], axis: int, at: NDArray[np.float64]) -> FloatArray:
+    """Linear interpolation along one axis at fractional indices within the array."""
+    shape = [-1 if other == axis else 1 for other in range(3)]
+    first = np.minimum(at.astype(np.intp), max(values.shape[axis] - 2, 0))
+    weight = (at - first).astype(np.float32).reshape(shape)
+    result: FloatArray = np.take(values, first, axis).astype(np.float32, copy=False)
+    step = np.take(values, np.minimum(first + 1, values.shape[axis] - 1), axis)
+    step = np.subtract(step, result, dtype=np.float32)
+    step *= weight
+    result += step
     return result
 
 

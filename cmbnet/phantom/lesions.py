@@ -100,12 +100,16 @@ def place_lesions(
         At most n lesions; one that finds no place in 40 attempts is left out.
     """
     names = list(PATIENT_TYPES)
-    patient = PATIENT_TYPES[names[int(rng.choice(len(names), p=[w for w, _ in PATIENT_TYPES.values()]))]]
+    patient = PATIENT_TYPES[
+        names[int(rng.choice(len(names), p=[w for w, _ in PATIENT_TYPES.values()]))]
+    ]
     regions = list(patient[1])
     weights = np.array(list(patient[1].values()))
     drawn = rng.choice(len(regions), size=len(moments), p=weights / weights.sum())
     pools = {
-        regions[n]: iter(_candidates(rng, anatomy, regions[n], 40 * int(np.sum(drawn == n)), suitable))
+        regions[n]: iter(
+            _candidates(rng, anatomy, regions[n], 40 * int(np.sum(drawn == n)), suitable)
+        )
         for n in np.unique(drawn)
     }
     taken = list(avoid)

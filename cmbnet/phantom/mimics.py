@@ -92,9 +92,7 @@ def _end_on_veins(rng: np.random.Generator, anatomy: Anatomy) -> tuple[list[Mimi
         path[:, 1:] += bend
         radius = np.full(len(path), np.clip(rng.lognormal(np.log(0.33), 0.3), 0.2, 0.65))
         parts.append(thicken(rng, path.astype(np.float32), radius.astype(np.float32), STEP_MM))
-        mimics.append(
-            Mimic(MimicKind.VEIN_END_ON, start, 1.2, path_mm=path.astype(np.float32))
-        )
+        mimics.append(Mimic(MimicKind.VEIN_END_ON, start, 1.2, path_mm=path.astype(np.float32)))
     return mimics, VeinPoints.joined(parts)
 
 
@@ -107,9 +105,7 @@ _CALCIFIED = (
 )
 
 
-def _calcifications(
-    rng: np.random.Generator, anatomy: Anatomy, protocol: Protocol
-) -> list[Mimic]:
+def _calcifications(rng: np.random.Generator, anatomy: Anatomy, protocol: Protocol) -> list[Mimic]:
     """Diamagnetic grains where they are common, and rarely one in a lobe."""
     mimics = []
     for chance, centre, both, radii in _CALCIFIED:

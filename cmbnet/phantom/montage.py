@@ -43,7 +43,7 @@ def _chosen(case: PhantomCase) -> NDArray[np.int64]:
     for n, z in enumerate(chosen):
         near = [row.z for row in case.truth if row.lesion and abs(row.z - z) <= 3]
         if near:
-            chosen[n] = int(round(near[0]))
+            chosen[n] = round(near[0])
     result: NDArray[np.int64] = chosen
     return result
 

@@ -128,7 +128,15 @@ PROTOCOL_SETS: dict[str, tuple[ProtocolFamily, ...]] = {
         _F("canon-3t", 3.0, (18, 26), (28, 40), (13, 20), (0.5, 0.8), (1.6, 2.4),
            (16, 28), (0.14, 0.25), (3, 4, 5), zero_fill=(1.0, 1.6), weight=0.7),
     ),
-    "heldout": (
+    "validation": (
+        _F("canon-1.5t", 1.5, (30, 42), (45, 60), (15, 20), (0.6, 0.85), (1.8, 2.4),
+           (11, 19), (0.12, 0.2), (3, 4)),
+        _F("philips-ingenia-3t", 3.0, (20, 25), (30, 36), (16, 18), (0.5, 0.62), (1.4, 1.9),
+           (17, 28), (0.15, 0.22), (4, 5)),
+        _F("ge-premier-3t", 3.0, (22, 29), (38, 46), (12, 14), (0.5, 0.68), (2.2, 2.9),
+           (18, 30), (0.09, 0.12), (3,), zero_fill=(1.2, 1.6)),
+    ),
+    "test": (
         _F("ge-swan-1.5t", 1.5, (38, 50), (60, 78), (15, 15), (0.48, 0.56), (2.0, 2.6),
            (11, 20), (0.09, 0.13), (4,), zero_fill=(1.5, 1.8)),
         _F("siemens-prisma-3t", 3.0, (19.5, 22.5), (27, 29), (15, 15), (0.6, 0.67), (1.8, 2.2),
@@ -147,7 +155,8 @@ PROTOCOL_SETS: dict[str, tuple[ProtocolFamily, ...]] = {
            (20, 40), (0.1, 0.1), gap_share=(0.0, 0.2), output="magnitude"),
     ),
 }  # fmt: skip
-"""Families by purpose. No test may train on ``heldout`` or ``ood``: they are for measuring."""
+"""Families by purpose. Only ``training`` is trained on; ``validation`` chooses (when to stop,
+thresholds); ``test`` and ``ood`` (out of distribution) are for measuring alone."""
 
 TINY = Protocol("tiny", 3.0, 20, 28, 15, 0.95, 2.2, 0.95, head_scale=0.5, shape=(24, 96, 96))
 """For tests: half a head in 96 x 96 x 24 voxels."""

@@ -171,9 +171,9 @@ def _blood_share(veins: VeinPoints, grid: Grid) -> FloatArray:
     index = np.rint(grid.index_of(veins.points_mm)).astype(np.int64)
     inside = np.all((index >= 0) & (index < np.array(grid.shape)), axis=1)
     flat = np.ravel_multi_index(tuple(index[inside].T), grid.shape)
-    volume = np.bincount(flat, veins.volume_mm3[inside], minlength=int(np.prod(grid.shape)))
-    volume /= np.prod(grid.spacing_mm)
-    return np.minimum(volume, 1).astype(np.float32).reshape(grid.shape)
+    share = np.zeros(int(np.prod(grid.shape)), np.float32)
+    np.add.at(share, flat, veins.volume_mm3[inside] / np.float32(np.prod(grid.spacing_mm)))
+    return np.minimum(share, 1, out=share).reshape(grid.shape)
 
 
 def _head_field(anatomy: Anatomy, scan: Scan) -> tuple[FloatArray, FloatArray]:

@@ -83,7 +83,9 @@ def _mni() -> Template:
 
 def _soft(distance: NDArray[np.floating], width: float) -> NDArray[np.float32]:
     """1 well below 0, 0 well above, a logistic edge of a width between."""
-    result: NDArray[np.float32] = (1 / (1 + np.exp(np.clip(distance / width, -60, 60)))).astype(np.float32)
+    result: NDArray[np.float32] = (1 / (1 + np.exp(np.clip(distance / width, -60, 60)))).astype(
+        np.float32
+    )
     return result
 
 
