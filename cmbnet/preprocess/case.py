@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -74,8 +75,8 @@ def prepare(
     findings: list[str] = []
     data = np.asarray(volume.data, np.float32)
     orientation = closest_orientation(volume.affine)
-    data = _require_image(data, volume.source)
-    data = _cap_hot_voxels(data, findings)
+    _require_image(data, volume.source)
+    data = _repair_hot_voxels(data, findings)
     canonical = orientation.apply(data)
     z_mm, y_mm, x_mm = (volume.spacing_mm[axis] for axis in orientation.axes)
 
@@ -109,7 +110,7 @@ def prepare(
     )
 
 
-def _require_image(data: NDArray[np.float32], source: str) -> NDArray[np.float32]:
+def _require_image(data: NDArray[np.float32], source: str) -> None:
     if min(data.shape) < MIN_SLICES:
         raise InputRefused(
             f"at least {MIN_SLICES} slices are required, got {min(data.shape)} in {source} "
@@ -120,22 +121,28 @@ def _require_image(data: NDArray[np.float32], source: str) -> NDArray[np.float32
         raise InputRefused(f"finite values are required, got {low}..{high} in {source}")
     if low == high:
         raise InputRefused(f"{source} holds no image: every voxel is {low:g}")
-    # Large stored values would overflow float32 in sums and products; a factor changes nothing.
-    largest = max(abs(low), abs(high))
-    return data if 1e-15 < largest < 1e15 else data / np.float32(largest)
 
 
-def _cap_hot_voxels(data: NDArray[np.float32], findings: list[str]) -> NDArray[np.float32]:
-    """Cap single voxels far above everything else, or they would shine through averages."""
+def _repair_hot_voxels(data: NDArray[np.float32], findings: list[str]) -> NDArray[np.float32]:
+    """Replace voxels far above everything else by the median of the eight around them."""
     usual = float(np.percentile(_sample(data), 99.9))
-    cap = HOT_FACTOR * usual
-    if usual <= 0 or float(data.max()) <= cap:
+    limit = HOT_FACTOR * usual
+    if usual <= 0 or float(data.max()) <= limit:
         return data
+    hot = np.argwhere(data > limit)
+    around = []
+    for dy, dx in product((-1, 0, 1), repeat=2):
+        if (dy, dx) != (0, 0):
+            y = np.clip(hot[:, 1] + dy, 0, data.shape[1] - 1)
+            x = np.clip(hot[:, 2] + dx, 0, data.shape[2] - 1)
+            around.append(data[hot[:, 0], y, x])
+    repaired = data.copy()
+    repaired[tuple(hot.T)] = np.minimum(np.median(around, axis=0), limit)
     findings.append(
-        f"{int(np.count_nonzero(data > cap))} voxels brighter than {HOT_FACTOR:g} x the 99.9th "
-        "percentile were capped there"
+        f"{len(hot)} voxels brighter than {HOT_FACTOR:g} x the 99.9th percentile were taken for "
+        "defects and replaced by the median of their neighbours"
     )
-    return np.minimum(data, np.float32(cap))
+    return repaired
 
 
 def _sample(data: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -42,6 +42,8 @@ def test_frame_follows_the_brain_not_the_image() -> None:
     brain[:, 13:28, 34:48] = 1
     framed = transform.from_native(brain)
     assert framed.sum() == brain.sum()
+    assert transform.y.is_shift
+    assert transform.x.is_shift
     rows = np.flatnonzero(framed.any(axis=(0, 2)))
     columns = np.flatnonzero(framed.any(axis=(0, 1)))
     assert abs((rows[0] + rows[-1]) / 2 - 7.5) <= 0.5

@@ -53,6 +53,10 @@ def test_whole_numbers_give_the_same_peak(dtype: str) -> None:
     assert fit(whole).peak == pytest.approx(fit(points).peak, rel=0.01)
 
 
+def test_one_value_is_its_own_peak() -> None:
+    assert fit(np.full(100, 37, np.float32)).peak == pytest.approx(37, rel=1e-6)
+
+
 def test_one_hot_voxel_moves_nothing() -> None:
     points = tissue(400_000)
     before = fit(points)
