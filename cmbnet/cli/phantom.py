@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
@@ -25,21 +25,10 @@ from cmbnet import RESEARCH_USE_ONLY
 @click.option("--cases-per-head", default=3, show_default=True,
               help="Scans of each head, with other protocols, lesions and noise.")  # fmt: skip
 @click.option("--lesions", nargs=2, type=int, default=None, metavar="LOW HIGH",
-              help="Microbleeds of a positive case  [default: as many as patients have].")  # fmt: skip
+              help="Microbleeds of a positive case.  [default: as patients have]")  # fmt: skip
 @click.option("--jobs", default=1, show_default=True, help="Processes.")
 @click.option("--montage", is_flag=True, help="Write a picture of every new case.")
-def command(
-    output: Path,
-    positives: int,
-    negatives: int,
-    seed: int,
-    protocols: str | None,
-    anatomy: Literal["mni", "procedural"],
-    cases_per_head: int,
-    lesions: tuple[int, int] | None,
-    jobs: int,
-    montage: bool,
-) -> None:
+def command(output: Path, jobs: int, montage: bool, protocols: str | None, **counts: Any) -> None:
     """Write digital SWI phantoms: images, microbleeds, mimics, brain masks and tables.
 
     The phantoms follow MRI physics; no image of a patient was used. The same options give the
@@ -49,11 +38,11 @@ def command(
 
     from cmbnet.phantom.cohort import CohortPlan, write_cohort
 
-    chosen = protocols or ("training" if anatomy == "mni" else "tiny")
-    plan = CohortPlan(positives, negatives, seed, chosen, anatomy, cases_per_head, lesions=lesions)
+    default = "training" if counts["anatomy"] == "mni" else "tiny"
+    plan = CohortPlan(protocols=protocols or default, **counts)
     columns = ("Phantoms", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        task = progress.add_task("phantoms", total=positives + negatives)
+        task = progress.add_task("phantoms", total=plan.positives + plan.negatives)
         manifest = write_cohort(
             output, plan, jobs=jobs, montage=montage, on_case=lambda _: progress.advance(task)
         )

@@ -155,7 +155,10 @@ def _folds(
     distance = np.abs(resample(depth, coarse, grid))
     sheet = np.exp(-0.5 * (distance / 0.75) ** 2)
     ribbon = 1 / (1 + np.exp((distance - 2.9) / 0.3))
-    return 0.03 + ribbon * (1 - 0.85 * sheet), 0.03 + (1 - ribbon), 0.03 + 5.0 * sheet
+    grey, white, csf = (
+        part.astype(np.float32) for part in (ribbon * (1 - 0.85 * sheet), 1 - ribbon, 5.0 * sheet)
+    )
+    return grey + np.float32(0.03), white + np.float32(0.03), csf + np.float32(0.03)
 
 
 def _head(

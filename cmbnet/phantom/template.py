@@ -71,10 +71,11 @@ def _mni() -> Template:
 
     folder = _mni_folder()
     images = {name: nibabel.load(folder / _mni_name(name)) for name in ("t1", "gm", "wm")}
-    t1, gm, wm = (
+    maps: list[NDArray[np.float32]] = [
         np.asarray(images[name].dataobj).transpose(2, 1, 0).astype(np.float32) / 255
         for name in ("t1", "gm", "wm")
-    )
+    ]
+    t1, gm, wm = maps
     brain = ndimage.binary_fill_holes(t1 > 0.05)
     affine = images["t1"].affine
     origin = (float(affine[2, 3]), float(affine[1, 3]), float(affine[0, 3]))
@@ -83,10 +84,8 @@ def _mni() -> Template:
 
 def _soft(distance: NDArray[np.floating], width: float) -> NDArray[np.float32]:
     """1 well below 0, 0 well above, a logistic edge of a width between."""
-    result: NDArray[np.float32] = (1 / (1 + np.exp(np.clip(distance / width, -60, 60)))).astype(
-        np.float32
-    )
-    return result
+    result: NDArray[np.float32] = 1 / (1 + np.exp(np.clip(distance / width, -60, 60)))
+    return result.astype(np.float32)
 
 
 def _procedural() -> Template:
@@ -106,7 +105,8 @@ def _procedural() -> Template:
             + ((y - centre[1]) / radii[1]) ** 2
             + ((np.abs(x) - centre[2]) / radii[2]) ** 2
         )
-        return ((r - 1) * min(radii)).astype(np.float32)
+        distance: Float = ((r - 1) * min(radii)).astype(np.float32)
+        return distance
 
     cerebrum = ball((16, -18, 0), (58, 86, 68))
     cerebellum = ball((-34, -62, 16), (20, 28, 34))
@@ -119,7 +119,8 @@ def _procedural() -> Template:
     ribbon = _soft(-9.0 - np.maximum(outline, -18), 2.5) * (stem > 0)
     grey = np.clip((1 - fluid) * (0.08 + 0.62 * ribbon), 0, 1).astype(np.float32)
     white = np.clip(1 - fluid - grey, 0, 1).astype(np.float32)
-    return Template(grey * brain, white * brain, brain, origin, spacing)
+    parts = [(part * brain).astype(np.float32) for part in (grey, white)]
+    return Template(parts[0], parts[1], brain, origin, spacing)
 
 
 Float = NDArray[np.float32]

@@ -188,7 +188,7 @@ def grow_veins(
         deformation: Map to MNI space, which places the sinuses.
     """
     every = (slice(None, None, 2),) * 3
-    coarse = Grid(grey[every].shape, grid.origin_mm, (2.0, 2.0, 2.0))  # type: ignore[arg-type]
+    coarse = Grid(grey[every].shape, grid.origin_mm, (2.0, 2.0, 2.0))
     grey, white, csf, brain = grey[every], white[every], csf[every], brain[every]
     amount = brain.sum() / 230_000  # heads of other sizes have veins of the same density
     q = deformation.on(coarse)
