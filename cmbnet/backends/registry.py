@@ -117,7 +117,8 @@ def open_backend(bundle: Bundle, name: str = "auto", *, threads: int | None = No
 
     Args:
         bundle: The model.
-        name: "auto", a backend ("litert"), or a backend and a precision ("litert:float32").
+        name: "auto", a backend ("litert"), a backend and a precision ("litert:float32"), or the
+            address of a Triton server ("triton+grpc://host:8001").
         threads: Threads to use; by default the processors this process may run on.
 
     Returns:
@@ -130,6 +131,10 @@ def open_backend(bundle: Bundle, name: str = "auto", *, threads: int | None = No
     count = _processors() if threads is None else threads
     if count < 1:
         raise UsageError(f"at least one thread is required, got {threads}")
+    if name.startswith("triton+"):
+        from cmbnet.backends.triton import open_triton
+
+        return open_triton(bundle, name)
     wanted, _, precision = name.partition(":")
     if precision and precision not in PRECISIONS:
         raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")

@@ -15,13 +15,15 @@ from cmbnet.errors import CmbnetError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "backends": ("cmbnet.cli.backends", "List the runtimes that can run a model here."),
+    "bench": ("cmbnet.cli.bench", "Time every backend on the same scan."),
     "demo": ("cmbnet.cli.demo", "Make a phantom scan, find its microbleeds, open the report."),
     "dicom": ("cmbnet.cli.dicom", "Explain which DICOM series would be read, and why."),
     "evaluate": ("cmbnet.cli.evaluate", "Score predictions against a reference."),
-    "export": ("cmbnet.cli.export", "Write the bundle of a training run."),
+    "export": ("cmbnet.cli.export", "Turn a model into what hospitals and clouds run."),
     "phantom": ("cmbnet.cli.phantom", "Write digital SWI phantoms with ground truth."),
     "predict": ("cmbnet.cli.predict", "Find microbleeds on SWI scans."),
     "readers": ("cmbnet.cli.readers", "Analyse a reader study of the model's output."),
+    "triton": ("cmbnet.cli.triton", "Look after a Triton server that runs cmbnet."),
     "train": ("cmbnet.cli.train", "Train a model from a recipe."),
 }
 """Command name -> (module that holds `command`, one line for ``cmbnet --help``)."""
@@ -70,3 +72,8 @@ def main(args: list[str] | None = None) -> None:
 def main_train() -> None:
     """Entry point of ``cmbnet-train``, the same as ``cmbnet train``."""
     run(importlib.import_module(COMMANDS["train"][0]).command, "cmbnet-train")
+
+
+def main_export() -> None:
+    """Entry point of ``cmbnet-export``, the same as ``cmbnet export``."""
+    run(importlib.import_module(COMMANDS["export"][0]).command, "cmbnet-export")

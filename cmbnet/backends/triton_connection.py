@@ -1,0 +1,379 @@
+"""A connection to a Triton server: address, TLS, time limits, retries, shared memory.
+
+Addresses are ``triton+grpc://host:port`` and ``triton+http://host:port``; with an ``s``
+(``triton+grpcs``, ``triton+https``) over TLS. Settings follow as a query:
+``?timeout_s=60&retries=2&shared_memory=1&ca=FILE&cert=FILE&key=FILE``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.backends.triton_memory import SharedRegion
+from cmbnet.errors import CmbnetError, InputRefused, MissingExtra, UsageError
+
+SCHEMES = ("triton+grpc", "triton+grpcs", "triton+http", "triton+https")
+FIRST_WAIT_S = 0.5
+"""Before the first retry; doubled before each further one."""
+
+_TRANSIENT = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "499", "502", "503", "504")
+
+
+class ServerUnavailable(CmbnetError):
+    """A Triton server does not answer, or stopped answering in the middle of a request."""
+
+
+class ServerRefused(CmbnetError):
+    """A Triton server answered with an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a server is and how to talk to it.
+
+    Args:
+        transport: gRPC or HTTP.
+        host: "host:port".
+        tls: Whether the connection is encrypted.
+        timeout_s: Seconds until a request is given up, its answer included.
+        retries: Further tries after a request was not answered; refusals are never repeated.
+        shared_memory: Pass arrays through shared memory; only where client and server share a
+            machine.
+        ca: File with the certificates that are trusted, PEM; None trusts the system's (gRPC:
+            those that it brings along).
+        cert: File with the client's certificate chain, PEM.
+        key: File with the client's private key, PEM.
+    """
+
+    transport: Literal["grpc", "http"]
+    host: str
+    tls: bool = False
+    timeout_s: float = 120.0
+    retries: int = 2
+    shared_memory: bool = False
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an address.
+
+        Raises:
+            UsageError: With what is wrong in it.
+
+        Examples:
+            >>> Address.parse("triton+grpcs://gpu1:8001?timeout_s=5").timeout_s
+            5.0
+        """
+        parts = urlsplit(text)
+        try:
+            port = parts.port
+        except ValueError:
+            port = None
+        if (
+            parts.scheme not in SCHEMES
+            or not parts.hostname
+            or port is None
+            or parts.path.strip("/")
+        ):
+            raise UsageError(
+                f"an address like triton+grpc://host:8001 is required ({', '.join(SCHEMES)}), "
+                f"got {text!r}"
+            )
+        settings = _settings(parts.query, {field.name for field in fields(cls)})
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        return cls(
+            transport="grpc" if "grpc" in parts.scheme else "http",
+            host=f"{host}:{port}",
+            tls=parts.scheme.endswith("s"),
+            **settings,
+        )
+
+    def __str__(self) -> str:
+        return f"triton+{self.transport}{'s' if self.tls else ''}://{self.host}"
+
+
+def _settings(query: str, known: set[str]) -> dict[str, Any]:
+    """The query's values in their types."""
+    read: dict[str, Callable[[str], Any]] = {
+        "timeout_s": _positive,
+        "retries": _count,
+        "shared_memory": _flag,
+        "ca": _file,
+        "cert": _file,
+        "key": _file,
+    }
+    settings = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in read or name not in known:
+            raise UsageError(f"unknown setting {name!r} of a Triton address; known: {sorted(read)}")
+        settings[name] = read[name](value)
+    return settings
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 86400:
+        raise UsageError(f"timeout_s must be seconds, more than 0, got {text!r}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) > 100:
+        raise UsageError(f"retries must be 0 to 100, got {text!r}")
+    return int(text)
+
+
+def _flag(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise UsageError(f"shared_memory must be 0 or 1, got {text!r}")
+    return text == "1"
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"a PEM file is required, {text!r} is none")
+    return path
+
+
+class TritonConnection:
+    """Asks one server; safe to use from several threads.
+
+    Args:
+        address: Of the server. Nothing is sent before the first call.
+
+    Raises:
+        MissingExtra: If tritonclient is not installed.
+    """
+
+    def __init__(self, address: Address) -> None:
+        if find_spec("tritonclient") is None:
+            raise MissingExtra("tritonclient", "triton", "to ask a Triton server")
+        self.address = address
+        self._local = threading.local()
+        self._clients: list[Any] = []
+        self._regions: list[SharedRegion] = []
+        self._lock = threading.Lock()
+
+    def is_ready(self, models: Sequence[str] = ()) -> bool:
+        """Whether the server and the models are ready; never raises for a silent server."""
+        try:
+            client = self._client()
+            return bool(client.is_server_ready()) and all(
+                client.is_model_ready(model) for model in models
+            )
+        except self._faults():
+            return False
+
+    def metadata(self, model: str) -> dict[str, Any]:
+        """What the server says about a model: ``inputs`` and ``outputs``.
+
+        Raises:
+            ServerUnavailable: If it does not answer.
+            ServerRefused: If it does not know the model.
+        """
+        options = {"as_json": True} if self.address.transport == "grpc" else {}
+        found: dict[str, Any] = self._retrying(
+            lambda: self._client().get_model_metadata(model, **options)
+        )
+        return found
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Mapping[str, int],
+    ) -> dict[str, NDArray[Any]]:
+        """Ask a model.
+
+        Args:
+            model: Its name.
+            inputs: Arrays by tensor name; bytes in an object array.
+            outputs: Names of the tensors asked for, and their size in bytes; 0 where it is not
+                known beforehand.
+
+        Returns:
+            Arrays by name, in memory of their own.
+
+        Raises:
+            ServerUnavailable: If it does not answer, after the retries.
+            InputRefused, UsageError: If the server raised them.
+            ServerRefused: For any other error of the server.
+        """
+        arrays: dict[str, NDArray[Any]] = self._retrying(
+            lambda: self._infer_once(model, inputs, outputs)
+        )
+        return arrays
+
+    def close(self) -> None:
+        """Close every connection and free the shared memory. Closing again does nothing."""
+        with self._lock:
+            regions, self._regions = self._regions, []
+            clients, self._clients = self._clients, []
+        for region in regions:
+            region.close()
+        for client in clients:
+            client.close()
+        self._local = threading.local()
+
+    def _infer_once(
+        self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, int]
+    ) -> dict[str, NDArray[Any]]:
+        module, client = self._module(), self._client()
+        region = self._region(client) if self.address.shared_memory else None
+        asked = [_input(module, name, array) for name, array in inputs.items()]
+        wanted = [module.InferRequestedOutput(name) for name in outputs]
+        if region is None:
+            for tensor, array in zip(asked, inputs.values(), strict=True):
+                tensor.set_data_from_numpy(np.ascontiguousarray(array))
+        else:
+            region.attach(asked, list(inputs.values()), wanted, list(outputs.values()))
+        answer = client.infer(model, asked, outputs=wanted, **self._time_limit())
+        if region is not None:
+            return region.read(answer, list(outputs))
+        return {name: answer.as_numpy(name) for name in outputs}
+
+    def _retrying(self, call: Callable[[], Any]) -> Any:
+        """Repeat what was not answered; what was refused is raised at once."""
+        tries = self.address.retries + 1
+        attempt = 1
+        while True:
+            try:
+                return call()
+            except self._faults() as error:
+                if not _is_transient(error):
+                    raise _refusal(error) from error
+                self._forget_client()
+                if attempt == tries:
+                    raise ServerUnavailable(
+                        f"{self.address} did not answer ({_words(error)}); tried {tries} "
+                        f"time{'s' if tries > 1 else ''}. Is the server running? "
+                        "cmbnet triton check tells"
+                    ) from error
+                time.sleep(FIRST_WAIT_S * 2 ** (attempt - 1))
+                attempt += 1
+
+    def _module(self) -> Any:
+        if self.address.transport == "grpc":
+            import tritonclient.grpc as module
+        else:
+            import tritonclient.http as module
+        return module
+
+    def _faults(self) -> tuple[type[Exception], ...]:
+        """What the client library raises, its transport's own exceptions among it."""
+        from http.client import HTTPException
+
+        from tritonclient.utils import InferenceServerException
+
+        return (InferenceServerException, OSError, EOFError, HTTPException)
+
+    def _client(self) -> Any:
+        """The calling thread's client: HTTP clients must not be shared."""
+        client = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = self._open()
+            with self._lock:
+                self._clients.append(client)
+        return client
+
+    def _open(self) -> Any:
+        address = self.address
+        if address.transport == "grpc":
+            files = {
+                "root_certificates": address.ca,
+                "private_key": address.key,
+                "certificate_chain": address.cert,
+            }
+            paths = {name: None if path is None else str(path) for name, path in files.items()}
+            return self._module().InferenceServerClient(address.host, ssl=address.tls, **paths)
+        limits: dict[str, Any] = {
+            "connection_timeout": address.timeout_s,
+            "network_timeout": address.timeout_s,
+        }
+        if address.tls:
+            limits |= {"ssl": True, "ssl_context_factory": self._tls_context}
+        return self._module().InferenceServerClient(address.host, **limits)
+
+    def _tls_context(self) -> Any:
+        import ssl
+
+        context = ssl.create_default_context(cafile=self.address.ca)
+        if self.address.cert is not None:
+            context.load_cert_chain(self.address.cert, self.address.key)
+        return context
+
+    def _time_limit(self) -> dict[str, float]:
+        return (
+            {"client_timeout": self.address.timeout_s} if self.address.transport == "grpc" else {}
+        )
+
+    def _region(self, client: Any) -> SharedRegion:
+        region = getattr(self._local, "region", None)
+        if region is None:
+            region = self._local.region = SharedRegion(f"cmbnet-{uuid.uuid4().hex}", client)
+            with self._lock:
+                self._regions.append(region)
+        return region
+
+    def _forget_client(self) -> None:
+        """Connect anew next time; a server that came back knows no shared memory either."""
+        region = getattr(self._local, "region", None)
+        client = getattr(self._local, "client", None)
+        with self._lock:
+            self._regions = [one for one in self._regions if one is not region]
+            self._clients = [one for one in self._clients if one is not client]
+        self._local.region = self._local.client = None
+        for held in (region, client):
+            if held is not None:
+                held.close()
+
+
+def _input(module: Any, name: str, array: NDArray[Any]) -> Any:
+    from tritonclient.utils import np_to_triton_dtype
+
+    return module.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+
+
+def _is_transient(error: Exception) -> bool:
+    """Whether asking again may help: nobody answered, as opposed to an answer that says no."""
+    status = getattr(error, "status", None)
+    if status is None:
+        return True  # an error of the socket or of HTTP itself
+    code = status()
+    if code is None:  # the HTTP client's own words
+        return "failed to obtain inference response" in str(error)
+    return any(code.endswith(name) for name in _TRANSIENT)
+
+
+def _refusal(error: Exception) -> CmbnetError:
+    """The server's error as cmbnet's own, where cmbnet raised it over there."""
+    words = _words(error)
+    kinds: tuple[type[CmbnetError], ...] = (InputRefused, UsageError)
+    for kind in kinds:
+        mark = f"{kind.__name__}: "
+        if mark in words:
+            return kind(words.split(mark, 1)[1])
+    return ServerRefused(f"the Triton server refused: {words}")
+
+
+def _words(error: Exception) -> str:
+    message = getattr(error, "message", None)
+    text = message() if message is not None else str(error)
+    return " ".join(str(text or type(error).__name__).split())

@@ -1,0 +1,260 @@
+"""The parity gate: an artefact must find what the Keras float32 network finds.
+
+Both run the whole pipeline on the same scans, at the same crops. Probabilities are compared voxel
+by voxel and lesions one by one; a small difference of probabilities that flips a lesion fails, and
+a large one that flips none is reported but passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+
+from cmbnet.errors import CmbnetError
+from cmbnet.predict import Prediction, predict_volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cmbnet.backends import Backend
+    from cmbnet.bundle import Bundle
+    from cmbnet.volume import Volume
+
+SMALL_BELOW_MM = 5.0
+"""Lesions of 2 to 5 mm: the paper's "small", 5.0 itself is large."""
+
+
+class ParityFailed(CmbnetError):
+    """An artefact does not find what the Keras network finds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the gate tolerates.
+
+    Args:
+        differing_fraction: Lesions found by only one of the two, over those of the reference.
+        dice_difference: Between the two masks' Dice with the truth, pooled over the scans.
+        recall_drop: Of true lesions of 2 to 5 mm, as a fraction.
+    """
+
+    differing_fraction: float
+    dice_difference: float
+    recall_drop: float
+
+
+FLOAT_LIMITS = Limits(differing_fraction=0.0, dice_difference=0.005, recall_drop=0.0)
+INT8_LIMITS = Limits(differing_fraction=0.01, dice_difference=0.01, recall_drop=0.01)
+
+
+def limits_of(precision: str) -> Limits:
+    """Limits for a precision: int8 may differ a little, floats may not."""
+    return INT8_LIMITS if precision == "int8" else FLOAT_LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class GateCase:
+    """A scan with its truth.
+
+    Args:
+        name: For messages.
+        scan: The image.
+        lesions: Instance labels of true lesions, (z, y, x) on the grid of the scan.
+        small: Labels of true lesions of 2 to 5 mm.
+    """
+
+    name: str
+    scan: Volume
+    lesions: NDArray[Any]
+    small: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """What the comparison said.
+
+    Args:
+        cases: Scans compared.
+        max_difference: Largest difference of a voxel's probability.
+        mean_difference: Mean over the voxels where either is above 1 %; elsewhere both are 0.
+        lesions_reference: Lesions that Keras found.
+        lesions_artefact: Lesions that the artefact found.
+        lesions_differing: Lesions of either that touch no lesion of the other.
+        dice_reference: Pooled Dice of Keras' mask with the truth.
+        dice_artefact: Of the artefact's.
+        recall_small_reference: Fraction of true lesions of 2 to 5 mm that Keras touches.
+        recall_small_artefact: That the artefact touches.
+        faults: What went over a limit, in words.
+    """
+
+    cases: int
+    max_difference: float
+    mean_difference: float
+    lesions_reference: int
+    lesions_artefact: int
+    lesions_differing: int
+    dice_reference: float
+    dice_artefact: float
+    recall_small_reference: float
+    recall_small_artefact: float
+    faults: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing went over a limit."""
+        return not self.faults
+
+    def to_dict(self) -> dict[str, float | bool | str]:
+        """Plain values for the manifest."""
+        names = [name for name in self.__slots__ if name != "faults"]
+        values: dict[str, float | bool | str] = {name: getattr(self, name) for name in names}
+        return {"passed": self.passed, "faults": "; ".join(self.faults), **values}
+
+
+def reference_predictions(
+    bundle: Bundle, backend: Backend, cases: Iterable[GateCase]
+) -> list[Prediction]:
+    """Predictions of the cases by one backend, in order.
+
+    The quality gate is overruled: it judges the scan, which is the same for both.
+    """
+    return [predict_volume(case.scan, bundle, backend, force=True) for case in cases]
+
+
+def compare_predictions(
+    cases: Sequence[GateCase],
+    reference: Sequence[Prediction],
+    artefact: Sequence[Prediction],
+    limits: Limits,
+) -> GateResult:
+    """Compare two backends' predictions of the same cases.
+
+    Args:
+        cases: At least one.
+        reference: By Keras in float32.
+        artefact: By the backend that is judged.
+        limits: What is tolerated.
+    """
+    rows = [_compare(*row) for row in zip(cases, reference, artefact, strict=True)]
+    total = np.sum([row.counts for row in rows], axis=0)
+    voxels = sum(row.voxels for row in rows)
+    first, second, unmatched, small, found_first, found_second = (int(n) for n in total[:6])
+    truth, inside_first, inside_second, mask_first, mask_second = (int(n) for n in total[6:])
+    values: dict[str, Any] = {
+        "cases": len(rows),
+        "max_difference": max(row.largest for row in rows),
+        "mean_difference": sum(row.summed for row in rows) / max(voxels, 1),
+        "lesions_reference": first,
+        "lesions_artefact": second,
+        "lesions_differing": unmatched,
+        "dice_reference": _dice(inside_first, mask_first, truth),
+        "dice_artefact": _dice(inside_second, mask_second, truth),
+        "recall_small_reference": found_first / small if small else 1.0,
+        "recall_small_artefact": found_second / small if small else 1.0,
+    }
+    return GateResult(**values, faults=_faults(values, limits))
+
+
+def _faults(values: dict[str, Any], limits: Limits) -> tuple[str, ...]:
+    """What goes over a limit."""
+    faults = []
+    allowed = limits.differing_fraction * values["lesions_reference"]
+    if values["lesions_differing"] > allowed:
+        faults.append(
+            f"{values['lesions_differing']} lesions differ "
+            f"({values['lesions_reference']} by Keras, {values['lesions_artefact']} by the "
+            f"artefact; {allowed:g} may)"
+        )
+    if limits.differing_fraction == 0 and values["lesions_reference"] != values["lesions_artefact"]:
+        faults.append(
+            f"{values['lesions_artefact']} lesions instead of {values['lesions_reference']}"
+        )
+    dice = abs(values["dice_reference"] - values["dice_artefact"])
+    if dice >= limits.dice_difference:
+        faults.append(f"Dice differs by {dice:.4f}, less than {limits.dice_difference} is required")
+    drop = values["recall_small_reference"] - values["recall_small_artefact"]
+    if drop > limits.recall_drop:
+        faults.append(
+            f"recall of 2-5 mm lesions drops by {drop:.3f}, at most {limits.recall_drop} is allowed"
+        )
+    return tuple(faults)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One case: counts in the order in which `compare_predictions` reads them."""
+
+    counts: tuple[int, ...]
+    voxels: int
+    largest: float
+    summed: float
+
+
+def _compare(case: GateCase, reference: Prediction, artefact: Prediction) -> _Row:
+    labels = [p.finding.labels for p in (reference, artefact)]
+    unmatched = unpaired(labels[0], labels[1])
+    truth = case.lesions > 0
+    found = [len(set(np.unique(case.lesions[mask > 0]).tolist()) & case.small) for mask in labels]
+    inside = [int(np.count_nonzero(truth & (mask > 0))) for mask in labels]
+    sizes = [int(np.count_nonzero(mask)) for mask in labels]
+    first, second = (p.probability.data for p in (reference, artefact))
+    difference = np.abs(first.astype(np.float64) - second)
+    relevant = np.maximum(first, second) > 0.01
+    counts = (
+        len(reference.finding.lesions),
+        len(artefact.finding.lesions),
+        unmatched,
+        len(case.small),
+        *found,
+        int(np.count_nonzero(truth)),
+        *inside,
+        *sizes,
+    )
+    return _Row(
+        counts,
+        voxels=int(np.count_nonzero(relevant)),
+        largest=float(difference.max(initial=0.0)),
+        summed=float(difference[relevant].sum()),
+    )
+
+
+def unpaired(first: NDArray[Any], second: NDArray[Any]) -> int:
+    """Lesions of either side that are left over when touching ones are paired one to one.
+
+    A lesion that the other side sees as two counts once.
+
+    Args:
+        first: Instance labels, 0 outside.
+        second: The same on the same grid.
+
+    Examples:
+        >>> unpaired(np.array([1, 1, 0, 2]), np.array([1, 2, 0, 0]))
+        2
+    """
+    touching = (first > 0) & (second > 0)
+    pairs = np.unique(np.stack([first[touching], second[touching]]).astype(np.int64), axis=1)
+    sides = [np.unique(labels[labels > 0]) for labels in (first, second)]
+    shape = (int(first.max(initial=0)) + 1, int(second.max(initial=0)) + 1)
+    graph = csr_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape=shape)
+    paired = int(np.count_nonzero(maximum_bipartite_matching(graph) >= 0))
+    return sum(len(side) for side in sides) - 2 * paired
+
+
+def _dice(inside: int, mask: int, truth: int) -> float:
+    return 2 * inside / (mask + truth) if mask + truth else 1.0
+
+
+def small_lesions(labels: NDArray[Any], rows: Iterable[tuple[int, float]]) -> frozenset[int]:
+    """Labels that are present and whose diameter lies in 2 to 5 mm.
+
+    Args:
+        labels: Instance labels.
+        rows: (label, in-plane diameter in mm).
+    """
+    present = set(np.unique(labels).tolist())
+    return frozenset(label for label, mm in rows if label in present and 2.0 <= mm < SMALL_BELOW_MM)

@@ -1,0 +1,248 @@
+"""Keras to ONNX: float32, float16 and int8 (QDQ) files of static shape but for the batch.
+
+The converter is tf2onnx, reached through Keras' own export, which keeps it working with NumPy 2.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.errors import CmbnetError, MissingExtra
+
+INPUT_NAME = "stack"
+OUTPUT_NAME = "probability"
+BATCH_NAME = "batch"
+OPSET = 17
+"""Read by onnxruntime >= 1.13, OpenVINO >= 2023 and TensorRT >= 8.6."""
+
+PACKAGES = ("onnx", "onnxruntime", "onnxsim", "tf2onnx")
+
+
+class ConversionFailed(CmbnetError):
+    """A converter gave up, or its output is not what was asked for."""
+
+
+def require_onnx() -> None:
+    """Refuse to go on without the packages of the extra.
+
+    Raises:
+        MissingExtra: Naming the first that is missing.
+    """
+    for package in PACKAGES:
+        if find_spec(package) is None:
+            raise MissingExtra(package, "onnx", "to export to ONNX")
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what makes ONNX files, for the manifest."""
+    return {
+        package: version(package)
+        for package in (*PACKAGES, "tensorflow-cpu", "keras")
+        if _installed(package)
+    }
+
+
+def to_onnx(model: Any) -> bytes:
+    """Convert a Keras model to ONNX in float32.
+
+    Args:
+        model: Functional, float32 (n, y, x, 3) to (n, y, x, 1), y and x fixed.
+
+    Returns:
+        A checked and simplified file with input `INPUT_NAME` and output `OUTPUT_NAME`; its batch
+        is free.
+
+    Raises:
+        ConversionFailed: If the file does not pass the checker, or simplifying changed it.
+    """
+    require_onnx()
+    import keras
+    import onnx
+    import onnxsim
+
+    signature = [
+        keras.InputSpec(dtype="float32", shape=(None, *model.input_shape[1:]), name=INPUT_NAME)
+    ]
+    with tempfile.TemporaryDirectory() as folder, _quiet_converters():
+        path = Path(folder) / "model.onnx"
+        model.export(
+            str(path), format="onnx", verbose=False, input_signature=signature, opset_version=OPSET
+        )
+        converted = onnx.load(path)
+    _name_tensors(converted)
+    simplified, _ = onnxsim.simplify(converted)
+    content = _checked(simplified)
+    _require_same_answer(converted.SerializeToString(), content, model.input_shape[1:])
+    return content
+
+
+def to_float16(content: bytes) -> bytes:
+    """Half precision inside, float32 at the input and the output.
+
+    Args:
+        content: From `to_onnx`.
+    """
+    require_onnx()
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    model = OnnxModel(convert_float_to_float16(onnx.load_from_string(content), keep_io_types=True))
+    model.topological_sort()  # the converter appends its casts at the end
+    return _checked(model.model)
+
+
+def to_int8(
+    content: bytes, calibration: Iterable[NDArray[np.float32]], *, symmetric: bool
+) -> bytes:
+    """8-bit weights (per channel) and activations as QuantizeLinear/DequantizeLinear pairs.
+
+    Args:
+        content: From `to_onnx`.
+        calibration: Stacks (1, y, x, 3) like those it will see, with lesions among them.
+        symmetric: Signed activations around zero, as TensorRT requires; else unsigned ones with
+            a zero point, which CPUs multiply faster and which lose less.
+    """
+    require_onnx()
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    activations = QuantType.QInt8 if symmetric else QuantType.QUInt8
+    with tempfile.TemporaryDirectory() as folder, _quiet_converters():
+        plain, prepared, quantised = (Path(folder) / f"{n}.onnx" for n in ("plain", "prep", "int8"))
+        plain.write_bytes(content)
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            quantised,
+            _Reader(calibration),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=activations,
+            weight_type=QuantType.QInt8,
+            # The logits decide which voxels count: 256 steps over their range are too few, and
+            # the last convolution is a thousandth of the work.
+            nodes_to_exclude=_head(content),
+            extra_options={
+                "ActivationSymmetric": symmetric,
+                "WeightSymmetric": True,
+                # TensorRT wants biases in float.
+                "QuantizeBias": not symmetric,
+            },
+        )
+        import onnx
+
+        return _checked(onnx.load(quantised))
+
+
+def _require_same_answer(before: bytes, after: bytes, shape: tuple[int, int, int]) -> None:
+    """Refuse a simplified network that computes something else.
+
+    Raises:
+        ConversionFailed: If the answers to one random batch differ.
+    """
+    import onnxruntime as ort
+
+    stacks = np.random.default_rng(0).random((2, *shape), np.float32)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    first, second = (
+        ort.InferenceSession(content, options, providers=["CPUExecutionProvider"]).run(
+            None, {INPUT_NAME: stacks}
+        )[0]
+        for content in (before, after)
+    )
+    if first.shape != second.shape or not np.allclose(first, second, rtol=0, atol=1e-5):
+        raise ConversionFailed("onnxsim changed what the network answers; install another version")
+
+
+class _Reader:
+    """Calibration data as onnxruntime asks for it."""
+
+    def __init__(self, stacks: Iterable[NDArray[np.float32]]) -> None:
+        self._stacks: Iterator[NDArray[np.float32]] = iter(stacks)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """The next input, or None at the end."""
+        stack = next(self._stacks, None)
+        return None if stack is None else {INPUT_NAME: stack}
+
+
+def _head(content: bytes) -> list[str]:
+    """Names of the last convolution and of what follows it."""
+    import onnx
+
+    nodes = list(onnx.load_from_string(content).graph.node)
+    last = max(i for i, node in enumerate(nodes) if node.op_type == "Conv")
+    return [node.name for node in nodes[last:]]
+
+
+def _name_tensors(model: Any) -> None:
+    """Give the output and the batch names that do not depend on the converter's counter."""
+    (produced,) = model.graph.output
+    for node in model.graph.node:
+        for i, name in enumerate(node.output):
+            if name == produced.name:
+                node.output[i] = OUTPUT_NAME
+    produced.name = OUTPUT_NAME
+    for tensor in (*model.graph.input, *model.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = BATCH_NAME
+    # Shapes of inner tensors would still name the old batch.
+    del model.graph.value_info[:]
+
+
+def _checked(model: Any) -> bytes:
+    """The file's bytes, after the checker and a look at input and output.
+
+    Raises:
+        ConversionFailed: With what is wrong.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ConversionFailed(f"the ONNX checker refuses the file: {error}") from error
+    names = [t.name for t in (*model.graph.input, *model.graph.output)]
+    if names != [INPUT_NAME, OUTPUT_NAME]:
+        raise ConversionFailed(
+            f"a network with input {INPUT_NAME} and output {OUTPUT_NAME} is required, got {names}"
+        )
+    content: bytes = model.SerializeToString()
+    return content
+
+
+@contextmanager
+def _quiet_converters() -> Iterator[None]:
+    """Hold back the converters' notes about themselves; faults are raised, not logged."""
+    import logging
+
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # keras.export.tf2onnx_lib probes np.object, which NumPy announces to redefine.
+            warnings.filterwarnings("ignore", category=FutureWarning, message=".*np.object.*")
+            yield
+    finally:
+        logging.disable(previous)
+
+
+def _installed(distribution: str) -> bool:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True

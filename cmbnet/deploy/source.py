@@ -1,0 +1,138 @@
+"""The Keras float32 network of a bundle: what every artefact is made from and compared with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cmbnet.backends.base import BackendInfo, Shape, SlicesBackend
+from cmbnet.bundle import Artefact, Bundle
+from cmbnet.errors import BundleError, MissingExtra, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def load_source(bundle: Bundle) -> Any:
+    """The Keras model of a bundle, at the shape it was saved with.
+
+    Raises:
+        MissingExtra: If keras or tensorflow is not installed.
+        UsageError: If the bundle has no Keras artefact in float32.
+        BundleError: If it is altered or does not load.
+    """
+    require_tensorflow("to export a model")
+    import keras
+
+    artefact = _source_artefact(bundle)
+    bundle.read(artefact)  # checks the hash; Keras wants a path
+    try:
+        # safe_mode refuses lambdas, which would be code from the file.
+        return keras.saving.load_model(bundle.path / artefact.file, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise BundleError(f"{artefact.file} is no model that Keras loads: {error}") from error
+
+
+def require_tensorflow(purpose: str) -> None:
+    """Refuse to go on without keras on tensorflow.
+
+    Raises:
+        MissingExtra: If one of them is not installed.
+        UsageError: If Keras is set to another backend, whose exporters differ.
+    """
+    # Exports run on CPUs; the notes about instruction sets would drown what is printed.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for package in ("tensorflow", "keras"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, "train", purpose)
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError(
+            f"exports run on Keras' tensorflow backend, got {keras.backend.backend()}: "
+            "unset KERAS_BACKEND"
+        )
+
+
+def at_shape(model: Any, shape: Shape) -> Any:
+    """The same weights in a network of another input size.
+
+    Args:
+        model: A functional Keras model of one input (y, x, 3).
+        shape: Rows and columns.
+
+    Raises:
+        UsageError: If the network cannot take that size.
+    """
+    import keras
+
+    if tuple(model.input_shape[1:3]) == shape:
+        return model
+    tensor = keras.Input(shape=(*shape, 3), dtype="float32", name="stack")
+    try:
+        copy = keras.models.clone_model(model, input_tensors=tensor)
+    except ValueError as error:
+        raise UsageError(
+            f"the network takes no slices of {shape[0]}x{shape[1]}: {error}"
+        ) from error
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def open_reference(bundle: Bundle, shapes: Sequence[Shape], *, reason: str) -> SlicesBackend:
+    """Keras float32 as a backend that takes given shapes, whatever shape the file has.
+
+    Args:
+        bundle: Has the Keras artefact.
+        shapes: Those of the backend that it is compared with: a network sees the border of its
+            crop, so only equal crops compare.
+        reason: Recorded in results.
+    """
+    import keras
+
+    model = load_source(bundle)
+    source = _source_artefact(bundle)
+    artefacts = [
+        source.model_copy(update={"shape": (1, *shape, 3), "companions": ()}) for shape in shapes
+    ]
+    info = BackendInfo(
+        name="keras",
+        precision="float32",
+        runtime=f"keras {keras.__version__} on {keras.backend.backend()}",
+        threads=1,
+        reason=reason,
+    )
+    return SlicesBackend(
+        artefacts, info, lambda a: KerasNetwork(at_shape(model, (a.shape[1], a.shape[2])))
+    )
+
+
+class KerasNetwork:
+    """A Keras model as a `cmbnet.backends.base.Network`, compiled once."""
+
+    batch = 1
+
+    def __init__(self, model: Any) -> None:
+        import tensorflow as tf
+
+        self._run = tf.function(lambda stacks: model(stacks, training=False))
+
+    def __call__(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
+        """From float32 (1, y, x, 3) to float32 (1, y, x, 1)."""
+        answer: NDArray[np.float32] = self._run(stacks).numpy()
+        return answer
+
+
+def _source_artefact(bundle: Bundle) -> Artefact:
+    for artefact in bundle.artefacts("keras"):
+        if artefact.precision == "float32":
+            return artefact
+    held = sorted({f"{a.kind}:{a.precision}" for a in bundle.manifest.artefacts})
+    raise UsageError(
+        f"bundle {bundle.manifest.name} has no keras:float32 artefact to export from; it has "
+        f"{', '.join(held) or 'nothing'}; give the bundle that cmbnet train wrote"
+    )

@@ -1,0 +1,265 @@
+"""ONNX to TensorRT engines, by TensorRT-RTX (workstations) or TensorRT (data centres).
+
+TensorRT-RTX compiles for compute capabilities that are named, on a machine without a GPU, and
+finishes on the target in seconds. TensorRT measures its kernels, so it needs the GPU that will run
+the engine. Both have nearly the same Python interface.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.deploy.onnx import INPUT_NAME, ConversionFailed
+from cmbnet.errors import MissingExtra, UsageError
+
+Flavor = Literal["rtx", "datacenter"]
+
+BATCHES = (1, 8, 32)
+"""Smallest, usual and largest batch of the optimisation profile."""
+
+CAPABILITIES = ("SM75", "SM80", "SM86", "SM89", "SM120")
+"""Turing to Blackwell workstations. Hopper (SM90) is none of TensorRT-RTX's named targets."""
+
+WORKSPACE_BYTES = 2 << 30
+
+_MODULES: dict[Flavor, str] = {"rtx": "tensorrt_rtx", "datacenter": "tensorrt"}
+_MEMORY = re.compile(r"^(Total [A-Za-z ]+ Memory|Max Scratch Memory): (\d+) bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """What an engine is built for.
+
+    Args:
+        flavor: Which TensorRT.
+        precision: Of the ONNX file; kept as it is, the network is strongly typed.
+        batches: Smallest, usual and largest batch.
+        capabilities: Compute capabilities that TensorRT-RTX compiles for, "SM86" and so on.
+        hardware_compatible: Let a data-centre engine run on every GPU from Ampere on.
+        timing_cache: File with kernel timings, read and rewritten; data-centre only.
+    """
+
+    flavor: Flavor
+    precision: str
+    batches: tuple[int, int, int] = BATCHES
+    capabilities: tuple[str, ...] = CAPABILITIES
+    hardware_compatible: bool = False
+    timing_cache: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltEngine:
+    """A serialised engine.
+
+    Args:
+        content: Its bytes.
+        report: Layers with precisions, memory and the builder's messages, for a JSON file.
+        tools: Versions, for the manifest.
+    """
+
+    content: bytes
+    report: dict[str, Any]
+    tools: dict[str, str] = field(default_factory=dict)
+
+    def report_bytes(self) -> bytes:
+        """The report as JSON."""
+        return (json.dumps(self.report, indent=1) + "\n").encode()
+
+
+def choose_flavor(wanted: str) -> Flavor:
+    """The TensorRT that can build here.
+
+    Args:
+        wanted: "rtx", "datacenter", or "auto": data-centre TensorRT where it is installed and
+            finds a GPU, else TensorRT-RTX.
+
+    Raises:
+        MissingExtra: If the package is not installed.
+        UsageError: If data-centre TensorRT is asked for and there is no GPU.
+    """
+    if wanted == "auto":
+        wanted = "datacenter" if find_spec("tensorrt") and gpu_fault() is None else "rtx"
+    if wanted == "datacenter":
+        if find_spec("tensorrt") is None:
+            raise MissingExtra(
+                "tensorrt",
+                "tensorrt",
+                "for --flavor datacenter (NVIDIA's own package index holds its libraries; "
+                "--flavor rtx builds here, without a GPU)",
+            )
+        if fault := gpu_fault():
+            raise UsageError(
+                f"--flavor datacenter measures kernels on a GPU, and there is none here ({fault}); "
+                "run it on the machine that will serve, or use --flavor rtx, which builds here"
+            )
+        return "datacenter"
+    if wanted != "rtx":
+        raise UsageError(f"flavor must be rtx, datacenter or auto, got {wanted!r}")
+    if find_spec("tensorrt_rtx") is None:
+        raise MissingExtra("tensorrt_rtx", "rtx", "for --flavor rtx")
+    return "rtx"
+
+
+def gpu_fault() -> str | None:
+    """Why CUDA cannot be used here, or None if it can."""
+    if find_spec("cuda") is None or find_spec("cuda.bindings") is None:
+        return "cuda-python is not installed"
+    from cuda.bindings import runtime
+
+    status, count = runtime.cudaGetDeviceCount()
+    if int(status) != 0:
+        return str(status.name)
+    return None if count else "no CUDA device"
+
+
+def build_engine(onnx_file: bytes, request: EngineRequest) -> BuiltEngine:
+    """Build an engine.
+
+    Args:
+        onnx_file: From `cmbnet.deploy.onnx`; int8 must be symmetric.
+        request: For what.
+
+    Raises:
+        ConversionFailed: With the builder's own words.
+        UsageError: If a compute capability is not known to this TensorRT.
+    """
+    trt = importlib.import_module(_MODULES[request.flavor])
+    logger = _make_logger(trt)
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(onnx_file):
+        faults = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        raise ConversionFailed(f"TensorRT does not read the ONNX file: {faults}")
+    config = _configure(trt, builder, network, request)
+    content = builder.build_serialized_network(network, config)
+    if content is None:
+        raise ConversionFailed(
+            f"TensorRT built no engine: {'; '.join(logger.faults) or 'no reason'}"
+        )
+    _write_timing_cache(config, request)
+    engine = bytes(content)
+    report = {
+        "notice": RESEARCH_USE_ONLY,
+        "flavor": request.flavor,
+        "version": trt.__version__,
+        "precision": request.precision,
+        "batches": request.batches,
+        "compute_capabilities": request.capabilities if request.flavor == "rtx" else "this GPU",
+        "bytes": len(engine),
+        "memory_bytes": logger.memory,
+        "warnings": logger.faults,
+        **_layers(trt, logger, network, engine),
+    }
+    return BuiltEngine(engine, report, _tools(trt, request))
+
+
+def _tools(trt: Any, request: EngineRequest) -> dict[str, str]:
+    """What `cmbnet.backends.tensorrt` needs to know before it loads an engine."""
+    name = "tensorrt-rtx" if request.flavor == "rtx" else "tensorrt"
+    targets = ",".join(request.capabilities) if request.flavor == "rtx" else "built on its GPU"
+    batches = ",".join(map(str, request.batches))
+    return {name: trt.__version__, "targets": targets, "batches": batches}
+
+
+def _configure(trt: Any, builder: Any, network: Any, request: EngineRequest) -> Any:
+    """Profile, memory, targets and the level of detail that the inspector needs."""
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    spatial = tuple(network.get_input(0).shape)[1:]
+    profile = builder.create_optimization_profile()
+    profile.set_shape(INPUT_NAME, *((batch, *spatial) for batch in request.batches))
+    config.add_optimization_profile(profile)
+    if request.flavor == "rtx":
+        _name_targets(trt, config, request.capabilities)
+        return config
+    if request.hardware_compatible:
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    if request.timing_cache is not None:
+        known = request.timing_cache.read_bytes() if request.timing_cache.exists() else b""
+        config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
+    return config
+
+
+def _name_targets(trt: Any, config: Any, capabilities: Sequence[str]) -> None:
+    """Tell TensorRT-RTX which GPUs to compile for.
+
+    Raises:
+        UsageError: If it does not know one of them.
+    """
+    known = trt.ComputeCapability.__members__
+    unknown = sorted(set(capabilities) - set(known))
+    if unknown or not capabilities:
+        names = ", ".join(n for n in known if n.startswith("SM"))
+        raise UsageError(
+            f"TensorRT-RTX {trt.__version__} compiles for {names}; "
+            f"got {', '.join(unknown) or 'none'}"
+        )
+    config.num_compute_capabilities = len(capabilities)
+    for i, name in enumerate(capabilities):
+        config.set_compute_capability(known[name], i)
+
+
+def _write_timing_cache(config: Any, request: EngineRequest) -> None:
+    if request.timing_cache is not None and request.flavor == "datacenter":
+        from cmbnet.io import write_bytes_atomically
+
+        write_bytes_atomically(request.timing_cache, bytes(config.get_timing_cache().serialize()))
+
+
+def _layers(trt: Any, logger: Any, network: Any, engine: bytes) -> dict[str, Any]:
+    """Layers as the engine runs them where there is a GPU, else as the network defines them.
+
+    The inspector looks into a loaded engine, and loading needs a GPU.
+    """
+    if gpu_fault() is None:
+        loaded = trt.Runtime(logger).deserialize_cuda_engine(engine)
+        if loaded is not None:
+            inspector = loaded.create_engine_inspector()
+            text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+            return {"layers_from": "engine inspector", "layers": json.loads(text)}
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    return {
+        "layers_from": "network definition (no GPU here; the inspector needs a loaded engine)",
+        "layers": [
+            {
+                "name": layer.name,
+                "type": layer.type.name,
+                "outputs": [
+                    {"dtype": out.dtype.name, "shape": list(out.shape)}
+                    for out in map(layer.get_output, range(layer.num_outputs))
+                ],
+            }
+            for layer in layers
+        ],
+    }
+
+
+def _make_logger(trt: Any) -> Any:
+    """A logger that keeps warnings and memory figures and prints nothing.
+
+    Made inside a function because its base class comes from the module that was chosen.
+    """
+
+    class Logger(trt.ILogger):  # type: ignore[misc]  # the module is only known at run time
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.faults: list[str] = []
+            self.memory: dict[str, int] = {}
+
+        def log(self, severity: Any, message: str) -> None:
+            if int(severity) <= int(trt.ILogger.Severity.WARNING):
+                self.faults.append(message.strip())
+            elif found := _MEMORY.search(message):
+                self.memory[found[1]] = int(found[2])
+
+    return Logger()

@@ -1,0 +1,193 @@
+"""Send whole scans to a Triton server, and check that one is fit to be asked."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.backends.triton_connection import Address, ServerRefused, TritonConnection
+from cmbnet.deploy.triton.spec import (
+    AFFINE,
+    BRAIN_MASK,
+    FORCE,
+    LABELS,
+    LESIONS,
+    MASK,
+    NETWORK_MODEL,
+    OPERATING_POINT,
+    QUALITY,
+    RESULT,
+    SCAN_INPUTS,
+    SCAN_MODEL,
+    SCAN_OUTPUTS,
+    SCAN_PROBABILITY,
+    SPACING,
+    VOLUME_FLOAT,
+    VOLUME_INT,
+    decode_text,
+    encode_text,
+)
+from cmbnet.volume import Volume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanAnswer:
+    """What a server found on a scan.
+
+    Args:
+        mask: uint8 (z, y, x), 1 in lesions, on the grid of the scan.
+        labels: uint16 (z, y, x), the number of the lesion.
+        lesions: Rows of the lesion table, as in ``result.json``.
+        quality: What the quality gate said.
+        result: All of ``result.json``.
+        probability: float32 (z, y, x), or None where it was not asked for.
+    """
+
+    mask: NDArray[np.uint8]
+    labels: NDArray[np.uint16]
+    lesions: list[dict[str, Any]]
+    quality: dict[str, Any]
+    result: dict[str, Any]
+    probability: NDArray[np.float32] | None = None
+
+
+class TritonScanner:
+    """Asks the model ``cmbnet`` of a server; safe to use from several threads.
+
+    Args:
+        url: ``triton+grpc://host:port``; see `cmbnet.backends.triton_connection`.
+
+    Raises:
+        UsageError: If the address is none.
+        MissingExtra: If tritonclient is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.connection = TritonConnection(Address.parse(url))
+
+    def scan(
+        self,
+        volume: Volume,
+        *,
+        operating_point: str | None = None,
+        brain_mask: NDArray[Any] | None = None,
+        force: bool = False,
+        with_probability: bool = False,
+    ) -> ScanAnswer:
+        """Find the microbleeds of a scan.
+
+        Args:
+            volume: The scan; int16 travels as it is, everything else as float32.
+            operating_point: Name of a set of thresholds; None takes the bundle's default.
+            brain_mask: (z, y, x) on the grid of the scan.
+            force: Answer even if the quality gate refuses.
+            with_probability: Also bring the probability map.
+
+        Raises:
+            InputRefused, UsageError: As `cmbnet.predict.predict_volume`, raised by the server.
+            ServerUnavailable: If it does not answer.
+            ServerRefused: For any other error of the server.
+        """
+        inputs = _inputs(volume, operating_point, brain_mask, force=force)
+        voxels = volume.data.size
+        outputs = {MASK.name: voxels, LABELS.name: 2 * voxels}
+        outputs |= {LESIONS.name: 0, QUALITY.name: 0, RESULT.name: 0}
+        if with_probability:
+            outputs[SCAN_PROBABILITY.name] = 4 * voxels
+        found = self.connection.infer(SCAN_MODEL, inputs, outputs)
+        return ScanAnswer(
+            mask=found[MASK.name],
+            labels=found[LABELS.name],
+            lesions=json.loads(decode_text(found[LESIONS.name])),
+            quality=json.loads(decode_text(found[QUALITY.name])),
+            result=json.loads(decode_text(found[RESULT.name])),
+            probability=found.get(SCAN_PROBABILITY.name),
+        )
+
+    def close(self) -> None:
+        """Close the connection. Closing again does nothing."""
+        self.connection.close()
+
+
+def _inputs(
+    volume: Volume, operating_point: str | None, brain_mask: NDArray[Any] | None, *, force: bool
+) -> dict[str, NDArray[Any]]:
+    """Tensors of a request."""
+    if volume.data.dtype == np.int16:
+        inputs: dict[str, NDArray[Any]] = {VOLUME_INT.name: volume.data}
+    else:
+        inputs = {VOLUME_FLOAT.name: volume.data.astype(np.float32, copy=False)}
+    inputs[AFFINE.name] = volume.affine
+    inputs[SPACING.name] = np.array(volume.spacing_mm, np.float64)
+    if operating_point is not None:
+        inputs[OPERATING_POINT.name] = encode_text(operating_point)
+    if brain_mask is not None:
+        inputs[BRAIN_MASK.name] = (brain_mask != 0).astype(np.uint8)
+    if force:
+        inputs[FORCE.name] = np.array([1], np.uint8)
+    return inputs
+
+
+def check_server(url: str) -> list[str]:
+    """Check that a server is ready, has both models with the right tensors, and answers.
+
+    Args:
+        url: Its address.
+
+    Returns:
+        What was found, a line each.
+
+    Raises:
+        ServerUnavailable: If it does not answer.
+        ServerRefused: If a model is missing, not ready, has other tensors, or answers wrongly.
+    """
+    scanner = TritonScanner(url)
+    try:
+        lines = [_check_model(scanner.connection, model) for model in (NETWORK_MODEL, SCAN_MODEL)]
+        start = time.perf_counter()
+        answer = scanner.scan(_probe(), force=True)
+        model = answer.result["model"]
+        lines.append(
+            f"a scan of {'x'.join(map(str, answer.mask.shape))} voxels was answered in "
+            f"{time.perf_counter() - start:.2f} s by bundle {model['bundle']} "
+            f"({model['precision']}, cmbnet {answer.result['versions']['cmbnet']})"
+        )
+    finally:
+        scanner.close()
+    return lines
+
+
+def _check_model(connection: TritonConnection, model: str) -> str:
+    """Readiness and tensors of one model.
+
+    Raises:
+        ServerUnavailable: If the server does not answer.
+        ServerRefused: With what is wrong.
+    """
+    metadata = connection.metadata(model)
+    if not connection.is_ready([model]):
+        raise ServerRefused(f"{model} on {connection.address} is loaded but not ready")
+    if model == SCAN_MODEL:
+        for kind, tensors in (("inputs", SCAN_INPUTS), ("outputs", SCAN_OUTPUTS)):
+            have = {(t["name"], t["datatype"]) for t in metadata[kind]}
+            missing = {(t.name, t.data_type) for t in tensors} - have
+            if missing:
+                raise ServerRefused(
+                    f"{model} on {connection.address} lacks the {kind} {sorted(missing)}; it was "
+                    "written by another version of cmbnet: export the repository again"
+                )
+    versions = ", ".join(metadata.get("versions", [])) or "unknown"
+    return f"{model} is ready (version {versions}, {metadata.get('platform') or 'python'})"
+
+
+def _probe() -> Volume:
+    """A bright ball in the dark: any network answers something, and the gate is overruled."""
+    z, y, x = np.indices((12, 96, 96), np.float32)
+    ball = ((z - 5.5) / 6) ** 2 + ((y - 47.5) / 40) ** 2 + ((x - 47.5) / 40) ** 2 < 1
+    affine = np.array([[0, 0, 2, -95], [0, 2, 0, -95], [4, 0, 0, -22], [0, 0, 0, 1]], np.float64)
+    return Volume((ball * 500 + (z + y + x) % 7).astype(np.int16), affine, source="probe")

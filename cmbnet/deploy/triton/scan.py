@@ -1,0 +1,150 @@
+"""From the tensors of a request to the tensors of its answer, without any of Triton's code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Set
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.deploy.triton.spec import (
+    AFFINE,
+    BRAIN_MASK,
+    FORCE,
+    LABELS,
+    LESIONS,
+    MASK,
+    OPERATING_POINT,
+    QUALITY,
+    RESULT,
+    SCAN_OUTPUTS,
+    SCAN_PROBABILITY,
+    SPACING,
+    VOLUME_FLOAT,
+    VOLUME_INT,
+    decode_text,
+    encode_text,
+)
+from cmbnet.errors import InputRefused, UsageError
+from cmbnet.predict import Prediction, predict_volume
+from cmbnet.volume import Volume
+
+if TYPE_CHECKING:
+    from cmbnet.backends import Backend
+    from cmbnet.bundle import Bundle
+
+SPACING_TOLERANCE = 1e-3
+"""Relative difference that is allowed between the spacing and the affine's columns."""
+
+
+def answer_scan(
+    tensors: Mapping[str, NDArray[Any]],
+    bundle: Bundle,
+    backend: Backend,
+    *,
+    max_voxels: int,
+    wanted: Set[str] = frozenset(),
+) -> dict[str, NDArray[Any]]:
+    """Find the microbleeds of a request.
+
+    Args:
+        tensors: By the names of `SCAN_INPUTS`.
+        bundle: The model.
+        backend: Runs its network.
+        max_voxels: Largest scan that is taken.
+        wanted: Names of the outputs asked for; none means all but the probability.
+
+    Returns:
+        By the names of `SCAN_OUTPUTS`.
+
+    Raises:
+        UsageError: If tensors are missing or do not fit together.
+        InputRefused: If the scan cannot be answered on.
+    """
+    names = wanted or {tensor.name for tensor in SCAN_OUTPUTS} - {SCAN_PROBABILITY.name}
+    volume = read_volume(tensors, max_voxels)
+    mask, point = tensors.get(BRAIN_MASK.name), tensors.get(OPERATING_POINT.name)
+    prediction = predict_volume(
+        volume,
+        bundle,
+        backend,
+        operating_point="default" if point is None else decode_text(point),
+        brain_mask=None if mask is None else _on_grid(volume, mask),
+        force=bool(tensors[FORCE.name].ravel()[0]) if FORCE.name in tensors else False,
+    )
+    outputs = _outputs(prediction)
+    return {name: outputs[name] for name in outputs if name in names}
+
+
+def read_volume(tensors: Mapping[str, NDArray[Any]], max_voxels: int) -> Volume:
+    """The scan of a request.
+
+    Args:
+        tensors: By the names of `SCAN_INPUTS`.
+        max_voxels: Largest scan that is taken.
+
+    Raises:
+        UsageError: If there is no volume, or two, or the spacing contradicts the affine.
+        InputRefused: If it is too large or holds values that are not finite.
+    """
+    given = [t.name for t in (VOLUME_FLOAT, VOLUME_INT) if t.name in tensors]
+    if len(given) != 1:
+        raise UsageError(
+            f"one of {VOLUME_FLOAT.name} and {VOLUME_INT.name} is required, "
+            f"got {' and '.join(given) or 'neither'}"
+        )
+    if AFFINE.name not in tensors:
+        raise UsageError(f"{AFFINE.name} is required: (z, y, x, 1) to RAS+ mm, 4x4")
+    data = tensors[given[0]]
+    if data.ndim != 3 or 0 in data.shape:
+        raise UsageError(f"{given[0]} of shape (z, y, x) is required, got {data.shape}")
+    if data.size > max_voxels:
+        raise InputRefused(f"at most {max_voxels} voxels are taken, got {data.size}: {data.shape}")
+    # The arrays of a request are views of the server's memory, and read-only ones at that.
+    values = data.astype(np.float32)
+    faulty = values.size - int(np.count_nonzero(np.isfinite(values)))
+    if faulty:
+        raise InputRefused(f"{given[0]} must be finite, got {faulty} voxels of NaN or infinity")
+    volume = Volume(values, np.array(tensors[AFFINE.name], np.float64), source="request")
+    _check_spacing(volume, tensors.get(SPACING.name))
+    return volume
+
+
+def _check_spacing(volume: Volume, spacing: NDArray[Any] | None) -> None:
+    if spacing is not None and not np.allclose(
+        np.asarray(spacing, np.float64), volume.spacing_mm, rtol=SPACING_TOLERANCE, atol=0
+    ):
+        raise UsageError(
+            f"{SPACING.name} {np.asarray(spacing).tolist()} contradicts the affine, whose "
+            f"spacing (z, y, x) is {[round(mm, 4) for mm in volume.spacing_mm]} mm"
+        )
+
+
+def _on_grid(volume: Volume, mask: NDArray[Any]) -> Volume:
+    if mask.shape != volume.shape:
+        raise UsageError(
+            f"{BRAIN_MASK.name} of the volume's shape {volume.shape} is required, got {mask.shape}"
+        )
+    return volume.with_data(mask)
+
+
+def _outputs(prediction: Prediction) -> dict[str, NDArray[Any]]:
+    from cmbnet.report.result import build_result, request_of
+
+    request = request_of(prediction, backend=prediction.backend.name, save_probability=False)
+    result = build_result(prediction, case="request", request=request, files=())
+    document = result.model_dump(mode="json")
+    return {
+        MASK.name: prediction.mask.astype(np.uint8),
+        LABELS.name: np.ascontiguousarray(prediction.finding.labels, np.uint16),
+        LESIONS.name: _json(document["lesions"]),
+        QUALITY.name: _json(document["quality"]),
+        RESULT.name: _json(document),
+        SCAN_PROBABILITY.name: np.ascontiguousarray(prediction.probability.data, np.float32),
+    }
+
+
+def _json(value: Any) -> NDArray[np.uint8]:
+    return encode_text(json.dumps(value, allow_nan=False))

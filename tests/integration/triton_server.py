@@ -1,0 +1,153 @@
+"""A real Triton server for tests, out of the wheel nvidia-pytriton.
+
+The wheel is unpacked, never installed: it pins an old NumPy. `.ci/run` downloads it::
+
+    python -m pip download nvidia-pytriton==0.7.0 --no-deps -d .cache/pytriton
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / ".cache" / "pytriton"
+VERSION = "0.7.0"
+READY_S = 120.0
+
+
+def wheel() -> Path | None:
+    """The downloaded wheel, or None."""
+    return next(iter(sorted(CACHE.glob(f"nvidia_pytriton-{VERSION}-*.whl"))), None)
+
+
+def unpack(archive: Path) -> Path:
+    """Unpack the wheel once and add the stub for this Python; returns the folder."""
+    folder = CACHE / f"unpacked-{VERSION}"
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
+            with zipfile.ZipFile(archive) as wheel_file:
+                wheel_file.extractall(temporary)
+            # A wheel keeps no execute permissions when it is unpacked by hand.
+            server = Path(temporary) / "pytriton" / "tritonserver"
+            for program in (server / "bin", server / "python_backend_stubs" / python):
+                for file in program.iterdir():
+                    file.chmod(0o755)
+            shutil.copy2(
+                server / "python_backend_stubs" / python / "triton_python_backend_stub",
+                server / "backends" / "python",
+            )
+            Path(temporary).rename(folder)
+            Path(temporary).mkdir()  # for its own removal
+    return folder
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class TritonServer:
+    """One server process and the processes of its models."""
+
+    def __init__(self, repository: Path, log: Path) -> None:
+        archive = wheel()
+        assert archive is not None
+        self._folder = unpack(archive)
+        self._repository = repository
+        self._log = log
+        self.http, self.grpc, self.metrics = free_ports(3)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._memory = f"cmbnet-test-{os.getpid()}-{self.http}"
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        server = self._folder / "pytriton" / "tritonserver"
+        libraries = [self._folder / "nvidia_pytriton.libs", sysconfig.get_config_var("LIBDIR")]
+        environment = {
+            **os.environ,
+            "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
+            # The embedded interpreter finds its site-packages through the first python on PATH.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "OMP_NUM_THREADS": "1",
+        }
+        command: list[str | Path] = [
+            server / "bin" / "tritonserver",
+            f"--model-repository={self._repository}",
+            f"--backend-directory={server / 'backends'}",
+            f"--http-port={self.http}",
+            f"--grpc-port={self.grpc}",
+            f"--metrics-port={self.metrics}",
+            "--http-address=127.0.0.1",
+            "--grpc-address=127.0.0.1",
+            f"--backend-config=python,shm-region-prefix-name={self._memory}",
+            "--exit-timeout-secs=5",
+        ]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=ROOT
+            )
+        self._wait()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline:
+            assert self._process is not None
+            assert self._process.poll() is None, self._log.read_text()[-3000:]
+            try:
+                self.get(self.http, "/v2/health/ready")
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.1)
+            else:
+                return
+        raise TimeoutError(self._log.read_text()[-3000:])
+
+    def get(self, port: int, path: str) -> str:
+        """The answer to an HTTP GET."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def model_processes(self) -> list[int]:
+        """Process ids of the Python backend's stubs."""
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        found = {int(pid) for pid in children.read_text().split()}
+        for task in Path(f"/proc/{self._process.pid}/task").iterdir():
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
+        return sorted(found)
+
+    def freeze_models(self) -> None:
+        """Let the models stop in the middle of whatever they do."""
+        for pid in self.model_processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would, and its models with it."""
+        if self._process is None:
+            return
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process = None
+        for region in Path("/dev/shm").glob(f"{self._memory}*"):
+            region.unlink(missing_ok=True)
