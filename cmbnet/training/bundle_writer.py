@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -28,7 +29,7 @@ from cmbnet.deploy.parity import Parity, compare
 from cmbnet.errors import UnreadableFile
 from cmbnet.lesions import LesionRules
 from cmbnet.model.config import ModelConfig
-from cmbnet.model.files import copy_at_shape, load_model
+from cmbnet.model.files import copy_at_shape, load_model, save_model
 from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.slices import SliceContext
 from cmbnet.training.operating_points import choose_operating_points, validation_maps
@@ -103,6 +104,7 @@ def export_run(
             artefact, parity = make_artefact(model, config, shape, precision, stacks)
             report(f"{artefact.file}: {len(artefact.content) / 1024:.0f} KiB, {_words(parity)}")
             artefacts.append(artefact)
+    artefacts.append(keras_artefact(model, config, export.shapes[0]))
     spec = _spec(run, recipe, export)
     bundle = write_bundle(folder, spec=spec, artefacts=artefacts)
     rules, points = _operating_points(bundle, validation, export, report)
@@ -153,6 +155,22 @@ def make_artefact(
         parity=parity.to_dict(),
     )
     return artefact, parity
+
+
+def keras_artefact(model: keras.Model, config: ModelConfig, shape: Shape) -> NewArtefact:
+    """The network itself in float32: every later export starts from it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        save_model(copy_at_shape(model, config, (*shape, config.input_slices)), config, path)
+        content = path.read_bytes()
+    return NewArtefact(
+        file="model.keras",
+        content=content,
+        kind="keras",
+        precision="float32",
+        shape=(1, *shape, 3),
+        tools={"keras": _version("keras")},
+    )
 
 
 def _operating_points(

@@ -30,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
-from cmbnet.errors import CmbnetError, InputRefused
+from cmbnet.errors import CmbnetError, InputRefused, UsageError
+from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.training.cohort import CohortCase, list_cohort, read_case
 from cmbnet.training.places import Places, find_places
 
@@ -73,7 +74,12 @@ class BuildResult:
 
 
 def build_cache(
-    cohort: Path, path: Path, *, recipe: Any = None, jobs: int = 1, limit: int | None = None
+    cohort: Path,
+    path: Path,
+    *,
+    recipe: PreprocessRecipe | None = None,
+    jobs: int = 1,
+    limit: int | None = None,
 ) -> BuildResult:
     """Prepare every case of a cohort and write the cache.
 
@@ -88,8 +94,6 @@ def build_cache(
     Raises:
         InputRefused: If no case is left.
     """
-    from cmbnet.preprocess import PreprocessRecipe
-
     recipe = PreprocessRecipe() if recipe is None else recipe
     cases = list_cohort(cohort)[:limit]
     names: list[str] = []
@@ -107,22 +111,49 @@ def build_cache(
     return BuildResult(tuple(names), tuple(refused))
 
 
-def cache_of(source: Path, target: Path, *, jobs: int, report: Callable[[str], None]) -> Path:
+def cache_of(
+    source: Path,
+    target: Path,
+    *,
+    recipe: PreprocessRecipe,
+    jobs: int,
+    report: Callable[[str], None],
+) -> Path:
     """The cache of a cohort: the source itself if it is one, else `target`, built if missing.
 
     Args:
         source: Cache file or cohort directory.
         target: Where to build.
+        recipe: How cases are preprocessed.
         jobs: Processes that prepare cases.
         report: Receives what was built and what was left out.
+
+    Raises:
+        UsageError: If there is a cache already that was prepared in another way.
     """
     if source.is_file() or target.is_file():
-        return source if source.is_file() else target
-    result = build_cache(source, target, jobs=jobs)
+        found = source if source.is_file() else target
+        _require_recipe(found, recipe)
+        return found
+    result = build_cache(source, target, recipe=recipe, jobs=jobs)
     report(f"{target}: {len(result.cases)} cases prepared, {len(result.refused)} left out")
     for name, reason in result.refused:
         report(f"left out {name}: {reason}")
     return target
+
+
+def _require_recipe(cache: Path, recipe: PreprocessRecipe) -> None:
+    """Refuse a cache whose scans were preprocessed in another way."""
+    try:
+        with h5py.File(cache) as file:
+            found = json.loads(file.attrs["preprocess"])
+    except (OSError, KeyError):
+        return  # no cache at all: reading it explains that
+    if found != recipe.to_dict():
+        raise UsageError(
+            f"the cache {cache} was prepared with {found}, the recipe asks for "
+            f"{recipe.to_dict()}: take another run folder, or the cohort instead of its cache"
+        )
 
 
 def _prepare_all(

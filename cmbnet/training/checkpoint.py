@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def load_state(run: Path) -> State | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             about = json.loads(str(stored["about"]))
             arrays = {
                 name: [stored[f"{name}/{n:04d}"] for n in range(count)]
@@ -96,6 +97,6 @@ def load_state(run: Path) -> State | None:
             }
         history = tuple(about["progress"].pop("history"))
         progress = Progress(**about["progress"], history=history)
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise UnreadableFile(f"{path} is damaged ({error}); delete it to start anew") from error
     return State(progress, arrays, about["recipe"])

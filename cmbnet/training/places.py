@@ -21,6 +21,8 @@ PLACES_PER_KIND = 600
 PIXELS_PER_PLACE = 200
 """A mimic's component of more pixels than this in a slice gets further places."""
 
+MIMICS_PER_LABEL = 80
+
 BLOB_SIGMA_MM = 1.0
 SURROUND_SIGMA_MM = 3.0
 """Difference of Gaussians that answers most to discs of 2 to 5 mm."""
@@ -59,7 +61,7 @@ def find_places(
         image: float32 (z, y, x) in [0, 1].
         lesions: Integer instance labels, same shape.
         excluded: Bool, same shape: where no negative may be centred besides the lesions.
-        mimics: Integers, same shape, not 0 on a mimic.
+        mimics: Integers, same shape, not 0 on a mimic: one label for each, or for each kind.
         brain: Bool, same shape.
         spacing_mm: Distance of voxels along z, y, x.
         seed: Of the random places.
@@ -72,7 +74,7 @@ def find_places(
         lesion=_slice_centres(lesions),
         brain=voxels[np.sort(chosen)],
         dark=_dark_blobs(image, free, spacing_mm),
-        mimic=_mimic_pixels((mimics > 0) & free, rng),
+        mimic=_mimic_pixels(np.where(free, mimics, 0), rng),
     )
 
 
@@ -89,23 +91,28 @@ def _slice_centres(labels: NDArray[Any]) -> NDArray[np.int16]:
     return np.stack([groups[:, 1], centre_y, centre_x, groups[:, 0]], axis=1).astype(np.int16)
 
 
-def _mimic_pixels(mimics: NDArray[np.bool_], rng: Any) -> NDArray[np.int16]:
-    """Random pixels of every 2D component: one, and one more for each `PIXELS_PER_PLACE`."""
+def _mimic_pixels(mimics: NDArray[Any], rng: Any) -> NDArray[np.int16]:
+    """Random pixels of the 2D components of every label, `MIMICS_PER_LABEL` of each at most.
+
+    Labels may be kinds of mimics: without the limit the thousand sections of veins would leave
+    no room for a calcification.
+    """
     from scipy import ndimage
 
     in_plane = np.zeros((3, 3, 3), bool)
     in_plane[1] = True
-    labels, _ = ndimage.label(mimics, in_plane)
-    where = np.argwhere(labels).astype(np.int16)
-    if len(where) == 0:
-        return where
-    where = where[rng.permutation(len(where))]
-    label = labels[tuple(where.T)]
-    order = np.argsort(label, kind="stable")
-    first = np.r_[0, np.cumsum(np.bincount(label)[1:])[:-1]]
-    rank = np.arange(len(order)) - first[label[order] - 1]
-    chosen: NDArray[np.int16] = where[order[rank % PIXELS_PER_PLACE == 0]]
-    return chosen
+    rows = [np.zeros((0, 3), np.int16)]
+    for value in np.unique(mimics[mimics > 0]):
+        labels, _ = ndimage.label(mimics == value, in_plane)
+        where = np.argwhere(labels).astype(np.int16)
+        where = where[rng.permutation(len(where))]
+        label = labels[tuple(where.T)]
+        order = np.argsort(label, kind="stable")
+        first = np.r_[0, np.cumsum(np.bincount(label)[1:])[:-1]]
+        rank = np.arange(len(order)) - first[label[order] - 1]
+        chosen = where[order[rank % PIXELS_PER_PLACE == 0]]
+        rows.append(chosen[rng.permutation(len(chosen))[:MIMICS_PER_LABEL]])
+    return np.concatenate(rows)
 
 
 def _dark_blobs(

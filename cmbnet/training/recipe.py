@@ -12,6 +12,7 @@ from pydantic import Field
 
 from cmbnet.errors import UsageError
 from cmbnet.model.config import ModelConfig, preset
+from cmbnet.preprocess import PreprocessRecipe
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -22,6 +23,17 @@ class _Settings(pydantic.BaseModel):
     """Frozen, without unknown keys."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class PreprocessSettings(_Settings):
+    """How scans are brought to the network; see `cmbnet.preprocess.PreprocessRecipe`."""
+
+    frame: Literal["physical", "paper"] = "physical"
+    pixel_mm: Positive = 0.6
+
+    def recipe(self) -> PreprocessRecipe:
+        """The settings of preprocessing that the bundle will hold."""
+        return PreprocessRecipe(**self.model_dump())
 
 
 class ModelSettings(_Settings):
@@ -144,6 +156,7 @@ class Recipe(_Settings):
     seed: int = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     deterministic: bool = False
+    preprocess: PreprocessSettings = PreprocessSettings()
     model: ModelSettings = ModelSettings()
     sampling: SamplingSettings = SamplingSettings()
     augment: AugmentSettings = AugmentSettings()

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from cmbnet.io import write_nifti
 from cmbnet.lesions import spacing_affine
+from cmbnet.preprocess import PreprocessRecipe
+from cmbnet.training.cache import build_cache
+from cmbnet.training.reader import Cache
 from cmbnet.volume import Volume
 
 SHAPE = (8, 112, 112)
@@ -57,3 +60,17 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_case(directory, "case-b", 2, 2)
     write_case(directory, "control", 3, 0)
     return directory
+
+
+@pytest.fixture(scope="session")
+def cache_path(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their cache, in frames of 112 pixels."""
+    path = tmp_path_factory.mktemp("cache") / "train.h5"
+    build_cache(cohort, path, recipe=PreprocessRecipe(size=112))
+    return path
+
+
+@pytest.fixture(scope="session")
+def cache(cache_path: Path) -> Cache:
+    """The cache, read; the control is case 2."""
+    return Cache(cache_path)

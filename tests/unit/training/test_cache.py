@@ -7,12 +7,12 @@ import h5py
 import numpy as np
 import pytest
 
-from cmbnet.errors import InputRefused, UnreadableFile
+from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.io import read_nifti, write_nifti
 from cmbnet.lesions import spacing_affine
 from cmbnet.preprocess import PreprocessRecipe, prepare
 from cmbnet.training import cache as cache_module
-from cmbnet.training.cache import IGNORE, LESION, MIMIC, build_cache
+from cmbnet.training.cache import IGNORE, LESION, MIMIC, build_cache, cache_of
 from cmbnet.training.cohort import list_cohort, split_by_size
 from cmbnet.training.reader import Cache
 from cmbnet.volume import Volume
@@ -147,3 +147,10 @@ def test_a_cache_of_another_version_is_refused(tmp_path: Path) -> None:
         file.attrs["format"] = "cmbnet training cache 0"
     with pytest.raises(UnreadableFile, match="build it again"):
         Cache(tmp_path / "t.h5")
+
+
+def test_a_cache_that_was_prepared_in_another_way_is_refused(path: Path) -> None:
+    kept = cache_of(path, path, recipe=RECIPE, jobs=1, report=print)
+    assert kept == path
+    with pytest.raises(UsageError, match="was prepared with .*'physical'.* asks for .*'paper'"):
+        cache_of(path, path, recipe=PreprocessRecipe(size=112, frame="paper"), jobs=1, report=print)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from cmbnet.training.places import PIXELS_PER_PLACE, find_places
+from cmbnet.training.places import MIMICS_PER_LABEL, PIXELS_PER_PLACE, find_places
 
 SHAPE = (3, 40, 40)
 
@@ -67,6 +67,14 @@ def test_every_piece_of_a_mimic_has_a_place_and_a_large_one_several() -> None:
     pieces = [(rows[:, 0] == 0) & (rows[:, 1] < 10), (rows[:, 0] == 0) & (rows[:, 1] > 10)]
     assert [int(piece.sum()) for piece in pieces] == [1, 1]
     assert int((rows[:, 0] == 2).sum()) == -(-900 // PIXELS_PER_PLACE)
+
+
+def test_many_mimics_of_one_label_leave_room_for_the_others() -> None:
+    mimics = np.zeros(SHAPE, int)
+    mimics[:, ::2, ::2] = 7  # 1,200 components
+    mimics[1, 10, 10] = 3
+    rows = places(mimics=mimics).mimic
+    assert np.bincount(mimics[tuple(rows.T)]).tolist() == [0, 0, 0, 1, 0, 0, 0, MIMICS_PER_LABEL]
 
 
 def test_a_case_without_brain_has_no_negatives() -> None:

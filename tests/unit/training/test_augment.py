@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cmbnet.training.augment import Augmenter, side_with_margin
+from cmbnet.training.cache import BRAIN, IGNORE, LESION
+from cmbnet.training.recipe import AugmentSettings
+
+NOTHING: dict[str, Any] = {
+    "flip": False,
+    "transpose": False,
+    "affine_probability": 0.0,
+    "contrast": 0.0,
+    "gamma": 0.0,
+    "brightness": 0.0,
+    "noise": 0.0,
+    "blur_probability": 0.0,
+    "bias_field": 0.0,
+    "slice_drop_probability": 0.0,
+}
+CROP = 32
+
+
+def batch(n: int = 6, side: int = CROP) -> tuple[np.ndarray, np.ndarray]:
+    """Noise, with a dark square that is marked."""
+    rng = np.random.default_rng(1)
+    stacks = rng.integers(150, 200, (n, side, side, 3), dtype=np.uint8)
+    marks = np.full((n, side, side), BRAIN, np.uint8)
+    middle = side // 2
+    square = slice(middle - 9, middle - 4), slice(middle + 2, middle + 7)
+    stacks[:, square[0], square[1]] = 10
+    marks[:, square[0], square[1]] |= LESION
+    return stacks, marks
+
+
+def augmented(seed: int = 0, n: int = 6, **changes: Any) -> tuple[np.ndarray, np.ndarray]:
+    settings = AugmentSettings(**(NOTHING | changes))
+    side = side_with_margin(CROP, settings)
+    images, targets = Augmenter(settings, CROP)(*batch(n, side), tf.constant([seed, 5]))
+    return images.numpy(), targets.numpy()
+
+
+def test_without_changes_the_crop_comes_out_as_it_is() -> None:
+    stacks, marks = batch()
+    images, targets = augmented()
+    np.testing.assert_allclose(images, stacks / 255.0, atol=1e-6)
+    np.testing.assert_array_equal(targets[..., 0], (marks & LESION) > 0)
+    assert (targets[..., 1] == 1).all()
+
+
+def test_ignored_pixels_weigh_nothing() -> None:
+    stacks, marks = batch(2)
+    marks[:, 3, 4] |= IGNORE
+    _, targets = Augmenter(AugmentSettings(**NOTHING), CROP)(stacks, marks, tf.constant([0, 0]))
+    weights = targets.numpy()[..., 1]
+    assert (weights[:, 3, 4] == 0).all()
+    assert weights.sum() == weights.size - 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"flip": True},
+        {"transpose": True},
+        {"affine_probability": 1.0, "rotation_deg": 15.0, "scale": 0.1},
+        {"flip": True, "transpose": True, "affine_probability": 0.5},
+    ],
+)
+def test_the_truth_moves_with_the_image(changes: dict[str, Any]) -> None:
+    images, targets = augmented(n=16, **changes)
+    moved = 0
+    for image, target in zip(images, targets, strict=True):
+        dark = image[..., 1] < 0.35
+        truth = target[..., 0] > 0
+        overlap = 2 * (dark & truth).sum() / (dark.sum() + truth.sum())
+        assert overlap > 0.85
+        moved += not truth[CROP // 2 - 9, CROP // 2 + 2]
+    assert moved > 0
+
+
+def test_flips_and_transposition_only_move_pixels() -> None:
+    stacks, _ = batch()
+    images, _ = augmented(flip=True, transpose=True)
+    for image, stack in zip(images, stacks, strict=True):
+        np.testing.assert_allclose(np.sort(image.ravel()), np.sort(stack.ravel()) / 255, atol=1e-6)
+
+
+def test_a_turned_crop_has_no_empty_corner() -> None:
+    images, _ = augmented(n=16, affine_probability=1.0, rotation_deg=30.0, scale=0.2)
+    corners = images[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert corners.min() > 0.5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"contrast": 0.3},
+        {"gamma": 0.3},
+        {"brightness": 0.2},
+        {"noise": 0.05},
+        {"blur_probability": 1.0},
+        {"bias_field": 0.3},
+        {"slice_drop_probability": 1.0},
+    ],
+)
+def test_each_change_of_intensity_changes_the_image_and_not_the_truth(
+    changes: dict[str, Any],
+) -> None:
+    stacks, marks = batch()
+    images, targets = augmented(**changes)
+    assert np.abs(images - stacks / 255.0).max() > 0.005
+    assert images.min() >= 0.0
+    assert images.max() <= 1.0
+    np.testing.assert_array_equal(targets[..., 0], (marks & LESION) > 0)
+
+
+def test_crops_of_a_batch_are_changed_independently() -> None:
+    images, _ = augmented(brightness=0.2)
+    stacks, _ = batch()
+    shifts = (images - stacks / 255.0)[:, 0, 0, 0]
+    assert len(np.unique(np.round(shifts, 4))) == len(shifts)
+
+
+def test_a_lost_slice_is_replaced_by_the_middle_one() -> None:
+    images, _ = augmented(slice_drop_probability=1.0, n=12)
+    below = (images[..., 0] == images[..., 1]).all(axis=(1, 2))
+    above = (images[..., 2] == images[..., 1]).all(axis=(1, 2))
+    assert (below ^ above).all()
+    assert below.any()
+    assert above.any()
+
+
+def test_the_seed_decides() -> None:
+    everything = {name: value for name, value in AugmentSettings() if name != "flip"}
+    one, two, other = (augmented(seed, **everything)[0] for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one, two)
+    assert np.abs(one - other).max() > 0.05
