@@ -41,7 +41,13 @@ def command(
 
     recipe = load_recipe(recipe_path)
     paths = [
-        cache_of(source, run / f"{role}.h5", jobs=jobs, report=click.echo)
+        cache_of(
+            source,
+            run / f"{role}.h5",
+            recipe=recipe.preprocess.recipe(),
+            jobs=jobs,
+            report=click.echo,
+        )
         for role, source in (("train", data), ("validation", validation))
     ]
     if prepare_only:

@@ -152,5 +152,5 @@ def test_a_cache_of_another_version_is_refused(tmp_path: Path) -> None:
 def test_a_cache_that_was_prepared_in_another_way_is_refused(path: Path) -> None:
     kept = cache_of(path, path, recipe=RECIPE, jobs=1, report=print)
     assert kept == path
-    with pytest.raises(UsageError, match="was prepared with .*'physical'.* asks for .*'paper'"):
+    with pytest.raises(UsageError, match=r"was prepared with .*'physical'.* asks for .*'paper'"):
         cache_of(path, path, recipe=PreprocessRecipe(size=112, frame="paper"), jobs=1, report=print)
