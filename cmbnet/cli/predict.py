@@ -65,19 +65,27 @@ def command(
 
     Finished cases are skipped if scan, model and options are the same.
     """
+    from cmbnet.cli.cases import collect_cases
+    from cmbnet.io.ahead import ReadAhead
+
+    cases = collect_cases(inputs, brain_mask=brain_mask)
+    ahead = ReadAhead(how["frame"])
+    if how["overwrite"] or not (out / cases[0].name).exists():
+        ahead.begin(cases[0].path)  # while the rest is imported
+
     from cmbnet.backends import open_backend
     from cmbnet.bundle import load_bundle
     from cmbnet.report.batch import Options, run_batch
-    from cmbnet.report.cases import collect_cases
 
-    cases = collect_cases(inputs, brain_mask=brain_mask)
     bundle = load_bundle(model)
     options = Options(**how)
     # A wrong name is a fault of the call, not of a case.
     bundle.operating_point(options.operating_point)
     opened = open_backend(bundle, options.backend, threads=threads)
     _make_folder(out)
-    outcomes = run_batch(cases, out, bundle=bundle, backend=opened, options=options, jobs=jobs)
+    outcomes = run_batch(
+        cases, out, bundle=bundle, backend=opened, options=options, jobs=jobs, ahead=ahead
+    )
     statuses = set()
     for outcome in _with_progress(outcomes, len(cases)):
         statuses.add(outcome.status)

@@ -13,8 +13,11 @@ from cmbnet.predict.pipeline import predict_volume
 from cmbnet.predict.prediction import InputRecord, Prediction
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
+    from cmbnet.volume import Volume
 
 
 def record_of(
@@ -42,8 +45,19 @@ def predict_file(
     brain_mask: str | Path | None = None,
     frame: int | None = None,
     force: bool = False,
+    read: Callable[[], Volume] | None = None,
 ) -> Prediction:
     """Read a NIfTI file and find microbleeds on it; see `predict_volume`.
+
+    Args:
+        path: The file.
+        bundle: The model.
+        backend: Opened for this bundle.
+        operating_point: Name of a set of thresholds of the bundle.
+        brain_mask: A file on the grid of the scan; by default the brain is estimated.
+        frame: Which image of a 4D file, from 0.
+        force: Answer even on what is not analysable.
+        read: Gives the volume of `path` where a caller has begun to read it ahead.
 
     Raises:
         UnreadableFile: If the file is missing, truncated or not NIfTI.
@@ -52,7 +66,7 @@ def predict_file(
     start = time.perf_counter()
     source = Path(path)
     mask_file = None if brain_mask is None else Path(brain_mask)
-    volume = read_nifti(source, frame=frame)
+    volume = read_nifti(source, frame=frame) if read is None else read()
     mask = None if mask_file is None else read_nifti(mask_file)
     record = record_of(source, frame=frame, brain_mask=mask_file)
     read_s = round(time.perf_counter() - start, 4)

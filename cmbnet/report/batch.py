@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError, InputRefused
+from cmbnet.io.ahead import ReadAhead
+from cmbnet.io.case import Case
 from cmbnet.predict import predict_file, record_of
-from cmbnet.report.cases import Case
 from cmbnet.report.result import Request, Result
 from cmbnet.report.tables import fault_row, summary_row, update_summary
 from cmbnet.report.write import REPORT, RESULT, write_prediction
@@ -73,6 +74,7 @@ def run_batch(
     backend: Backend,
     options: Options,
     jobs: int = 1,
+    ahead: ReadAhead | None = None,
 ) -> Iterator[Outcome]:
     """Run cases and keep ``summary.csv`` up to date.
 
@@ -83,67 +85,85 @@ def run_batch(
         backend: Opened for it; shared by all jobs, which wait for one another there.
         options: How.
         jobs: Cases at a time.
+        ahead: May have begun to read the first case.
 
     Yields:
         An outcome a case, as they come.
     """
     writing = threading.Lock()
+    reading = ReadAhead(options.frame) if ahead is None else ahead
+    runner = _Runner(out_dir, bundle, backend, options, reading)
 
     def run(case: Case) -> Outcome:
-        outcome = _run(case, out_dir / case.name, bundle, backend, options)
+        outcome = runner.run(case)
         with writing:
             update_summary(out_dir / SUMMARY, [_row(outcome)])
         return outcome
 
     if jobs == 1:
-        yield from map(run, cases)
-        return
-    with ThreadPoolExecutor(jobs, thread_name_prefix="case") as pool:
-        for future in as_completed([pool.submit(run, case) for case in cases]):
-            yield future.result()
+        for case, following in zip(cases, [*cases[1:], None], strict=True):
+            # Only what has no result is surely read: else it might be skipped.
+            if following is not None and not (out_dir / following.name / RESULT).exists():
+                reading.begin(following.path)
+            yield run(case)
+    else:
+        with ThreadPoolExecutor(jobs, thread_name_prefix="case") as pool:
+            for future in as_completed([pool.submit(run, case) for case in cases]):
+                yield future.result()
+    reading.close()
 
 
-def _run(case: Case, folder: Path, bundle: Bundle, backend: Backend, options: Options) -> Outcome:
-    """One case; whatever goes wrong becomes its outcome."""
-    try:
-        return _predict(case, folder, bundle, backend, options)
-    except InputRefused as error:
-        return Outcome(case=case, status="refused", reason=str(error))
-    except CmbnetError as error:
-        return Outcome(case=case, status="failed", reason=str(error))
-    except MemoryError:
-        return Outcome(case=case, status="failed", reason=f"{case.path}: not enough memory")
-    except OSError as error:
-        reason = f"{error.filename or case.path}: {error.strerror or error}"
-        return Outcome(case=case, status="failed", reason=reason)
-    except Exception as error:  # a fault of ours must not cost the cases that follow
-        reason = f"{case.path}: unexpected {type(error).__name__}: {error}; please report this"
-        return Outcome(case=case, status="failed", reason=reason)
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    """Runs single cases; whatever goes wrong becomes the outcome."""
 
+    out_dir: Path
+    bundle: Bundle
+    backend: Backend
+    options: Options
+    ahead: ReadAhead
 
-def _predict(
-    case: Case, folder: Path, bundle: Bundle, backend: Backend, options: Options
-) -> Outcome:
-    request = _request(case, bundle, options)
-    if not options.overwrite and (finished := _finished(folder, request)) is not None:
-        return Outcome(case=case, status="skipped", result=finished, report=folder / REPORT)
-    prediction = predict_file(
-        case.path,
-        bundle,
-        backend,
-        operating_point=options.operating_point,
-        brain_mask=case.brain_mask,
-        frame=options.frame,
-        force=options.force,
-    )
-    result = write_prediction(
-        prediction,
-        folder,
-        save_probability=options.save_probability,
-        case=case.name,
-        request=request,
-    )
-    return Outcome(case=case, status="done", result=result, report=folder / REPORT)
+    def run(self, case: Case) -> Outcome:
+        """The outcome of a case."""
+        try:
+            return self._predict(case)
+        except InputRefused as error:
+            return Outcome(case=case, status="refused", reason=str(error))
+        except CmbnetError as error:
+            return Outcome(case=case, status="failed", reason=str(error))
+        except MemoryError:
+            return Outcome(case=case, status="failed", reason=f"{case.path}: not enough memory")
+        except OSError as error:
+            reason = f"{error.filename or case.path}: {error.strerror or error}"
+            return Outcome(case=case, status="failed", reason=reason)
+        except Exception as error:  # a fault of ours must not cost the cases that follow
+            reason = f"{case.path}: unexpected {type(error).__name__}: {error}; please report this"
+            return Outcome(case=case, status="failed", reason=reason)
+
+    def _predict(self, case: Case) -> Outcome:
+        folder, options = self.out_dir / case.name, self.options
+        read = self.ahead.take(case.path)
+        request = _request(case, self.bundle, options)
+        if not options.overwrite and (finished := _finished(folder, request)) is not None:
+            return Outcome(case=case, status="skipped", result=finished, report=folder / REPORT)
+        prediction = predict_file(
+            case.path,
+            self.bundle,
+            self.backend,
+            operating_point=options.operating_point,
+            brain_mask=case.brain_mask,
+            frame=options.frame,
+            force=options.force,
+            read=read,
+        )
+        result = write_prediction(
+            prediction,
+            folder,
+            save_probability=options.save_probability,
+            case=case.name,
+            request=request,
+        )
+        return Outcome(case=case, status="done", result=result, report=folder / REPORT)
 
 
 def _request(case: Case, bundle: Bundle, options: Options) -> Request:

@@ -6,28 +6,13 @@ import glob
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cmbnet.errors import UsageError
+from cmbnet.io.case import Case
 
 SUFFIXES = (".nii.gz", ".nii")
 _MAGIC = re.compile(r"[*?\[]")
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One scan that is to be looked at.
-
-    Args:
-        name: Name of its folder in the output: letters, digits, ``_``, ``-`` and ``.``.
-        path: Its file.
-        brain_mask: File of its brain mask, or None.
-    """
-
-    name: str
-    path: Path
-    brain_mask: Path | None = None
 
 
 def collect_cases(inputs: Sequence[str], *, brain_mask: Path | None = None) -> list[Case]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from cmbnet.cli.cases import collect_cases
 from cmbnet.errors import UsageError
-from cmbnet.report.cases import collect_cases
 
 
 @pytest.fixture

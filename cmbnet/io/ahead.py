@@ -1,0 +1,49 @@
+"""`ReadAhead`: scans are read and decompressed while something else needs the interpreter.
+
+zlib works without the interpreter's lock, so that a scan is read during imports, and the next
+one of many while the network looks at this one.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cmbnet.volume import Volume
+
+
+class ReadAhead:
+    """Reads NIfTI files in a thread of its own, in the order asked for.
+
+    Args:
+        frame: Which image of 4D files, or None.
+    """
+
+    def __init__(self, frame: int | None = None) -> None:
+        self._frame = frame
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._reading: dict[Path, Future[Volume]] = {}
+
+    def begin(self, path: Path) -> None:
+        """Begin to read a file; asking again does nothing."""
+        if path not in self._reading:
+            self._reading[path] = self._pool.submit(self._read, path)
+
+    def take(self, path: Path) -> Callable[[], Volume] | None:
+        """What waits for a file that was begun, and gives it or raises; None for others."""
+        future = self._reading.pop(path, None)
+        return None if future is None else future.result
+
+    def close(self) -> None:
+        """Forget what was begun and not taken."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._reading.clear()
+
+    def _read(self, path: Path) -> Volume:
+        from cmbnet.io.nifti import read_nifti
+
+        return read_nifti(path, frame=self._frame)
