@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation.matching import MatchingRule
-from cmbnet.lesions import label_components
 from cmbnet.volume import Volume, grid_difference
 
 ScoreKind = Literal["mean", "max"]
@@ -76,22 +74,6 @@ class Settings:
     bins: int = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """Lesions of one side, numbered without gaps.
-
-    Args:
-        array: int32 (z, y, x), 0 outside, 1 to `count` inside.
-        count: Number of lesions.
-        values: Value that each lesion had in the file, shape (count,): the instance label, or
-            the component's number where the file was a mask.
-    """
-
-    array: NDArray[np.int32]
-    count: int
-    values: NDArray[np.int64]
-
-
 def check_grids(case: Case) -> None:
     """Every image of a case must lie on the grid of its truth.
 
@@ -110,45 +92,6 @@ def check_grids(case: Case) -> None:
             )
     if case.predicted is None and case.probability is None:
         raise InputRefused(f"case {case.name}: a mask or a probability map is required, got none")
-
-
-def read_labels(volume: Volume) -> Labels:
-    """Number the lesions of a mask (26-connected components) or of instance labels (as they are).
-
-    A file with one value besides 0 is a mask; one with several holds instance labels, whose
-    lesions are what the file says, touching or not.
-
-    Raises:
-        InputRefused: If a value is not a whole number from 0 up, or not finite.
-    """
-    values = distinct_labels(volume)
-    if len(values) <= 1:
-        array, count = label_components(volume.data != 0)
-        return Labels(array, count, np.arange(1, count + 1))
-    lookup = np.zeros(int(values[-1]) + 1, np.int32)
-    lookup[values] = np.arange(1, len(values) + 1)
-    return Labels(lookup[volume.data.astype(np.int64)], len(values), values)
-
-
-def distinct_labels(volume: Volume) -> NDArray[np.int64]:
-    """Values of a label image besides 0, ascending.
-
-    Raises:
-        InputRefused: If one of them is no label.
-    """
-    data = volume.data
-    values = np.unique(data[data != 0])  # NaN is not 0 either
-    if values.dtype.kind == "b":
-        return values.astype(np.int64)
-    bad = values[~(np.isfinite(values) & (values > 0) & (values == np.round(values)))]
-    if len(bad):
-        raise InputRefused(
-            f"labels must be whole numbers from 0 up, got {bad[0]!s} in {volume.source}. "
-            "Threshold a soft mask before scoring it, or pass probabilities as such"
-        )
-    if len(values) and values[-1] > 2**24:
-        raise InputRefused(f"labels up to 2^24 are allowed, got {values[-1]!s} in {volume.source}")
-    return values.astype(np.int64)
 
 
 def check_probability(volume: Volume) -> None:

@@ -42,7 +42,7 @@ class ProbabilityHistogram:
 
 def probability_histogram(
     probability: NDArray[Any],
-    truth: NDArray[Any],
+    positives: NDArray[np.int64],
     *,
     bins: int,
     brain: NDArray[np.bool_] | None = None,
@@ -52,18 +52,24 @@ def probability_histogram(
 
     Args:
         probability: Shape (z, y, x), in [0, 1].
-        truth: Not 0 where there is a lesion.
+        positives: Flat indices of the counted voxels of true lesions.
         bins: Number of bins.
         brain: Where to count; everywhere if None.
         ignore: Where not to count.
     """
-    counted = np.ones(truth.shape, bool) if brain is None else brain.copy()
-    if ignore is not None:
-        counted &= ~ignore
-    value = np.minimum((probability[counted] * bins).astype(np.int64), bins - 1)
-    true_value = value[truth[counted] != 0]
-    positives = np.bincount(true_value, minlength=bins)
-    return ProbabilityHistogram(positives, np.bincount(value, minlength=bins) - positives)
+    every = np.zeros(bins, np.int64)
+    for z in range(len(probability)):  # slice by slice: a whole scan of int64 would be 85 MB
+        inside = np.ones(probability.shape[1:], bool) if brain is None else brain[z]
+        if ignore is not None:
+            inside = inside & ~ignore[z]
+        every += np.bincount(_bin(probability[z][inside], bins), minlength=bins)
+    own = np.bincount(_bin(probability.ravel()[positives], bins), minlength=bins)
+    return ProbabilityHistogram(own, every - own)
+
+
+def _bin(probability: NDArray[Any], bins: int) -> NDArray[np.int64]:
+    """Bin of each probability; 1 falls into the last."""
+    return np.minimum((probability * bins).astype(np.int64), bins - 1)
 
 
 def pixel_roc(histogram: ProbabilityHistogram) -> Curve:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cmbnet.evaluation.labels import Labels, centroids_mm
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,59 +43,46 @@ class Overlap:
         return _sum_by(self.predicted, self.shared, len(self.predicted_voxels))
 
 
-def find_overlap(
-    truth: NDArray[Any], predicted: NDArray[Any], affine: NDArray[np.float64]
-) -> Overlap:
+def find_overlap(truth: Labels, predicted: Labels, affine: NDArray[np.float64]) -> Overlap:
     """Count the voxels that each true lesion shares with each predicted one.
 
     Args:
-        truth: Labels (z, y, x), 0 outside, 1 to n inside without gaps.
-        predicted: Labels on the same grid, 1 to m without gaps.
+        truth: True lesions.
+        predicted: Predicted lesions on the same grid.
         affine: (4, 4), index to mm.
 
     Raises:
-        ValueError: If the shapes differ or a label from 1 to the highest is absent.
+        ValueError: If the shapes differ.
 
     Examples:
-        >>> truth = np.array([[[1, 1, 0, 2]]])
-        >>> predicted = np.array([[[0, 1, 1, 1]]])
+        >>> from cmbnet.evaluation.labels import read_labels
+        >>> from cmbnet.volume import Volume
+        >>> truth, predicted = (
+        ...     read_labels(Volume(np.array([[row]]), np.eye(4)))
+        ...     for row in ([1, 1, 0, 2], [0, 1, 1, 1])
+        ... )
         >>> both = find_overlap(truth, predicted, np.eye(4))
         >>> both.truth.tolist(), both.predicted.tolist(), both.shared.tolist()
         ([0, 1], [0, 0], [1, 1])
     """
     if truth.shape != predicted.shape:
         raise ValueError(f"equal shapes are required, got {truth.shape} and {predicted.shape}")
-    truth_voxels, truth_centroid = _side(truth, affine)
-    predicted_voxels, predicted_centroid = _side(predicted, affine)
-    inside = np.flatnonzero(truth)
-    first = truth.ravel()[inside].astype(np.int64)
-    second = predicted.ravel()[inside].astype(np.int64)
-    both = second > 0
-    width = len(predicted_voxels) + 1
-    codes, shared = np.unique(first[both] * width + second[both], return_counts=True)
-    return Overlap(
-        truth_voxels=truth_voxels,
-        predicted_voxels=predicted_voxels,
-        truth=codes // width - 1,
-        predicted=codes % width - 1,
-        shared=shared.astype(np.int64),
-        truth_centroid_mm=truth_centroid,
-        predicted_centroid_mm=predicted_centroid,
+    _, mine, theirs = np.intersect1d(
+        truth.index, predicted.index, assume_unique=True, return_indices=True
     )
-
-
-def _side(
-    labels: NDArray[Any], affine: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    where = np.flatnonzero(labels)
-    label = labels.ravel()[where].astype(np.int64) - 1
-    voxels = np.bincount(label)
-    if np.any(voxels == 0):
-        raise ValueError("labels from 1 to the highest without gaps are required")
-    index = np.stack(np.unravel_index(where, labels.shape), axis=1)
-    sums = [np.bincount(label, weights=axis) for axis in index.T]
-    centroid = np.stack(sums, axis=1) / voxels[:, None]
-    return voxels, centroid @ affine[:3, :3].T + affine[:3, 3]
+    width = max(predicted.count, 1)
+    codes, shared = np.unique(
+        truth.lesion[mine] * width + predicted.lesion[theirs], return_counts=True
+    )
+    return Overlap(
+        truth_voxels=truth.voxels,
+        predicted_voxels=predicted.voxels,
+        truth=codes // width,
+        predicted=codes % width,
+        shared=shared.astype(np.int64),
+        truth_centroid_mm=centroids_mm(truth, affine),
+        predicted_centroid_mm=centroids_mm(predicted, affine),
+    )
 
 
 def _sum_by(group: NDArray[np.int64], values: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cmbnet.evaluation.labels import Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class VoxelCounts:
 
 
 def count_voxels(
-    truth: NDArray[Any],
-    predicted: NDArray[Any],
+    truth: Labels,
+    predicted: Labels,
     *,
     voxel_mm3: float,
     brain: NDArray[np.bool_] | None = None,
@@ -39,8 +40,8 @@ def count_voxels(
     """Count the voxels of a case.
 
     Args:
-        truth: Shape (z, y, x), not 0 where there is a lesion.
-        predicted: The same grid.
+        truth: True lesions.
+        predicted: Predicted lesions.
         voxel_mm3: Volume of a voxel.
         brain: Where to count; everywhere if None.
         ignore: Where not to count.
@@ -49,28 +50,33 @@ def count_voxels(
         ValueError: If the shapes differ.
 
     Examples:
-        >>> truth, predicted = np.array([[[1, 1, 0, 0]]]), np.array([[[0, 1, 1, 0]]])
+        >>> from cmbnet.evaluation.labels import read_labels
+        >>> from cmbnet.volume import Volume
+        >>> truth, predicted = (
+        ...     read_labels(Volume(np.array([[row]]), np.eye(4)))
+        ...     for row in ([1, 1, 0, 0], [0, 1, 1, 0])
+        ... )
         >>> count_voxels(truth, predicted, voxel_mm3=1.0)
         VoxelCounts(tp=1, fp=1, fn=1, tn=1, voxel_mm3=1.0)
     """
-    shapes = {a.shape for a in (truth, predicted, brain, ignore) if a is not None}
+    images = [one.shape for one in (brain, ignore) if one is not None]
+    shapes = {truth.shape, predicted.shape, *images}
     if len(shapes) > 1:
         raise ValueError(f"equal shapes are required, got {sorted(shapes)}")
-    total = truth.size if brain is None else int(np.count_nonzero(brain))
+    total = int(np.prod(truth.shape)) if brain is None else int(np.count_nonzero(brain))
     if ignore is not None:
         total -= int(np.count_nonzero(ignore if brain is None else ignore & brain))
-    true_at = _counted(truth, brain, ignore)
-    predicted_at = _counted(predicted, brain, ignore)
-    tp = int(np.count_nonzero(predicted.ravel()[true_at]))
+    true_at, predicted_at = (counted(one, brain, ignore) for one in (truth, predicted))
+    tp = len(np.intersect1d(true_at, predicted_at, assume_unique=True))
     fp, fn = len(predicted_at) - tp, len(true_at) - tp
     return VoxelCounts(tp=tp, fp=fp, fn=fn, tn=total - tp - fp - fn, voxel_mm3=voxel_mm3)
 
 
-def _counted(
-    labels: NDArray[Any], brain: NDArray[np.bool_] | None, ignore: NDArray[np.bool_] | None
+def counted(
+    labels: Labels, brain: NDArray[np.bool_] | None, ignore: NDArray[np.bool_] | None
 ) -> NDArray[np.int64]:
-    """Flat indices of the labelled voxels that count; few, so cheap to index with."""
-    where = np.flatnonzero(labels)
+    """Flat indices of the voxels of lesions that count."""
+    where = labels.index
     if brain is not None:
         where = where[brain.ravel()[where]]
     if ignore is not None:

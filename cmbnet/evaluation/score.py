@@ -11,20 +11,19 @@ from numpy.typing import NDArray
 
 from cmbnet.evaluation.case import (
     Case,
-    Labels,
     Settings,
     check_grids,
     check_probability,
-    read_labels,
     size_class,
     thickness_class,
 )
 from cmbnet.evaluation.curves import ProbabilityHistogram, probability_histogram
 from cmbnet.evaluation.detection import detection_scores
+from cmbnet.evaluation.labels import Labels, centroids_mm, measure, read_labels
 from cmbnet.evaluation.matching import exceeds, match
-from cmbnet.evaluation.overlap import Overlap, find_overlap
-from cmbnet.evaluation.pixels import VoxelCounts, count_voxels
-from cmbnet.lesions import axial_axis, measure_components
+from cmbnet.evaluation.overlap import find_overlap
+from cmbnet.evaluation.pixels import VoxelCounts, count_voxels, counted
+from cmbnet.lesions import axial_axis
 from cmbnet.volume import Volume
 
 Side = Literal["truth", "predicted"]
@@ -118,8 +117,8 @@ class _Scorer:
         self.predicted = read_labels(predicted_volume(case, settings))
         affine = case.truth.affine
         self.components = {
-            "truth": measure_components(self.truth.array, affine),
-            "predicted": measure_components(self.predicted.array, affine),
+            "truth": measure(self.truth, affine),
+            "predicted": measure(self.predicted, affine),
         }
         self.sizes = [size_class(c.max_in_plane_diameter_mm) for c in self.components["truth"]]
         self.ignore = None if case.ignore is None else case.ignore.data != 0
@@ -133,20 +132,10 @@ class _Scorer:
         if self.settings.size_rule == "ignore":
             left_out |= np.array([size not in ("2-5 mm", "5-10 mm") for size in self.sizes], bool)
         if left_out.any():
-            leaving = np.concatenate([[False], left_out])[self.truth.array]
-            self.ignore = leaving if self.ignore is None else self.ignore | leaving
+            region = np.zeros(self.truth.shape, bool) if self.ignore is None else self.ignore.copy()
+            region.ravel()[self.truth.subset(left_out).index] = True
+            self.ignore = region
         return left_out
-
-    def _counted_overlap(self) -> tuple[Overlap, NDArray[np.int64]]:
-        """Overlap of the counted true lesions with all predicted ones, and who is counted."""
-        counted = np.flatnonzero(~self.left_out)
-        if not self.left_out.any():
-            array = self.truth.array
-        else:
-            lookup = np.zeros(self.truth.count + 1, np.int32)
-            lookup[counted + 1] = np.arange(1, len(counted) + 1)
-            array = lookup[self.truth.array]
-        return find_overlap(array, self.predicted.array, self.case.truth.affine), counted
 
     def _scores(self, side: str) -> NDArray[np.float64]:
         labels: Labels = getattr(self, side)
@@ -156,7 +145,9 @@ class _Scorer:
         return np.array([known.get(int(v), np.nan) for v in labels.values], float)
 
     def result(self) -> ScoredCase:
-        overlap, counted = self._counted_overlap()
+        counted = np.flatnonzero(~self.left_out)
+        kept = self.truth.subset(~self.left_out)
+        overlap = find_overlap(kept, self.predicted, self.case.truth.affine)
         matching = match(overlap, self.settings.rule)
         detection = detection_scores(
             overlap, matching, self.scores["predicted"], self.settings.rule
@@ -201,8 +192,8 @@ class _Scorer:
                 **case.strata,
             },
             voxels=count_voxels(
-                self.truth.array,
-                self.predicted.array,
+                self.truth,
+                self.predicted,
                 brain=self.brain,
                 ignore=self.ignore,
                 voxel_mm3=case.truth.voxel_volume_mm3,
@@ -221,11 +212,15 @@ class _Scorer:
             return None
         return probability_histogram(
             self.case.probability.data,
-            self.truth.array,
+            counted(self.truth, self.brain, self.ignore),
             bins=self.settings.bins,
             brain=self.brain,
             ignore=self.ignore,
         )
+
+    def _places(self, side: Side) -> list[tuple[float, float, float]]:
+        places = centroids_mm(getattr(self, side), self.case.truth.affine)
+        return [(float(r), float(a), float(s)) for r, a, s in places]
 
     def _lesions(
         self,
@@ -246,14 +241,16 @@ class _Scorer:
                 volume_mm3=component.volume_mm3,
                 diameter_mm=component.max_in_plane_diameter_mm,
                 size=size_class(component.max_in_plane_diameter_mm),
-                centroid_ras_mm=component.centroid_ras_mm,
+                centroid_ras_mm=place,
                 region=int(regions[n]),
                 covered=float(covered[n]),
                 partner=int(partner[n]),
                 score=float(self.scores[side][n]),
                 detection_score=float(detection[n]),
             )
-            for n, component in enumerate(self.components[side])
+            for n, (component, place) in enumerate(
+                zip(self.components[side], self._places(side), strict=True)
+            )
         )
 
 
@@ -273,34 +270,29 @@ def predicted_volume(case: Case, settings: Settings) -> Volume:
 
 def lesion_scores(labels: Labels, probability: NDArray[Any], kind: str) -> NDArray[np.float64]:
     """Mean or maximum probability of the voxels of each lesion, shape (count,)."""
-    inside = np.flatnonzero(labels.array)
-    label = labels.array.ravel()[inside] - 1
-    value = probability.ravel()[inside].astype(np.float64)
+    value = labels.at(probability).astype(np.float64)
     if kind == "max":
         highest = np.zeros(labels.count)
-        np.maximum.at(highest, label, value)
+        np.maximum.at(highest, labels.lesion, value)
         return highest
-    sums = np.bincount(label, weights=value, minlength=labels.count)
-    return sums / np.maximum(np.bincount(label, minlength=labels.count), 1)
+    sums = np.bincount(labels.lesion, weights=value, minlength=labels.count)
+    return sums / labels.voxels
 
 
 def _inside(labels: Labels, region: NDArray[np.bool_] | None, fraction: float) -> NDArray[np.bool_]:
     """Which lesions have more than a fraction of their voxels in a region."""
-    if region is None or not labels.count:
+    if region is None:
         return np.zeros(labels.count, bool)
-    voxels = np.bincount(labels.array[labels.array > 0], minlength=labels.count + 1)[1:]
-    inside = np.bincount(labels.array[region], minlength=labels.count + 1)[1:]
-    return exceeds(inside, voxels, fraction)
+    return exceeds(labels.share_inside(region), labels.voxels, fraction)
 
 
 def _regions(labels: Labels, regions: NDArray[Any] | None) -> NDArray[np.int64]:
     """Most frequent region of the voxels of each lesion; the lower number at a tie."""
     if regions is None or not labels.count:
         return np.zeros(labels.count, np.int64)
-    inside = labels.array > 0
-    region = regions[inside].astype(np.int64)
+    region = labels.at(regions).astype(np.int64)
     votes = np.zeros((labels.count, int(region.max(initial=0)) + 1), np.int64)
-    np.add.at(votes, (labels.array[inside] - 1, region), 1)
+    np.add.at(votes, (labels.lesion, region), 1)
     most: NDArray[np.int64] = votes.argmax(axis=1)
     return most
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.evaluation.case import read_labels
+from cmbnet.evaluation.labels import read_labels
 from cmbnet.volume import Volume
 
 
@@ -60,10 +60,10 @@ def simulate_prediction(
     reference = read_labels(truth)
     labels = np.zeros(truth.shape, np.uint16)
     score = np.zeros(truth.shape, np.float32)
-    for number in range(1, reference.count + 1):
+    for number in range(reference.count):
         if rng.random() < errors.miss:
             continue
-        voxels = np.argwhere(reference.array == number)
+        voxels = reference.where()[reference.lesion == number]
         shift = rng.integers(-errors.shift_voxels, errors.shift_voxels + 1, size=2)
         voxels[:, 1:] += shift
         _put(labels, score, voxels, rng.uniform(0.6, 1.0))
@@ -90,15 +90,16 @@ def simulate_reader(
     """
     rng = np.random.default_rng(seed)
     given, right = read_labels(system), read_labels(truth)
+    held, wanted = given.dense(), right.dense()
     revised = np.zeros(system.shape, np.uint16)
     for number in range(1, given.count + 1):
-        voxels = given.array == number
-        removed = doubt if np.any(right.array[voxels]) else 1 - oversight
+        voxels = held == number
+        removed = doubt if np.any(wanted[voxels]) else 1 - oversight
         if rng.random() >= removed:
             revised[voxels] = revised.max() + 1
     for number in range(1, right.count + 1):
-        voxels = right.array == number
-        if not np.any(given.array[voxels]) and rng.random() >= oversight:
+        voxels = wanted == number
+        if not np.any(held[voxels]) and rng.random() >= oversight:
             revised[voxels] = revised.max() + 1
     return system.with_data(revised)
 

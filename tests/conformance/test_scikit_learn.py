@@ -13,7 +13,10 @@ from cmbnet.evaluation.curves import (
     probability_histogram,
 )
 from cmbnet.evaluation.kappa import KappaWeights, confusion, kappa_value
+from cmbnet.evaluation.labels import read_labels
+from cmbnet.evaluation.pixels import count_voxels
 from cmbnet.evaluation.roc import auc, roc_curve
+from cmbnet.volume import Volume
 
 metrics = pytest.importorskip("sklearn.metrics")
 
@@ -41,9 +44,7 @@ def test_roc(seed: int, levels: int) -> None:
 @pytest.mark.parametrize("levels", [3, 255])
 def test_pixel_curves_are_exact_for_eight_bit_probabilities(levels: int) -> None:
     positive, score = samples(7, levels)
-    histogram = probability_histogram(
-        score.reshape(2, 10, 10), positive.reshape(2, 10, 10), bins=4096
-    )
+    histogram = probability_histogram(score.reshape(2, 10, 10), np.flatnonzero(positive), bins=4096)
     assert pixel_auc(histogram) == pytest.approx(metrics.roc_auc_score(positive, score))
     precision_recall = pixel_pr(histogram)
     expected = metrics.average_precision_score(positive, score)
@@ -68,11 +69,10 @@ def test_kappa(weights: KappaWeights, theirs: str | None, seed: int) -> None:
 
 
 def test_pixel_metrics() -> None:
-    from cmbnet.evaluation.pixels import count_voxels
-
     rng = np.random.default_rng(5)
     truth, predicted = rng.random((2, 4, 10, 10)) < 0.3
-    v = count_voxels(truth, predicted, voxel_mm3=1.0)
+    lesions = [read_labels(Volume(mask, np.eye(4))) for mask in (truth, predicted)]
+    v = count_voxels(lesions[0], lesions[1], voxel_mm3=1.0)
     a, b = truth.ravel(), predicted.ravel()
     assert v.tp / (v.tp + v.fp) == pytest.approx(metrics.precision_score(a, b))
     assert v.tp / (v.tp + v.fn) == pytest.approx(metrics.recall_score(a, b))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
-from cmbnet.evaluation.case import Labels, read_labels
+from cmbnet.evaluation.labels import Labels, read_labels
 from cmbnet.evaluation.matching import MatchingRule, match
 from cmbnet.evaluation.overlap import find_overlap
 from cmbnet.volume import Volume, grid_difference
@@ -91,16 +91,17 @@ class _Sites:
         new = np.flatnonzero(partner < 0)
         partner[new] = self.count + np.arange(len(new))
         for lesion in new:
-            voxels = (lesions.array == lesion + 1) & (self.array == 0)
-            self.array[voxels] = partner[lesion] + 1
+            voxels = lesions.index[lesions.lesion == lesion]
+            own = voxels[self.array.ravel()[voxels] == 0]
+            self.array.ravel()[own] = partner[lesion] + 1
         self.count += len(new)
         return partner
 
     def _pair(self, lesions: Labels) -> NDArray[np.int64]:
-        # A site that was wholly inside older sites has no voxel of its own: it cannot be paired.
-        present = np.unique(self.array[self.array > 0])
-        lookup = np.zeros(self.count + 1, np.int32)
-        lookup[present] = np.arange(1, len(present) + 1)
-        overlap = find_overlap(lookup[self.array], lesions.array, self.grid.affine)
-        site = match(overlap, SAME_SITE).partner_of_predicted
-        return np.where(site >= 0, np.append(present - 1, -1)[site], -1)
+        # A site that lay wholly inside older ones has no voxel of its own: it cannot be paired.
+        index = np.flatnonzero(self.array)
+        present, site = np.unique(self.array.ravel()[index], return_inverse=True)
+        sites = Labels(self.grid.shape, index, site, present.astype(np.int64))
+        overlap = find_overlap(sites, lesions, self.grid.affine)
+        paired = match(overlap, SAME_SITE).partner_of_predicted
+        return np.where(paired >= 0, np.append(present - 1, -1)[paired], -1)
