@@ -16,9 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from pydicom.dataset import Dataset
+
 from cmbnet.errors import InputRefused, UnreadableFile
 from cmbnet.io.detect import has_dicom_mark
-from cmbnet.io.dicom.dataset import DicomFile, read_header
+from cmbnet.io.dicom.dataset import DicomFile, quiet_pydicom, read_header, unreadable
 
 _DICOMDIR = "DICOMDIR"
 _COPY_BYTES = 1 << 20
@@ -153,16 +155,19 @@ def _copy_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, 
 
 def _follow_dicomdir(source: Path, limits: Limits) -> FileSet:
     """List the images that a DICOMDIR refers to, below its own folder."""
-    header = read_header(DicomFile(source, source.name))
+    catalogue = DicomFile(source, source.name)
+    header = read_header(catalogue)
+    try:
+        with quiet_pydicom():
+            references = list(itertools.islice(_references(header), limits.files))
+    # As in read_header: values of a damaged file raise nearly anything when looked at.
+    except Exception as error:
+        raise unreadable(catalogue, error) from error
     root = source.parent.resolve()
     files, missing, outside = [], 0, 0
-    for record in itertools.islice(header.get("DirectoryRecordSequence") or [], limits.files):
-        reference = record.get("ReferencedFileID")
-        if not reference:
-            continue
-        parts = [reference] if isinstance(reference, str) else list(reference)
-        target = root.joinpath(*(str(part) for part in parts)).resolve()
-        if not target.is_relative_to(root):
+    for parts in references:
+        target = _below(root, parts)
+        if target is None:
             outside += 1
         elif not target.is_file():
             missing += 1
@@ -174,3 +179,19 @@ def _follow_dicomdir(source: Path, limits: Limits) -> FileSet:
     if outside:
         findings.append(f"{outside} references of the DICOMDIR leave its folder: not followed")
     return _as_set(source.name, files, tuple(findings))
+
+
+def _references(header: Dataset) -> Iterator[tuple[str, ...]]:
+    for record in header.get("DirectoryRecordSequence") or []:
+        reference = record.get("ReferencedFileID")
+        if reference:
+            yield (reference,) if isinstance(reference, str) else tuple(map(str, reference))
+
+
+def _below(root: Path, parts: tuple[str, ...]) -> Path | None:
+    """The file that a reference names, None where it leads out of the folder."""
+    try:
+        target = root.joinpath(*parts).resolve()
+    except (ValueError, OSError):  # a zero byte, a loop of links, a name too long
+        return None
+    return target if target.is_relative_to(root) else None

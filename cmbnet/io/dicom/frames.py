@@ -6,8 +6,9 @@ looked up in its own functional groups, then in the shared ones, then at the top
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from cmbnet.errors import UnreadableFile
 from cmbnet.io.dicom.dataset import DicomFile, quiet_pydicom, unreadable
+from cmbnet.io.dicom.privacy import PATIENT_KEYWORDS
 
 Numbers = tuple[float, ...]
 
@@ -22,6 +24,30 @@ _GE_IMAGE_KIND = 0x0043102F
 _SIEMENS_TYPE_TEXT = 0x00211175
 _SIEMENS_FRAME_BLOCKS = (0x002111FE, 0x002110FE)
 _PHILIPS_FRAME_BLOCK = 0x2005140F
+
+_FACTS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "Manufacturer",
+    "SeriesNumber",
+    "SeriesDescription",
+    "InstanceNumber",
+    "ImagesInAcquisition",
+    "Rows",
+    "Columns",
+    "PhotometricInterpretation",
+    "BurnedInAnnotation",
+    "BodyPartExamined",
+    "ScanningSequence",
+    "EchoPulseSequence",
+    "MRAcquisitionType",
+    "MagneticFieldStrength",
+    *PATIENT_KEYWORDS,
+)
 
 MAX_FRAMES = 20_000
 """A header may claim any number; a mutated one claims two billion."""
@@ -34,7 +60,10 @@ class Frame:
     Args:
         file: Where its pixels are.
         index: Its number in the file, from 0.
-        header: The whole file's header, without pixels.
+        header: The whole file's header, without pixels, for those who refer to the file. Its
+            values are converted when they are looked at, and may then fault or be warned of.
+        facts: The values of the header that are judged by, all converted.
+        multiframe: Whether the file describes its frames in functional groups.
         tokens: Words of ImageType, FrameType and their private relatives, upper case.
         component: ComplexImageComponent ("MAGNITUDE", "PHASE"...) or empty.
         ge_kind: GE's private image kind: 0 magnitude, 1 phase, 2 real, 3 imaginary.
@@ -48,7 +77,9 @@ class Frame:
 
     file: DicomFile
     index: int
-    header: Dataset = field(repr=False)
+    header: FileDataset = field(repr=False)
+    facts: Dataset = field(repr=False)
+    multiframe: bool
     tokens: frozenset[str]
     component: str
     ge_kind: int | None
@@ -64,24 +95,36 @@ class Frame:
     @property
     def sop_instance_uid(self) -> str:
         """UID of the file that holds the frame."""
-        return text(self.header, "SOPInstanceUID")
+        return text(self.facts, "SOPInstanceUID")
 
     @property
     def instance_number(self) -> int:
         """InstanceNumber, 0 where there is none."""
-        return int(number(self.header.get("InstanceNumber")) or 0)
+        return int(number(self.facts.get("InstanceNumber")) or 0)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
-        return int(self.header.get("Rows") or 0), int(self.header.get("Columns") or 0)
+        rows, columns = (number(self.facts.get(name)) or 0 for name in ("Rows", "Columns"))
+        return int(rows), int(columns)
 
     @property
     def label(self) -> str:
         """How a message names it: instance number and file, or frame number and file."""
-        if is_multiframe(self.header):
+        if self.multiframe:
             return f"frame {self.index + 1} of {self.file.name}"
         return f"instance {self.instance_number} ({self.file.name})"
+
+
+def settle(header: Dataset) -> Dataset:
+    """The values of a header that this package judges by; one that cannot be read is absent."""
+    facts = Dataset()
+    with quiet_pydicom():
+        for keyword in _FACTS:
+            # The tag's value is converted here, which may raise nearly anything.
+            with contextlib.suppress(Exception):
+                facts[keyword] = header[keyword]
+    return facts
 
 
 def read_frames(file: DicomFile, header: FileDataset) -> tuple[Frame, ...]:
@@ -100,11 +143,6 @@ def read_frames(file: DicomFile, header: FileDataset) -> tuple[Frame, ...]:
         raise unreadable(file, error) from error
 
 
-def is_multiframe(header: Dataset) -> bool:
-    """Whether the header describes its frames in functional groups."""
-    return bool(header.get("PerFrameFunctionalGroupsSequence"))
-
-
 def text(header: Dataset, keyword: str) -> str:
     """A value as text without blanks around it, empty where there is none."""
     value = header.get(keyword)
@@ -121,15 +159,17 @@ def numbers(value: Any, count: int) -> Numbers | None:
     """Exactly `count` finite numbers, or None."""
     if value is None or value == "":
         return None
-    values = [value] if isinstance(value, str | int | float) else list(value)
     try:
+        # A damaged file may state any type for any value.
+        values = [value] if isinstance(value, str | int | float) else list(value)
         found = tuple(float(item) for item in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return found if len(found) == count and all(map(math.isfinite, found)) else None
 
 
 def _frames(file: DicomFile, header: FileDataset) -> Iterator[Frame]:
+    facts = settle(header)
     per_frame = header.get("PerFrameFunctionalGroupsSequence")
     if not per_frame:
         count = int(number(header.get("NumberOfFrames")) or 1)
@@ -138,7 +178,7 @@ def _frames(file: DicomFile, header: FileDataset) -> Iterator[Frame]:
                 f"{file.name} holds {count} frames and says of none where it lies "
                 "(no functional groups)"
             )
-        yield _frame(file, 0, header, (header,))
+        yield _frame(file, 0, header, facts, (header,))
         return
     count = int(number(header.get("NumberOfFrames")) or 0)
     if count != len(per_frame) or count > MAX_FRAMES:
@@ -149,7 +189,7 @@ def _frames(file: DicomFile, header: FileDataset) -> Iterator[Frame]:
     shared = list(header.get("SharedFunctionalGroupsSequence") or [])
     for index, own in enumerate(per_frame):
         places = [*_group(own), *(place for item in shared for place in _group(item)), header]
-        yield _frame(file, index, header, places)
+        yield _frame(file, index, header, facts, places)
 
 
 def _group(item: Dataset) -> Iterator[Dataset]:
@@ -161,13 +201,21 @@ def _group(item: Dataset) -> Iterator[Dataset]:
     yield item
 
 
-def _frame(file: DicomFile, index: int, header: Dataset, places: Sequence[Dataset]) -> Frame:
+def _frame(
+    file: DicomFile,
+    index: int,
+    header: FileDataset,
+    facts: Dataset,
+    places: Sequence[Dataset],
+) -> Frame:
     echo = _first(places, "EffectiveEchoTime") or _first(places, "EchoTime")
     slope, intercept = _scaling(places)
     return Frame(
         file=file,
         index=index,
         header=header,
+        facts=facts,
+        multiframe=len(places) > 1,
         tokens=_tokens(places),
         component=str(_first(places, "ComplexImageComponent") or "").upper(),
         ge_kind=_ge_kind(header),
@@ -206,21 +254,24 @@ def _tokens(places: Sequence[Dataset]) -> frozenset[str]:
 
     A file that holds magnitude and phase bears the words of one of them, or MIXED.
     """
-    found = _words(_first(places, "FrameType")) or _words(_first(places, "ImageType"))
+    found = words(_first(places, "FrameType")) or words(_first(places, "ImageType"))
     for place in places:
-        found += _words(_raw(place, _SIEMENS_TYPE_TEXT))
+        found += words(_raw(place, _SIEMENS_TYPE_TEXT))
         for block in _SIEMENS_FRAME_BLOCKS:
             texts = (_raw(item, _SIEMENS_TYPE_TEXT) for item in _items(place, block))
-            found += [word for value in texts for word in _words(value)]
+            found += [word for value in texts for word in words(value)]
         for item in _items(place, _PHILIPS_FRAME_BLOCK):
-            found += _words(item.get("ImageType"))
+            found += words(item.get("ImageType"))
     return frozenset(word for word in found if word)
 
 
-def _words(value: Any) -> list[str]:
+def words(value: Any) -> list[str]:
+    """The words of a value of several, upper case, without blanks around them."""
     if value is None:
         return []
     values = value.split("\\") if isinstance(value, str) else value
+    if not isinstance(values, Iterable):
+        return []
     return [str(word).strip().upper() for word in values]
 
 

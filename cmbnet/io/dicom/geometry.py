@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.io.dicom.frames import Frame
+from cmbnet.io.dicom.frames import Frame, text
 
 SPACING_TOLERANCE = 0.01
 """Largest deviation of a slice distance from the usual one, as a fraction of it."""
@@ -134,7 +134,7 @@ def _mixed(frames: Sequence[Frame]) -> list[str]:
     for name, values in (
         ("matrix sizes", {f.shape: f for f in frames}),
         ("pixel spacings", {_rounded(f.pixel_spacing_mm): f for f in frames}),
-        ("frames of reference", {f.header.get("FrameOfReferenceUID"): f for f in frames}),
+        ("frames of reference", {text(f.facts, "FrameOfReferenceUID"): f for f in frames}),
     ):
         if len(values) > 1:
             reasons.append(f"mixed {name}: for example {_names(list(values.values()))}")
@@ -216,7 +216,7 @@ def _odd(ordered: Sequence[Frame], affine: NDArray[np.float64]) -> list[str]:
             f"SpacingBetweenSlices states {stated:g} mm, the positions {spacing:.3f} mm: "
             "the positions were used"
         )
-    if not ordered[0].header.get("FrameOfReferenceUID"):
+    if not text(ordered[0].facts, "FrameOfReferenceUID"):
         findings.append("the series states no frame of reference")
     if ordered[0].echo_ms is None:
         findings.append("the echo time is unknown")

@@ -8,17 +8,18 @@ so that a word that changes half-way through a scan never makes two half brains 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 
 from cmbnet.errors import CmbnetError
-from cmbnet.io.dicom.dataset import DicomFile, read_header
+from cmbnet.io.dicom.dataset import DicomFile, read_header, unreadable
 from cmbnet.io.dicom.files import FileSet
-from cmbnet.io.dicom.frames import Frame, is_multiframe, number, numbers, read_frames, text
+from cmbnet.io.dicom.frames import Frame, number, numbers, read_frames, settle, text
 from cmbnet.io.dicom.geometry import mixed_orientations, place_of
 from cmbnet.io.dicom.kinds import ImageKind, image_kind
 from cmbnet.io.dicom.privacy import patient_identifiers, scrub
@@ -47,8 +48,9 @@ class Stack:
 
     @property
     def series_instance_uid(self) -> str:
-        """UID of the series that it is of."""
-        return text(self.frames[0].header, "SeriesInstanceUID")
+        """UID of the series that it is of; empty where what stands there is none."""
+        stated = text(self.frames[0].facts, "SeriesInstanceUID")
+        return stated if re.fullmatch(r"[0-9.]{1,64}", stated) else ""
 
 
 def read_stacks(files: FileSet) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
@@ -62,8 +64,8 @@ def read_stacks(files: FileSet) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
         findings.append(f"{files.others} files bear no DICOM mark and were left aside")
     series: dict[tuple[str, str], list[Frame]] = defaultdict(list)
     extra: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for file, header in _unique(files, findings, extra):
-        if not header.get("Rows"):
+    for file, header, facts in _unique(files, findings, extra):
+        if not facts.get("Rows"):
             findings.append(f"{file.name} holds no image and was left aside")
             continue
         try:
@@ -71,7 +73,7 @@ def read_stacks(files: FileSet) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
         except CmbnetError as error:
             findings.append(str(error))
             continue
-        series[_series_of(header)] += frames
+        series[_series_of(facts)] += frames
     stacks: list[Stack] = []
     taken: Counter[str] = Counter()
     for uids, members in sorted(series.items(), key=lambda item: _series_order(item[1][0])):
@@ -81,45 +83,57 @@ def read_stacks(files: FileSet) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
 
 def _unique(
     files: FileSet, findings: list[str], extra: dict[tuple[str, str], list[str]]
-) -> Iterable[tuple[DicomFile, FileDataset]]:
+) -> Iterator[tuple[DicomFile, FileDataset, Dataset]]:
     """Every SOP instance once; of a UID borne by two different images, both."""
     seen: dict[str, DicomFile] = {}
     repeated: Counter[tuple[str, str]] = Counter()
-    for file in files.files:
+    for found in files.files:
         try:
-            header = read_header(file)
-            # Names are often made of the patient's: this is the one place they pass through.
-            file = DicomFile(file.path, scrub(file.name, patient_identifiers(header)))
-            uid = text(header, "SOPInstanceUID")
-            first = seen.setdefault(uid, file)
-            if uid and first is not file:
-                if _pixel_digest(first) == _pixel_digest(file):
-                    repeated[_series_of(header)] += 1
-                    continue
-                extra[_series_of(header)].append(
-                    f"{first.name} and {file.name} bear the same SOP Instance UID "
-                    "and different pixels"
-                )
+            header = read_header(found)
         except CmbnetError as error:
             findings.append(str(error))
             continue
-        yield file, header
+        facts = settle(header)
+        # Names are often made of the patient's: this is the one place they pass through.
+        file = DicomFile(found.path, scrub(found.name, patient_identifiers(facts)))
+        uid = text(facts, "SOPInstanceUID")
+        first = seen.setdefault(uid, file)
+        if uid and first is not file:
+            if _same_pixels(first, file):
+                repeated[_series_of(facts)] += 1
+                continue
+            extra[_series_of(facts)].append(
+                f"{first.name} and {file.name} bear the same SOP Instance UID and different pixels"
+            )
+        yield file, header, facts
     for uids, count in repeated.items():
         extra[uids].append(f"{count} images were sent twice: one copy each was used")
 
 
+def _same_pixels(first: DicomFile, second: DicomFile) -> bool:
+    """Whether two files hold the same encoded pixels; damaged ones hold different ones."""
+    try:
+        return _pixel_digest(first) == _pixel_digest(second)
+    except CmbnetError:
+        return False
+
+
 def _pixel_digest(file: DicomFile) -> bytes:
     header = read_header(file, pixels=True)
-    pixels = header["PixelData"].value if "PixelData" in header else b""
-    return hashlib.sha256(pixels if isinstance(pixels, bytes) else repr(pixels).encode()).digest()
+    try:
+        pixels = header["PixelData"].value
+    # As in read_header: conversion of a damaged element raises nearly anything.
+    except Exception as error:
+        raise unreadable(file, error) from error
+    return hashlib.sha256(bytes(pixels or b"")).digest()
 
 
-def _series_of(header: FileDataset) -> tuple[str, str]:
-    return text(header, "StudyInstanceUID"), text(header, "SeriesInstanceUID")
+def _series_of(facts: Dataset) -> tuple[str, str]:
+    return text(facts, "StudyInstanceUID"), text(facts, "SeriesInstanceUID")
 
 
 def _series_order(frame: Frame) -> tuple[str, float, str]:
-    header = frame.header
+    header = frame.facts
     study, series = text(header, "StudyInstanceUID"), text(header, "SeriesInstanceUID")
     return study, number(header.get("SeriesNumber")) or 0.0, series
 
@@ -168,7 +182,7 @@ def _echo(frame: Frame) -> float | None:
 
 def _series_name(frame: Frame, taken: Counter[str]) -> str:
     """The series number; with a letter where two series of the input bear the same."""
-    stated = number(frame.header.get("SeriesNumber"))
+    stated = number(frame.facts.get("SeriesNumber"))
     name = "0" if stated is None else str(int(stated))
     taken[name] += 1
     return name if taken[name] == 1 else f"{name}{chr(ord('a') + (taken[name] - 1) % 26)}"
@@ -176,7 +190,7 @@ def _series_name(frame: Frame, taken: Counter[str]) -> str:
 
 def _numbering(frames: list[Frame]) -> tuple[str, ...]:
     """Say where instance numbers are missing: slices at the end of a stack leave no gap."""
-    if any(is_multiframe(frame.header) for frame in frames):
+    if any(frame.multiframe for frame in frames):
         return ()
     found = {frame.instance_number for frame in frames}
     missing = sorted(set(range(1, max(found) + 1)) - found) if max(found) < 100_000 else []
@@ -186,7 +200,7 @@ def _numbering(frames: list[Frame]) -> tuple[str, ...]:
         findings.append(
             f"instance numbers {shown} of 1 to {max(found)} are absent: slices may be missing"
         )
-    stated = numbers(frames[0].header.get("ImagesInAcquisition"), 1)
+    stated = numbers(frames[0].facts.get("ImagesInAcquisition"), 1)
     if stated and stated[0] > len(frames):
         findings.append(
             f"the scanner states {stated[0]:.0f} images in the acquisition, {len(frames)} are here"

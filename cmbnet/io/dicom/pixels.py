@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID
+from pydicom.uid import UID, RLELossless
 
 from cmbnet.errors import CmbnetError, InputRefused, MissingExtra, UnreadableFile
 from cmbnet.io.dicom.dataset import DicomFile, quiet_pydicom, unreadable
@@ -48,11 +48,17 @@ def read_pixels(grid: Grid) -> NDArray[np.float32]:
 
 
 def _read_file(file: DicomFile, wanted: list[tuple[int, Frame]], data: NDArray[np.float32]) -> None:
-    header = wanted[0][1].header
-    _require_decoder(UID(str(header.file_meta.TransferSyntaxUID)))
     try:
         with quiet_pydicom():
-            arrays = iter_pixels(file.path, indices=[frame.index for _, frame in wanted], raw=True)
+            syntax = UID(str(wanted[0][1].header.file_meta.TransferSyntaxUID))
+            _require_decoder(syntax)
+            arrays = iter_pixels(
+                file.path,
+                indices=[frame.index for _, frame in wanted],
+                raw=True,
+                # Other plugins for RLE, where installed, panic on damaged files.
+                decoding_plugin="pydicom" if syntax == RLELossless else "",
+            )
             for (z, frame), stored in zip(wanted, arrays, strict=True):
                 _store(data, z, frame, stored)
     except CmbnetError:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from pydicom.dataset import Dataset
 
-_KEYWORDS = (
+PATIENT_KEYWORDS = (
     "PatientName",
     "PatientID",
     "PatientBirthDate",
@@ -22,6 +22,7 @@ _KEYWORDS = (
     "PatientAddress",
     "PatientTelephoneNumbers",
 )
+"""What names a patient."""
 _SHORTEST = 3
 """Shorter parts ("Li", "7") stand in ordinary words by chance; the whole name still goes."""
 
@@ -31,7 +32,7 @@ HIDDEN = "***"
 def patient_identifiers(header: Dataset) -> frozenset[str]:
     """The words of a header that name the patient, lower case: whole values and their parts."""
     words: set[str] = set()
-    for keyword in _KEYWORDS:
+    for keyword in PATIENT_KEYWORDS:
         value = header.get(keyword)
         if value is None:
             continue

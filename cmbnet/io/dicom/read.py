@@ -128,7 +128,7 @@ def _judge_all(
     stacks, findings = read_stacks(files)
     identifiers: set[str] = set()
     for stack in stacks:
-        identifiers |= patient_identifiers(stack.frames[0].header)
+        identifiers |= patient_identifiers(stack.frames[0].facts)
     name = scrub(files.name, identifiers)
     if not stacks:
         raise InputRefused(f"no image could be read in {name}: {'; '.join(findings[:5])}")

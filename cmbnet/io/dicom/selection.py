@@ -7,12 +7,13 @@ says so in its notes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pydicom import uid
+from pydicom import config, uid
 
-from cmbnet.io.dicom.frames import Frame, numbers, text
+from cmbnet.io.dicom.frames import Frame, numbers, text, words
 from cmbnet.io.dicom.geometry import Grid, axial_tilt_degrees, choose_repeat, place_on_grid, repeats
 from cmbnet.io.dicom.grouping import Stack
 from cmbnet.io.dicom.kinds import SWI_NAME, ImageKind, label_kind
@@ -181,7 +182,7 @@ def _place(stack: Stack, frame: int | None) -> tuple[Grid | None, tuple[str, ...
 
 
 def _description(stack: Stack) -> str:
-    header = stack.frames[0].header
+    header = stack.frames[0].facts
     return scrub(text(header, "SeriesDescription"), patient_identifiers(header))
 
 
@@ -193,19 +194,31 @@ def _spacing(grid: Grid) -> tuple[float, float, float]:
 
 def _not_grey_mr(stack: Stack) -> Iterator[str]:
     """What no choice of the user can mend."""
-    header = stack.frames[0].header
+    header = stack.frames[0].facts
     if text(header, "Modality") != "MR":
-        yield f"modality MR is required, got {text(header, 'Modality') or 'none'}"
-    if header.get("SOPClassUID") not in _SOP_CLASSES:
-        yield f"MR images are required, got {uid.UID(text(header, 'SOPClassUID')).name}"
+        yield f"modality MR is required, got {_shown(text(header, 'Modality'))}"
+    if text(header, "SOPClassUID") not in _SOP_CLASSES:
+        yield f"MR images are required, got {_class_name(text(header, 'SOPClassUID'))}"
     photometric = text(header, "PhotometricInterpretation")
     if photometric != "MONOCHROME2":
-        yield f"grey values (MONOCHROME2) are required, got {photometric or 'none'}"
+        yield f"grey values (MONOCHROME2) are required, got {_shown(photometric)}"
+
+
+def _shown(value: str) -> str:
+    """A coded value for a message; whatever else stands there may be a piece of anything."""
+    if not value:
+        return "none"
+    return value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) else "an invalid value"
+
+
+def _class_name(value: str) -> str:
+    name = uid.UID(value, config.IGNORE).name
+    return "an unknown kind of object" if name == value else name
 
 
 def _no_swi(stack: Stack, rules: SelectionRules) -> Iterator[str]:
     """Reasons by kind of image."""
-    header = stack.frames[0].header
+    header = stack.frames[0].facts
     description = text(header, "SeriesDescription")
     if stack.kind in _EXCLUDED:
         yield f"{stack.kind}: {_evidence(stack)}"
@@ -221,7 +234,7 @@ def _no_swi(stack: Stack, rules: SelectionRules) -> Iterator[str]:
         yield "spin echo: microbleeds do not show on it"
     part = text(header, "BodyPartExamined").upper()
     if part and not any(word in part for word in _HEAD):
-        yield f"body part {part[:16]}, not the head"
+        yield f"body part {_shown(part)}, not the head"
 
 
 def _label_passed(stack: Stack, labelled: ImageKind, rules: SelectionRules) -> bool:
@@ -231,7 +244,7 @@ def _label_passed(stack: Stack, labelled: ImageKind, rules: SelectionRules) -> b
 
 
 def _only_magnitude(stack: Stack, rules: SelectionRules) -> Iterator[str]:
-    header = stack.frames[0].header
+    header = stack.frames[0].facts
     named = SWI_NAME.search(text(header, "SeriesDescription")) is not None
     siemens = text(header, "Manufacturer").upper().startswith("SIEMENS")
     if rules.allow_magnitude and _gradient_echo(stack.frames[0]):
@@ -247,11 +260,11 @@ def _only_magnitude(stack: Stack, rules: SelectionRules) -> Iterator[str]:
 def _evidence(stack: Stack) -> str:
     first = stack.frames[0]
     words = sorted(first.tokens - {"ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", ""})
-    identifiers = patient_identifiers(first.header)
+    identifiers = patient_identifiers(first.facts)
     shown = scrub("\\".join(word[:16] for word in words[:8]), identifiers)
     if first.ge_kind in (1, 2, 3):
         return f"GE image kind {first.ge_kind}"
-    return f"image type {shown}" if shown else f"component {first.component[:16]}"
+    return f"image type {shown}" if shown else f"component {_shown(first.component)}"
 
 
 def _score(stack: Stack, rules: SelectionRules) -> tuple[int, tuple[str, ...]]:
@@ -259,7 +272,7 @@ def _score(stack: Stack, rules: SelectionRules) -> tuple[int, tuple[str, ...]]:
     low, high = rules.echo_range_ms
     table = (
         (5, "image type says SWI", stack.kind is ImageKind.SWI),
-        (3, "description names SWI", SWI_NAME.search(text(first.header, "SeriesDescription"))),
+        (3, "description names SWI", SWI_NAME.search(text(first.facts, "SeriesDescription"))),
         (1, "3D gradient echo", _gradient_echo(first) and _is_3d(first)),
         (
             1,
@@ -273,23 +286,18 @@ def _score(stack: Stack, rules: SelectionRules) -> tuple[int, tuple[str, ...]]:
 
 
 def _gradient_echo(frame: Frame) -> bool:
-    sequence = _codes(frame, "ScanningSequence")
-    return "GR" in sequence or text(frame.header, "EchoPulseSequence").upper() == "GRADIENT"
+    sequence = words(frame.facts.get("ScanningSequence"))
+    return "GR" in sequence or text(frame.facts, "EchoPulseSequence").upper() == "GRADIENT"
 
 
 def _spin_echo(frame: Frame) -> bool:
-    sequence = _codes(frame, "ScanningSequence")
+    sequence = words(frame.facts.get("ScanningSequence"))
     stated = "SE" in sequence and "GR" not in sequence
-    return stated or text(frame.header, "EchoPulseSequence").upper() == "SPIN"
+    return stated or text(frame.facts, "EchoPulseSequence").upper() == "SPIN"
 
 
 def _is_3d(frame: Frame) -> bool:
-    return text(frame.header, "MRAcquisitionType").upper() == "3D"
-
-
-def _codes(frame: Frame, keyword: str) -> tuple[str, ...]:
-    value = frame.header.get(keyword) or ()
-    return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
+    return text(frame.facts, "MRAcquisitionType").upper() == "3D"
 
 
 def _unfit(grid: Grid, rules: SelectionRules) -> Iterator[str]:
@@ -306,7 +314,7 @@ def _unfit(grid: Grid, rules: SelectionRules) -> Iterator[str]:
 
 def field_strength_t(frame: Frame) -> float | None:
     """Field strength in tesla; some scanners state it in gauss."""
-    stated = numbers(frame.header.get("MagneticFieldStrength"), 1)
+    stated = numbers(frame.facts.get("MagneticFieldStrength"), 1)
     if not stated or stated[0] <= 0:
         return None
     return stated[0] / 1e4 if stated[0] > 100 else stated[0]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from cmbnet.io.dicom.frames import Frame, text
+from cmbnet.io.dicom.frames import text
 from cmbnet.io.dicom.geometry import Grid
 from cmbnet.io.dicom.selection import SeriesVerdict, field_strength_t
 
@@ -27,6 +27,8 @@ class DicomSource:
         verdict: Why the series was taken.
         echo_ms: Echo time, None where unknown.
         field_t: Field strength, None where unknown.
+        facts: Values of the first header that are sure to be readable.
+        sop_instance_uids: UIDs of the files.
     """
 
     headers: tuple[Dataset, ...]
@@ -35,6 +37,8 @@ class DicomSource:
     verdict: SeriesVerdict
     echo_ms: float | None
     field_t: float | None
+    facts: Dataset
+    sop_instance_uids: tuple[str, ...]
 
     def __repr__(self) -> str:
         return f"DicomSource({len(self.headers)} files of series {self.verdict.key})"
@@ -42,22 +46,17 @@ class DicomSource:
     @property
     def study_instance_uid(self) -> str:
         """The study that results belong to."""
-        return text(self.headers[0], "StudyInstanceUID")
+        return text(self.facts, "StudyInstanceUID")
 
     @property
     def series_instance_uid(self) -> str:
         """The series that was read."""
-        return text(self.headers[0], "SeriesInstanceUID")
+        return text(self.facts, "SeriesInstanceUID")
 
     @property
     def frame_of_reference_uid(self) -> str:
         """The coordinate system, empty where none is stated."""
-        return text(self.headers[0], "FrameOfReferenceUID")
-
-    @property
-    def sop_instance_uids(self) -> tuple[str, ...]:
-        """UIDs of the files."""
-        return tuple(text(header, "SOPInstanceUID") for header in self.headers)
+        return text(self.facts, "FrameOfReferenceUID")
 
 
 def source_of(grid: Grid, verdict: SeriesVerdict) -> DicomSource:
@@ -74,11 +73,10 @@ def source_of(grid: Grid, verdict: SeriesVerdict) -> DicomSource:
         verdict=verdict,
         echo_ms=_one([frame.echo_ms for frame in frames]),
         field_t=field_strength_t(frames[0]),
+        facts=frames[0].facts,
+        sop_instance_uids=tuple(headers),
     )
 
 
 def _one(values: list[float | None]) -> float | None:
     return values[0] if len(set(values)) == 1 else None
-
-
-__all__ = ["DicomSource", "Frame", "source_of"]

@@ -1,0 +1,110 @@
+"""Retransmissions, echoes, repeats, and words that change half-way."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import FileDataset
+
+from cmbnet.errors import InputRefused
+from cmbnet.io.dicom import explain_dicom, read_dicom, read_dicom_series
+from tests.dicom_series import edit, edit_all, swi_only
+
+
+def duplicate(folder: Path, *, shift: int = 0) -> None:
+    """Copy every image, perhaps with another UID (then as a second time point)."""
+    for path in sorted(folder.iterdir()):
+        copy = folder / f"again{path.name}"
+        shutil.copy(path, copy)
+        if shift:
+            edit(copy, lambda dataset: _shift(dataset, shift))
+
+
+def _shift(dataset: FileDataset, shift: int) -> None:
+    dataset.SOPInstanceUID = f"{dataset.SOPInstanceUID}{shift}"[-60:].lstrip(".0")
+    dataset.InstanceNumber = int(dataset.InstanceNumber) + shift
+    pixels = dataset.pixel_array // 2
+    dataset.PixelData = pixels.astype("<u2").tobytes()
+
+
+def test_retransmitted_images_are_dropped(tmp_path: Path) -> None:
+    folder = swi_only(tmp_path)
+    plain = read_dicom(folder)
+    duplicate(folder)
+    volume = read_dicom(folder)
+    np.testing.assert_array_equal(volume.data, plain.data)
+    assert "24 images were sent twice: one copy each was used" in volume.notes
+
+
+def test_one_uid_for_two_images_is_no_retransmission(tmp_path: Path) -> None:
+    folder = swi_only(tmp_path)
+    copy = folder / "other"
+    shutil.copy(folder / "IM000004", copy)
+
+    def darker(dataset: FileDataset) -> None:
+        dataset.PixelData = bytes(len(dataset.PixelData))
+
+    edit(copy, darker)
+    (verdict,) = explain_dicom(folder)
+    assert any("the same SOP Instance UID and different pixels" in f for f in verdict.findings)
+    with pytest.raises(InputRefused, match="slices lie where another one lies"):
+        read_dicom(folder)
+
+
+def test_echoes_become_stacks(tmp_path: Path) -> None:
+    folder = swi_only(tmp_path)
+    duplicate(folder, shift=100)
+    for path in folder.glob("again*"):
+        edit(path, lambda dataset: setattr(dataset, "EchoTime", "30.5"))
+    assert [verdict.key for verdict in explain_dicom(folder)] == ["5.1", "5.2"]
+    first, one = read_dicom_series(folder, series="5.1")
+    second, other = read_dicom_series(folder, series="5.2")
+    assert (one.echo_ms, other.echo_ms) == (20.0, 30.5)
+    np.testing.assert_array_equal(first.data // 2, second.data)
+
+
+def test_time_points_are_chosen_never_averaged(tmp_path: Path) -> None:
+    folder = swi_only(tmp_path)
+    duplicate(folder, shift=100)
+    with pytest.raises(InputRefused, match="2 share each of 24 positions; choose one with frame"):
+        read_dicom(folder)
+    first, second = (read_dicom(folder, series="5", frame=frame) for frame in (0, 1))
+    np.testing.assert_array_equal(first.data // 2, second.data)
+
+
+def test_a_word_that_changes_half_way_makes_no_half_brains(tmp_path: Path) -> None:
+    folder = swi_only(tmp_path)
+    for number in range(13, 25):
+        edit(
+            folder / f"IM{number:06d}",
+            lambda dataset: setattr(
+                dataset, "ImageType", ["ORIGINAL", "PRIMARY", "M", "SWI", "NORM"]
+            ),
+        )
+    (verdict,) = explain_dicom(folder)
+    assert verdict.shape == (24, 20, 16)
+
+
+def test_missing_ends_are_noted(tmp_path: Path) -> None:
+    """Slices missing at the end leave a regular grid: only numbers and counts tell."""
+    folder = swi_only(tmp_path)
+    edit_all(folder, lambda dataset: setattr(dataset, "ImagesInAcquisition", "24"))
+    assert read_dicom(folder).notes == ()
+    (folder / "IM000001").unlink()
+    (folder / "IM000024").unlink()
+    notes = read_dicom(folder).notes
+    assert "instance numbers 1 of 1 to 23 are absent: slices may be missing" in notes
+    assert "the scanner states 24 images in the acquisition, 22 are here" in notes
+
+
+def test_damaged_neighbours_are_counted(tmp_path: Path) -> None:
+    folder = swi_only(tmp_path)
+    (folder / "broken.dcm").write_bytes((folder / "IM000001").read_bytes()[:140])
+    (folder / "notes.txt").write_text("not an image")
+    (folder / "empty").touch()
+    notes = " ".join(read_dicom(folder).notes)
+    assert "2 files bear no DICOM mark" in notes
+    assert "broken.dcm" in notes
