@@ -114,7 +114,8 @@ def test_nonsense_values(keyword: str, value: str) -> None:
 @pytest.mark.parametrize("keyword", ["Rows", "SOPClassUID", "FrameOfReferenceUID", "Modality"])
 def test_one_value_that_became_several(keyword: str, tmp_path: Path) -> None:
     folder = swi_only(tmp_path)
-    value: object = [20, 20] if keyword == "Rows" else ["1.2", "1.3"]
+    values: dict[str, object] = {"Rows": [20, 20], "Modality": ["MR", "CT"]}
+    value = values.get(keyword, ["1.2", "1.3"])
     edit_all(folder, lambda dataset: setattr(dataset, keyword, value))
     try_to_read([path.read_bytes() for path in sorted(folder.iterdir())])
 
