@@ -1,4 +1,4 @@
-"""Keras to LiteRT (TensorFlow Lite), float32 and full-integer int8, at static shapes.
+"""Keras to LiteRT (TensorFlow Lite): float32, float16 weights, full-integer int8; static shapes.
 
 The only file that knows TensorFlow's converter. Shapes are static: with free ones, upsampling
 has come out with wrong sizes (tensorflow issues 45090, 43595, 56820).
@@ -20,7 +20,7 @@ from cmbnet.errors import UsageError
 from cmbnet.model.config import ModelConfig
 from cmbnet.model.files import copy_at_shape
 
-LiteRtPrecision = Literal["float32", "int8"]
+LiteRtPrecision = Literal["float32", "float16", "int8"]
 
 Shape = tuple[int, int]
 
@@ -43,7 +43,7 @@ def convert_to_litert(
         config: Its configuration.
         shape: Rows and columns.
         precision: ``int8`` computes everything in int8 (weights per channel), and takes and
-            gives float32 all the same.
+            gives float32 all the same; ``float16`` stores weights in half the bytes.
         representative: float32 (n, y, x, slices) from real input, with and without lesions;
             needed for int8, whose ranges are measured on it.
 
@@ -59,16 +59,32 @@ def convert_to_litert(
             "conversion to LiteRT needs KERAS_BACKEND=tensorflow, "
             f"got {keras.backend.backend()}: load the .keras file there"
         )
+    fixed = copy_at_shape(model, config, (*shape, config.input_slices))
+    return convert_fixed(fixed, precision=precision, representative=representative)
+
+
+def convert_fixed(
+    fixed: keras.Model,
+    *,
+    precision: LiteRtPrecision = "float32",
+    representative: NDArray[np.float32] | None = None,
+) -> bytes:
+    """Convert a network that has its final shape; see `convert_to_litert`."""
     import tensorflow as tf
 
-    fixed = copy_at_shape(model, config, (*shape, config.input_slices))
-    single = keras.Input(batch_shape=(1, *shape, config.input_slices), name="stack")
+    shape = fixed.input_shape[1:]
+    single = keras.Input(batch_shape=(1, *shape), name="stack")
+    # Not from a concrete function: its variables stay in the file, and int8 then fails or
+    # answers NaN (tensorflow-cpu 2.21).
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, fixed(single)))
     if precision == "int8":
-        stacks = _checked(representative, (*shape, config.input_slices))
+        stacks = _checked(representative, shape)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([s[np.newaxis]] for s in stacks)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    elif precision == "float16":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
     with _quiet():
         content: bytes = converter.convert()
     return content
@@ -76,13 +92,13 @@ def convert_to_litert(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the converter's description of itself off stdout.
+    """Keep the converter's description of itself off stdout, and its warnings from being raised.
 
-    It also warns that there are no statistics for quantised inputs, which only inputs that are
-    not float32 need.
+    Under ``-W error`` its way over a SavedModel fails, and it takes the other way, by concrete
+    functions, without a word.
     """
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Statistics for quantized inputs")
+        warnings.simplefilter("ignore")
         yield
 
 

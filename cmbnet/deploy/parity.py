@@ -53,11 +53,11 @@ def compare(reference: NDArray[Any], candidate: NDArray[Any]) -> Parity:
         raise ValueError(f"equal shapes are required, got {reference.shape}, {candidate.shape}")
     difference = np.abs(reference.astype(np.float64) - candidate)
     first, second = reference >= MASK_THRESHOLD, candidate >= MASK_THRESHOLD
-    pixels = np.count_nonzero(first) + np.count_nonzero(second)
+    pixels = int(np.count_nonzero(first) + np.count_nonzero(second))
     return Parity(
         stacks=len(reference),
         max_difference=float(difference.max(initial=0.0)),
         mean_difference=float(difference.mean()),
         mean_difference_lesion=float(difference[first].mean()) if first.any() else 0.0,
-        mask_dice=2.0 * np.count_nonzero(first & second) / pixels if pixels else 1.0,
+        mask_dice=2.0 * int(np.count_nonzero(first & second)) / pixels if pixels else 1.0,
     )

@@ -8,6 +8,7 @@ threshold.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -190,7 +191,10 @@ def choose_operating_points(
 def sweep(maps: Iterable[Map], rules: LesionRules) -> list[Candidate]:
     """Score one set of rules at every lesion score that changes something."""
     scored = [_score(m, rules) for m in maps]
-    scores = sorted({round(lesion.score, 3) for case in scored for lesion in case.predicted})
+    # Rounded down: a threshold must not remove the lesion that it was taken from.
+    scores = sorted(
+        {math.floor(1000 * lesion.score) / 1000 for case in scored for lesion in case.predicted}
+    )
     steps = [0.0, *scores]
     # A hundred thresholds show the curve; a cohort can hold thousands of scores.
     kept = sorted({steps[int(n)] for n in np.linspace(0, len(steps) - 1, min(len(steps), 100))})
