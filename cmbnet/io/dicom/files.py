@@ -127,7 +127,7 @@ def _unpack(source: Path, folder: Path, limits: Limits) -> FileSet:
                 if name == _DICOMDIR:
                     continue
                 target = folder / f"{number:06d}"
-                left = _copy_member(archive, info, target, left)
+                left = copy_member(archive, info, target, left)
                 if left < 0:
                     raise InputRefused(
                         f"{source.name} unpacks to more than {limits.unpacked_bytes >> 20} MiB"
@@ -142,7 +142,7 @@ def _unpack(source: Path, folder: Path, limits: Limits) -> FileSet:
     return _as_set(source.name, files)
 
 
-def _copy_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, left: int) -> int:
+def copy_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, left: int) -> int:
     """Copy until the end or until more than `left` bytes came; return what is left of them."""
     with archive.open(info) as member, target.open("wb") as copy:
         while chunk := member.read(_COPY_BYTES):

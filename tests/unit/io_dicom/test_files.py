@@ -14,7 +14,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, MediaStorageDirectoryStorag
 from cmbnet.errors import InputRefused, UnreadableFile
 from cmbnet.io.detect import holds_dicom
 from cmbnet.io.dicom import read_dicom
-from cmbnet.io.dicom.files import Limits, open_files
+from cmbnet.io.dicom.files import Limits, copy_member, open_files
 from tests.dicom_series import swi_only, write_tiny
 
 
@@ -57,6 +57,16 @@ def test_zip_bomb_is_stopped_while_unpacking(tmp_path: Path) -> None:
         open_files(archive, Limits(unpacked_bytes=1 << 20)),
     ):
         pass
+
+
+def test_a_bomb_never_reaches_the_disk_whole(tmp_path: Path) -> None:
+    archive = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("zeros", bytes(5 << 20))
+    with zipfile.ZipFile(archive) as packed:
+        left = copy_member(packed, packed.infolist()[0], tmp_path / "copy", 2 << 20)
+    assert left < 0
+    assert (tmp_path / "copy").stat().st_size <= 2 << 20
 
 
 def test_too_many_files(tmp_path: Path) -> None:
