@@ -91,7 +91,7 @@ def read_labels(volume: Volume) -> Labels:
         >>> read_labels(instances).lesion.tolist(), read_labels(instances).values.tolist()
         ([0, 1, 0], [4, 7])
     """
-    index = np.flatnonzero(volume.data != 0)  # a comparison to bool first: ten times faster
+    index = _not_zero(volume.data)
     own = volume.data.ravel()[index]
     values, lesion = np.unique(own, return_inverse=True)
     _require_labels(values, volume.source)
@@ -100,6 +100,15 @@ def read_labels(volume: Volume) -> Labels:
     lesion = _components(index, volume.shape)
     count = int(lesion.max(initial=-1)) + 1
     return Labels(volume.shape, index, lesion, np.arange(1, count + 1))
+
+
+def _not_zero(data: NDArray[Any]) -> NDArray[np.int64]:
+    """Flat indices of what is not 0, NaN included; slices without any are only glanced at."""
+    rows = data.reshape(len(data), -1)
+    slices = np.flatnonzero((rows.max(axis=1) != 0) | (rows.min(axis=1) != 0))
+    some = np.flatnonzero(rows[slices] != 0)
+    which, within = np.divmod(some, rows.shape[1])
+    return slices[which] * rows.shape[1] + within
 
 
 def _require_labels(values: NDArray[Any], source: str) -> None:
