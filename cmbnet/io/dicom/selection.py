@@ -156,7 +156,11 @@ def judge(stack: Stack, rules: SelectionRules = DEFAULT_RULES, frame: int | None
         score=score,
         points=points,
         objections=tuple(objections),
-        findings=(*stack.findings, *(() if grid is None else grid.findings)),
+        findings=(
+            *stack.findings,
+            *(() if grid is None else grid.findings),
+            *_in_place_of_swi(stack, rules),
+        ),
     )
     return Judged(stack, grid, verdict)
 
@@ -179,6 +183,14 @@ def _place(stack: Stack, frame: int | None) -> tuple[Grid | None, tuple[str, ...
         f"positions; choose one with frame 0 to {count - 1}"
     )
     return grid, (several, *reasons)
+
+
+def _in_place_of_swi(stack: Stack, rules: SelectionRules) -> Iterator[str]:
+    named = SWI_NAME.search(text(stack.frames[0].facts, "SeriesDescription")) is not None
+    labelled = label_kind(text(stack.frames[0].facts, "SeriesDescription"))
+    plain = stack.kind in (ImageKind.MAGNITUDE, ImageKind.UNKNOWN)
+    if rules.allow_magnitude and plain and (not named or labelled is ImageKind.MAGNITUDE):
+        yield "magnitude in place of SWI, as asked for: the model was trained on SWI"
 
 
 def _description(stack: Stack) -> str:

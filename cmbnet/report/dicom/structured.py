@@ -217,7 +217,7 @@ def _summary(result: DicomResult, source: DicomSource) -> sr.MeasurementsAndQual
         qualitative_evaluations=_summary_evaluations(result),
         source_images=[_middle_image(source)],
     )
-    remarks = [RESEARCH_USE_ONLY, *result.quality.remarks]
+    remarks = [RESEARCH_USE_ONLY, *result.quality.remarks, *source.verdict.findings]
     for remark in remarks:
         group[0].ContentSequence.append(
             sr.TextContentItem(

@@ -173,8 +173,9 @@ def test_magnitude_only_when_asked_for(tmp_path: Path) -> None:
     shutil.rmtree(folder / "5")
     with pytest.raises(InputRefused, match="no SWI series"):
         read_dicom(folder)
-    _, source = read_dicom_series(folder, rules=SelectionRules(allow_magnitude=True))
+    volume, source = read_dicom_series(folder, rules=SelectionRules(allow_magnitude=True))
     assert source.verdict.kind is ImageKind.MAGNITUDE
+    assert any("magnitude in place of SWI" in note for note in volume.notes)
 
 
 def test_magnitude_asked_for_still_loses_to_swi(tmp_path: Path) -> None:
