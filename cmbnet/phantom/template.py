@@ -71,11 +71,10 @@ def _mni() -> Template:
 
     folder = _mni_folder()
     images = {name: nibabel.load(folder / _mni_name(name)) for name in ("t1", "gm", "wm")}
-    maps: list[NDArray[np.float32]] = [
-        np.asarray(images[name].dataobj).transpose(2, 1, 0).astype(np.float32) / 255
+    t1, gm, wm = (
+        np.divide(np.asarray(images[name].dataobj).transpose(2, 1, 0), 255, dtype=np.float32)
         for name in ("t1", "gm", "wm")
-    ]
-    t1, gm, wm = maps
+    )
     brain = ndimage.binary_fill_holes(t1 > 0.05)
     affine = images["t1"].affine
     origin = (float(affine[2, 3]), float(affine[1, 3]), float(affine[0, 3]))
