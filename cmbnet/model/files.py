@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import keras
@@ -36,7 +37,17 @@ def save_model(model: keras.Model, config: ModelConfig, path: Path) -> None:
     height, width, slices = model.input_shape[1:]
     temporary = path.with_name(f".{path.stem}.tmp.keras")
     copy_at_shape(model, config, (height, width, slices)).save(temporary)
+    _compress(temporary)
     temporary.replace(path)
+
+
+def _compress(path: Path) -> None:
+    """Compress a zip archive in place: Keras stores it plain, mostly with HDF5's empty blocks."""
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
 
 
 def load_model(path: Path) -> keras.Model:
