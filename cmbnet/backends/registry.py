@@ -67,6 +67,17 @@ RUNTIMES = {
             "onnx",
             ("onnx",),
         ),
+        # Of the two TensorRTs this one builds and runs on workstations; the engine says which
+        # one it needs. Last but for Keras: having it installed does not mean having a GPU.
+        Runtime(
+            "tensorrt",
+            "cmbnet.backends.tensorrt",
+            "open_tensorrt",
+            "cuda",
+            "cuda-python",
+            "rtx",
+            ("tensorrt",),
+        ),
         Runtime(
             "keras", "cmbnet.backends.keras", "open_keras", "keras", "keras", "train", ("keras",)
         ),

@@ -1,64 +1,142 @@
-"""``cmbnet export``: a finished training run in, a bundle that `cmbnet predict` runs out."""
+"""``cmbnet export``: a bundle (or a training run) in, what hospitals and clouds run out."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.errors import UsageError
+
+if TYPE_CHECKING:
+    from cmbnet.bundle import Bundle
+    from cmbnet.deploy.convert import ExportPlan
 
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+_FLAVORS = click.Choice(["auto", "rtx", "datacenter"])
+_NETWORKS = click.Choice(["auto", "litert", "onnx", "tensorrt"])
 
 
 @click.command("export", epilog=RESEARCH_USE_ONLY)
-@click.argument("run", type=_DIRECTORY)
+@click.argument("bundle")
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the bundle."
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder of a copy, new or empty."
 )
-@click.option(
-    "--validation", required=True, type=_DIRECTORY, help="Cohort that thresholds are chosen on."
-)
-@click.option(
-    "--cache",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Training cache (.h5) that int8 ranges are measured on.  [default: RUN/train.h5]",
-)
-@click.option("--name", default="cmbnet", show_default=True, help="Name of the bundle.")
-@click.option("--tflite", is_flag=True, help="Only LiteRT float32 (with --int8: both).")
-@click.option("--int8", is_flag=True, help="Only LiteRT int8 (with --tflite: both).")
-@click.option("--real-data", is_flag=True, help="The cohorts are scans of patients.")
-def command(
-    run: Path,
-    output: Path,
-    validation: Path,
-    cache: Path | None,
-    name: str,
-    tflite: bool,
-    int8: bool,
-    real_data: bool,
-) -> None:
-    """Write the bundle of a training RUN.
+@click.option("--savedmodel", is_flag=True, help="TensorFlow SavedModel, float32.")
+@click.option("--tflite", is_flag=True, help="LiteRT (TensorFlow Lite).")
+@click.option("--onnx", is_flag=True, help="ONNX, free batch.")
+@click.option("--trt", is_flag=True, help="TensorRT engine.")
+@click.option("--fp16", is_flag=True, help="Also in half precision.")
+@click.option("--int8", is_flag=True, help="Also in 8 bits, calibrated on phantoms.")
+@click.option("--all", "everything", is_flag=True, help="SavedModel, LiteRT, ONNX; all precisions.")
+@click.option("--triton", type=click.Path(path_type=Path), help="Write a Triton model repository.")
+@click.option("--triton-network", type=_NETWORKS, default="auto", help="What it runs.")
+@click.option("--flavor", type=_FLAVORS, default="auto", show_default=True, help="Which TensorRT.")
+@click.option("--capability", "capabilities", multiple=True, help="GPU for --flavor rtx: SM86 ...")
+@click.option("--allow-parity-failure", is_flag=True, help="Accept what fails the parity gate.")
+@click.option("--parity-cases", default=3, show_default=True, help="Phantoms with lesions.")
+@click.option("--anatomy", type=click.Choice(["mni", "procedural"]), default="mni", hidden=True)
+@click.option("--validation", type=_DIRECTORY, help="Of a training run: scans for thresholds.")
+@click.option("--cache", type=click.Path(exists=True, path_type=Path), help="Of a run: train.h5.")
+@click.option("--name", default="cmbnet", help="Of a run: name of the bundle.")
+@click.option("--real-data", is_flag=True, help="Of a run: its cohorts are scans of patients.")
+def command(**options: Any) -> None:
+    """Turn BUNDLE into what hospitals and clouds run, and prove that it finds the same lesions.
 
-    By default LiteRT in int8 and float32. Operating points are chosen by running the bundle over
-    the scans of the validation cohort, which must not be the one that results are reported on.
+    BUNDLE is a folder that holds bundle.json, "default" for the model in the package, or the
+    folder of a finished training run, which becomes a bundle first (needs -o and --validation).
+    Artefacts are added to the bundle itself, or to a copy at -o. The default model is copied to
+    ./NAME-export where no -o is given.
     """
+    from cmbnet.deploy.export import export_bundle, load_for_export
+
+    output: Path | None = options["output"]
+    if is_run(options["bundle"]):
+        bundle, output = _bundle_of_run(options), None
+    else:
+        bundle = load_for_export(options["bundle"])
+    plan = _plan(options)
+    if plan.formats:
+        if options["bundle"] == "default" and output is None:
+            output = Path(f"{bundle.manifest.name}-export")
+        bundle = export_bundle(
+            bundle,
+            output,
+            plan,
+            allow_failure=options["allow_parity_failure"],
+            report=click.echo,
+        )
+    elif not options["triton"] and not is_run(options["bundle"]):
+        raise UsageError("nothing to export: give --tflite, --onnx, --trt, --triton DIR or --all")
+    if options["triton"]:
+        _write_triton(bundle, options)
+    click.echo(f"{bundle.path}  sha256 {bundle.sha256}")
+    click.echo(RESEARCH_USE_ONLY)
+
+
+def is_run(name: str) -> bool:
+    """Whether a folder is a training run and no bundle."""
+    from cmbnet.bundle.manifest import MANIFEST_NAME
+
+    folder = Path(name)
+    return (folder / "best.keras").is_file() and not (folder / MANIFEST_NAME).is_file()
+
+
+def _bundle_of_run(options: dict[str, Any]) -> Bundle:
+    """The bundle of a training run, written to the output folder."""
+    if options["output"] is None or options["validation"] is None:
+        raise UsageError(
+            f"{options['bundle']} is a training run: -o FOLDER and --validation COHORT are required"
+        )
     from cmbnet.training.bundle_writer import Export, export_run
 
-    both = tflite == int8
+    run = Path(options["bundle"])
     export = Export(
-        name=name,
-        precisions=("int8", "float32") if both else ("int8",) if int8 else ("float32",),
-        real_patient_data=real_data,
-        cohort_name=validation.name,
+        name=options["name"],
+        real_patient_data=options["real_data"],
+        cohort_name=options["validation"].name,
     )
-    bundle = export_run(
+    return export_run(
         run,
-        output,
-        validation=validation,
-        cache=cache or run / "train.h5",
+        options["output"],
+        validation=options["validation"],
+        cache=options["cache"] or run / "train.h5",
         export=export,
         report=click.echo,
     )
-    click.echo(f"{bundle.path}  sha256 {bundle.sha256}")
-    click.echo(RESEARCH_USE_ONLY)
+
+
+def _plan(options: dict[str, Any]) -> ExportPlan:
+    """What the flags ask for. A precision without a format is of LiteRT."""
+    from cmbnet.deploy.convert import ExportPlan, Format, Precision
+    from cmbnet.deploy.samples import Samples
+
+    everything = options["everything"]
+    formats: list[Format] = []
+    if everything or options["savedmodel"]:
+        formats.append("savedmodel")
+    precisions = [name for name in ("fp16", "int8") if everything or options[name]]
+    any_format = any(options[name] for name in ("savedmodel", "tflite", "onnx", "trt"))
+    if everything or options["tflite"] or (precisions and not any_format):
+        formats.append("litert")
+    if everything or options["onnx"]:
+        formats.append("onnx")
+    if options["trt"]:
+        formats.append("tensorrt")
+    names: dict[str, Precision] = {"fp16": "float16", "int8": "int8"}
+    return ExportPlan(
+        formats=tuple(formats),
+        precisions=("float32", *(names[name] for name in precisions)),
+        flavor=options["flavor"],
+        samples=Samples(anatomy=options["anatomy"], positives=options["parity_cases"]),
+        capabilities=options["capabilities"] or None,
+    )
+
+
+def _write_triton(bundle: Bundle, options: dict[str, Any]) -> None:
+    from cmbnet.deploy.triton.repository import write_repository
+
+    kind = write_repository(bundle, options["triton"], network=options["triton_network"])
+    click.echo(f"{options['triton']}: Triton repository, network by {kind}")

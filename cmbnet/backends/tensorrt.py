@@ -1,0 +1,284 @@
+"""TensorRT engines: pinned buffers, asynchronous copies and a CUDA graph, two batches in flight.
+
+A batch is copied in while the one before it is computed. What talks to CUDA is `CudaPipeline`;
+everything else runs without a GPU and is tested so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.backends.base import BackendInfo, Shape, require_stacks
+from cmbnet.bundle import Artefact, Bundle
+from cmbnet.errors import BundleError, MissingExtra, UsageError
+
+SLOTS = 2
+"""Batches in flight: one is copied while the other is computed."""
+
+_MODULES = {"tensorrt-rtx": ("tensorrt_rtx", "rtx"), "tensorrt": ("tensorrt", "tensorrt")}
+"""Name in an artefact's tools -> module and extra."""
+
+
+class Pipeline(Protocol):
+    """Batches of one size that are submitted to a slot and collected from it."""
+
+    batch: int
+
+    def submit(self, slot: int, stacks: NDArray[np.float32]) -> None:
+        """Start a batch (batch, y, x, 3); returns before it is done."""
+        ...
+
+    def collect(self, slot: int) -> NDArray[np.float32]:
+        """Wait for a slot's batch: (batch, y, x, 1), valid until the slot's next submit."""
+        ...
+
+    def close(self) -> None:
+        """Free the device."""
+        ...
+
+
+class TensorRTBackend:
+    """A `cmbnet.backends.Backend` over a pipeline.
+
+    Args:
+        pipeline: Runs batches.
+        shape: Rows and columns that it takes.
+        info: What is recorded.
+    """
+
+    def __init__(self, pipeline: Pipeline, shape: Shape, info: BackendInfo) -> None:
+        self.info = info
+        self.shapes = (shape,)
+        self._pipeline = pipeline
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def predict(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (n, y, x) of stacks (n, y, x, 3); see `Backend.predict`."""
+        with self._lock:
+            if self._closed:
+                raise UsageError("tensorrt was closed; open the backend again")
+            require_stacks(stacks, self.shapes, "tensorrt")
+            answers = np.empty(stacks.shape[:3], np.float32)
+            waiting: list[tuple[int, int]] = []
+            for number, start in enumerate(range(0, len(stacks), self._pipeline.batch)):
+                if len(waiting) == SLOTS:
+                    self._collect(*waiting.pop(0), answers)
+                slot = number % SLOTS
+                self._pipeline.submit(slot, self._whole(stacks[start:]))
+                waiting.append((slot, start))
+            for slot, start in waiting:
+                self._collect(slot, start, answers)
+        if not np.isfinite(answers.sum(dtype=np.float64)):
+            raise BundleError("the engine answered with NaN or infinite values; export it again")
+        return answers
+
+    def close(self) -> None:
+        """Free the device. Closing again does nothing."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._pipeline.close()
+
+    def _collect(self, slot: int, start: int, answers: NDArray[np.float32]) -> None:
+        part = answers[start : start + self._pipeline.batch]
+        part[...] = self._pipeline.collect(slot)[: len(part), :, :, 0]
+
+    def _whole(self, rest: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The first batch of the rest, filled up with zeros: a CUDA graph has one size."""
+        batch = rest[: self._pipeline.batch]
+        missing = self._pipeline.batch - len(batch)
+        if missing:
+            batch = np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), np.float32)])
+        return batch
+
+
+def open_tensorrt(
+    bundle: Bundle, artefacts: Sequence[Artefact], *, threads: int, reason: str
+) -> TensorRTBackend:
+    """Open the engine of one precision; of several the one with the largest shape.
+
+    Raises:
+        MissingExtra: If the TensorRT that built it, or cuda-python, is not installed.
+        BundleError: If it was built by another version or for another GPU, or there is none.
+    """
+    artefact = max(artefacts, key=lambda a: a.shape[1] * a.shape[2])
+    flavor = _flavor(artefact)
+    module, extra = _MODULES[flavor]
+    for package in (module, "cuda"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, extra, f"to run {artefact.file}")
+    trt = importlib.import_module(module)
+    require_version(artefact, flavor, trt.__version__)
+    # The bytes are hashed before any of them is given to the deserialiser.
+    pipeline = CudaPipeline(trt, bundle.read(artefact), artefact)
+    info = BackendInfo(
+        name="tensorrt",
+        precision=artefact.precision,
+        runtime=f"{flavor} {trt.__version__}",
+        threads=threads,
+        reason=reason,
+    )
+    return TensorRTBackend(pipeline, (artefact.shape[1], artefact.shape[2]), info)
+
+
+def require_version(artefact: Artefact, flavor: str, installed: str) -> None:
+    """Refuse an engine of another version.
+
+    Raises:
+        BundleError: With both versions and what to do.
+    """
+    built = artefact.tools[flavor]
+    if built != installed:
+        raise BundleError(
+            f"{artefact.file} was built by {flavor} {built}, {installed} is installed: "
+            "run cmbnet export --trt again, or install that version"
+        )
+
+
+def _flavor(artefact: Artefact) -> str:
+    for flavor in _MODULES:
+        if flavor in artefact.tools:
+            return flavor
+    raise BundleError(f"{artefact.file} does not say which TensorRT built it; export it again")
+
+
+class CudaPipeline:
+    """An engine on a GPU: a stream, an execution context and a graph for each slot.
+
+    Args:
+        trt: The module ``tensorrt`` or ``tensorrt_rtx``.
+        engine: Serialised.
+        artefact: For messages, shape and batch.
+
+    Raises:
+        BundleError: If there is no usable GPU or the engine does not load on it.
+    """
+
+    def __init__(self, trt: Any, engine: bytes, artefact: Artefact) -> None:
+        from cuda.bindings import runtime
+
+        self._cuda = runtime
+        self._file = artefact.file
+        batches = [int(n) for n in artefact.tools.get("batches", "1,8,32").split(",")]
+        self.batch = batches[1]
+        self._call(runtime.cudaSetDevice, 0)
+        # The runtime must outlive the engine, and the engine its contexts.
+        self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+        self._engine = self._runtime.deserialize_cuda_engine(engine)
+        if self._engine is None:
+            raise BundleError(
+                f"{artefact.file} does not load on this GPU; it was built for "
+                f"{artefact.tools.get('targets', 'unknown targets')}: run cmbnet export --trt here"
+            )
+        shape = (self.batch, *artefact.shape[1:])
+        self._slots = [_Slot(self, shape) for _ in range(SLOTS)]
+
+    def submit(self, slot: int, stacks: NDArray[np.float32]) -> None:
+        """Start a batch."""
+        one = self._slots[slot]
+        one.host_in[...] = stacks
+        self._call(self._cuda.cudaGraphLaunch, one.graph, one.stream)
+
+    def collect(self, slot: int) -> NDArray[np.float32]:
+        """Wait for a batch."""
+        one = self._slots[slot]
+        self._call(self._cuda.cudaStreamSynchronize, one.stream)
+        return one.host_out
+
+    def close(self) -> None:
+        """Free contexts, buffers and streams."""
+        for one in self._slots:
+            one.free()
+        self._slots.clear()
+
+    def _call(self, function: Any, *arguments: Any) -> Any:
+        """Call CUDA; its functions return a status before their values.
+
+        Raises:
+            BundleError: With the name of the status.
+        """
+        status, *values = function(*arguments)
+        if int(status) != 0:
+            raise BundleError(
+                f"{self._file} cannot run: {function.__name__} answered {status.name}; "
+                "a GPU with a driver for CUDA 13 is required"
+            )
+        return values[0] if values else None
+
+
+class _Slot:
+    """Buffers, a context and the captured graph of one batch in flight."""
+
+    def __init__(self, pipeline: CudaPipeline, shape: tuple[int, ...]) -> None:
+        self._cuda, self._call = pipeline._cuda, pipeline._call
+        self.stream = self._call(self._cuda.cudaStreamCreate)
+        self._pinned: list[int] = []
+        self._device: list[int] = []
+        self.host_in = self._pinned_array(shape)
+        self.host_out = self._pinned_array((*shape[:3], 1))
+        for host in (self.host_in, self.host_out):
+            self._device.append(int(self._call(self._cuda.cudaMalloc, host.nbytes)))
+        self._context = pipeline._engine.create_execution_context()
+        self._context.set_optimization_profile_async(0, int(self.stream))
+        self._context.set_input_shape("stack", shape)
+        for name, address in zip(("stack", "probability"), self._device, strict=True):
+            self._context.set_tensor_address(name, address)
+        self._enqueue()  # the first run compiles and allocates, which a graph must not record
+        self._call(self._cuda.cudaStreamSynchronize, self.stream)
+        self.graph = self._capture()
+
+    def _pinned_array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        import ctypes
+
+        count = int(np.prod(shape))
+        address = int(self._call(self._cuda.cudaMallocHost, 4 * count))
+        self._pinned.append(address)
+        memory = (ctypes.c_float * count).from_address(address)
+        return np.ctypeslib.as_array(memory).reshape(shape)
+
+    def _enqueue(self) -> None:
+        kinds, copy = self._cuda.cudaMemcpyKind, self._cuda.cudaMemcpyAsync
+        device_in, device_out = self._device
+        self._call(
+            copy,
+            device_in,
+            self.host_in.ctypes.data,
+            self.host_in.nbytes,
+            kinds.cudaMemcpyHostToDevice,
+            self.stream,
+        )
+        self._context.execute_async_v3(int(self.stream))
+        self._call(
+            copy,
+            self.host_out.ctypes.data,
+            device_out,
+            self.host_out.nbytes,
+            kinds.cudaMemcpyDeviceToHost,
+            self.stream,
+        )
+
+    def _capture(self) -> Any:
+        mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call(self._cuda.cudaStreamBeginCapture, self.stream, mode)
+        self._enqueue()
+        recorded = self._call(self._cuda.cudaStreamEndCapture, self.stream)
+        return self._call(self._cuda.cudaGraphInstantiate, recorded, 0)
+
+    def free(self) -> None:
+        """Give everything back."""
+        self._call(self._cuda.cudaStreamSynchronize, self.stream)
+        self._call(self._cuda.cudaGraphExecDestroy, self.graph)
+        self._context = None
+        for address in self._device:
+            self._call(self._cuda.cudaFree, address)
+        for address in self._pinned:
+            self._call(self._cuda.cudaFreeHost, address)
+        self._call(self._cuda.cudaStreamDestroy, self.stream)

@@ -1,0 +1,187 @@
+"""Every artefact of an export plan, made from the Keras network; nothing is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.backends.base import Shape
+from cmbnet.bundle import Bundle, NewArtefact
+from cmbnet.deploy.samples import Samples, calibration_stacks
+from cmbnet.deploy.source import at_shape, load_source
+
+if TYPE_CHECKING:
+    from cmbnet.deploy.tensorrt import EngineRequest
+    from cmbnet.phantom import PhantomCase
+
+Format = Literal["savedmodel", "litert", "onnx", "tensorrt"]
+Precision = Literal["float32", "float16", "int8"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportPlan:
+    """What to make.
+
+    Args:
+        formats: In the order in which they are made.
+        precisions: Of each format; a SavedModel is float32 always.
+        shapes: Rows and columns; None takes those of the bundle's LiteRT files, or the network's.
+        flavor: Which TensorRT, "rtx", "datacenter" or "auto".
+        samples: Phantoms to calibrate and to judge on.
+        capabilities: GPUs that TensorRT-RTX compiles for; None takes its usual ones.
+    """
+
+    formats: tuple[Format, ...]
+    precisions: tuple[Precision, ...] = ("float32",)
+    shapes: tuple[Shape, ...] | None = None
+    flavor: str = "auto"
+    samples: Samples = field(default_factory=Samples)
+    capabilities: tuple[str, ...] | None = None
+
+
+class Converter:
+    """Makes artefacts of one bundle.
+
+    Args:
+        bundle: Holds the Keras network.
+        plan: What to make.
+        report: Receives what was done, line by line.
+    """
+
+    def __init__(self, bundle: Bundle, plan: ExportPlan, report: Callable[[str], None]) -> None:
+        self._bundle = bundle
+        self._plan = plan
+        self._report = report
+        self._source = load_source(bundle)
+        self.shapes = plan.shapes or _usual_shapes(bundle, self._source)
+
+    def artefacts(self) -> Iterator[NewArtefact]:
+        """Make one artefact after the other."""
+        make: dict[Format, Callable[[], Iterator[NewArtefact]]] = {
+            "savedmodel": self._savedmodel,
+            "litert": self._litert,
+            "onnx": self._onnx,
+            "tensorrt": self._tensorrt,
+        }
+        for kind in self._plan.formats:
+            for artefact in make[kind]():
+                size = len(artefact.content) + sum(map(len, artefact.companions.values()))
+                self._report(f"{artefact.file}: {size / 1024:.0f} KiB")
+                yield artefact
+
+    @cached_property
+    def _calibrating(self) -> tuple[PhantomCase, ...]:
+        self._report("making phantoms to calibrate int8 on")
+        return self._plan.samples.calibrating()
+
+    def _stacks(self, shape: Shape) -> NDArray[np.float32]:
+        return calibration_stacks(self._bundle, self._calibrating, shape)
+
+    def _savedmodel(self) -> Iterator[NewArtefact]:
+        from cmbnet.deploy.savedmodel import FOLDER, GRAPH, to_savedmodel
+
+        shape = self.shapes[-1]
+        files = to_savedmodel(at_shape(self._source, shape))
+        graph = files.pop(GRAPH)
+        yield NewArtefact(
+            file=f"{FOLDER}/{GRAPH}",
+            content=graph,
+            kind="savedmodel",
+            precision="float32",
+            shape=(None, *shape, 3),
+            companions={f"{FOLDER}/{name}": content for name, content in files.items() if content},
+            tools=_versions("keras", "tensorflow"),
+        )
+
+    def _litert(self) -> Iterator[NewArtefact]:
+        from cmbnet.deploy.litert import convert_fixed
+
+        for precision in self._plan.precisions:
+            for shape in self.shapes:
+                content = convert_fixed(
+                    at_shape(self._source, shape),
+                    precision=precision,
+                    representative=self._stacks(shape) if precision == "int8" else None,
+                )
+                yield NewArtefact(
+                    file=f"{precision}-1x{shape[0]}x{shape[1]}.tflite",
+                    content=content,
+                    kind="litert",
+                    precision=precision,
+                    shape=(1, *shape, 3),
+                    tools=_versions("keras", "tensorflow", "ai-edge-litert"),
+                )
+
+    def _onnx(self) -> Iterator[NewArtefact]:
+        from cmbnet.deploy.onnx import tool_versions
+
+        for shape in self.shapes:
+            for precision, content in self._onnx_files(shape, symmetric=False):
+                yield NewArtefact(
+                    file=f"{precision}-{shape[0]}x{shape[1]}.onnx",
+                    content=content,
+                    kind="onnx",
+                    precision=precision,
+                    shape=(None, *shape, 3),
+                    tools=tool_versions(),
+                )
+
+    def _onnx_files(self, shape: Shape, *, symmetric: bool) -> Iterator[tuple[Precision, bytes]]:
+        from cmbnet.deploy.onnx import to_float16, to_int8, to_onnx
+
+        plain = to_onnx(at_shape(self._source, shape))
+        for precision in self._plan.precisions:
+            if precision == "float32":
+                yield precision, plain
+            elif precision == "float16":
+                yield precision, to_float16(plain)
+            else:
+                stacks = (stack[np.newaxis] for stack in self._stacks(shape))
+                yield precision, to_int8(plain, stacks, symmetric=symmetric)
+
+    def _tensorrt(self) -> Iterator[NewArtefact]:
+        from cmbnet.deploy.tensorrt import build_engine, choose_flavor
+
+        flavor = choose_flavor(self._plan.flavor)
+        shape = self.shapes[-1]  # the largest takes every brain; a GPU does not mind the border
+        for precision, content in self._onnx_files(shape, symmetric=True):
+            engine = build_engine(content, self._request(flavor, precision))
+            name = f"tensorrt-{flavor}-{precision}-{shape[0]}x{shape[1]}"
+            yield NewArtefact(
+                file=f"{name}.engine",
+                content=engine.content,
+                kind="tensorrt",
+                precision=precision,
+                shape=(None, *shape, 3),
+                companions={f"{name}.json": engine.report_bytes()},
+                tools=engine.tools,
+            )
+
+    def _request(self, flavor: Literal["rtx", "datacenter"], precision: str) -> EngineRequest:
+        from cmbnet.deploy.tensorrt import CAPABILITIES, EngineRequest
+
+        return EngineRequest(
+            flavor, precision, capabilities=self._plan.capabilities or CAPABILITIES
+        )
+
+
+def _usual_shapes(bundle: Bundle, model: Any) -> tuple[Shape, ...]:
+    """Shapes of the LiteRT files, smallest first; else the one that the network was saved with."""
+    found = {(a.shape[1], a.shape[2]) for a in bundle.artefacts("litert")}
+    found = found or {(model.input_shape[1], model.input_shape[2])}
+    return tuple(sorted(found, key=lambda shape: shape[0] * shape[1]))
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    found = {name: version(name) for name in packages if name != "tensorflow"}
+    if "tensorflow" in packages:
+        import tensorflow as tf
+
+        found["tensorflow"] = str(tf.__version__)
+    return found

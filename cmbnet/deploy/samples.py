@@ -1,0 +1,140 @@
+"""Phantom scans that artefacts are calibrated on and judged on. Never the same ones for both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.backends.base import Shape
+from cmbnet.deploy.gate import GateCase, small_lesions
+from cmbnet.errors import UsageError
+from cmbnet.preprocess import prepare
+from cmbnet.slices import brain_box, make_stacks
+
+if TYPE_CHECKING:
+    from cmbnet.bundle import Bundle
+    from cmbnet.phantom import PhantomCase
+
+JUDGED_SEED = 770_001
+CALIBRATION_SEED = 880_001
+LESIONS = 20
+"""Per positive phantom: many, so that few scans say much."""
+
+STACKS_PER_CASE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """Which phantoms to make.
+
+    Args:
+        anatomy: "mni" is life-size and needs nilearn; "procedural" is tiny, for tests.
+        positives: Judged scans with lesions.
+        controls: Judged scans without.
+        calibration: Scans with lesions that int8 ranges are measured on.
+    """
+
+    anatomy: Literal["mni", "procedural"] = "mni"
+    positives: int = 3
+    controls: int = 1
+    calibration: int = 3
+
+    def __post_init__(self) -> None:
+        if self.positives < 1 or self.controls < 0 or self.calibration < 1:
+            raise UsageError(
+                f"scans with lesions to judge and to calibrate on are required, got {self}"
+            )
+
+    def judged(self) -> tuple[GateCase, ...]:
+        """The scans of the parity gate; the same every time."""
+        return tuple(
+            _gate_case(self._make(JUDGED_SEED + n, positive=n < self.positives))
+            for n in range(self.positives + self.controls)
+        )
+
+    def calibrating(self) -> tuple[PhantomCase, ...]:
+        """The scans that int8 ranges are measured on."""
+        return tuple(
+            self._make(CALIBRATION_SEED + n, positive=True) for n in range(self.calibration)
+        )
+
+    def _make(self, seed: int, *, positive: bool) -> PhantomCase:
+        from cmbnet.phantom import make_case
+
+        # The tiny phantom's brain has no room for as many.
+        count = LESIONS if self.anatomy == "mni" else 4
+        return make_case(
+            seed,
+            positive=positive,
+            protocol="validation" if self.anatomy == "mni" else None,
+            anatomy=self.anatomy,
+            lesion_count=count if positive else None,
+        )
+
+
+def _gate_case(case: PhantomCase) -> GateCase:
+    rows = [(row.lesion, row.diameter_mm) for row in case.truth if row.status == "truth"]
+    return GateCase(
+        name=f"phantom {case.seed}",
+        scan=case.image.with_data(case.image.data.astype(np.float32)),
+        lesions=case.lesions.data,
+        small=small_lesions(case.lesions.data, rows),
+    )
+
+
+def calibration_stacks(
+    bundle: Bundle, cases: Iterable[PhantomCase], shape: Shape
+) -> NDArray[np.float32]:
+    """What the network sees of phantoms, half of it with lesions.
+
+    Args:
+        bundle: Its recipe and context are applied, and the crop of its pipeline.
+        cases: Scans with lesions.
+        shape: Rows and columns of the crop.
+
+    Returns:
+        float32 (n, *shape, 3) in [0, 1].
+    """
+    return np.concatenate([_stacks_of(bundle, case, shape) for case in cases])
+
+
+def _stacks_of(bundle: Bundle, case: PhantomCase, shape: Shape) -> NDArray[np.float32]:
+    image = case.image.with_data(case.image.data.astype(np.float32))
+    prepared = prepare(image, bundle.recipe)
+    whole = (prepared.image.shape[1], prepared.image.shape[2])
+    box = brain_box(prepared.brain, shapes=_fitting(shape, whole))
+    lesions = prepared.frame.from_native(case.lesions.data > 0)
+    with_lesion = np.array([bool(lesions[z].any()) for z in box.slices], bool)
+    chosen = _half_and_half(box.slices, with_lesion)
+    stacks = make_stacks(
+        box.crop(prepared.image),
+        chosen,
+        spacing_z_mm=prepared.spacing_mm[0],
+        context=bundle.context,
+    )
+    return _centre(stacks, shape)
+
+
+def _fitting(shape: Shape, whole: Shape) -> Sequence[Shape]:
+    """The crop, or the whole frame where the brain is too large for the crop."""
+    return (shape,) if shape == whole else (shape, whole)
+
+
+def _half_and_half(slices: NDArray[np.intp], lesion: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Up to `STACKS_PER_CASE` slices spread evenly over those with and those without lesions."""
+    chosen = [
+        group[np.unique(np.linspace(0, len(group) - 1, STACKS_PER_CASE // 2).astype(np.intp))]
+        for group in (slices[lesion], slices[~lesion])
+        if len(group)
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def _centre(stacks: NDArray[np.float32], shape: Shape) -> NDArray[np.float32]:
+    """The middle of stacks that are larger than the crop."""
+    y, x = ((have - want) // 2 for have, want in zip(stacks.shape[1:3], shape, strict=True))
+    return np.ascontiguousarray(stacks[:, y : y + shape[0], x : x + shape[1]])
