@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench clean conformance mutation
 
 help:
 	@grep -E '^[a-z-]+:.*#' Makefile | sed 's/:.*#/ -/'
@@ -38,5 +38,15 @@ format: $(VENV)/.dev # let ruff write the layout
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# picai_eval and panoptica hold numpy and rich back, so they get an environment of their own.
+conformance: # score the same masks with picai_eval and panoptica
+	$(PYTHON) -m venv .venv-oracles
+	.venv-oracles/bin/pip install --quiet picai_eval==1.4.13 panoptica==2.1.7 nibabel scipy \
+		scikit-image scikit-learn statsmodels click pytest hypothesis
+	.venv-oracles/bin/python -m pytest tests/conformance
+
+mutation: $(VENV)/.dev # break cmbnet.evaluation on purpose and count what the tests notice
+	$(BIN)/python benchmarks/mutation.py
+
 clean: # remove what was built
-	rm -rf $(VENV) build dist ./*.egg-info
+	rm -rf $(VENV) .venv-oracles build dist ./*.egg-info

@@ -48,6 +48,9 @@ EXTRAS["dev"] = sorted(
         "pytest>=9.0",
         "pytest-xdist>=3.8",
         "ruff>=0.14",
+        # Oracles of tests/conformance; picai_eval and panoptica: see `make conformance`.
+        "scikit-learn>=1.7",
+        "statsmodels>=0.14.5",
         "setuptools>=80",
         "types-pyyaml>=6.0",
         "types-setuptools>=80",

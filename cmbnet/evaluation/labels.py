@@ -105,7 +105,10 @@ def read_labels(volume: Volume) -> Labels:
 def _not_zero(data: NDArray[Any]) -> NDArray[np.int64]:
     """Flat indices of what is not 0, NaN included; slices without any are only glanced at."""
     rows = data.reshape(len(data), -1)
-    slices = np.flatnonzero((rows.max(axis=1) != 0) | (rows.min(axis=1) != 0))
+    occupied = rows.max(axis=1) != 0
+    if data.dtype.kind not in "ub":
+        occupied |= rows.min(axis=1) != 0
+    slices = np.flatnonzero(occupied)
     some = np.flatnonzero(rows[slices] != 0)
     which, within = np.divmod(some, rows.shape[1])
     return slices[which] * rows.shape[1] + within

@@ -16,9 +16,10 @@ from cmbnet.evaluation.bootstrap import ClusteredAuc, draw_weights, resample
 from cmbnet.evaluation.froc import froc_curve, lesion_scores_of
 from cmbnet.evaluation.intervals import wilson
 from cmbnet.evaluation.kappa import kappa_value
+from cmbnet.evaluation.labels import centroids_mm, measure, read_labels
 from cmbnet.evaluation.metrics import METRICS
 from cmbnet.evaluation.roc import auc, roc_curve
-from cmbnet.lesions import spacing_affine
+from cmbnet.lesions import label_components, measure_components, spacing_affine
 from cmbnet.volume import Volume
 
 RULES = ("paper", "coverage", "iou:0.2", "any-voxel", "centroid:1.5")
@@ -150,6 +151,27 @@ def test_one_to_one_rules_find_as_many_as_are_correct(
     case = scores.cases[0]
     pairs = {(t.label, t.partner) for t in case.truth if t.verdict == "found"}
     assert pairs == {(p.partner, p.label) for p in case.predicted if p.verdict == "correct"}
+
+
+@FEW
+@given(hnp.arrays(np.int8, (9, 10, 11), elements=st.sampled_from([0] * 30 + [1])),
+       st.sampled_from([np.uint8, np.int16, np.float32, np.bool_]))  # fmt: skip
+def test_the_list_of_voxels_is_the_labelled_image(mask: NDArray[Any], dtype: Any) -> None:
+    """Cutting empty planes out, and measuring in packed slabs, changes nothing."""
+    affine = spacing_affine((2.0, 0.7, 0.5))
+    labels = read_labels(Volume(mask.astype(dtype), affine))
+    expected, count = label_components(mask)
+    assert labels.count == count
+    np.testing.assert_array_equal(labels.dense(), expected)
+    for ours, theirs, place in zip(
+        measure(labels, affine),
+        measure_components(expected, affine),
+        centroids_mm(labels, affine),
+        strict=True,
+    ):
+        assert ours.voxels == theirs.voxels
+        assert ours.max_in_plane_diameter_mm == pytest.approx(theirs.max_in_plane_diameter_mm)
+        np.testing.assert_allclose(place, theirs.centroid_ras_mm, atol=1e-9)
 
 
 @FEW
