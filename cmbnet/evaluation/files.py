@@ -168,14 +168,7 @@ def pair_files(
     _check_names(truth, predicted or probability, folders, allow_missing=allow_missing)
     if manifest is not None:
         _check_manifest(truth, manifest)
-    extra = {
-        name: {} if folder is None else find_images(folder, (name, "mask"))
-        for name, folder in (
-            ("ignore", folders.ignore),
-            ("brain", folders.brain),
-            ("regions", folders.regions),
-        )
-    }
+    extra = _extra_images(folders)
     return [
         CaseFiles(
             name=name,
@@ -192,6 +185,15 @@ def pair_files(
         )
         for name, path in truth.items()
     ]
+
+
+def _extra_images(folders: Folders) -> dict[str, dict[str, Path]]:
+    """Images of the folders that may be absent, by kind and case."""
+    given = {"ignore": folders.ignore, "brain": folders.brain, "regions": folders.regions}
+    return {
+        kind: {} if folder is None else find_images(folder, (kind, "mask"))
+        for kind, folder in given.items()
+    }
 
 
 def _probabilities(folders: Folders) -> dict[str, Path]:
