@@ -51,15 +51,15 @@ def read_lesion_scores(path: Path) -> dict[int, float]:
     """Score of each lesion of a ``lesions.csv`` of ``cmbnet predict``, by label.
 
     Raises:
-        UnreadableFile: If the table has no columns ``label`` and ``mean_probability``.
+        UnreadableFile: If the table has no columns ``id`` and ``mean_probability``.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream, strict=True))
-        return {int(row["label"]): float(row["mean_probability"]) for row in rows}
+        return {int(row["id"]): float(row["mean_probability"]) for row in rows}
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError) as error:
         raise UnreadableFile(
-            f"columns label and mean_probability of numbers are required in {path}: {error!r}"
+            f"columns id and mean_probability of numbers are required in {path}: {error!r}"
         ) from error
 
 

@@ -188,7 +188,7 @@ def test_the_output_of_predict_is_read(root: Path, tmp_path: Path) -> None:
         write_nifti(truth, tmp_path / name / "lesions.nii.gz", dtype=np.uint16)
         labels = [int(v) for v in np.unique(truth.data) if v]
         rows = "".join(f"{label},0.{9 - label}\n" for label in labels)
-        table = f"label,mean_probability\n{rows}"
+        table = f"id,mean_probability\n{rows}"
         (tmp_path / name / "lesions.csv").write_text(table, encoding="utf-8")
     out = root / "predicted"
     invoke("--truth", root / "truth", "--pred", tmp_path, "--resamples", 100, "--jobs", 1,

@@ -174,8 +174,8 @@ def test_rules_print_as_they_are_read(text: str) -> None:
 
 def test_lesion_tables_must_have_their_columns(tmp_path: Path) -> None:
     path = tmp_path / "lesions.csv"
-    path.write_text("label,volume\n1,2\n", encoding="utf-8")
-    with pytest.raises(UnreadableFile, match="label and mean_probability"):
+    path.write_text("id,volume\n1,2\n", encoding="utf-8")
+    with pytest.raises(UnreadableFile, match="id and mean_probability"):
         read_lesion_scores(path)
 
 
@@ -191,3 +191,9 @@ def test_models_are_compared_on_the_same_cases_only() -> None:
     ):
         with pytest.raises(InputRefused, match=match):
             compare(first, second, resamples=100)
+
+
+def test_the_table_of_predict_has_the_columns_that_are_read() -> None:
+    from cmbnet.report.tables import LESION_COLUMNS
+
+    assert {"id", "mean_probability"} <= set(LESION_COLUMNS)
