@@ -92,7 +92,7 @@ def test_a_killed_run_goes_on_to_the_same_curve(
     killed = subprocess.run(
         [sys.executable, "-c", script, str(cache_path), str(settings), str(run)],
         capture_output=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cmbnet.backends import open_backend
+from cmbnet.bundle import load_bundle
+from cmbnet.deploy.gate import ParityFailed
+from cmbnet.errors import UnreadableFile
+from cmbnet.io import read_nifti, write_nifti
+from cmbnet.phantom import make_case
+from cmbnet.predict import predict_volume
+from cmbnet.preprocess import PreprocessRecipe
+from cmbnet.training import bundle_writer
+from cmbnet.training.artefacts import (
+    ArtefactPlan,
+    centre_crop,
+    gate_cases,
+    representative_stacks,
+)
+from cmbnet.training.bundle_writer import Export, export_run
+from cmbnet.training.cache import build_cache
+from cmbnet.training.fit import train
+from cmbnet.training.reader import Cache
+from cmbnet.training.recipe import parse_recipe
+
+RECIPE = parse_recipe(
+    {
+        "name": "test",
+        "model": {"channels": [4, 4, 4, 4], "lesion_prior": 0.05},
+        "sampling": {"crop_px": 48, "batch_size": 4, "shift_px": 10, "context_mm": 4.0},
+        "stop": {"epochs": 1, "steps_per_epoch": 2},
+        "validation": {"slices": 2},
+    },
+    source="test",
+)
+PREPROCESS = PreprocessRecipe(size=192)
+EXPORT = Export(
+    name="tiny",
+    plan=ArtefactPlan(int8_shapes=((192, 192),), float32_shapes=((192, 192),)),
+    cohort_name="two procedural phantoms",
+    gate_scans=1,
+)
+
+
+Exported = tuple[Path, list[str]]
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A procedural phantom with lesions and one without."""
+    directory = tmp_path_factory.mktemp("phantoms")
+    for seed, positive in ((2, True), (3, False)):
+        case = make_case(
+            seed, positive=positive, anatomy="procedural", lesion_count=4 if positive else None
+        )
+        for kind, volume, dtype in (
+            ("images", case.image, np.float32),
+            ("lesions", case.lesions, np.uint16),
+            ("mimics", case.mimics, np.uint16),
+            ("ignore", case.ignore, np.uint8),
+        ):
+            (directory / kind).mkdir(exist_ok=True)
+            write_nifti(volume, directory / kind / f"p{seed}.nii.gz", dtype=dtype)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def run(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two steps."""
+    directory = tmp_path_factory.mktemp("run")
+    build_cache(phantoms, directory / "train.h5", recipe=PREPROCESS)
+    cache = Cache(directory / "train.h5")
+    train(RECIPE, cache, cache, directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The run's bundle, and what was reported."""
+    folder = tmp_path_factory.mktemp("bundle") / "b"
+    lines: list[str] = []
+    export_run(
+        run,
+        folder,
+        validation=phantoms,
+        cache=run / "train.h5",
+        export=EXPORT,
+        report=lines.append,
+    )
+    return folder, lines
+
+
+def test_the_files_of_a_bundle(exported: Exported) -> None:
+    folder, lines = exported
+    assert any(line.startswith("int8-1x192x192.tflite on litert: parity passed") for line in lines)
+    bundle = load_bundle(folder)
+    bundle.verify()
+    assert [(a.kind, a.precision, a.shape) for a in bundle.manifest.artefacts] == [
+        ("keras", "float32", (1, 192, 192, 3)),
+        ("litert", "int8", (1, 192, 192, 3)),
+        ("litert", "float32", (1, 192, 192, 3)),
+    ]
+    for artefact in bundle.artefacts("litert"):
+        assert artefact.parity["passed"] is True
+        assert float(artefact.parity["max_difference"]) < 0.2
+
+
+def test_the_manifest_of_a_bundle(exported: Exported) -> None:
+    manifest = load_bundle(exported[0]).manifest
+    assert manifest.recipe == PREPROCESS
+    assert load_bundle(exported[0]).context.target_mm == 4.0
+    assert [p.name for p in manifest.operating_points] == ["balanced", "sensitive", "screening"]
+    measured = manifest.operating_points[0].measured
+    assert measured is not None
+    assert measured.cohort == "two procedural phantoms"
+    assert (measured.n_positive, measured.n_negative) == (1, 1)
+    assert "phantoms only" in manifest.training.statement
+    assert not manifest.training.real_patient_data
+    assert manifest.training.data[0].startswith("training: 2 cases (1 without lesions), 4 lesions")
+    assert manifest.training.details["recipe"] == "test"
+
+
+def test_the_bundle_predicts(exported: Exported, phantoms: Path) -> None:
+    bundle = load_bundle(exported[0])
+    scan = read_nifti(phantoms / "images" / "p2.nii.gz")
+    answers = []
+    for name in ("litert:int8", "litert:float32"):
+        backend = open_backend(bundle, name)
+        answers.append(predict_volume(scan, bundle, backend).probability.data)
+        backend.close()
+    assert answers[0].max() > 0
+    np.testing.assert_allclose(answers[0], answers[1], atol=0.2)
+
+
+def test_a_file_that_fails_the_gate_fails_the_export(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cmbnet.deploy.bundles import as_new
+    from cmbnet.deploy.export import Judge
+
+    bundle = load_bundle(shutil.copytree(exported[0], tmp_path / "b"))
+    artefacts = [as_new(bundle, a, dict(a.parity)) for a in bundle.manifest.artefacts]
+    monkeypatch.setattr(Judge, "verdict", lambda _, a: {"passed": a.precision != "int8"})
+    with pytest.raises(ParityFailed, match=r"^int8-1x192x192\.tflite do not find"):
+        bundle_writer._judged(bundle, artefacts, (), print)
+    marked = {a.precision: a.parity["passed"] for a in load_bundle(bundle.path).artefacts("litert")}
+    assert marked == {"int8": False, "float32": True}
+
+
+def test_an_unfinished_run_is_refused(run: Path, phantoms: Path, tmp_path: Path) -> None:
+    for name in ("recipe.yaml", "best.keras", "log.csv"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    with pytest.raises(UnreadableFile, match="a finished run is required"):
+        bundle_writer._description(tmp_path)
+
+
+def test_representative_stacks_are_whole_slices_with_and_without_lesions(run: Path) -> None:
+    stacks = representative_stacks(Cache(run / "train.h5"), RECIPE, 6)
+    assert stacks.shape[1:] == (192, 192, 3)
+    assert stacks.dtype == np.float32
+    assert 0.3 < stacks.max() <= 1.0
+    assert (stacks[0] != 0).mean() > 0.1
+
+
+def test_the_centre_crop_is_the_centre() -> None:
+    stacks = np.zeros((1, 12, 12, 3), np.float32)
+    stacks[0, 6, 6] = 1.0
+    assert centre_crop(stacks, (8, 4))[0, 4, 2, 0] == 1.0
+
+
+def test_gate_scans_hold_lesions(phantoms: Path) -> None:
+    cases = gate_cases(phantoms, 5)
+    assert [case.name for case in cases] == ["p2"]
+    assert (cases[0].lesions > 0).any()
+    assert cases[0].small <= set(np.unique(cases[0].lesions).tolist())
+
+
+def test_the_default_plan() -> None:
+    wanted: Any = ArtefactPlan().wanted
+    assert wanted == (
+        ("int8", (384, 384)),
+        ("int8", (320, 256)),
+        ("float32", (384, 384)),
+    )

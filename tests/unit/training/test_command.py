@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cmbnet.cli.train import command
+from cmbnet.errors import UnreadableFile, UsageError
+from cmbnet.training.reader import Cache
+
+SMOKE = Path(__file__).parents[3] / "training" / "recipes" / "smoke.yaml"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """Two steps."""
+    text = SMOKE.read_text().replace("epochs: 3", "epochs: 1").replace(": 30", ": 2")
+    text = text.replace("crop_px: 64", "crop_px: 32")
+    (tmp_path / "r.yaml").write_text(text)
+    return tmp_path / "r.yaml"
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(command, [str(arg) for arg in args], catch_exceptions=False)
+
+
+def test_a_cohort_is_prepared_once(cohort: Path, tmp_path: Path) -> None:
+    arguments = (
+        SMOKE, "--data", cohort, "--validation", cohort, "-o", tmp_path, "--prepare-only"
+    )  # fmt: skip
+    first = run(*arguments)
+    assert first.exit_code == 0
+    assert "train.h5: 3 cases prepared, 0 left out" in first.output
+    assert len(Cache(tmp_path / "train.h5").cases) == 3
+    assert "prepared" not in run(*arguments).output
+
+
+def test_a_cache_is_taken_as_it_is(recipe: Path, cohort: Path, tmp_path: Path) -> None:
+    run(recipe, "--data", cohort, "--validation", cohort, "-o", tmp_path / "a", "--prepare-only")
+    cache = tmp_path / "a" / "train.h5"
+    caches = ("--data", cache, "--validation", cache)
+    assert run(recipe, *caches, "-o", tmp_path / "b", "--prepare-only").exit_code == 0
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_cache_of_another_frame_is_refused(cache_path: Path, tmp_path: Path) -> None:
+    caches = ("--data", cache_path, "--validation", cache_path)
+    with pytest.raises(UsageError, match=r"was prepared with .*'size': 112.* asks for"):
+        run(SMOKE, *caches, "-o", tmp_path / "run")
+
+
+def test_a_bad_recipe_is_refused_before_anything_is_prepared(cohort: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("name: x\nepocs: 3\n")
+    with pytest.raises(UsageError, match="unknown key 'epocs'"):
+        run(tmp_path / "r.yaml", "--data", cohort, "--validation", cohort, "-o", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_no_cohort_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFile, match=r"images/\*\.nii\.gz are required in"):
+        run(SMOKE, "--data", tmp_path, "--validation", tmp_path, "-o", tmp_path / "run")
+
+
+def test_the_whole_command(recipe: Path, cohort: Path, tmp_path: Path) -> None:
+    result = run(recipe, "--data", cohort, "--validation", cohort, "-o", tmp_path / "run")
+    assert result.exit_code == 0
+    assert "epoch 1: loss" in result.output
+    assert "ended: all 1 epochs are done" in result.output
+    assert "Research use only" in result.output
+    assert (tmp_path / "run" / "best.keras").is_file()
+
+
+def test_a_data_path_that_is_missing_is_a_usage_error(tmp_path: Path) -> None:
+    result = run(SMOKE, "--data", tmp_path / "no", "--validation", tmp_path, "-o", tmp_path)
+    assert result.exit_code == 2
+    assert "does not exist" in result.output
