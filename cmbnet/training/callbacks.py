@@ -93,12 +93,14 @@ class AverageWeights(keras.callbacks.Callback):  # type: ignore[misc]
 
     Args:
         momentum: Share of the old average kept at each step; 0 follows the weights themselves.
+            Less is kept in the first steps, (1 + step) / (10 + step), or the untrained weights
+            of the start would stay in the average for a whole epoch.
         average: Average so far, or None at the start.
     """
 
     def __init__(self, momentum: float, average: list[NDArray[Any]] | None = None) -> None:
         super().__init__()
-        self._momentum = momentum**EMA_EVERY_STEPS
+        self._momentum = momentum
         self.average = average
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -112,7 +114,9 @@ class AverageWeights(keras.callbacks.Callback):  # type: ignore[misc]
         if self.average is None:
             self.average = weights
             return
-        keep = np.float32(self._momentum)
+        step = int(self.model.optimizer.iterations)
+        momentum = min(self._momentum, (1.0 + step) / (10.0 + step))
+        keep = np.float32(momentum**EMA_EVERY_STEPS)
         self.average = [
             keep * old + (1 - keep) * new for old, new in zip(self.average, weights, strict=True)
         ]

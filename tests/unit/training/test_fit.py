@@ -141,6 +141,7 @@ class Stub:
     """As much of a Keras model as a callback touches."""
 
     stop_training = False
+    iterations = 0
 
     def __init__(self, weights: float = 1.0) -> None:
         self.weights = np.array([weights], np.float32)
@@ -188,16 +189,18 @@ def test_differently_prepared_caches_do_not_go_together(cache: Cache, tmp_path: 
         train(recipe(), cache, Other(), tmp_path / "r")  # type: ignore[arg-type]
 
 
-def test_the_average_moves_toward_the_weights() -> None:
+@pytest.mark.parametrize(("step", "momentum"), [(100_000, 0.9), (2, 3 / 12)])
+def test_the_average_moves_toward_the_weights(step: int, momentum: float) -> None:
     average = AverageWeights(0.9)
     model = Stub(1.0)
+    model.iterations = step
     average.set_model(model)
-    for step in range(EMA_EVERY_STEPS):
-        average.on_train_batch_end(step)
+    for batch in range(EMA_EVERY_STEPS):
+        average.on_train_batch_end(batch)
     model.weights = np.array([2.0], np.float32)
-    for step in range(EMA_EVERY_STEPS):
-        average.on_train_batch_end(step)
-    kept = 0.9**EMA_EVERY_STEPS
+    for batch in range(EMA_EVERY_STEPS):
+        average.on_train_batch_end(batch)
+    kept = momentum**EMA_EVERY_STEPS
     assert average.current(model)[0] == pytest.approx(kept * 1.0 + (1 - kept) * 2.0)
 
 
