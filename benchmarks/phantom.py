@@ -1,7 +1,7 @@
 """The phantom against published figures: blooming, contrast, sizes; and its speed and memory.
 
-Run from the repository: ``python benchmarks/phantom.py [--lesions 150] [--time]``. It prints a table
-with the published value beside ours. These figures check physics, not realism: no image of a
+Run from the repository: ``python benchmarks/phantom.py [--lesions 150] [--time]``. It prints a
+table with the published value beside ours. These figures check physics, not realism: no image of a
 patient was used, and nothing here says how a model does on patients.
 """
 

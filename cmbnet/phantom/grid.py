@@ -98,23 +98,3 @@ def _along(values: NDArray[Any], axis: int, at: NDArray[np.float64]) -> FloatArr
     step *= weight
     result += step
     return result
-
-
-def smooth_noise(
-    rng: np.random.Generator, grid: Grid, *, sigma_mm: float, factor: int = 2
-) -> FloatArray:
-    """Gaussian noise of unit variance, smoothed; made on a coarser grid to be quick.
-
-    Args:
-        rng: Source of randomness.
-        grid: Isotropic grid it is wanted on.
-        sigma_mm: Width of the smoothing kernel.
-        factor: How much coarser it is made; `sigma_mm` should span a voxel of that.
-    """
-    coarse = grid.coarser(factor)
-    noise = ndimage.gaussian_filter(
-        rng.standard_normal(coarse.shape, np.float32),
-        sigma_mm / coarse.spacing_mm[0], mode="wrap", truncate=3,
-    )  # fmt: skip
-    noise /= noise.std()
-    return resample(noise, coarse, grid)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from cmbnet.phantom.grid import Grid, resample, sample, smooth_noise
+from cmbnet.phantom.grid import Grid, resample, sample
 
 SOURCE = Grid((7, 9, 8), (-3.0, -4.0, 1.0), (1.0, 1.5, 2.0))
 
@@ -47,10 +47,3 @@ def test_sampling_gives_back_a_plane() -> None:
     plane = (2 * z - y + 0.5 * x).astype(np.float32)
     value = sample(plane, SOURCE, np.array([[0.2, 1.3, 4.4]]))[0]
     assert value == pytest.approx(0.4 - 1.3 + 2.2, abs=1e-5)
-
-
-def test_noise_is_smooth_and_of_unit_variance() -> None:
-    grid = Grid((40, 40, 40), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    noise = smooth_noise(np.random.default_rng(0), grid, sigma_mm=3.0)
-    assert 0.6 < noise.std() < 1.1
-    assert np.corrcoef(noise[:, :, 1:].ravel(), noise[:, :, :-1].ravel())[0, 1] > 0.9
