@@ -16,7 +16,7 @@ COPY --from=build /wheels /wheels
 RUN pip install --no-cache-dir /wheels/*.whl \
     && rm -r /wheels \
     && useradd --create-home --uid 10001 cmbnet
-USER cmbnet
+USER 10001
 WORKDIR /home/cmbnet
 ENTRYPOINT ["cmbnet"]
 CMD ["--help"]

@@ -139,7 +139,7 @@ def open_backend(bundle: Bundle, name: str = "auto", *, threads: int | None = No
         UsageError: If there is no such backend, or the bundle has nothing it reads.
         MissingExtra: If the backend's package is not installed.
     """
-    count = _processors() if threads is None else threads
+    count = processors() if threads is None else threads
     if count < 1:
         raise UsageError(f"at least one thread is required, got {threads}")
     if name.startswith("triton+"):
@@ -164,7 +164,7 @@ def open_backend(bundle: Bundle, name: str = "auto", *, threads: int | None = No
     return _open(bundle, runtime, artefacts, threads=count, reason=f"asked for: {name}")
 
 
-def _processors() -> int:
+def processors() -> int:
     """Processors that this process may run on; a container may have fewer than the machine."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -1,0 +1,48 @@
+"""``cmbnet bench``: every backend and precision on the same scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cmbnet import RESEARCH_USE_ONLY
+
+
+@click.command("bench", epilog=RESEARCH_USE_ONLY)
+@click.argument("scan", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", default="default", show_default=True, help="Folder of a bundle.")
+@click.option("--threads", type=click.IntRange(min=1), help="[default: all processors]")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures.")
+@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Write a picture.")
+def command(
+    scan: Path, model: str, threads: int | None, json_file: Path | None, plot_file: Path | None
+) -> None:
+    """Time every backend and precision of a model on SCAN (NIfTI), and print a table.
+
+    Each backend runs in a process of its own, one case that does not count and three that do; the
+    best is kept. "of peak" is the network's arithmetic over that of a large float32 matrix product
+    on this machine; int8 may go beyond it. Nothing else should run meanwhile.
+    """
+    from rich.console import Console
+
+    from cmbnet.backends.registry import processors
+    from cmbnet.bundle import load_bundle
+    from cmbnet.deploy.bench import run_bench
+    from cmbnet.deploy.bench_report import plot, table
+    from cmbnet.io import write_text_atomically
+
+    bench = run_bench(
+        load_bundle(model),
+        scan,
+        threads=threads or processors(),
+        report=lambda line: click.echo(line, err=True),
+    )
+    Console(width=None if Console().is_terminal else 180).print(table(bench))
+    for name, reason in bench.failures.items():
+        click.echo(f"{name} did not run: {reason}")
+    if json_file:
+        write_text_atomically(json_file, bench.to_json())
+    if plot_file:
+        plot(bench, plot_file)
+    click.echo(RESEARCH_USE_ONLY)

@@ -1,0 +1,51 @@
+"""How much arithmetic a network is, and how much this machine can do: the floor of any backend."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+MATRIX = 1536
+"""Side of the product that measures the machine: 27 MB in all, far above the caches."""
+
+REPEATS = 5
+
+
+def multiply_adds(model: Any) -> int:
+    """Multiplications with addition of all convolutions, for one slice.
+
+    Args:
+        model: A Keras model of fixed input size.
+
+    Returns:
+        The sum over convolutions of output pixels x output channels x kernel x input channels.
+    """
+    import keras
+
+    total = 0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            rows, columns = layer.kernel_size
+            pixels = math.prod(layer.output.shape[1:3])
+            total += pixels * layer.filters * rows * columns * layer.input.shape[-1]
+    return total
+
+
+def peak_operations_per_s(side: int = MATRIX, repeats: int = REPEATS) -> float:
+    """Floating-point operations per second of a large float32 matrix product, the best of some.
+
+    Args:
+        side: Of the square matrices.
+        repeats: How often it is measured; the best counts, because others use the machine too.
+    """
+    rng = np.random.default_rng(0)
+    first, second = (rng.random((side, side), np.float32) for _ in range(2))
+    best = math.inf
+    for _ in range(repeats):
+        start = time.perf_counter()
+        np.matmul(first, second)
+        best = min(best, time.perf_counter() - start)
+    return 2 * side**3 / best

@@ -1,0 +1,260 @@
+"""Time every backend and precision of a bundle on one scan, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.backends import Backend, open_backend
+from cmbnet.backends.registry import RUNTIMES
+from cmbnet.bundle import Bundle, load_bundle
+from cmbnet.errors import CmbnetError, UsageError
+from cmbnet.predict import Prediction, predict_file
+
+WARM_RUNS = 3
+"""After one that is not counted; the best is kept, because others use the machine too."""
+
+TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """One backend and precision on one scan; times are of the best warm run.
+
+    Args:
+        backend: As given to ``--backend``.
+        slices: That the network looked at.
+        crop: Rows and columns of a slice.
+        ms_per_slice: Network alone.
+        stages_ms: load, prepare, quality, network, native_grid, lesions, write.
+        case_ms: Their sum.
+        first_case_ms: The same of the first run, with opening and warming up.
+        peak_mb: Largest memory of the process, the runtime's included.
+        artefact_kb: Size of the files it reads.
+        lesions: That it found.
+        share_of_peak: Of the machine's float32 arithmetic, network alone; None if the network's
+            operations are not known.
+        operations: Multiplications and additions of one slice; None if not known.
+    """
+
+    backend: str
+    slices: int
+    crop: tuple[int, int]
+    ms_per_slice: float
+    stages_ms: dict[str, float]
+    case_ms: float
+    first_case_ms: float
+    peak_mb: float
+    artefact_kb: float
+    lesions: int
+    share_of_peak: float | None = None
+    operations: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """A table of timings.
+
+    Args:
+        scan: Shape of the scan.
+        threads: Threads of each backend.
+        peak_gflops: Of a large float32 matrix product, measured before the backends.
+        timings: One per backend and precision that ran, the fastest case first.
+        failures: Backend and reason of those that did not.
+    """
+
+    scan: tuple[int, int, int]
+    threads: int
+    peak_gflops: float
+    timings: tuple[Timing, ...]
+    failures: dict[str, str]
+
+    def to_json(self) -> str:
+        """All of it, with the notice."""
+        return json.dumps({"notice": RESEARCH_USE_ONLY, **asdict(self)}, indent=2) + "\n"
+
+
+def candidates(bundle: Bundle) -> list[str]:
+    """Backends and precisions that are installed and find an artefact."""
+    names = []
+    for runtime in RUNTIMES.values():
+        precisions = {a.precision for kind in runtime.kinds for a in bundle.artefacts(kind)}
+        if find_spec(runtime.package) is not None:
+            names += [f"{runtime.name}:{precision}" for precision in sorted(precisions)]
+    return names
+
+
+def run_bench(bundle: Bundle, scan: Path, *, threads: int, report: Callable[[str], None]) -> Bench:
+    """Time everything that runs here.
+
+    Args:
+        bundle: The model.
+        scan: A NIfTI file.
+        threads: For each backend.
+        report: Receives the name of each backend before it runs.
+
+    Raises:
+        UsageError: If no backend runs.
+    """
+    from cmbnet.deploy.arithmetic import peak_operations_per_s
+    from cmbnet.io import read_nifti
+
+    names = candidates(bundle)
+    if not names:
+        raise UsageError(f"nothing that is installed runs bundle {bundle.manifest.name}")
+    peak = peak_operations_per_s()
+    operations = _operations(bundle)
+    timings, failures = [], {}
+    for name in names:
+        report(f"timing {name} ...")
+        try:
+            timing = _in_own_process(bundle, scan, name, threads)
+        except CmbnetError as error:
+            failures[name] = str(error)
+        else:
+            timings.append(_with_floor(timing, operations, peak))
+    if not timings:
+        raise UsageError(f"no backend ran: {failures}")
+    timings.sort(key=lambda timing: timing.case_ms)
+    shape = read_nifti(scan).shape
+    return Bench(
+        scan=shape,
+        threads=threads,
+        peak_gflops=peak / 1e9,
+        timings=tuple(timings),
+        failures=failures,
+    )
+
+
+def time_backend(bundle: Bundle, scan: Path, name: str, threads: int) -> Timing:
+    """Time one backend in this process; see `Timing`."""
+    start = time.perf_counter()
+    backend = open_backend(bundle, name, threads=threads)
+    with tempfile.TemporaryDirectory() as folder:
+        case = Path(folder) / "case"
+        _one_case(bundle, scan, backend, case)
+        first_ms = 1e3 * (time.perf_counter() - start)
+        runs = [_one_case(bundle, scan, backend, case) for _ in range(WARM_RUNS)]
+    stages, prediction = min(runs, key=lambda run: sum(run[0].values()))
+    backend.close()
+    kind, _, precision = name.partition(":")
+    read = [
+        a
+        for a in bundle.manifest.artefacts
+        if a.kind in RUNTIMES[kind].kinds and a.precision == precision
+    ]
+    return Timing(
+        backend=name,
+        slices=prediction.slices,
+        crop=prediction.crop,
+        ms_per_slice=stages["network"] / max(prediction.slices, 1),
+        stages_ms=stages,
+        case_ms=sum(stages.values()),
+        first_case_ms=first_ms,
+        peak_mb=_peak_memory_mb(),
+        artefact_kb=sum(f.bytes for a in read for f in (a, *a.companions)) / 1024,
+        lesions=len(prediction.finding.lesions),
+    )
+
+
+def _peak_memory_mb() -> float:
+    """Largest memory of this process, MiB.
+
+    Not `resource.getrusage`, which counts what the process that started this one had.
+    """
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return float(line.split()[1]) / 1024
+    return math.nan
+
+
+def _one_case(
+    bundle: Bundle, scan: Path, backend: Backend, folder: Path
+) -> tuple[dict[str, float], Prediction]:
+    """One whole case: stages in ms, and the prediction."""
+    from cmbnet.report import write_prediction
+
+    prediction = predict_file(scan, bundle, backend, force=True)
+    stages = {name: 1e3 * seconds for name, seconds in prediction.timings_s.items()}
+    start = time.perf_counter()
+    write_prediction(prediction, folder)
+    stages["write"] = 1e3 * (time.perf_counter() - start)
+    return stages, prediction
+
+
+def _in_own_process(bundle: Bundle, scan: Path, name: str, threads: int) -> Timing:
+    """Memory of one runtime must not count for the next.
+
+    Raises:
+        UsageError: With the last line of what went wrong.
+    """
+    request = [str(bundle.path), str(scan), name, str(threads)]
+    done = subprocess.run(
+        [sys.executable, "-m", "cmbnet.deploy.bench", *request],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise UsageError(lines[-1])
+    values = json.loads(done.stdout.splitlines()[-1])
+    return Timing(**{**values, "crop": tuple(values["crop"])})
+
+
+def _operations(bundle: Bundle) -> Callable[[tuple[int, int]], int] | None:
+    """Operations of a slice by its shape, from the Keras network where there is one."""
+    if not bundle.artefacts("keras") or find_spec("tensorflow") is None:
+        return None
+    from cmbnet.deploy.arithmetic import multiply_adds
+    from cmbnet.deploy.source import at_shape, load_source
+
+    model = load_source(bundle)
+    return lambda shape: 2 * multiply_adds(at_shape(model, shape))
+
+
+def _with_floor(
+    timing: Timing, operations: Callable[[tuple[int, int]], int] | None, peak: float
+) -> Timing:
+    if operations is None:
+        return timing
+    count = operations(timing.crop)
+    seconds = timing.ms_per_slice / 1e3
+    return Timing(
+        **{
+            **asdict(timing),
+            "crop": timing.crop,
+            "operations": count,
+            "share_of_peak": count / peak / seconds if seconds > 0 else None,
+        }
+    )
+
+
+def main() -> None:
+    """The process that `run_bench` starts for one backend."""
+    folder, scan, name, threads = sys.argv[1:]
+    try:
+        timing = time_backend(load_bundle(folder), Path(scan), name, int(threads))
+    except CmbnetError as error:
+        sys.exit(f"{error}")
+    sys.stdout.write(json.dumps(asdict(timing), default=_plain) + "\n")
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+if __name__ == "__main__":
+    main()
