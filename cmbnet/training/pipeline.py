@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -44,19 +43,23 @@ class Pipeline:
         """
         side = self._side_px
 
-        def draw() -> Iterator[tuple[Any, Any, Any]]:
-            rng = np.random.default_rng((self._seed, number))
-            for _ in range(steps):
-                batch = self.sampler.batch(rng)
-                yield batch.stacks, batch.marks, rng.integers(0, 2**24, 2, dtype=np.int32)
+        def draw(step: np.int64) -> tuple[Any, Any, Any]:
+            rng = np.random.default_rng((self._seed, number, int(step)))
+            batch = self.sampler.batch(rng)
+            return batch.stacks, batch.marks, rng.integers(0, 2**24, 2, dtype=np.int32)
 
-        signature = (
-            tf.TensorSpec((None, side, side, 3), tf.uint8),
-            tf.TensorSpec((None, side, side), tf.uint8),
-            tf.TensorSpec((2,), tf.int32),
-        )
-        batches = tf.data.Dataset.from_generator(draw, output_signature=signature)
+        def drawn(step: Any) -> tuple[Any, Any, Any]:
+            batch = tf.numpy_function(draw, [step], (tf.uint8, tf.uint8, tf.int32))
+            shapes = ((None, side, side, 3), (None, side, side), (2,))
+            stacks, marks, seed = (
+                tf.ensure_shape(part, shape) for part, shape in zip(batch, shapes, strict=True)
+            )
+            return stacks, marks, seed
+
+        # Not `from_generator`: its last call into Python may still wait for the interpreter's
+        # lock when `fit` drops the iterator, whose destructor holds that lock - a deadlock, seen
+        # once. Here as many calls are made as batches are consumed, and none is left.
+        batches = tf.data.Dataset.range(steps).map(drawn)
         # Order is kept: batches that overtake each other would make a run unrepeatable.
         batches = batches.map(self._augment, num_parallel_calls=2, deterministic=True)
-        batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
         return batches.prefetch(PREFETCH_BATCHES)
