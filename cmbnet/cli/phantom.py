@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.errors import UsageError
 
 
 @click.command("phantom", epilog=RESEARCH_USE_ONLY)
@@ -28,7 +31,18 @@ from cmbnet import RESEARCH_USE_ONLY
               help="Microbleeds of a positive case.  [default: as patients have]")  # fmt: skip
 @click.option("--jobs", default=1, show_default=True, help="Processes.")
 @click.option("--montage", is_flag=True, help="Write a picture of every new case.")
-def command(output: Path, jobs: int, montage: bool, protocols: str | None, **counts: Any) -> None:
+@click.option("--dicom", type=click.Choice(["siemens", "ge", "philips", "canon"]), default=None,
+              help="Write the scans as this vendor's DICOM series, too, under dicom/.")  # fmt: skip
+@click.option("--enhanced", is_flag=True, help="With --dicom: one multi-frame file per series.")
+def command(
+    output: Path,
+    jobs: int,
+    montage: bool,
+    protocols: str | None,
+    dicom: str | None,
+    enhanced: bool,
+    **counts: Any,
+) -> None:
     """Write digital SWI phantoms: images, microbleeds, mimics, brain masks and tables.
 
     The phantoms follow MRI physics; no image of a patient was used. The same options give the
@@ -38,6 +52,10 @@ def command(output: Path, jobs: int, montage: bool, protocols: str | None, **cou
 
     from cmbnet.phantom.cohort import CohortPlan, write_cohort
 
+    if enhanced and dicom is None:
+        raise UsageError("--enhanced needs --dicom and a vendor")
+    if dicom is not None:
+        import_module("cmbnet.phantom.dicom")  # says what to install, before any work
     default = "training" if counts["anatomy"] == "mni" else "tiny"
     plan = CohortPlan(protocols=protocols or default, **counts)
     columns = ("Phantoms", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -46,4 +64,15 @@ def command(output: Path, jobs: int, montage: bool, protocols: str | None, **cou
         manifest = write_cohort(
             output, plan, jobs=jobs, montage=montage, on_case=lambda _: progress.advance(task)
         )
+        if dicom is not None:
+            task = progress.add_task("DICOM", total=plan.positives + plan.negatives)
+            for _ in _write_dicom(output, dicom, enhanced=enhanced):
+                progress.advance(task)
     click.echo(f"{manifest}\n{RESEARCH_USE_ONLY}")
+
+
+def _write_dicom(output: Path, vendor: str, *, enhanced: bool) -> Iterator[str]:
+    from cmbnet.phantom.dicom import Vendor
+    from cmbnet.phantom.dicom_cohort import write_dicom_cohort
+
+    return write_dicom_cohort(output, vendor=Vendor(vendor), enhanced=enhanced)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
-from cmbnet.errors import CmbnetError
+from cmbnet.errors import CmbnetError, UsageError
 
 if TYPE_CHECKING:
+    from cmbnet.io.case import Case
     from cmbnet.report.batch import Outcome
 
 EPILOG = f"""
@@ -46,6 +48,11 @@ Exit code: 0 all cases done, 3 some refused as not analysable, 4 some failed, 2 
     "same file names.",
 )
 @click.option("--frame", type=click.IntRange(0), help="Which image of a 4D file, from 0.")
+@click.option(
+    "--series", help="Which DICOM series, as `cmbnet dicom explain` names it, or its UID."
+)
+@click.option("--dicom-seg", is_flag=True, help="Write seg.dcm for a DICOM input, too.")
+@click.option("--dicom-sr", is_flag=True, help="Write sr.dcm for a DICOM input, too.")
 @click.option("--save-probability", is_flag=True, help="Write probability.nii.gz, too.")
 @click.option("--force", is_flag=True, help="Answer even on what is not analysable.")
 @click.option("--overwrite", is_flag=True, help="Run finished cases again.")
@@ -61,15 +68,17 @@ def command(
     jobs: int,
     **how: Any,
 ) -> None:
-    """Find microbleeds on SWI scans (.nii, .nii.gz; files, folders, patterns).
+    """Find microbleeds on SWI scans: NIfTI files, DICOM folders and zips, patterns.
 
-    Finished cases are skipped if scan, model and options are the same.
+    A folder with NIfTI files is as many scans; any other folder is one DICOM input, of which the
+    SWI series is read. Finished cases are skipped if scan, model and options are the same.
     """
     from cmbnet.cli.cases import collect_cases
     from cmbnet.io.ahead import ReadAhead
 
     cases = collect_cases(inputs, brain_mask=brain_mask)
-    ahead = ReadAhead(how["frame"])
+    _require_dicom(cases, **{name: how[name] for name in ("series", "dicom_seg", "dicom_sr")})
+    ahead = ReadAhead(how["frame"], how["series"])
     if how["overwrite"] or not (out / cases[0].name).exists():
         ahead.begin(cases[0].path)  # while the rest is imported
 
@@ -95,6 +104,16 @@ def command(
         click.echo(f"{len(cases)} cases: {out / 'summary.csv'}")
     click.echo(RESEARCH_USE_ONLY)
     sys.exit(4 if "failed" in statuses else 3 if "refused" in statuses else 0)
+
+
+def _require_dicom(cases: Iterable[Case], **options: Any) -> None:
+    """Refuse, before any work, what only DICOM inputs and its extra can give."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    nifti = next((case.path for case in cases if not case.dicom), None)
+    if given and nifti is not None:
+        raise UsageError(f"a DICOM input is required for {' and '.join(given)}, got {nifti}")
+    if options["dicom_seg"] or options["dicom_sr"]:
+        import_module("cmbnet.report.dicom")  # says what to install
 
 
 def _make_folder(out: Path) -> None:

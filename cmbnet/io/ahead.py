@@ -13,27 +13,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cmbnet.volume import Volume
+    from cmbnet.io.scan import LoadedScan
 
 
 class ReadAhead:
-    """Reads NIfTI files in a thread of its own, in the order asked for.
+    """Reads scans in a thread of its own, in the order asked for.
 
     Args:
         frame: Which image of 4D files, or None.
+        series: Which series of DICOM inputs, or None for the SWI.
     """
 
-    def __init__(self, frame: int | None = None) -> None:
+    def __init__(self, frame: int | None = None, series: str | None = None) -> None:
         self._frame = frame
+        self._series = series
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-        self._reading: dict[Path, Future[Volume]] = {}
+        self._reading: dict[Path, Future[LoadedScan]] = {}
 
     def begin(self, path: Path) -> None:
         """Begin to read a file; asking again does nothing."""
         if path not in self._reading:
             self._reading[path] = self._pool.submit(self._read, path)
 
-    def take(self, path: Path) -> Callable[[], Volume] | None:
+    def take(self, path: Path) -> Callable[[], LoadedScan] | None:
         """What waits for a file that was begun, and gives it or raises; None for others."""
         future = self._reading.pop(path, None)
         return None if future is None else future.result
@@ -43,7 +45,7 @@ class ReadAhead:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._reading.clear()
 
-    def _read(self, path: Path) -> Volume:
-        from cmbnet.io.nifti import read_nifti
+    def _read(self, path: Path) -> LoadedScan:
+        from cmbnet.io.scan import read_scan
 
-        return read_nifti(path, frame=self._frame)
+        return read_scan(path, frame=self._frame, series=self._series)

@@ -2,6 +2,14 @@
 
 from cmbnet.predict.file import predict_file, record_of
 from cmbnet.predict.pipeline import predict_volume
-from cmbnet.predict.prediction import InputRecord, Prediction
+from cmbnet.predict.prediction import InputRecord, NotAnalysable, Prediction, Refusal
 
-__all__ = ["InputRecord", "Prediction", "predict_file", "predict_volume", "record_of"]
+__all__ = [
+    "InputRecord",
+    "NotAnalysable",
+    "Prediction",
+    "Refusal",
+    "predict_file",
+    "predict_volume",
+    "record_of",
+]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmbnet.io import read_nifti
+from cmbnet.io.digest import content_sha256
+from cmbnet.io.nifti import read_nifti
+from cmbnet.io.scan import LoadedScan, is_dicom, read_scan
 from cmbnet.predict.pipeline import predict_volume
 from cmbnet.predict.prediction import InputRecord, Prediction
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
-    from cmbnet.volume import Volume
 
 
 def record_of(
@@ -29,10 +29,10 @@ def record_of(
         OSError: If one cannot be read.
     """
     return InputRecord(
-        file=path.name,
-        sha256=_sha256(path),
+        file="" if is_dicom(path) else path.name,
+        sha256=content_sha256(path),
         frame=frame,
-        brain_mask_sha256=None if brain_mask is None else _sha256(brain_mask),
+        brain_mask_sha256=None if brain_mask is None else content_sha256(brain_mask),
     )
 
 
@@ -45,33 +45,35 @@ def predict_file(
     brain_mask: str | Path | None = None,
     frame: int | None = None,
     force: bool = False,
-    read: Callable[[], Volume] | None = None,
+    read: Callable[[], LoadedScan] | None = None,
 ) -> Prediction:
-    """Read a NIfTI file and find microbleeds on it; see `predict_volume`.
+    """Read a NIfTI file or a DICOM series and find microbleeds on it; see `predict_volume`.
 
     Args:
-        path: The file.
+        path: The file; for DICOM a folder, zip, DICOMDIR or file.
         bundle: The model.
         backend: Opened for this bundle.
         operating_point: Name of a set of thresholds of the bundle.
         brain_mask: A file on the grid of the scan; by default the brain is estimated.
         frame: Which image of a 4D file, from 0.
         force: Answer even on what is not analysable.
-        read: Gives the volume of `path` where a caller has begun to read it ahead.
+        read: Gives the scan of `path` where a caller has begun to read it ahead, or wants a
+            DICOM series of its choice; by default the SWI is found.
 
     Raises:
-        UnreadableFile: If the file is missing, truncated or not NIfTI.
-        InputRefused: If it is read but cannot be answered on.
+        UnreadableFile: If the file is missing, truncated, or neither NIfTI nor DICOM.
+        InputRefused: If it is read but cannot be answered on; `NotAnalysable` if that is for its
+            quality.
     """
     start = time.perf_counter()
     source = Path(path)
     mask_file = None if brain_mask is None else Path(brain_mask)
-    volume = read_nifti(source, frame=frame) if read is None else read()
+    scan = read_scan(source, frame=frame) if read is None else read()
     mask = None if mask_file is None else read_nifti(mask_file)
-    record = record_of(source, frame=frame, brain_mask=mask_file)
+    record = replace(record_of(source, frame=frame, brain_mask=mask_file), dicom=scan.dicom)
     read_s = round(time.perf_counter() - start, 4)
     prediction = predict_volume(
-        volume,
+        scan.volume,
         bundle,
         backend,
         operating_point=operating_point,
@@ -80,8 +82,3 @@ def predict_file(
         record=record,
     )
     return replace(prediction, timings_s={"read": read_s, **prediction.timings_s})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

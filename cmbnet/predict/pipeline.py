@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from cmbnet.errors import InputRefused
 from cmbnet.lesions import find_lesions
-from cmbnet.predict.prediction import InputRecord, Prediction
+from cmbnet.predict.prediction import InputRecord, NotAnalysable, Prediction, Refusal
 from cmbnet.preprocess import prepare
 from cmbnet.preprocess.qc import check_quality
 from cmbnet.slices import BrainBox, brain_box, make_stacks
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
     from cmbnet.preprocess import PreparedCase
-    from cmbnet.preprocess.qc import QualityReport
     from cmbnet.volume import Volume
 
 STACKS_AT_ONCE: Final = 16
@@ -55,19 +53,30 @@ def predict_volume(
         The prediction; mask, labels and probability lie on the grid of the scan.
 
     Raises:
-        InputRefused: If the scan is not analysable, or another input does not fit it.
+        NotAnalysable: If the quality gate refuses the scan.
+        InputRefused: If another input does not fit the scan.
         UsageError: If the operating point does not exist.
         BundleError: If the model cannot be run.
     """
     point = bundle.operating_point(operating_point)
     rules = bundle.rules_at(point)
+    record = InputRecord() if record is None else record
     clock = _Clock()
     with clock.stage("prepare"):
         prepared = prepare(volume, bundle.recipe, brain_mask=brain_mask)
     with clock.stage("quality"):
         quality = check_quality(volume, prepared)
         if not quality.analysable and not force:
-            raise InputRefused(_not_analysable(volume, quality))
+            raise NotAnalysable(
+                Refusal(
+                    volume=volume,
+                    quality=quality,
+                    operating_point=point,
+                    bundle=bundle,
+                    backend=backend.info,
+                    record=record,
+                )
+            )
     with clock.stage("network"):
         box = brain_box(prepared.brain, shapes=backend.shapes)
         in_frame = _run_network(prepared, box, bundle, backend)
@@ -89,7 +98,7 @@ def predict_volume(
         backend=backend.info,
         slices=len(box.slices),
         crop=box.shape,
-        record=InputRecord() if record is None else record,
+        record=record,
         timings_s=clock.seconds,
     )
 
@@ -110,15 +119,6 @@ def _run_network(
         )
         answers[chunk] = backend.predict(stacks)
     return box.paste(answers, prepared.frame.shape)
-
-
-def _not_analysable(volume: Volume, quality: QualityReport) -> str:
-    """The refusal in one line."""
-    reasons = [f.message for f in quality.findings if f.severity == "refuse"]
-    return (
-        f"{volume.source} is not analysable and no count was made: {'; '.join(reasons)} "
-        "(--force makes a count that should not be trusted)"
-    )
 
 
 @dataclass(slots=True)

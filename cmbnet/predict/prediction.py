@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from cmbnet.errors import InputRefused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
 
     from cmbnet.backends import BackendInfo
     from cmbnet.bundle import Bundle, OperatingPoint
+    from cmbnet.io.dicom import DicomSource
     from cmbnet.lesions import LesionFinding, LesionRules
     from cmbnet.preprocess import PreparedCase
     from cmbnet.preprocess.qc import QualityReport
@@ -22,16 +25,56 @@ class InputRecord:
     """Which bytes were read.
 
     Args:
-        file: Name of the file, without its folder; empty for an array in memory.
+        file: Name of the file, without its folder; empty for an array in memory and for DICOM,
+            whose names may be those of patients.
         sha256: Of its content; empty for an array in memory.
         frame: Image of a 4D file, or None.
         brain_mask_sha256: Of the mask file that was given, or None.
+        dicom: The images of a DICOM series, which SEG and SR refer to; else None.
     """
 
     file: str = ""
     sha256: str = ""
     frame: int | None = None
     brain_mask_sha256: str | None = None
+    dicom: DicomSource | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What is known of a scan on which no count is made.
+
+    Args:
+        volume: The scan on its own grid.
+        quality: What the gate said.
+        operating_point: What would have been used.
+        bundle: The model.
+        backend: What would have run it.
+        record: Which bytes were read.
+    """
+
+    volume: Volume
+    quality: QualityReport
+    operating_point: OperatingPoint
+    bundle: Bundle
+    backend: BackendInfo
+    record: InputRecord
+
+
+class NotAnalysable(InputRefused):
+    """The quality gate refused a scan.
+
+    Args:
+        refusal: What a report of it needs.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        reasons = [f.message for f in refusal.quality.findings if f.severity == "refuse"]
+        super().__init__(
+            f"{refusal.volume.source} is not analysable and no count was made: "
+            f"{'; '.join(reasons)} (--force makes a count that should not be trusted)"
+        )
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

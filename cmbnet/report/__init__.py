@@ -2,6 +2,14 @@
 
 from cmbnet.report.result import Request, Result
 from cmbnet.report.tables import fault_row, summary_row, update_summary
-from cmbnet.report.write import write_prediction
+from cmbnet.report.write import write_prediction, write_refusal
 
-__all__ = ["Request", "Result", "fault_row", "summary_row", "update_summary", "write_prediction"]
+__all__ = [
+    "Request",
+    "Result",
+    "fault_row",
+    "summary_row",
+    "update_summary",
+    "write_prediction",
+    "write_refusal",
+]

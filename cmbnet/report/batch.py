@@ -6,7 +6,8 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,10 +15,11 @@ from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError, InputRefused
 from cmbnet.io.ahead import ReadAhead
 from cmbnet.io.case import Case
-from cmbnet.predict import predict_file, record_of
+from cmbnet.io.scan import read_scan
+from cmbnet.predict import NotAnalysable, predict_file, record_of
 from cmbnet.report.result import Request, Result
 from cmbnet.report.tables import fault_row, summary_row, update_summary
-from cmbnet.report.write import REPORT, RESULT, write_prediction
+from cmbnet.report.write import REPORT, RESULT, write_prediction, write_refusal
 
 if TYPE_CHECKING:
     from cmbnet.backends import Backend
@@ -34,6 +36,9 @@ class Options:
         operating_point: Name of a set of thresholds of the bundle.
         backend: As it was asked for.
         frame: Image of 4D files, or None.
+        series: Key or UID of the series of DICOM inputs, or None for the SWI.
+        dicom_seg: Write ``seg.dcm`` of DICOM inputs.
+        dicom_sr: Write ``sr.dcm`` of DICOM inputs.
         force: Answer on what is not analysable, too.
         save_probability: Write the probability map.
         overwrite: Run again what is finished.
@@ -42,6 +47,9 @@ class Options:
     operating_point: str = "default"
     backend: str = "auto"
     frame: int | None = None
+    series: str | None = None
+    dicom_seg: bool = False
+    dicom_sr: bool = False
     force: bool = False
     save_probability: bool = False
     overwrite: bool = False
@@ -91,7 +99,7 @@ def run_batch(
         An outcome a case, as they come.
     """
     writing = threading.Lock()
-    reading = ReadAhead(options.frame) if ahead is None else ahead
+    reading = ReadAhead(options.frame, options.series) if ahead is None else ahead
     runner = _Runner(out_dir, bundle, backend, options, reading)
 
     def run(case: Case) -> Outcome:
@@ -125,6 +133,15 @@ class _Runner:
 
     def run(self, case: Case) -> Outcome:
         """The outcome of a case."""
+        outcome = self._attempt(case)
+        if not case.identifiers:
+            return outcome
+        from cmbnet.io.dicom.privacy import scrub
+
+        return replace(outcome, reason=scrub(outcome.reason, case.identifiers))
+
+    def _attempt(self, case: Case) -> Outcome:
+        where = case.label if case.dicom else str(case.path)
         try:
             return self._predict(case)
         except InputRefused as error:
@@ -132,34 +149,45 @@ class _Runner:
         except CmbnetError as error:
             return Outcome(case=case, status="failed", reason=str(error))
         except MemoryError:
-            return Outcome(case=case, status="failed", reason=f"{case.path}: not enough memory")
+            return Outcome(case=case, status="failed", reason=f"{where}: not enough memory")
         except OSError as error:
-            reason = f"{error.filename or case.path}: {error.strerror or error}"
-            return Outcome(case=case, status="failed", reason=reason)
+            file = where if case.dicom else error.filename or where
+            return Outcome(case=case, status="failed", reason=f"{file}: {error.strerror or error}")
         except Exception as error:  # a fault of ours must not cost the cases that follow
-            reason = f"{case.path}: unexpected {type(error).__name__}: {error}; please report this"
+            # What a library says of a DICOM file may quote it.
+            said = "" if case.dicom else f": {error}"
+            reason = f"{where}: unexpected {type(error).__name__}{said}; please report this"
             return Outcome(case=case, status="failed", reason=reason)
 
     def _predict(self, case: Case) -> Outcome:
         folder, options = self.out_dir / case.name, self.options
-        read = self.ahead.take(case.path)
+        read = self.ahead.take(case.path) or partial(
+            read_scan, case.path, frame=options.frame, series=options.series
+        )
         request = _request(case, self.bundle, options)
         if not options.overwrite and (finished := _finished(folder, request)) is not None:
             return Outcome(case=case, status="skipped", result=finished, report=folder / REPORT)
-        prediction = predict_file(
-            case.path,
-            self.bundle,
-            self.backend,
-            operating_point=options.operating_point,
-            brain_mask=case.brain_mask,
-            frame=options.frame,
-            force=options.force,
-            read=read,
-        )
+        try:
+            prediction = predict_file(
+                case.path,
+                self.bundle,
+                self.backend,
+                operating_point=options.operating_point,
+                brain_mask=case.brain_mask,
+                frame=options.frame,
+                force=options.force,
+                read=read,
+            )
+        except NotAnalysable as error:
+            if options.dicom_sr:
+                write_refusal(error.refusal, folder)
+            raise
         result = write_prediction(
             prediction,
             folder,
             save_probability=options.save_probability,
+            dicom_seg=options.dicom_seg,
+            dicom_sr=options.dicom_sr,
             case=case.name,
             request=request,
         )
@@ -178,6 +206,9 @@ def _request(case: Case, bundle: Bundle, options: Options) -> Request:
         brain_mask_sha256=record.brain_mask_sha256,
         force=options.force,
         save_probability=options.save_probability,
+        series=options.series,
+        dicom_seg=options.dicom_seg,
+        dicom_sr=options.dicom_sr,
     )
 
 
@@ -199,7 +230,7 @@ def _row(outcome: Outcome) -> dict[str, object]:
     return fault_row(
         outcome.case.name,
         status="refused" if outcome.status == "refused" else "failed",
-        file=outcome.case.path.name,
+        file=outcome.case.label,
         reason=outcome.reason,
         notice=RESEARCH_USE_ONLY,
     )

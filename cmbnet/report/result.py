@@ -35,6 +35,9 @@ class Request(_Strict):
     brain_mask_sha256: str | None = None
     force: bool = False
     save_probability: bool = False
+    series: str | None = None
+    dicom_seg: bool = False
+    dicom_sr: bool = False
 
 
 class Input(_Strict):

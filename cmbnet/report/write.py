@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from cmbnet.errors import UsageError
 from cmbnet.io import write_nifti, write_text_atomically
 from cmbnet.report.html import report_html
 from cmbnet.report.result import Request, Result, build_result, request_of
 from cmbnet.report.tables import lesions_csv
 
 if TYPE_CHECKING:
-    from cmbnet.predict import Prediction
+    from cmbnet.io.dicom import DicomSource
+    from cmbnet.predict import InputRecord, Prediction, Refusal
 
 MASK: Final = "mask.nii.gz"
 LESIONS: Final = "lesions.nii.gz"
@@ -22,6 +24,8 @@ PROBABILITY: Final = "probability.nii.gz"
 TABLE: Final = "lesions.csv"
 RESULT: Final = "result.json"
 REPORT: Final = "report.html"
+SEG: Final = "seg.dcm"
+SR: Final = "sr.dcm"
 
 
 def write_prediction(
@@ -29,6 +33,8 @@ def write_prediction(
     out_dir: str | Path,
     *,
     save_probability: bool = False,
+    dicom_seg: bool = False,
+    dicom_sr: bool = False,
     case: str | None = None,
     request: Request | None = None,
 ) -> Result:
@@ -38,6 +44,8 @@ def write_prediction(
         prediction: What was found.
         out_dir: Folder of the case; made if missing, files of an earlier run are replaced.
         save_probability: Whether to write the probability map, too.
+        dicom_seg: Whether to write ``seg.dcm`` where there are lesions; DICOM input only.
+        dicom_sr: Whether to write ``sr.dcm``; DICOM input only.
         case: Name of the case; by default that of the folder.
         request: What was asked for, stored in the result; by default made of the prediction.
 
@@ -46,21 +54,23 @@ def write_prediction(
 
     Raises:
         OSError: If the file system refuses; ``result.json`` is then missing.
+        UsageError: If DICOM is asked for and the scan was none.
+        InputRefused: If the headers of the series do not allow to write SEG or SR.
     """
     folder = Path(out_dir)
     asked = request or request_of(
         prediction, backend=prediction.backend.name, save_probability=save_probability
     )
     maps = [MASK, LESIONS, *([PROBABILITY] if save_probability else [])]
+    objects = _objects(prediction, seg=dicom_seg, sr=dicom_sr)
     result = build_result(
         prediction,
         case=folder.name if case is None else case,
         request=asked,
-        files=(*maps, TABLE, RESULT, REPORT),
+        files=(*maps, TABLE, RESULT, REPORT, *objects),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in (RESULT, PROBABILITY):
-        (folder / stale).unlink(missing_ok=True)
+    _forget(folder)
     # Compression and the drawing of pictures leave the interpreter free for one another.
     with ThreadPoolExecutor(2) as pool:
         writing = [pool.submit(_write_map, prediction, folder / name) for name in maps]
@@ -71,8 +81,64 @@ def write_prediction(
         folder / TABLE, lesions_csv((*prediction.finding.lesions, *prediction.finding.excluded))
     )
     write_text_atomically(folder / REPORT, page)
+    if objects:
+        _write_objects(prediction, folder, objects)
     write_text_atomically(folder / RESULT, result.model_dump_json(indent=2) + "\n")
     return result
+
+
+def write_refusal(refusal: Refusal, out_dir: str | Path) -> Path:
+    """Write the SR that says of a DICOM series that it is not analysable.
+
+    Args:
+        refusal: Of `cmbnet.predict.NotAnalysable`.
+        out_dir: Folder of the case; a result of an earlier run in it no longer counts.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: If the file system refuses.
+        UsageError: If the scan was no DICOM.
+        InputRefused: If the headers of the series do not allow to write it.
+    """
+    from cmbnet.report.dicom import result_of_refusal, write_dicom_results
+
+    folder = Path(out_dir)
+    source = _dicom_source(refusal.record)
+    folder.mkdir(parents=True, exist_ok=True)
+    _forget(folder)
+    write_dicom_results(result_of_refusal(refusal), source, folder, seg=False)
+    return folder / SR
+
+
+def _forget(folder: Path) -> None:
+    """Remove what says that a case is finished, and what this run may not write again."""
+    for stale in (RESULT, PROBABILITY, SEG, SR):
+        (folder / stale).unlink(missing_ok=True)
+
+
+def _objects(prediction: Prediction, *, seg: bool, sr: bool) -> list[str]:
+    """Names of the DICOM objects that will be written."""
+    if seg or sr:
+        _dicom_source(prediction.record)  # fails before anything is written
+    some = bool(prediction.finding.lesions) and not prediction.forced
+    return [*([SEG] if seg and some else []), *([SR] if sr else [])]
+
+
+def _write_objects(prediction: Prediction, folder: Path, names: list[str]) -> None:
+    from cmbnet.report.dicom import result_of, write_dicom_results
+
+    source = _dicom_source(prediction.record)
+    write_dicom_results(result_of(prediction), source, folder, seg=SEG in names, report=SR in names)
+
+
+def _dicom_source(record: InputRecord) -> DicomSource:
+    if record.dicom is None:
+        raise UsageError(
+            f"a DICOM series is required to write SEG and SR, got {record.file or 'an array'}"
+        )
+    return record.dicom
 
 
 def _write_map(prediction: Prediction, file: Path) -> None:

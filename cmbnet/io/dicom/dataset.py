@@ -7,6 +7,7 @@ they are never passed on, only the kind of fault is.
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,9 +33,20 @@ class DicomFile:
     name: str
 
 
+_ONE_AT_A_TIME = threading.RLock()
+"""Filters of warnings and pydicom's settings belong to the process: a thread that put them back
+while another still parses would let that one speak."""
+
+
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Hold back pydicom's warnings and log lines: they quote values of the header."""
+    with _ONE_AT_A_TIME, _quiet():
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     logger = logging.getLogger("pydicom")
     level = logger.level
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():
@@ -46,15 +58,22 @@ def quiet_pydicom() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def read_header(file: DicomFile, *, pixels: bool = False) -> FileDataset:
+def read_header(
+    file: DicomFile, *, pixels: bool = False, only: list[str] | None = None
+) -> FileDataset:
     """Read a file up to its pixels, or with them.
+
+    Args:
+        file: The file.
+        pixels: Whether to read the pixels, too.
+        only: Keywords to keep; None keeps all.
 
     Raises:
         UnreadableFile: If it is damaged or states no transfer syntax.
     """
     try:
         with quiet_pydicom():
-            header = pydicom.dcmread(file.path, stop_before_pixels=not pixels)
+            header = pydicom.dcmread(file.path, stop_before_pixels=not pixels, specific_tags=only)
             syntax = header.file_meta.get("TransferSyntaxUID")
     # A mutated header makes the parser raise nearly anything: struct.error, KeyError,
     # LookupError (character set), RecursionError...

@@ -7,7 +7,8 @@ is free text: whatever is quoted goes through `scrub` first.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator
 
 from pydicom.dataset import Dataset
 
@@ -29,8 +30,16 @@ _SHORTEST = 3
 HIDDEN = "***"
 
 
-def patient_identifiers(header: Dataset) -> frozenset[str]:
-    """The words of a header that name the patient, lower case: whole values and their parts."""
+def patient_identifiers(header: Dataset, *, shortest: int = _SHORTEST) -> frozenset[str]:
+    """The words of a header that name the patient, lower case: whole values and their parts.
+
+    Letters with marks come as themselves and in the ways that file names replace them (``müller``,
+    ``muller``, ``mueller``); a birth date in the three orders in use.
+
+    Args:
+        header: Of any file.
+        shortest: Letters that a word has at least.
+    """
     words: set[str] = set()
     for keyword in PATIENT_KEYWORDS:
         value = header.get(keyword)
@@ -38,8 +47,28 @@ def patient_identifiers(header: Dataset) -> frozenset[str]:
             continue
         text = str(value).strip().lower()
         parts = [text, *re.split(r"[\^=\s\\,'\[\]]+", text)]
-        words.update(part for part in parts if len(part) >= _SHORTEST)
+        if keyword == "PatientBirthDate":
+            parts += _dates(text)
+        words.update(way for part in parts for way in _spellings(part) if len(way) >= shortest)
     return frozenset(words)
+
+
+def _dates(text: str) -> Iterator[str]:
+    found = re.fullmatch(r"(\d{4})\D?(\d\d)\D?(\d\d)", text)
+    if found:
+        year, month, day = found.groups()
+        yield from (f"{year}-{month}-{day}", f"{day}-{month}-{year}", f"{month}-{day}-{year}")
+
+
+def _spellings(word: str) -> Iterator[str]:
+    yield word
+    if word.isascii():
+        return
+    german = word.translate({ord("ä"): "ae", ord("ö"): "oe", ord("ü"): "ue", ord("ß"): "ss"})
+    for way in (word, german):
+        letters = unicodedata.normalize("NFKD", way)
+        yield letters
+        yield "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
 def scrub(text: str, identifiers: Iterable[str]) -> str:

@@ -12,7 +12,13 @@ from cmbnet.errors import MissingExtra
 if find_spec("highdicom") is None:
     raise MissingExtra("highdicom", "dicom", "to write DICOM SEG and SR")
 
-from cmbnet.report.dicom.content import Algorithm, DicomResult, Quality, result_of
+from cmbnet.report.dicom.content import (
+    Algorithm,
+    DicomResult,
+    Quality,
+    result_of,
+    result_of_refusal,
+)
 from cmbnet.report.dicom.segmentation import build_segmentation
 from cmbnet.report.dicom.structured import build_report
 from cmbnet.report.dicom.write import DicomPaths, write_dicom_results
@@ -25,5 +31,6 @@ __all__ = [
     "build_report",
     "build_segmentation",
     "result_of",
+    "result_of_refusal",
     "write_dicom_results",
 ]

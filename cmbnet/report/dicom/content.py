@@ -15,9 +15,11 @@ from cmbnet import __version__
 from cmbnet.errors import UsageError
 
 if TYPE_CHECKING:
+    from cmbnet.backends import BackendInfo
+    from cmbnet.bundle import Bundle, OperatingPoint
     from cmbnet.io.dicom import DicomSource
     from cmbnet.lesions import Lesion
-    from cmbnet.predict import Prediction
+    from cmbnet.predict import Prediction, Refusal
     from cmbnet.preprocess.qc import QualityReport
 
 _UID_SPACE = uuid.UUID("b3c1b0f2-5f0e-58a4-8a51-0c4f6e1d9b7a")
@@ -89,22 +91,40 @@ class DicomResult:
 
 
 def result_of(prediction: Prediction) -> DicomResult:
-    """What SEG and SR say of a prediction."""
-    point = prediction.operating_point
+    """What SEG and SR say of a prediction.
+
+    A count that was forced from a scan that is not analysable stays where it was asked for: into
+    the study goes only that the scan is not analysable.
+    """
+    labels = prediction.finding.labels
     return DicomResult(
-        lesions=prediction.finding.lesions,
-        labels=prediction.finding.labels,
-        algorithm=Algorithm(
-            model=prediction.bundle.manifest.name,
-            model_sha256=prediction.bundle.sha256,
-            parameters=(
-                f"operating point {point.name}",
-                f"pixel threshold {point.pixel_threshold:g}",
-                f"lesion score {point.lesion_score:g}",
-                f"backend {prediction.backend.name} {prediction.backend.precision}",
-            ),
-        ),
+        lesions=() if prediction.forced else prediction.finding.lesions,
+        labels=np.zeros_like(labels) if prediction.forced else labels,
+        algorithm=_algorithm(prediction.bundle, prediction.operating_point, prediction.backend),
         quality=quality_of(prediction.quality),
+    )
+
+
+def result_of_refusal(refusal: Refusal) -> DicomResult:
+    """What the SR says of a scan that the quality gate refused."""
+    return DicomResult(
+        lesions=(),
+        labels=np.zeros(refusal.volume.shape, np.uint8),
+        algorithm=_algorithm(refusal.bundle, refusal.operating_point, refusal.backend),
+        quality=quality_of(refusal.quality),
+    )
+
+
+def _algorithm(bundle: Bundle, point: OperatingPoint, backend: BackendInfo) -> Algorithm:
+    return Algorithm(
+        model=bundle.manifest.name,
+        model_sha256=bundle.sha256,
+        parameters=(
+            f"operating point {point.name}",
+            f"pixel threshold {point.pixel_threshold:g}",
+            f"lesion score {point.lesion_score:g}",
+            f"backend {backend.name} {backend.precision}",
+        ),
     )
 
 

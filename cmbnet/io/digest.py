@@ -1,0 +1,32 @@
+"""A hash that stands for the content of an input, whatever its files are called."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from cmbnet.io.detect import has_dicom_mark
+
+_CATALOGUE = "DICOMDIR"
+
+
+def content_sha256(path: Path) -> str:
+    """SHA-256 of a file; of a DICOM folder that of the sorted hashes of its DICOM files.
+
+    A DICOMDIR stands for its folder, since it only lists what lies there.
+
+    Raises:
+        OSError: If something cannot be read.
+    """
+    if path.is_file() and path.name.upper() != _CATALOGUE:
+        return _file_sha256(path)
+    folder = path if path.is_dir() else path.parent
+    hashes = sorted(
+        _file_sha256(file) for file in folder.rglob("*") if file.is_file() and has_dicom_mark(file)
+    )
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
