@@ -27,6 +27,9 @@ SCHEMES = ("triton+grpc", "triton+grpcs", "triton+http", "triton+https")
 FIRST_WAIT_S = 0.5
 """Before the first retry; doubled before each further one."""
 
+_REMOTE_KINDS: tuple[type[CmbnetError], ...] = (InputRefused, UsageError)
+"""Faults of a request that the client raises as the server did."""
+
 _TRANSIENT = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "499", "502", "503", "504")
 
 
@@ -362,11 +365,16 @@ def _is_transient(error: Exception) -> bool:
     return any(code.endswith(name) for name in _TRANSIENT)
 
 
+def fault_text(error: CmbnetError) -> str:
+    """What a server sends for an error, so that `TritonConnection` raises its kind again."""
+    kind = next((kind for kind in _REMOTE_KINDS if isinstance(error, kind)), type(error))
+    return f"{kind.__name__}: {error}"
+
+
 def _refusal(error: Exception) -> CmbnetError:
     """The server's error as cmbnet's own, where cmbnet raised it over there."""
     words = _words(error)
-    kinds: tuple[type[CmbnetError], ...] = (InputRefused, UsageError)
-    for kind in kinds:
+    for kind in _REMOTE_KINDS:
         mark = f"{kind.__name__}: "
         if mark in words:
             return kind(words.split(mark, 1)[1])

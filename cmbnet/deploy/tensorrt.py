@@ -28,8 +28,6 @@ BATCHES = (1, 8, 32)
 CAPABILITIES = ("SM75", "SM80", "SM86", "SM89", "SM120")
 """Turing to Blackwell workstations. Hopper (SM90) is none of TensorRT-RTX's named targets."""
 
-WORKSPACE_BYTES = 2 << 30
-
 _MODULES: dict[Flavor, str] = {"rtx": "tensorrt_rtx", "datacenter": "tensorrt"}
 _MEMORY = re.compile(r"^(Total [A-Za-z ]+ Memory|Max Scratch Memory): (\d+) bytes")
 
@@ -173,7 +171,6 @@ def _tools(trt: Any, request: EngineRequest) -> dict[str, str]:
 def _configure(trt: Any, builder: Any, network: Any, request: EngineRequest) -> Any:
     """Profile, memory, targets and the level of detail that the inspector needs."""
     config = builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     spatial = tuple(network.get_input(0).shape)[1:]
     profile = builder.create_optimization_profile()

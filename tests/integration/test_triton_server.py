@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -258,9 +258,19 @@ def test_metrics_count_the_scans(server: TritonServer) -> None:
         )
         return int(float(line.split()[-1]))
 
-    before = answered()
     assert_alive(server)
-    assert answered() == before + 1
+    before = _settled(answered)
+    assert_alive(server)
+    assert _settled(answered) == before + 1
+
+
+def _settled(count: Callable[[], int]) -> int:
+    """A count that has stopped rising: the server books a request after it has answered it."""
+    last = -1
+    while (now := count()) != last:
+        last = now
+        time.sleep(1.0)
+    return now
 
 
 def cli(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.backends import Backend, open_backend
+from cmbnet.backends.triton_connection import fault_text
 from cmbnet.bundle import load_bundle
 from cmbnet.deploy.triton.spec import PROBABILITY, STACK
 from cmbnet.deploy.triton.tensors import to_numpy, to_tensor
@@ -40,9 +41,7 @@ class TritonPythonModel:
         try:
             answers = answer_together(self._backend, stacks)
         except CmbnetError as error:
-            fault = pb_utils.TritonError(
-                f"{type(error).__name__}: {error}", pb_utils.TritonError.INVALID_ARG
-            )
+            fault = pb_utils.TritonError(fault_text(error), pb_utils.TritonError.INVALID_ARG)
             return [pb_utils.InferenceResponse(error=fault) for _ in requests]
         return [
             pb_utils.InferenceResponse([to_tensor(PROBABILITY.name, answer)]) for answer in answers

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.backends.base import BackendInfo, Shape, require_stacks
+from cmbnet.backends.triton_connection import fault_text
 from cmbnet.bundle import load_bundle
 from cmbnet.deploy.triton.config import read_shapes
 from cmbnet.deploy.triton.scan import answer_scan
@@ -52,9 +53,7 @@ class TritonPythonModel:
                 wanted=frozenset(request.requested_output_names()),
             )
         except CmbnetError as error:
-            fault = pb_utils.TritonError(
-                f"{type(error).__name__}: {error}", pb_utils.TritonError.INVALID_ARG
-            )
+            fault = pb_utils.TritonError(fault_text(error), pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=fault)
         return pb_utils.InferenceResponse(
             [to_tensor(name, array) for name, array in outputs.items()]

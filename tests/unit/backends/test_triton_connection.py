@@ -13,7 +13,7 @@ import pytest
 
 from cmbnet.backends import triton_connection as connection
 from cmbnet.backends.triton_connection import Address, ServerUnavailable, TritonConnection
-from cmbnet.errors import InputRefused, UsageError
+from cmbnet.errors import BundleError, InputRefused, UsageError
 
 
 def test_an_address_says_everything(tmp_path: Path) -> None:
@@ -138,8 +138,13 @@ def test_only_what_was_not_answered_is_asked_again(error: Exception, again: bool
 
 
 def test_the_servers_own_errors_come_back_as_what_they_were() -> None:
-    refused = connection._refusal(fault("in model: InputRefused: no brain", "400"))
+    class NoBrain(InputRefused):
+        """A child arrives as the kind that it is of."""
+
+    sent = connection.fault_text(NoBrain("no brain"))
+    refused = connection._refusal(fault(f"in model: {sent}", "400"))
     assert (type(refused), str(refused)) == (InputRefused, "no brain")
+    assert connection.fault_text(BundleError("x")) == "BundleError: x"
     wrong = connection._refusal(fault("UsageError: no such point", "400"))
     assert (type(wrong), str(wrong)) == (UsageError, "no such point")
     other = connection._refusal(fault("out of\nmemory", "500"))
