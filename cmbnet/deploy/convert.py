@@ -58,6 +58,10 @@ class Converter:
         self._bundle = bundle
         self._plan = plan
         self._report = report
+        if "tensorrt" in plan.formats:  # refused in a second, not after minutes of converting
+            from cmbnet.deploy.tensorrt import check_request, choose_flavor
+
+            check_request(self._request(choose_flavor(plan.flavor), "float32"))
         self._source = load_source(bundle)
         self.shapes = plan.shapes or _usual_shapes(bundle, self._source)
 

@@ -25,10 +25,10 @@ def load_source(bundle: Bundle) -> Any:
         UsageError: If the bundle has no Keras artefact in float32.
         BundleError: If it is altered or does not load.
     """
+    artefact = _source_artefact(bundle)
     require_tensorflow("to export a model")
     import keras
 
-    artefact = _source_artefact(bundle)
     bundle.read(artefact)  # checks the hash; Keras wants a path
     try:
         # safe_mode refuses lambdas, which would be code from the file.

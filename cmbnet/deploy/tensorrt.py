@@ -118,6 +118,16 @@ def gpu_fault() -> str | None:
     return None if count else "no CUDA device"
 
 
+def check_request(request: EngineRequest) -> None:
+    """Refuse what `build_engine` would refuse, before anything is converted.
+
+    Raises:
+        UsageError: If a compute capability is not known to this TensorRT.
+    """
+    if request.flavor == "rtx":
+        _known_targets(importlib.import_module(_MODULES["rtx"]), request.capabilities)
+
+
 def build_engine(onnx_file: bytes, request: EngineRequest) -> BuiltEngine:
     """Build an engine.
 
@@ -188,10 +198,18 @@ def _configure(trt: Any, builder: Any, network: Any, request: EngineRequest) -> 
 
 
 def _name_targets(trt: Any, config: Any, capabilities: Sequence[str]) -> None:
-    """Tell TensorRT-RTX which GPUs to compile for.
+    """Tell TensorRT-RTX which GPUs to compile for."""
+    targets = _known_targets(trt, capabilities)
+    config.num_compute_capabilities = len(targets)
+    for i, target in enumerate(targets):
+        config.set_compute_capability(target, i)
+
+
+def _known_targets(trt: Any, capabilities: Sequence[str]) -> list[Any]:
+    """TensorRT-RTX's own constants for compute capabilities.
 
     Raises:
-        UsageError: If it does not know one of them.
+        UsageError: If it does not know one of them, or none is given.
     """
     known = trt.ComputeCapability.__members__
     unknown = sorted(set(capabilities) - set(known))
@@ -201,9 +219,7 @@ def _name_targets(trt: Any, config: Any, capabilities: Sequence[str]) -> None:
             f"TensorRT-RTX {trt.__version__} compiles for {names}; "
             f"got {', '.join(unknown) or 'none'}"
         )
-    config.num_compute_capabilities = len(capabilities)
-    for i, name in enumerate(capabilities):
-        config.set_compute_capability(known[name], i)
+    return [known[name] for name in capabilities]
 
 
 def _write_timing_cache(config: Any, request: EngineRequest) -> None:

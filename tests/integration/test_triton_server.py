@@ -130,20 +130,16 @@ def test_mask_operating_point_and_force_reach_the_pipeline(
     scan = tiny_scan()
     half = np.zeros(scan.shape, np.uint8)
     half[:, :, :45] = 1
-    for options in (
-        {"operating_point": "strict"},
-        {"operating_point": "balanced", "brain_mask": half},
-    ):
-        answer = scanner.scan(scan, **options)  # type: ignore[arg-type]
-        mask = options.get("brain_mask")
+    for point, mask in (("strict", None), ("balanced", half)):
+        answer = scanner.scan(scan, operating_point=point, brain_mask=mask)
         here = local(
             served,
             scan,
-            operating_point=options["operating_point"],
+            operating_point=point,
             brain_mask=None if mask is None else scan.with_data(mask),
         )
         np.testing.assert_array_equal(answer.labels, here.finding.labels)
-        assert answer.result["model"]["operating_point"] == options["operating_point"]
+        assert answer.result["model"]["operating_point"] == point
     noise = scan.with_data(np.random.default_rng(0).random(scan.shape).astype(np.float32))
     with pytest.raises(InputRefused, match="not analysable"):
         scanner.scan(noise)

@@ -1,0 +1,85 @@
+"""The bench counts arithmetic exactly and gives every backend its own row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cmbnet.bundle import Bundle
+from cmbnet.cli.bench import command
+from cmbnet.deploy.arithmetic import multiply_adds, peak_operations_per_s
+from cmbnet.deploy.bench import candidates, run_bench
+from cmbnet.errors import UsageError
+from cmbnet.io import write_nifti
+from tests.tiny_bundle import dot_finder, spec
+from tests.tiny_scan import DOTS, tiny_scan
+
+
+def test_operations_are_counted_as_by_hand() -> None:
+    from cmbnet.model import ModelConfig
+    from cmbnet.model.unet import build_unet
+
+    # 96 x 96 pixels, one output, 15 x 15 kernel, three inputs.
+    assert multiply_adds(dot_finder(96)) == 96 * 96 * 1 * 15 * 15 * 3
+    # By hand for one channel everywhere, at 8 x 8, 4 x 4, 2 x 2 and 1 x 1 pixels.
+    model = build_unet(ModelConfig(channels=(1, 1, 1, 1), skip="add"), (8, 8, 3))
+    stem = 64 * 27
+    encoder = (64 + 16 + 4) * (9 + 9 + 1)
+    down = (16 + 4 + 1) * 9
+    bottleneck = 1 * (9 + 9)
+    up = (64 + 16 + 4) * 9
+    decoder = (64 + 16 + 4) * (9 + 9 + 1)
+    assert multiply_adds(model) == stem + encoder + down + bottleneck + up + decoder + 64
+
+
+def test_the_machine_computes_something() -> None:
+    assert 1e7 < peak_operations_per_s(side=256, repeats=2) < 1e15
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bench") / "scan.nii.gz"
+    write_nifti(tiny_scan(), path, dtype=np.float32)
+    return path
+
+
+def test_the_command_prints_and_writes_every_backend(
+    tiny_bundle: Bundle, scan: Path, tmp_path: Path
+) -> None:
+    files = {name: tmp_path / f"bench.{name}" for name in ("json", "png")}
+    done = CliRunner().invoke(
+        command,
+        [str(scan), "--model", str(tiny_bundle.path), "--threads", "1",
+         "--json", str(files["json"]), "--plot", str(files["png"])],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    for words in ("litert:int8", "litert:float32", "ms/slice", "Not a medical device"):
+        assert words in done.output
+    values = json.loads(files["json"].read_text())
+    assert values["notice"].startswith("Research use only")
+    assert values["scan"] == [24, 96, 96]
+    rows = {row["backend"]: row for row in values["timings"]}
+    assert set(rows) == {"litert:int8", "litert:float32"}
+    for row in rows.values():
+        assert row["lesions"] == len(DOTS)
+        assert set(row["stages_ms"]) >= {"read", "prepare", "network", "lesions", "write"}
+        assert row["case_ms"] == pytest.approx(sum(row["stages_ms"].values()))
+        assert row["ms_per_slice"] * row["slices"] == pytest.approx(row["stages_ms"]["network"])
+        assert row["first_case_ms"] > 0
+        assert 50 < row["peak_mb"] < 2000
+        assert row["share_of_peak"] is None, "without the network its arithmetic is not known"
+    assert rows["litert:int8"]["artefact_kb"] < rows["litert:float32"]["artefact_kb"]
+    assert files["png"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_to_run_is_said(scan: Path, tmp_path: Path) -> None:
+    from cmbnet.bundle import write_bundle
+
+    empty = write_bundle(tmp_path / "empty", spec=spec(), artefacts=[])
+    assert candidates(empty) == []
+    with pytest.raises(UsageError, match="nothing that is installed runs bundle dot-finder"):
+        run_bench(empty, scan, threads=1, report=lambda _: None)
