@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import import_module
@@ -73,6 +74,7 @@ def command(
     A folder with NIfTI files is as many scans; any other folder is one DICOM input, of which the
     SWI series is read. Finished cases are skipped if scan, model and options are the same.
     """
+    _keep_blas_quiet()
     from cmbnet.cli.cases import collect_cases
     from cmbnet.io.ahead import ReadAhead
 
@@ -104,6 +106,14 @@ def command(
         click.echo(f"{len(cases)} cases: {out / 'summary.csv'}")
     click.echo(RESEARCH_USE_ONLY)
     sys.exit(4 if "failed" in statuses else 3 if "refused" in statuses else 0)
+
+
+def _keep_blas_quiet() -> None:
+    """Ask numpy's OpenBLAS for one thread: our matrices are so small that others only spin.
+
+    It reads the environment when numpy is imported, which is why numpy is not imported above.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _require_dicom(cases: Iterable[Case], **options: Any) -> None:

@@ -6,7 +6,6 @@ file stores i fastest), and no further: axis order and flips are those of the fi
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import zlib
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
+from cmbnet.io.nifti_header import NIFTI2_BYTES, NiftiHeader, parse_header
 from cmbnet.volume import Volume
 
 if TYPE_CHECKING:
@@ -88,43 +88,30 @@ def _read_bytes(source: Path) -> bytes | memoryview:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _parse_header(content: bytes | memoryview, source: Path) -> Any:
-    """The nibabel header of single-file NIfTI-1 or -2."""
-    import nibabel as nib
-
-    known = {(348, b"n+1"): nib.Nifti1Header, (540, b"n+2"): nib.Nifti2Header}
-    start = bytes(content[:540])
-    for (size, magic), kind in known.items():
-        stated = {int.from_bytes(start[:4], order) for order in ("little", "big")}
-        offset = 344 if size == 348 else 4
-        if size in stated and len(start) >= size and start[offset : offset + 3] == magic:
-            try:
-                return kind.from_fileobj(io.BytesIO(start), check=False)
-            except (nib.spatialimages.HeaderDataError, ValueError) as error:
-                raise UnreadableFile(f"{source}: the NIfTI header is invalid: {error}") from error
-    raise UnreadableFile(
-        f"{source} is not a NIfTI file (single file, version 1 or 2); convert it, for example "
-        "with dcm2niix, to .nii.gz"
-    )
+def _parse_header(content: bytes | memoryview, source: Path) -> NiftiHeader:
+    header = parse_header(bytes(content[:NIFTI2_BYTES]))
+    if header is None:
+        raise UnreadableFile(
+            f"{source} is not a NIfTI file (single file, version 1 or 2); convert it, for example "
+            "with dcm2niix, to .nii.gz"
+        )
+    return header
 
 
-def _affine(header: Any, source: Path, notes: list[str]) -> NDArray[np.float64]:
+def _affine(header: NiftiHeader, source: Path, notes: list[str]) -> NDArray[np.float64]:
     """Index (i, j, k) to RAS+ mm: sform, else qform, else the voxel sizes alone."""
-    sform = int(header["sform_code"]) > 0
-    qform = int(header["qform_code"]) > 0
-    affine: NDArray[np.float64]
-    if sform:
-        affine = np.asarray(header.get_sform(), np.float64)
-    elif qform:
+    if header.sform_code > 0:
+        affine = header.sform()
+    elif header.qform_code > 0:
         try:
-            affine = np.asarray(header.get_qform(), np.float64)
+            affine = header.qform()
         except ValueError as error:
             raise InputRefused(
-                f"{source}: the quaternion of the header is invalid and there is no sform, so "
-                "the orientation is unknown; repair the header"
+                f"{source}: the quaternion of the header is invalid ({error}) and there is no "
+                "sform, so the orientation is unknown; repair the header"
             ) from error
     else:
-        affine = np.asarray(header.get_base_affine(), np.float64)
+        affine = header.unplaced()
         notes.append(NO_ORIENTATION)
     _require_right_angles(affine, source)
     return affine
@@ -148,24 +135,18 @@ def _require_right_angles(affine: NDArray[np.float64], source: Path) -> None:
         )
 
 
-def _stored_values(content: bytes | memoryview, header: Any, source: Path) -> NDArray[Any]:
+def _stored_values(content: bytes | memoryview, header: NiftiHeader, source: Path) -> NDArray[Any]:
     """The array as stored, shape (..., k, j, i), a view of the file's bytes."""
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        dtype = np.dtype(header.get_data_dtype())
-        shape = tuple(int(n) for n in header.get_data_shape())
-    except (HeaderDataError, KeyError) as error:
-        raise UnreadableFile(
-            f"{source}: the NIfTI header is invalid: unknown type or shape ({error})"
-        ) from error
+    dtype, shape = header.dtype, header.shape_ijk
+    if dtype is None:
+        raise UnreadableFile(f"{source}: the NIfTI header is invalid: unknown type of voxels")
     if dtype.kind == "c":
         raise InputRefused(
             f"{source} holds complex numbers ({dtype.name}); real magnitude or SWI is required"
         )
     if dtype.kind not in "iuf":
         raise InputRefused(f"{source} holds colour or other compound values; grey is required")
-    offset = int(header.get_data_offset())
+    offset = header.offset_bytes
     required = math.prod(shape) * dtype.itemsize
     if not shape or min(shape) < 1 or offset < 0:
         raise UnreadableFile(f"{source}: the NIfTI header states the shape {shape}")
@@ -200,9 +181,9 @@ def _choose_frame(
     return selected
 
 
-def _to_float32(raw: NDArray[Any], header: Any, source: Path) -> NDArray[np.float32]:
+def _to_float32(raw: NDArray[Any], header: NiftiHeader, source: Path) -> NDArray[np.float32]:
     """Apply the header's scaling; slope 0 or NaN means none (NIfTI-1 standard)."""
-    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    slope, inter = header.slope, header.inter
     if slope == 0 or np.isnan(slope):
         slope, inter = 1.0, 0.0
     inter = 0.0 if np.isnan(inter) else inter

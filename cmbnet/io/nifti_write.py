@@ -13,6 +13,7 @@ from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.errors import UsageError
 from cmbnet.io.atomic import write_bytes_atomically
 from cmbnet.io.nifti import NO_ORIENTATION
+from cmbnet.io.nifti_header import build_header
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -65,21 +66,12 @@ def _cast(data: NDArray[Any], dtype: np.dtype[Any], target: Path) -> NDArray[Any
 
 
 def _header_bytes(volume: Volume, dtype: np.dtype[Any]) -> bytes:
-    """348 bytes of header and 4 that say "no extension"."""
-    import nibabel as nib
-
-    header = nib.Nifti1Header(endianness="<")
-    header.set_data_dtype(dtype)
-    header.set_data_shape(volume.shape[::-1])
-    affine = volume.affine[:, [2, 1, 0, 3]]
-    header.set_zooms(volume.spacing_mm[::-1])
-    # A file that claimed no orientation gets none: viewers then lay both over each other alike.
-    code = 0 if NO_ORIENTATION in volume.notes else 1
-    header.set_qform(affine, code, strip_shears=True)
-    header.set_sform(affine, code)
-    header.set_xyzt_units("mm")
-    header.set_slope_inter(1, 0)
-    header["descrip"] = RESEARCH_USE_ONLY.encode()
-    header["vox_offset"] = 352
-    header["magic"] = b"n+1"
-    return bytes(header.binaryblock) + b"\0\0\0\0"
+    """The header and the 4 bytes that say "no extension"."""
+    return build_header(
+        volume.shape[::-1],
+        dtype,
+        volume.affine[:, [2, 1, 0, 3]],
+        # A file that claimed no orientation gets none: viewers then lay both over each other.
+        code=0 if NO_ORIENTATION in volume.notes else 1,
+        description=RESEARCH_USE_ONLY,
+    )

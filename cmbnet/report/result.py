@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Annotated, Literal
 
+import numpy as np
+import scipy
 from pydantic import BaseModel, ConfigDict, Field
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
@@ -155,7 +156,8 @@ def build_result(
         versions={
             "cmbnet": __version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "scipy", "nibabel")},
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
         },
         timings_s=prediction.timings_s,
     )

@@ -217,7 +217,7 @@ def test_frames_of_a_4d_file(run: Run, tmp_path: Path) -> None:
         (["{scans}/none.nii", "-o", "{out}"], "none.nii does not exist"),
         (["{scans}/dots.nii.gz"], "Missing option '-o'"),
         (["-o", "{out}"], "Missing argument 'INPUTS...'"),
-        (["{scans}/*.dcm", "-o", "{out}"], "no .nii or .nii.gz file matches"),
+        (["{scans}/*.dcm", "-o", "{out}"], "no .nii or .nii.gz file, DICOM folder or zip matches"),
         (["{out}", "-o", "{out}"], "holds no .nii or .nii.gz file"),
         (["{scans}", "-o", "{scans}/dots.nii.gz"], "is a file"),
         (["{scans}", "-o", "{out}", "--operating-point", "best"], "it has: balanced, strict"),
@@ -293,4 +293,5 @@ def test_nothing_heavy_is_imported(tiny_bundle: Bundle, scans: Path, tmp_path: P
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "ai_edge_litert.interpreter" in imported  # the list is one of imports
     heavy = {"tensorflow", "keras", "jax", "matplotlib", "skimage", "pandas", "h5py", "onnxruntime"}
+    heavy |= {"nibabel", "pydicom", "highdicom", "cmbnet.io.dicom"}
     assert imported & heavy == set()
