@@ -75,5 +75,5 @@ def test_import_linter_refuses_a_package_that_no_layer_names(checkout: Path) -> 
 
 
 def test_codespell_refuses_a_typo(checkout: Path) -> None:
-    (checkout / "notes.md").write_text("This " + "teh" + " typo.\n")
+    (checkout / "notes.md").write_text("This " + "t" + "eh typo.\n")
     assert run(BIN / "codespell", cwd=checkout).returncode != 0
