@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -37,13 +38,23 @@ class Clock:
 
 
 class RateAndBudget(keras.callbacks.Callback):  # type: ignore[misc]
-    """Sets the learning rate before each step and ends training when the time is used up."""
+    """Sets the learning rate before each step and ends the epoch when the time is used up.
 
-    def __init__(self, recipe: Recipe, progress: Progress, clock: Clock) -> None:
+    Args:
+        recipe: Its course of the rate and its budget.
+        progress: Of the finished epochs.
+        clock: Time used so far.
+        end: Lets the batches of the epoch run dry.
+    """
+
+    def __init__(
+        self, recipe: Recipe, progress: Progress, clock: Clock, end: Callable[[], None]
+    ) -> None:
         super().__init__()
         self._recipe = recipe
         self._progress = progress
         self._clock = clock
+        self._end = end
         self.steps = progress.steps_done
         self.rate = 0.0
 
@@ -59,11 +70,11 @@ class RateAndBudget(keras.callbacks.Callback):  # type: ignore[misc]
         self.model.optimizer.learning_rate.assign(self.rate)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Count the step; stop if the budget is spent."""
+        """Count the step; end the epoch if the budget is spent."""
         self.steps += 1
         minutes = self._recipe.stop.max_minutes
         if minutes is not None and self._clock.now_s >= 60.0 * minutes:
-            self.model.stop_training = True
+            self._end()
 
 
 class FiniteLoss(keras.callbacks.Callback):  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,15 +157,20 @@ class _Trainer:
         """Train one epoch, judge it, mine, write everything down."""
         epoch = self.progress.epochs_done
         start_s = clock.now_s
-        rate = RateAndBudget(self.recipe, self.progress, clock)
-        history = self.model.fit(
-            self.pipeline.epoch(epoch, self.recipe.stop.steps_per_epoch),
-            initial_epoch=epoch,
-            epochs=epoch + 1,
-            callbacks=[rate, FiniteLoss(epoch), self.average],
-            shuffle=False,
-            verbose=1 if show_progress else 0,
-        )
+        rate = RateAndBudget(self.recipe, self.progress, clock, self.pipeline.end)
+        batches = self.recipe.stop.steps_per_epoch
+        with warnings.catch_warnings():
+            # The budget may end an epoch early; that is no fault of the input.
+            warnings.filterwarnings("ignore", message="Your input ran out of data")
+            history = self.model.fit(
+                self.pipeline.epoch(epoch, batches),
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                steps_per_epoch=batches,
+                callbacks=[rate, FiniteLoss(epoch), self.average],
+                shuffle=False,
+                verbose=1 if show_progress else 0,
+            )
         steps = rate.steps - self.progress.steps_done
         crops = steps * self.recipe.sampling.batch_size
         row: dict[str, float] = {

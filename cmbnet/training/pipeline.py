@@ -18,6 +18,12 @@ PREFETCH_BATCHES = 4
 class Pipeline:
     """Makes the batches of a run.
 
+    Its iterators must be used up. One that is dropped while it still draws can deadlock: its
+    destructor holds the interpreter's lock and waits for a call into Python that wants the lock
+    (seen at the end of an epoch, and in one of three tries to drop 200 of them). Therefore the
+    length of an epoch is not told to Keras, which would otherwise start the next iterator at its
+    end and drop that; and `end` lets an epoch run dry in place of `fit` leaving it.
+
     Args:
         cache: The training cases.
         recipe: Its `sampling`, `augment` and `seed` are used.
@@ -29,7 +35,12 @@ class Pipeline:
         self._crop_px = sampling.crop_px
         self._side_px = side_with_margin(sampling.crop_px, recipe.augment)
         self._augment = Augmenter(recipe.augment, sampling.crop_px)
+        self._ended = False
         self.sampler = Sampler(cache, sampling, self._side_px)
+
+    def end(self) -> None:
+        """Draw no further batches in this epoch; those in flight still come."""
+        self._ended = True
 
     def epoch(self, number: int, steps: int) -> Any:
         """The batches of one epoch.
@@ -39,7 +50,8 @@ class Pipeline:
             steps: Number of batches.
 
         Returns:
-            `tf.data.Dataset` of (stacks float32 (n, y, x, 3), targets float32 (n, y, x, 2)).
+            `tf.data.Dataset` of unknown length of (stacks float32 (n, y, x, 3), targets float32
+            (n, y, x, 2)).
         """
         side = self._side_px
 
@@ -56,10 +68,12 @@ class Pipeline:
             )
             return stacks, marks, seed
 
-        # Not `from_generator`: its last call into Python may still wait for the interpreter's
-        # lock when `fit` drops the iterator, whose destructor holds that lock - a deadlock, seen
-        # once. Here as many calls are made as batches are consumed, and none is left.
-        batches = tf.data.Dataset.range(steps).map(drawn)
+        def goes_on(_: Any) -> Any:
+            ended = tf.numpy_function(lambda: np.bool_(self._ended), [], tf.bool)
+            return ~tf.ensure_shape(ended, ())
+
+        self._ended = False
+        batches = tf.data.Dataset.range(steps).take_while(goes_on).map(drawn)
         # Order is kept: batches that overtake each other would make a run unrepeatable.
         batches = batches.map(self._augment, num_parallel_calls=2, deterministic=True)
         return batches.prefetch(PREFETCH_BATCHES)
