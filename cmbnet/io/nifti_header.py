@@ -61,8 +61,8 @@ TYPES: Final = {
 
 _MILLIMETRES: Final = 2
 
-_UNIT_TOLERANCE: Final = 3 * float(np.finfo(np.float32).eps)
-"""How far the squared length of a stored quaternion may pass 1: it is stored as float32."""
+_UNIT_TOLERANCE_EPS: Final = 3
+"""Rounding of the squared length of a quaternion, in steps of the type that it is stored in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class NiftiHeader:
         if self.fields["pixdim"][0] < 0:  # "qfac": 0 counts as 1
             sizes[2] = -sizes[2]
         affine = np.eye(4)
-        affine[:3, :3] = _rotation(self.fields["quatern"].astype(np.float64)) * sizes
+        affine[:3, :3] = _rotation(self.fields["quatern"]) * sizes
         affine[:3, 3] = self.fields["qoffset"]
         return affine
 
@@ -213,16 +213,22 @@ def _header(fields: Any, order: str) -> NiftiHeader:
     )
 
 
-def _rotation(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rotation(stored: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """(3, 3) of a unit quaternion (w, vector) with w >= 0, of which w is left out.
+
+    Args:
+        stored: The vector, float32 in NIfTI-1 and float64 in NIfTI-2.
 
     Raises:
         ValueError: If the vector is longer than 1.
     """
+    tolerance = _UNIT_TOLERANCE_EPS * float(np.finfo(stored.dtype).eps)
+    vector = stored.astype(np.float64)
     rest = 1.0 - float(vector @ vector)
-    if not rest > -_UNIT_TOLERANCE:
+    # NIfTI-2 files are often made from NIfTI-1 headers: a length rounded in float32 is no fault.
+    if not rest > -_UNIT_TOLERANCE_EPS * float(np.finfo(np.float32).eps):
         raise ValueError(f"a unit quaternion is required, got {vector.tolist()}")
-    w = np.sqrt(rest) if rest > _UNIT_TOLERANCE else 0.0
+    w = np.sqrt(rest) if rest > tolerance else 0.0
     length = w * w + vector @ vector
     x, y, z = vector
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])

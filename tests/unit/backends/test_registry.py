@@ -63,7 +63,7 @@ def test_auto_passes_over_what_is_not_installed(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("tpu", "backend must be auto or one of litert, openvino, onnx, keras, got 'tpu'"),
+        ("tpu", "must be auto or one of litert, openvino, onnx, tensorrt, keras, got 'tpu'"),
         ("litert:int4", "precision must be one of int8, float32, float16, got 'int4'"),
         ("keras", "bundle dot-finder has nothing for keras; it has litert:float32"),
         ("litert:int8", "has nothing for litert:int8; it has litert:float32"),

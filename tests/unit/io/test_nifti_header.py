@@ -7,7 +7,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cmbnet.io.nifti_header import NIFTI2_BYTES, TYPES, build_header, parse_header
@@ -48,6 +48,9 @@ def test_nibabel_reads_what_is_built(seed: int, code: int) -> None:
 
 
 @settings(max_examples=200, deadline=None)
+@example(
+    seed=350, order="<", second=True
+)  # w near 0: its rounding depends on the type it is stored in
 @given(SEEDS, st.sampled_from("<>"), st.booleans())
 def test_what_nibabel_writes_is_read(seed: int, order: str, second: bool) -> None:
     rng = np.random.default_rng(seed)
