@@ -16,8 +16,8 @@ from cmbnet.deploy.gate import (
     GateCase,
     GateResult,
     compare_predictions,
+    gate_predictions,
     limits_of,
-    reference_predictions,
     small_lesions,
     unpaired,
 )
@@ -86,8 +86,8 @@ def case() -> GateCase:
 
 
 def judge(bundle: Bundle, backend: Backend, case: GateCase, altered: Altered) -> GateResult:
-    reference = reference_predictions(bundle, backend, [case])
-    artefact = reference_predictions(bundle, altered, [case])  # type: ignore[arg-type]
+    reference = gate_predictions(bundle, backend, [case])
+    artefact = gate_predictions(bundle, altered, [case])  # type: ignore[arg-type]
     return compare_predictions([case], reference, artefact, FLOAT_LIMITS)
 
 

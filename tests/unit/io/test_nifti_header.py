@@ -48,9 +48,7 @@ def test_nibabel_reads_what_is_built(seed: int, code: int) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@example(
-    seed=350, order="<", second=True
-)  # w near 0: its rounding depends on the type it is stored in
+@example(seed=350, order="<", second=True)  # w near 0: rounding matters
 @given(SEEDS, st.sampled_from("<>"), st.booleans())
 def test_what_nibabel_writes_is_read(seed: int, order: str, second: bool) -> None:
     rng = np.random.default_rng(seed)
