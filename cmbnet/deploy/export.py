@@ -19,8 +19,8 @@ from cmbnet.deploy.gate import (
     GateResult,
     ParityFailed,
     compare_predictions,
+    gate_predictions,
     limits_of,
-    reference_predictions,
 )
 from cmbnet.deploy.savedmodel import open_savedmodel
 from cmbnet.deploy.source import open_reference
@@ -155,7 +155,7 @@ class Judge:
         view = _view(self._bundle, artefact)
         backend = _open(view, artefact, runtime)
         try:
-            predictions = reference_predictions(view, backend, self._cases)
+            predictions = gate_predictions(view, backend, self._cases)
             reference = self._reference(backend.shapes)
         finally:
             backend.close()
@@ -166,22 +166,14 @@ class Judge:
     def _reference(self, shapes: tuple[Shape, ...]) -> list[Prediction]:
         if shapes not in self._references:
             keras = open_reference(self._bundle, shapes, reason="parity gate")
-            self._references[shapes] = reference_predictions(self._bundle, keras, self._cases)
+            self._references[shapes] = gate_predictions(self._bundle, keras, self._cases)
             keras.close()
         return self._references[shapes]
 
 
 def _view(bundle: Bundle, artefact: Artefact) -> Bundle:
-    """The bundle with this artefact and the largest of its kind, which takes larger brains."""
-    kin = [
-        a
-        for a in bundle.artefacts(artefact.kind)
-        if a.precision == artefact.precision and a.file != artefact.file
-    ]
-    area = artefact.shape[1] * artefact.shape[2]
-    larger = [a for a in kin if a.shape[1] * a.shape[2] > area]
-    kept = (artefact, *sorted(larger, key=lambda a: a.shape[1] * a.shape[2])[-1:])
-    return replace(bundle, manifest=bundle.manifest.model_copy(update={"artefacts": kept}))
+    """The bundle with this artefact alone, so that no other answers for it."""
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"artefacts": (artefact,)}))
 
 
 def _runtimes(artefact: Artefact) -> tuple[str, ...]:

@@ -17,16 +17,23 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from cmbnet.errors import CmbnetError
 from cmbnet.predict import Prediction, predict_volume
+from cmbnet.preprocess import prepare
+from cmbnet.slices import DEFAULT_MARGIN_PIXELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cmbnet.backends import Backend
+    from cmbnet.backends.base import Shape
     from cmbnet.bundle import Bundle
+    from cmbnet.preprocess import PreprocessRecipe
     from cmbnet.volume import Volume
 
 SMALL_BELOW_MM = 5.0
 """Lesions of 2 to 5 mm: the paper's "small", 5.0 itself is large."""
+
+BORDER_PIXELS = DEFAULT_MARGIN_PIXELS + 4
+"""Between the brain and the border of its crop, with room for the way to the scan's grid."""
 
 
 class ParityFailed(CmbnetError):
@@ -66,12 +73,14 @@ class GateCase:
         scan: The image.
         lesions: Instance labels of true lesions, (z, y, x) on the grid of the scan.
         small: Labels of true lesions of 2 to 5 mm.
+        brain: Where the network looks; the lesions lie inside. None lets the pipeline find it.
     """
 
     name: str
     scan: Volume
     lesions: NDArray[Any]
     small: frozenset[int]
+    brain: Volume | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,14 +125,41 @@ class GateResult:
         return {"passed": self.passed, "faults": "; ".join(self.faults), **values}
 
 
-def reference_predictions(
+def gate_predictions(
     bundle: Bundle, backend: Backend, cases: Iterable[GateCase]
 ) -> list[Prediction]:
     """Predictions of the cases by one backend, in order.
 
     The quality gate is overruled: it judges the scan, which is the same for both.
     """
-    return [predict_volume(case.scan, bundle, backend, force=True) for case in cases]
+    return [
+        predict_volume(
+            case.scan,
+            bundle,
+            backend,
+            brain_mask=_within(case, bundle.recipe, backend.shapes[-1]),
+            force=True,
+        )
+        for case in cases
+    ]
+
+
+def _within(case: GateCase, recipe: PreprocessRecipe, shape: Shape) -> Volume | None:
+    """The part of the brain that fits into a crop.
+
+    A network for small crops would not be asked at all about a brain that is too large for it.
+    """
+    if case.brain is None or shape == (recipe.size, recipe.size):
+        return case.brain
+    prepared = prepare(case.scan, recipe, brain_mask=case.brain)
+    window = np.zeros_like(prepared.brain)
+    y, x = (
+        slice((size - length) // 2 + BORDER_PIXELS, (size + length) // 2 - BORDER_PIXELS)
+        for size, length in zip(prepared.brain.shape[1:], shape, strict=True)
+    )
+    window[:, y, x] = prepared.brain[:, y, x]
+    inside = prepared.frame.to_native(window)
+    return case.brain.with_data((inside > 0).astype(np.uint8))
 
 
 def compare_predictions(

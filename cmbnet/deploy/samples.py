@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 JUDGED_SEED = 770_001
 CALIBRATION_SEED = 880_001
-LESIONS = 20
+LESIONS = 100
 """Per positive phantom: many, so that few scans say much."""
+
+JUDGED_SLICES = 40
+"""Of a scan; those next to one another with the most of its lesions."""
 
 STACKS_PER_CASE = 16
 
@@ -77,13 +80,36 @@ class Samples:
 
 
 def _gate_case(case: PhantomCase) -> GateCase:
+    """A phantom as the gate sees it: the slab with the most lesions."""
+    slab = _densest(case.lesions.data, JUDGED_SLICES)
+    lesions, brain = np.zeros_like(case.lesions.data), np.zeros_like(case.brain.data)
+    lesions[slab], brain[slab] = case.lesions.data[slab], case.brain.data[slab]
     rows = [(row.lesion, row.diameter_mm) for row in case.truth if row.status == "truth"]
     return GateCase(
         name=f"phantom {case.seed}",
         scan=case.image.with_data(case.image.data.astype(np.float32)),
-        lesions=case.lesions.data,
-        small=small_lesions(case.lesions.data, rows),
+        lesions=lesions,
+        small=small_lesions(lesions, rows),
+        brain=case.brain.with_data(brain),
     )
+
+
+def _densest(lesions: NDArray[Any], length: int) -> slice:
+    """Slices next to one another that hold the most lesion voxels; the middle ones of none.
+
+    Examples:
+        >>> _densest(np.array([0, 0, 1, 1, 0, 1])[:, None, None], 3)
+        slice(2, 5, None)
+    """
+    total = len(lesions)
+    if length >= total:
+        return slice(0, total)
+    voxels = np.count_nonzero(lesions, axis=(1, 2))
+    if not voxels.any():
+        return slice((total - length) // 2, (total + length) // 2)
+    held = np.convolve(voxels, np.ones(length, np.intp), mode="valid")
+    start = int(np.argmax(held))
+    return slice(start, start + length)
 
 
 def calibration_stacks(
