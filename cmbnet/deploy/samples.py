@@ -98,7 +98,7 @@ def _densest(lesions: NDArray[Any], length: int) -> slice:
     """Slices next to one another that hold the most lesion voxels; the middle ones of none.
 
     Examples:
-        >>> _densest(np.array([0, 0, 1, 1, 0, 1])[:, None, None], 3)
+        >>> _densest(np.array([0, 0, 1, 1, 1, 0])[:, None, None], 3)
         slice(2, 5, None)
     """
     total = len(lesions)
