@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cmbnet.backends.base import Shape
 from cmbnet.bundle import Bundle, NewArtefact
+from cmbnet.deploy.correction import convert_corrected
 from cmbnet.deploy.samples import Samples, calibration_stacks
 from cmbnet.deploy.source import at_shape, load_source
 
@@ -104,15 +105,9 @@ class Converter:
         )
 
     def _litert(self) -> Iterator[NewArtefact]:
-        from cmbnet.deploy.litert import convert_fixed
-
         for precision in self._plan.precisions:
             for shape in self.shapes:
-                content = convert_fixed(
-                    at_shape(self._source, shape),
-                    precision=precision,
-                    representative=self._stacks(shape) if precision == "int8" else None,
-                )
+                content = self._litert_file(shape, precision)
                 yield NewArtefact(
                     file=f"{precision}-1x{shape[0]}x{shape[1]}.tflite",
                     content=content,
@@ -121,6 +116,20 @@ class Converter:
                     shape=(1, *shape, 3),
                     tools=_versions("keras", "tensorflow", "ai-edge-litert"),
                 )
+
+    def _litert_file(self, shape: Shape, precision: Precision) -> bytes:
+        from cmbnet.deploy.litert import convert_fixed, run_litert
+
+        model = at_shape(self._source, shape)
+        if precision != "int8":
+            return convert_fixed(model, precision=precision)
+        stacks = self._stacks(shape)
+        return convert_corrected(
+            model,
+            stacks,
+            lambda one: convert_fixed(one, precision="int8", representative=stacks),
+            run_litert,
+        )
 
     def _onnx(self) -> Iterator[NewArtefact]:
         from cmbnet.deploy.onnx import tool_versions
@@ -137,17 +146,26 @@ class Converter:
                 )
 
     def _onnx_files(self, shape: Shape, *, symmetric: bool) -> Iterator[tuple[Precision, bytes]]:
-        from cmbnet.deploy.onnx import to_float16, to_int8, to_onnx
+        from cmbnet.deploy.onnx import to_float16, to_onnx
 
-        plain = to_onnx(at_shape(self._source, shape))
+        model = at_shape(self._source, shape)
+        plain = to_onnx(model)
         for precision in self._plan.precisions:
             if precision == "float32":
                 yield precision, plain
             elif precision == "float16":
                 yield precision, to_float16(plain)
             else:
-                stacks = (stack[np.newaxis] for stack in self._stacks(shape))
-                yield precision, to_int8(plain, stacks, symmetric=symmetric)
+                yield precision, self._onnx_int8(model, shape, symmetric=symmetric)
+
+    def _onnx_int8(self, model: Any, shape: Shape, *, symmetric: bool) -> bytes:
+        from cmbnet.deploy.onnx import run_onnx, to_int8, to_onnx
+
+        stacks = self._stacks(shape)
+        parts = [stack[np.newaxis] for stack in stacks]
+        return convert_corrected(
+            model, stacks, lambda one: to_int8(to_onnx(one), parts, symmetric=symmetric), run_onnx
+        )
 
     def _tensorrt(self) -> Iterator[NewArtefact]:
         from cmbnet.deploy.tensorrt import build_engine, choose_flavor

@@ -166,6 +166,23 @@ def _require_same_answer(before: bytes, after: bytes, shape: tuple[int, int, int
         raise ConversionFailed("onnxsim changed what the network answers; install another version")
 
 
+def run_onnx(content: bytes, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Run a file for comparison; `cmbnet.backends` runs it for use.
+
+    Args:
+        content: An ONNX file.
+        stacks: float32 (n, y, x, 3) of the file's shape.
+
+    Returns:
+        Probabilities, float32 (n, y, x).
+    """
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    answers = [session.run(None, {INPUT_NAME: stack[np.newaxis]})[0] for stack in stacks]
+    return np.concatenate(answers)[..., 0]
+
+
 class _Reader:
     """Calibration data as onnxruntime asks for it."""
 

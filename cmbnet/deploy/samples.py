@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
 JUDGED_SEED = 770_001
 CALIBRATION_SEED = 880_001
-LESIONS = 100
+JUDGED_LESIONS = 100
 """Per positive phantom: many, so that few scans say much."""
+
+CALIBRATION_LESIONS = 20
+"""Per phantom: as in patients with many, because ranges are measured on what is usual."""
+
+TINY_LESIONS = 4
+"""The tiny phantom's brain has no room for more."""
 
 JUDGED_SLICES = 40
 """Of a scan; those next to one another with the most of its lesions."""
@@ -54,28 +60,26 @@ class Samples:
 
     def judged(self) -> tuple[GateCase, ...]:
         """The scans of the parity gate; the same every time."""
+        counts = [JUDGED_LESIONS] * self.positives + [0] * self.controls
         return tuple(
-            _gate_case(self._make(JUDGED_SEED + n, positive=n < self.positives))
-            for n in range(self.positives + self.controls)
+            _gate_case(self._make(JUDGED_SEED + n, lesions)) for n, lesions in enumerate(counts)
         )
 
     def calibrating(self) -> tuple[PhantomCase, ...]:
         """The scans that int8 ranges are measured on."""
         return tuple(
-            self._make(CALIBRATION_SEED + n, positive=True) for n in range(self.calibration)
+            self._make(CALIBRATION_SEED + n, CALIBRATION_LESIONS) for n in range(self.calibration)
         )
 
-    def _make(self, seed: int, *, positive: bool) -> PhantomCase:
+    def _make(self, seed: int, lesions: int) -> PhantomCase:
         from cmbnet.phantom import make_case
 
-        # The tiny phantom's brain has no room for as many.
-        count = LESIONS if self.anatomy == "mni" else 4
         return make_case(
             seed,
-            positive=positive,
+            positive=lesions > 0,
             protocol="validation" if self.anatomy == "mni" else None,
             anatomy=self.anatomy,
-            lesion_count=count if positive else None,
+            lesion_count=(lesions if self.anatomy == "mni" else TINY_LESIONS) if lesions else None,
         )
 
 
