@@ -119,14 +119,14 @@ def make_case(
     tilt = rng.uniform(-MAX_TILT_RAD, MAX_TILT_RAD) if rng.random() < TILT_PROBABILITY else 0.0
     scan = plan_scan(head, protocol, tilt)
     mimics, seen = _tissue_and_mimics(seed, head, scan)
-    without = average_sub_slices(seen.signal, scan.sub_slices)
+    without = average_sub_slices(seen.signal, scan)
     lesions: list[Microbleed] = []
     complete = without
     if positive:
         lesions = _draw_lesions(seed, head, scan, mimics, seen, without, lesion_count)
         for lesion in lesions:
             add_spheres(seen.signal, scan, lesion.spheres)
-        complete = average_sub_slices(seen.signal, scan.sub_slices)
+        complete = average_sub_slices(seen.signal, scan)
     bias = receive_bias(np.random.default_rng([seed, 13]), scan.grid.shape, protocol.bias)
     truth = _truth(lesions, without, complete, bias, scan, seen.white)
     del without

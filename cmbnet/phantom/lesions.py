@@ -13,7 +13,7 @@ from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.regions import Region
 from cmbnet.phantom.spheres import Sphere
 
-MEDIAN_MOMENT_PPM_MM3 = 2.8
+MEDIAN_MOMENT_PPM_MM3 = 3.6
 SIGMA_LOG_MOMENT = 1.4
 MOMENT_RANGE_PPM_MM3 = (0.05, 400.0)
 CORE_R2S_PER_S = 250.0

@@ -75,7 +75,7 @@ def image_microbleed(
     for spheres in ((), lesion.spheres):
         if spheres:
             add_spheres(tissue, scan, spheres)
-        slices = acquire(average_sub_slices(tissue, scan.sub_slices), protocol)
+        slices = acquire(average_sub_slices(tissue, scan), protocol)
         images.append(susceptibility_weighted(slices, scan.grid, protocol))
     without, image = images
     noise = 1 / protocol.snr

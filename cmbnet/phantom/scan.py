@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.fft
@@ -19,6 +19,7 @@ from cmbnet.phantom.tissue import NUCLEI, TISSUES, spoiled_echo
 from cmbnet.phantom.veins import VeinPoints
 
 ComplexArray = NDArray[np.complex64]
+Pixel = TypeVar("Pixel", np.complex64, np.float32)
 
 SUB_SLICE_MM = 1.0
 """Slices are simulated as sub-slices of about this thickness and averaged as complex numbers."""
@@ -44,6 +45,15 @@ class Scan:
     work: Grid
     sub_slices: int
     b0_zyx: NDArray[np.float64]
+
+    @property
+    def excited(self) -> NDArray[np.float32]:
+        """(sub_slices,) share of a slice's signal that each sub-slice gives; a gap gives none."""
+        edges = np.linspace(-0.5, 0.5, self.sub_slices + 1) * self.protocol.slice_mm
+        half = (self.protocol.slice_mm - self.protocol.gap_mm) / 2
+        inside = np.diff(np.clip(edges, -half, half))
+        share: NDArray[np.float32] = (inside / inside.sum()).astype(np.float32)
+        return share
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +137,9 @@ def object_signal(
     signal = np.empty(magnitude.shape, np.complex64)
     np.multiply(magnitude, np.cos(phase), out=signal.real)
     np.multiply(magnitude, np.sin(phase), out=signal.imag)
-    n, k = scan.grid.shape[0], scan.sub_slices
-    in_slices = [part.reshape(n, k, *part.shape[1:]).mean(axis=1) for part in (blood, drop_out)]
-    return HeadSignal(signal, white, *in_slices)
+    return HeadSignal(
+        signal, white, *(average_sub_slices(part, scan) for part in (blood, drop_out))
+    )
 
 
 def _tissue_maps(
@@ -202,8 +212,16 @@ def _shimmed_field(anatomy: Anatomy, b0_zyx: tuple[float, float, float]) -> Floa
     return remove_shim(field, brain > 0.5, anatomy.chi_grid.spacing_mm[0])
 
 
-def average_sub_slices(signal: ComplexArray, sub_slices: int) -> ComplexArray:
-    """Slices from sub-slices: the complex mean, which is what dephasing through a slice is."""
-    z, y, x = signal.shape
-    mean: ComplexArray = signal.reshape(z // sub_slices, sub_slices, y, x).mean(axis=1)
-    return mean
+def average_sub_slices(signal: NDArray[Pixel], scan: Scan) -> NDArray[Pixel]:
+    """Slices from sub-slices: the complex mean, which is what dephasing through a slice is.
+
+    Args:
+        signal: (z, y, x) on `Scan.work`.
+        scan: Grids and protocol; what lies in the gap between two slices is not seen.
+
+    Returns:
+        (z, y, x) on `Scan.grid`, of the same dtype.
+    """
+    slices = signal.reshape(-1, scan.sub_slices, *signal.shape[1:])
+    mean: NDArray[Pixel] = np.einsum("zkyx,k->zyx", slices, scan.excited)
+    return mean.astype(signal.dtype, copy=False)

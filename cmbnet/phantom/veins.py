@@ -199,8 +199,8 @@ def grow_veins(
         ventricle = (np.abs(q[0] - 16) < 6) & (np.abs(q[2]) < 8) & (np.abs(q[1] + 12) < 20)
     far_mm = ndimage.distance_transform_edt(~ventricle, sampling=2.0).astype(np.float32)
     parts = [
-        _medullary(rng, white, far_mm, q[0], coarse, round(190 * amount)),
-        _pial(rng, csf, far_mm, brain, coarse, round(900 * amount)),
+        _medullary(rng, white, far_mm, q[0], coarse, round(260 * amount)),
+        _pial(rng, csf, far_mm, brain, coarse, round(1100 * amount)),
         _twigs(rng, grey, csf, far_mm, coarse, round(800 * amount)),
     ]
     scale = 1 / abs(np.linalg.det(deformation.matrix)) ** (1 / 3)
@@ -223,8 +223,8 @@ def _medullary(
     inward = _gradient_guide(-ndimage.gaussian_filter(far_mm, 1.0), grid)
     steps = np.maximum(sample(far_mm, grid, start) / STEP_MM - 2, 4).astype(np.int64)
     path, share, line = trace(rng, start, inward(start), inward, steps=steps, turn=0.3, jitter=0.12)
-    end = rng.uniform(0.16, 0.42, len(start)).astype(np.float32)
-    return thicken(rng, path, 0.09 + (end[line] - 0.09) * share, STEP_MM)
+    end = rng.uniform(0.22, 0.55, len(start)).astype(np.float32)
+    return thicken(rng, path, 0.14 + (end[line] - 0.14) * share, STEP_MM)
 
 
 def _pial(
@@ -240,7 +240,7 @@ def _pial(
     path, share, line = trace(
         rng, start, _unit(rng, len(start)), keep, steps=steps, turn=0.22, jitter=0.10
     )
-    end = np.clip(rng.lognormal(np.log(0.32), 0.42, len(start)), 0.15, 0.95).astype(np.float32)
+    end = np.clip(rng.lognormal(np.log(0.48), 0.42, len(start)), 0.2, 1.2).astype(np.float32)
     return thicken(rng, path, end[line] * (0.55 + 0.45 * share), STEP_MM)
 
 
@@ -257,5 +257,5 @@ def _twigs(
     path, _, line = trace(
         rng, start, _unit(rng, len(start)), outward, steps=steps, turn=0.25, jitter=0.1
     )
-    radius = rng.uniform(0.1, 0.25, len(start)).astype(np.float32)
+    radius = rng.uniform(0.14, 0.34, len(start)).astype(np.float32)
     return thicken(rng, path, radius[line], STEP_MM)

@@ -18,6 +18,7 @@ from cmbnet.phantom.lesions import Microbleed
 from cmbnet.phantom.patch import PatchResult, image_microbleed, patch_scan
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.regions import Region
+from cmbnet.phantom.scan import average_sub_slices
 from cmbnet.phantom.spheres import Sphere, add_spheres
 from cmbnet.phantom.swi import high_passed_phase, susceptibility_weighted
 from cmbnet.phantom.tissue import TISSUES, spoiled_echo
@@ -86,11 +87,29 @@ def test_sphere_factor_agrees_with_many_points_a_voxel() -> None:
     sphere = ball(4.2, 1.0, (0.3, 0.1, -0.2)).spheres[0]
     signal = np.ones(scan.work.shape, np.complex64)
     add_spheres(signal, scan, [sphere])
-    got = signal.reshape(scan.grid.shape[0], scan.sub_slices, *scan.grid.shape[1:]).mean(axis=1)
+    got = average_sub_slices(signal, scan)
     middle = [n // 2 for n in scan.grid.shape]
     for dz, dy, dx in [(0, 0, 0), (0, 1, 2), (1, 0, 0), (-1, 2, 1), (0, -3, 0)]:
         index = (middle[0] + dz, middle[1] + dy, middle[2] + dx)
         assert abs(got[index] - brute_force(scan.grid, index, sphere, protocol)) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("gap_mm", "expected"),
+    [
+        (0.0, [0.25, 0.25, 0.25, 0.25]),
+        (1.0, [1 / 6, 1 / 3, 1 / 3, 1 / 6]),  # half of the outer quarters of 4 mm is gap
+        (2.0, [0.0, 0.5, 0.5, 0.0]),
+        (3.0, [0.0, 0.5, 0.5, 0.0]),
+    ],
+)
+def test_nothing_in_the_gap_between_slices_is_seen(gap_mm: float, expected: list[float]) -> None:
+    protocol = replace(AT_3T, slice_mm=4.0, gap_mm=gap_mm)
+    scan = patch_scan(protocol)
+    assert scan.excited == pytest.approx(expected)
+    signal = np.zeros(scan.work.shape, np.complex64)
+    signal[::4] = 1j  # only the outermost quarter of each slice shines
+    assert average_sub_slices(signal, scan)[1, 0, 0] == pytest.approx(1j * expected[0])
 
 
 def brute_force(

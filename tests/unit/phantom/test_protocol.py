@@ -28,6 +28,12 @@ def test_drawn_protocols_lie_within_their_family(name: str) -> None:
     assert {protocol.name for protocol in drawn} == set(families)
 
 
+def test_thickness_out_of_distribution_is_outside_training() -> None:
+    thickest = max(family.slice_mm[1] for family in PROTOCOL_SETS["training"])
+    for name in ("ood", "ood-validation"):
+        assert all(family.slice_mm[0] > thickest for family in PROTOCOL_SETS[name])
+
+
 def test_a_family_can_be_asked_for_by_name() -> None:
     rng = np.random.default_rng(0)
     assert draw_protocol("siemens-3t", rng).name == "siemens-3t"
