@@ -1,14 +1,29 @@
 #!/usr/bin/env bash
-# The phantom test cohort that the default model is measured on: made, predicted and scored.
+# A phantom cohort that a model is measured on: made, predicted and scored.
 #
-#     benchmarks/cohort.sh WORK_FOLDER [MODEL]
+#     benchmarks/cohort.sh WORK_FOLDER [MODEL] [quick|paper-shaped|ood]
 #
-# 30 positives and 20 controls, a head each; seeds, heads and protocols that neither training nor
-# validation has seen. Nothing is chosen by it.
+#   quick         30 positives,  20 controls: minutes
+#   paper-shaped  72 positives,  90 controls: the test cohort and the controls of Fan et al. 2022
+#   ood           40 positives,  40 controls: slices thicker than in training, with gaps between them
+#
+# A head each; seeds, heads and protocol families that neither training nor validation has seen.
+# Nothing is chosen by any of them.
 set -euo pipefail
 work=${1:?a folder for the cohort and its scores is required}
 model=${2:-default}
-cmbnet phantom -o "$work/test" --positives 30 --negatives 20 --seed 3 --protocols test --cases-per-head 1 --jobs 2
-cmbnet predict "$work/test/images" -o "$work/predicted" --model "$model"
+cohort=${3:-quick}
+case $cohort in
+    quick) plan="--positives 30 --negatives 20 --seed 3 --protocols test" ;;
+    paper-shaped) plan="--positives 72 --negatives 90 --seed 4 --protocols test" ;;
+    ood) plan="--positives 40 --negatives 40 --seed 5 --protocols ood" ;;
+    *)
+        echo "quick, paper-shaped or ood is required, got $cohort" >&2
+        exit 2
+        ;;
+esac
+# shellcheck disable=SC2086  # the plan is a list of words
+cmbnet phantom -o "$work/test" $plan --cases-per-head 1 --jobs 2
+cmbnet predict "$work/test/images" -o "$work/predicted" --model "$model" --save-probability
 cmbnet evaluate --pred "$work/predicted" --truth "$work/test/lesions" --ignore "$work/test/ignore" \
     --manifest "$work/test/cases.csv" -o "$work/scores"
