@@ -28,9 +28,18 @@ EXTRAS = {
         "pylibjpeg>=2.0",
         "pylibjpeg-openjpeg>=2.4",
         "pyjpegls>=1.5",
+        # Sets the PDF report.
+        "matplotlib>=3.10",
     ],
     "evaluate": ["matplotlib>=3.10"],
 }
+# The node speaks DICOM over the network, and lets Prometheus watch it.
+EXTRAS["edge"] = [
+    *EXTRAS["dicom"],
+    "pynetdicom>=3.0",
+    "prometheus-client>=0.22",
+    "pyyaml>=6.0",
+]
 EXTRAS["dev"] = sorted(
     # Not tensorrt: it installs only from NVIDIA's index, and nothing runs it without a GPU.
     {requirement for name, extra in EXTRAS.items() if name != "tensorrt" for requirement in extra}

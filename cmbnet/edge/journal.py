@@ -1,0 +1,373 @@
+"""The journal: where each study is, in SQLite, so that a restart goes on where it was cut off.
+
+Every method is one transaction, synced before it returns (WAL, synchronous FULL), and changes a
+study only from the states that it names: a change that comes too late changes nothing. Order is
+that of row numbers; the clock, which may be set back, is written down for people only.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cmbnet.edge.events import Events
+from cmbnet.edge.journal_reader import JournalReader
+from cmbnet.edge.records import (
+    Delivery,
+    DeliveryState,
+    Finished,
+    ResultFile,
+    State,
+    Study,
+)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS studies (
+    number INTEGER PRIMARY KEY,
+    study TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    outcome TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '',
+    caller TEXT NOT NULL DEFAULT '',
+    run INTEGER NOT NULL DEFAULT 0,
+    digest TEXT NOT NULL DEFAULT '',
+    failures INTEGER NOT NULL DEFAULT 0,
+    images INTEGER NOT NULL DEFAULT 0,
+    first_received_at REAL NOT NULL,
+    received_at REAL NOT NULL,
+    changed_at REAL NOT NULL,
+    details TEXT NOT NULL DEFAULT '{}',
+    purged INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS results (
+    study TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    sop_class_uid TEXT NOT NULL,
+    sop_instance_uid TEXT NOT NULL,
+    file TEXT NOT NULL,
+    PRIMARY KEY (study, run, sop_instance_uid)
+);
+CREATE TABLE IF NOT EXISTS deliveries (
+    study TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    destination TEXT NOT NULL,
+    state TEXT NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    transaction_uid TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '',
+    changed_at REAL NOT NULL,
+    PRIMARY KEY (study, run, destination)
+);
+CREATE TABLE IF NOT EXISTS transitions (
+    number INTEGER PRIMARY KEY,
+    study TEXT NOT NULL,
+    state TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    at REAL NOT NULL,
+    reason TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS studies_by_state ON studies (state);
+CREATE INDEX IF NOT EXISTS transitions_by_study ON transitions (study);
+"""
+
+
+class Journal(JournalReader):
+    """See the module. Threads may share one; other processes may open their own.
+
+    Args:
+        path: The file; made where absent.
+        events: Told of every change of state.
+        wall: Unix time, for the times that people read.
+
+    Raises:
+        sqlite3.DatabaseError: The file is damaged.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        events: Events | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, wall=wall, read_only=False)
+        self._events = events or Events()
+        self._moved: list[tuple[str, State, str]] = []
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.executescript(_SCHEMA)
+
+    # From image to result.
+
+    def received(self, study: str, caller: str) -> None:
+        """A new image of the study lies in the spool: whatever was, it is to be looked at."""
+        now = self._wall()
+        with self._transaction() as run:
+            run(
+                "INSERT INTO studies (study, state, caller, first_received_at, received_at, "
+                "changed_at) VALUES (?, '', ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (study, caller, now, now, now),
+            )
+            others = [state for state in State if state is not State.RECEIVED]
+            if self._move(study, ["", *others], State.RECEIVED):
+                run(
+                    "UPDATE studies SET caller = ?, received_at = ?, failures = 0, purged = 0 "
+                    "WHERE study = ?",
+                    (caller, now, study),
+                )
+
+    def settled(self, study: str) -> bool:
+        """No image came for long enough: RECEIVED to READY."""
+        with self._transaction():
+            return self._move(study, [State.RECEIVED], State.READY)
+
+    def take(self) -> Study | None:
+        """The study that waits longest goes from READY to RUNNING; None where none waits."""
+        with self._transaction() as run:
+            row = run(
+                "SELECT study FROM studies WHERE state = ? ORDER BY "
+                "(SELECT MAX(number) FROM transitions t WHERE t.study = studies.study) LIMIT 1",
+                (State.READY,),
+            ).fetchone()
+            if row is None:
+                return None
+            self._move(row[0], [State.READY], State.RUNNING)
+            return self.study(row[0])
+
+    def postpone(self, study: str, reason: str) -> bool:
+        """Images are missing that may yet come: RUNNING to RECEIVED."""
+        with self._transaction() as run:
+            run("UPDATE studies SET reason = ? WHERE study = ?", (reason, study))
+            return self._move(study, [State.RUNNING], State.RECEIVED, reason)
+
+    def try_again(self, study: str, reason: str) -> int:
+        """A try ended in death, time-out or fault: RUNNING to READY; the number of them so far."""
+        with self._transaction() as run:
+            if self._move(study, [State.RUNNING], State.READY, reason):
+                run(
+                    "UPDATE studies SET failures = failures + 1, reason = ? WHERE study = ?",
+                    (reason, study),
+                )
+            row = run("SELECT failures FROM studies WHERE study = ?", (study,)).fetchone()
+            return int(row[0])
+
+    def unchanged(self, study: str) -> None:
+        """All images are those of the last result: RUNNING to where that result is."""
+        with self._transaction() as run:
+            if self._move(study, [State.RUNNING], State.RESULT_WRITTEN, "no new images"):
+                files = run(
+                    "SELECT COUNT(*) FROM results JOIN studies USING (study, run) WHERE study = ?",
+                    (study,),
+                ).fetchone()[0]
+                if files:
+                    self._follow_deliveries(study)
+                else:
+                    self._move(study, [State.RESULT_WRITTEN], State.FAILED, "no new images")
+
+    def finish(self, study: str, finished: Finished, destinations: Sequence[str]) -> bool:
+        """A run ended: RUNNING to RESULT_WRITTEN, or to FAILED where there is nothing to send.
+
+        Older results that are still on their way are dropped: these supersede them.
+
+        Returns:
+            False, with nothing changed, where new images came meanwhile: the result is of a part
+            of the study, and must not be sent.
+        """
+        with self._transaction() as run:
+            state = State.RESULT_WRITTEN if finished.files else State.FAILED
+            run("UPDATE studies SET run = run + 1 WHERE study = ? AND state = 'RUNNING'", (study,))
+            if not self._move(study, [State.RUNNING], state, finished.reason):
+                return False
+            run(
+                "UPDATE studies SET outcome = ?, reason = ?, digest = ?, images = ?, details = ?, "
+                "failures = 0 WHERE study = ?",
+                (
+                    finished.outcome,
+                    finished.reason,
+                    finished.digest,
+                    finished.images,
+                    json.dumps(finished.details),
+                    study,
+                ),
+            )
+            number = run("SELECT run FROM studies WHERE study = ?", (study,)).fetchone()[0]
+            self._insert_results(study, number, finished.files, destinations)
+            return True
+
+    def _insert_results(
+        self, study: str, number: int, files: Sequence[ResultFile], destinations: Sequence[str]
+    ) -> None:
+        run = self._connection.execute
+        run("DELETE FROM deliveries WHERE study = ?", (study,))
+        for one in files:
+            run(
+                "INSERT INTO results VALUES (?, ?, ?, ?, ?)",
+                (study, number, one.sop_class_uid, one.sop_instance_uid, one.file),
+            )
+        for destination in destinations if files else ():
+            run(
+                "INSERT INTO deliveries (study, run, destination, state, changed_at) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (study, number, destination, DeliveryState.PENDING, self._wall()),
+            )
+
+    # From result to destination.
+
+    def pending(self, destination: str) -> list[Delivery]:
+        """What is to be sent to a destination now, oldest first.
+
+        Nothing of a study of which new images came: its next result will replace this one.
+        """
+        return self._deliveries(
+            "destination = ? AND state = 'PENDING' AND study IN (SELECT study FROM studies "
+            "WHERE state IN ('RESULT_WRITTEN', 'SENT')) ORDER BY rowid",
+            (destination,),
+        )
+
+    def uncommitted(self, destination: str) -> list[Delivery]:
+        """What a destination accepted and has not committed to keep."""
+        return self._deliveries("destination = ? AND state = 'SENT' ORDER BY rowid", (destination,))
+
+    def sent(self, delivery: Delivery, transaction_uid: str = "") -> None:
+        """The destination accepted every object; `transaction_uid` names the request to keep."""
+        self._set_delivery(delivery, "PENDING", DeliveryState.SENT, transaction_uid)
+
+    def committed(self, delivery: Delivery) -> None:
+        """The destination keeps every object."""
+        self._set_delivery(delivery, "SENT", DeliveryState.COMMITTED)
+
+    def not_committed(self, delivery: Delivery, reason: str) -> None:
+        """The destination will not keep the objects, or never answered: send them again."""
+        self._set_delivery(delivery, "SENT", DeliveryState.PENDING, reason=reason)
+
+    def not_sent(self, delivery: Delivery, reason: str) -> None:
+        """Sending failed; it stays to be done."""
+        self._set_delivery(delivery, "PENDING", DeliveryState.PENDING, reason=reason)
+
+    def by_transaction(self, transaction_uid: str) -> Delivery | None:
+        """Whose request for storage commitment it was."""
+        found = self._deliveries("transaction_uid = ? AND state = 'SENT'", (transaction_uid,))
+        return found[0] if found and transaction_uid else None
+
+    def _set_delivery(
+        self,
+        delivery: Delivery,
+        before: str,
+        after: DeliveryState,
+        transaction_uid: str = "",
+        *,
+        reason: str = "",
+    ) -> None:
+        with self._transaction() as run:
+            run(
+                "UPDATE deliveries SET state = ?, transaction_uid = ?, reason = ?, "
+                "tries = tries + ?, changed_at = ? "
+                "WHERE study = ? AND run = ? AND destination = ? AND state = ?",
+                (
+                    after,
+                    transaction_uid,
+                    reason,
+                    1 if reason else 0,
+                    self._wall(),
+                    delivery.study,
+                    delivery.run,
+                    delivery.destination,
+                    before,
+                ),
+            )
+            self._follow_deliveries(delivery.study)
+
+    def _follow_deliveries(self, study: str) -> None:
+        """Let the state of a study say how far the slowest destination is."""
+        rows = self._connection.execute("SELECT state FROM deliveries WHERE study = ?", (study,))
+        states = {DeliveryState(row[0]) for row in rows}
+        after = State.COMMITTED
+        if DeliveryState.PENDING in states:
+            after = State.RESULT_WRITTEN
+        elif DeliveryState.SENT in states:
+            after = State.SENT
+        on_the_way = {State.RESULT_WRITTEN, State.SENT, State.COMMITTED}
+        self._move(study, sorted(on_the_way - {after}), after)
+
+    # From restart, retry and purge.
+
+    def recover(self) -> list[str]:
+        """At the start of a node: what was RUNNING is READY again; returns those studies."""
+        with self._transaction() as run:
+            rows = run("SELECT study FROM studies WHERE state = 'RUNNING'").fetchall()
+            for (study,) in rows:
+                self._move(study, [State.RUNNING], State.READY, "the node was restarted")
+            return [row[0] for row in rows]
+
+    def retry(self, study: str) -> bool:
+        """Run a study again that was refused or failed, though its images are the same."""
+        with self._transaction() as run:
+            ended = [State.FAILED, State.RESULT_WRITTEN, State.SENT, State.COMMITTED]
+            row = run("SELECT outcome FROM studies WHERE study = ?", (study,)).fetchone()
+            if (
+                row is None
+                or row[0] == "done"
+                or not self._move(study, ended, State.READY, "retry")
+            ):
+                return False
+            run("UPDATE studies SET digest = '', failures = 0 WHERE study = ?", (study,))
+            return True
+
+    def purgeable(self) -> list[Study]:
+        """Whose images and results may leave the disk, oldest change first.
+
+        COMMITTED, or refused with nothing to send. What failed stays for people to look at.
+        """
+        return self._studies(
+            "WHERE purged = 0 AND (state = 'COMMITTED' OR (state = 'FAILED' AND "
+            "outcome = 'refused')) ORDER BY changed_at, number",
+            (),
+        )
+
+    def purged(self, study: Study) -> bool:
+        """Note that a study leaves the disk; False where images came since `study` was read."""
+        with self._transaction() as run:
+            changed = run(
+                "UPDATE studies SET purged = 1 WHERE study = ? AND state = ?",
+                (study.study, study.state),
+            ).rowcount
+            return changed == 1
+
+    # How.
+
+    def _move(self, study: str, before: Sequence[str], after: State, reason: str = "") -> bool:
+        """Change the state of a study if it is one of `before`; inside a transaction."""
+        now, marks = self._wall(), ", ".join("?" * len(before))
+        run = self._connection.execute
+        changed = run(
+            f"UPDATE studies SET state = ?, changed_at = ? WHERE study = ? AND state IN ({marks})",
+            (after, now, study, *before),
+        ).rowcount
+        if changed:
+            run(
+                "INSERT INTO transitions (study, state, run, at, reason) "
+                "SELECT study, state, run, ?, ? FROM studies WHERE study = ?",
+                (now, reason, study),
+            )
+            self._moved.append((study, after, reason))
+        return bool(changed)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        """One write: committed and synced, or undone; hooks hear of it afterwards."""
+        with self._lock:
+            self._moved = []
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection.execute
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+            moved = self._moved
+        for study, state, reason in moved:
+            self._events("state_changed", study, state=str(state), reason=reason)

@@ -1,0 +1,89 @@
+"""Settings from YAML into a pydantic model; an unknown key names the nearest one that exists."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from cmbnet.errors import UsageError
+
+Model = TypeVar("Model", bound=pydantic.BaseModel)
+
+
+def read_settings(path: str | os.PathLike[str], model: type[Model]) -> Model:
+    """Read a file of settings.
+
+    Args:
+        path: A YAML file that holds one mapping.
+        model: What it must fit; one that forbids extra keys.
+
+    Raises:
+        UsageError: If the file is missing, is not YAML, or has an unknown key or a bad value.
+    """
+    source = Path(path)
+    try:
+        values = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"a YAML file is required, got {source}: {error}") from error
+    return check_settings(values, model, source=str(source))
+
+
+def check_settings(values: Any, model: type[Model], *, source: str) -> Model:
+    """Check settings that were read; see `read_settings`.
+
+    Args:
+        values: As YAML gives them.
+        model: What they must fit.
+        source: Name for messages.
+
+    Raises:
+        UsageError: They do not fit; all faults in one line.
+    """
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"a mapping of settings is required, got {type(values).__name__}: {source}"
+        )
+    try:
+        return model.model_validate(values)
+    except pydantic.ValidationError as error:
+        faults = "; ".join(_explain(fault, model) for fault in error.errors())
+        raise UsageError(f"{source}: {faults}") from None
+
+
+def _explain(fault: Any, model: type[pydantic.BaseModel]) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {place!r}{_nearest(fault['loc'], model)}"
+    if fault["type"] == "missing":
+        return f"{place} is required"
+    got = "" if isinstance(fault["input"], dict) else f", got {fault['input']!r}"
+    return f"{place}: {fault['msg']}{got}"
+
+
+def _nearest(location: tuple[int | str, ...], model: type[pydantic.BaseModel]) -> str:
+    """The known key of the same section that looks most like the unknown one."""
+    section: type[pydantic.BaseModel] | None = model
+    for part in location[:-1]:
+        if isinstance(part, str) and section is not None:
+            section = _model_in(section.model_fields[part].annotation)
+    if section is None:
+        return ""
+    near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1, cutoff=0.0)
+    return f" (nearest: {near[0]!r})" if near else ""
+
+
+def _model_in(annotation: Any) -> type[pydantic.BaseModel] | None:
+    """The model that an annotation is, or that it is a list, tuple or option of."""
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (list, tuple, types.UnionType, typing.Union):
+        found = (_model_in(argument) for argument in typing.get_args(annotation))
+        return next((model for model in found if model is not None), None)
+    return None
