@@ -5,7 +5,7 @@
 #
 #   quick         30 positives,  20 controls: minutes
 #   paper-shaped  72 positives,  90 controls: the test cohort and the controls of Fan et al. 2022
-#   ood           40 positives,  40 controls: slices thicker than in training, with gaps between them
+#   ood           30 positives,  30 controls: slices thicker than in training, with gaps between them
 #
 # A head each; seeds, heads and protocol families that neither training nor validation has seen.
 # Nothing is chosen by any of them.
@@ -16,7 +16,7 @@ cohort=${3:-quick}
 case $cohort in
     quick) plan="--positives 30 --negatives 20 --seed 3 --protocols test" ;;
     paper-shaped) plan="--positives 72 --negatives 90 --seed 4 --protocols test" ;;
-    ood) plan="--positives 40 --negatives 40 --seed 5 --protocols ood" ;;
+    ood) plan="--positives 30 --negatives 30 --seed 5 --protocols ood" ;;
     *)
         echo "quick, paper-shaped or ood is required, got $cohort" >&2
         exit 2
