@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 from cmbnet.backends.base import Backend
 from cmbnet.bundle import Artefact, Bundle
-from cmbnet.errors import MissingExtra, UsageError
+from cmbnet.errors import CmbnetError, MissingExtra, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Runtime:
         module: Holds `opener`.
         opener: Function of (bundle, artefacts, threads) that opens it.
         package: Import name of what it needs.
+        imports: The module of it that a network is run by.
         distribution: Its name on PyPI.
         extra: The extra of cmbnet that installs it.
         kinds: Kinds of artefact it reads, the preferred first.
@@ -32,6 +33,7 @@ class Runtime:
     module: str
     opener: str
     package: str
+    imports: str
     distribution: str
     extra: str
     kinds: tuple[str, ...]
@@ -45,6 +47,7 @@ RUNTIMES = {
             "cmbnet.backends.litert",
             "open_litert",
             "ai_edge_litert",
+            "ai_edge_litert.interpreter",
             "ai-edge-litert",
             "core",
             ("litert",),
@@ -56,12 +59,14 @@ RUNTIMES = {
             "openvino",
             "openvino",
             "openvino",
+            "openvino",
             ("openvino", "onnx"),
         ),
         Runtime(
             "onnx",
             "cmbnet.backends.onnx",
             "open_onnx",
+            "onnxruntime",
             "onnxruntime",
             "onnxruntime",
             "onnx",
@@ -74,12 +79,20 @@ RUNTIMES = {
             "cmbnet.backends.tensorrt",
             "open_tensorrt",
             "cuda",
+            "cuda.bindings.runtime",
             "cuda-python",
             "rtx",
             ("tensorrt",),
         ),
         Runtime(
-            "keras", "cmbnet.backends.keras", "open_keras", "keras", "keras", "train", ("keras",)
+            "keras",
+            "cmbnet.backends.keras",
+            "open_keras",
+            "keras",
+            "keras",
+            "keras",
+            "train",
+            ("keras",),
         ),
     )
 }
@@ -96,17 +109,53 @@ class BackendStatus:
     Args:
         name: Of the backend.
         installed: Whether its package is there.
-        detail: The package and its version, or what to install.
+        detail: The package and its version, or what to install or to mend.
+        broken: Whether the package is there and does not import; False where it was not tried.
     """
 
     name: str
     installed: bool
     detail: str
+    broken: bool = False
 
 
-def available_backends() -> tuple[BackendStatus, ...]:
-    """Every backend and whether its package is installed; nothing is imported."""
-    return tuple(_status(runtime) for runtime in RUNTIMES.values())
+class BrokenRuntime(CmbnetError):
+    """A backend's package is installed and does not import."""
+
+
+def available_backends(*, importing: bool = False) -> tuple[BackendStatus, ...]:
+    """Every backend and whether its package is installed.
+
+    Args:
+        importing: Also import each package, which takes seconds, and tell which are broken.
+    """
+    statuses = []
+    for runtime in RUNTIMES.values():
+        status = _status(runtime)
+        if importing and status.installed:
+            try:
+                _import(runtime)
+            except BrokenRuntime as error:
+                status = BackendStatus(runtime.name, True, str(error), broken=True)
+        statuses.append(status)
+    return tuple(statuses)
+
+
+def _import(runtime: Runtime) -> None:
+    """Import what a backend runs on.
+
+    Raises:
+        BrokenRuntime: With the package's own words.
+    """
+    try:
+        importlib.import_module(runtime.imports)
+    except Exception as error:  # a broken package raises whatever it likes
+        words = " ".join(str(error).split())
+        raise BrokenRuntime(
+            f"{runtime.distribution} is installed but does not import "
+            f"({type(error).__name__}: {words}): pip install --force-reinstall "
+            f"'cmbnet[{runtime.extra}]'"
+        ) from error
 
 
 def _status(runtime: Runtime) -> BackendStatus:
@@ -138,6 +187,7 @@ def open_backend(bundle: Bundle, name: str = "auto", *, threads: int | None = No
     Raises:
         UsageError: If there is no such backend, or the bundle has nothing it reads.
         MissingExtra: If the backend's package is not installed.
+        BrokenRuntime: If it is installed and does not import.
     """
     count = processors() if threads is None else threads
     if count < 1:
@@ -182,7 +232,10 @@ def _open_first(bundle: Bundle, precision: str, threads: int) -> Backend:
             passed.append(f"{runtime.name} is not installed")
         else:
             reason = "; ".join(["automatic: the first choice that runs here", *passed])
-            return _open(bundle, runtime, artefacts, threads=threads, reason=reason)
+            try:
+                return _open(bundle, runtime, artefacts, threads=threads, reason=reason)
+            except BrokenRuntime as error:
+                passed.append(f"{runtime.name} is broken ({error})")
     raise UsageError(
         f"no backend runs bundle {bundle.manifest.name} here: {'; '.join(passed)}; "
         f"it has {_contents(bundle)}"
@@ -214,6 +267,7 @@ def _open(
     threads: int,
     reason: str,
 ) -> Backend:
+    _import(runtime)
     opener = getattr(importlib.import_module(runtime.module), runtime.opener)
     backend: Backend = opener(bundle, artefacts, threads=threads, reason=reason)
     return backend

@@ -12,8 +12,8 @@ def command(model: str) -> None:
     from cmbnet.backends import available_backends, open_backend
     from cmbnet.bundle import load_bundle
 
-    for status in available_backends():
-        mark = "installed" if status.installed else "missing"
+    for status in available_backends(importing=True):
+        mark = "broken" if status.broken else "installed" if status.installed else "missing"
         click.echo(f"{status.name:10} {mark:10} {status.detail}")
     bundle = load_bundle(model)
     backend = open_backend(bundle)

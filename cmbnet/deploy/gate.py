@@ -149,7 +149,7 @@ def _within(case: GateCase, recipe: PreprocessRecipe, shape: Shape) -> Volume | 
 
     A network for small crops would not be asked at all about a brain that is too large for it.
     """
-    if case.brain is None or shape == (recipe.size, recipe.size):
+    if shape == (recipe.size, recipe.size):
         return case.brain
     prepared = prepare(case.scan, recipe, brain_mask=case.brain)
     window = np.zeros_like(prepared.brain)
@@ -159,7 +159,7 @@ def _within(case: GateCase, recipe: PreprocessRecipe, shape: Shape) -> Volume | 
     )
     window[:, y, x] = prepared.brain[:, y, x]
     inside = prepared.frame.to_native(window)
-    return case.brain.with_data((inside > 0).astype(np.uint8))
+    return case.scan.with_data((inside > 0).astype(np.uint8))
 
 
 def compare_predictions(

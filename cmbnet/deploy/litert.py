@@ -24,8 +24,8 @@ LiteRtPrecision = Literal["float32", "float16", "int8"]
 
 Shape = tuple[int, int]
 
-DEFAULT_SHAPES: tuple[Shape, ...] = ((384, 384), (320, 256))
-"""The whole frame, and a crop of 192 x 154 mm that holds most brains at 0.6 mm."""
+DEFAULT_SHAPES: tuple[Shape, ...] = ((384, 384), (352, 288), (320, 256))
+"""The whole frame, and crops of 211 x 173 and 192 x 154 mm, which hold most brains at 0.6 mm."""
 
 
 def convert_to_litert(

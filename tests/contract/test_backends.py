@@ -74,7 +74,9 @@ def backend(bundle: Bundle, request: pytest.FixtureRequest) -> Iterator[Backend]
 
 
 def test_every_declared_runtime_is_installed_and_tested() -> None:
-    assert [status.name for status in available_backends() if not status.installed] == []
+    for status in available_backends(importing=True):
+        assert status.installed, status.detail
+        assert not status.broken, status.detail
     # TensorRT needs a GPU: tests/unit/backends/test_tensorrt.py runs all of it but CUDA itself.
     assert {name.partition(":")[0] for name in BACKENDS} == set(RUNTIMES) - {"tensorrt"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cmbnet.backends import available_backends, open_backend
-from cmbnet.backends.registry import RUNTIMES
+from cmbnet.backends.registry import RUNTIMES, BrokenRuntime
 from cmbnet.bundle import Bundle, NewArtefact, write_bundle
 from cmbnet.errors import MissingExtra, UsageError
 from tests.tiny_bundle import spec
@@ -58,6 +58,24 @@ def test_auto_passes_over_what_is_not_installed(
     assert not status["openvino"].installed
     assert "pip install 'cmbnet[openvino]'" in status["openvino"].detail
     assert status["litert"].detail.startswith("ai-edge-litert ")
+
+
+def test_a_package_that_does_not_import_is_said_and_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_installed.py").write_text("raise OSError('libhalf.so: not found')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    broken = replace(RUNTIMES["openvino"], package="half_installed", imports="half_installed")
+    monkeypatch.setitem(RUNTIMES, "openvino", broken)
+    bundle = bundle_of(tmp_path / "bundle", ONNX)
+    with pytest.raises(BrokenRuntime, match=r"not import \(OSError: libhalf.so: not found\): pip"):
+        open_backend(bundle, "openvino")
+    automatic = open_backend(bundle)
+    assert automatic.info.name == "onnx"
+    assert "openvino is broken (openvino is installed but" in automatic.info.reason
+    (status,) = (s for s in available_backends(importing=True) if s.name == "openvino")
+    assert status.broken
+    assert "libhalf.so" in status.detail
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,13 +15,17 @@ from cmbnet.deploy.gate import (
     INT8_LIMITS,
     GateCase,
     GateResult,
+    _within,
     compare_predictions,
     gate_predictions,
     limits_of,
     small_lesions,
     unpaired,
 )
+from cmbnet.errors import UsageError
 from cmbnet.lesions import label_components
+from cmbnet.preprocess import prepare
+from cmbnet.slices import brain_box
 from tests.tiny_scan import DOTS, tiny_scan
 
 
@@ -120,6 +124,25 @@ def test_a_lost_lesion_fails_with_every_reason(
     words = str(result.to_dict()["faults"])
     for part in ("1 lesions differ", "2 lesions instead of 3", "Dice differs", "recall of 2-5 mm"):
         assert part in words
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["brain given", "brain estimated"])
+def test_a_brain_too_large_for_a_network_is_judged_where_it_fits(
+    case: GateCase, tiny_bundle: Bundle, given: bool
+) -> None:
+    recipe = tiny_bundle.recipe
+    brain = case.scan.with_data(np.ones(case.scan.shape, np.uint8)) if given else None
+    large = replace(case, brain=brain)
+    shapes = [(recipe.size // 2, recipe.size // 2)]
+    with pytest.raises(UsageError, match="a network shape of at least"):
+        brain_box(prepare(case.scan, recipe, brain_mask=brain).brain, shapes=shapes)
+    inside = _within(large, recipe, shapes[0])
+    assert inside is not None
+    assert (
+        brain_box(prepare(case.scan, recipe, brain_mask=inside).brain, shapes=shapes).shape
+        == (shapes[0])
+    )
+    assert _within(large, recipe, (recipe.size, recipe.size)) is brain
 
 
 def test_int8_may_differ_a_little() -> None:
