@@ -147,7 +147,7 @@ def match(overlap: Overlap, rule: MatchingRule) -> Matching:
 def exceeds(
     part: NDArray[np.int64], whole: NDArray[np.int64], threshold: float
 ) -> NDArray[np.bool_]:
-    """Whether part / whole > threshold, exactly.
+    """Whether part / whole > threshold, exactly; whole is at least 1.
 
     IEEE division is correctly rounded, so a fraction equal to 0.4 gives the same double as the
     literal 0.4 and the comparison is exact at the tie; ``part > 0.4 * whole`` is not.
@@ -156,7 +156,7 @@ def exceeds(
         >>> exceeds(np.array([2, 3]), np.array([5, 5]), 0.4).tolist()
         [False, True]
     """
-    result: NDArray[np.bool_] = part / np.maximum(whole, 1) > threshold
+    result: NDArray[np.bool_] = part / whole > threshold
     return result
 
 
@@ -188,10 +188,17 @@ def _one_to_one(overlap: Overlap, rule: MatchingRule) -> Matching:
     truth, predicted, score = admissible_pairs(overlap, rule)
     n_truth, n_predicted = len(overlap.truth_voxels), len(overlap.predicted_voxels)
     partner_of_truth, partner_of_predicted = np.full(n_truth, -1), np.full(n_predicted, -1)
-    for pairs in _groups(truth, predicted, n_truth, n_predicted):
-        rows, columns = _assign(truth[pairs], predicted[pairs], score[pairs], overlap.truth_voxels)
+    # Most pairs are alone: no other pair has one of their lesions, so there is nothing to choose.
+    choice = (np.bincount(truth)[truth] > 1) | (np.bincount(predicted)[predicted] > 1)
+    partner_of_truth[truth[~choice]] = predicted[~choice]
+    for pairs in _groups(truth[choice], predicted[choice], n_truth, n_predicted):
+        chosen = np.flatnonzero(choice)[pairs]
+        rows, columns = _assign(
+            truth[chosen], predicted[chosen], score[chosen], overlap.truth_voxels
+        )
         partner_of_truth[rows] = columns
-        partner_of_predicted[columns] = rows
+    found = np.flatnonzero(partner_of_truth >= 0)
+    partner_of_predicted[partner_of_truth[found]] = found
     correct = partner_of_predicted >= 0
     spared = np.zeros(n_predicted, bool)
     if rule.spare_extras:
@@ -251,8 +258,6 @@ def _assign(
     truth_voxels: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Most pairs first, then the largest sum of scores, then the larger true lesions."""
-    if len(truth) == 1:
-        return truth, predicted
     rows, row = np.unique(truth, return_inverse=True)
     columns, column = np.unique(predicted, return_inverse=True)
     weight = np.zeros((len(rows), len(columns)))

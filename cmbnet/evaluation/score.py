@@ -19,9 +19,9 @@ from cmbnet.evaluation.case import (
 )
 from cmbnet.evaluation.curves import ProbabilityHistogram, probability_histogram
 from cmbnet.evaluation.detection import detection_scores
-from cmbnet.evaluation.labels import Labels, centroids_mm, measure, read_labels
-from cmbnet.evaluation.matching import exceeds, match
-from cmbnet.evaluation.overlap import find_overlap
+from cmbnet.evaluation.labels import Labels, centroids_mm, diameters_mm, read_labels
+from cmbnet.evaluation.matching import Matching, exceeds, match
+from cmbnet.evaluation.overlap import Overlap, find_overlap
 from cmbnet.evaluation.pixels import VoxelCounts, count_voxels, counted
 from cmbnet.lesions import axial_axis
 from cmbnet.volume import Volume
@@ -116,11 +116,11 @@ class _Scorer:
         self.truth = read_labels(case.truth)
         self.predicted = read_labels(predicted_volume(case, settings))
         affine = case.truth.affine
-        self.components = {
-            "truth": measure(self.truth, affine),
-            "predicted": measure(self.predicted, affine),
+        self.diameters = {
+            "truth": diameters_mm(self.truth, affine),
+            "predicted": diameters_mm(self.predicted, affine),
         }
-        self.sizes = [size_class(c.max_in_plane_diameter_mm) for c in self.components["truth"]]
+        self.sizes = [size_class(diameter) for diameter in self.diameters["truth"]]
         self.ignore = None if case.ignore is None else case.ignore.data != 0
         self.brain = None if case.brain is None else case.brain.data != 0
         self.left_out = self._ignored_truth()
@@ -145,40 +145,43 @@ class _Scorer:
         return np.array([known.get(int(v), np.nan) for v in labels.values], float)
 
     def result(self) -> ScoredCase:
-        counted = np.flatnonzero(~self.left_out)
-        kept = self.truth.subset(~self.left_out)
-        overlap = find_overlap(kept, self.predicted, self.case.truth.affine)
+        overlap = find_overlap(
+            self.truth.subset(~self.left_out), self.predicted, self.case.truth.affine
+        )
         matching = match(overlap, self.settings.rule)
+        return self._assemble(self._true(overlap, matching), self._predicted(overlap, matching))
+
+    def _true(self, overlap: Overlap, matching: Matching) -> tuple[ScoredLesion, ...]:
+        """The true lesions; those that are left out had no part in the matching."""
+        counted, count = np.flatnonzero(~self.left_out), self.truth.count
+        verdict = np.full(count, "ignored", dtype=object)
+        verdict[counted] = np.where(matching.found, "found", "missed")
         detection = detection_scores(
             overlap, matching, self.scores["predicted"], self.settings.rule
         )
-        truth_verdict = np.full(self.truth.count, "ignored", dtype=object)
-        truth_verdict[counted] = np.where(matching.found, "found", "missed")
+        return self._lesions(
+            "truth",
+            verdict,
+            _spread(overlap.truth_covered / overlap.truth_voxels, counted, count, 0.0),
+            _labels_of(_spread(matching.partner_of_truth, counted, count, -1), self.predicted),
+            _spread(detection, counted, count, np.nan),
+        )
+
+    def _predicted(self, overlap: Overlap, matching: Matching) -> tuple[ScoredLesion, ...]:
+        """The predicted lesions; a false one in the ignore region is left out."""
         mostly_ignored = _inside(self.predicted, self.ignore, self.settings.ignore_fraction)
         verdict = np.where(
             matching.correct, "correct", np.where(matching.spared, "spared", "false")
         )
         verdict = np.where((verdict == "false") & mostly_ignored, "ignored", verdict)
-        n_truth = self.truth.count
-        truth = self._lesions(
-            "truth",
-            truth_verdict,
-            _spread(
-                overlap.truth_covered / np.maximum(overlap.truth_voxels, 1), counted, n_truth, 0.0
-            ),
-            _labels_of(_spread(matching.partner_of_truth, counted, n_truth, -1), self.predicted),
-            _spread(detection, counted, n_truth, np.nan),
-        )
-        partner = matching.partner_of_predicted
-        original = np.where(partner >= 0, np.append(counted, -1)[partner], -1)
-        predicted = self._lesions(
+        among_all = np.append(np.flatnonzero(~self.left_out), -1)  # -1 stays -1
+        return self._lesions(
             "predicted",
             verdict,
-            overlap.predicted_covered / np.maximum(overlap.predicted_voxels, 1),
-            _labels_of(original, self.truth),
+            overlap.predicted_covered / overlap.predicted_voxels,
+            _labels_of(among_all[matching.partner_of_predicted], self.truth),
             self.scores["predicted"],
         )
-        return self._assemble(truth, predicted)
 
     def _assemble(
         self, truth: tuple[ScoredLesion, ...], predicted: tuple[ScoredLesion, ...]
@@ -232,15 +235,16 @@ class _Scorer:
     ) -> tuple[ScoredLesion, ...]:
         labels: Labels = getattr(self, side)
         regions = _regions(labels, None if self.case.regions is None else self.case.regions.data)
+        voxels, voxel_mm3 = labels.voxels, self.case.truth.voxel_volume_mm3
         return tuple(
             ScoredLesion(
                 side=side,
                 label=int(labels.values[n]),
                 verdict=str(verdict[n]),  # type: ignore[arg-type]
-                voxels=component.voxels,
-                volume_mm3=component.volume_mm3,
-                diameter_mm=component.max_in_plane_diameter_mm,
-                size=size_class(component.max_in_plane_diameter_mm),
+                voxels=int(voxels[n]),
+                volume_mm3=float(voxels[n] * voxel_mm3),
+                diameter_mm=diameter,
+                size=size_class(diameter),
                 centroid_ras_mm=place,
                 region=int(regions[n]),
                 covered=float(covered[n]),
@@ -248,8 +252,8 @@ class _Scorer:
                 score=float(self.scores[side][n]),
                 detection_score=float(detection[n]),
             )
-            for n, (component, place) in enumerate(
-                zip(self.components[side], self._places(side), strict=True)
+            for n, (diameter, place) in enumerate(
+                zip(self.diameters[side], self._places(side), strict=True)
             )
         )
 

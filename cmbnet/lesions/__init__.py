@@ -3,7 +3,13 @@
 from cmbnet.lesions.components import label_components
 from cmbnet.lesions.find import find_lesions
 from cmbnet.lesions.lesion import Lesion, LesionFinding, SizeClass, Stage
-from cmbnet.lesions.measure import Component, axial_axis, measure_components, spacing_affine
+from cmbnet.lesions.measure import (
+    Component,
+    axial_axis,
+    in_plane_diameters_mm,
+    measure_components,
+    spacing_affine,
+)
 from cmbnet.lesions.rules import LesionRules, size_class
 
 __all__ = [
@@ -15,6 +21,7 @@ __all__ = [
     "Stage",
     "axial_axis",
     "find_lesions",
+    "in_plane_diameters_mm",
     "label_components",
     "measure_components",
     "size_class",

@@ -121,7 +121,7 @@ def measure_components(
     axis = axial_axis(affine) if slice_axis is None else slice_axis
     points = _Points(labels[box], np.array([edge.start for edge in box]))
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    diameters = points.in_plane_diameters_mm(spacing, axis)
+    diameters = in_plane_diameters_mm(points.index, points.group, affine, axis)
     axes = points.axes_mm(affine)
     voxel_mm3 = abs(float(np.linalg.det(affine[:3, :3])))
     return tuple(
@@ -187,38 +187,44 @@ class _Points:
         axes: NDArray[np.float64] = np.sqrt(20 * variance)
         return axes
 
-    def in_plane_diameters_mm(self, spacing: NDArray[np.float64], axis: int) -> list[float]:
-        """Largest in-plane diameter of every component, in order."""
-        row, column = (other for other in range(3) if other != axis)
-        order = np.lexsort(
-            (self.index[:, column], self.index[:, row], self.index[:, axis], self.group)
-        )
-        keys = np.stack(
-            [self.group[order], self.index[order, axis], self.index[order, row]], axis=1
-        )
-        # Only the ends of each row of pixels can belong to the furthest pair.
-        new_row = np.any(keys[1:] != keys[:-1], axis=1)
-        ends = np.concatenate([[True], new_row]) | np.concatenate([new_row, [True]])
-        keys, plane = keys[ends], self.index[order][ends][:, [row, column]]
-        new_slice = np.any(keys[1:, :2] != keys[:-1, :2], axis=1)
-        starts = np.concatenate([[0], np.flatnonzero(new_slice) + 1, [len(keys)]])
-        pixel_mm = spacing[[row, column]]
-        diameters = [0.0] * len(self.count)
-        for start, stop in pairwise(starts.tolist()):
-            group = int(keys[start, 0])
-            diameters[group] = max(
-                diameters[group], _in_plane_diameter_mm(plane[start:stop], pixel_mm)
-            )
-        return diameters
+
+def in_plane_diameters_mm(
+    index: NDArray[np.int64], group: NDArray[np.int64], affine: NDArray[np.float64], axis: int
+) -> list[float]:
+    """Maximum in-plane diameter of every component of a list of voxels.
+
+    Args:
+        index: Index (z, y, x) of each voxel, shape (voxels, 3).
+        group: Component of each voxel, shape (voxels,); every number from 0 up occurs.
+        affine: (4, 4), index to mm.
+        axis: Array axis across the slices.
+
+    Returns:
+        One per component, mm, in order.
+    """
+    row, column = (other for other in range(3) if other != axis)
+    order = np.lexsort((index[:, column], index[:, row], index[:, axis], group))
+    keys = np.stack([group[order], index[order, axis], index[order, row]], axis=1)
+    # Only the ends of each row of pixels can belong to the furthest pair.
+    new_row = np.any(keys[1:] != keys[:-1], axis=1)
+    ends = np.concatenate([[True], new_row]) | np.concatenate([new_row, [True]])
+    keys, plane = keys[ends], index[order][ends][:, [row, column]]
+    new_slice = np.any(keys[1:, :2] != keys[:-1, :2], axis=1)
+    starts = np.concatenate([[0], np.flatnonzero(new_slice) + 1, [len(keys)]])
+    pixel_mm = np.linalg.norm(affine[:3, [row, column]], axis=0)
+    diameters = [0.0] * (int(group.max()) + 1)
+    for start, stop in pairwise(starts.tolist()):
+        which = int(keys[start, 0])
+        diameters[which] = max(diameters[which], _in_plane_diameter_mm(plane[start:stop], pixel_mm))
+    return diameters
 
 
 def _in_plane_diameter_mm(pixels: NDArray[np.int64], pixel_mm: NDArray[np.float64]) -> float:
     """Diameter of the pixels (n, 2) of one slice, as the module's page defines it."""
     if len(pixels) == 1:
         return float(pixel_mm.max())
-    first, second = np.triu_indices(len(pixels), k=1)
-    between_mm = (pixels[first] - pixels[second]) * pixel_mm
-    distance = np.hypot(between_mm[:, 0], between_mm[:, 1])
+    between_mm = (pixels[:, np.newaxis] - pixels) * pixel_mm
+    distance = np.hypot(between_mm[..., 0], between_mm[..., 1])
     furthest = distance >= distance.max() * (1 - 1e-12)
     direction = between_mm[furthest] / distance[furthest][:, np.newaxis]
     return float((distance[furthest] + np.linalg.norm(direction * pixel_mm, axis=1)).max())
