@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.errors import UsageError
 
 if TYPE_CHECKING:
     from cmbnet.evaluation import CohortScores, Settings
@@ -29,6 +30,7 @@ class Inputs:
     ignore: Path | None
     brain: Path | None
     regions: Path | None
+    lesions: Path | None
     manifest: Path | None
     stratum: tuple[str, ...]
     allow_missing: bool
@@ -43,6 +45,8 @@ class Inputs:
 @click.option("--ignore", type=FOLDER, help="Masks of where nothing is counted.")
 @click.option("--brain", type=FOLDER, help="Brain masks: voxels are counted inside.")
 @click.option("--regions", type=FOLDER, help="Region labels: each region is a stratum.")
+@click.option("--lesions", type=FILE,
+              help="Instead: CSV of the true lesions: case, lesion, region.")  # fmt: skip
 @click.option("--images", type=FOLDER, help="Scans, drawn in the error gallery.")
 @click.option("--manifest", type=FILE, help="CSV with the columns case and, optionally, patient.")
 @click.option("--stratum", multiple=True, help="Column of the manifest to make strata of.")
@@ -100,8 +104,11 @@ def command(**options: Any) -> None:
 
 
 def _pair(inputs: Inputs, predicted: Path | None) -> list[CaseFiles]:
-    from cmbnet.evaluation.files import Folders, pair_files, read_manifest
+    from cmbnet.evaluation.files import Folders, pair_files, read_lesion_regions, read_manifest
 
+    if inputs.regions is not None and inputs.lesions is not None:
+        raise UsageError("either --regions or --lesions says where lesions are, got both")
+    regions = None if inputs.lesions is None else read_lesion_regions(inputs.lesions)
     rows: dict[str, ManifestRow] | None = None
     if inputs.manifest is not None:
         rows = read_manifest(inputs.manifest, inputs.stratum, repeated=inputs.repeated_patients)
@@ -110,7 +117,7 @@ def _pair(inputs: Inputs, predicted: Path | None) -> list[CaseFiles]:
     folders = Folders(
         inputs.truth, predicted, probabilities, inputs.ignore, inputs.brain, inputs.regions
     )
-    return pair_files(folders, rows, allow_missing=inputs.allow_missing)
+    return pair_files(folders, rows, regions, allow_missing=inputs.allow_missing)
 
 
 def _score(files: list[CaseFiles], settings: Settings, jobs: int, what: str) -> CohortScores:

@@ -156,12 +156,7 @@ class Analysis:
     plan: Plan
 
 
-def analyse(
-    scores: CohortScores,
-    plan: Plan | None = None,
-    *,
-    region_names: Mapping[int, str] | None = None,
-) -> Analysis:
+def analyse(scores: CohortScores, plan: Plan | None = None) -> Analysis:
     """Compute intervals, curves, strata and agreement of a scored cohort."""
     plan = plan or Plan()
     samples = {name: collect(scores.cases) for name, (_, collect) in AREAS.items()}
@@ -184,7 +179,7 @@ def analyse(
         areas=tuple(_area(name, one, resampled[name], scores, plan) for name, one in known.items()),
         froc=_froc(scores, plan),
         pixel=_pixel(scores),
-        strata=tuple(stratify(scores.cases, region_names)),
+        strata=tuple(stratify(scores.cases)),
         counts=count_agreement(scores.columns),
         plan=plan,
     )

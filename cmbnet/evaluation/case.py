@@ -31,6 +31,7 @@ class Case:
         ignore: Not 0 where nothing is counted.
         brain: Not 0 where voxels are counted at pixel level. Lesions are not clipped to it.
         regions: Integer region of every voxel, 0 for none.
+        lesion_regions: Instead of `regions`: name of the region of each true instance label.
         patient: Who was scanned; the name of the case if empty.
         strata: Properties of the scan, such as ``{"field_t": "3"}``; each makes a stratum.
         lesion_scores: Score of each predicted instance label, used where no probability is given.
@@ -44,6 +45,7 @@ class Case:
     ignore: Volume | None = None
     brain: Volume | None = None
     regions: Volume | None = None
+    lesion_regions: Mapping[int, str] | None = None
     patient: str = ""
     strata: Mapping[str, str] = field(default_factory=dict)
     lesion_scores: Mapping[int, float] = field(default_factory=dict)

@@ -29,6 +29,7 @@ class CaseFiles:
         lesion_table: ``lesions.csv`` of ``cmbnet predict``, for the lesions' scores.
         patient: Who was scanned.
         strata: Properties of the scan.
+        lesion_regions: Region of each true lesion; None without a table of them.
         missing: The prediction is missing and counts as empty.
     """
 
@@ -42,6 +43,7 @@ class CaseFiles:
     lesion_table: Path | None = None
     patient: str = ""
     strata: Mapping[str, str] = field(default_factory=dict)
+    lesion_regions: Mapping[int, str] | None = None
     missing: bool = False
 
 
@@ -148,14 +150,51 @@ def read_manifest(
     return manifest
 
 
+def read_lesion_regions(path: Path) -> dict[str, dict[int, str]]:
+    """Read the region of each true lesion from a CSV with the columns case, lesion, region.
+
+    Such as ``lesions.csv`` of a phantom cohort. Rows of lesion 0 (not in the reference) are passed
+    over.
+
+    Returns:
+        Case -> instance label -> region.
+
+    Raises:
+        UnreadableFile: If it is no such table.
+        InputRefused: If a lesion occurs twice or has no region.
+    """
+    regions: dict[str, dict[int, str]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            table = list(csv.DictReader(stream, strict=True))
+        rows = [(row["case"], int(row["lesion"]), row["region"]) for row in table]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError) as error:
+        raise UnreadableFile(
+            f"columns case, lesion (a number) and region are required in {path}: {error!r}"
+        ) from error
+    for case, lesion, region in rows:
+        own = regions.setdefault(case, {})
+        if lesion == 0:
+            continue
+        if lesion in own or not region:
+            raise InputRefused(f"lesion {lesion} of case {case} needs one region in {path}")
+        own[lesion] = region
+    return regions
+
+
 def pair_files(
-    folders: Folders, manifest: Mapping[str, ManifestRow] | None = None, *, allow_missing: bool
+    folders: Folders,
+    manifest: Mapping[str, ManifestRow] | None = None,
+    lesion_regions: Mapping[str, Mapping[int, str]] | None = None,
+    *,
+    allow_missing: bool,
 ) -> list[CaseFiles]:
     """Pair predictions with references by name.
 
     Args:
         folders: Where the images are.
         manifest: What is known of the cases; if given, it must name exactly the reference cases.
+        lesion_regions: From `read_lesion_regions`; cases that it does not name have no lesion.
         allow_missing: Count a missing prediction as empty and leave out predictions without a
             reference, instead of refusing.
 
@@ -168,6 +207,9 @@ def pair_files(
     _check_names(truth, predicted or probability, folders, allow_missing=allow_missing)
     if manifest is not None:
         _check_manifest(truth, manifest)
+    strangers = sorted((lesion_regions or {}).keys() - truth.keys())
+    if strangers:
+        raise InputRefused(f"the table of true lesions names no reference: {_list(strangers)}")
     extra = _extra_images(folders)
     return [
         CaseFiles(
@@ -181,6 +223,7 @@ def pair_files(
             lesion_table=_table_beside(predicted.get(name)),
             patient="" if manifest is None else manifest[name].patient,
             strata={} if manifest is None else manifest[name].strata,
+            lesion_regions=None if lesion_regions is None else lesion_regions.get(name, {}),
             missing=name not in predicted and name not in probability,
         )
         for name, path in truth.items()

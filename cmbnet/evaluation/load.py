@@ -42,6 +42,7 @@ def load_case(files: CaseFiles) -> Case:
         regions=_maybe(files.regions),
         patient=files.patient,
         strata=files.strata,
+        lesion_regions=files.lesion_regions,
         lesion_scores=read_lesion_scores(files.lesion_table) if files.lesion_table else {},
         notes=notes,
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cmbnet.errors import InputRefused
 from cmbnet.evaluation.case import (
     Case,
     Settings,
@@ -43,7 +44,7 @@ class ScoredLesion:
         diameter_mm: Maximum in-plane diameter.
         size: Class of the diameter.
         centroid_ras_mm: Mean position of the voxels.
-        region: Most frequent region of its voxels; 0 for none or where no regions are given.
+        region: Most frequent region of its voxels, or the one a table names; empty if unknown.
         covered: Share of its voxels covered by the other side, in [0, 1].
         partner: Label of the partner on the other side, 0 for none.
         score: Mean or maximum probability of its voxels; NaN where unknown.
@@ -60,7 +61,7 @@ class ScoredLesion:
     diameter_mm: float
     size: str
     centroid_ras_mm: tuple[float, float, float]
-    region: int
+    region: str
     covered: float
     partner: int
     score: float
@@ -225,6 +226,22 @@ class _Scorer:
         places = centroids_mm(getattr(self, side), self.case.truth.affine)
         return [(float(r), float(a), float(s)) for r, a, s in places]
 
+    def _regions(self, side: Side) -> list[str]:
+        """Region of each lesion; a table knows those of the true lesions only."""
+        labels: Labels = getattr(self, side)
+        if self.case.regions is not None:
+            return _most_frequent(labels, self.case.regions.data)
+        table = self.case.lesion_regions
+        if table is None or side == "predicted":
+            return [""] * labels.count
+        unknown = [str(value) for value in labels.values if int(value) not in table]
+        if unknown:
+            raise InputRefused(
+                f"the table of true lesions must name every lesion of the reference, case "
+                f"{self.case.name} lacks {', '.join(unknown)} of {self.case.truth.source}"
+            )
+        return [table[int(value)] for value in labels.values]
+
     def _lesions(
         self,
         side: Side,
@@ -234,7 +251,7 @@ class _Scorer:
         detection: NDArray[np.float64],
     ) -> tuple[ScoredLesion, ...]:
         labels: Labels = getattr(self, side)
-        regions = _regions(labels, None if self.case.regions is None else self.case.regions.data)
+        regions = self._regions(side)
         voxels, voxel_mm3 = labels.voxels, self.case.truth.voxel_volume_mm3
         return tuple(
             ScoredLesion(
@@ -246,7 +263,7 @@ class _Scorer:
                 diameter_mm=diameter,
                 size=size_class(diameter),
                 centroid_ras_mm=place,
-                region=int(regions[n]),
+                region=regions[n],
                 covered=float(covered[n]),
                 partner=int(partner[n]),
                 score=float(self.scores[side][n]),
@@ -290,15 +307,12 @@ def _inside(labels: Labels, region: NDArray[np.bool_] | None, fraction: float) -
     return exceeds(labels.share_inside(region), labels.voxels, fraction)
 
 
-def _regions(labels: Labels, regions: NDArray[Any] | None) -> NDArray[np.int64]:
+def _most_frequent(labels: Labels, regions: NDArray[Any]) -> list[str]:
     """Most frequent region of the voxels of each lesion; the lower number at a tie."""
-    if regions is None or not labels.count:
-        return np.zeros(labels.count, np.int64)
     region = labels.at(regions).astype(np.int64)
     votes = np.zeros((labels.count, int(region.max(initial=0)) + 1), np.int64)
     np.add.at(votes, (labels.lesion, region), 1)
-    most: NDArray[np.int64] = votes.argmax(axis=1)
-    return most
+    return [f"region {number}" if number else "none" for number in votes.argmax(axis=1).tolist()]
 
 
 def _spread(

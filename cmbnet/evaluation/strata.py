@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from cmbnet.evaluation.columns import counted_predicted, counted_truth, group_by_patient
 from cmbnet.evaluation.counts import BANDS, band
@@ -31,7 +31,7 @@ class Stratum:
         precision: correct / (correct + false).
         precision_interval: Wilson, lesions taken as independent.
         f1: Harmonic mean of the two.
-        fp_per_scan: false / scans.
+        fp_per_scan: false / scans; NaN where it is not known to which part a false lesion belongs.
     """
 
     kind: str
@@ -49,22 +49,16 @@ class Stratum:
     fp_per_scan: float
 
 
-def stratify(
-    cases: Sequence[ScoredCase], region_names: Mapping[int, str] | None = None
-) -> list[Stratum]:
+def stratify(cases: Sequence[ScoredCase]) -> list[Stratum]:
     """All strata of a cohort.
 
     Lesions fall into a stratum by their own property: recall counts true lesions of that size or
     region, precision predicted ones of that size or region. Scans fall into strata by theirs,
     patients by the number of their true lesions.
-
-    Args:
-        cases: The cohort.
-        region_names: Name of each region number.
     """
     strata = [_of_lesions("size", name, cases, _has_size(name)) for name in SIZES]
     strata = [one for one in strata if one.found + one.missed + one.correct + one.false]
-    strata += _regions(cases, region_names or {})
+    strata += _regions(cases)
     kinds = sorted({kind for case in cases for kind in case.strata})
     for kind in kinds:
         values = sorted({case.strata.get(kind, "") for case in cases})
@@ -80,23 +74,22 @@ def stratify(
     return strata
 
 
-def _regions(cases: Sequence[ScoredCase], names: Mapping[int, str]) -> list[Stratum]:
-    lesions = [*counted_truth(cases), *counted_predicted(cases)]
-    numbers = sorted({lesion.region for lesion in lesions})
-    if numbers in ([], [0]):
-        return []
-    return [
-        _of_lesions("region", names.get(n, f"region {n}" if n else "none"), cases, _has_region(n))
-        for n in numbers
-    ]
+def _regions(cases: Sequence[ScoredCase]) -> list[Stratum]:
+    """By region; where only those of true lesions are known, nothing is said of precision."""
+    true, predicted = counted_truth(cases), counted_predicted(cases)
+    names = sorted({lesion.region for lesion in (*true, *predicted)} - {""})
+    strata = [_of_lesions("region", name, cases, _has_region(name)) for name in names]
+    if any(lesion.region for lesion in predicted):
+        return strata
+    return [replace(one, fp_per_scan=float("nan"), f1=float("nan")) for one in strata]
 
 
 def _has_size(name: str) -> Callable[[ScoredLesion], bool]:
     return lambda lesion: lesion.size == name
 
 
-def _has_region(number: int) -> Callable[[ScoredLesion], bool]:
-    return lambda lesion: lesion.region == number
+def _has_region(name: str) -> Callable[[ScoredLesion], bool]:
+    return lambda lesion: lesion.region == name
 
 
 def _of_scans(kind: str, name: str, cases: Sequence[ScoredCase]) -> Stratum:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, CohortScores, Settings, evaluate_cohort, score_case
 from cmbnet.evaluation.case import size_class
 from cmbnet.evaluation.columns import Columns
@@ -219,9 +220,31 @@ def test_regions_go_by_majority_and_ties_to_the_lower_number() -> None:
     regions = volume(line("1223311111"))
     case = Case("a", volume(line("111.11....")), volume(line("..........")), regions=regions)
     # Lesion 1 lies on 1, 2, 2; lesion 2 on 3 and 1.
-    assert [t.region for t in score_case(case).truth] == [2, 1]
-    strata = stratify([score_case(case)], {2: "lobar"})
-    assert {s.name for s in strata if s.kind == "region"} == {"region 1", "lobar"}
+    scored = score_case(case)
+    assert [t.region for t in scored.truth] == ["region 2", "region 1"]
+    assert {s.name for s in stratify([scored]) if s.kind == "region"} == {"region 1", "region 2"}
+
+
+def test_a_table_gives_regions_of_true_lesions_only() -> None:
+    """Found 1 of 1 frontal, 0 of 1 temporal; of the two predicted lesions no region is known."""
+    case = Case("a", volume(line("11.22.....")), volume(line("11......1.")),
+                lesion_regions={1: "frontal", 2: "temporal"})  # fmt: skip
+    strata = {s.name: s for s in stratify([score_case(case)]) if s.kind == "region"}
+    assert set(strata) == {"frontal", "temporal"}
+    front, temple = strata["frontal"], strata["temporal"]
+    assert (front.found, front.missed, front.recall) == (1, 0, 1.0)
+    assert (temple.found, temple.missed, temple.recall) == (0, 1, 0.0)
+    for one in (front, temple):
+        assert (one.correct, one.false) == (0, 0)
+        assert math.isnan(one.precision)
+        assert math.isnan(one.f1)
+        assert math.isnan(one.fp_per_scan)
+
+
+def test_a_table_of_regions_must_name_every_lesion() -> None:
+    case = Case("a", volume(line("11.22")), volume(line(".....")), lesion_regions={1: "frontal"})
+    with pytest.raises(InputRefused, match="case a lacks 2"):
+        score_case(case)
 
 
 # ---- curves ---------------------------------------------------------------------------------
