@@ -34,7 +34,12 @@ from cmbnet.training.artefacts import (
     representative_stacks,
     tool_versions,
 )
-from cmbnet.training.operating_points import choose_operating_points, validation_maps
+from cmbnet.training.candidates import offers_of
+from cmbnet.training.operating_points import (
+    PIXEL_THRESHOLDS,
+    choose_operating_points,
+    rule_variants,
+)
 from cmbnet.training.reader import Cache
 from cmbnet.training.recipe import Recipe, load_recipe
 from cmbnet.training.run_files import BEST_MODEL, DESCRIPTION, LOG, RECIPE
@@ -139,10 +144,16 @@ def _operating_points(
     """Run the bundle, as it will be used, over the validation cohort."""
     backend = open_backend(bundle)
     try:
-        maps = validation_maps(validation, bundle, backend, report=report)
+        offers = offers_of(
+            validation, bundle, backend, pixel_thresholds=PIXEL_THRESHOLDS, report=report
+        )
     finally:
         backend.close()
-    chosen = choose_operating_points(maps, cohort=export.cohort_name)
+    chosen = choose_operating_points(
+        offers, cohort=export.cohort_name, variants=rule_variants(bundle.manifest.rules)
+    )
+    for line in chosen.report:
+        report(line)
     for point in chosen.points:
         report(f"{point.name}: {point.model_dump_json(exclude={'name'})}")
     return chosen.rules, chosen.points

@@ -1,21 +1,30 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cmbnet.lesions import LesionRules, spacing_affine
+from cmbnet.bundle import OperatingPoint
+from cmbnet.errors import InputRefused
+from cmbnet.evaluation import Case, score_case
+from cmbnet.lesions import LesionRules, find_lesions, spacing_affine
+from cmbnet.training.candidates import SCORING, Candidates, Map, candidates_of
 from cmbnet.training.operating_points import (
-    Map,
+    Chosen,
     choose_operating_points,
-    rates_at,
+    rule_variants,
     sweep,
 )
+from cmbnet.training.rates import Rates, ScoredScans
 from cmbnet.volume import Volume
 
 SHAPE = (6, 60, 60)
 AFFINE = spacing_affine((2.0, 0.6, 0.6))
+RULES = LesionRules()
 Spot = tuple[int, int, int, float]
 
 
@@ -49,74 +58,185 @@ def cohort() -> list[Map]:
     ]
 
 
-def at(threshold: float, lesion_score: float) -> Any:
-    candidates = sweep(cohort(), LesionRules(pixel_threshold=threshold))
-    return max(
-        (c for c in candidates if c.lesion_score <= lesion_score), key=lambda c: c.lesion_score
-    ).rates
+def offers(maps: list[Map], *thresholds: float) -> dict[float, list[Candidates]]:
+    return {t: [candidates_of(m, t, RULES) for m in maps] for t in thresholds}
+
+
+def scored(threshold: float, maps: list[Map] | None = None, **rules: Any) -> ScoredScans:
+    scans = offers(maps or cohort(), threshold)[threshold]
+    return ScoredScans(scans, replace(RULES, pixel_threshold=threshold, **rules))
+
+
+def chosen(maps: list[Map], *thresholds: float) -> Chosen:
+    return choose_operating_points(
+        offers(maps, *thresholds), cohort="test", variants=rule_variants(RULES)
+    )
+
+
+def measured(point: OperatingPoint) -> Any:
+    assert point.measured is not None
+    return point.measured
 
 
 def test_counts_by_hand_at_a_low_score() -> None:
-    rates = at(0.4, 0.0)
-    assert (rates.n_positive, rates.n_negative, rates.true_lesions) == (2, 2, 5)
-    assert (rates.found, rates.correct, rates.predicted) == (4, 4, 6)
+    rates = scored(0.4).rates(0.0)
+    assert (rates.scans, rates.positives, rates.true) == (4, 2, 5)
+    assert (rates.found, rates.correct, rates.false) == (4, 4, 2)
     assert rates.false_positives_per_scan == pytest.approx(2 / 4)
     assert (rates.patient_fpr, rates.patient_fnr) == (0.5, 0.0)
     assert rates.f1 == pytest.approx(2 * (4 / 5) * (4 / 6) / (4 / 5 + 4 / 6))
+    assert rates.dice == pytest.approx(2 * 100 / (150 + 125))
 
 
 def test_counts_by_hand_at_a_high_score() -> None:
-    rates = at(0.4, 0.851)
-    assert (rates.found, rates.correct, rates.predicted) == (3, 3, 3)
-    assert (rates.patient_fpr, rates.patient_fnr) == (0.0, 0.0)
+    rates = scored(0.4).rates(0.851)
+    assert (rates.found, rates.correct, rates.false) == (2, 2, 0)
+    assert (rates.patient_fpr, rates.patient_fnr) == (0.0, 0.5)
+
+
+def test_a_patient_threshold_changes_patients_and_no_lesions() -> None:
+    rates = scored(0.4).rates(0.0, 0.8)
+    assert (rates.found, rates.false) == (4, 2)
+    assert (rates.alarms, rates.missed) == (0, 0)
+    assert scored(0.4).rates(0.0, 0.9).missed == 1  # b's best lesion scores 0.85
+
+
+def test_an_ignored_candidate_is_no_reason_to_call_a_patient_positive() -> None:
+    only_ignored = [scan("a", [], [], ignored=[(2, 40, 5, 0.9)])]
+    assert scored(0.4, only_ignored).rates(0.0).alarms == 0
 
 
 def test_above_every_score_nothing_is_left() -> None:
-    from cmbnet.training.operating_points import _score
-
-    scored = [_score(m, LesionRules(pixel_threshold=0.4)) for m in cohort()]
-    rates = rates_at(scored, 1.0)
-    assert (rates.found, rates.predicted, rates.precision, rates.f1) == (0, 0, 0.0, 0.0)
+    rates = scored(0.4).rates(1.0)
+    assert (rates.found, rates.correct, rates.false, rates.precision, rates.f1) == (0,) * 5
     assert (rates.patient_fpr, rates.patient_fnr) == (0.0, 1.0)
 
 
+def test_the_sweep_tries_every_score_that_changes_something() -> None:
+    # Rounded down, 0.95 may become 0.949: the lesion it was taken from is kept either way.
+    assert [round(c.lesion_score, 2) for c in sweep(scored(0.4))] == [
+        0.0, 0.45, 0.6, 0.7, 0.85, 0.9, 0.95
+    ]  # fmt: skip
+
+
 def test_the_points_do_what_their_names_say() -> None:
-    chosen = choose_operating_points(cohort(), cohort="test", pixel_thresholds=(0.4, 0.5))
-    points = {point.name: point for point in chosen.points}
+    points = {point.name: point for point in chosen(cohort(), 0.4, 0.5).points}
     assert list(points) == ["balanced", "sensitive", "screening"]
-    balanced = points["balanced"].measured
-    assert balanced is not None
+    balanced = measured(points["balanced"])
     assert balanced.patient_fpr == 0.0  # 0.5 would be above the limit
     assert balanced.sensitivity == pytest.approx(3 / 5)
     assert balanced.precision == 1.0
-    sensitive = points["sensitive"].measured
-    assert sensitive is not None
+    sensitive = measured(points["sensitive"])
     assert sensitive.sensitivity == pytest.approx(4 / 5)
     assert points["sensitive"].pixel_threshold == 0.4
     # As a scan, the control with a false alarm of 0.7 is told from the patients all the same.
     assert points["sensitive"].patient_threshold > 0.7
     assert sensitive.patient_fpr == 0.0
-    screening = points["screening"].measured
-    assert screening is not None
+    screening = measured(points["screening"])
     assert (screening.patient_fpr, screening.patient_fnr) == (0.0, 0.0)
     assert screening.cohort == "test"
+    # Its patient threshold keeps the limit, so its lesions need not be cut as hard.
+    assert points["screening"].lesion_score <= points["screening"].patient_threshold
 
 
-def test_the_points_share_their_shape_rules() -> None:
-    chosen = choose_operating_points(cohort(), cohort="test", pixel_thresholds=(0.4, 0.5))
-    assert chosen.rules.min_score == 0.0
-    by_point = {
-        (c.rules.max_z_ratio, c.rules.max_elongation)
-        for c in chosen.candidates
-        if any(
-            p.pixel_threshold == c.rules.pixel_threshold and p.lesion_score == c.lesion_score
-            for p in chosen.points
-        )
-    }
-    assert (chosen.rules.max_z_ratio, chosen.rules.max_elongation) in by_point
+def test_every_share_has_an_interval_that_holds_it() -> None:
+    for point in chosen(cohort(), 0.4, 0.5).points:
+        rates = measured(point)
+        assert set(rates.intervals) == {
+            "sensitivity", "precision", "false_positives_per_scan", "patient_fpr", "patient_fnr"
+        }  # fmt: skip
+        for name, (low, high) in rates.intervals.items():
+            assert low <= getattr(rates, name) <= high
+    assert rates.intervals["patient_fpr"] == pytest.approx((0.0, 0.6576), abs=1e-4)  # 0 of 2
+
+
+def test_without_controls_nothing_is_said_about_them() -> None:
+    rates = measured(chosen(cohort()[:2], 0.4).points[0])
+    assert rates.patient_fpr is None
+    assert "patient_fpr" not in rates.intervals
+
+
+def test_without_lesions_there_is_nothing_to_choose() -> None:
+    with pytest.raises(InputRefused, match="scans with lesions"):
+        chosen(cohort()[2:], 0.4)
+
+
+def test_of_equal_lesions_the_better_outline_decides() -> None:
+    """A rim of 0.3 around the lesion finds the same lesions, but marks too much."""
+    found = scan("a", [(1, 20, 20, 0.9)], [])
+    found.probability.data[1, 18:27, 18:27] = np.maximum(
+        found.probability.data[1, 18:27, 18:27], 0.3
+    )
+    found.probability.data[1, 20:25, 20:25] = 0.9
+    maps = [found, scan("c", [], [])]
+    low, high = (scored(t, maps).rates(0.0) for t in (0.2, 0.5))
+    assert (low.f1, high.f1) == (0.0, 1.0)  # 25 of 81 pixels: not even correct
+    found.probability.data[1, 18:19, 18:27] = 0.0
+    found.probability.data[1, 19:26, 18:20] = found.probability.data[1, 19:26, 25:27] = 0.0
+    found.probability.data[1, 26] = 0.0
+    low, high = (scored(t, maps).rates(0.0) for t in (0.2, 0.5))
+    assert (low.f1, high.f1, high.dice) == (1.0, 1.0, 1.0)
+    assert low.dice < 0.9
+    assert chosen(maps, 0.2, 0.5).points[0].pixel_threshold == 0.5
+
+
+def test_one_set_of_rules_stays_as_it_is() -> None:
+    rules = replace(RULES, max_elongation=3.5, border_factor=0.9)
+    result = choose_operating_points(offers(cohort(), 0.4), cohort="test", variants=[rules])
+    assert result.rules == replace(rules, min_score=0.0)
+
+
+def test_the_points_share_rules_that_were_tried() -> None:
+    result = chosen(cohort(), 0.4, 0.5)
+    assert result.rules in rule_variants(RULES)
+    assert sum(line.startswith("border_factor") for line in result.report) == 3
 
 
 def test_where_no_limit_can_be_kept_the_fewest_false_alarms_decide() -> None:
     maps = [scan("a", [(1, 5, 5, 0.6)], []), scan("c", [], [(2, 30, 30, 0.9)])]
-    chosen = choose_operating_points(maps, cohort="test", pixel_thresholds=(0.5,))
-    assert {point.name for point in chosen.points} == {"balanced", "sensitive", "screening"}
+    assert {p.name for p in chosen(maps, 0.5).points} == {"balanced", "sensitive", "screening"}
+
+
+def noise(seed: int, brain_rows: int) -> Map:
+    """Smooth random probabilities, so that there are blobs of every shape, some at a border."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(seed)
+    field = gaussian_filter(rng.standard_normal(SHAPE), (1.0, 2.0, 2.0))
+    probability = np.clip(0.5 + field / field.std() / 4, 0, 1).astype(np.float32)
+    truth = np.where(gaussian_filter(rng.standard_normal(SHAPE), (1, 2, 2)) > 0.12, 1, 0)
+    brain = np.zeros(SHAPE, bool)
+    brain[:, :brain_rows] = True
+    return Map(
+        "n", Volume(probability, AFFINE), brain, Volume(truth.astype(np.uint8), AFFINE), None
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 10**6),
+    threshold=st.sampled_from([0.55, 0.65, 0.75]),
+    score=st.floats(0.0, 0.9),
+    brain_rows=st.integers(20, 60),
+    variant=st.sampled_from(rule_variants(replace(RULES, border_mm=4.0, max_outside_brain=0.4))),
+)
+def test_the_shortcut_counts_what_the_pipeline_finds(
+    seed: int, threshold: float, score: float, brain_rows: int, variant: LesionRules
+) -> None:
+    found = noise(seed, brain_rows)
+    rules = replace(variant, pixel_threshold=threshold)
+    quick = ScoredScans([candidates_of(found, threshold, RULES)], rules).rates(score)
+    finding = find_lesions(found.probability, replace(rules, min_score=score), brain=found.brain)
+    labels = found.truth.with_data(finding.labels)
+    slow = score_case(Case(name="n", truth=found.truth, predicted=labels), SCORING)
+    verdicts = [lesion.verdict for lesion in (*slow.truth, *slow.predicted)]
+    assert counts(quick) == (
+        verdicts.count("found"),
+        verdicts.count("found") + verdicts.count("missed"),
+        verdicts.count("correct"),
+        verdicts.count("false"),
+    )
+
+
+def counts(rates: Rates) -> tuple[int, int, int, int]:
+    return rates.found, rates.true, rates.correct, rates.false

@@ -1,0 +1,41 @@
+"""``cmbnet calibrate``: operating points for a new site, from a few of its labelled scans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cmbnet import RESEARCH_USE_ONLY
+
+
+@click.command("calibrate", epilog=RESEARCH_USE_ONLY)
+@click.argument("bundle")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Labelled scans: a folder with images/ and lesions/, some scans without lesions.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the new bundle.",
+)
+@click.option("--name", default="", help="What the scans are; kept in the bundle.")
+@click.option("--backend", default="auto", show_default=True, help="Runtime, see cmbnet backends.")
+def command(bundle: str, data: Path, output: Path, name: str, backend: str) -> None:
+    """Choose new thresholds for BUNDLE on labelled scans; the network itself does not change.
+
+    BUNDLE is a folder that holds bundle.json, or "default". It needs no training software.
+    """
+    from cmbnet.bundle import load_bundle
+    from cmbnet.training.calibrate import calibrate
+
+    written = calibrate(
+        load_bundle(bundle), data, output, backend=backend, cohort_name=name, report=click.echo
+    )
+    click.echo(f"{written.path}  sha256 {written.sha256}")
+    click.echo(RESEARCH_USE_ONLY)

@@ -1,0 +1,85 @@
+"""New operating points for a bundle from a few labelled scans of a site; the network stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cmbnet.backends import open_backend
+from cmbnet.bundle import Bundle, load_bundle
+from cmbnet.bundle.manifest import MANIFEST_NAME, Manifest
+from cmbnet.errors import UsageError
+from cmbnet.io import write_bytes_atomically, write_text_atomically
+from cmbnet.training.candidates import offers_of
+from cmbnet.training.operating_points import PIXEL_THRESHOLDS, choose_operating_points
+
+FEW_SCANS = 20
+"""With fewer scans of a kind than this, an interval spans most of what it could."""
+
+
+def calibrate(
+    bundle: Bundle,
+    cohort: Path,
+    folder: Path,
+    *,
+    backend: str = "auto",
+    cohort_name: str = "",
+    report: Callable[[str], None],
+) -> Bundle:
+    """Write a copy of a bundle whose operating points are chosen on other scans.
+
+    Pixel threshold, lesion score and patient threshold move. The lesion rules stay as they are:
+    a few scans would fit them to chance.
+
+    Args:
+        bundle: The model; its files are copied byte by byte.
+        cohort: Folder with ``images/``, ``lesions/`` and, if there is, ``ignore/``.
+        folder: Of the new bundle; must not hold one.
+        backend: Name of the runtime; thresholds hold for it and those that agree with it.
+        cohort_name: What the scans are, for the manifest; the folder's name if empty.
+        report: Receives what was found, line by line.
+
+    Raises:
+        UsageError: If the folder holds a bundle already.
+        InputRefused: If no scan is analysable or none holds a lesion.
+    """
+    if (folder / MANIFEST_NAME).exists():
+        raise UsageError(f"{folder} holds a bundle already: give a new folder with -o")
+    name = cohort_name or cohort.resolve().name
+    engine = open_backend(bundle, backend)
+    try:
+        offers = offers_of(cohort, bundle, engine, pixel_thresholds=PIXEL_THRESHOLDS, report=report)
+    finally:
+        engine.close()
+    chosen = choose_operating_points(offers, cohort=name, variants=[bundle.manifest.rules])
+    for point in chosen.points:
+        report(f"{point.name}: {point.model_dump_json(exclude={'name'})}")
+    scans = len(next(iter(offers.values())))
+    measured = chosen.points[0].measured
+    fewest = min(measured.n_positive, measured.n_negative) if measured else 0
+    if fewest < FEW_SCANS:
+        report(
+            f"{scans} scans, {fewest} of the rarer kind: read the intervals, not the rates "
+            f"({FEW_SCANS} scans with and {FEW_SCANS} without lesions make a start)"
+        )
+    values = {key: getattr(bundle.manifest, key) for key in Manifest.model_fields}
+    origin = {"calibrated_from_sha256": bundle.sha256, "calibrated_on": name}
+    manifest = Manifest.model_validate(
+        values
+        | {
+            "rules": chosen.rules,
+            "operating_points": chosen.points,
+            "default_operating_point": "balanced",
+            "versions": bundle.manifest.versions | origin,
+        }
+    )
+    return _write(bundle, manifest, folder)
+
+
+def _write(bundle: Bundle, manifest: Manifest, folder: Path) -> Bundle:
+    """Copy the files of a bundle beside another manifest, which comes last."""
+    for artefact in bundle.manifest.artefacts:
+        for entry in (artefact, *artefact.companions):
+            write_bytes_atomically(folder / entry.file, bundle.read(entry))
+    write_text_atomically(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
+    return load_bundle(folder)

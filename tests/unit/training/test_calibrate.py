@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmbnet.bundle import Bundle, load_bundle
+from cmbnet.errors import InputRefused, UsageError
+from cmbnet.io import write_nifti
+from cmbnet.training.calibrate import calibrate
+from tests.tiny_scan import DOTS, tiny_scan
+
+WITHOUT_TRAINING_SOFTWARE = (
+    "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'keras', 'h5py')))\n"
+    "from cmbnet.cli import main; main(sys.argv[1:])\n"
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scans with three dots each, of which the reader marked two, and two without dots."""
+    folder = tmp_path_factory.mktemp("site")
+    for number, dots in enumerate((DOTS, DOTS, (), ())):
+        scan = tiny_scan(dots, seed=number)
+        labels = np.zeros(scan.shape, np.uint8)
+        for label, (k, j, i) in enumerate(dots[:2], start=1):
+            labels[k : k + 2, j : j + 4, i : i + 4] = label
+        for kind, volume, dtype in (
+            ("images", scan, np.float32),
+            ("lesions", scan.with_data(labels), np.uint8),
+        ):
+            (folder / kind).mkdir(exist_ok=True)
+            write_nifti(volume, folder / kind / f"s{number}.nii.gz", dtype=dtype)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calibrated(
+    tiny_bundle: Bundle, site: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Bundle, list[str]]:
+    lines: list[str] = []
+    folder = tmp_path_factory.mktemp("out") / "b"
+    made = calibrate(tiny_bundle, site, folder, backend="litert:float32", report=lines.append)
+    return made, lines
+
+
+def test_the_thresholds_are_those_of_the_site(calibrated: tuple[Bundle, list[str]]) -> None:
+    points = {p.name: p.measured for p in calibrated[0].manifest.operating_points}
+    assert set(points) == {"balanced", "sensitive", "screening"}
+    balanced = points["balanced"]
+    assert balanced is not None
+    assert (balanced.n_positive, balanced.n_negative) == (2, 2)
+    assert balanced.sensitivity == 1.0
+    assert balanced.precision == pytest.approx(2 / 3)  # one dot of three was not marked
+    assert (balanced.patient_fpr, balanced.patient_fnr) == (0.0, 0.0)
+    assert balanced.cohort.startswith("site")
+
+
+def test_the_network_and_the_rules_stay(
+    calibrated: tuple[Bundle, list[str]], tiny_bundle: Bundle
+) -> None:
+    made = calibrated[0]
+    made.verify()
+    assert made.manifest.artefacts == tiny_bundle.manifest.artefacts
+    assert made.manifest.training == tiny_bundle.manifest.training
+    assert made.manifest.rules == tiny_bundle.manifest.rules
+    assert made.manifest.versions["calibrated_from_sha256"] == tiny_bundle.sha256
+
+
+def test_few_scans_are_called_few(calibrated: tuple[Bundle, list[str]]) -> None:
+    assert calibrated[1][-1].startswith("4 scans, 2 of the rarer kind: read the intervals")
+
+
+def test_a_folder_that_holds_a_bundle_is_not_overwritten(
+    calibrated: tuple[Bundle, list[str]], tiny_bundle: Bundle, site: Path
+) -> None:
+    with pytest.raises(UsageError, match="holds a bundle already"):
+        calibrate(tiny_bundle, site, calibrated[0].path, report=print)
+
+
+def test_controls_alone_are_refused(tiny_bundle: Bundle, site: Path, tmp_path: Path) -> None:
+    for kind in ("images", "lesions"):
+        (tmp_path / "c" / kind).mkdir(parents=True)
+        shutil.copy(site / kind / "s2.nii.gz", tmp_path / "c" / kind)
+    with pytest.raises(InputRefused, match="scans with lesions"):
+        calibrate(tiny_bundle, tmp_path / "c", tmp_path / "b", report=print)
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_command_needs_no_training_software(
+    tiny_bundle: Bundle, site: Path, tmp_path: Path
+) -> None:
+    arguments = ["calibrate", tiny_bundle.path, "--data", site, "-o", tmp_path / "b"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TRAINING_SOFTWARE, *map(str, arguments), "--name", "ward 3"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Research use only" in done.stdout
+    measured = load_bundle(tmp_path / "b").manifest.operating_points[0].measured
+    assert measured is not None
+    assert measured.cohort == "ward 3"
