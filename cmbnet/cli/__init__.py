@@ -16,6 +16,7 @@ from cmbnet.errors import CmbnetError
 COMMANDS: dict[str, tuple[str, str]] = {
     "backends": ("cmbnet.cli.backends", "List the runtimes that can run a model here."),
     "bench": ("cmbnet.cli.bench", "Time every backend on the same scan."),
+    "calibrate": ("cmbnet.cli.calibrate", "Choose thresholds on a site's own scans."),
     "demo": ("cmbnet.cli.demo", "Make a phantom scan, find its microbleeds, open the report."),
     "dicom": ("cmbnet.cli.dicom", "Explain which DICOM series would be read, and why."),
     "evaluate": ("cmbnet.cli.evaluate", "Score predictions against a reference."),
