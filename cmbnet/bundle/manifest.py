@@ -79,8 +79,15 @@ class Artefact(BundleFile):
     parity: dict[str, float | bool | str] = {}
 
 
+Interval = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
+
+
 class Measured(_Strict):
-    """What an operating point reached, and on what."""
+    """What an operating point reached, and on what.
+
+    `intervals` holds the 95 % interval of a rate by its name: bootstrap over scans for lesions,
+    Wilson's for patients.
+    """
 
     cohort: Text
     n_positive: Annotated[int, Field(ge=0)]
@@ -90,6 +97,7 @@ class Measured(_Strict):
     false_positives_per_scan: Annotated[float, Field(ge=0)] | None
     patient_fpr: Fraction | None
     patient_fnr: Fraction | None
+    intervals: dict[str, Interval] = {}
 
 
 class OperatingPoint(_Strict):
