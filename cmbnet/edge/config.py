@@ -17,6 +17,8 @@ Seconds = Annotated[float, Field(gt=0, le=864_000)]
 Megabytes = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=1)]
 
+_WHAT = "node configuration"
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -131,9 +133,9 @@ def load_config(path: str | os.PathLike[str]) -> EdgeConfig:
     Raises:
         UsageError: If the file is missing, is not YAML, or has an unknown key or a bad value.
     """
-    return read_settings(path, EdgeConfig)
+    return read_settings(path, EdgeConfig, what=_WHAT)
 
 
 def parse_config(values: Any, *, source: str = "settings") -> EdgeConfig:
     """Check settings that were read; see `load_config`."""
-    return check_settings(values, EdgeConfig, source=source)
+    return check_settings(values, EdgeConfig, what=_WHAT, source=source)

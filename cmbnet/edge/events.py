@@ -13,7 +13,7 @@ EventName = Literal[
     "object_received",  # details: caller, bytes, seconds
     "object_duplicate",  # details: caller, bytes; the first copy is kept
     "object_refused",  # details: caller, status, reason
-    "state_changed",  # details: state, run, reason, outcome
+    "state_changed",  # details: state, reason
     "study_run",  # details: outcome, reason, seconds, images and what the processor reports
     "worker_restarted",  # details: reason
     "results_sent",  # details: destination, objects, seconds

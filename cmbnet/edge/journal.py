@@ -232,9 +232,19 @@ class Journal(JournalReader):
         """What a destination accepted and has not committed to keep."""
         return self._deliveries("destination = ? AND state = 'SENT' ORDER BY rowid", (destination,))
 
-    def sent(self, delivery: Delivery, transaction_uid: str = "") -> None:
-        """The destination accepted every object; `transaction_uid` names the request to keep."""
-        self._set_delivery(delivery, "PENDING", DeliveryState.SENT, transaction_uid)
+    def sent(self, delivery: Delivery) -> None:
+        """The destination accepted every object."""
+        self._set_delivery(delivery, "PENDING", DeliveryState.SENT)
+
+    def asked(self, delivery: Delivery, transaction_uid: str, reason: str = "") -> None:
+        """The destination is asked to keep the objects; its answer will name the transaction.
+
+        Args:
+            delivery: What was sent.
+            transaction_uid: Of the new request; an answer to an older one no longer counts.
+            reason: Why it is asked again.
+        """
+        self._set_delivery(delivery, "SENT", DeliveryState.SENT, transaction_uid, reason=reason)
 
     def committed(self, delivery: Delivery) -> None:
         """The destination keeps every object."""
@@ -296,12 +306,12 @@ class Journal(JournalReader):
     # From restart, retry and purge.
 
     def recover(self) -> list[str]:
-        """At the start of a node: what was RUNNING is READY again; returns those studies."""
-        with self._transaction() as run:
-            rows = run("SELECT study FROM studies WHERE state = 'RUNNING'").fetchall()
-            for (study,) in rows:
-                self._move(study, [State.RUNNING], State.READY, "the node was restarted")
-            return [row[0] for row in rows]
+        """What is RUNNING while nobody runs it is READY again; returns those studies."""
+        running = [one.study for one in self.studies(State.RUNNING)]
+        for study in running:
+            with self._transaction():
+                self._move(study, [State.RUNNING], State.READY, "it was cut off")
+        return running
 
     def retry(self, study: str) -> bool:
         """Run a study again that was refused or failed, though its images are the same."""

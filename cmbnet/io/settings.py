@@ -17,12 +17,13 @@ from cmbnet.errors import UsageError
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
-def read_settings(path: str | os.PathLike[str], model: type[Model]) -> Model:
+def read_settings(path: str | os.PathLike[str], model: type[Model], *, what: str) -> Model:
     """Read a file of settings.
 
     Args:
         path: A YAML file that holds one mapping.
         model: What it must fit; one that forbids extra keys.
+        what: A noun for messages, for example ``"recipe"``.
 
     Raises:
         UsageError: If the file is missing, is not YAML, or has an unknown key or a bad value.
@@ -31,16 +32,17 @@ def read_settings(path: str | os.PathLike[str], model: type[Model]) -> Model:
     try:
         values = yaml.safe_load(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"a YAML file is required, got {source}: {error}") from error
-    return check_settings(values, model, source=str(source))
+        raise UsageError(f"a YAML {what} is required, got {source}: {error}") from error
+    return check_settings(values, model, what=what, source=str(source))
 
 
-def check_settings(values: Any, model: type[Model], *, source: str) -> Model:
+def check_settings(values: Any, model: type[Model], *, what: str, source: str) -> Model:
     """Check settings that were read; see `read_settings`.
 
     Args:
         values: As YAML gives them.
         model: What they must fit.
+        what: A noun for messages.
         source: Name for messages.
 
     Raises:
@@ -48,7 +50,7 @@ def check_settings(values: Any, model: type[Model], *, source: str) -> Model:
     """
     if not isinstance(values, dict):
         raise UsageError(
-            f"a mapping of settings is required, got {type(values).__name__}: {source}"
+            f"a {what} is a mapping of settings, got {type(values).__name__}: {source}"
         )
     try:
         return model.model_validate(values)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
 from pydantic import Field
 
-from cmbnet.errors import UsageError
+from cmbnet.io.settings import check_settings, read_settings
 from cmbnet.model.config import ModelConfig, preset
 from cmbnet.preprocess import PreprocessRecipe
 
@@ -173,11 +171,7 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         UsageError: If the file is missing, is not YAML, or has an unknown key or a bad value.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"a YAML recipe is required, got {path}: {error}") from error
-    return parse_recipe(values, source=str(path))
+    return read_settings(path, Recipe, what="recipe")
 
 
 def parse_recipe(values: Any, *, source: str) -> Recipe:
@@ -190,32 +184,4 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
     Raises:
         UsageError: If a key is unknown (the nearest known key is named) or a value is bad.
     """
-    if not isinstance(values, dict):
-        raise UsageError(
-            f"a recipe is a mapping of settings, got {type(values).__name__}: {source}"
-        )
-    try:
-        return Recipe.model_validate(values)
-    except pydantic.ValidationError as error:
-        raise UsageError(_explain(error, source)) from None
-
-
-def _explain(error: pydantic.ValidationError, source: str) -> str:
-    """All faults of a recipe in one line."""
-    faults = []
-    for fault in error.errors():
-        place = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            faults.append(f"unknown key {place!r}{_nearest(fault['loc'])}")
-        else:
-            faults.append(f"{place}: {fault['msg']}, got {fault['input']!r}")
-    return f"{source}: " + "; ".join(faults)
-
-
-def _nearest(location: tuple[int | str, ...]) -> str:
-    """The known key of the same section that looks most like the unknown one."""
-    section: Any = Recipe
-    for part in location[:-1]:
-        section = section.model_fields[str(part)].annotation
-    near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1, cutoff=0.0)
-    return f" (nearest: {near[0]!r})" if near else ""
+    return check_settings(values, Recipe, what="recipe", source=source)

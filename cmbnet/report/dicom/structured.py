@@ -235,6 +235,7 @@ def _summary_measurements(result: DicomResult, source: DicomSource) -> list[sr.M
     measurements = [
         _number(name, value, codes.MILLIMETRE)
         for name, value in zip(codes.VOXEL_SPACING, spacing, strict=True)
+        if np.isfinite(value)  # unknown where the images are no volume
     ]
     if source.echo_ms is not None:
         measurements.append(_number(codes.ECHO_TIME, source.echo_ms, codes.MILLISECOND))

@@ -60,8 +60,8 @@ def test_faults_are_named(changes: dict[str, Any], said: str) -> None:
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a YAML file is required"):
+    with pytest.raises(UsageError, match="a YAML node configuration is required"):
         load_config(tmp_path / "absent.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
-    with pytest.raises(UsageError, match="a mapping of settings is required, got list"):
+    with pytest.raises(UsageError, match="a node configuration is a mapping of settings, got list"):
         load_config(tmp_path / "list.yaml")

@@ -67,10 +67,10 @@ def test_the_way_of_a_study(journal: Journal) -> None:
     run_to_result(journal)
     assert state(journal) is State.RESULT_WRITTEN
     (to_pacs,) = journal.pending("pacs")
-    journal.sent(to_pacs, "2.25.9")
+    journal.sent(to_pacs)
     assert state(journal) is State.RESULT_WRITTEN, "the archive has not got it"
     (to_archive,) = journal.pending("archive")
-    journal.sent(to_archive, "2.25.10")
+    journal.sent(to_archive)
     assert state(journal) is State.SENT
     journal.committed(to_pacs)
     journal.committed(to_archive)
@@ -139,7 +139,7 @@ def test_the_same_images_again_lead_back_to_where_the_result_is(journal: Journal
 def test_an_answer_that_comes_too_late_changes_nothing(journal: Journal) -> None:
     run_to_result(journal)
     (old,) = journal.pending("pacs")
-    journal.sent(old, "2.25.9")
+    journal.sent(old)
     journal.received(A, "SCANNER")
     journal.committed(old)
     assert state(journal) is State.RECEIVED
@@ -151,7 +151,8 @@ def test_not_committed_is_sent_again(journal: Journal) -> None:
     run_to_result(journal)
     for destination in ("pacs", "archive"):
         (delivery,) = journal.pending(destination)
-        journal.sent(delivery, f"2.25.{len(destination)}")
+        journal.sent(delivery)
+        journal.asked(delivery, f"2.25.{len(destination)}")
     found = journal.by_transaction("2.25.4")
     assert found is not None
     assert found.destination == "pacs"

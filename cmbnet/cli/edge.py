@@ -1,0 +1,216 @@
+"""``cmbnet edge``: the node beside the scanner."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.errors import CmbnetError, UsageError
+
+if TYPE_CHECKING:
+    from cmbnet.edge.config import EdgeConfig
+    from cmbnet.edge.journal import Journal
+    from cmbnet.edge.records import Study
+
+_CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
+
+
+@click.group(epilog=RESEARCH_USE_ONLY)
+def command() -> None:
+    """Receive series by DICOM, find microbleeds, send SEG and SR back into the study."""
+
+
+@command.command(epilog=RESEARCH_USE_ONLY)
+@_CONFIG
+def run(config: Path) -> None:
+    """Run the node until it is told to stop (Ctrl-C, SIGTERM)."""
+    from cmbnet.edge.node import Node
+
+    settings = _load(config)
+    told = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: told.set())
+    node = Node(settings)
+    node.start()
+    click.echo(
+        f"{settings.ae_title} listens on {settings.listen.host}:{node.receiver.port}\n"
+        f"{RESEARCH_USE_ONLY}"
+    )
+    told.wait()
+    node.stop()
+
+
+@command.command(epilog=RESEARCH_USE_ONLY)
+@_CONFIG
+@click.option("--last", default=10, show_default=True, help="Studies to list.")
+def status(config: Path, last: int) -> None:
+    """Say how many studies are in which state, and what became of the last ones."""
+    from cmbnet.edge.folders import Folders
+    from cmbnet.edge.journal_reader import JournalReader
+
+    folders = Folders(_load(config).root)
+    if not folders.journal.exists():
+        raise UsageError(f"a node that has run is required, {folders.root} has no journal")
+    reader = JournalReader(folders.journal)
+    for state, count in reader.counts().items():
+        click.echo(f"{state:15} {count:6}")
+    click.echo(f"oldest in work  {reader.queue_age_s():6.0f} s")
+    click.echo(f"free disk       {folders.free_bytes() / 1e9:6.1f} GB")
+    for study in reader.last_studies(last):
+        click.echo(_line(study))
+        for delivery in reader.deliveries(study.study):
+            said = f": {delivery.reason}" if delivery.reason else ""
+            click.echo(
+                f"    {delivery.destination} {delivery.state}, {delivery.tries} faults{said}"
+            )
+    reader.close()
+    click.echo(RESEARCH_USE_ONLY)
+
+
+@command.command(epilog=RESEARCH_USE_ONLY)
+@_CONFIG
+@click.argument("studies", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All that are refused or failed.")
+def retry(config: Path, studies: tuple[str, ...], everything: bool) -> None:
+    """Run studies again that were refused or failed, named by Study Instance UID.
+
+    The node may be running.
+    """
+    if not studies and not everything:
+        raise UsageError("a Study Instance UID, or --all, is required")
+    journal = _journal(_load(config))
+    if everything:
+        ended = [one for one in journal.last_studies(1_000_000) if one.outcome != "done"]
+        studies = tuple(one.study for one in ended if one.outcome)
+    again = [study for study in studies if journal.retry(study)]
+    journal.close()
+    click.echo(f"{len(again)} of {len(studies)} studies will be run again\n{RESEARCH_USE_ONLY}")
+    if len(again) < len(studies):
+        raise UsageError("only studies that were refused or failed, and are on disk, run again")
+
+
+@command.command(epilog=RESEARCH_USE_ONLY)
+@_CONFIG
+@click.option("--now", is_flag=True, help="Everything that is committed, whatever its age.")
+def purge(config: Path, now: bool) -> None:
+    """Remove from disk what every destination committed to keep, and is old enough.
+
+    The node does so by itself; it must not be running.
+    """
+    from cmbnet.edge.node import Node
+
+    node = Node(_load(config))
+    removed = node.purge.step(everything=now)
+    node.journal.close()
+    click.echo(f"{removed} studies removed\n{RESEARCH_USE_ONLY}")
+
+
+@command.command(epilog=RESEARCH_USE_ONLY)
+@_CONFIG
+@click.argument("folder", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option("--studies", default=1, show_default=True, help="Phantoms to make and send.")
+@click.option("--seed", default=1, show_default=True, help="Of the first phantom.")
+@click.option("--vendor", default="siemens", show_default=True,
+              type=click.Choice(["siemens", "ge", "philips", "canon"]))  # fmt: skip
+@click.option("--wait", "wait_s", default=0.0, help="Seconds to wait for the results.")
+def simulate(
+    config: Path, folder: Path | None, studies: int, seed: int, vendor: str, wait_s: float
+) -> None:
+    """Play the scanner: send the DICOM files of FOLDER, or of phantoms, to the running node."""
+    from cmbnet.edge.simulate import Peer, send_files
+
+    settings = _load(config)
+    listen = settings.listen
+    if listen.port == 0:
+        raise UsageError("a port other than 0 is required to find the node")
+    caller = listen.allowed_callers[0]
+    peer = Peer(listen.host, listen.port, settings.ae_title, caller, listen.tls)
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="cmbnet-") as scratch:
+        for number in range(1 if folder else studies):
+            source = folder or _phantom(Path(scratch) / str(number), seed + number, vendor)
+            files = sorted(path for path in source.rglob("*") if path.is_file())
+            start = time.monotonic()
+            answers = send_files(files, peer)
+            said = ", ".join(f"{count} x 0x{status:04X}" for status, count in answers.items())
+            click.echo(f"{len(files)} objects in {time.monotonic() - start:.1f} s: {said}")
+            failed += len(files) - answers[0]
+    if wait_s:
+        _wait_for_results(settings, wait_s)
+    click.echo(RESEARCH_USE_ONLY)
+    if failed:
+        raise CmbnetError(f"{failed} objects were refused: see `cmbnet edge status`")
+
+
+@command.command(epilog=RESEARCH_USE_ONLY)
+@_CONFIG
+def check(config: Path) -> None:
+    """Try everything that the node needs: settings, disk, model, destinations."""
+    from cmbnet.edge.check import check_node
+
+    faults = 0
+    for name, fault in check_node(_load(config)):
+        faults += bool(fault)
+        click.echo(f"{'FAULT' if fault else 'ok':6} {name}{': ' + fault if fault else ''}")
+    click.echo(RESEARCH_USE_ONLY)
+    sys.exit(4 if faults else 0)
+
+
+def _load(config: Path) -> EdgeConfig:
+    from cmbnet.edge.config import load_config
+
+    return load_config(config)
+
+
+def _journal(settings: EdgeConfig) -> Journal:
+    from cmbnet.edge.folders import Folders
+    from cmbnet.edge.journal import Journal
+
+    path = Folders(settings.root).journal
+    if not path.exists():
+        raise UsageError(f"a node that has run is required, {settings.root} has no journal")
+    return Journal(path)
+
+
+def _line(study: Study) -> str:
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(study.received_at))
+    what = study.outcome or "-"
+    lesions = f", {study.details['lesions']} lesions" if "lesions" in study.details else ""
+    reason = f": {study.reason}" if study.reason else ""
+    return f"{at}  {study.state:15} {what:8} {study.study}{lesions}{reason}"
+
+
+def _phantom(folder: Path, seed: int, vendor: str) -> Path:
+    from cmbnet.phantom import make_case
+    from cmbnet.phantom.dicom import Scan, Vendor, write_dicom_series
+
+    case = make_case(seed, positive=True)
+    write_dicom_series(
+        case.image, folder, vendor=Vendor(vendor), scan=Scan(name=f"edge-simulate-{seed}")
+    )
+    return folder
+
+
+def _wait_for_results(settings: EdgeConfig, wait_s: float) -> None:
+    from cmbnet.edge.folders import Folders
+    from cmbnet.edge.journal_reader import JournalReader
+    from cmbnet.edge.records import State
+
+    reader = JournalReader(Folders(settings.root).journal)
+    end = time.monotonic() + wait_s
+    over = {State.COMMITTED, State.FAILED}
+    while time.monotonic() < end:
+        if all(not count or state in over for state, count in reader.counts().items()):
+            break
+        time.sleep(0.2)
+    for study in reader.last_studies(5):
+        click.echo(_line(study))
+    reader.close()

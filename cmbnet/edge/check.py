@@ -1,0 +1,56 @@
+"""Try what a node needs before it is needed at night."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+
+from cmbnet.edge.config import DestinationSettings, EdgeConfig
+from cmbnet.edge.deliver import echo
+from cmbnet.edge.folders import Folders
+from cmbnet.edge.process import StudyProcessor
+from cmbnet.edge.tls import server_context
+from cmbnet.errors import CmbnetError
+
+
+def check_node(config: EdgeConfig) -> Iterator[tuple[str, str]]:
+    """Try one thing after the other.
+
+    Yields:
+        What was tried, and what is wrong with it; empty where nothing is.
+    """
+    yield "root can be written", _fault(lambda: _write(config))
+    yield "free disk is above the reserve", _fault(lambda: _space(config))
+    tls = config.listen.tls
+    if tls is not None:
+        yield "certificates can be used", _fault(lambda: server_context(tls))
+    yield "the model can be loaded", _fault(StudyProcessor(config.worker).open)
+    for destination in config.destinations:
+        yield f"{destination.name} answers", _fault(_echo_of(config, destination))
+
+
+def _fault(action: Callable[[], object]) -> str:
+    try:
+        action()
+    except (CmbnetError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _write(config: EdgeConfig) -> None:
+    config.root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=config.root) as file:
+        file.write(b"0")
+
+
+def _space(config: EdgeConfig) -> None:
+    free, reserve = Folders(config.root).free_bytes(), config.storage.reserve_mb << 20
+    if free < 2 * reserve:
+        raise CmbnetError(
+            f"{free >> 20} MiB are free, the reserve is {reserve >> 20} MiB: objects are refused "
+            "below it, and committed studies are purged early below twice of it"
+        )
+
+
+def _echo_of(config: EdgeConfig, destination: DestinationSettings) -> Callable[[], None]:
+    return lambda: echo(config.ae_title, destination)

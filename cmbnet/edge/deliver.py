@@ -1,0 +1,266 @@
+"""Results on their way to one destination: stored, then committed to, tried until both are done.
+
+Sending again is harmless: the same results bear the same UIDs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+    Verification,
+)
+
+from cmbnet.edge.backoff import Backoff
+from cmbnet.edge.config import DestinationSettings
+from cmbnet.edge.events import Events
+from cmbnet.edge.folders import Folders
+from cmbnet.edge.journal import Journal
+from cmbnet.edge.records import Delivery, ResultFile
+from cmbnet.edge.tls import client_context
+from cmbnet.errors import CmbnetError
+
+_ALL_COMMITTED = 1
+_PEER = "peer"
+
+
+class NotDelivered(CmbnetError):
+    """A destination did not take what was sent, or cannot be reached."""
+
+
+class Deliverer:
+    """Sends to one destination.
+
+    Args:
+        ae_title: Ours.
+        destination: Where to.
+        folders: Where results lie.
+        journal: What is to be sent, and how far it is.
+        events: Told of what was sent, and what not.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        ae_title: str,
+        destination: DestinationSettings,
+        folders: Folders,
+        journal: Journal,
+        events: Events,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ae_title = ae_title
+        self._destination = destination
+        self._folders = folders
+        self._journal = journal
+        self._events = events
+        self._backoff = Backoff(destination.retry_first_s, destination.retry_longest_s, clock)
+
+    def step(self) -> bool:
+        """Send what is due, or ask for commitment to it; False where nothing was to be done."""
+        if not self._backoff.due(_PEER):
+            return False
+        for delivery in self._journal.pending(self._destination.name):
+            if self._backoff.due(_key(delivery)):
+                self._attempt(self._send, delivery, self._journal.not_sent)
+                return True
+        for delivery in self._journal.uncommitted(self._destination.name):
+            if self._backoff.due(_key(delivery)):
+                self._attempt(self._ask, delivery, self._not_asked)
+                return True
+        return False
+
+    def committed(self, caller: str, report: Dataset) -> None:
+        """Take the destination's answer to a request for commitment."""
+        delivery = self._journal.by_transaction(str(report.get("TransactionUID", "")))
+        if delivery is None or caller != self._destination.ae_title:
+            return
+        kept = {
+            str(item.get("ReferencedSOPInstanceUID", ""))
+            for item in report.get("ReferencedSOPSequence") or ()
+        }
+        lost = [one for one in self._results(delivery) if one.sop_instance_uid not in kept]
+        self._events(
+            "commitment",
+            delivery.study,
+            destination=self._destination.name,
+            committed=len(kept),
+            failed=len(lost),
+        )
+        if lost:
+            self._journal.not_committed(delivery, f"{len(lost)} objects were not committed to")
+            self._backoff.failed(_key(delivery))
+        else:
+            self._journal.committed(delivery)
+            self._backoff.succeeded(_key(delivery))
+
+    def _attempt(
+        self,
+        action: Callable[[Delivery], None],
+        delivery: Delivery,
+        failed: Callable[[Delivery, str], None],
+    ) -> None:
+        try:
+            action(delivery)
+        # OSError: sockets and files; RuntimeError, ValueError: pynetdicom's words for the rest.
+        except (CmbnetError, OSError, RuntimeError, ValueError) as error:
+            reason = str(error) if isinstance(error, CmbnetError) else type(error).__name__
+            failed(delivery, reason)
+            wait_s = self._backoff.failed(_key(delivery))
+            self._events(
+                "delivery_failed",
+                delivery.study,
+                destination=self._destination.name,
+                reason=reason,
+                tries=delivery.tries + 1,
+                next_try_s=wait_s,
+            )
+
+    def _send(self, delivery: Delivery) -> None:
+        start = time.monotonic()
+        files = self._results(delivery)
+        association = self._associate([one.sop_class_uid for one in files])
+        try:
+            for one in files:
+                _store(association, self._folders.results / one.file)
+        finally:
+            association.release()
+        self._journal.sent(delivery)
+        self._backoff.succeeded(_key(delivery))
+        self._events(
+            "results_sent",
+            delivery.study,
+            destination=self._destination.name,
+            objects=len(files),
+            seconds=time.monotonic() - start,
+        )
+        if not self._destination.commitment:
+            self._journal.committed(delivery)
+
+    def _ask(self, delivery: Delivery) -> None:
+        """Ask the destination to keep the objects; it answers later, perhaps by calling us."""
+        transaction = str(generate_uid())
+        reason = "the destination has not committed in time" if delivery.transaction_uid else ""
+        # First on disk: the answer may come before this association ends.
+        self._journal.asked(delivery, transaction, reason)
+        association = self._associate([StorageCommitmentPushModel])
+        try:
+            status, _ = association.send_n_action(
+                _request(transaction, self._results(delivery)),
+                1,
+                StorageCommitmentPushModel,
+                StorageCommitmentPushModelInstance,
+            )
+        finally:
+            association.release()
+        _require_success(status, "the request for storage commitment")
+        self._backoff.hold(_key(delivery), self._destination.commitment_timeout_s)
+
+    def _not_asked(self, delivery: Delivery, reason: str) -> None:
+        self._journal.asked(delivery, "", reason)
+
+    def _results(self, delivery: Delivery) -> tuple[ResultFile, ...]:
+        return self._journal.results(delivery.study, delivery.run)
+
+    def _associate(self, classes: Sequence[str]) -> Association:
+        try:
+            association = associate(self._ae_title, self._destination, classes, self._handlers())
+        except NotDelivered:
+            self._backoff.failed(_PEER)
+            raise
+        self._backoff.succeeded(_PEER)
+        return association
+
+    def _handlers(self) -> list[Any]:
+        return [(evt.EVT_N_EVENT_REPORT, self._report)]
+
+    def _report(self, event: Any) -> tuple[int, Dataset | None]:
+        self.committed(self._destination.ae_title, event.event_information)
+        return 0x0000, None
+
+
+def associate(
+    ae_title: str,
+    destination: DestinationSettings,
+    classes: Sequence[str],
+    handlers: Sequence[Any] = (),
+) -> Association:
+    """Open an association with a destination.
+
+    Raises:
+        NotDelivered: It cannot be reached, or rejects us or one of the classes.
+        UsageError: The certificates cannot be used.
+    """
+    ae = AE(ae_title)
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = destination.timeout_s
+    ae.connection_timeout = destination.timeout_s
+    for sop_class in dict.fromkeys(classes):
+        ae.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    tls = destination.tls
+    association = ae.associate(
+        destination.host,
+        destination.port,
+        ae_title=destination.ae_title,
+        evt_handlers=list(handlers),
+        tls_args=None if tls is None else (client_context(tls), destination.host),
+    )
+    if not association.is_established:
+        said = "rejects us" if association.is_rejected else "cannot be reached"
+        raise NotDelivered(f"{destination.name} {said}")
+    missing = set(classes) - {str(one.abstract_syntax) for one in association.accepted_contexts}
+    if missing:
+        association.release()
+        raise NotDelivered(f"{destination.name} does not accept {', '.join(sorted(missing))}")
+    return association
+
+
+def echo(ae_title: str, destination: DestinationSettings) -> None:
+    """Ask a destination whether it is there.
+
+    Raises:
+        NotDelivered: It is not, or does not know us.
+    """
+    association = associate(ae_title, destination, [Verification])
+    try:
+        _require_success(association.send_c_echo(), "C-ECHO")
+    finally:
+        association.release()
+
+
+def _store(association: Association, path: Path) -> None:
+    status = association.send_c_store(path)
+    # Warnings (0xBxxx) mean that it was stored, with changes of no matter to us.
+    if "Status" not in status or (status.Status != 0 and status.Status >> 12 != 0xB):
+        _require_success(status, "an object")
+
+
+def _require_success(status: Dataset, what: str) -> None:
+    if "Status" not in status:
+        raise NotDelivered(f"no answer to {what}: the association broke")
+    if status.Status != 0:
+        raise NotDelivered(f"{what} was refused with status 0x{status.Status:04X}")
+
+
+def _request(transaction: str, files: Sequence[ResultFile]) -> Dataset:
+    request = Dataset()
+    request.TransactionUID = transaction
+    request.ReferencedSOPSequence = []
+    for one in files:
+        item = Dataset()
+        item.ReferencedSOPClassUID = one.sop_class_uid
+        item.ReferencedSOPInstanceUID = one.sop_instance_uid
+        request.ReferencedSOPSequence.append(item)
+    return request
+
+
+def _key(delivery: Delivery) -> tuple[str, int]:
+    return delivery.study, delivery.run

@@ -1,0 +1,103 @@
+"""The folders of a node, below one root on one file system, and moves that a power cut keeps."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where a node keeps what.
+
+    Args:
+        root: Of all.
+    """
+
+    root: Path
+
+    @property
+    def incoming(self) -> Path:
+        """Objects that are being received; emptied at every start."""
+        return self.root / "incoming"
+
+    @property
+    def spool(self) -> Path:
+        """Acknowledged objects: ``<study uid>/<sop uid>.dcm``, each whole."""
+        return self.root / "spool"
+
+    @property
+    def work(self) -> Path:
+        """What the worker reads: hard links to the objects of a study; emptied at every start."""
+        return self.root / "work"
+
+    @property
+    def results(self) -> Path:
+        """What the worker made: ``<study uid>/<run>/*.dcm``."""
+        return self.root / "results"
+
+    @property
+    def quarantine(self) -> Path:
+        """Studies that the worker failed on so often that it no longer tries."""
+        return self.root / "quarantine"
+
+    @property
+    def journal(self) -> Path:
+        """The journal's file."""
+        return self.root / "journal.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the node that runs on this root."""
+        return self.root / "node.lock"
+
+    def make(self) -> None:
+        """Make what is absent, for the node's user only; forget what was half-way.
+
+        Raises:
+            OSError: The root cannot be written.
+        """
+        for folder in (self.incoming, self.work):
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in (self.incoming, self.spool, self.work, self.results, self.quarantine):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def free_bytes(self) -> int:
+        """Bytes that are left to the node on its file system."""
+        found = os.statvfs(self.root)
+        return found.f_bavail * found.f_frsize
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, so that a power cut does not take it away again."""
+    if not path.is_dir():
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(path.parent)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename within the file system, on the disk before this returns."""
+    source.rename(target)
+    sync_folder(target.parent)
+    if source.parent != target.parent:
+        sync_folder(source.parent)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

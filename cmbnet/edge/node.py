@@ -1,0 +1,210 @@
+"""The node: threads that each do one thing again and again, tied by the journal alone.
+
+receive -> spool and journal -> settle -> runner and worker -> one deliverer per destination ->
+purge. Any of them can fail, and the process can be killed, at any moment: each looks at journal
+and spool for what is to be done next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+from pydicom.dataset import Dataset
+
+from cmbnet.edge.config import EdgeConfig
+from cmbnet.edge.deliver import Deliverer
+from cmbnet.edge.events import EventHook, Events
+from cmbnet.edge.folders import Folders
+from cmbnet.edge.journal import Journal
+from cmbnet.edge.process import StudyProcessor
+from cmbnet.edge.purge import Purge
+from cmbnet.edge.receive import Receiver
+from cmbnet.edge.records import State
+from cmbnet.edge.runner import Runner
+from cmbnet.edge.settle import Settle
+from cmbnet.edge.spool import Spool
+from cmbnet.edge.worker import Processor, Worker
+from cmbnet.errors import UsageError
+
+_LOGGER = logging.getLogger(__name__)
+_IDLE_S = 0.2
+_AFTER_FAULT_S = 1.0
+_HOUSEKEEPING_S = 30.0
+_STOP_S = 10.0
+
+
+class Node:
+    """Everything between `start` and `stop`.
+
+    Args:
+        config: The settings.
+        hooks: Told of every event.
+        processor: What looks at studies; by default the model of the settings.
+    """
+
+    def __init__(
+        self,
+        config: EdgeConfig,
+        *,
+        hooks: Sequence[EventHook] = (),
+        processor: Processor | None = None,
+    ) -> None:
+        self.config = config
+        self.events = Events(*hooks)
+        self.folders = Folders(config.root)
+        self._lock = _lock(self.folders.lock)
+        self.folders.make()
+        self.journal = _open_journal(self.folders.journal, self.events)
+        self.settle = Settle(config.settle)
+        self.spool = Spool(self.folders, config.storage.reserve_mb << 20)
+        self.worker = Worker(
+            processor or StudyProcessor(config.worker),
+            timeout_s=config.worker.timeout_s,
+            memory_mb=config.worker.memory_mb,
+            events=self.events,
+        )
+        self.runner = Runner(
+            self.folders,
+            self.journal,
+            self.spool,
+            self.settle,
+            self.worker,
+            tries=config.worker.tries,
+            destinations=[one.name for one in config.destinations],
+            events=self.events,
+        )
+        self.deliverers = [
+            Deliverer(config.ae_title, one, self.folders, self.journal, self.events)
+            for one in config.destinations
+        ]
+        self.purge = Purge(self.folders, self.journal, self.spool, config.storage, self.events)
+        self.receiver = Receiver(
+            config,
+            self.folders,
+            self.spool,
+            stored=self._stored,
+            committed=self._committed,
+            events=self.events,
+        )
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Take up what was cut off, then listen.
+
+        Raises:
+            UsageError: The port is taken, or certificates cannot be used.
+        """
+        self.journal.recover()
+        self._reconcile()
+        self.receiver.start()
+        self._repeat("settle", self._settle_step)
+        self._repeat("run", self.runner.step)
+        for deliverer in self.deliverers:
+            self._repeat("deliver", deliverer.step)
+        self._repeat("housekeeping", self._housekeeping, _HOUSEKEEPING_S)
+        self.events("node_started", port=self.receiver.port)
+
+    def stop(self) -> None:
+        """Stop; nothing needs to be finished."""
+        self._stopping.set()
+        self.receiver.stop()
+        self.worker.close()
+        for thread in self._threads:
+            thread.join(_STOP_S)
+        self.events("node_stopped")
+        self.journal.close()
+        self._lock.close()
+
+    def _stored(self, study: str, caller: str) -> None:
+        """A new image is in the spool and not yet acknowledged."""
+        known = self.journal.study(study)
+        if known is None or known.state is not State.RECEIVED:
+            self.journal.received(study, caller)
+        self.settle.arrived(study)
+
+    def _committed(self, caller: str, report: Dataset) -> None:
+        for deliverer in self.deliverers:
+            deliverer.committed(caller, report)
+
+    def _settle_step(self) -> bool:
+        due = self.settle.due()
+        for study in due:
+            self.journal.settled(study)
+        return bool(due)
+
+    def _housekeeping(self) -> bool:
+        self._reconcile()
+        if self.spool.full:
+            self.events(
+                "disk_low",
+                free_bytes=self.folders.free_bytes(),
+                reserve_bytes=self.config.storage.reserve_mb << 20,
+            )
+        self.purge.step()
+        return False
+
+    def _reconcile(self) -> None:
+        """Compare spool and journal: the spool is right.
+
+        After a kill between the two, or with a new journal in place of a damaged one, this finds
+        every image that no result was made of.
+        """
+        busy = {State.RECEIVED, State.READY, State.RUNNING}
+        for study in self.spool.studies():
+            known = self.journal.study(study)
+            if known is None or (
+                known.state not in busy and known.digest != self.spool.snapshot(study).digest
+            ):
+                self.journal.received(study, known.caller if known else "")
+        for waiting in self.journal.studies(State.RECEIVED):
+            self.settle.ensure(waiting.study)
+
+    def _repeat(self, name: str, step: Callable[[], bool], pause_s: float = _IDLE_S) -> None:
+        """Call a step in a thread of its own, at once again where it had something to do."""
+
+        def loop() -> None:
+            while not self._stopping.is_set():
+                try:
+                    busy = step()
+                except Exception as error:  # one bad step must not be the last
+                    if self._stopping.is_set():
+                        return
+                    _LOGGER.error("%s failed: %s", name, type(error).__name__)
+                    self._stopping.wait(_AFTER_FAULT_S)
+                    continue
+                if not busy:
+                    self._stopping.wait(pause_s)
+
+        thread = threading.Thread(target=loop, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Hold the root for this node alone, until the process ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise UsageError(f"another node runs on {path.parent}: stop it first") from error
+    return file
+
+
+def _open_journal(path: Path, events: Events) -> Journal:
+    """Open the journal; a damaged one is put aside, and all studies of the spool are run again."""
+    try:
+        return Journal(path, events)
+    except sqlite3.DatabaseError:
+        for part in path.parent.glob(f"{path.name}*"):
+            part.rename(part.with_name(f"damaged-{part.name}"))
+        _LOGGER.error("the journal was damaged: put aside as damaged-%s", path.name)
+        return Journal(path, events)

@@ -1,0 +1,139 @@
+"""What the worker does with a study: find the SWI, find microbleeds, write the objects to send."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cmbnet.edge.config import WorkerSettings
+from cmbnet.edge.worker import Answer, Job
+from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
+
+if TYPE_CHECKING:
+    from cmbnet.backends import Backend
+    from cmbnet.bundle import Bundle
+    from cmbnet.io.dicom import DicomSource, Examination
+    from cmbnet.volume import Volume
+
+
+@dataclass(slots=True)
+class _Model:
+    bundle: Bundle
+    backend: Backend
+
+
+@dataclass(slots=True)
+class StudyProcessor:
+    """The processor of a node.
+
+    Args:
+        settings: Model, backend and operating point.
+    """
+
+    settings: WorkerSettings
+    _model: _Model | None = field(default=None, repr=False)
+
+    def open(self) -> None:
+        """Load the model.
+
+        Raises:
+            CmbnetError: It cannot be loaded, or has no such operating point.
+        """
+        from cmbnet.backends import open_backend
+        from cmbnet.bundle import load_bundle
+
+        bundle = load_bundle(self.settings.bundle)
+        bundle.operating_point(self.settings.operating_point)
+        backend = open_backend(bundle, self.settings.backend, threads=self.settings.threads)
+        self._model = _Model(bundle, backend)
+
+    def __call__(self, job: Job) -> Answer:
+        """See `cmbnet.edge.worker.Processor`."""
+        from cmbnet.io.dicom import read_dicom_series
+
+        if job.failure:
+            return self._report_failure(job, job.failure)
+        start = time.perf_counter()
+        try:
+            volume, source = read_dicom_series(job.images)
+        except (InputRefused, UnreadableFile) as refused:
+            return self._unreadable(job, str(refused))
+        return self._predict(job, volume, source, start)
+
+    def _predict(self, job: Job, volume: Volume, source: DicomSource, start: float) -> Answer:
+        from cmbnet.predict import InputRecord, NotAnalysable, predict_volume
+        from cmbnet.report.dicom import result_of, result_of_refusal, write_dicom_results
+
+        model = self._opened()
+        read_s = time.perf_counter() - start
+        try:
+            prediction = predict_volume(
+                volume,
+                model.bundle,
+                model.backend,
+                operating_point=self.settings.operating_point,
+                record=InputRecord(dicom=source),
+            )
+        except NotAnalysable as refused:
+            write_dicom_results(result_of_refusal(refused.refusal), source, job.out, seg=False)
+            return Answer("refused", str(refused), _series(source))
+        written = time.perf_counter()
+        write_dicom_results(result_of(prediction), source, job.out)
+        seconds = {
+            "read": round(read_s, 3),
+            **prediction.timings_s,
+            "write": round(time.perf_counter() - written, 3),
+        }
+        lesions = len(prediction.finding.lesions)
+        return Answer("done", details={"lesions": lesions, "seconds": seconds, **_series(source)})
+
+    def _unreadable(self, job: Job, reason: str) -> Answer:
+        """There is no SWI, or it has gaps, which later images may fill."""
+        from cmbnet.io.dicom import ImageKind, examine_dicom
+
+        try:
+            examination: Examination | None = examine_dicom(job.images)
+        except CmbnetError:
+            examination = None
+        verdicts = () if examination is None else examination.verdicts
+        broken = [one for one in verdicts if one.kind is ImageKind.SWI and not one.readable]
+        if not broken:
+            return Answer("refused", reason)
+        if job.patient:
+            return Answer("incomplete", reason)
+        return self._report_failure(job, broken[0].reasons, broken[0].series_instance_uid)
+
+    def _report_failure(self, job: Job, reason: str, series: str = "") -> Answer:
+        """Write the SR that says that there is no answer; without one where that is impossible."""
+        from cmbnet.edge.failed import write_failure
+
+        model = self._opened()
+        try:
+            write_failure(job.images, job.out, reason, bundle=model.bundle, series=series)
+        except CmbnetError as error:
+            return Answer("refused", f"{reason}; no report of it could be written: {error}")
+        return Answer("refused", reason)
+
+    def _opened(self) -> _Model:
+        if self._model is None:
+            self.open()
+        if self._model is None:
+            raise CmbnetError("the model was not loaded")
+        return self._model
+
+
+def _series(source: DicomSource) -> dict[str, Any]:
+    """What the status page says of the images: numbers and kinds, nothing that names anyone."""
+    return {
+        "images": len(source.headers),
+        "series": source.verdict.key,
+        "shape": list(source.verdict.shape or ()),
+    }
+
+
+def objects_in(folder: Path) -> list[Path]:
+    """The objects to send, in the order in which a study should get them."""
+    order = {"seg.dcm": 0, "sr.dcm": 1}
+    return sorted(folder.glob("*.dcm"), key=lambda path: (order.get(path.name, 2), path.name))

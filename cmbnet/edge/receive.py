@@ -1,0 +1,237 @@
+"""The receiving side: C-ECHO, C-STORE into the spool, and the answers to storage commitment.
+
+Objects go to disk in pieces as they come, so that memory does not grow with their size.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import (
+    EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+    RLELossless,
+)
+from pynetdicom import AE, _config, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    Verification,
+)
+from pynetdicom.transport import ThreadedAssociationServer
+
+from cmbnet.edge.config import EdgeConfig
+from cmbnet.edge.events import Events
+from cmbnet.edge.folders import Folders
+from cmbnet.edge.server import EdgeServer
+from cmbnet.edge.spool import ObjectRefused, Spool, identify
+from cmbnet.edge.tls import server_context
+from cmbnet.errors import UsageError
+
+IMAGE_CLASSES = (
+    MRImageStorage,
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+)
+"""Nothing else is accepted: results that a PACS routes back to us must not make us run again."""
+
+_COMPRESSED = (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless)
+_LARGEST_PDU = 1 << 18
+_NOT_AUTHORISED = 0x0124
+_NO_SPACE = 0xA700
+_SUCCESS = 0x0000
+
+
+def transfer_syntaxes() -> list[str]:
+    """What can be read here: uncompressed, and what decoders are installed for.
+
+    Deflated is not: a small object could unpack to any size.
+    """
+    installed = [uid for uid in _COMPRESSED if get_decoder(uid).is_available]
+    return [ExplicitVRLittleEndian, ImplicitVRLittleEndian, *installed]
+
+
+class Receiver:
+    """Listens until stopped. One per process: pynetdicom's way of receiving is set for all.
+
+    Args:
+        config: Who may send, how much.
+        folders: Where objects are received into.
+        spool: What keeps them.
+        stored: Called with study and calling AE for every new image, before it is acknowledged.
+        committed: Called with calling AE and the report of a storage commitment.
+        events: Told of what was received and refused.
+    """
+
+    def __init__(
+        self,
+        config: EdgeConfig,
+        folders: Folders,
+        spool: Spool,
+        *,
+        stored: Callable[[str, str], None],
+        committed: Callable[[str, Dataset], None],
+        events: Events,
+    ) -> None:
+        self._listen = config.listen
+        self._folders = folders
+        self._spool = spool
+        self._stored = stored
+        self._committed = committed
+        self._events = events
+        self._largest_bytes = config.listen.max_object_mb << 20
+        self._received: dict[Any, int] = {}
+        self._ae = _application_entity(config)
+        self._server: ThreadedAssociationServer | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 before it does."""
+        return 0 if self._server is None else int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            UsageError: The port is taken, or the certificates cannot be used.
+        """
+        tls = None if self._listen.tls is None else server_context(self._listen.tls)
+        _config.STORE_RECV_CHUNKED_DATASET = True
+        # pynetdicom makes the files of objects under way by NamedTemporaryFile.
+        tempfile.tempdir = str(self._folders.incoming)
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it quotes what it receives
+        try:
+            server = self._ae.make_server(
+                (self._listen.host, self._listen.port),
+                ssl_context=tls,
+                evt_handlers=self._handlers(),
+                server_class=EdgeServer,
+            )
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {self._listen.host}:{self._listen.port} ({error.strerror})"
+            ) from error
+        self._server = server
+        threading.Thread(
+            target=server.serve_forever, args=(0.2,), name="listen", daemon=True
+        ).start()
+
+    def stop(self) -> None:
+        """Stop listening, abort what is under way: it was not acknowledged."""
+        if self._server is not None:
+            self._server.shutdown()
+            for association in self._server.active_associations:
+                association.abort()
+            self._server.server_close()
+            self._server = None
+            tempfile.tempdir = None
+            _config.STORE_RECV_CHUNKED_DATASET = False
+
+    def _handlers(self) -> list[Any]:
+        return [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_N_EVENT_REPORT, self._report),
+            (evt.EVT_DATA_RECV, self._count),
+            (evt.EVT_REJECTED, self._rejected),
+            (evt.EVT_CONN_CLOSE, self._closed),
+        ]
+
+    def _store(self, event: Any) -> int:
+        """Answer a C-STORE: 0x0000 only for what a power cut can no longer take away."""
+        started = time.monotonic()
+        caller = str(event.assoc.requestor.ae_title).strip()
+        size = self._received.pop(event.assoc, 0)
+        study = ""
+        try:
+            if caller not in self._listen.allowed_callers:
+                raise ObjectRefused(_NOT_AUTHORISED, "the caller may not store here")
+            request = event.request
+            identity = identify(
+                event.dataset_path,
+                str(request.AffectedSOPClassUID),
+                str(request.AffectedSOPInstanceUID),
+            )
+            study = identity.study
+            if self._spool.keep(event.dataset_path, identity):
+                self._stored(study, caller)
+                seconds = time.monotonic() - started
+                self._events("object_received", study, caller=caller, bytes=size, seconds=seconds)
+            else:
+                self._events("object_duplicate", study, caller=caller, bytes=size)
+        except ObjectRefused as refused:
+            self._events(
+                "object_refused", study, caller=caller, status=refused.status, reason=str(refused)
+            )
+            return refused.status
+        # The journal cannot be written, or we are wrong: the sender must keep its copy.
+        except Exception as error:
+            reason = f"unexpected {type(error).__name__}"
+            self._events("object_refused", study, caller=caller, status=_NO_SPACE, reason=reason)
+            return _NO_SPACE
+        return _SUCCESS
+
+    def _report(self, event: Any) -> tuple[int, Dataset | None]:
+        """Take the answer to a request for storage commitment."""
+        self._committed(str(event.assoc.requestor.ae_title).strip(), event.event_information)
+        return _SUCCESS, None
+
+    def _count(self, event: Any) -> None:
+        """Stop an object that is too large, or for which the disk is too small, while it comes."""
+        size = self._received.get(event.assoc, 0) + len(event.data)
+        self._received[event.assoc] = size
+        if size > self._largest_bytes:
+            self._abort(event.assoc, f"an object is larger than {self._largest_bytes >> 20} MiB")
+        elif self._spool.exhausted:
+            self._abort(event.assoc, "the disk is nearly full")
+
+    def _abort(self, association: Any, reason: str) -> None:
+        caller = str(association.requestor.ae_title).strip()
+        self._received[association] = 0
+        self._events("object_refused", "", caller=caller, status=_NO_SPACE, reason=reason)
+        # In a thread of its own: it waits for the very thread that tells us of the data.
+        threading.Thread(target=association.abort, daemon=True).start()
+
+    def _rejected(self, event: Any) -> None:
+        caller = str(event.assoc.requestor.ae_title).strip()
+        self._events("association_refused", caller=caller, reason="caller, called AE or number")
+
+    def _closed(self, event: Any) -> None:
+        """Forget an association; remove the file of an object that was cut off."""
+        self._received.pop(event.assoc, None)
+        message = event.assoc.dimse.message
+        partial: Path | None = getattr(message, "_data_set_path", None)
+        if partial is not None:
+            message._data_set_file.close()
+            partial.unlink(missing_ok=True)
+
+
+def _application_entity(config: EdgeConfig) -> AE:
+    ae = AE(config.ae_title)
+    listen = config.listen
+    ae.maximum_associations = listen.max_associations
+    ae.maximum_pdu_size = _LARGEST_PDU
+    ae.require_called_aet = True
+    ae.require_calling_aet = sorted(
+        {*listen.allowed_callers, *(one.ae_title for one in config.destinations)}
+    )
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = listen.timeout_s
+    ae.add_supported_context(Verification)
+    for image_class in IMAGE_CLASSES:
+        ae.add_supported_context(image_class, transfer_syntaxes())
+    # The PACS that reports is the provider of the service though it opens the association; some
+    # say so by role selection, some do not.
+    ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+    return ae

@@ -1,0 +1,82 @@
+"""When a study is complete: after a silence, for no protocol says that the last image was sent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cmbnet.edge.config import SettleSettings
+
+
+@dataclass(slots=True)
+class _Wait:
+    since_s: float
+    patient: bool = False
+    told: bool = False
+
+
+class Settle:
+    """Waits for silence, by a clock that nobody can set back. Threads may share one.
+
+    Held in memory only: after a restart every wait begins anew.
+
+    Args:
+        settings: How long.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self, settings: SettleSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waits: dict[str, _Wait] = {}
+
+    def arrived(self, study: str) -> None:
+        """A new image came: the silence begins again."""
+        with self._lock:
+            wait = self._waits.get(study)
+            self._waits[study] = _Wait(self._clock(), patient=wait is not None and wait.patient)
+
+    def incomplete(self, study: str) -> None:
+        """The worker found gaps: grant the study a longer silence, counted from its last image."""
+        with self._lock:
+            wait = self._waits.setdefault(study, _Wait(self._clock()))
+            wait.patient, wait.told = True, False
+
+    def ensure(self, study: str) -> None:
+        """Begin to wait for a study that nobody waits for."""
+        with self._lock:
+            wait = self._waits.get(study)
+            if wait is None or wait.told:
+                self._waits[study] = _Wait(self._clock())
+
+    def due(self) -> list[str]:
+        """Studies whose silence is over, oldest first; each is named once."""
+        with self._lock:
+            now = self._clock()
+            waiting = {study: wait for study, wait in self._waits.items() if not wait.told}
+            over = [study for study, wait in waiting.items() if now >= self._end_s(wait)]
+            for study in over:
+                self._waits[study].told = True
+            return sorted(over, key=lambda study: self._waits[study].since_s)
+
+    def patience_over(self, study: str) -> bool:
+        """Whether no image came for as long as gaps are given time."""
+        with self._lock:
+            wait = self._waits.get(study)
+            return wait is None or self._clock() >= wait.since_s + self._settings.patience_s
+
+    def forget(self, study: str) -> None:
+        """A run of the study ended with a result; an image that came since keeps its wait."""
+        with self._lock:
+            wait = self._waits.get(study)
+            if wait is not None and wait.told:
+                del self._waits[study]
+
+    def _end_s(self, wait: _Wait) -> float:
+        longer = self._settings.patience_s if wait.patient else 0.0
+        return wait.since_s + max(self._settings.settle_s, longer)

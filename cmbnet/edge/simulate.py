@@ -1,0 +1,63 @@
+"""A scanner that is none: sends files to a node, for tests, rehearsals and demonstrations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pynetdicom import AE
+
+from cmbnet.edge.config import TlsSettings
+from cmbnet.edge.receive import IMAGE_CLASSES, transfer_syntaxes
+from cmbnet.edge.tls import client_context
+from cmbnet.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A node to send to.
+
+    Args:
+        host: Its address.
+        port: Its port.
+        called: Its AE title.
+        calling: Ours.
+        tls: Where it asks for TLS.
+    """
+
+    host: str
+    port: int
+    called: str
+    calling: str
+    tls: TlsSettings | None = None
+
+
+def send_files(files: Sequence[Path], peer: Peer) -> Counter[int]:
+    """Send files on one association.
+
+    Returns:
+        How many were answered with which DIMSE status; 0xC000 where the association broke.
+
+    Raises:
+        UsageError: The node cannot be reached, or rejects us.
+    """
+    ae = AE(peer.calling)
+    for image_class in IMAGE_CLASSES:
+        for syntax in transfer_syntaxes():
+            ae.add_requested_context(image_class, syntax)
+    tls = None if peer.tls is None else (client_context(peer.tls), peer.host)
+    association = ae.associate(peer.host, peer.port, ae_title=peer.called, tls_args=tls)
+    if not association.is_established:
+        raise UsageError(
+            f"no association as {peer.calling} with {peer.called} at {peer.host}:{peer.port}: is "
+            "the node running, and are we among its allowed_callers?"
+        )
+    answers: Counter[int] = Counter()
+    for file in files:
+        status = association.send_c_store(file) if association.is_established else None
+        answers[int(status.Status) if status is not None and "Status" in status else 0xC000] += 1
+    if association.is_established:
+        association.release()
+    return answers

@@ -1,0 +1,235 @@
+"""The spool: objects on disk, each whole or absent, on the disk before the sender hears 0x0000.
+
+A name appears in ``spool/`` only by the rename of a synced file, and is answered for only when the
+folder is synced, too. What is half-way lies in ``incoming/`` and is forgotten at the next start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
+
+from cmbnet.edge.folders import Folders, make_folder, move, sync_file, sync_folder
+from cmbnet.errors import CmbnetError
+from cmbnet.io.dicom.dataset import quiet_pydicom
+
+_UID = re.compile(r"[0-9](?:[0-9.]{0,62}[0-9])?")
+_SUFFIX = ".dcm"
+_NO_SPACE = 0xA700
+_WRONG_OBJECT = 0xA900
+_NOT_UNDERSTOOD = 0xC000
+_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
+_STUDY_INSTANCE_UID = 0x0020000D
+_LONGEST_VALUE = 1024
+
+
+class ObjectRefused(CmbnetError):
+    """An object is not kept; the sender is told so and stays responsible for it.
+
+    Args:
+        status: The DIMSE status of the answer (PS3.4 B.2.3).
+        reason: A sentence that names no patient.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What an object says of itself, on its way into the spool.
+
+    Args:
+        study: Study Instance UID.
+        sop_instance: SOP Instance UID.
+        sop_class: SOP Class UID.
+    """
+
+    study: str
+    sop_instance: str
+    sop_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The images of a study at one moment.
+
+    Args:
+        names: File names, sorted.
+    """
+
+    names: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Stands for the set of images: SHA-256 of their UIDs."""
+        return hashlib.sha256("\n".join(self.names).encode()).hexdigest()
+
+
+class Spool:
+    """See the module. Threads may share one.
+
+    Args:
+        folders: Where.
+        reserve_bytes: Free space that is never touched: other programs live on this disk.
+    """
+
+    def __init__(self, folders: Folders, reserve_bytes: int) -> None:
+        self._folders = folders
+        self._reserve_bytes = reserve_bytes
+        # Quarantine and purge take a folder away: never between two steps of `keep`.
+        self._moving = threading.Lock()
+
+    @property
+    def full(self) -> bool:
+        """Whether free space is below the reserve."""
+        return self._folders.free_bytes() < self._reserve_bytes
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether half of the reserve is gone, too: what is under way must be cut off."""
+        return self._folders.free_bytes() < self._reserve_bytes // 2
+
+    def keep(self, received: Path, expected: Identity) -> bool:
+        """Take over a received file; when this returns, a power cut cannot take it away.
+
+        Args:
+            received: A whole DICOM file in ``incoming/``.
+            expected: As it was announced and as its header says.
+
+        Returns:
+            False if it was there before: a study that is sent twice.
+
+        Raises:
+            ObjectRefused: The disk is too full, or a UID is none.
+        """
+        for uid in (expected.study, expected.sop_instance):
+            if not _UID.fullmatch(uid):
+                raise ObjectRefused(_WRONG_OBJECT, "the object bears a UID that is none")
+        if self.full:
+            raise ObjectRefused(_NO_SPACE, "the disk of the node is full up to its reserve")
+        try:
+            sync_file(received)
+            with self._moving:
+                folder = self._restored(expected.study)
+                make_folder(folder)
+                target = folder / f"{expected.sop_instance}{_SUFFIX}"
+                known = target.exists()
+                if not known:
+                    received.rename(target)
+            # Also for a known name: its first sender may still wait for this very sync.
+            sync_folder(folder)
+        except OSError as error:
+            raise ObjectRefused(_NO_SPACE, f"the node cannot write: {error.strerror}") from error
+        return not known
+
+    def snapshot(self, study: str) -> Snapshot:
+        """The images of a study now."""
+        folder = self._folders.spool / study
+        return Snapshot(tuple(sorted(path.name for path in folder.glob(f"*{_SUFFIX}"))))
+
+    def link(self, study: str, snapshot: Snapshot) -> Path:
+        """A folder that holds exactly the images of a snapshot, whatever comes meanwhile.
+
+        Its files bear numbers: what is said of them names no UID.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        target = self._folders.work / "study"
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(mode=0o700)
+        for number, name in enumerate(snapshot.names, start=1):
+            os.link(self._folders.spool / study / name, target / f"{number:06d}{_SUFFIX}")
+        return target
+
+    def studies(self) -> Iterator[str]:
+        """Studies of which images lie in the spool."""
+        for folder in sorted(self._folders.spool.iterdir()):
+            if _UID.fullmatch(folder.name):
+                yield folder.name
+
+    def quarantine(self, study: str) -> None:
+        """Put the images of a study aside."""
+        with self._moving:
+            source = self._folders.spool / study
+            if source.is_dir():
+                move(source, self._folders.quarantine / study)
+
+    def restore(self, study: str) -> None:
+        """Take the images of a study out of quarantine, if they are there."""
+        with self._moving:
+            self._restored(study)
+
+    def remove(self, study: str, digest: str) -> int:
+        """Remove images and results of a study; returns the bytes that they took.
+
+        Nothing is removed where the images are not those of `digest`: some came meanwhile.
+        """
+        freed = 0
+        with self._moving:
+            if self.snapshot(study).digest != digest:
+                return 0
+            for parent in (self._folders.spool, self._folders.results):
+                folder = parent / study
+                freed += sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+                shutil.rmtree(folder, ignore_errors=True)
+        return freed
+
+    def used_bytes(self, study: str) -> int:
+        """Bytes that the images of a study take."""
+        folder = self._folders.spool / study
+        return sum(one.stat().st_size for one in folder.glob(f"*{_SUFFIX}"))
+
+    def _restored(self, study: str) -> Path:
+        folder = self._folders.spool / study
+        aside = self._folders.quarantine / study
+        if aside.is_dir() and not folder.exists():
+            move(aside, folder)
+        return folder
+
+
+def identify(path: Path, announced_class: str, announced_instance: str) -> Identity:
+    """Read what an object says of itself and compare it with what was announced.
+
+    Only the first elements are parsed, up to the study: the rest is looked at by the worker, which
+    may die of it.
+
+    Args:
+        path: A DICOM file.
+        announced_class: SOP Class UID of the request.
+        announced_instance: SOP Instance UID of the request.
+
+    Raises:
+        ObjectRefused: It is no DICOM object, belongs to no study, or is another than announced.
+    """
+    try:
+        with quiet_pydicom(), path.open("rb") as stream:
+            # Long values are passed over: a length may claim more than there is memory.
+            header = read_partial(stream, stop_when=_after_study, defer_size=_LONGEST_VALUE)
+            found = [str(header.get(keyword, "") or "").strip() for keyword in _IDENTITY]
+    # A mutated header makes the parser raise nearly anything.
+    except Exception as error:
+        raise ObjectRefused(
+            _NOT_UNDERSTOOD, f"the object cannot be read ({type(error).__name__})"
+        ) from error
+    sop_class, sop_instance, study = found
+    if not study:
+        raise ObjectRefused(_NOT_UNDERSTOOD, "the object states no study")
+    if (sop_class, sop_instance) != (announced_class, announced_instance):
+        raise ObjectRefused(_WRONG_OBJECT, "the object is another than the one announced")
+    return Identity(study, sop_instance, sop_class)
+
+
+def _after_study(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return int(tag) > _STUDY_INSTANCE_UID

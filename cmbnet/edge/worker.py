@@ -1,0 +1,200 @@
+"""The worker process: images may make it crash, hang or eat memory, and only it dies of that."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from cmbnet.edge.events import Events
+from cmbnet.errors import CmbnetError
+
+_STOP_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One study for the worker.
+
+    Args:
+        images: Folder of its images.
+        out: Folder for the objects to send; made where absent.
+        patient: Whether gaps are answered "incomplete", since more images may come.
+        failure: Why the study is given up; then only that is to be reported, reading little.
+    """
+
+    images: Path
+    out: Path
+    patient: bool = False
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a job.
+
+    Args:
+        outcome: "done"; "refused", with or without objects that say so; "incomplete"; "fault", to
+            be tried again.
+        reason: Why not done; names no patient.
+        details: For people: seconds, lesions, series.
+    """
+
+    outcome: Literal["done", "refused", "incomplete", "fault"]
+    reason: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Processor(Protocol):
+    """What a worker runs; it is pickled into the new process."""
+
+    def open(self) -> None:
+        """Load what all jobs need."""
+
+    def __call__(self, job: Job) -> Answer:
+        """Look at a study and write the objects to send."""
+
+
+class WorkerStopped(CmbnetError):
+    """The node is stopping: the study is left as it is, for the next start."""
+
+
+class Worker:
+    """A process that is started when needed, kept warm, and killed when it takes too long.
+
+    Args:
+        processor: What it runs.
+        timeout_s: For loading, and for each job.
+        memory_mb: Of private memory that the process may have.
+        events: Told when it must be started again.
+    """
+
+    def __init__(
+        self, processor: Processor, *, timeout_s: float, memory_mb: int, events: Events
+    ) -> None:
+        self._processor = processor
+        self._timeout_s = timeout_s
+        self._memory_bytes = memory_mb << 20
+        self._events = events
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+        self._closed = False
+
+    def run(self, job: Job) -> Answer:
+        """Run a job; whatever happens to the process, there is an answer.
+
+        Raises:
+            WorkerStopped: `close` was called meanwhile.
+        """
+        try:
+            return self._exchange(job)
+        except TimeoutError as error:
+            return self._failed(str(error))
+        except (EOFError, OSError):
+            return self._failed(f"the worker died ({self._exit_code()})")
+
+    def start(self) -> Connection:
+        """Load what jobs need, so that the first need not wait; the way to talk to the process.
+
+        Raises:
+            EOFError: The process died.
+            TimeoutError: It took too long.
+        """
+        if self._pipe is None or self._process is None or not self._process.is_alive():
+            # Not fork: this process has threads, whose locks a copy would inherit locked.
+            context = multiprocessing.get_context("spawn")
+            self._pipe, theirs = context.Pipe()
+            self._process = context.Process(
+                target=_serve,
+                args=(theirs, self._processor, self._memory_bytes),
+                name="cmbnet-worker",
+                daemon=True,
+            )
+            self._process.start()
+            theirs.close()  # else our end would not tell that the process died
+            self._receive(self._pipe, "loading the model")
+        return self._pipe
+
+    def close(self) -> None:
+        """End the process for good; a thread that waits for it hears `WorkerStopped`."""
+        self._closed = True
+        self._kill()
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(_STOP_S)
+        if self._pipe is not None:
+            self._pipe.close()
+        self._process = self._pipe = None
+
+    def _exchange(self, job: Job) -> Answer:
+        pipe = self.start()
+        pipe.send(job)
+        answer: Answer = self._receive(pipe, "a study")
+        return answer
+
+    def _receive(self, pipe: Connection, what: str) -> Any:
+        if not pipe.poll(self._timeout_s):
+            raise TimeoutError(f"{what} took longer than {self._timeout_s:g} s")
+        return pipe.recv()
+
+    def _exit_code(self) -> str:
+        if self._process is None:
+            return "it was never started"
+        self._process.join(_STOP_S)
+        code = self._process.exitcode
+        return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+
+    def _failed(self, reason: str) -> Answer:
+        if self._closed:
+            raise WorkerStopped("the worker was stopped")
+        self._kill()
+        self._events("worker_restarted", reason=reason)
+        return Answer("fault", reason)
+
+
+def _serve(pipe: Connection, processor: Processor, memory_bytes: int) -> None:
+    """The life of the worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the node tells us when to stop
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    _die_with(multiprocessing.parent_process())
+    processor.open()
+    pipe.send(None)
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_answer(processor, job))
+
+
+def _answer(processor: Callable[[Job], Answer], job: Job) -> Answer:
+    try:
+        return processor(job)
+    except CmbnetError as error:
+        return Answer("fault", str(error))
+    except MemoryError:
+        return Answer("fault", "there was not enough memory")
+    # What a library says of an image may quote the patient's name: only its kind is passed on.
+    except Exception as error:
+        return Answer("fault", f"unexpected {type(error).__name__}")
+
+
+def _die_with(parent: BaseProcess | None) -> None:
+    """End this process when the node ends, even if that was killed."""
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="die-with-node", daemon=True).start()
