@@ -7,7 +7,13 @@ from setuptools import find_packages, setup
 EXTRAS = {
     # The cpu wheel of tensorflow: 250 MB instead of 600; on a GPU machine install
     # tensorflow[and-cuda] beside it.
-    "train": ["tensorflow-cpu>=2.21", "keras>=3.15", "pyyaml>=6.0", "matplotlib>=3.10"],
+    "train": [
+        "tensorflow-cpu>=2.21",
+        "keras>=3.15",
+        "pyyaml>=6.0",
+        "matplotlib>=3.10",
+        "openpyxl>=3.1",
+    ],
     # tf2onnx makes the files, onnxsim tidies them, onnxruntime quantises and runs them.
     "onnx": ["onnxruntime>=1.24", "onnx>=1.20", "onnxsim>=0.8", "tf2onnx>=1.17"],
     # Builds engines without a GPU; its libraries are a wheel of 95 MB.
@@ -61,6 +67,7 @@ EXTRAS["dev"] = sorted(
         "scikit-learn>=1.7",
         "statsmodels>=0.14.5",
         "setuptools>=80",
+        "types-openpyxl>=3.1",
         "types-pyyaml>=6.0",
         "types-setuptools>=80",
     }

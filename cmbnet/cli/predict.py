@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from cmbnet.io.case import Case
     from cmbnet.report.batch import Outcome
 
+_OBJECTS = ("dicom_seg", "dicom_sr", "dicom_key_images", "dicom_pdf")
+_DICOM_ONLY = ("series", *_OBJECTS)
+
 EPILOG = f"""
 Exit code: 0 all cases done, 3 some refused as not analysable, 4 some failed, 2 wrong usage.
 
@@ -54,6 +57,10 @@ Exit code: 0 all cases done, 3 some refused as not analysable, 4 some failed, 2 
 )
 @click.option("--dicom-seg", is_flag=True, help="Write seg.dcm for a DICOM input, too.")
 @click.option("--dicom-sr", is_flag=True, help="Write sr.dcm for a DICOM input, too.")
+@click.option(
+    "--dicom-key-images", is_flag=True, help="Write a picture of each lesion as key-01.dcm..., too."
+)
+@click.option("--dicom-pdf", is_flag=True, help="Write the report as a PDF in pdf.dcm, too.")
 @click.option("--save-probability", is_flag=True, help="Write probability.nii.gz, too.")
 @click.option("--force", is_flag=True, help="Answer even on what is not analysable.")
 @click.option("--overwrite", is_flag=True, help="Run finished cases again.")
@@ -79,7 +86,7 @@ def command(
     from cmbnet.io.ahead import ReadAhead
 
     cases = collect_cases(inputs, brain_mask=brain_mask)
-    _require_dicom(cases, **{name: how[name] for name in ("series", "dicom_seg", "dicom_sr")})
+    _require_dicom(cases, **{name: how[name] for name in _DICOM_ONLY})
     ahead = ReadAhead(how["frame"], how["series"])
     if how["overwrite"] or not (out / cases[0].name).exists():
         ahead.begin(cases[0].path)  # while the rest is imported
@@ -122,8 +129,10 @@ def _require_dicom(cases: Iterable[Case], **options: Any) -> None:
     nifti = next((case.path for case in cases if not case.dicom), None)
     if given and nifti is not None:
         raise UsageError(f"a DICOM input is required for {' and '.join(given)}, got {nifti}")
-    if options["dicom_seg"] or options["dicom_sr"]:
+    if any(options[name] for name in _OBJECTS):
         import_module("cmbnet.report.dicom")  # says what to install
+    if options["dicom_pdf"]:
+        import_module("cmbnet.report.pdf")
 
 
 def _make_folder(out: Path) -> None:

@@ -19,7 +19,7 @@ from cmbnet.io.scan import read_scan
 from cmbnet.predict import NotAnalysable, predict_file, record_of
 from cmbnet.report.result import Request, Result
 from cmbnet.report.tables import fault_row, summary_row, update_summary
-from cmbnet.report.write import REPORT, RESULT, write_prediction, write_refusal
+from cmbnet.report.write import REPORT, RESULT, DicomObject, write_prediction, write_refusal
 
 if TYPE_CHECKING:
     from cmbnet.backends import Backend
@@ -39,6 +39,8 @@ class Options:
         series: Key or UID of the series of DICOM inputs, or None for the SWI.
         dicom_seg: Write ``seg.dcm`` of DICOM inputs.
         dicom_sr: Write ``sr.dcm`` of DICOM inputs.
+        dicom_key_images: Write ``key-01.dcm``... of DICOM inputs.
+        dicom_pdf: Write ``pdf.dcm`` of DICOM inputs.
         force: Answer on what is not analysable, too.
         save_probability: Write the probability map.
         overwrite: Run again what is finished.
@@ -50,9 +52,22 @@ class Options:
     series: str | None = None
     dicom_seg: bool = False
     dicom_sr: bool = False
+    dicom_key_images: bool = False
+    dicom_pdf: bool = False
     force: bool = False
     save_probability: bool = False
     overwrite: bool = False
+
+    @property
+    def dicom(self) -> frozenset[DicomObject]:
+        """The DICOM objects that are asked for."""
+        asked: dict[DicomObject, bool] = {
+            "seg": self.dicom_seg,
+            "sr": self.dicom_sr,
+            "key-images": self.dicom_key_images,
+            "pdf": self.dicom_pdf,
+        }
+        return frozenset(name for name, wanted in asked.items() if wanted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +201,7 @@ class _Runner:
             prediction,
             folder,
             save_probability=options.save_probability,
-            dicom_seg=options.dicom_seg,
-            dicom_sr=options.dicom_sr,
+            dicom=options.dicom,
             case=case.name,
             request=request,
         )
@@ -209,6 +223,8 @@ def _request(case: Case, bundle: Bundle, options: Options) -> Request:
         series=options.series,
         dicom_seg=options.dicom_seg,
         dicom_sr=options.dicom_sr,
+        dicom_key_images=options.dicom_key_images,
+        dicom_pdf=options.dicom_pdf,
     )
 
 

@@ -34,7 +34,7 @@ def report_html(prediction: Prediction, result: Result) -> str:
         forced=_forced(result),
         case=_e(result.case),
         about=_about(result),
-        headline=_e(_headline(result)),
+        headline=_e(headline(result)),
         answer=_answer(result),
         training=_e(f"What the model has seen: {result.model.training}"),
         lesions=_lesion_table(result),
@@ -67,7 +67,8 @@ def _about(result: Result) -> str:
     return _e(f"{result.input.file}: {i} x {j} x {k} voxels of {size} mm")
 
 
-def _headline(result: Result) -> str:
+def headline(result: Result) -> str:
+    """The answer in one line."""
     scan = result.scan
     if scan.lesions == 0:
         return "No microbleeds were reported"
@@ -85,11 +86,11 @@ def _answer(result: Result) -> str:
         "slice. Susceptibility makes lesions look larger than they are.",
     ]
     if scan.lesions == 0:
-        lines.insert(0, _why_nothing(result))
+        lines.insert(0, why_nothing(result))
     return "".join(f"<p>{line}</p>" for line in lines)
 
 
-def _why_nothing(result: Result) -> str:
+def why_nothing(result: Result) -> str:
     """An empty result explains itself."""
     scan, model, stages = result.scan, result.model, result.stages
     seen = (

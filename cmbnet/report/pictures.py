@@ -71,9 +71,9 @@ class Painter:
     ) -> list[int]:
         """Slices through lesions; without any, through the brain and the best candidates."""
         if lesions:
-            return _spread({self._index(lesion)[0] for lesion in lesions}, most)
+            return _spread({self.index_of(lesion)[0] for lesion in lesions}, most)
         spread = _spread(self._box.slices.tolist(), most // 2)
-        best = [self._index(lesion)[0] for lesion in excluded[: most // 2]]
+        best = [self.index_of(lesion)[0] for lesion in excluded[: most // 2]]
         return sorted({*spread, *best})
 
     def lesions_on(self, index: int) -> list[int]:
@@ -82,33 +82,43 @@ class Painter:
 
     def slice(self, index: int, excluded: tuple[Lesion, ...] = ()) -> Picture:
         """An axial slice: its lesions outlined and numbered, excluded candidates in a ring."""
+        return _encode(self.draw_slice(index, excluded))
+
+    def draw_slice(
+        self, index: int, excluded: tuple[Lesion, ...] = (), *, least_height: int = SLICE_PIXELS
+    ) -> Image:
+        """The same as an image of at least so many rows."""
         grey = self._box.crop(self._image)[index]
         labels = self._box.crop(self._labels)[index]
         _, y_mm, x_mm = self._spacing_mm
-        height = max(SLICE_PIXELS, grey.shape[0])
+        height = max(least_height, grey.shape[0])
         width = max(1, round(height * grey.shape[1] * x_mm / (grey.shape[0] * y_mm)))
         picture, outlined = _draw(grey[::-1, ::-1], labels[::-1, ::-1], (width, height))
         for lesion in excluded:
-            z, y, x = self._index(lesion)
+            z, y, x = self.index_of(lesion)
             if z == index:
                 row = (self._box.y.stop - y - 0.5) * height / grey.shape[0]
                 column = (self._box.x.stop - x - 0.5) * width / grey.shape[1]
                 pixels_a_mm = height / (grey.shape[0] * y_mm)
                 _ring(picture, column, row, lesion.max_in_plane_diameter_mm * pixels_a_mm / 2)
         _number(picture, outlined)
-        return _encode(picture)
+        return picture
 
     def tile(self, lesion: Lesion) -> Picture:
         """A lesion in the axial, coronal and sagittal plane, side by side, with a cross."""
+        return _encode(self.draw_tile(lesion))
+
+    def draw_tile(self, lesion: Lesion) -> Image:
+        """The same as an image."""
         from PIL import Image
 
-        centre = self._index(lesion)
+        centre = self.index_of(lesion)
         sheet = Image.new("RGB", (3 * TILE_PIXELS + 8, TILE_PIXELS), (128, 128, 128))
         for axis in range(3):
             sheet.paste(self._plane(centre, axis, lesion.id), (axis * (TILE_PIXELS + 4), 0))
-        return _encode(sheet)
+        return sheet
 
-    def _index(self, lesion: Lesion) -> tuple[int, int, int]:
+    def index_of(self, lesion: Lesion) -> tuple[int, int, int]:
         """The voxel of the frame at the lesion's centre."""
         place = self._to_frame @ np.array([*lesion.centre_ras_mm, 1.0])
         z, y, x = np.clip(np.rint(place[:3]), 0, np.array(self._image.shape) - 1).astype(int)

@@ -39,6 +39,8 @@ class Request(_Strict):
     series: str | None = None
     dicom_seg: bool = False
     dicom_sr: bool = False
+    dicom_key_images: bool = False
+    dicom_pdf: bool = False
 
 
 class Input(_Strict):

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from cmbnet.errors import UsageError
 from cmbnet.io import write_nifti, write_text_atomically
 from cmbnet.report.html import report_html
+from cmbnet.report.pictures import Painter
 from cmbnet.report.result import Request, Result, build_result, request_of
 from cmbnet.report.tables import lesions_csv
 
 if TYPE_CHECKING:
     from cmbnet.io.dicom import DicomSource
     from cmbnet.predict import InputRecord, Prediction, Refusal
+    from cmbnet.report.dicom import KeyPicture
 
 MASK: Final = "mask.nii.gz"
 LESIONS: Final = "lesions.nii.gz"
@@ -26,6 +29,11 @@ RESULT: Final = "result.json"
 REPORT: Final = "report.html"
 SEG: Final = "seg.dcm"
 SR: Final = "sr.dcm"
+KEY_IMAGE: Final = "key-{:02d}.dcm"
+PDF: Final = "pdf.dcm"
+
+DicomObject = Literal["seg", "sr", "key-images", "pdf"]
+"""What can go back into the study of a DICOM series."""
 
 
 def write_prediction(
@@ -33,8 +41,7 @@ def write_prediction(
     out_dir: str | Path,
     *,
     save_probability: bool = False,
-    dicom_seg: bool = False,
-    dicom_sr: bool = False,
+    dicom: Collection[DicomObject] = (),
     case: str | None = None,
     request: Request | None = None,
 ) -> Result:
@@ -44,8 +51,8 @@ def write_prediction(
         prediction: What was found.
         out_dir: Folder of the case; made if missing, files of an earlier run are replaced.
         save_probability: Whether to write the probability map, too.
-        dicom_seg: Whether to write ``seg.dcm`` where there are lesions; DICOM input only.
-        dicom_sr: Whether to write ``sr.dcm``; DICOM input only.
+        dicom: Which objects to write for a DICOM input: ``seg.dcm`` and ``key-01.dcm``... where
+            there are lesions, ``sr.dcm``, ``pdf.dcm``. Of a forced prediction only the SR.
         case: Name of the case; by default that of the folder.
         request: What was asked for, stored in the result; by default made of the prediction.
 
@@ -55,14 +62,14 @@ def write_prediction(
     Raises:
         OSError: If the file system refuses; ``result.json`` is then missing.
         UsageError: If DICOM is asked for and the scan was none.
-        InputRefused: If the headers of the series do not allow to write SEG or SR.
+        InputRefused: If the headers of the series do not allow to write them.
     """
     folder = Path(out_dir)
     asked = request or request_of(
         prediction, backend=prediction.backend.name, save_probability=save_probability
     )
     maps = [MASK, LESIONS, *([PROBABILITY] if save_probability else [])]
-    objects = _objects(prediction, seg=dicom_seg, sr=dicom_sr)
+    objects = _objects(prediction, dicom)
     result = build_result(
         prediction,
         case=folder.name if case is None else case,
@@ -82,7 +89,7 @@ def write_prediction(
     )
     write_text_atomically(folder / REPORT, page)
     if objects:
-        _write_objects(prediction, folder, objects)
+        _write_objects(prediction, result, folder, dicom)
     write_text_atomically(folder / RESULT, result.model_dump_json(indent=2) + "\n")
     return result
 
@@ -114,29 +121,59 @@ def write_refusal(refusal: Refusal, out_dir: str | Path) -> Path:
 
 def _forget(folder: Path) -> None:
     """Remove what says that a case is finished, and what this run may not write again."""
-    for stale in (RESULT, PROBABILITY, SEG, SR):
+    for stale in (RESULT, PROBABILITY, SEG, SR, PDF):
         (folder / stale).unlink(missing_ok=True)
+    for key_image in folder.glob("key-*.dcm"):
+        key_image.unlink()
 
 
-def _objects(prediction: Prediction, *, seg: bool, sr: bool) -> list[str]:
+def _objects(prediction: Prediction, wanted: Collection[DicomObject]) -> list[str]:
     """Names of the DICOM objects that will be written."""
-    if seg or sr:
-        _dicom_source(prediction.record)  # fails before anything is written
-    some = bool(prediction.finding.lesions) and not prediction.forced
-    return [*([SEG] if seg and some else []), *([SR] if sr else [])]
+    if not wanted:
+        return []
+    from cmbnet.report.dicom import MOST_KEY_IMAGES
+
+    _dicom_source(prediction.record)  # fails before anything is written
+    pictured = min(len(prediction.finding.lesions), MOST_KEY_IMAGES)
+    trusted = not prediction.forced
+    return [
+        *([SEG] if "seg" in wanted and pictured and trusted else []),
+        *([SR] if "sr" in wanted else []),
+        *(KEY_IMAGE.format(n + 1) for n in range(pictured) if "key-images" in wanted and trusted),
+        *([PDF] if "pdf" in wanted and trusted else []),
+    ]
 
 
-def _write_objects(prediction: Prediction, folder: Path, names: list[str]) -> None:
+def _write_objects(
+    prediction: Prediction, result: Result, folder: Path, wanted: Collection[DicomObject]
+) -> None:
     from cmbnet.report.dicom import result_of, write_dicom_results
 
-    source = _dicom_source(prediction.record)
-    write_dicom_results(result_of(prediction), source, folder, seg=SEG in names, report=SR in names)
+    pictures: tuple[KeyPicture, ...] = ()
+    pdf = None
+    if "key-images" in wanted and not prediction.forced:
+        from cmbnet.report.dicom import draw_key_pictures
+
+        pictures = draw_key_pictures(Painter(prediction), prediction.finding.lesions)
+    if "pdf" in wanted and not prediction.forced:
+        from cmbnet.report.pdf import report_pdf
+
+        pdf = report_pdf(prediction, result)
+    write_dicom_results(
+        result_of(prediction),
+        _dicom_source(prediction.record),
+        folder,
+        seg="seg" in wanted,
+        report="sr" in wanted,
+        key_pictures=pictures,
+        pdf=pdf,
+    )
 
 
 def _dicom_source(record: InputRecord) -> DicomSource:
     if record.dicom is None:
         raise UsageError(
-            f"a DICOM series is required to write SEG and SR, got {record.file or 'an array'}"
+            f"a DICOM series is required to write DICOM objects, got {record.file or 'an array'}"
         )
     return record.dicom
 

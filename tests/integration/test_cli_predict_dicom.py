@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ from tests.tiny_scan import DOTS, SHAPE, tiny_scan
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 COUNT = "Number of lesions"
 SECRETS = ("zimmermann", "friederike", "19470213", "1947-02-13", "kis-998877", "998877")
+EVERY_OBJECT = ("--dicom-seg", "--dicom-sr", "--dicom-key-images", "--dicom-pdf")
 PATIENT_FOLDER = "ZIMMERMANN_Friederike 13.02.1947 KIS998877"
 
 
@@ -99,7 +103,7 @@ def count_of(report: pydicom.Dataset) -> list[int]:
 @pytest.fixture(scope="module")
 def answered(run: Run, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("answered")
-    done = run(scans / PATIENT_FOLDER, "-o", out, "--dicom-seg", "--dicom-sr")
+    done = run(scans / PATIENT_FOLDER, "-o", out, *EVERY_OBJECT)
     assert done.returncode == 0, done.stderr
     assert "3 lesions (0 small, 3 large), positive" in done.stdout
     (out / "said.txt").write_text(done.stdout)
@@ -155,6 +159,33 @@ def test_the_report_goes_back_into_the_study(scans: Path, answered: Path) -> Non
     assert count_of(report) == [len(DOTS)]
 
 
+def test_key_images_and_pdf_go_back_into_the_study(scans: Path, answered: Path) -> None:
+    case = only_case(answered)
+    _, source = read_dicom_series(scans / PATIENT_FOLDER)
+    key_images = sorted(case.glob("key-*.dcm"))
+    assert [path.name for path in key_images] == [f"key-0{n}.dcm" for n in range(1, len(DOTS) + 1)]
+    document = pydicom.dcmread(case / "pdf.dcm")
+    labels = read_nifti(case / "lesions.nii.gz").data
+    for number, path in enumerate(key_images, start=1):
+        image = pydicom.dcmread(path)
+        orange = np.abs(image.pixel_array.astype(int) - (255, 176, 0)).sum(axis=2) < 60
+        assert orange[60:700].sum() > 40, "the outline"
+        assert orange[735:].sum() > 200, "research use only"
+        z = source.sop_instance_uids.index(image.SourceImageSequence[0].ReferencedSOPInstanceUID)
+        assert number in labels[z]
+    for item in (image, document):
+        assert item.StudyInstanceUID == source.study_instance_uid
+        assert item.PatientID == "KIS-998877"
+        assert "RESEARCH ONLY" in item.SeriesDescription
+    pdf = document.EncapsulatedDocument[: document.EncapsulatedDocumentLength]
+    assert pdf.startswith(b"%PDF-")
+    assert pdf.rstrip().endswith(b"%%EOF")
+    assert_silent(pdf.decode("latin-1"))
+    for stream in re.findall(rb"stream\r?\n(.*?)endstream", pdf, re.DOTALL):
+        with contextlib.suppress(zlib.error):
+            assert_silent(zlib.decompress(stream).decode("latin-1"))
+
+
 def test_no_other_output_names_the_patient(answered: Path) -> None:
     looked_at = set()
     for path in answered.rglob("*"):
@@ -174,7 +205,7 @@ def test_a_finished_study_is_skipped_in_whatever_folder_it_comes(
     run: Run, scans: Path, answered: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(answered, tmp_path / "out")
-    again = run(scans / PATIENT_FOLDER, "-o", tmp_path / "out", "--dicom-seg", "--dicom-sr")
+    again = run(scans / PATIENT_FOLDER, "-o", tmp_path / "out", *EVERY_OBJECT)
     assert "(finished before)" in again.stdout
     without = run(scans / PATIENT_FOLDER, "-o", tmp_path / "out")
     assert (without.returncode, "finished before" in without.stdout) == (0, False)
@@ -198,10 +229,10 @@ def test_a_refused_scan_gets_a_report_without_a_count(
     assert summary(out)[0]["status"] == "refused"
 
     first = (case / "sr.dcm").read_bytes()
-    forced = run(noise, "-o", out, "--force", "--dicom-seg", "--dicom-sr")
+    forced = run(noise, "-o", out, "--force", *EVERY_OBJECT)
     assert forced.returncode == 0
     assert (case / "sr.dcm").read_bytes() == first  # a forced count stays out of the study
-    assert not (case / "seg.dcm").exists()
+    assert [path.name for path in case.glob("*.dcm")] == ["sr.dcm"]
     assert result_of(case)["quality"]["forced"]
 
     assert run(noise, "-o", out, "--dicom-sr").returncode == 3
@@ -267,7 +298,7 @@ def test_several_images_at_each_position(run: Run, scans: Path, tmp_path: Path) 
     assert (third.returncode, "choose one with frame 0 to 1" in third.stderr) == (3, True)
 
 
-@pytest.mark.parametrize("option", [["--dicom-seg"], ["--dicom-sr"], ["--series", "4"]])
+@pytest.mark.parametrize("option", [[name] for name in EVERY_OBJECT] + [["--series", "4"]])
 def test_what_only_dicom_can_give_is_refused_for_nifti(
     run: Run, scans: Path, tmp_path: Path, option: list[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """Results as DICOM objects that go back into the study: a segmentation and a measurement report.
 
-Research use only. Both objects are preliminary, unverified, and say so.
+For viewers that show neither there are key images and a PDF. Research use only; every object is
+preliminary, unverified, and says so.
 """
 
 from __future__ import annotations
@@ -19,17 +20,29 @@ from cmbnet.report.dicom.content import (
     result_of,
     result_of_refusal,
 )
+from cmbnet.report.dicom.document import build_document
+from cmbnet.report.dicom.key_images import (
+    MOST_KEY_IMAGES,
+    KeyPicture,
+    build_key_images,
+    draw_key_pictures,
+)
 from cmbnet.report.dicom.segmentation import build_segmentation
 from cmbnet.report.dicom.structured import build_report
 from cmbnet.report.dicom.write import DicomPaths, write_dicom_results
 
 __all__ = [
+    "MOST_KEY_IMAGES",
     "Algorithm",
     "DicomPaths",
     "DicomResult",
+    "KeyPicture",
     "Quality",
+    "build_document",
+    "build_key_images",
     "build_report",
     "build_segmentation",
+    "draw_key_pictures",
     "result_of",
     "result_of_refusal",
     "write_dicom_results",

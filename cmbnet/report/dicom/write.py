@@ -1,9 +1,10 @@
-"""SEG and SR as files, whole or absent."""
+"""Results as DICOM files, each whole or absent."""
 
 from __future__ import annotations
 
 import datetime
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from cmbnet.errors import InputRefused
 from cmbnet.io.atomic import write_bytes_atomically
 from cmbnet.io.dicom import DicomSource
 from cmbnet.report.dicom.content import DicomResult
+from cmbnet.report.dicom.document import build_document
+from cmbnet.report.dicom.key_images import KeyPicture, build_key_images
 from cmbnet.report.dicom.segmentation import build_segmentation
 from cmbnet.report.dicom.source_images import quiet_highdicom
 from cmbnet.report.dicom.structured import build_report
@@ -25,10 +28,20 @@ class DicomPaths:
     Args:
         report: The structured report, None where it was not asked for.
         segmentation: The segmentation, None without lesions or where it was not asked for.
+        key_images: A picture per lesion.
+        document: The PDF, None where there was none.
     """
 
     report: Path | None
     segmentation: Path | None
+    key_images: tuple[Path, ...] = ()
+    document: Path | None = None
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """Every file, in the order in which a study should get them: what is referred to first."""
+        single = (self.segmentation, self.report, *self.key_images, self.document)
+        return tuple(path for path in single if path is not None)
 
 
 def write_dicom_results(
@@ -38,9 +51,11 @@ def write_dicom_results(
     *,
     seg: bool = True,
     report: bool = True,
+    key_pictures: Sequence[KeyPicture] = (),
+    pdf: bytes | None = None,
     created: datetime.datetime | None = None,
 ) -> DicomPaths:
-    """Write ``seg.dcm`` and ``sr.dcm`` into a folder.
+    """Write ``seg.dcm``, ``sr.dcm``, ``key-01.dcm``... and ``pdf.dcm`` into a folder.
 
     The report refers to the segmentation, which is therefore made even where only the report is
     written.
@@ -51,6 +66,8 @@ def write_dicom_results(
         directory: Where to write; made where absent.
         seg: Write the segmentation. There is none without lesions.
         report: Write the structured report.
+        key_pictures: What the key images show; none are written without.
+        pdf: A document to encapsulate, which must not name the patient.
         created: Content date and time; by default that of the images, so that every run on them
             gives the same bytes.
 
@@ -58,15 +75,26 @@ def write_dicom_results(
         InputRefused: The series states no frame of reference, or its headers are unusable.
         UsageError: The labels lie on another grid.
     """
-    segmentation = build_segmentation(result, source, created=created) if result.lesions else None
-    seg_path = report_path = None
+    segmentation = None
+    if result.lesions and (seg or report):
+        segmentation = build_segmentation(result, source, created=created)
+    seg_path = report_path = pdf_path = None
     if report:
         report_path = directory / "sr.dcm"
         _write(build_report(result, source, segmentation, created=created), report_path)
     if seg and segmentation is not None:
         seg_path = directory / "seg.dcm"
         _write(segmentation, seg_path)
-    return DicomPaths(report_path, seg_path)
+    key_paths = []
+    for number, image in enumerate(
+        build_key_images(key_pictures, result, source, created=created), start=1
+    ):
+        key_paths.append(directory / f"key-{number:02d}.dcm")
+        _write(image, key_paths[-1])
+    if pdf is not None:
+        pdf_path = directory / "pdf.dcm"
+        _write(build_document(pdf, result, source, created=created), pdf_path)
+    return DicomPaths(report_path, seg_path, tuple(key_paths), pdf_path)
 
 
 def _write(dataset: Dataset, path: Path) -> None:

@@ -1,0 +1,87 @@
+"""The PDF report as a DICOM object of the study."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING
+
+import highdicom as hd
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
+
+from cmbnet.report.dicom.content import DicomResult, moment_of, uid_for
+from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
+
+if TYPE_CHECKING:
+    from cmbnet.io.dicom import DicomSource
+
+SERIES_NUMBER = 9804
+SERIES_DESCRIPTION = "cmbnet report PDF RESEARCH ONLY"
+TITLE = "cmbnet microbleed report, RESEARCH ONLY"
+
+
+def build_document(
+    pdf: bytes,
+    result: DicomResult,
+    source: DicomSource,
+    *,
+    created: datetime.datetime | None = None,
+) -> Dataset:
+    """Encapsulate a PDF.
+
+    Args:
+        pdf: The document; it must not name the patient, for it says that it does not.
+        result: For its algorithm.
+        source: The images that were read.
+        created: Content date and time; by default that of the images.
+
+    Raises:
+        InputRefused: The headers of the series are unusable.
+    """
+    moment = created or moment_of(source)
+    reference = source_images(source)[0]
+    with quiet_highdicom("a PDF"):
+        document = hd.base.SOPClass(
+            study_instance_uid=source.study_instance_uid,
+            series_instance_uid=uid_for(result, source, "pdf series"),
+            series_number=SERIES_NUMBER,
+            sop_instance_uid=uid_for(result, source, "pdf"),
+            sop_class_uid=EncapsulatedPDFStorage,
+            instance_number=1,
+            modality="DOC",
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            manufacturer="cmbnet",
+            manufacturer_model_name=result.algorithm.model[:64],
+            software_versions=result.algorithm.version[:64],
+            series_description=SERIES_DESCRIPTION,
+            content_date=moment.date(),
+            content_time=moment.time(),
+            series_date=moment.date(),
+            series_time=moment.time(),
+            specific_character_set="ISO_IR 192",
+        )
+        document.copy_patient_and_study_information(reference)
+        _fill(document, pdf, source, moment)
+        forget_clock(document)
+    return document
+
+
+def _fill(document: Dataset, pdf: bytes, source: DicomSource, moment: datetime.datetime) -> None:
+    """The module Encapsulated Document (PS3.3 C.24.2)."""
+    document.ConversionType = "WSD"
+    document.AcquisitionDateTime = moment.strftime("%Y%m%d%H%M%S")
+    document.BurnedInAnnotation = "NO"
+    document.DocumentTitle = TITLE
+    document.ConceptNameCodeSequence = Sequence([])
+    document.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    document.EncapsulatedDocumentLength = len(pdf)
+    document.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
+    document.SourceInstanceSequence = Sequence([_reference(header) for header in source.headers])
+
+
+def _reference(header: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = header.SOPClassUID
+    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
+    return item

@@ -1,0 +1,181 @@
+"""Key images: a colour picture per lesion, for viewers that show neither SEG nor SR.
+
+Each is a secondary capture that refers to the slice it was drawn from. Text is burned in and says
+"research use only"; none of it names the patient.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import highdicom as hd
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.valuerep import DA, TM
+
+from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.report.dicom.content import DicomResult, moment_of, uid_for
+from cmbnet.report.dicom.segmentation import tracking_id
+from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from cmbnet.io.dicom import DicomSource
+    from cmbnet.lesions import Lesion
+    from cmbnet.report.pictures import Painter
+
+SERIES_NUMBER = 9803
+SERIES_DESCRIPTION = "cmbnet key images RESEARCH ONLY"
+
+MOST_KEY_IMAGES = 20
+"""Those of the highest score; each is 1.5 MB, uncompressed as every viewer reads it."""
+
+_WIDTH: Final = 640
+_HEIGHT: Final = 780
+_SLICE_ROWS: Final = 480
+_INK: Final = (235, 235, 235)
+_WARNING: Final = (255, 176, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPicture:
+    """What a key image shows.
+
+    Args:
+        lesion: The lesion.
+        pixels: (rows, columns, 3) uint8, RGB.
+    """
+
+    lesion: Lesion
+    pixels: NDArray[np.uint8]
+
+
+def draw_key_pictures(painter: Painter, lesions: Sequence[Lesion]) -> tuple[KeyPicture, ...]:
+    """Draw the slice and the near view of every lesion, at most `MOST_KEY_IMAGES`."""
+    return tuple(
+        KeyPicture(lesion, np.asarray(_sheet(painter, lesion, len(lesions))))
+        for lesion in lesions[:MOST_KEY_IMAGES]
+    )
+
+
+def _sheet(painter: Painter, lesion: Lesion, count: int) -> Image:
+    from PIL import Image, ImageDraw, ImageFont
+
+    sheet = Image.new("RGB", (_WIDTH, _HEIGHT))
+    axial = painter.draw_slice(painter.index_of(lesion)[0], least_height=_SLICE_ROWS)
+    axial.thumbnail((_WIDTH, _SLICE_ROWS), Image.Resampling.LANCZOS)
+    left = (_WIDTH - axial.width) // 2
+    sheet.paste(axial, (left, 50))
+    tile = painter.draw_tile(lesion)
+    sheet.paste(tile, ((_WIDTH - tile.width) // 2, 50 + _SLICE_ROWS + 10))
+    draw = ImageDraw.Draw(sheet)
+
+    def write(row: int, text: str, size: int, colour: tuple[int, int, int] = _INK) -> None:
+        font = ImageFont.load_default(size)
+        draw.text((_WIDTH / 2, row), text, fill=colour, font=font, anchor="ma")
+
+    write(6, f"{tracking_id(lesion)} of {count}: AI candidate, not reviewed", 18)
+    write(29, _measures(lesion), 14)
+    draw.text((left + 4, 290), "R", fill=_INK, font=ImageFont.load_default(16))
+    draw.text((left + axial.width - 4, 290), "L", fill=_INK, font=ImageFont.load_default(16),
+              anchor="ra")  # fmt: skip
+    write(718, "24 mm: axial, coronal, sagittal (anterior on the left)", 13)
+    write(740, RESEARCH_USE_ONLY, 15, _WARNING)
+    return sheet
+
+
+def _measures(lesion: Lesion) -> str:
+    return (
+        f"{lesion.size_class}, {lesion.max_in_plane_diameter_mm:.1f} mm in the slice, "
+        f"{lesion.volume_mm3:.1f} mm3, score {lesion.score:.3f}"
+    )
+
+
+def build_key_images(
+    pictures: Sequence[KeyPicture],
+    result: DicomResult,
+    source: DicomSource,
+    *,
+    created: datetime.datetime | None = None,
+) -> list[hd.sc.SCImage]:
+    """Make a secondary capture of every picture, all in one series.
+
+    Args:
+        pictures: Of lesions of the result.
+        result: For its algorithm.
+        source: The images that were read.
+        created: Content date and time; by default that of the images.
+
+    Raises:
+        InputRefused: The headers of the series are unusable.
+    """
+    moment = created or moment_of(source)
+    reference = source_images(source)[0]
+    with quiet_highdicom("key images"):
+        return [
+            _capture(picture, number, result, source, reference, moment)
+            for number, picture in enumerate(pictures, start=1)
+        ]
+
+
+def _capture(
+    picture: KeyPicture,
+    number: int,
+    result: DicomResult,
+    source: DicomSource,
+    reference: Dataset,
+    moment: datetime.datetime,
+) -> hd.sc.SCImage:
+    image = hd.sc.SCImage.from_ref_dataset(
+        reference,
+        pixel_array=np.ascontiguousarray(picture.pixels),
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        patient_orientation=("L", "P"),
+        series_instance_uid=uid_for(result, source, "key series"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=uid_for(result, source, f"key {picture.lesion.id}"),
+        instance_number=number,
+        manufacturer="cmbnet",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        manufacturer_model_name=result.algorithm.model[:64],
+        software_versions=result.algorithm.version[:64],
+        series_description=SERIES_DESCRIPTION,
+        content_date=moment.date(),
+        content_time=moment.time(),
+        series_date=moment.date(),
+        series_time=moment.time(),
+        specific_character_set="ISO_IR 192",
+    )
+    image.DateOfSecondaryCapture = DA(moment.date())
+    image.TimeOfSecondaryCapture = TM(moment.time())
+    # Not paired, so that no laterality is asked for.
+    image.BodyPartExamined = "BRAIN"
+    image.BurnedInAnnotation = "YES"
+    image.LossyImageCompression = "00"
+    image.ImageComments = f"{tracking_id(picture.lesion)}: {_measures(picture.lesion)}. " + (
+        RESEARCH_USE_ONLY
+    )
+    image.SourceImageSequence = [_slice_of(picture.lesion, source)]
+    forget_clock(image)
+    return image
+
+
+def _slice_of(lesion: Lesion, source: DicomSource) -> Dataset:
+    """Reference to the slice through the middle of a lesion."""
+    item = Dataset()
+    z = lesion.voxel_ijk[2]
+    frames = source.frame_numbers
+    header: Any = source.headers[0] if frames else source.headers[min(z, len(source.headers) - 1)]
+    item.ReferencedSOPClassUID = header.SOPClassUID
+    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
+    if frames:
+        item.ReferencedFrameNumber = frames[min(z, len(frames) - 1)]
+    return item

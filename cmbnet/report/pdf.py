@@ -1,0 +1,224 @@
+"""The report as a PDF of A4 pages, for viewers and archives that show nothing else of ours.
+
+Real text (it can be searched and read aloud), fonts inside, no dates: the same result gives the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from cmbnet.errors import MissingExtra
+from cmbnet.report.html import headline, why_nothing
+from cmbnet.report.pictures import Painter
+
+if find_spec("matplotlib") is None:
+    raise MissingExtra("matplotlib", "dicom", "to write the report as PDF")
+
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from cmbnet.lesions import Lesion
+    from cmbnet.predict import Prediction
+    from cmbnet.report.result import Result
+
+_PAGE_INCHES: Final = (8.27, 11.69)
+_LEFT, _RIGHT, _TOP, _BOTTOM = 0.09, 0.92, 0.95, 0.07
+_LINE: Final = 0.0165
+"""Height of a line of 9 points, as a fraction of the page."""
+
+_LETTERS: Final = 105
+"""Of a line."""
+
+_SLICES_A_PAGE: Final = 6
+_MOST_SLICES: Final = 12
+_INK, _WARNING = "#16202a", "#8a4b00"
+
+_COLUMNS: Final = (
+    ("No.", 0.0),
+    ("Class", 0.07),
+    ("Score", 0.19),
+    ("In slice, mm", 0.31),
+    ("Equivalent, mm", 0.45),
+    ("Volume, mm³", 0.58),
+    ("Centre R, A, S, mm", 0.83),
+)
+"""Heads, and the right edge of each column; the first two are set from the left."""
+
+
+def report_pdf(prediction: Prediction, result: Result) -> bytes:
+    """The report of a prediction: answer, table, quality and provenance, then slices.
+
+    Args:
+        prediction: What was found.
+        result: The same as it stands in ``result.json``.
+    """
+    stream = io.BytesIO()
+    about = {"Title": f"cmbnet report: {_plain(result.case)}", "Creator": "cmbnet",
+             "Subject": result.notice, "CreationDate": None}  # fmt: skip
+    with PdfPages(stream, metadata=about) as document:
+        for page in (*_text_pages(result), *_picture_pages(prediction, result)):
+            document.savefig(page)
+    return stream.getvalue()
+
+
+class _Writer:
+    """Sets lines from top to bottom, on as many pages as they need."""
+
+    def __init__(self, notice: str) -> None:
+        self._notice = notice
+        self.pages: list[Figure] = []
+        self._new_page()
+
+    def line(self, words: str, *, size: float = 9, bold: bool = False, ink: str = _INK) -> None:
+        """Words, broken into as many lines as they need."""
+        for part in textwrap.wrap(_plain(words), int(_LETTERS * 9 / size)) or [""]:
+            self._step(size / 9)
+            self._put(_LEFT, part, size=size, bold=bold, ink=ink)
+
+    def row(self, cells: Iterable[str], *, bold: bool = False) -> None:
+        """A row of the table of lesions."""
+        self._step(1)
+        for number, ((_, edge), words) in enumerate(zip(_COLUMNS, cells, strict=True)):
+            aligned = "left" if number < 2 else "right"
+            self._put(_LEFT + edge, words, bold=bold, align=aligned)
+
+    def gap(self) -> None:
+        """Half a line."""
+        self._y -= _LINE / 2
+
+    def _step(self, lines: float) -> None:
+        if self._y - _LINE * lines < _BOTTOM:
+            self._new_page()
+        self._y -= _LINE * lines
+
+    def _new_page(self) -> None:
+        self.pages.append(_page(self._notice))
+        self._y = _TOP - 2 * _LINE
+
+    def _put(
+        self,
+        x: float,
+        words: str,
+        *,
+        size: float = 9,
+        bold: bool = False,
+        ink: str = _INK,
+        align: str = "left",
+    ) -> None:
+        weight = "bold" if bold else "normal"
+        self.pages[-1].text(
+            x, self._y, _plain(words), size=size, weight=weight, color=ink, ha=align,
+            parse_math=False,
+        )  # fmt: skip
+
+
+def _page(notice: str) -> Figure:
+    figure = Figure(figsize=_PAGE_INCHES)
+    for y in (_TOP, _BOTTOM - 2 * _LINE):
+        figure.text(
+            0.5, y, notice, size=10, weight="bold", color=_WARNING, ha="center", parse_math=False
+        )
+    return figure
+
+
+def _text_pages(result: Result) -> list[Figure]:
+    write = _Writer(result.notice)
+    write.line(f"Microbleed report: {result.case}", size=14, bold=True)
+    i, j, k = result.input.shape_ijk
+    size = " x ".join(f"{mm:.3g}" for mm in result.input.spacing_ijk_mm)
+    write.line(f"{result.input.file}: {i} x {j} x {k} voxels of {size} mm")
+    write.gap()
+    write.line(headline(result), size=12, bold=True)
+    for words in _answer(result):
+        write.line(words)
+    write.gap()
+    write.line("Lesions (AI candidates, not reviewed)", size=11, bold=True)
+    if result.lesions:
+        write.row((head for head, _ in _COLUMNS), bold=True)
+    for lesion in result.lesions:
+        write.row(_cells(lesion))
+    for title, lines in (("Quality of the scan", _quality(result)), ("Made with", _origin(result))):
+        write.gap()
+        write.line(title, size=11, bold=True)
+        for words in lines:
+            write.line(words)
+    return write.pages
+
+
+def _answer(result: Result) -> Iterator[str]:
+    scan, model = result.scan, result.model
+    if not result.lesions:
+        yield why_nothing(result)
+    call = "positive" if scan.positive else "negative"
+    yield (
+        f"At operating point {model.operating_point} the scan is called {call}: score "
+        f"{scan.score:.3f}, positive from {model.patient_threshold:.3f}."
+    )
+    yield (
+        "Small is 2 mm up to, but not, 5 mm; large is 5 to 10 mm; by the largest diameter in a "
+        "slice. Susceptibility makes lesions look larger than they are."
+    )
+    yield f"What the model has seen: {model.training}"
+
+
+def _cells(lesion: Lesion) -> tuple[str, ...]:
+    return (
+        str(lesion.id),
+        lesion.size_class,
+        f"{lesion.score:.3f}",
+        f"{lesion.max_in_plane_diameter_mm:.1f}",
+        f"{lesion.equivalent_diameter_mm:.1f}",
+        f"{lesion.volume_mm3:.1f}",
+        ", ".join(f"{mm:.1f}" for mm in lesion.centre_ras_mm),
+    )
+
+
+def _quality(result: Result) -> Iterator[str]:
+    for finding in result.quality.findings:
+        yield f"{finding.severity}: {finding.message}"
+    if not result.quality.findings:
+        yield "Nothing to remark."
+
+
+def _origin(result: Result) -> Iterator[str]:
+    model = result.model
+    yield f"cmbnet {result.request.cmbnet}, model {model.bundle}, {model.backend} {model.precision}"
+    yield f"Model sha256 {result.request.bundle_sha256}"
+    yield f"Images sha256 {result.request.input_sha256 or 'unknown (array)'}"
+
+
+def _picture_pages(prediction: Prediction, result: Result) -> Iterator[Figure]:
+    painter = Painter(prediction)
+    chosen = painter.slices_to_show(result.lesions, (), most=_MOST_SLICES)
+    for first in range(0, len(chosen), _SLICES_A_PAGE):
+        yield _picture_page(painter, chosen[first : first + _SLICES_A_PAGE], result.notice)
+
+
+def _picture_page(painter: Painter, indices: Sequence[int], notice: str) -> Figure:
+    page = _page(notice)
+    page.text(
+        _LEFT, _TOP - 2 * _LINE, size=9, color=_INK,
+        s="Axial slices, anterior is up, the patient's right is on the left; orange outlines "
+        "surround lesions.",
+    )  # fmt: skip
+    for place, index in enumerate(indices):
+        left = _LEFT + 0.42 * (place % 2)
+        bottom = 0.635 - 0.277 * (place // 2)
+        axes = page.add_axes((left, bottom, 0.41, 0.25))
+        axes.imshow(painter.draw_slice(index), interpolation="nearest")
+        axes.set_axis_off()
+        ids = ", ".join(map(str, painter.lesions_on(index)))
+        caption = f"Slice {index + 1} from below" + (f": lesion {ids}" if ids else "")
+        axes.set_title(textwrap.shorten(caption, 60), size=8, color=_INK, pad=2)
+    return page
+
+
+def _plain(words: str) -> str:
+    """Letters that the font has; names of files may hold any."""
+    return words.encode("latin-1", "replace").decode("latin-1")
