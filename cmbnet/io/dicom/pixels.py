@@ -51,13 +51,11 @@ def _read_file(file: DicomFile, wanted: list[tuple[int, Frame]], data: NDArray[n
     try:
         with quiet_pydicom():
             syntax = UID(str(wanted[0][1].header.file_meta.TransferSyntaxUID))
-            _require_decoder(syntax)
             arrays = iter_pixels(
                 file.path,
                 indices=[frame.index for _, frame in wanted],
                 raw=True,
-                # Other plugins for RLE, where installed, panic on damaged files.
-                decoding_plugin="pydicom" if syntax == RLELossless else "",
+                decoding_plugin=_decoder(syntax),
             )
             for (z, frame), stored in zip(wanted, arrays, strict=True):
                 _store(data, z, frame, stored)
@@ -77,10 +75,20 @@ def _store(data: NDArray[np.float32], z: int, frame: Frame, stored: NDArray[np.g
     data[z] = stored.astype(np.float64) * frame.slope + frame.intercept
 
 
-def _require_decoder(syntax: UID) -> None:
-    """Say which package is missing, before pydicom says it of all that it knows."""
+_DECODERS = ("pydicom", "pyjpegls", "pylibjpeg", "pillow", "gdcm")
+"""By how they take damaged code streams: GDCM ends the process, which nothing can catch. Left to
+itself, pydicom asks one after the other."""
+
+
+def _decoder(syntax: UID) -> str:
+    """Name of the plugin to decode with, empty where nothing is to be decoded.
+
+    Raises:
+        InputRefused: The syntax holds no images that are read.
+        MissingExtra: No plugin is installed; it names those of this syntax only.
+    """
     if not syntax.is_compressed or syntax.is_deflated:
-        return
+        return ""
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
@@ -91,3 +99,6 @@ def _require_decoder(syntax: UID) -> None:
     if not decoder.is_available:
         needed = " or ".join(decoder.missing_dependencies)
         raise MissingExtra(f"a decoder ({needed})", "dicom", f"to decode {syntax.name}")
+    # Other plugins for RLE, where installed, panic on damaged files.
+    known = ("pydicom",) if syntax == RLELossless else _DECODERS
+    return next((name for name in known if name in decoder.available_plugins), "")

@@ -1,0 +1,89 @@
+"""How much the node did lately, kept in memory: for the status page."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cmbnet.edge.events import EventName
+
+_MINUTE_S = 60.0
+_HOUR_S = 3600.0
+_MOST = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """What was done lately.
+
+    Args:
+        objects_a_minute: Objects kept in the last minute.
+        megabytes_a_minute: Their size.
+        studies_an_hour: Runs of the worker that ended with an answer in the last hour.
+        seconds_a_study: Mean time of these, 0 without one.
+        refused_callers: Associations refused since the start.
+        refused_objects: Objects refused since the start.
+        worker_restarts: Since the start.
+    """
+
+    objects_a_minute: int
+    megabytes_a_minute: float
+    studies_an_hour: int
+    seconds_a_study: float
+    refused_callers: int
+    refused_objects: int
+    worker_restarts: int
+
+
+class Activity:
+    """Listens to events.
+
+    Args:
+        clock: Seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._objects: deque[tuple[float, float]] = deque(maxlen=_MOST)
+        self._studies: deque[tuple[float, float]] = deque(maxlen=_MOST)
+        self._counts: dict[str, int] = {}
+
+    def __call__(self, name: EventName, study: str, details: Mapping[str, object]) -> None:
+        """See `cmbnet.edge.events.EventHook`."""
+        with self._lock:
+            self._counts[name] = self._counts.get(name, 0) + 1
+            if name == "object_received":
+                self._objects.append((self._clock(), _number(details.get("bytes"))))
+            elif name == "study_run" and details.get("outcome") in ("done", "refused"):
+                self._studies.append((self._clock(), _number(details.get("seconds"))))
+
+    def lately(self) -> Lately:
+        """The last minute and hour."""
+        with self._lock:
+            _forget(self._objects, self._clock() - _MINUTE_S)
+            _forget(self._studies, self._clock() - _HOUR_S)
+            sizes = [size for _, size in self._objects]
+            seconds = [spent for _, spent in self._studies]
+            counts = dict(self._counts)
+        return Lately(
+            objects_a_minute=len(sizes),
+            megabytes_a_minute=sum(sizes) / 1e6,
+            studies_an_hour=len(seconds),
+            seconds_a_study=sum(seconds) / len(seconds) if seconds else 0.0,
+            refused_callers=counts.get("association_refused", 0),
+            refused_objects=counts.get("object_refused", 0),
+            worker_restarts=counts.get("worker_restarted", 0),
+        )
+
+
+def _forget(entries: deque[tuple[float, float]], before: float) -> None:
+    while entries and entries[0][0] < before:
+        entries.popleft()
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

@@ -1,0 +1,185 @@
+"""The audit trail: what the node did with which study, in a file that is only ever added to.
+
+Every line holds the hash of the line before it, so that a line that was changed, removed or put in
+breaks the chain (`verify_audit`). Who can write the whole file can make a new chain: note the head
+that the node logs when it stops, or copy the file elsewhere.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cmbnet.edge.events import EventName
+from cmbnet.edge.facts import Fact, facts_of
+from cmbnet.edge.pseudonyms import Pseudonyms
+from cmbnet.errors import CmbnetError
+
+AUDIT_FILE: Final = "audit.jsonl"
+_GENESIS: Final = "0" * 64
+_TAIL_BYTES: Final = 1 << 16
+
+_LEFT_OUT: Final = {"object_received", "object_duplicate", "disk_low"}
+"""One a slice, or one a minute: the changes of state say the same of the study."""
+
+
+class AuditBroken(CmbnetError):
+    """The audit trail is not what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditHead:
+    """The end of a trail that holds together.
+
+    Args:
+        records: Number of lines.
+        digest: Hash of the last one.
+    """
+
+    records: int
+    digest: str
+
+
+class AuditTrail:
+    """Adds lines; each is on the disk before `append` returns. Threads may share one.
+
+    Args:
+        path: The file; made where absent.
+        names: For studies.
+        wall: Unix time.
+
+    Raises:
+        AuditBroken: The last line of the file is not one of a trail.
+        OSError: The file cannot be written.
+    """
+
+    def __init__(
+        self, path: Path, names: Pseudonyms, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._names = names
+        self._wall = wall
+        self._lock = threading.Lock()
+        torn = _cut_torn_line(path)
+        self._head = _last_head(path)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        if torn:
+            self.append("audit_resumed", torn_bytes=torn)
+
+    @property
+    def head(self) -> AuditHead:
+        """The end of the trail."""
+        return self._head
+
+    def __call__(self, name: EventName, study: str, details: Mapping[str, object]) -> None:
+        """See `cmbnet.edge.events.EventHook`."""
+        if name not in _LEFT_OUT:
+            facts = facts_of(details, self._names)
+            self.append(name, **({"study": self._names(study)} if study else {}), **facts)
+
+    def append(self, event: str, **facts: Fact) -> None:
+        """Add a line.
+
+        Args:
+            event: What happened.
+            facts: About it; they are written as they are.
+        """
+        with self._lock:
+            at = datetime.datetime.fromtimestamp(self._wall(), datetime.UTC)
+            record: dict[str, Any] = {
+                "number": self._head.records + 1,
+                "time": at.isoformat(timespec="milliseconds"),
+                "event": event,
+                "facts": facts,
+                "previous": self._head.digest,
+            }
+            digest = _digest(record)
+            line = json.dumps(record | {"hash": digest}) + "\n"
+            os.write(self._descriptor, line.encode())
+            os.fsync(self._descriptor)
+            self._head = AuditHead(self._head.records + 1, digest)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+def verify_audit(path: Path) -> AuditHead:
+    """Follow the chain from its first line to its last; an absent file is an empty trail.
+
+    Raises:
+        AuditBroken: At the first line that does not follow from the one before it.
+    """
+    head = AuditHead(0, _GENESIS)
+    if not path.exists():
+        return head
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            record = _parse(line)
+            # A power cut may tear the last line; the node cuts it off when it starts again.
+            if record is None and not line.endswith(b"\n"):
+                break
+            if record is None or not _follows(record, head):
+                raise AuditBroken(
+                    f"{path.name} was changed at or before line {number}: the chain of hashes "
+                    "breaks there; keep a copy and ask who had access"
+                )
+            head = AuditHead(number, str(record["hash"]))
+    return head
+
+
+def _follows(record: dict[str, Any], head: AuditHead) -> bool:
+    body = {key: value for key, value in record.items() if key != "hash"}
+    return (
+        record.get("number") == head.records + 1
+        and record.get("previous") == head.digest
+        and record.get("hash") == _digest(body)
+    )
+
+
+def _digest(body: dict[str, Any]) -> str:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _last_head(path: Path) -> AuditHead:
+    """The end of the file, believed as it stands: to follow a long chain takes time."""
+    lines = _tail(path).splitlines()
+    if not lines:
+        return AuditHead(0, _GENESIS)
+    record = _parse(lines[-1])
+    if record is None or not isinstance(record.get("number"), int) or "hash" not in record:
+        raise AuditBroken(f"the last line of {path} is none of an audit trail: move the file away")
+    return AuditHead(int(record["number"]), str(record["hash"]))
+
+
+def _tail(path: Path) -> bytes:
+    if not path.exists():
+        return b""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        return stream.read()
+
+
+def _cut_torn_line(path: Path) -> int:
+    """Remove what a power cut left of a line; returns how many bytes."""
+    tail = _tail(path)
+    torn = len(tail) - (tail.rfind(b"\n") + 1)
+    if torn:
+        os.truncate(path, path.stat().st_size - torn)
+    return torn

@@ -1,0 +1,90 @@
+"""Logs as JSON, one object a line, for the systemd journal or whatever collects them.
+
+No patient is named: studies go by their pseudonyms, and only known words pass (`facts_of`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+from collections.abc import Mapping
+from typing import IO
+
+from cmbnet.edge.events import EventName
+from cmbnet.edge.facts import facts_of
+from cmbnet.edge.pseudonyms import Pseudonyms
+
+_LOGGER = logging.getLogger("cmbnet.edge.log")
+
+_WARNINGS = {
+    "association_refused", "object_refused", "worker_restarted", "delivery_failed", "disk_low",
+}  # fmt: skip
+_QUIET = {"object_received", "object_duplicate"}
+"""One a slice: too many to be told of unless asked for (level DEBUG)."""
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as a line of JSON.
+
+    Args:
+        names: For UIDs in messages.
+    """
+
+    def __init__(self, names: Pseudonyms) -> None:
+        super().__init__()
+        self._names = names
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time in UTC, level, event or message, and facts; of an exception only its kind."""
+        at = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        line: dict[str, object] = {
+            "time": at.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+        }
+        event = getattr(record, "event", None)
+        if event is None:
+            line["message"] = self._names.scrub(record.getMessage())
+        else:
+            line |= {"event": event, **getattr(record, "facts", {})}
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = record.exc_info[0].__name__
+        return json.dumps(line)
+
+
+class LogHook:
+    """Writes every event to the log.
+
+    Args:
+        names: For studies.
+    """
+
+    def __init__(self, names: Pseudonyms) -> None:
+        self._names = names
+
+    def __call__(self, name: EventName, study: str, details: Mapping[str, object]) -> None:
+        """See `cmbnet.edge.events.EventHook`."""
+        level = logging.INFO
+        if name in _WARNINGS:
+            level = logging.WARNING
+        elif name in _QUIET:
+            level = logging.DEBUG
+        facts = facts_of(details, self._names)
+        if study:
+            facts = {"study": self._names(study), **facts}
+        _LOGGER.log(level, name, extra={"event": name, "facts": facts})
+
+
+def log_to(stream: IO[str], names: Pseudonyms, *, level: int = logging.INFO) -> logging.Handler:
+    """Send what cmbnet logs to a stream, and nothing of the libraries: those quote headers.
+
+    Returns:
+        The handler, for `logging.Logger.removeHandler` on the logger ``cmbnet``.
+    """
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter(names))
+    logger = logging.getLogger("cmbnet")
+    logger.setLevel(level)
+    logger.propagate = False
+    logger.addHandler(handler)
+    return handler

@@ -1,0 +1,88 @@
+"""Names for studies that only who holds the node's key can trace back: a keyed hash of the UID."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from pathlib import Path
+
+from cmbnet.edge.folders import sync_folder
+from cmbnet.errors import CmbnetError
+
+KEY_FILE = "pseudonyms.key"
+_KEY_BYTES = 32
+_DIGITS = 12
+
+_UID = re.compile(r"(?<![\d.])(?:2\.25\.\d+|[0-2](?:\.\d+){3,})")
+_PUBLIC_ROOT = "1.2.840.10008."
+"""UIDs of the standard itself name kinds of objects, not objects."""
+
+
+class Pseudonyms:
+    """Gives every UID a name, always the same one under one key.
+
+    Args:
+        key: Secret of the node.
+
+    Examples:
+        >>> names = Pseudonyms(b"0" * 32)
+        >>> names("1.2.3.4")
+        's-16bf79a30140'
+        >>> names.scrub("between instance 3 (1.2.3.4.dcm) and the rest")
+        'between instance 3 (s-16bf79a30140.dcm) and the rest'
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __call__(self, uid: str) -> str:
+        """The name of a UID, empty for none."""
+        if not uid:
+            return ""
+        digest = hmac.new(self._key, uid.encode(), hashlib.sha256).hexdigest()
+        return f"s-{digest[:_DIGITS]}"
+
+    def scrub(self, text: str) -> str:
+        """A sentence with the name in place of every UID but those of the standard."""
+        return _UID.sub(self._replace, text)
+
+    def _replace(self, found: re.Match[str]) -> str:
+        uid = found.group()
+        return uid if uid.startswith(_PUBLIC_ROOT) else self(uid)
+
+
+def open_pseudonyms(root: Path) -> Pseudonyms:
+    """Read the key of a node; the first time one is drawn.
+
+    Raises:
+        CmbnetError: The file holds no key.
+        OSError: It cannot be read or written.
+    """
+    path = root / KEY_FILE
+    root.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _write_key(path)
+    key = path.read_bytes()
+    if len(key) != _KEY_BYTES:
+        raise CmbnetError(
+            f"{_KEY_BYTES} bytes are required in {path}, got {len(key)}: restore it from a backup, "
+            "or remove it (studies then get new names in logs)"
+        )
+    return Pseudonyms(key)
+
+
+def _write_key(path: Path) -> None:
+    """Whole or not at all, readable by the node's user alone."""
+    draft = path.with_suffix(".part")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, secrets.token_bytes(_KEY_BYTES))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    draft.rename(path)
+    sync_folder(path.parent)
