@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cmbnet.edge.config import EdgeConfig
     from cmbnet.edge.journal import Journal
     from cmbnet.edge.records import Study
+    from cmbnet.edge.watch import Watch
 
 _CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
 
@@ -33,19 +34,24 @@ def command() -> None:
 def run(config: Path) -> None:
     """Run the node until it is told to stop (Ctrl-C, SIGTERM)."""
     from cmbnet.edge.node import Node
+    from cmbnet.edge.watch import Watch
 
     settings = _load(config)
     told = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
     node = Node(settings)
+    watch = Watch(settings, node.journal)
+    node.events.add(watch)
+    watch.start()
     node.start()
     click.echo(
         f"{settings.ae_title} listens on {settings.listen.host}:{node.receiver.port}\n"
-        f"{RESEARCH_USE_ONLY}"
+        f"{_page(settings, watch)}\n{RESEARCH_USE_ONLY}"
     )
     told.wait()
     node.stop()
+    watch.stop()
 
 
 @command.command(epilog=RESEARCH_USE_ONLY)
@@ -162,6 +168,12 @@ def check(config: Path) -> None:
         click.echo(f"{'FAULT' if fault else 'ok':6} {name}{': ' + fault if fault else ''}")
     click.echo(RESEARCH_USE_ONLY)
     sys.exit(4 if faults else 0)
+
+
+def _page(settings: EdgeConfig, watch: Watch) -> str:
+    if settings.watch.port is None:
+        return "no status page"
+    return f"status page: http://{settings.watch.host}:{watch.port}/"
 
 
 def _load(config: Path) -> EdgeConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 
+from cmbnet.edge.audit import AUDIT_FILE, verify_audit
 from cmbnet.edge.config import DestinationSettings, EdgeConfig
 from cmbnet.edge.deliver import echo
 from cmbnet.edge.folders import Folders
@@ -21,6 +22,7 @@ def check_node(config: EdgeConfig) -> Iterator[tuple[str, str]]:
     """
     yield "root can be written", _fault(lambda: _write(config))
     yield "free disk is above the reserve", _fault(lambda: _space(config))
+    yield "the audit trail holds together", _fault(lambda: verify_audit(config.root / AUDIT_FILE))
     tls = config.listen.tls
     if tls is not None:
         yield "certificates can be used", _fault(lambda: server_context(tls))
