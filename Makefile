@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint format bench clean conformance mutation
+.PHONY: help demo test lint format bench card clean conformance mutation
 
 help:
 	@grep -E '^[a-z-]+:.*#' Makefile | sed 's/:.*#/ -/'
@@ -47,6 +47,12 @@ conformance: # score the same masks with picai_eval and panoptica
 
 mutation: $(VENV)/.dev # break cmbnet.evaluation on purpose and count what the tests notice
 	$(BIN)/python benchmarks/mutation.py
+
+# Measured on cohorts of benchmarks/cohort.sh: their results.json under benchmarks/card.
+card: $(VENV)/.dev # write MODEL_CARD.md from the default bundle and what was measured
+	$(BIN)/cmbnet card default --notes benchmarks/card/notes.md -o MODEL_CARD.md \
+		--results benchmarks/card/test-cohort.json \
+		$(patsubst %,--elsewhere %,$(wildcard benchmarks/card/out-of-distribution.json))
 
 clean: # remove what was built
 	rm -rf $(VENV) .venv-oracles build dist ./*.egg-info

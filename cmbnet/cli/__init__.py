@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "backends": ("cmbnet.cli.backends", "List the runtimes that can run a model here."),
     "bench": ("cmbnet.cli.bench", "Time every backend on the same scan."),
     "calibrate": ("cmbnet.cli.calibrate", "Choose thresholds on a site's own scans."),
+    "card": ("cmbnet.cli.card", "Write the model card of a bundle."),
     "check-data": ("cmbnet.cli.check_data", "Find the faults of a labelled data set."),
     "demo": ("cmbnet.cli.demo", "Make a phantom scan, find its microbleeds, open the report."),
     "dicom": ("cmbnet.cli.dicom", "Explain which DICOM series would be read, and why."),

@@ -1,0 +1,64 @@
+"""``cmbnet card``: what a bundle is, as a page of Markdown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.errors import UnreadableFile
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command("card", epilog=RESEARCH_USE_ONLY)
+@click.argument("bundle", default="default")
+@click.option("--results", type=_FILE, help="results.json of cmbnet evaluate, of a test cohort.")
+@click.option("--elsewhere", type=_FILE, help="The same, of scans unlike those of training.")
+@click.option("--notes", type=_FILE, help="Markdown that is put at the end.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The card.")
+def command(
+    bundle: str,
+    results: Path | None,
+    elsewhere: Path | None,
+    notes: Path | None,
+    output: Path | None,
+) -> None:
+    """Write the model card of BUNDLE, a folder or "default"; to the screen without -o."""
+    from cmbnet.bundle import load_bundle
+    from cmbnet.bundle.card import model_card
+    from cmbnet.io import write_text_atomically
+
+    text = model_card(
+        load_bundle(bundle),
+        results=None if results is None else read_results(results),
+        elsewhere=None if elsewhere is None else read_results(elsewhere),
+        notes="" if notes is None else notes.read_text(encoding="utf-8"),
+    )
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_text_atomically(output, text)
+
+
+def read_results(path: Path) -> Any:
+    """Content of a ``results.json``.
+
+    Raises:
+        UnreadableFile: If it is none.
+    """
+    from cmbnet.evaluation.results import SCHEMA
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = content["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnreadableFile(
+            f"a results.json of cmbnet evaluate is required, got {path}: {error!r}"
+        ) from error
+    if found != SCHEMA:
+        raise UnreadableFile(f"schema {SCHEMA!r} is required in {path}, got {found!r}")
+    return content
