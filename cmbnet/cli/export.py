@@ -13,6 +13,7 @@ from cmbnet.errors import UsageError
 if TYPE_CHECKING:
     from cmbnet.bundle import Bundle
     from cmbnet.deploy.convert import ExportPlan
+    from cmbnet.deploy.samples import Samples
 
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _FLAVORS = click.Choice(["auto", "rtx", "datacenter"])
@@ -36,10 +37,12 @@ _NETWORKS = click.Choice(["auto", "litert", "onnx", "tensorrt"])
 @click.option("--flavor", type=_FLAVORS, default="auto", show_default=True, help="Which TensorRT.")
 @click.option("--capability", "capabilities", multiple=True, help="GPU for --flavor rtx: SM86 ...")
 @click.option("--allow-parity-failure", is_flag=True, help="Accept what fails the parity gate.")
-@click.option("--parity-cases", default=3, show_default=True, help="Phantoms with lesions.")
+@click.option("--parity-cases", default=6, show_default=True, help="Phantoms with lesions.")
 @click.option("--anatomy", type=click.Choice(["mni", "procedural"]), default="mni", hidden=True)
 @click.option("--validation", type=_DIRECTORY, help="Of a training run: scans for thresholds.")
-@click.option("--cache", type=click.Path(exists=True, path_type=Path), help="Of a run: train.h5.")
+@click.option(
+    "--cache", type=click.Path(exists=True, path_type=Path), help="Of a run: RUN/training."
+)
 @click.option("--name", default="cmbnet", help="Of a run: name of the bundle.")
 @click.option("--real-data", is_flag=True, help="Of a run: its cohorts are scans of patients.")
 def command(**options: Any) -> None:
@@ -91,18 +94,20 @@ def _bundle_of_run(options: dict[str, Any]) -> Bundle:
             f"{options['bundle']} is a training run: -o FOLDER and --validation COHORT are required"
         )
     from cmbnet.training.bundle_writer import Export, export_run
+    from cmbnet.training.sources import cache_of_run
 
     run = Path(options["bundle"])
     export = Export(
         name=options["name"],
         real_patient_data=options["real_data"],
         cohort_name=options["validation"].name,
+        gate_phantoms=None if options["real_data"] else _samples(options),
     )
     return export_run(
         run,
         options["output"],
         validation=options["validation"],
-        cache=options["cache"] or run / "train.h5",
+        cache=options["cache"] or cache_of_run(run),
         export=export,
         report=click.echo,
     )
@@ -111,7 +116,6 @@ def _bundle_of_run(options: dict[str, Any]) -> Bundle:
 def _plan(options: dict[str, Any]) -> ExportPlan:
     """What the flags ask for. A precision without a format is of LiteRT."""
     from cmbnet.deploy.convert import ExportPlan, Format, Precision
-    from cmbnet.deploy.samples import Samples
 
     everything = options["everything"]
     formats: list[Format] = []
@@ -130,9 +134,16 @@ def _plan(options: dict[str, Any]) -> ExportPlan:
         formats=tuple(formats),
         precisions=("float32", *(names[name] for name in precisions)),
         flavor=options["flavor"],
-        samples=Samples(anatomy=options["anatomy"], positives=options["parity_cases"]),
+        samples=_samples(options),
         capabilities=options["capabilities"] or None,
     )
+
+
+def _samples(options: dict[str, Any]) -> Samples:
+    """The phantoms of the parity gate."""
+    from cmbnet.deploy.samples import Samples
+
+    return Samples(anatomy=options["anatomy"], positives=options["parity_cases"])
 
 
 def _write_triton(bundle: Bundle, options: dict[str, Any]) -> None:

@@ -14,42 +14,40 @@ _PATH = click.Path(exists=True, path_type=Path)
 
 @click.command("train", epilog=RESEARCH_USE_ONLY)
 @click.argument("recipe_path", metavar="RECIPE", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=_PATH, help="Training cohort, or its cache (.h5).")
-@click.option(
-    "--validation", required=True, type=_PATH, help="Validation cohort, or its cache (.h5)."
-)
-@click.option(
-    "-o",
-    "--output",
-    "run",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Directory of the run; the same command goes on with an interrupted run.",
-)
-@click.option("--jobs", default=1, show_default=True, help="Processes that prepare a cohort.")
+@click.option("--data", required=True, type=_PATH,
+              help="What to learn from: a data spec (with --root), a cache of cmbnet prepare, "
+                   "or a cohort folder.")  # fmt: skip
+@click.option("--validation", type=_PATH,
+              help="The same, to choose the best epoch by.  "
+                   "[default: the side 'validation' of --data]")  # fmt: skip
+@click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Where the scans of a data spec lie.")  # fmt: skip
+@click.option("-o", "--output", "run", required=True,
+              type=click.Path(file_okay=False, path_type=Path),
+              help="Directory of the run; the same command goes on with an "
+                   "interrupted run.")  # fmt: skip
+@click.option("--jobs", default=1, show_default=True, help="Processes that prepare scans.")
 @click.option("--prepare-only", is_flag=True, help="Make the caches and stop.")
 def command(
-    recipe_path: Path, data: Path, validation: Path, run: Path, jobs: int, prepare_only: bool
+    recipe_path: Path,
+    data: Path,
+    validation: Path | None,
+    root: Path | None,
+    run: Path,
+    jobs: int,
+    prepare_only: bool,
 ) -> None:
     """Train a model from a YAML RECIPE.
 
-    A cohort is a directory with images/, lesions/ and, if there are, ignore/ and mimics/, with
-    one NIfTI file of the same name for each case; it is prepared once, into RUN/*.h5.
+    A cohort folder holds images/, lesions/ and, if there are, ignore/ and mimics/, with one NIfTI
+    file of the same name for each case. Scans are prepared once, into RUN.
     """
-    from cmbnet.training.cache import cache_of
     from cmbnet.training.recipe import load_recipe
+    from cmbnet.training.sources import Sources, caches_of
 
     recipe = load_recipe(recipe_path)
-    paths = [
-        cache_of(
-            source,
-            run / f"{role}.h5",
-            recipe=recipe.preprocess.recipe(),
-            jobs=jobs,
-            report=click.echo,
-        )
-        for role, source in (("train", data), ("validation", validation))
-    ]
+    sources = Sources(data, validation, root, run, jobs)
+    sides = caches_of(sources, recipe.preprocess.recipe(), report=click.echo)
     if prepare_only:
         return
     from cmbnet.training.fit import train
@@ -57,8 +55,8 @@ def command(
 
     result = train(
         recipe,
-        Cache(paths[0]),
-        Cache(paths[1]),
+        Cache(*sides[0]),
+        Cache(*sides[1]),
         run,
         report=click.echo,
         show_progress=sys.stdout.isatty(),

@@ -1,63 +1,67 @@
-"""The training cache: preprocessed cases in one HDF5 file, written whole or not at all.
+"""Preparing a training cache: spec and scans in, one HDF5 file a case and ``cache.json`` out.
 
-Layout, for each case a group ``cases/<case>``:
-
-- ``image`` uint8 (z, y, x), the prepared image times 255. One grey level is 0.004 of the window;
-  the noise of a scan is several times that, and a case takes a quarter of its float32 size.
-- ``marks`` uint8 (z, y, x), bits `LESION`, `IGNORE`, `MIMIC`, `BRAIN`.
-- ``places/lesion``, ``brain``, ``dark``, ``mimic``: see `cmbnet.training.places`.
-- attributes ``spacing_mm``, ``origin`` (of the box within the frame), ``frame_shape``,
-  ``lesions`` (in the target) and ``findings`` of the preprocessing.
-
-A chunk is a slice. Images are stored as they are (a crop is read in the time that a filter would
-need to unpack it); marks, nearly empty, are packed with LZF.
+Processes prepare cases and write each at once (`cmbnet.training.cache_part`); ``cache.json``, the
+list of all cases, comes last. So a kill at any moment leaves a cache without a list, which every
+reader refuses, and the same command goes on: a part is kept if the files it was made of, the
+recipe and the rules of the labels are still the same (their hash is its key).
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
-
-import h5py
-import numpy as np
-from numpy.typing import NDArray
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
-from cmbnet.errors import CmbnetError, InputRefused, UsageError
+from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
 from cmbnet.preprocess import PreprocessRecipe
-from cmbnet.training.cohort import CohortCase, list_cohort, read_case
-from cmbnet.training.places import Places, find_places
+from cmbnet.training.cache_index import (
+    INDEX,
+    CacheIndex,
+    IndexedCase,
+    LeftOut,
+    part_path,
+    write_index,
+)
+from cmbnet.training.cache_key import hash_sources, part_key
+from cmbnet.training.cache_part import (
+    BRAIN,
+    FORMAT,
+    IGNORE,
+    LESION,
+    MIMIC,
+    CachedCase,
+    PartLabel,
+    encode,
+    read_label,
+    write_part,
+)
+from cmbnet.training.cohort import FOLDER, read_case
+from cmbnet.training.specs.check import CaseReport, check_together, report_case
+from cmbnet.training.specs.discover import Discovery, ScanCase, discover
+from cmbnet.training.specs.fault import Fault
+from cmbnet.training.specs.load import spec_sha256
+from cmbnet.training.specs.model import ScanSpec
 
-FORMAT = "cmbnet training cache 1"
-LESION, IGNORE, MIMIC, BRAIN = 1, 2, 4, 8
-"""Bits of ``marks``."""
+__all__ = [
+    "BRAIN",
+    "FORMAT",
+    "IGNORE",
+    "LESION",
+    "MIMIC",
+    "BuildResult",
+    "CachedCase",
+    "build_cache",
+    "prepare_cache",
+    "report_line",
+    "reports_of",
+]
 
-BOX_MARGIN_PX = 32
-"""What is kept of the frame around the brain; lesions near the edge see their surround."""
-
-BOX_MULTIPLE_PX = 8
-
-
-@dataclass(frozen=True, slots=True)
-class CachedCase:
-    """What the cache holds of one case; see the page of the module."""
-
-    name: str
-    image: NDArray[np.uint8]
-    marks: NDArray[np.uint8]
-    places: Places
-    spacing_mm: tuple[float, float, float]
-    origin: tuple[int, int, int]
-    frame_shape: tuple[int, int, int]
-    lesions: int
-    findings: tuple[str, ...]
+FAULTS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,197 +71,237 @@ class BuildResult:
     Args:
         cases: Names in the cache, in order.
         refused: Case and reason of those left out.
+        reports: Of the cases in the cache.
+        kept: How many of them were there already.
+        faults: What the check found, notes too.
     """
 
     cases: tuple[str, ...]
     refused: tuple[tuple[str, str], ...]
+    reports: tuple[CaseReport, ...]
+    kept: int
+    faults: tuple[Fault, ...]
+
+    @property
+    def wrong(self) -> int:
+        """How many faults would make training wrong."""
+        return sum(fault.severity == "wrong" for fault in self.faults)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What came of one case: a report, or the reason why there is none."""
+
+    case: ScanCase
+    key: str = ""
+    report: CaseReport | None = None
+    kept: bool = False
+    reason: str = ""
 
 
 def build_cache(
-    cohort: Path,
-    path: Path,
-    *,
-    recipe: PreprocessRecipe | None = None,
-    jobs: int = 1,
-    limit: int | None = None,
+    cohort: Path, path: Path, *, recipe: PreprocessRecipe | None = None, jobs: int = 1
 ) -> BuildResult:
-    """Prepare every case of a cohort and write the cache.
+    """Prepare a cohort folder that has no spec; cases that cannot be used are left out, aloud.
 
     Args:
         cohort: Directory with ``images/``, ``lesions/`` and, if there are, ``ignore/``
             and ``mimics/``, one file of the same name for a case in each.
-        path: The HDF5 file; it appears when it is complete.
+        path: Folder of the cache.
         recipe: `cmbnet.preprocess.PreprocessRecipe`; its default if None.
         jobs: Processes that prepare cases.
-        limit: Most cases taken, for trials.
 
     Raises:
+        UnreadableFile: If there are no images, or an image has no label.
         InputRefused: If no case is left.
     """
-    recipe = PreprocessRecipe() if recipe is None else recipe
-    cases = list_cohort(cohort)[:limit]
-    names: list[str] = []
-    refused: list[tuple[str, str]] = []
-    with _new_file(path) as file:
-        for case, result in _prepare_all(cases, recipe, jobs):
-            if isinstance(result, CachedCase):
-                _write_case(file, result)
-                names.append(case.name)
-            else:
-                refused.append((case.name, result))
-        if not names:
-            raise InputRefused(f"no case of {cohort} could be used: {refused[:3]}")
-        _write_provenance(file, recipe, names, cohort)
-    return BuildResult(tuple(names), tuple(refused))
+    recipe = recipe or PreprocessRecipe()
+    _require_none(discover(FOLDER, cohort).faults, UnreadableFile, cohort)
+    return prepare_cache(FOLDER, cohort, path, recipe=recipe, jobs=jobs, leave_out=True)
 
 
-def cache_of(
-    source: Path,
-    target: Path,
+def prepare_cache(
+    spec: ScanSpec,
+    root: Path,
+    cache: Path,
     *,
     recipe: PreprocessRecipe,
-    jobs: int,
-    report: Callable[[str], None],
-) -> Path:
-    """The cache of a cohort: the source itself if it is one, else `target`, built if missing.
+    jobs: int = 1,
+    leave_out: bool = False,
+) -> BuildResult:
+    """Prepare every case of a data set, or finish what an earlier run left.
 
     Args:
-        source: Cache file or cohort directory.
-        target: Where to build.
-        recipe: How cases are preprocessed.
+        spec: What the data set looks like.
+        root: Where it lies.
+        cache: Folder of the cache.
+        recipe: How scans are preprocessed.
         jobs: Processes that prepare cases.
-        report: Receives what was built and what was left out.
+        leave_out: Leave out cases with which something is wrong, and write down why; by default
+            nothing is finished then.
 
     Raises:
-        UsageError: If there is a cache already that was prepared in another way.
+        UnreadableFile: If the folder or a table is missing.
+        InputRefused: If no case is left, or something is wrong and may not be left out.
+        CmbnetError: If the disk is full or a process was ended from outside.
     """
-    if source.is_file() or target.is_file():
-        found = source if source.is_file() else target
-        _require_recipe(found, recipe)
-        return found
-    result = build_cache(source, target, recipe=recipe, jobs=jobs)
-    report(f"{target}: {len(result.cases)} cases prepared, {len(result.refused)} left out")
-    for name, reason in result.refused:
-        report(f"left out {name}: {reason}")
-    return target
+    found = discover(spec, root)
+    if not leave_out:
+        _require_none(found.faults, InputRefused, root)
+    (cache / INDEX).unlink(missing_ok=True)
+    done = sorted(_prepare_all(found, cache, recipe, jobs), key=lambda one: one.case.name)
+    result = _judge(spec, found, done, leave_out=leave_out)
+    _require_none(result.faults, InputRefused, root)
+    if not result.cases:
+        raise InputRefused(f"no case of {root} could be used: {list(result.refused[:3])}")
+    index = _index(spec, root, recipe, found, done, result)
+    _remove_others(cache, index)
+    write_index(cache, index)
+    return result
 
 
-def _require_recipe(cache: Path, recipe: PreprocessRecipe) -> None:
-    """Refuse a cache whose scans were preprocessed in another way."""
-    try:
-        with h5py.File(cache) as file:
-            found = json.loads(file.attrs["preprocess"])
-    except (OSError, KeyError):
-        return  # no cache at all: reading it explains that
-    if found != recipe.to_dict():
-        raise UsageError(
-            f"the cache {cache} was prepared with {found}, the recipe asks for "
-            f"{recipe.to_dict()}: take another run folder, or the cohort instead of its cache"
-        )
+def reports_of(
+    spec: ScanSpec, root: Path, *, recipe: PreprocessRecipe, jobs: int = 1
+) -> BuildResult:
+    """Check a data set as `prepare_cache` does, and write nothing."""
+    found = discover(spec, root)
+    done = sorted(_prepare_all(found, None, recipe, jobs), key=lambda one: one.case.name)
+    return _judge(spec, found, done, leave_out=False)
+
+
+def _judge(spec: ScanSpec, found: Discovery, done: list[_Done], *, leave_out: bool) -> BuildResult:
+    """Put together what is known of all cases; leave out those with a fault if that is wanted."""
+    refused = {one.case.name: one.reason for one in done if one.report is None}
+    faults = [*found.faults, *(Fault("unusable", "wrong", why, n) for n, why in refused.items())]
+    faults += [fault for one in done if one.report for fault in one.report.faults]
+    if leave_out:
+        wrong = [fault for fault in faults if fault.severity == "wrong" and fault.case]
+        refused |= {fault.case: fault.message for fault in wrong}
+        faults = [fault for fault in faults if fault not in wrong]
+    kept = [one for one in done if one.case.name not in refused]
+    reports = tuple(one.report for one in kept if one.report is not None)
+    faults += check_together(reports, spec.expected)
+    return BuildResult(
+        cases=tuple(report.name for report in reports),
+        refused=tuple(sorted(refused.items())),
+        reports=reports,
+        kept=sum(one.kept for one in kept),
+        faults=tuple(sorted(faults, key=lambda one: (one.severity == "note", one.code, one.case))),
+    )
+
+
+def _require_none(faults: tuple[Fault, ...], error: type[CmbnetError], root: Path) -> None:
+    """Refuse to go on while something is wrong."""
+    wrong = [fault for fault in faults if fault.severity == "wrong"]
+    if wrong:
+        shown = "; ".join(f"{fault.case} {fault.message}".strip() for fault in wrong[:FAULTS_SHOWN])
+        more = f"; and {len(wrong) - FAULTS_SHOWN} more" if len(wrong) > FAULTS_SHOWN else ""
+        raise error(f"{root}: {shown}{more}")
 
 
 def _prepare_all(
-    cases: Iterable[CohortCase], recipe: Any, jobs: int
-) -> Iterator[tuple[CohortCase, CachedCase | str]]:
-    """Each case with its prepared content, or with the reason why there is none, in order."""
+    found: Discovery, cache: Path | None, recipe: PreprocessRecipe, jobs: int
+) -> Iterator[_Done]:
+    """What came of each case, as they are finished."""
     from rich.progress import track
 
-    cases = list(cases)
+    cases = found.cases
+    word = "checking" if cache is None else "preparing"
     if jobs <= 1:
-        for case in track(cases, "preparing"):
-            yield case, prepare_case(case, recipe)
+        for case in track(cases, word):
+            yield _prepare(case, cache, recipe)
         return
     # Forking a process that runs TensorFlow threads can hang.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        results = pool.map(prepare_case, cases, [recipe] * len(cases))
-        yield from track(zip(cases, results, strict=True), "preparing", total=len(cases))
+        futures = [pool.submit(_prepare, case, cache, recipe) for case in cases]
+        try:
+            for future in track(as_completed(futures), word, total=len(cases)):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise CmbnetError(
+                "a process that prepared cases was ended from outside, most often for want of "
+                "memory: repeat the command with fewer --jobs, it goes on where it stopped"
+            ) from error
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
-def prepare_case(case: CohortCase, recipe: Any) -> CachedCase | str:
-    """Preprocess one case; the reason in words if it cannot be used."""
+def _prepare(case: ScanCase, cache: Path | None, recipe: PreprocessRecipe) -> _Done:
+    """Prepare one case, or take what is there; the reason in words if it cannot be used."""
     try:
+        if cache is None:
+            return _Done(case, report=report_case(case, read_case(case, recipe)))
+        sources = hash_sources(case)
+        key = part_key(case, sources, recipe)
+        path = part_path(cache, case.split, case.name)
+        label = read_label(path)
+        if label is not None and label.key == key:
+            return _Done(case, key, CaseReport.from_dict(label.report), kept=True)
         content = read_case(case, recipe)
     except CmbnetError as error:
-        return str(error)
-    box = _box(content.brain | (content.lesions > 0))
-    image = content.image[box]
-    lesions, ignore = content.lesions[box], content.ignore[box]
-    mimics, brain = content.mimics[box], content.brain[box]
-    marks = (lesions > 0) * LESION + ignore * IGNORE + (mimics > 0) * MIMIC + brain * BRAIN
-    return CachedCase(
-        name=case.name,
-        image=np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8),
-        marks=marks.astype(np.uint8),
-        places=find_places(
-            image,
-            lesions=lesions,
-            excluded=ignore,
-            mimics=mimics,
-            brain=brain,
-            spacing_mm=content.spacing_mm,
+        return _Done(case, reason=str(error))
+    report = report_case(case, content)
+    write_part(path, encode(case.name, content), PartLabel(key, sources, report.to_dict()))
+    return _Done(case, key, report)
+
+
+def _index(
+    spec: ScanSpec,
+    root: Path,
+    recipe: PreprocessRecipe,
+    found: Discovery,
+    done: list[_Done],
+    result: BuildResult,
+) -> CacheIndex:
+    """The list of what was made."""
+    keys = {one.case.name: one.key for one in done}
+    splits: dict[str, list[IndexedCase]] = {}
+    for one in result.reports:
+        entry = IndexedCase(
+            case=one.name, patient=one.patient, key=keys[one.name], lesions=one.lesions
+        )
+        splits.setdefault(one.split, []).append(entry)
+    description = root / "cohort.json"
+    return CacheIndex(
+        format=FORMAT,
+        statement=RESEARCH_USE_ONLY,
+        versions={
+            "cmbnet": __version__,
+            **{package: version(package) for package in ("numpy", "scipy", "h5py")},
+        },
+        spec=spec.model_dump(mode="json"),
+        spec_sha256=spec_sha256(spec),
+        description=(
+            description.read_text(encoding="utf-8") if description.is_file() else spec.title
         ),
-        spacing_mm=content.spacing_mm,
-        origin=tuple(edge.start for edge in box),
-        frame_shape=content.image.shape,
-        lesions=len(np.unique(lesions[lesions > 0])),
-        findings=content.findings,
+        preprocess=recipe.to_dict(),
+        splits={name: tuple(cases) for name, cases in sorted(splits.items())},
+        excluded=tuple(LeftOut(case=name, reason=why) for name, why in found.excluded),
+        left_out=tuple(LeftOut(case=name, reason=why) for name, why in result.refused),
+        notes=tuple(str(fault) for fault in result.faults),
     )
 
 
-def _box(occupied: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """The part of the frame that is kept: every slice, and the brain with a margin in plane."""
-    edges = [slice(0, occupied.shape[0])]
-    for axis in (1, 2):
-        other = tuple(n for n in range(3) if n != axis)
-        where = np.flatnonzero(occupied.any(axis=other))
-        size = occupied.shape[axis]
-        start, stop = (int(where[0]), int(where[-1]) + 1) if len(where) else (0, size)
-        start = max(start - BOX_MARGIN_PX, 0) // BOX_MULTIPLE_PX * BOX_MULTIPLE_PX
-        stop = -(-min(stop + BOX_MARGIN_PX, size) // BOX_MULTIPLE_PX) * BOX_MULTIPLE_PX
-        edges.append(slice(start, min(stop, size)))
-    z, y, x = edges
-    return z, y, x
+def _remove_others(cache: Path, index: CacheIndex) -> None:
+    """Delete parts of cases that are no longer in the data set, and what a kill left."""
+    listed = {
+        part_path(cache, split, case.case)
+        for split, cases in index.splits.items()
+        for case in cases
+    }
+    for path in cache.glob("*/*.h5"):
+        # A folder may hold other people's HDF5 files.
+        if path not in listed and read_label(path) is not None:
+            path.unlink()
+    for split in index.splits:
+        for path in (cache / split).glob(".*.h5.tmp"):
+            path.unlink()
 
 
-def _write_case(file: h5py.File, case: CachedCase) -> None:
-    """Store one case."""
-    group = file.create_group(f"cases/{case.name}")
-    chunk = (1, *case.image.shape[1:])
-    group.create_dataset("image", data=case.image, chunks=chunk)
-    group.create_dataset("marks", data=case.marks, chunks=chunk, compression="lzf")
-    for kind in ("lesion", "brain", "dark", "mimic"):
-        group.create_dataset(f"places/{kind}", data=getattr(case.places, kind))
-    group.attrs["spacing_mm"] = case.spacing_mm
-    group.attrs["origin"] = case.origin
-    group.attrs["frame_shape"] = case.frame_shape
-    group.attrs["lesions"] = case.lesions
-    group.attrs["findings"] = json.dumps(case.findings)
-
-
-def _write_provenance(file: h5py.File, recipe: Any, names: list[str], cohort: Path) -> None:
-    """Say what the cache was made of and by what."""
-    file.attrs["format"] = FORMAT
-    file.attrs["cmbnet_version"] = __version__
-    file.attrs["statement"] = RESEARCH_USE_ONLY
-    file.attrs["preprocess"] = json.dumps(recipe.to_dict(), sort_keys=True)
-    file.attrs["cohort"] = cohort.name
-    description = cohort / "cohort.json"
-    file.attrs["cohort_description"] = (
-        description.read_text(encoding="utf-8") if description.is_file() else ""
-    )
-    file.attrs["cases"] = json.dumps(names)
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file under a temporary name that takes its own when all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            yield file
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def report_line(target: Path, result: BuildResult, report: Callable[[str], None]) -> None:
+    """Say what was built and what was left out."""
+    kept = f", {result.kept} of them were there already" if result.kept else ""
+    report(f"{target}: {len(result.cases)} cases prepared{kept}, {len(result.refused)} left out")
+    for name, reason in result.refused:
+        report(f"left out {name}: {reason}")

@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-from numpy.typing import NDArray
-
-from cmbnet.errors import UnreadableFile
-from cmbnet.training.cache import FORMAT, CachedCase
-from cmbnet.training.places import KINDS, Places
+from cmbnet.errors import UnreadableFile, UsageError
+from cmbnet.training.cache_index import INDEX, part_path, read_index
+from cmbnet.training.cache_part import CachedCase, read_part
 
 
 class Cache:
-    """All cases of a cache file, held in memory.
+    """All cases on one side of a cache, held in memory.
 
     A crop is then a copy of a few rows; from disk each would cost a search through HDF5's index.
     60 slices of a head take about 6 MB.
 
     Args:
-        path: File written by `cmbnet.training.cache.build_cache`.
+        path: Folder written by `cmbnet.training.cache.prepare_cache`, or the folder of a side
+            in it.
+        split: Side of the split; may be left out where there is one only.
 
     Raises:
-        UnreadableFile: If the file is missing, damaged, or not a cache of this version.
+        UnreadableFile: If the cache is missing, not finished, damaged, or of another version.
+        UsageError: If it has no such side, or several and none is chosen.
     """
 
-    def __init__(self, path: Path) -> None:
-        try:
-            with h5py.File(path, "r") as file:
-                if file.attrs.get("format") != FORMAT:
-                    raise UnreadableFile(
-                        f"{path} must be a {FORMAT!r}, got {file.attrs.get('format')!r}: "
-                        "build it again"
-                    )
-                self.preprocess: dict[str, Any] = json.loads(file.attrs["preprocess"])
-                self.cohort_description = str(file.attrs["cohort_description"])
-                names = json.loads(file.attrs["cases"])
-                self.cases = tuple(_read_case(file, name) for name in names)
-        except (OSError, KeyError) as error:
-            raise UnreadableFile(f"a training cache is required, got {path}: {error}") from error
+    def __init__(self, path: Path, split: str | None = None) -> None:
+        folder, split = locate(path, split)
+        index = read_index(folder)
+        if split is None and len(index.splits) == 1:
+            (split,) = index.splits
+        if split is None or split not in index.splits:
+            raise UsageError(
+                f"one of {', '.join(index.splits)} is required of the cache {folder}, got "
+                f"{split or 'none'}"
+            )
+        self.preprocess: dict[str, Any] = index.preprocess
+        self.cohort_description = index.description
+        self.cases: tuple[CachedCase, ...] = tuple(
+            read_part(part_path(folder, split, entry.case), entry.key)
+            for entry in index.splits[split]
+        )
 
     @property
     def with_lesions(self) -> list[int]:
@@ -54,24 +54,19 @@ class Cache:
         return [n for n, case in enumerate(self.cases) if not len(case.places.lesion)]
 
 
-def _read_case(file: h5py.File, name: str) -> CachedCase:
-    """One case out of the file."""
-    group = file[f"cases/{name}"]
-    attributes = group.attrs
-    return CachedCase(
-        name=name,
-        image=group["image"][()],
-        marks=group["marks"][()],
-        places=Places(**{kind: group[f"places/{kind}"][()] for kind in KINDS}),
-        spacing_mm=_triple(attributes["spacing_mm"], float),
-        origin=_triple(attributes["origin"], int),
-        frame_shape=_triple(attributes["frame_shape"], int),
-        lesions=int(attributes["lesions"]),
-        findings=tuple(json.loads(attributes["findings"])),
-    )
+def is_cache(path: Path) -> bool:
+    """Whether a path is a finished cache, or one side of it."""
+    return any((folder / INDEX).is_file() for folder in (path, path.parent))
 
 
-def _triple(values: NDArray[Any], kind: Any) -> Any:
-    """Three plain numbers."""
-    z, y, x = np.asarray(values).tolist()
-    return kind(z), kind(y), kind(x)
+def locate(path: Path, split: str | None) -> tuple[Path, str | None]:
+    """Folder of a cache and its side, where the folder of a side may be named.
+
+    Raises:
+        UnreadableFile: If it is a single file, as caches of earlier versions were.
+    """
+    if path.is_file():
+        raise UnreadableFile(f"a training cache is required, a folder, got {path}: build it again")
+    if split is None and not (path / INDEX).is_file() and (path.parent / INDEX).is_file():
+        return path.parent, path.name
+    return path, split

@@ -65,7 +65,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cache_path(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Their cache, in frames of 112 pixels."""
-    path = tmp_path_factory.mktemp("cache") / "train.h5"
+    path = tmp_path_factory.mktemp("cache") / "train"
     build_cache(cohort, path, recipe=PreprocessRecipe(size=112))
     return path
 

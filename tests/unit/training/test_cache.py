@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,13 +8,14 @@ import h5py
 import numpy as np
 import pytest
 
-from cmbnet.errors import InputRefused, UnreadableFile, UsageError
+from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
 from cmbnet.io import read_nifti, write_nifti
 from cmbnet.lesions import spacing_affine
 from cmbnet.preprocess import PreprocessRecipe, prepare
-from cmbnet.training import cache as cache_module
-from cmbnet.training.cache import IGNORE, LESION, MIMIC, build_cache, cache_of
-from cmbnet.training.cohort import list_cohort, split_by_size
+from cmbnet.training import cache_part
+from cmbnet.training.cache import IGNORE, LESION, MIMIC, build_cache
+from cmbnet.training.cache_index import read_index
+from cmbnet.training.cohort import list_cohort
 from cmbnet.training.reader import Cache
 from cmbnet.volume import Volume
 
@@ -22,7 +24,7 @@ RECIPE = PreprocessRecipe(size=112)
 
 @pytest.fixture(scope="module")
 def path(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("cache") / "train.h5"
+    target = tmp_path_factory.mktemp("cache") / "train"
     result = build_cache(cohort, target, recipe=RECIPE)
     assert result.cases == ("case-a", "case-b", "control")
     assert result.refused == ()
@@ -59,61 +61,54 @@ def test_lesions_and_controls_are_told_apart(path: Path) -> None:
     assert cache.controls == [2]
 
 
-def test_a_chunk_is_a_slice_and_the_origin_is_told(path: Path) -> None:
-    with h5py.File(path) as file:
-        image = file["cases/case-a/image"]
-        assert image.chunks == (1, *image.shape[1:])
-        assert image.dtype == np.uint8
-        assert "Research use only" in file.attrs["statement"]
-        assert file.attrs["cohort"]
+def test_a_chunk_is_a_slice_with_a_checksum(path: Path) -> None:
+    with h5py.File(path / "all" / "case-a.h5") as file:
+        for name in ("image", "marks"):
+            data = file[name]
+            assert data.chunks == (1, *data.shape[1:])
+            assert data.dtype == np.uint8
+            assert data.compression == "lzf"
+            assert data.fletcher32
+
+
+def test_a_cache_says_what_it_was_made_of(path: Path) -> None:
+    index = read_index(path)
+    assert "Research use only" in index.statement
+    assert set(index.versions) >= {"cmbnet", "numpy", "h5py"}
+    assert index.spec["name"] == "folder"
+    assert len(index.spec_sha256) == 64
     assert PreprocessRecipe.from_dict(Cache(path).preprocess) == RECIPE
-
-
-def test_lesions_outside_2_to_10_mm_are_ignored_not_negative() -> None:
-    labels = np.zeros((3, 40, 40), np.int32)
-    labels[1, 5:8, 5:8] = 1  # 3 pixels of 0.6 mm and their diagonal: over 2 mm
-    labels[1, 20, 20] = 2  # one pixel
-    labels[1, 25:45, 30] = 3  # 15 pixels: 9 mm
-    labels[1, 10, 12:32] = 4  # 20 pixels: 12 mm
-    target, outside = split_by_size(Volume(labels, spacing_affine((2.0, 0.6, 0.6))))
-    assert sorted(np.unique(target[target > 0]).tolist()) == [1, 3]
-    assert sorted(np.unique(labels[outside]).tolist()) == [2, 4]
-
-
-def test_a_mask_is_split_into_its_components() -> None:
-    mask = np.zeros((3, 40, 40), np.uint8)
-    mask[1, 5:9, 5:9] = 1
-    mask[1, 20:24, 20:24] = 1
-    target, _ = split_by_size(Volume(mask, spacing_affine((2.0, 0.6, 0.6))))
-    assert len(np.unique(target)) == 3
+    with h5py.File(path / "all" / "case-a.h5") as file:
+        assert "Research use only" in file.attrs["statement"]
+        assert set(json.loads(file.attrs["sources"])) == {"image", "label", "ignore", "mimics"}
 
 
 def test_a_bad_case_is_left_out_with_its_reason(cohort: Path, tmp_path: Path) -> None:
     shutil.copytree(cohort, tmp_path / "c")
     other = Volume(np.zeros((8, 20, 20), np.uint8), spacing_affine((2.0, 0.6, 0.6)))
     write_nifti(other, tmp_path / "c" / "lesions" / "case-a.nii.gz", dtype=np.uint8)
-    result = build_cache(tmp_path / "c", tmp_path / "t.h5", recipe=RECIPE)
+    result = build_cache(tmp_path / "c", tmp_path / "t", recipe=RECIPE)
     assert result.cases == ("case-b", "control")
     ((name, reason),) = result.refused
     assert name == "case-a"
     assert "must lie on the grid of its image: shape" in reason
 
 
-def test_a_build_that_fails_leaves_nothing(
+def test_a_full_disk_is_said_and_leaves_no_part(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache_module, "_write_case", full)
-    with pytest.raises(OSError, match="No space left"):
-        build_cache(cohort, tmp_path / "t.h5", recipe=RECIPE)
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(cache_part, "_fill", full)
+    with pytest.raises(CmbnetError, match=r"cannot write .*case-a\.h5.*No space left.*make room"):
+        build_cache(cohort, tmp_path / "t", recipe=RECIPE)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
 def test_processes_build_the_same_cache(cohort: Path, path: Path, tmp_path: Path) -> None:
-    build_cache(cohort, tmp_path / "t.h5", recipe=RECIPE, jobs=2)
-    for one, two in zip(Cache(path).cases, Cache(tmp_path / "t.h5").cases, strict=True):
+    build_cache(cohort, tmp_path / "t", recipe=RECIPE, jobs=2)
+    for one, two in zip(Cache(path).cases, Cache(tmp_path / "t").cases, strict=True):
         np.testing.assert_array_equal(one.image, two.image)
         np.testing.assert_array_equal(one.places.mimic, two.places.mimic)
 
@@ -121,7 +116,7 @@ def test_processes_build_the_same_cache(cohort: Path, path: Path, tmp_path: Path
 def test_a_cohort_without_labels_for_an_image_is_refused(cohort: Path, tmp_path: Path) -> None:
     shutil.copytree(cohort, tmp_path / "c")
     (tmp_path / "c" / "lesions" / "case-b.nii.gz").unlink()
-    with pytest.raises(UnreadableFile, match=r"case-b\.nii\.gz has no file in .*lesions"):
+    with pytest.raises(UnreadableFile, match=r"case-b\.nii\.gz has no label lesions/case-b"):
         list_cohort(tmp_path / "c")
 
 
@@ -131,26 +126,83 @@ def test_a_cohort_of_unusable_cases_is_refused(tmp_path: Path) -> None:
         (tmp_path / "c" / kind).mkdir(parents=True)
         write_nifti(flat, tmp_path / "c" / kind / "a.nii.gz", dtype=np.float32)
     with pytest.raises(InputRefused, match=r"no case of .* could be used"):
-        build_cache(tmp_path / "c", tmp_path / "t.h5", recipe=RECIPE)
+        build_cache(tmp_path / "c", tmp_path / "t", recipe=RECIPE)
 
 
-@pytest.mark.parametrize("content", [None, b"no hdf5"])
-def test_what_is_no_cache_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    if content is not None:
-        (tmp_path / "t.h5").write_bytes(content)
-    with pytest.raises(UnreadableFile, match=r"a training cache is required, got .*t\.h5"):
+def test_what_is_no_cache_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFile, match=r"a training cache is required, got .*t:"):
+        Cache(tmp_path / "t")
+    (tmp_path / "t.h5").write_bytes(b"of an earlier version")
+    with pytest.raises(UnreadableFile, match=r"a folder, got .*build it again"):
         Cache(tmp_path / "t.h5")
 
 
-def test_a_cache_of_another_version_is_refused(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "t.h5", "w") as file:
-        file.attrs["format"] = "cmbnet training cache 0"
-    with pytest.raises(UnreadableFile, match="build it again"):
-        Cache(tmp_path / "t.h5")
+def test_a_cache_of_another_version_is_refused(path: Path, tmp_path: Path) -> None:
+    shutil.copytree(path, tmp_path / "t")
+    text = (tmp_path / "t" / "cache.json").read_text()
+    (tmp_path / "t" / "cache.json").write_text(text.replace("cache 2", "cache 1"))
+    with pytest.raises(UnreadableFile, match="must be a 'cmbnet training cache 2'"):
+        Cache(tmp_path / "t")
 
 
-def test_a_cache_that_was_prepared_in_another_way_is_refused(path: Path) -> None:
-    kept = cache_of(path, path, recipe=RECIPE, jobs=1, report=print)
-    assert kept == path
-    with pytest.raises(UsageError, match=r"was prepared with .*'physical'.* asks for .*'paper'"):
-        cache_of(path, path, recipe=PreprocessRecipe(size=112, frame="paper"), jobs=1, report=print)
+def test_a_cache_without_its_list_is_not_finished(path: Path, tmp_path: Path) -> None:
+    shutil.copytree(path, tmp_path / "t")
+    (tmp_path / "t" / "cache.json").unlink()
+    with pytest.raises(UnreadableFile, match="is not finished: repeat the command"):
+        Cache(tmp_path / "t")
+
+
+def test_a_part_that_is_missing_damaged_or_changed_is_refused(path: Path, tmp_path: Path) -> None:
+    part = tmp_path / "t" / "all" / "case-a.h5"
+    shutil.copytree(path, tmp_path / "t")
+    whole = part.read_bytes()
+    part.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UnreadableFile, match=r"case-a\.h5 is missing or damaged"):
+        Cache(tmp_path / "t")
+    with h5py.File(path / "all" / "case-a.h5") as file:
+        at = file["image"].id.get_chunk_info(3).byte_offset
+    part.write_bytes(whole[: at + 20] + bytes([whole[at + 20] ^ 1]) + whole[at + 21 :])
+    with pytest.raises(UnreadableFile, match=r"case-a\.h5 is missing or damaged"):
+        Cache(tmp_path / "t")
+    part.write_bytes(whole)
+    with h5py.File(part, "r+") as file:
+        file.attrs["key"] = "other"
+    with pytest.raises(UnreadableFile, match="was changed after the cache was finished"):
+        Cache(tmp_path / "t")
+    part.unlink()
+    with pytest.raises(UnreadableFile, match=r"case-a\.h5 is missing or damaged"):
+        Cache(tmp_path / "t")
+
+
+def test_what_did_not_change_is_kept(cohort: Path, tmp_path: Path) -> None:
+    shutil.copytree(cohort, tmp_path / "c")
+    cache, part = tmp_path / "t", tmp_path / "t" / "all" / "case-a.h5"
+    assert build_cache(tmp_path / "c", cache, recipe=RECIPE).kept == 0
+    before = part.stat().st_mtime_ns
+    result = build_cache(tmp_path / "c", cache, recipe=RECIPE)
+    assert (result.kept, part.stat().st_mtime_ns) == (3, before)
+    assert result.reports[0].lesions == 4
+    labels = read_nifti(tmp_path / "c" / "lesions" / "case-a.nii.gz")
+    fewer = np.where(labels.data == 4, 0, labels.data)
+    write_nifti(
+        labels.with_data(fewer), tmp_path / "c" / "lesions" / "case-a.nii.gz", dtype=np.uint16
+    )
+    result = build_cache(tmp_path / "c", cache, recipe=RECIPE)
+    assert result.kept == 2
+    assert Cache(cache).cases[0].lesions == 3
+    assert build_cache(tmp_path / "c", cache, recipe=PreprocessRecipe(size=120)).kept == 0
+
+
+def test_a_case_that_left_the_data_leaves_the_cache(cohort: Path, tmp_path: Path) -> None:
+    shutil.copytree(cohort, tmp_path / "c")
+    build_cache(tmp_path / "c", tmp_path / "t", recipe=RECIPE)
+    other = tmp_path / "t" / "mine" / "other.h5"
+    other.parent.mkdir()
+    with h5py.File(other, "w") as file:
+        file.attrs["whose"] = "not ours"
+    for kind in ("images", "lesions", "ignore", "mimics"):
+        (tmp_path / "c" / kind / "case-b.nii.gz").unlink()
+    build_cache(tmp_path / "c", tmp_path / "t", recipe=RECIPE)
+    assert not (tmp_path / "t" / "all" / "case-b.h5").exists()
+    assert other.is_file()
+    assert [case.name for case in Cache(tmp_path / "t").cases] == ["case-a", "control"]

@@ -31,14 +31,14 @@ def test_a_cohort_is_prepared_once(cohort: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     first = run(*arguments)
     assert first.exit_code == 0
-    assert "train.h5: 3 cases prepared, 0 left out" in first.output
-    assert len(Cache(tmp_path / "train.h5").cases) == 3
+    assert f"{tmp_path / 'training'}: 3 cases prepared, 0 left out" in first.output
+    assert len(Cache(tmp_path / "training").cases) == 3
     assert "prepared" not in run(*arguments).output
 
 
 def test_a_cache_is_taken_as_it_is(recipe: Path, cohort: Path, tmp_path: Path) -> None:
     run(recipe, "--data", cohort, "--validation", cohort, "-o", tmp_path / "a", "--prepare-only")
-    cache = tmp_path / "a" / "train.h5"
+    cache = tmp_path / "a" / "training"
     caches = ("--data", cache, "--validation", cache)
     assert run(recipe, *caches, "-o", tmp_path / "b", "--prepare-only").exit_code == 0
     assert not (tmp_path / "b").exists()
@@ -58,7 +58,7 @@ def test_a_bad_recipe_is_refused_before_anything_is_prepared(cohort: Path, tmp_p
 
 
 def test_a_folder_that_is_no_cohort_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableFile, match=r"images/\*\.nii\.gz are required in"):
+    with pytest.raises(UnreadableFile, match=r"images 'images/\{stem\}.* are required, found none"):
         run(SMOKE, "--data", tmp_path, "--validation", tmp_path, "-o", tmp_path / "run")
 
 

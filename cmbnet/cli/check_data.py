@@ -1,0 +1,64 @@
+"""``cmbnet check-data``: what a data set holds, and what would make training wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from cmbnet import RESEARCH_USE_ONLY
+
+
+@click.command("check-data", epilog=RESEARCH_USE_ONLY)
+@click.argument("spec_path", metavar="SPEC", type=click.Path(path_type=Path))
+@click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Where the scans lie; a spec of numbers has none.")  # fmt: skip
+@click.option("--jobs", default=1, show_default=True, help="Processes.")
+@click.option("--cases", "show_cases", is_flag=True, help="A line for each case, too.")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write all of it for programs.")  # fmt: skip
+def command(
+    spec_path: Path, root: Path | None, jobs: int, show_cases: bool, json_path: Path | None
+) -> None:
+    """Count cases, lesions and sizes of the data set that SPEC describes, and find its faults.
+
+    Ends with 3 if training would be wrong with it.
+    """
+    # Read when numpy is imported: more threads only spin between our small matrices.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from cmbnet.errors import InputRefused, UsageError
+    from cmbnet.preprocess import PreprocessRecipe
+    from cmbnet.training.cache import reports_of
+    from cmbnet.training.check_table import (
+        print_cases,
+        print_faults,
+        print_reference,
+        print_summary,
+        write_json,
+    )
+    from cmbnet.training.specs.load import load_spec
+    from cmbnet.training.specs.model import ReferenceSpec
+
+    spec = load_spec(spec_path)
+    if isinstance(spec, ReferenceSpec):
+        print_reference(spec)
+        click.echo(RESEARCH_USE_ONLY)
+        return
+    if root is None:
+        raise UsageError(f"{spec_path} describes scans: say with --root where they lie")
+    result = reports_of(spec, root, recipe=PreprocessRecipe(), jobs=jobs)
+    print_summary(result)
+    if show_cases:
+        print_cases(result)
+    print_faults(result)
+    if json_path is not None:
+        write_json(json_path, spec, result)
+    click.echo(RESEARCH_USE_ONLY)
+    sys.stdout.flush()
+    if result.wrong:
+        raise InputRefused(
+            f"{result.wrong} faults would make training wrong: mend them, or exclude the cases in "
+            f"{spec_path}"
+        )

@@ -1,0 +1,98 @@
+"""File-name templates: ``sub-{subject}/anat/sub-{subject}{entities?}_T2starw.nii{gz?}``.
+
+``{name}`` matches one or more characters other than ``/``, ``{name?}`` none or more; each takes
+as few as it can, and a name that comes twice matches the same text twice. ``*`` is for finding
+only: it stands for anything but ``/``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from cmbnet.errors import InputRefused
+
+_FIELD = re.compile(r"\{([a-z_]+)(\??)\}")
+
+
+def check_template(template: str) -> str:
+    """The template itself, if it is one.
+
+    Raises:
+        ValueError: If it leaves the root of the data set or has a brace that is no field.
+    """
+    path = PurePosixPath(template)
+    if path.is_absolute() or ".." in path.parts or "\\" in template:
+        raise ValueError(f"a path below the root with / is required, got {template!r}")
+    if re.search(r"[{}]", _FIELD.sub("", template)):
+        raise ValueError(f"fields are written {{name}} or {{name?}}, got {template!r}")
+    return template
+
+
+def fields_of(template: str) -> frozenset[str]:
+    """Names of the fields.
+
+    Examples:
+        >>> sorted(fields_of("sub-{subject}/sub-{subject}{entities?}_swi.nii"))
+        ['entities', 'subject']
+    """
+    return frozenset(match[1] for match in _FIELD.finditer(template))
+
+
+def find(root: Path, template: str) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Files that a template matches, by name, each with the values of its fields."""
+    pattern = re.compile(_expression(template))
+    for path in sorted(root.glob(_FIELD.sub("*", template))):
+        match = pattern.fullmatch(path.relative_to(root).as_posix())
+        if match and path.is_file():
+            yield path, match.groupdict()
+
+
+def fill(template: str, fields: Mapping[str, str]) -> str:
+    """Put the values of the fields in.
+
+    Examples:
+        >>> fill("labels/{case}.nii{gz?}", {"case": "a", "gz": ".gz"})
+        'labels/a.nii.gz'
+    """
+    return _FIELD.sub(lambda match: fields[match[1]], template)
+
+
+def find_one(root: Path, template: str, fields: Mapping[str, str]) -> Path | None:
+    """The one file that a filled template names, or None.
+
+    Raises:
+        InputRefused: If a ``*`` in it leaves a choice.
+    """
+    escaped = {name: _literal(value) for name, value in fields.items()}
+    found = sorted(path for path in root.glob(fill(template, escaped)) if path.is_file())
+    if len(found) > 1:
+        raise InputRefused(
+            f"{fill(template, fields)!r} must name one file in {root}, got "
+            f"{', '.join(path.relative_to(root).as_posix() for path in found)}"
+        )
+    return found[0] if found else None
+
+
+def _literal(value: str) -> str:
+    """Text that a glob takes as it is."""
+    return re.sub(r"([*?[])", r"[\1]", value)
+
+
+def _expression(template: str) -> str:
+    """The regular expression of a template."""
+    parts, seen, end = [], set(), 0
+    for match in _FIELD.finditer(template):
+        parts.append(_plain(template[end : match.start()]))
+        name, optional = match.groups()
+        many = "*?" if optional else "+?"
+        parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^/]{many})")
+        seen.add(name)
+        end = match.end()
+    return "".join([*parts, _plain(template[end:])])
+
+
+def _plain(text: str) -> str:
+    """Text between fields, with ``*`` for anything but ``/``."""
+    return "[^/]*".join(re.escape(part) for part in text.split("*"))
