@@ -43,7 +43,8 @@ def fields_of(template: str) -> frozenset[str]:
 def find(root: Path, template: str) -> Iterator[tuple[Path, dict[str, str]]]:
     """Files that a template matches, by name, each with the values of its fields."""
     pattern = re.compile(_expression(template))
-    for path in sorted(root.glob(_FIELD.sub("*", template))):
+    # Neighbouring stars would mean "all folders below".
+    for path in sorted(root.glob(re.sub(r"\*+", "*", _FIELD.sub("*", template)))):
         match = pattern.fullmatch(path.relative_to(root).as_posix())
         if match and path.is_file():
             yield path, match.groupdict()
