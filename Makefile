@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint format bench card clean conformance mutation
+.PHONY: help demo demo-edge test lint format bench card clean conformance mutation
 
 help:
 	@grep -E '^[a-z-]+:.*#' Makefile | sed 's/:.*#/ -/'
@@ -15,14 +15,23 @@ $(VENV)/.demo: setup.py
 	$(BIN)/pip install --quiet --editable '.[phantom]'
 	@touch $@
 
+$(VENV)/.edge: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[edge,phantom]'
+	@touch $@
+
 $(VENV)/.dev: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[dev]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.edge
 
 demo: $(VENV)/.demo # install and find microbleeds on a phantom with the bundled model
 	$(BIN)/cmbnet demo
+
+demo-edge: $(VENV)/.edge # scanner, node and PACS (Orthanc) on this machine; what comes back
+	$(BIN)/python deploy/edge/demo.py
 
 test: $(VENV)/.dev # install the dev extra and run every test
 	$(BIN)/pytest -n 2 --dist loadgroup

@@ -22,16 +22,8 @@ from cmbnet.edge.records import State
 from cmbnet.edge.simulate import Peer, send_files
 from cmbnet.edge.watch import Watch
 from cmbnet.errors import UsageError
-from tests.edge_peers import (
-    SCANNER,
-    FakePacs,
-    FakeProcessor,
-    node_config,
-    save,
-    study_files,
-    uid_of,
-    wait_for,
-)
+from tests.edge_peers import SCANNER, FakePacs, node_config, study_files, wait_for
+from tests.edge_processor import FakeProcessor, save, uid_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECRETS = ("ZIMMERMANN", "Friederike", "KIS-998877", "19470213", "ACC-4711")
