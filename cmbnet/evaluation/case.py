@@ -18,6 +18,9 @@ SizeRule = Literal["keep", "ignore"]
 SMALLEST_MM, BOUNDARY_MM, LARGEST_MM = 2.0, 5.0, 10.0
 """Size classes by maximum in-plane diameter d: small 2 <= d < 5, large 5 <= d <= 10."""
 
+THICKNESSES = ("below 1.5 mm", "1.5-2.5 mm", "2.5-4 mm", "4 mm and above")
+"""Classes of the distance of slices, in order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -130,5 +133,4 @@ def thickness_class(thickness_mm: float) -> str:
         >>> [thickness_class(mm) for mm in (0.8, 1.5, 2.0, 3.0, 5.0)]
         ['below 1.5 mm', '1.5-2.5 mm', '1.5-2.5 mm', '2.5-4 mm', '4 mm and above']
     """
-    names = ("below 1.5 mm", "1.5-2.5 mm", "2.5-4 mm", "4 mm and above")
-    return names[int(np.searchsorted([1.5, 2.5, 4.0], round(thickness_mm, 3), side="right"))]
+    return THICKNESSES[int(np.searchsorted([1.5, 2.5, 4.0], round(thickness_mm, 3), side="right"))]

@@ -17,6 +17,7 @@ from cmbnet.evaluation.froc import patient_samples
 from cmbnet.evaluation.intervals import Interval
 from cmbnet.evaluation.metrics import METRICS, Metric
 from cmbnet.evaluation.roc import delong_p
+from cmbnet.evaluation.score import ScoredLesion
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +162,8 @@ def _require_the_same_reference(first: CohortScores, second: CohortScores) -> No
             raise InputRefused(f"case {a.name} has different references for the two models")
 
 
-def _reference(lesions: Sequence[object]) -> list[tuple[object, object]]:
-    return [(getattr(lesion, "label", 0), getattr(lesion, "voxels", 0)) for lesion in lesions]
+def _reference(lesions: Sequence[ScoredLesion]) -> list[tuple[int, int]]:
+    return [(lesion.label, lesion.voxels) for lesion in lesions]
 
 
 def _patients(first: CohortScores, second: CohortScores) -> McNemar:

@@ -11,6 +11,7 @@ from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 
 from cmbnet.evaluation.columns import Columns
+from cmbnet.evaluation.empty_cases import ratio
 from cmbnet.evaluation.intervals import Interval
 from cmbnet.evaluation.kappa import Kappa, cohen_kappa, confusion
 
@@ -69,8 +70,8 @@ def intraclass_correlation(ratings: NDArray[np.float64], level: float = 0.95) ->
     if bottom <= 0:
         return undefined
     value = float((rows - error) / bottom)
-    if error == 0 and columns == 0:
-        return Icc(value, Interval(value, value, level, "F"))
+    if value >= 1:  # no error at all, but for rounding
+        return Icc(1.0, Interval(1.0, 1.0, level, "F"))
     return Icc(value, _icc_interval(float(rows), float(columns), error, (n, k), value, level))
 
 
@@ -78,12 +79,14 @@ def _icc_interval(
     rows: float, columns: float, error: float, size: tuple[int, int], value: float, level: float
 ) -> Interval:
     n, k = size
-    if value >= 1:
-        return Interval(1.0, 1.0, level, "F")
     a = k * value / (n * (1 - value))
     b = 1 + k * value * (n - 1) / (n * (1 - value))
-    freedom = (a * columns + b * error) ** 2 / (
-        (a * columns) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1))
+    # NaN, and so the interval, where raters are exactly opposed and every case has the same mean.
+    freedom = float(
+        ratio(
+            (a * columns + b * error) ** 2,
+            (a * columns) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1)),
+        )
     )
     tail = 0.5 + level / 2
     above = float(f_distribution.ppf(tail, n - 1, freedom))
@@ -91,7 +94,7 @@ def _icc_interval(
     noise = k * columns + (k * n - k - n) * error
     low = n * (rows - above * error) / (above * noise + n * rows)
     high = n * (below * rows - error) / (noise + n * below * rows)
-    return Interval(max(-1.0, low), min(1.0, high), level, "F")
+    return Interval(float(low), float(high), level, "F")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#1f5f8b", "#c2571a", "#6b6b6b"
-DIAMETERS_MM = (0.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, np.inf)
+DIAMETERS_MM = (0.0, 2.0, 3.0, 4.0, 5.0, 7.0, np.nextafter(10.0, np.inf), np.inf)
+"""Lower bounds of the bars; 10 mm itself still is a microbleed."""
 STYLE = {
     "axes.grid": True,
     "axes.spines.right": False,
@@ -82,7 +83,7 @@ def _roc_panel(ax: Any, area: Area) -> None:
         0.97,
         0.04,
         f"AUC {area.value:.3f}\n95 % {low:.3f} to {high:.3f}\n"
-        f"{area.positives} / {area.negatives} samples",
+        f"{area.positives} positive, {area.negatives} negative",
         transform=ax.transAxes,
         ha="right",
         va="bottom",
@@ -138,7 +139,7 @@ def bland_altman(analysis: Analysis) -> Figure:
             label = f"{name} {value:.2f}"
             ax.annotate(label, (1.01, value), xycoords=("axes fraction", "data"), va="center")
         ax.set(xlabel="Mean of predicted and true number of lesions")
-        ax.set(ylabel="Predicted - true", title="Lesions per patient")
+        ax.set(ylabel="Predicted - true", title="Lesions per patient; larger dots: more of them")
 
     return make_figure(draw, (5.6, 3.8))
 
@@ -157,13 +158,15 @@ def size_detection(analysis: Analysis) -> Figure:
             if not total:
                 continue
             interval = wilson(hits, total)
-            colour = ORANGE if low < 2 or low >= 10 else BLUE
+            colour = ORANGE if low < 2 or high == np.inf else BLUE
             ax.plot([index, index], [interval.low, interval.high], color=colour, lw=1.4)
             ax.plot(index, hits / total, "o", color=colour, ms=6)
             ax.annotate(f"{hits}/{total}", (index, 1.03), ha="center", fontsize=8)
-        names = ["<2", "2-3", "3-4", "4-5", "5-7", "7-10", ">=10"]
+        names = ["<2", "2-3", "3-4", "4-5", "5-7", "7-10", ">10"]
         ax.set_xticks(range(len(names)), names)
-        ax.set(xlim=(-0.6, len(names) - 0.4), ylim=(-0.02, 1.1), ylabel="Share found")
+        # The bars beyond the definition of a microbleed are there only if they hold something.
+        first, last = int(not np.any(diameter < 2)), len(names) - int(not np.any(diameter > 10))
+        ax.set(xlim=(first - 0.6, last - 0.4), ylim=(-0.02, 1.1), ylabel="Share found")
         ax.set(xlabel="Maximum in-plane diameter of the true lesion, mm (lower bound included)")
         ax.set_title("Detection by size")
 

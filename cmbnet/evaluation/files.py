@@ -195,8 +195,7 @@ def pair_files(
         folders: Where the images are.
         manifest: What is known of the cases; if given, it must name exactly the reference cases.
         lesion_regions: From `read_lesion_regions`; cases that it does not name have no lesion.
-        allow_missing: Count a missing prediction as empty and leave out predictions without a
-            reference, instead of refusing.
+        allow_missing: Count a missing prediction as empty, leave out one without a reference.
 
     Raises:
         InputRefused: If names differ, with all of them.
@@ -205,11 +204,7 @@ def pair_files(
     predicted = {} if folders.predicted is None else find_images(folders.predicted)
     probability = _probabilities(folders)
     _check_names(truth, predicted or probability, folders, allow_missing=allow_missing)
-    if manifest is not None:
-        _check_manifest(truth, manifest)
-    strangers = sorted((lesion_regions or {}).keys() - truth.keys())
-    if strangers:
-        raise InputRefused(f"the table of true lesions names no reference: {_list(strangers)}")
+    _check_tables(truth, manifest, lesion_regions)
     extra = _extra_images(folders)
     return [
         CaseFiles(
@@ -284,8 +279,18 @@ def _check_names(
         )
 
 
-def _check_manifest(truth: Mapping[str, Path], manifest: Mapping[str, ManifestRow]) -> None:
-    absent, unknown = sorted(truth.keys() - manifest.keys()), sorted(manifest.keys() - truth.keys())
+def _check_tables(
+    truth: Mapping[str, Path],
+    manifest: Mapping[str, ManifestRow] | None,
+    lesion_regions: Mapping[str, Mapping[int, str]] | None,
+) -> None:
+    strangers = sorted((lesion_regions or {}).keys() - truth.keys())
+    if strangers:
+        raise InputRefused(
+            f"the table of true lesions names cases without a reference: {_list(strangers)}"
+        )
+    known = truth if manifest is None else manifest
+    absent, unknown = sorted(truth.keys() - known.keys()), sorted(known.keys() - truth.keys())
     if absent or unknown:
         raise InputRefused(
             f"manifest and reference must name the same cases; not in the manifest: "

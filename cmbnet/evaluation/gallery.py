@@ -34,7 +34,7 @@ class Tile:
         image: (rows, columns) or None without an image.
         truth: True lesions.
         predicted: Predicted lesions.
-        window: Values shown black and white: percentiles 2 and 99.5 of the whole image.
+        window: Values shown black and white: percentile 2 of the whole image, 99.5 of the tile.
     """
 
     title: str
@@ -82,17 +82,19 @@ def _tile(lesion: ScoredLesion, name: str, volumes: tuple[Volume | None, Volume,
     what = "missed" if lesion.verdict == "missed" else "false"
     score = "" if np.isnan(lesion.score) else f", p {lesion.score:.2f}"
     at = lesion.centroid_ras_mm
+    cut = None if image is None else axial_cut(image, at, order=1)
     return Tile(
         title=f"{what}, {lesion.diameter_mm:.1f} mm{score}\n{name}",
-        image=None if image is None else axial_cut(image, at, order=1),
+        image=cut,
         truth=axial_cut(truth, at, order=0, present=True) > 0.5,
         predicted=axial_cut(predicted, at, order=0, present=True) > 0.5,
-        window=(0.0, 1.0) if image is None else _window(image),
+        window=(0.0, 1.0) if image is None or cut is None else _window(image, cut),
     )
 
 
-def _window(image: Volume) -> tuple[float, float]:
-    low, high = np.percentile(image.data[::2, ::4, ::4], [2, 99.5])
+def _window(image: Volume, cut: NDArray[np.float64]) -> tuple[float, float]:
+    """Black is black in every tile of a scan; white is the tile's own, for coils shade a head."""
+    low, high = np.percentile(image.data[::2, ::4, ::4], 2), np.percentile(cut, 99.5)
     return float(low), float(high)
 
 

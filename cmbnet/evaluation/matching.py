@@ -101,7 +101,7 @@ class MatchingRule:
         spare = bool(rest) and rest[-1] == "spare"
         numbers = rest[:-1] if spare else rest
         try:
-            threshold = float(numbers[0]) if numbers else DEFAULT_THRESHOLDS.get(kind, 0.0)
+            threshold = float(numbers[0]) if numbers else DEFAULT_THRESHOLDS.get(kind, np.nan)
         except ValueError:
             numbers = ["", ""]
         if len(numbers) > 1:

@@ -59,8 +59,7 @@ def count_voxels(
         >>> count_voxels(truth, predicted, voxel_mm3=1.0)
         VoxelCounts(tp=1, fp=1, fn=1, tn=1, voxel_mm3=1.0)
     """
-    images = [one.shape for one in (brain, ignore) if one is not None]
-    shapes = {truth.shape, predicted.shape, *images}
+    shapes = {one.shape for one in (truth, predicted, brain, ignore) if one is not None}
     if len(shapes) > 1:
         raise ValueError(f"equal shapes are required, got {sorted(shapes)}")
     total = int(np.prod(truth.shape)) if brain is None else int(np.count_nonzero(brain))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from cmbnet.evaluation.case import THICKNESSES
 from cmbnet.evaluation.columns import counted_predicted, counted_truth, group_by_patient
 from cmbnet.evaluation.counts import BANDS, band
 from cmbnet.evaluation.empty_cases import f1_score, ratio
@@ -61,7 +62,7 @@ def stratify(cases: Sequence[ScoredCase]) -> list[Stratum]:
     strata += _regions(cases)
     kinds = sorted({kind for case in cases for kind in case.strata})
     for kind in kinds:
-        values = sorted({case.strata.get(kind, "") for case in cases})
+        values = sorted({case.strata.get(kind, "") for case in cases}, key=_rank)
         strata += [
             _of_scans(kind, v, [c for c in cases if c.strata.get(kind, "") == v]) for v in values
         ]
@@ -72,6 +73,21 @@ def stratify(cases: Sequence[ScoredCase]) -> list[Stratum]:
         if members:
             strata.append(_of_scans("true lesions per patient", name, members))
     return strata
+
+
+def _rank(value: str) -> tuple[float, str]:
+    """Classes of slice distance in their order, numbers by size, then words.
+
+    Examples:
+        >>> sorted(["united", "10", "9.4", "2.5-4 mm", "below 1.5 mm", ""], key=_rank)
+        ['below 1.5 mm', '2.5-4 mm', '9.4', '10', '', 'united']
+    """
+    if value in THICKNESSES:
+        return THICKNESSES.index(value) - len(THICKNESSES), value
+    try:
+        return float(value), value
+    except ValueError:
+        return float("inf"), value
 
 
 def _regions(cases: Sequence[ScoredCase]) -> list[Stratum]:

@@ -7,7 +7,7 @@ from cmbnet.evaluation.compare import Comparison
 from cmbnet.evaluation.counts import BANDS
 from cmbnet.evaluation.froc import FP_PER_SCAN
 from cmbnet.evaluation.kappa import Kappa
-from cmbnet.evaluation.metrics import METRICS, metric
+from cmbnet.evaluation.metrics import METRICS, Metric, metric
 from cmbnet.evaluation.table import Table, interval_text, number, p_text
 
 PAPER = "Fan et al. 2022"
@@ -32,9 +32,9 @@ def performance(analysis: Analysis) -> Table:
     rows = [
         (
             one.level.capitalize(),
-            f"{one.title}{f', {one.unit}' if one.unit else ''}",
-            number(analysis.scores.metrics[one.name]),
-            interval_text(analysis.intervals[one.name]),
+            _title(one),
+            number(analysis.scores.metrics[one.name], one.digits),
+            interval_text(analysis.intervals[one.name], one.digits),
             interval_text(analysis.wilson.get(one.name)),
             number(one.paper),
         )
@@ -58,11 +58,15 @@ def performance(analysis: Analysis) -> Table:
         tuple(rows),
         f"Matching rule {analysis.scores.settings.rule}; 26-connected lesions. Intervals: "
         f"{METHODS[analysis.plan.method]} bootstrap, {analysis.plan.resamples} resamples "
-        f"of patients. Paper: {PAPER}; its averages do not say which level they are of and stand "
-        "at both. What it calls specificity of labeling stands beside precision by size: lesions "
-        "have no true negatives. Areas: see there what is ranked against what.",
+        f"of patients. Paper: {PAPER}, on patients of its own; its averages do not say which "
+        "level they are of and stand at both. What it calls specificity of labeling stands beside "
+        "precision by size: lesions have no true negatives. Areas: see there what is ranked.",
         text_columns=2,
     )
+
+
+def _title(one: Metric) -> str:
+    return f"{one.title}, {one.unit}" if one.unit else one.title
 
 
 def patients(analysis: Analysis) -> Table:
@@ -97,10 +101,10 @@ def strata(analysis: Analysis) -> Table:
         (
             f"{one.kind}: {one.name}",
             str(one.scans),
-            f"{one.found}/{one.found + one.missed}",
+            _part(one.found, one.missed),
             number(one.recall),
             interval_text(one.recall_interval),
-            f"{one.correct}/{one.correct + one.false}",
+            _part(one.correct, one.false),
             number(one.precision),
             interval_text(one.precision_interval),
             number(one.f1),
@@ -114,8 +118,13 @@ def strata(analysis: Analysis) -> Table:
         (*header, "Correct", "Precision", "95 % Wilson", "F1", "FP per scan"),
         rows,
         "Size by maximum in-plane diameter d: 2-5 mm is 2 <= d < 5, 5-10 mm is 5 <= d <= 10. "
-        "Recall counts true lesions of the stratum, precision predicted ones.",
+        "Recall counts true lesions of the stratum, precision predicted ones; a table of true "
+        "lesions (--lesions) knows no region of predicted ones.",
     )
+
+
+def _part(right: int, wrong: int) -> str:
+    return f"{right}/{right + wrong}" if right + wrong else "-"
 
 
 def counts(analysis: Analysis) -> Table:
@@ -204,14 +213,14 @@ def differences(comparison: Comparison) -> Table:
     """Two models, metric by metric."""
     rows = tuple(
         (
-            f"{metric(one.name).title} ({metric(one.name).level})",
-            number(one.first),
-            number(one.second),
-            number(one.difference),
-            interval_text(one.interval),
+            f"{_title(what)} ({what.level})",
+            number(one.first, what.digits),
+            number(one.second, what.digits),
+            number(one.difference, what.digits),
+            interval_text(one.interval, what.digits),
             p_text(one.p),
         )
-        for one in comparison.differences
+        for one, what in zip(comparison.differences, METRICS, strict=True)
     )
     return Table(
         "This model against the other",

@@ -161,20 +161,13 @@ def agreement_table(study: StudyResult) -> Table:
     )
     return Table(
         "Agreement, kappa",
-        (
-            "Raters",
-            "Sites",
-            "Any lesion",
-            "Bands",
-            "Bands, linear",
-            "Bands, quadratic",
-            "P, linear",
-        ),
+        ("Raters", "Sites", "Any lesion", "Bands", "Bands, linear", "Bands, quadratic",
+         "P, linear"),
         tuple(rows),
         "Sites: lesion or none. Any lesion and bands (0, 1, 2-4, 5-10, >10): over cases. "
         f"Readers accept the system's lesions equally often: P {p_text(study.cochran_p)} "
         "(Cochran's Q).",
-    )
+    )  # fmt: skip
 
 
 def times_table(times: Sequence[TimeResult]) -> Table:

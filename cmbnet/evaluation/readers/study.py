@@ -19,6 +19,8 @@ from cmbnet.evaluation.kappa import Kappa, KappaWeights, cohen_kappa, fleiss_kap
 from cmbnet.evaluation.readers.sites import ReadCase
 
 LABELS = ("correct", "missed", "incorrect")
+Marks = Sequence[NDArray[np.bool_]]
+"""What one rater says of the sites of each case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,22 +140,15 @@ def analyse_study(
     system = [case.system for case in cases]
     truth = [case.truth for case in cases if case.truth is not None]
     columns = [[case.readers[:, index] for case in cases] for index in range(len(names))]
-    readers = tuple(
-        ReaderResult(
-            name=name,
-            system_by_reader=study.labels(judge=column, judged=system),
-            reader_by_truth=study.labels(judge=truth, judged=column) if truth else None,
-            with_system=study.agreement(column, system),
-            with_truth=study.agreement(column, truth) if truth else None,
-        )
-        for name, column in zip(names, columns, strict=True)
-    )
     marks = np.concatenate([case.readers for case in cases])
     present = np.stack([case.readers.any(axis=0) for case in cases])
     return StudyResult(
         cases=len(cases),
         sites=len(marks),
-        readers=readers,
+        readers=tuple(
+            study.reader(name, column, system, truth)
+            for name, column in zip(names, columns, strict=True)
+        ),
         system_by_truth=study.labels(judge=truth, judged=system) if truth else None,
         pairs=tuple(
             Pair(names[a], names[b], study.agreement(columns[a], columns[b]))
@@ -198,9 +193,7 @@ class _Study:
         """Percentile interval of a function of sums of counts (cases, columns)."""
         return percentile(value(self.weights @ counts))
 
-    def labels(
-        self, *, judge: Sequence[NDArray[np.bool_]], judged: Sequence[NDArray[np.bool_]]
-    ) -> LabelCounts:
+    def labels(self, *, judge: Marks, judged: Marks) -> LabelCounts:
         counts = np.array(
             [
                 [np.sum(a & b), np.sum(a & ~b), np.sum(~a & b)]
@@ -215,9 +208,17 @@ class _Study:
         a, b, c = (float(share) for share in shares)
         return LabelCounts(correct, missed, incorrect, (a, b, c), interval)
 
-    def agreement(
-        self, first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]
-    ) -> Agreement:
+    def reader(self, name: str, own: Marks, system: Marks, truth: Marks) -> ReaderResult:
+        """One reader; no truth is an empty sequence."""
+        return ReaderResult(
+            name=name,
+            system_by_reader=self.labels(judge=own, judged=system),
+            reader_by_truth=self.labels(judge=truth, judged=own) if truth else None,
+            with_system=self.agreement(own, system),
+            with_truth=self.agreement(own, truth) if truth else None,
+        )
+
+    def agreement(self, first: Marks, second: Marks) -> Agreement:
         pairs = list(zip(first, second, strict=True))
         sites = np.stack([_table(a.astype(int), b.astype(int), 2) for a, b in pairs])
         presence = sum(_table([int(a.any())], [int(b.any())], 2) for a, b in pairs)
