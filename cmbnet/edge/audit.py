@@ -30,6 +30,10 @@ _TAIL_BYTES: Final = 1 << 16
 _LEFT_OUT: Final = {"object_received", "object_duplicate", "disk_low"}
 """One a slice, or one a minute: the changes of state say the same of the study."""
 
+_BY_STRANGERS: Final = {"association_refused", "object_refused"}
+_MOST_A_MINUTE: Final = 60
+"""Of what anyone on the network can bring about: else they could fill the disk with it."""
+
 
 class AuditBroken(CmbnetError):
     """The audit trail is not what was written."""
@@ -67,6 +71,9 @@ class AuditTrail:
         self._names = names
         self._wall = wall
         self._lock = threading.Lock()
+        self._minute = 0
+        self._this_minute = 0
+        self._left_out = 0
         torn = _cut_torn_line(path)
         self._head = _last_head(path)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -80,9 +87,23 @@ class AuditTrail:
 
     def __call__(self, name: EventName, study: str, details: Mapping[str, object]) -> None:
         """See `cmbnet.edge.events.EventHook`."""
-        if name not in _LEFT_OUT:
-            facts = facts_of(details, self._names)
-            self.append(name, **({"study": self._names(study)} if study else {}), **facts)
+        if name in _LEFT_OUT or (name in _BY_STRANGERS and self._too_many()):
+            return
+        facts = facts_of(details, self._names)
+        if name in _BY_STRANGERS and self._left_out:
+            facts["left_out_before"], self._left_out = self._left_out, 0
+        self.append(name, **({"study": self._names(study)} if study else {}), **facts)
+
+    def _too_many(self) -> bool:
+        """Count one more of the events that strangers can bring about."""
+        with self._lock:
+            minute = int(time.monotonic() // 60)
+            if minute != self._minute:
+                self._minute, self._this_minute = minute, 0
+            self._this_minute += 1
+            too_many = self._this_minute > _MOST_A_MINUTE
+            self._left_out += too_many
+            return too_many
 
     def append(self, event: str, **facts: Fact) -> None:
         """Add a line.

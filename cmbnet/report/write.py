@@ -19,7 +19,6 @@ from cmbnet.report.tables import lesions_csv
 if TYPE_CHECKING:
     from cmbnet.io.dicom import DicomSource
     from cmbnet.predict import InputRecord, Prediction, Refusal
-    from cmbnet.report.dicom import KeyPicture
 
 MASK: Final = "mask.nii.gz"
 LESIONS: Final = "lesions.nii.gz"
@@ -89,7 +88,7 @@ def write_prediction(
     )
     write_text_atomically(folder / REPORT, page)
     if objects:
-        _write_objects(prediction, result, folder, dicom)
+        write_objects(prediction, folder, dicom, result=result)
     write_text_atomically(folder / RESULT, result.model_dump_json(indent=2) + "\n")
     return result
 
@@ -144,30 +143,47 @@ def _objects(prediction: Prediction, wanted: Collection[DicomObject]) -> list[st
     ]
 
 
-def _write_objects(
-    prediction: Prediction, result: Result, folder: Path, wanted: Collection[DicomObject]
+def write_objects(
+    prediction: Prediction,
+    folder: Path,
+    wanted: Collection[DicomObject],
+    *,
+    result: Result | None = None,
 ) -> None:
-    from cmbnet.report.dicom import result_of, write_dicom_results
+    """Write the DICOM objects of a prediction, and nothing else.
 
-    pictures: tuple[KeyPicture, ...] = ()
-    pdf = None
-    if "key-images" in wanted and not prediction.forced:
-        from cmbnet.report.dicom import draw_key_pictures
+    Args:
+        prediction: What was found on a DICOM series.
+        folder: Where to write.
+        wanted: Which; see `write_prediction`.
+        result: The same as it stands in ``result.json``, for the PDF; by default it is made.
 
-        pictures = draw_key_pictures(Painter(prediction), prediction.finding.lesions)
-    if "pdf" in wanted and not prediction.forced:
-        from cmbnet.report.pdf import report_pdf
+    Raises:
+        UsageError: The scan was no DICOM.
+        InputRefused: The headers of the series do not allow to write them.
+    """
+    from cmbnet.report.dicom import draw_key_pictures, result_of, write_dicom_results
 
-        pdf = report_pdf(prediction, result)
+    trusted = not prediction.forced
+    pictured = prediction.finding.lesions if "key-images" in wanted and trusted else ()
     write_dicom_results(
         result_of(prediction),
         _dicom_source(prediction.record),
         folder,
         seg="seg" in wanted,
         report="sr" in wanted,
-        key_pictures=pictures,
-        pdf=pdf,
+        key_pictures=draw_key_pictures(Painter(prediction), pictured) if pictured else (),
+        pdf=_pdf(prediction, result) if "pdf" in wanted and trusted else None,
     )
+
+
+def _pdf(prediction: Prediction, result: Result | None) -> bytes:
+    from cmbnet.report.pdf import report_pdf
+
+    if result is None:
+        asked = request_of(prediction, backend=prediction.backend.name, save_probability=False)
+        result = build_result(prediction, case="DICOM study", request=asked, files=())
+    return report_pdf(prediction, result)
 
 
 def _dicom_source(record: InputRecord) -> DicomSource:

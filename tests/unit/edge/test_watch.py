@@ -148,6 +148,22 @@ def test_a_file_that_is_no_trail_is_not_written_to(tmp_path: Path) -> None:
     assert path.read_text() == "hello\n"
 
 
+def test_strangers_cannot_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 120.0
+    monkeypatch.setattr("cmbnet.edge.audit.time.monotonic", lambda: now)
+    audit = AuditTrail(tmp_path / AUDIT_FILE, NAMES)
+    for _ in range(500):
+        audit("association_refused", "", {"caller": "STRANGER"})
+    audit("purged", STUDY, {"bytes": 1})
+    now = 190.0
+    audit("association_refused", "", {"caller": "STRANGER"})
+    audit.close()
+    lines = [json.loads(line) for line in (tmp_path / AUDIT_FILE).read_text().splitlines()]
+    assert len(lines) == 62
+    assert lines[60]["event"] == "purged"
+    assert lines[61]["facts"] == {"caller": "STRANGER", "left_out_before": 440}
+
+
 # --- logs
 
 
