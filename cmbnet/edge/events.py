@@ -14,7 +14,7 @@ EventName = Literal[
     "object_duplicate",  # details: caller, bytes; the first copy is kept
     "object_refused",  # details: caller, status, reason
     "state_changed",  # details: state, reason
-    "study_run",  # details: outcome, reason, seconds, images and what the processor reports
+    "study_run",  # details: outcome, reason, images, run_s and what the processor reports
     "worker_restarted",  # details: reason
     "results_sent",  # details: destination, objects, seconds
     "delivery_failed",  # details: destination, reason, tries, next_try_s

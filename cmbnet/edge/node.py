@@ -105,7 +105,7 @@ class Node:
         self._reconcile()
         self.receiver.start()
         self._repeat("settle", self._settle_step)
-        self._repeat("run", self.runner.step)
+        self._repeat("run", self.runner.step, first=self.runner.warm)
         for deliverer in self.deliverers:
             self._repeat("deliver", deliverer.step)
         self._repeat("housekeeping", self._housekeeping, _HOUSEKEEPING_S)
@@ -166,10 +166,18 @@ class Node:
         for waiting in self.journal.studies(State.RECEIVED):
             self.settle.ensure(waiting.study)
 
-    def _repeat(self, name: str, step: Callable[[], bool], pause_s: float = _IDLE_S) -> None:
+    def _repeat(
+        self,
+        name: str,
+        step: Callable[[], bool],
+        pause_s: float = _IDLE_S,
+        first: Callable[[], None] | None = None,
+    ) -> None:
         """Call a step in a thread of its own, at once again where it had something to do."""
 
         def loop() -> None:
+            if first is not None:
+                first()
             while not self._stopping.is_set():
                 try:
                     busy = step()

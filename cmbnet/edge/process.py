@@ -78,7 +78,10 @@ class StudyProcessor:
             )
         except NotAnalysable as refused:
             write_dicom_results(result_of_refusal(refused.refusal), source, job.out, seg=False)
-            return Answer("refused", str(refused), _series(source))
+            remarks = [
+                f.message for f in refused.refusal.quality.findings if f.severity == "refuse"
+            ]
+            return Answer("refused", f"not analysable: {'; '.join(remarks)}", _series(source))
         written = time.perf_counter()
         write_dicom_results(result_of(prediction), source, job.out)
         seconds = {

@@ -135,7 +135,6 @@ class Receiver:
             self._server.shutdown()
             for association in self._server.active_associations:
                 association.abort()
-            self._server.server_close()
             self._server = None
             tempfile.tempdir = None
             _config.STORE_RECV_CHUNKED_DATASET = False

@@ -58,6 +58,10 @@ class Runner:
         self._destinations = destinations
         self._events = events
 
+    def warm(self) -> None:
+        """Make the first study as quick as the others."""
+        self._worker.warm()
+
     def step(self) -> bool:
         """Run the study that waits longest; False where none waits, or the disk is full."""
         self._journal.recover()  # we run one at a time: what is RUNNING now was cut off
@@ -94,15 +98,9 @@ class Runner:
         start = time.monotonic()
         patient = not self._settle.patience_over(study.study)
         answer = self._worker.run(self._job(study, snapshot, patient=patient))
-        self._events(
-            "study_run",
-            study.study,
-            outcome=answer.outcome,
-            reason=answer.reason,
-            seconds=time.monotonic() - start,
-            images=len(snapshot.names),
-            **answer.details,
-        )
+        told = {"outcome": answer.outcome, "reason": answer.reason, "images": len(snapshot.names)}
+        told |= {"run_s": time.monotonic() - start}
+        self._events("study_run", study.study, **(answer.details | told))
         if answer.outcome == "incomplete":
             self._journal.postpone(study.study, answer.reason)
             self._settle.incomplete(study.study)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from socketserver import TCPServer
 from typing import Any
 
 from pynetdicom.transport import ThreadedAssociationServer
@@ -38,6 +39,11 @@ class EdgeServer(ThreadedAssociationServer):
             request = self.ssl_context.wrap_socket(request, server_side=True)
             request.settimeout(None)
         super().finish_request(request, client_address)
+
+    def shutdown(self) -> None:
+        """Stop accepting; pynetdicom's own expects to have started the server itself."""
+        TCPServer.shutdown(self)
+        self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A handshake failed or a peer left: its connection is closed, nobody else is told."""

@@ -36,10 +36,9 @@ class Settle:
         self._waits: dict[str, _Wait] = {}
 
     def arrived(self, study: str) -> None:
-        """A new image came: the silence begins again."""
+        """A new image came: the silence begins again, and it may have filled the gaps."""
         with self._lock:
-            wait = self._waits.get(study)
-            self._waits[study] = _Wait(self._clock(), patient=wait is not None and wait.patient)
+            self._waits[study] = _Wait(self._clock())
 
     def incomplete(self, study: str) -> None:
         """The worker found gaps: grant the study a longer silence, counted from its last image."""

@@ -18,6 +18,8 @@ from cmbnet.edge.events import Events
 from cmbnet.errors import CmbnetError
 
 _STOP_S = 2.0
+_LOAD_S = 180.0
+"""For starting the process and loading the model, on a machine that does much else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Worker:
 
     Args:
         processor: What it runs.
-        timeout_s: For loading, and for each job.
+        timeout_s: For each job.
         memory_mb: Of private memory that the process may have.
         events: Told when it must be started again.
     """
@@ -120,8 +122,15 @@ class Worker:
             )
             self._process.start()
             theirs.close()  # else our end would not tell that the process died
-            self._receive(self._pipe, "loading the model")
+            _receive(self._pipe, _LOAD_S, "loading the model")
         return self._pipe
+
+    def warm(self) -> None:
+        """Load what jobs need before the first comes; what goes wrong is told to that one."""
+        try:
+            self.start()
+        except (EOFError, OSError):
+            self._kill()
 
     def close(self) -> None:
         """End the process for good; a thread that waits for it hears `WorkerStopped`."""
@@ -139,13 +148,8 @@ class Worker:
     def _exchange(self, job: Job) -> Answer:
         pipe = self.start()
         pipe.send(job)
-        answer: Answer = self._receive(pipe, "a study")
+        answer: Answer = _receive(pipe, self._timeout_s, "the study")
         return answer
-
-    def _receive(self, pipe: Connection, what: str) -> Any:
-        if not pipe.poll(self._timeout_s):
-            raise TimeoutError(f"{what} took longer than {self._timeout_s:g} s")
-        return pipe.recv()
 
     def _exit_code(self) -> str:
         if self._process is None:
@@ -160,6 +164,12 @@ class Worker:
         self._kill()
         self._events("worker_restarted", reason=reason)
         return Answer("fault", reason)
+
+
+def _receive(pipe: Connection, timeout_s: float, what: str) -> Any:
+    if not pipe.poll(timeout_s):
+        raise TimeoutError(f"{what} took longer than {timeout_s:g} s")
+    return pipe.recv()
 
 
 def _serve(pipe: Connection, processor: Processor, memory_bytes: int) -> None:

@@ -1,0 +1,449 @@
+"""What must not lose anything: a node, a scanner and a PACS on loopback, and one fault each.
+
+The network is replaced by a stand-in that writes objects at once: what it finds is not the matter.
+`benchmarks/edge_faults.py` kills the node fifty times; here it is killed a few times.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import MRImageStorage, Verification  # type: ignore[attr-defined]
+
+from cmbnet.edge.node import Node
+from cmbnet.edge.records import State
+from cmbnet.edge.simulate import Peer, send_files
+from cmbnet.errors import UsageError
+from tests.edge_kill import kill_round
+from tests.edge_peers import (
+    SCANNER,
+    FakePacs,
+    node_config,
+    study_files,
+    wait_for,
+)
+from tests.edge_processor import FakeProcessor, uid_of
+
+pytestmark = pytest.mark.filterwarnings(
+    # pynetdicom 3.0.4 drops the socket of a refused connection without closing it.
+    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning",
+    "ignore:unclosed <socket:ResourceWarning",
+)
+
+
+class Site:
+    """A node, its PACS, and its scanner."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+        self.pacs = FakePacs(lambda: self.node.receiver.port)
+        self.pacs.start()
+        self.node: Node
+
+    def open(self, *, processor: FakeProcessor | None = None, **changes: Any) -> Site:
+        config = node_config(self.folder / "node", pacs_port=self.pacs.port, **changes)
+        self.node = Node(
+            config,
+            hooks=[lambda name, study, details: self.heard.append((name, dict(details)))],
+            processor=processor or FakeProcessor(),
+        )
+        self.node.start()
+        return self
+
+    def close(self) -> None:
+        if hasattr(self, "node"):
+            self.node.stop()
+        self.pacs.stop()
+
+    def peer(self, calling: str = SCANNER, called: str = "CMBNET") -> Peer:
+        return Peer("127.0.0.1", self.node.receiver.port, called, calling)
+
+    def send(self, files: list[Path]) -> dict[int, int]:
+        return dict(send_files(files, self.peer()))
+
+    def study(self, name: str, **how: Any) -> list[Path]:
+        return study_files(self.folder / "scans", name, **how)
+
+    def spooled(self, name: str) -> set[str]:
+        folder = self.node.folders.spool / uid_of(name)
+        return {path.stem for path in folder.glob("*.dcm")}
+
+    def told(self, name: str) -> list[dict[str, Any]]:
+        return [details for heard, details in self.heard if heard == name]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    opened = Site(tmp_path)
+    yield opened
+    opened.close()
+
+
+def results_of(site: Site, name: str) -> list[str]:
+    study = site.node.journal.study(uid_of(name))
+    assert study is not None
+    return [one.sop_instance_uid for one in site.node.journal.results(study.study, study.run)]
+
+
+def test_a_study_goes_all_the_way_once(site: Site) -> None:
+    site.open()
+    files = site.study("a")
+    assert site.send(files) == {0: 6}
+    study = wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert (study.outcome, study.run, study.images) == ("done", 1, 6)
+    assert site.pacs.stored == dict.fromkeys(results_of(site, "a"), 1)
+    assert len(site.pacs.stored) == 2
+
+
+def test_the_same_study_twice_is_one_result(site: Site) -> None:
+    site.open()
+    files = site.study("a")
+    site.send(files)
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert site.send(files) == {0: 6}
+    time.sleep(1.5)
+    study = wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert study.run == 1
+    assert set(site.pacs.stored.values()) == {1}
+    assert len(site.told("object_duplicate")) == 6
+
+
+def test_late_slices_supersede_and_are_sent_once(site: Site) -> None:
+    site.open()
+    site.send(site.study("a", slices=4))
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+    before = results_of(site, "a")
+    site.send(site.study("a", slices=2, first=4))
+    wait_for(site.node, uid_of("a"), State.RECEIVED, State.READY, State.RUNNING)
+    study = wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert (study.run, study.images) == (2, 6)
+    after = results_of(site, "a")
+    assert not set(before) & set(after)
+    assert site.pacs.stored == dict.fromkeys([*before, *after], 1)
+
+
+def test_missing_slices_are_waited_for(site: Site) -> None:
+    site.open(processor=FakeProcessor(needs=6), settle={"patience_s": 600})
+    site.send(site.study("a", slices=3))
+    end = time.monotonic() + 60
+    while "3 of 6" not in _reason(site, "a"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert wait_for(site.node, uid_of("a"), State.RECEIVED).run == 0
+    assert not site.pacs.stored
+    site.send(site.study("a", slices=3, first=3))
+    assert wait_for(site.node, uid_of("a"), State.COMMITTED).images == 6
+
+
+def test_missing_slices_are_reported_when_patience_is_over(site: Site) -> None:
+    site.open(processor=FakeProcessor(needs=6), settle={"patience_s": 0.6})
+    site.send(site.study("a", slices=3))
+    assert wait_for(site.node, uid_of("a"), State.COMMITTED).images == 3
+
+
+def _reason(site: Site, name: str) -> str:
+    study = site.node.journal.study(uid_of(name))
+    return "" if study is None else study.reason
+
+
+def test_two_scanners_interleaved(site: Site) -> None:
+    site.open()
+    studies = {name: site.study(name, slices=12) for name in ("a", "b")}
+    associations = []
+    for _ in studies:
+        ae = AE(SCANNER)
+        ae.add_requested_context(MRImageStorage)
+        associations.append(ae.associate("127.0.0.1", site.node.receiver.port, ae_title="CMBNET"))
+    for pair in zip(*studies.values(), strict=True):
+        for association, file in zip(associations, pair, strict=True):
+            assert association.send_c_store(file).Status == 0
+    for association in associations:
+        association.release()
+    for name in studies:
+        assert wait_for(site.node, uid_of(name), State.COMMITTED).images == 12
+    assert set(site.pacs.stored.values()) == {1}
+    assert len(site.pacs.stored) == 4
+
+
+def test_pacs_down_then_refusing_then_there(site: Site) -> None:
+    site.pacs.stop()
+    site.open()
+    site.send(site.study("a"))
+    wait_for(site.node, uid_of("a"), State.RESULT_WRITTEN)
+    time.sleep(1)
+    (delivery,) = site.node.journal.deliveries(uid_of("a"))
+    assert delivery.tries >= 1
+    assert "cannot be reached" in delivery.reason
+    site.pacs.mode = "refuse"
+    site.pacs.start()
+    end = time.monotonic() + 30
+    while "0xA700" not in site.node.journal.deliveries(uid_of("a"))[0].reason:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    site.pacs.mode = "good"
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert site.pacs.stored == dict.fromkeys(results_of(site, "a"), 1)
+
+
+def test_pacs_that_never_commits_is_asked_again_and_nothing_is_purged(site: Site) -> None:
+    site.pacs.mode = "silent"
+    site.open(storage={"keep_days": 0})
+    site.send(site.study("a"))
+    wait_for(site.node, uid_of("a"), State.SENT)
+    end = time.monotonic() + 30
+    while site.pacs.asked < 2:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    site.node.purge.step(everything=True)
+    assert len(site.spooled("a")) == 6
+    assert wait_for(site.node, uid_of("a"), State.SENT).state is State.SENT
+    site.pacs.mode = "good"
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert set(site.pacs.stored.values()) == {1}, "asked again, not sent again"
+    assert site.node.purge.step(everything=True) == 1
+    assert not site.spooled("a")
+
+
+def test_pacs_that_lost_the_objects_gets_them_again(site: Site) -> None:
+    site.pacs.mode = "lose"
+    site.open()
+    site.send(site.study("a"))
+    end = time.monotonic() + 30
+    while not site.told("commitment"):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    site.pacs.mode = "good"
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert min(site.pacs.stored.values()) >= 2
+
+
+def test_an_association_that_breaks_in_mid_object_leaves_nothing(site: Site) -> None:
+    site.open()
+    (file,) = site.study("a", slices=1, size=512)
+    ae = AE(SCANNER)
+    ae.add_requested_context(MRImageStorage)
+    association = ae.associate("127.0.0.1", site.node.receiver.port, ae_title="CMBNET")
+    transport: Any = association.dul.socket
+    sock = transport.socket
+    sent: list[int] = []
+    real = sock.send
+
+    class Cut:
+        """Lets 100 kB through, then cuts the line."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sock, name)
+
+        def send(self, data: bytes) -> int:
+            if sum(sent) > 100_000:
+                sock.shutdown(socket.SHUT_RDWR)
+                raise OSError("cut")
+            sent.append(real(data))
+            return sent[-1]
+
+    transport.socket = Cut()
+    association.send_c_store(file)
+    end = time.monotonic() + 20
+    while list(site.node.folders.incoming.iterdir()):
+        assert time.monotonic() < end, "the torso was not removed"
+        time.sleep(0.05)
+    assert sum(sent) > 50_000
+    assert not site.spooled("a")
+    assert site.send([file]) == {0: 1}
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+
+
+def test_damaged_objects_are_refused_or_kept_but_stop_nothing(site: Site) -> None:
+    """Bytes that no library would send: straight through the association."""
+    site.open()
+    good = site.study("a")
+    raw = good[0].read_bytes()
+    dataset_at = raw.index(b"\x08\x00\x16\x00UI", 132)
+    body = raw[dataset_at:]
+    bodies = {
+        "zero bytes": b"",
+        "no DICOM": b"GIF89a" * 100,
+        "truncated header": body[:40],
+        "noise": bytes(range(256)) * 20,
+        "huge length": body[:8] + b"\xff\xff\xff\xff" + body[12:],
+    }
+    statuses = {name: _send_raw(site, body, good[0]) for name, body in bodies.items()}
+    assert statuses.pop("zero bytes") is None, "there is nothing to answer"
+    assert set(statuses.values()) == {0xC000}, statuses
+    # Pixels that are cut off are for the reader to see, and the study goes on.
+    assert _send_raw(site, body[:-50], good[0]) == 0x0000
+    assert site.send(good[1:]) == {0: 5}
+    assert wait_for(site.node, uid_of("a"), State.COMMITTED, State.FAILED).images == 6
+    assert not list(site.node.folders.incoming.iterdir())
+
+
+def _send_raw(site: Site, body: bytes, like: Path) -> int | None:
+    """C-STORE of any bytes under the UIDs of a file."""
+    from io import BytesIO
+
+    from pynetdicom.dimse_primitives import C_STORE
+
+    header = pydicom.dcmread(like)
+    ae = AE(SCANNER)
+    ae.dimse_timeout = 5
+    ae.add_requested_context(MRImageStorage, "1.2.840.10008.1.2.1")
+    association = ae.associate("127.0.0.1", site.node.receiver.port, ae_title="CMBNET")
+    assert association.is_established
+    request = C_STORE()
+    request.MessageID = 1
+    request.AffectedSOPClassUID = header.SOPClassUID
+    request.AffectedSOPInstanceUID = header.SOPInstanceUID
+    request.Priority = 2
+    request.DataSet = BytesIO(body)
+    raw: Any = association
+    dimse = raw.dimse
+    raw._reactor_checkpoint.clear()  # as send_c_store does: else the reactor takes the answer
+    while not raw._is_paused:
+        time.sleep(0.01)
+    dimse.send_msg(request, association.accepted_contexts[0].context_id)
+    _, answer = dimse.get_msg(block=True)
+    raw._reactor_checkpoint.set()
+    association.release()
+    return None if answer is None else int(answer.Status)
+
+
+def test_an_object_of_another_name_is_refused(site: Site) -> None:
+    site.open()
+    first, second = site.study("a", slices=2)
+    raw = first.read_bytes()
+    assert _send_raw(site, raw[raw.index(b"\x08\x00\x16\x00UI", 132) :], second) == 0xA900
+    assert not site.spooled("a")
+
+
+def test_an_object_over_the_limit_is_cut_off_and_memory_stays_flat(site: Site) -> None:
+    site.open(listen={"max_object_mb": 1})
+    (large,) = site.study("a", slices=1, size=1200)  # 2.9 MB
+    assert site.send([large]) == {0xC000: 1}
+    assert site.send(site.study("b", slices=1, size=300)) == {0: 1}
+    assert not site.spooled("a")
+    assert any("larger than 1 MiB" in str(one["reason"]) for one in site.told("object_refused"))
+    wait_for(site.node, uid_of("b"), State.COMMITTED)
+
+
+def test_a_full_disk_is_answered_a700_and_over_when_there_is_room(site: Site) -> None:
+    site.open(storage={"reserve_mb": 1})
+    files = site.study("a")
+    site.node.spool._reserve_bytes = site.node.folders.free_bytes() * 3 // 2
+    assert site.send(files) == {0xA700: 6}
+    assert not site.spooled("a")
+    site.node.spool._reserve_bytes = 1
+    assert site.send(files) == {0: 6}
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+
+
+def test_two_hundred_associations_at_once(site: Site) -> None:
+    site.open(listen={"max_associations": 16})
+    files = site.study("a")
+
+    def one(number: int) -> str:
+        ae = AE(SCANNER)
+        ae.acse_timeout = ae.connection_timeout = 60
+        ae.add_requested_context(MRImageStorage)
+        association = ae.associate("127.0.0.1", site.node.receiver.port, ae_title="CMBNET")
+        if not association.is_established:
+            return "rejected"
+        status = association.send_c_store(files[number % len(files)])
+        association.release()
+        return f"{status.get('Status', 0xC000):04X}"
+
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(one, range(200)))
+    assert set(answers) <= {"0000", "rejected"}
+    assert answers.count("0000") >= 16
+    site.send(files)
+    assert wait_for(site.node, uid_of("a"), State.COMMITTED).images == 6
+    assert set(site.pacs.stored.values()) == {1}
+
+
+@pytest.mark.parametrize(("calling", "called"), [("STRANGER", "CMBNET"), (SCANNER, "OTHER")])
+def test_a_wrong_name_is_rejected(site: Site, calling: str, called: str) -> None:
+    site.open()
+    with pytest.raises(UsageError, match="no association"):
+        send_files(site.study("a"), site.peer(calling, called))
+    assert not site.spooled("a")
+    assert site.told("association_refused")
+
+
+def test_the_pacs_may_report_but_not_store(site: Site) -> None:
+    site.open()
+    files = site.study("a", slices=1)
+    assert dict(send_files(files, site.peer(FakePacs.ae_title))) == {0x0124: 1}
+
+
+@pytest.mark.parametrize("how", ["die", "hang", "raise", "eat"])
+def test_a_poison_study_is_put_aside_with_a_report_and_the_next_goes_on(
+    site: Site, how: Any
+) -> None:
+    site.open(
+        processor=FakeProcessor(misbehave=how),
+        worker={"timeout_s": 3, "memory_mb": 600, "tries": 2},
+    )
+    site.send(site.study("poison"))
+    site.send(site.study("b"))
+    study = wait_for(site.node, uid_of("poison"), State.COMMITTED, seconds=120)
+    assert study.outcome == "failed"
+    assert "processing failed 2 times" in study.reason
+    assert "PHANTOM" not in study.reason
+    assert len(results_of(site, "poison")) == 1, "the SR that says so"
+    assert (site.node.folders.quarantine / uid_of("poison")).is_dir()
+    assert not site.spooled("poison")
+    assert wait_for(site.node, uid_of("b"), State.COMMITTED).outcome == "done"
+
+
+def test_what_is_in_quarantine_comes_back_with_a_late_slice(site: Site) -> None:
+    processor = FakeProcessor(misbehave="raise")
+    site.open(processor=processor, worker={"tries": 1})
+    site.send(site.study("poison", slices=3))
+    wait_for(site.node, uid_of("poison"), State.COMMITTED)
+    site.send(site.study("poison", slices=1, first=3))
+    wait_for(site.node, uid_of("poison"), State.RECEIVED, State.READY, State.RUNNING)
+    assert wait_for(site.node, uid_of("poison"), State.COMMITTED).images == 4
+
+
+def test_a_node_of_the_same_folder_does_not_start_twice(site: Site) -> None:
+    site.open()
+    with pytest.raises(UsageError, match="another node runs"):
+        Node(node_config(site.folder / "node", pacs_port=1))
+
+
+def test_a_damaged_journal_costs_a_second_run_and_nothing_else(site: Site) -> None:
+    site.open()
+    site.send(site.study("a"))
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+    sent = dict(site.pacs.stored)
+    site.node.stop()
+    for path in site.node.folders.root.glob("journal.sqlite*"):
+        path.write_bytes(b"no database" * 1000)
+    site.open()
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert set(site.pacs.stored) == set(sent), "the same objects under the same names"
+
+
+@pytest.mark.parametrize("moment_s", [0.15, 0.9, 1.6])
+def test_a_kill_at_some_moment_loses_nothing(tmp_path: Path, moment_s: float) -> None:
+    report = kill_round(tmp_path, "a", moment_s=moment_s)
+    assert report.acknowledged == 8
+    assert report.good, report
+
+
+def test_echo(site: Site) -> None:
+    site.open()
+    ae = AE(SCANNER)
+    ae.add_requested_context(Verification)
+    association = ae.associate("127.0.0.1", site.node.receiver.port, ae_title="CMBNET")
+    assert association.send_c_echo().Status == 0
+    association.release()
