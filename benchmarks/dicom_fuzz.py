@@ -244,6 +244,7 @@ def main() -> int:
     """Run the cases; exit code 1 if one of them did what none may do."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--cases", type=int, default=20_000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--case", type=int, help="only write this case to --keep")
     parser.add_argument("--keep", type=Path, default=Path("spoilt"))
@@ -258,7 +259,8 @@ def main() -> int:
         return 0
     _say(f"{len(corpus)} series, {sum(len(files) for _, files in corpus)} files to spoil")
     start = time.perf_counter()
-    tally = run(corpus, range(options.cases), seed=options.seed, limits=Limits())
+    numbers = range(options.first, options.first + options.cases)
+    tally = run(corpus, numbers, seed=options.seed, limits=Limits())
     _say(
         f"{options.cases} cases in {time.perf_counter() - start:.0f} s: {dict(tally.outcomes)}; "
         f"slowest {tally.slowest[0]:.1f} s of CPU (case {tally.slowest[1]}), "

@@ -27,6 +27,10 @@ PATIENT_KEYWORDS = (
 _SHORTEST = 3
 """Shorter parts ("Li", "7") stand in ordinary words by chance; the whole name still goes."""
 
+_LONGEST = 512
+"""Of a value that is looked at: the standard allows a name of 194 letters. A damaged header may
+hold a whole image there, as a hundred thousand words."""
+
 HIDDEN = "***"
 
 
@@ -45,7 +49,7 @@ def patient_identifiers(header: Dataset, *, shortest: int = _SHORTEST) -> frozen
         value = header.get(keyword)
         if value is None:
             continue
-        text = str(value).strip().lower()
+        text = str(value)[:_LONGEST].strip().lower()
         parts = [text, *re.split(r"[\^=\s\\,'\[\]]+", text)]
         if keyword == "PatientBirthDate":
             parts += _dates(text)

@@ -24,6 +24,9 @@ _SOP_CLASSES = {
     uid.EnhancedMRImageStorage: "enhanced MR",
     uid.LegacyConvertedEnhancedMRImageStorage: "legacy-converted enhanced MR",
 }
+_LONGEST = 256
+"""Of a description that is shown: the standard allows 64 letters, a damaged header any number."""
+
 _HEAD = ("HEAD", "BRAIN", "SKULL", "NEURO")
 _EXCLUDED = (
     ImageKind.PROJECTION,
@@ -195,7 +198,7 @@ def _in_place_of_swi(stack: Stack, rules: SelectionRules) -> Iterator[str]:
 
 def _description(stack: Stack) -> str:
     header = stack.frames[0].facts
-    return scrub(text(header, "SeriesDescription"), patient_identifiers(header))
+    return scrub(text(header, "SeriesDescription")[:_LONGEST], patient_identifiers(header))
 
 
 def _spacing(grid: Grid) -> tuple[float, float, float]:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from pydicom.dataset import FileDataset
+from pydicom import config
+from pydicom.dataset import Dataset, FileDataset
 
 from cmbnet.cli.dicom import command
 from cmbnet.errors import CmbnetError
 from cmbnet.io.dicom import examine_dicom, read_dicom_series
-from cmbnet.io.dicom.privacy import scrub
+from cmbnet.io.dicom.privacy import patient_identifiers, scrub
 from tests.dicom_series import edit_all, swi_only
 
 SECRETS = ("zimmermann", "friederike", "19470213", "kis-998877")
@@ -101,3 +102,13 @@ def test_the_parser_says_nothing(named: Path, caplog: pytest.LogCaptureFixture) 
 )
 def test_scrub(text: str, clean: str) -> None:
     assert scrub(text, {"doe^jane", "doe", "jane"}) == clean
+
+
+def test_a_name_of_a_hundred_thousand_words_takes_no_time() -> None:
+    """A damaged length makes the pixels the patient's name; found by benchmarks/dicom_fuzz.py."""
+    header = Dataset()
+    with config.disable_value_validation():
+        header.PatientName = "Zimmermann^" + " ".join(f"w{n}" for n in range(100_000))
+    identifiers = patient_identifiers(header)
+    assert len(identifiers) < 200
+    assert "zimmermann" in identifiers
