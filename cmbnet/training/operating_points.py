@@ -97,6 +97,10 @@ def choose_operating_points(
     candidates: list[Candidate] = []
     for rules, threshold in pairs:
         candidates += sweep(ScoredScans(offers[threshold], _at(rules, threshold)))
+    if not any(c.rates.f1 for c in candidates):
+        # An untrained network: only the strictest threshold keeps its noise apart.
+        strictest = max(c.rules.pixel_threshold for c in candidates)
+        candidates = [c for c in candidates if c.rules.pixel_threshold == strictest]
     balanced = _best_f1(candidates)
     shared = _at(balanced.rules, LesionRules().pixel_threshold)
     same = [c for c in candidates if _at(c.rules, shared.pixel_threshold) == shared]

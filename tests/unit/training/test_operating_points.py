@@ -197,6 +197,11 @@ def test_where_no_limit_can_be_kept_the_fewest_false_alarms_decide() -> None:
     assert {p.name for p in chosen(maps, 0.5).points} == {"balanced", "sensitive", "screening"}
 
 
+def test_a_network_that_finds_nothing_gets_the_strictest_threshold() -> None:
+    maps = [scan("a", [(1, 5, 5, 0.0)], [(3, 30, 30, 0.45)]), scan("c", [], [])]
+    assert {p.pixel_threshold for p in chosen(maps, 0.3, 0.4).points} == {0.4}
+
+
 def noise(seed: int, brain_rows: int) -> Map:
     """Smooth random probabilities, so that there are blobs of every shape, some at a border."""
     from scipy.ndimage import gaussian_filter
