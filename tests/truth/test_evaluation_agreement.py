@@ -155,7 +155,7 @@ def test_the_level_is_the_level() -> None:
     assert (half.low, half.high, half.level) == pytest.approx((0.25, 0.75, 0.5))
     half = bca(0.5, values, np.array([0.4, 0.5, 0.6]), 0.5)
     assert (half.low, half.high) == pytest.approx((0.25, 0.75))
-    positive, score = np.arange(20) % 2 > 0, np.arange(20) % 7 * 1.0
+    positive, score = np.arange(20) % 2 > 0, np.arange(20.0) % 7
     narrow, wide = (delong_interval(positive, score, level) for level in (0.5, 0.95))
     # Quantiles of the normal distribution at 0.75 and 0.975.
     assert (wide.high - wide.low) / (narrow.high - narrow.low) == pytest.approx(1.959964 / 0.67449)
