@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from cmbnet.training.cache import IGNORE, LESION
+from cmbnet.training.paste import paste_lesions
 from cmbnet.training.recipe import AugmentSettings
 
 BIAS_GRID = 4
@@ -56,6 +57,9 @@ class Augmenter:
         draw = _Draw(seed, tf.shape(stacks)[0])
         image = tf.cast(stacks, tf.float32) / 255.0
         image, marks = self._move(image, marks[..., tf.newaxis], draw)
+        if self.settings.paste_probability > 0.0:
+            chosen = draw.uniform(0.0, 1.0)[1::2] < self.settings.paste_probability
+            image, marks = paste_lesions(image, marks, chosen)
         if self.settings.flip:
             image, marks = _flip(image, marks, draw)
         if self.settings.transpose:

@@ -25,6 +25,15 @@ class TrainingDiverged(CmbnetError):
     """The loss is not a finite number any more."""
 
 
+def bring_back(model: Any) -> None:
+    """Let a callback see and set variables between two steps.
+
+    On JAX, Keras keeps them outside the model during an epoch.
+    """
+    if keras.backend.backend() == "jax":
+        model.jax_state_sync()
+
+
 class Clock:
     """Time used by a run over all its restarts."""
 
@@ -67,6 +76,7 @@ class RateAndBudget(keras.callbacks.Callback):  # type: ignore[misc]
             step=self.steps,
             now_s=self._clock.now_s,
         )
+        bring_back(self.model)
         self.model.optimizer.learning_rate.assign(self.rate)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -121,6 +131,7 @@ class AverageWeights(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _update(self) -> None:
         """Move the average toward the weights."""
+        bring_back(self.model)
         weights = [np.asarray(w, np.float32) for w in self.model.get_weights()]
         if self.average is None:
             self.average = weights

@@ -17,18 +17,26 @@ from cmbnet.errors import UsageError
 from cmbnet.model.files import save_model
 from cmbnet.model.unet import build_unet
 from cmbnet.training.callbacks import AverageWeights, Clock, FiniteLoss, RateAndBudget
-from cmbnet.training.checkpoint import Progress, State, load_state, save_state
+from cmbnet.training.checkpoint import CHECKPOINT, Progress, State, load_state, save_state
+from cmbnet.training.distribute import Workers, open_workers
 from cmbnet.training.losses import make_loss
 from cmbnet.training.mining import Miner
 from cmbnet.training.pipeline import Pipeline
 from cmbnet.training.reader import Cache
-from cmbnet.training.recipe import Recipe
+from cmbnet.training.recipe import Recipe, parse_recipe
 from cmbnet.training.run_files import BEST_MODEL, LAST_MODEL, write_log, write_run_description
 from cmbnet.training.sampler import Sampler
 from cmbnet.training.schedule import after_epoch, stop_reason
+from cmbnet.training.start import weights_of_bundle
+from cmbnet.training.storage import room_in
+from cmbnet.training.tensorboard import example_picture, write_examples, write_scalars
 from cmbnet.training.validation import SlicePredictor, choose_slices, validate
+from cmbnet.training.whole_cases import choose_cases, judge_cases
 
 logger = logging.getLogger(__name__)
+
+EXAMPLES = 8
+"""Validation slices that are drawn for TensorBoard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +85,22 @@ def train(
             "training and validation must be prepared alike, got "
             f"{training.preprocess} and {validation.preprocess}"
         )
+    # Collective operations must be set up before anything else runs.
+    workers = open_workers(recipe.distribute, recipe.sampling.batch_size)
+    if recipe.distribute == "multi_worker" and recipe.stop.max_minutes is not None:
+        raise UsageError(
+            "stop.max_minutes would end the workers at different steps: with distribute: "
+            "multi_worker, set stop.epochs"
+        )
     run.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(recipe.seed)
     if recipe.deterministic:
         _make_deterministic()
-    trainer = _Trainer(recipe, training, validation, run)
+    trainer = _Trainer(recipe, training, validation, run, workers)
     trainer.resume()
-    write_run_description(run, recipe, training, validation)
+    if workers.chief:
+        with room_in(run):
+            write_run_description(run, recipe, training, validation)
     return trainer.run_to_the_end(report, show_progress)
 
 
@@ -98,25 +115,24 @@ def _make_deterministic() -> None:
 class _Trainer:
     """The parts of a run and the loop over its epochs."""
 
-    def __init__(self, recipe: Recipe, training: Cache, validation: Cache, run: Path) -> None:
-        self.recipe, self.run = recipe, run
+    def __init__(
+        self, recipe: Recipe, training: Cache, validation: Cache, run: Path, workers: Workers
+    ) -> None:
+        self.recipe, self.run, self.workers = recipe, run, workers
         self.config = recipe.model.config()
         shape = (None, None, self.config.input_slices)
-        self.model = build_unet(self.config, shape, precision=recipe.precision, seed=recipe.seed)
-        self.model.compile(
-            optimizer=keras.optimizers.Adam(
-                recipe.optimiser.learning_rate, global_clipnorm=recipe.optimiser.clip_norm
-            ),
-            loss=make_loss(recipe.loss),
-            # XLA's convolutions on CPUs are slower than oneDNN's (measured: 53 against 33 ms).
-            jit_compile="auto" if _has_accelerator() else False,
-        )
-        self.model.optimizer.build(self.model.trainable_variables)
+        with workers.scope():
+            self.model = compiled_model(recipe)
+        if recipe.start_from is not None:
+            self.model.set_weights(
+                weights_of_bundle(recipe.start_from, self.model, training.preprocess)
+            )
         self.judged = build_unet(self.config, shape)
         self.pipeline = Pipeline(training, recipe)
         self.miner = Miner(self.pipeline.sampler, recipe.mining, recipe.seed)
         self.judge = Sampler(validation, recipe.sampling, recipe.sampling.crop_px)
         self.slices = choose_slices(self.judge, recipe.validation.slices, recipe.seed)
+        self.cases = choose_cases(self.judge, recipe.validation.whole_cases, recipe.seed)
         self.average = AverageWeights(recipe.optimiser.ema_momentum)
         self.progress = Progress()
 
@@ -125,9 +141,11 @@ class _Trainer:
         state = load_state(self.run)
         if state is None:
             return
-        recipe = self.recipe.model_dump(mode="json")
-        if state.recipe != recipe:
-            changed = sorted(key for key in recipe if recipe[key] != state.recipe.get(key))
+        before = parse_recipe(state.recipe, source=str(self.run / CHECKPOINT))
+        changed = sorted(
+            key for key in Recipe.model_fields if getattr(self.recipe, key) != getattr(before, key)
+        )
+        if changed:
             raise UsageError(
                 f"{self.run} holds a run of another recipe (sections {', '.join(changed)} "
                 "differ): choose another output directory"
@@ -199,14 +217,33 @@ class _Trainer:
             improved = dice > self.progress.best_dice
             if improved:
                 self.progress = self.progress.with_changes(best_dice=dice, best_epoch=epoch)
-                save_model(self.judged, self.config, self.run / BEST_MODEL)
+                self._keep_best(predict, epoch)
             self.progress = after_epoch(self.recipe.optimiser, self.progress, improved=improved)
+        if self.cases and (epoch + 1) % self.recipe.validation.whole_every_epochs == 0:
+            threshold = self.recipe.validation.threshold
+            row |= judge_cases(predict, self.judge, self.cases, threshold)
         if self.miner.due(epoch):
             row["mined"] = float(self.miner.mine(predict, epoch))
         return row
 
+    def _keep_best(self, predict: SlicePredictor, epoch: int) -> None:
+        """Save the model that was just judged, and show what it answers."""
+        if not self.workers.chief:
+            return
+        threshold = self.recipe.validation.threshold
+        with room_in(self.run):
+            save_model(self.judged, self.config, self.run / BEST_MODEL)
+            shown = self.slices[:EXAMPLES]
+            picture = example_picture(predict, self.judge, shown, threshold)
+            write_examples(self.run, picture, epoch + 1)
+
     def _write(self) -> None:
-        """Checkpoint, log and curves."""
+        """Checkpoint, log, curves and TensorBoard; by one of several workers."""
+        if self.workers.chief:
+            with room_in(self.run):
+                self._write_files()
+
+    def _write_files(self) -> None:
         arrays: dict[str, list[NDArray[Any]]] = {
             "weights": self.model.get_weights(),
             "optimiser": [np.asarray(v) for v in self.model.optimizer.variables],
@@ -216,6 +253,24 @@ class _Trainer:
         save_state(self.run, State(self.progress, arrays, self.recipe.model_dump(mode="json")))
         save_model(self.judged, self.config, self.run / LAST_MODEL)
         write_log(self.run, self.progress.history)
+        write_scalars(self.run, self.progress.history[-1])
+
+
+def compiled_model(recipe: Recipe) -> keras.Model:
+    """The network of a recipe, for crops of any size, ready to train."""
+    config = recipe.model.config()
+    shape = (None, None, config.input_slices)
+    model = build_unet(config, shape, precision=recipe.precision, seed=recipe.seed)
+    model.compile(
+        optimizer=keras.optimizers.Adam(
+            recipe.optimiser.learning_rate, global_clipnorm=recipe.optimiser.clip_norm
+        ),
+        loss=make_loss(recipe.loss),
+        # XLA's convolutions on CPUs are slower than oneDNN's (measured: 53 against 33 ms).
+        jit_compile="auto" if _has_accelerator() else False,
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
 def _has_accelerator() -> bool:

@@ -76,4 +76,9 @@ class Pipeline:
         batches = tf.data.Dataset.range(steps).take_while(goes_on).map(drawn)
         # Order is kept: batches that overtake each other would make a run unrepeatable.
         batches = batches.map(self._augment, num_parallel_calls=2, deterministic=True)
-        return batches.prefetch(PREFETCH_BATCHES)
+        # Several machines draw the same batches and take their parts of each.
+        options = tf.data.Options()
+        options.experimental_distribute.auto_shard_policy = (
+            tf.data.experimental.AutoShardPolicy.DATA
+        )
+        return batches.prefetch(PREFETCH_BATCHES).with_options(options)

@@ -73,7 +73,10 @@ class SamplingSettings(_Settings):
 
 
 class AugmentSettings(_Settings):
-    """Random changes of the crops; a probability or amplitude of 0 turns a change off."""
+    """Random changes of the crops; a probability or amplitude of 0 turns a change off.
+
+    Crops are moved by whole pixels when they are cut: `SamplingSettings.shift_px`.
+    """
 
     flip: bool = True
     transpose: bool = True
@@ -87,6 +90,8 @@ class AugmentSettings(_Settings):
     blur_probability: Share = 0.15
     bias_field: Share = 0.2
     slice_drop_probability: Share = 0.05
+    paste_probability: Share = 0.0
+    """Share of the crops without a lesion that get one of another crop."""
 
 
 class LossSettings(_Settings):
@@ -135,6 +140,9 @@ class ValidationSettings(_Settings):
     threshold: Share = 0.5
     monitor: Literal["dice", "best_dice"] = "dice"
     """What the best epoch is chosen by: Dice at `threshold`, or at the best of all thresholds."""
+    whole_cases: Count = 0
+    """So many validation cases are judged whole, lesion by lesion, as `cmbnet evaluate` does."""
+    whole_every_epochs: Annotated[int, Field(ge=1)] = 5
 
 
 class MiningSettings(_Settings):
@@ -154,6 +162,10 @@ class Recipe(_Settings):
     seed: int = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     deterministic: bool = False
+    distribute: Literal["none", "mirrored", "multi_worker"] = "none"
+    """Over all GPUs of this machine, or over the processes that TF_CONFIG names."""
+    start_from: str | None = None
+    """A bundle whose weights training starts from: its folder, or "default"."""
     preprocess: PreprocessSettings = PreprocessSettings()
     model: ModelSettings = ModelSettings()
     sampling: SamplingSettings = SamplingSettings()

@@ -30,7 +30,7 @@ class Batch:
     """Crops and their marks.
 
     Args:
-        stacks: uint8 (n, side, side, 3).
+        stacks: uint8 (n, side, side, 3); those at even places have a lesion in the middle slice.
         marks: uint8 (n, side, side), bits of `cmbnet.training.cache`, of the middle slice.
     """
 
@@ -72,10 +72,15 @@ class Sampler:
         self._mined = {case: rows for case, rows in mined.items() if len(rows)}
 
     def batch(self, rng: np.random.Generator) -> Batch:
-        """Draw a batch; the same state of `rng` and the same mined places give the same batch."""
-        size = self.settings.batch_size
-        crops = [self._positive(rng) for _ in range(size // 2)]
-        crops += [self._negative(rng) for _ in range(size // 2)]
+        """Draw a batch; the same state of `rng` and the same mined places give the same batch.
+
+        Crops with and without a lesion take turns, so that every part of a batch that goes to a
+        device of its own has as many of each.
+        """
+        pairs = self.settings.batch_size // 2
+        positives = [self._positive(rng) for _ in range(pairs)]
+        negatives = [self._negative(rng) for _ in range(pairs)]
+        crops = [crop for pair in zip(positives, negatives, strict=True) for crop in pair]
         return Batch(np.stack([c[0] for c in crops]), np.stack([c[1] for c in crops]))
 
     def stack(self, case: int, z: int) -> NDArray[np.uint8]:

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from cmbnet.training.augment import Augmenter, side_with_margin
-from cmbnet.training.cache import BRAIN, IGNORE, LESION
+from cmbnet.training.cache import BRAIN, IGNORE, LESION, MIMIC
+from cmbnet.training.paste import paste_lesions
 from cmbnet.training.recipe import AugmentSettings
 
 NOTHING: dict[str, Any] = {
@@ -21,6 +22,7 @@ NOTHING: dict[str, Any] = {
     "blur_probability": 0.0,
     "bias_field": 0.0,
     "slice_drop_probability": 0.0,
+    "paste_probability": 0.0,
 }
 CROP = 32
 
@@ -139,3 +141,54 @@ def test_the_seed_decides() -> None:
     one, two, other = (augmented(seed, **everything)[0] for seed in (3, 3, 4))
     np.testing.assert_array_equal(one, two)
     assert np.abs(one - other).max() > 0.05
+
+
+def pair(background: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
+    """A crop of 0.8 with a lesion of 0.2 and one of `background` without, all of it brain."""
+    stacks = np.full((2, CROP, CROP, 3), 0.8, np.float32)
+    stacks[1] = background
+    marks = np.full((2, CROP, CROP, 1), BRAIN, np.uint8)
+    stacks[0, 10:15, 20:25] = 0.2
+    marks[0, 10:15, 20:25] |= LESION
+    return stacks, marks
+
+
+def test_a_pasted_lesion_leaves_the_same_share_of_the_signal() -> None:
+    """0.2 of 0.8 is a quarter; a quarter of 0.6 is 0.15. Far from it nothing changes."""
+    stacks, marks = pair()
+    image, marked = paste_lesions(stacks, marks, tf.constant([True]))
+    np.testing.assert_allclose(image[1, 10:15, 20:25], 0.15, atol=1e-5)
+    np.testing.assert_array_equal((marked[1] & LESION) > 0, (marks[0] & LESION) > 0)
+    far = np.ones((CROP, CROP), bool)
+    far[8:17, 18:27] = False
+    np.testing.assert_array_equal(image.numpy()[1][far], np.float32(0.6))
+    np.testing.assert_array_equal(image[0], stacks[0])
+    np.testing.assert_array_equal(marked[0], marks[0])
+
+
+@pytest.mark.parametrize("taken", [LESION, MIMIC, IGNORE, "outside"])
+def test_nothing_is_pasted_where_something_is(taken: Any) -> None:
+    stacks, marks = pair()
+    marks[1, 12, 22] = 0 if taken == "outside" else BRAIN | taken
+    image, marked = paste_lesions(stacks, marks, tf.constant([True]))
+    np.testing.assert_array_equal(image, stacks)
+    np.testing.assert_array_equal(marked, marks)
+
+
+def test_without_a_lesion_or_without_being_chosen_nothing_is_pasted() -> None:
+    stacks, marks = pair()
+    for chosen, bits in ((False, LESION), (True, 0)):
+        marks[0, 10:15, 20:25] = BRAIN | bits
+        image, marked = paste_lesions(stacks, marks, tf.constant([chosen]))
+        np.testing.assert_array_equal(image, stacks)
+        np.testing.assert_array_equal(marked, marks)
+
+
+def test_pasting_is_part_of_the_augmentation() -> None:
+    stacks, marks = batch()
+    marks[1::2] &= np.uint8(255 - LESION)
+    settings = AugmentSettings(**(NOTHING | {"paste_probability": 1.0}))
+    stacks[1::2] = 150
+    _, targets = Augmenter(settings, CROP)(stacks, marks, tf.constant([0, 5]))
+    np.testing.assert_array_equal(targets[1::2, ..., 0], targets[::2, ..., 0])
+    assert targets.numpy()[1::2, ..., 0].any()

@@ -25,6 +25,8 @@ from cmbnet.training.checkpoint import CHECKPOINT, Progress, State, load_state, 
 from cmbnet.training.fit import TrainingResult, train
 from cmbnet.training.reader import Cache
 from cmbnet.training.recipe import Recipe, parse_recipe
+from cmbnet.training.run_files import write_log
+from cmbnet.training.storage import DiskFull, room_in
 
 VALUES: dict[str, Any] = {
     "name": "test",
@@ -34,7 +36,8 @@ VALUES: dict[str, Any] = {
     "loss": {"pixel_weight": 50.0, "overlap": "dice"},
     "optimiser": {"learning_rate": 0.01, "schedule": "cosine", "ema_momentum": 0.8},
     "stop": {"epochs": 3, "steps_per_epoch": 12, "patience_epochs": 0},
-    "validation": {"slices": 4},
+    "validation": {"slices": 4, "whole_cases": 2, "whole_every_epochs": 2},
+    "augment": {"paste_probability": 0.3},
     "mining": {"every_epochs": 1, "slices": 3, "probability": 0.02},
 }
 
@@ -62,12 +65,63 @@ def test_a_run_leaves_its_files(finished: TrainingResult) -> None:
     run = finished.best_model.parent
     names = {path.name for path in run.iterdir()}
     assert names == {
-        "best.keras", "last.keras", "state.npz", "log.csv", "curves.png", "recipe.yaml", "run.json"
+        "best.keras", "last.keras", "state.npz", "log.csv", "curves.png", "recipe.yaml", "run.json",
+        "tensorboard",
     }  # fmt: skip
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "Research use only" in (run / "recipe.yaml").read_text()
     assert finished.reason == "all 3 epochs are done"
     assert len(log_of(run)) == 3
+
+
+def test_tensorboard_shows_the_log_and_examples(finished: TrainingResult) -> None:
+    from tensorflow.compat.v1.train import summary_iterator
+
+    shown: dict[tuple[str, int], Any] = {}
+    for file in (finished.best_model.parent / "tensorboard").iterdir():
+        for event in summary_iterator(str(file)):
+            for value in event.summary.value:
+                shown[value.tag, event.step] = value.tensor
+    for row in finished.progress.history:
+        loss = np.frombuffer(shown["loss", int(row["epoch"])].tensor_content, np.float32)
+        assert loss[0] == pytest.approx(row["loss"], rel=1e-6)
+    pictures = [step for tag, step in shown if tag.startswith("truth green")]
+    assert finished.progress.best_epoch + 1 in pictures
+
+
+def test_whole_cases_are_judged_every_few_epochs(finished: TrainingResult) -> None:
+    rows = finished.progress.history
+    assert ["case_lesion_recall" in row for row in rows] == [False, True, False]
+    assert 0.0 <= rows[1]["case_dice"] <= 1.0
+
+
+def test_a_full_disk_is_explained_and_the_run_goes_on(
+    finished: TrainingResult, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second write of the log meets a full disk."""
+    written: list[int] = []
+
+    def fills_up(run: Path, history: Any) -> None:
+        written.append(len(history))
+        if len(written) == 2:
+            (run / ".last.tmp.keras").write_bytes(b"half")
+            raise OSError("file write failed: No space left on device")
+        write_log(run, history)
+
+    run = tmp_path / "r"
+    with monkeypatch.context() as patch:
+        patch.setattr("cmbnet.training.fit.write_log", fills_up)
+        with pytest.raises(DiskFull, match=r"no space is left for .*same command"):
+            train(recipe(), cache, cache, run)
+    assert not list(run.glob(".*"))
+    train(recipe(), cache, cache, run)
+    for one, two in zip(log_of(finished.best_model.parent), log_of(run), strict=True):
+        assert float(one["loss"]) == pytest.approx(float(two["loss"]), rel=1e-3)
+
+
+def test_other_faults_of_files_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), room_in(tmp_path):
+        raise PermissionError("no")
 
 
 def test_it_learns(finished: TrainingResult) -> None:

@@ -29,13 +29,13 @@ def test_half_of_every_batch_has_a_lesion_in_the_middle_slice(cache: Cache) -> N
     stacks, marks = drawn(cache)
     assert stacks.shape == (12, 8, SIDE, SIDE, 3)
     has_lesion = np.any((marks & LESION) > 0, axis=(2, 3))
-    expected = np.repeat([[True] * 4 + [False] * 4], 12, axis=0)
+    expected = np.repeat([[True, False] * 4], 12, axis=0)
     np.testing.assert_array_equal(has_lesion, expected)
 
 
 def test_lesions_are_met_all_over_the_crop(cache: Cache) -> None:
     _, marks = drawn(cache, 40)
-    where = np.argwhere((marks[:, :4] & LESION) > 0)
+    where = np.argwhere((marks[:, ::2] & LESION) > 0)
     assert where[:, 2].min() < SIDE // 2 - 8
     assert where[:, 2].max() > SIDE // 2 + 8
 
@@ -60,7 +60,7 @@ def test_negatives_come_from_the_kind_that_is_asked_for(cache: Cache, kind: str)
 
 def test_mimics_are_in_most_crops_if_only_they_are_asked_for(cache: Cache) -> None:
     _, marks = drawn(cache, shift_px=0, brain=0.0, dark=0.0, mimic=1.0)
-    assert ((marks[:, 4:, SIDE // 2, SIDE // 2] & MIMIC) > 0).all()
+    assert ((marks[:, 1::2, SIDE // 2, SIDE // 2] & MIMIC) > 0).all()
 
 
 @pytest.mark.parametrize(("share", "expected"), [(1.0, {2}), (0.0, {0, 1})])

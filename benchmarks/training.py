@@ -1,0 +1,109 @@
+"""How fast recipes train here: crops a second, what the input costs, and the peak of memory.
+
+    python benchmarks/training.py CACHE [RECIPE ...]
+
+CACHE is one of ``cmbnet prepare`` or ``cmbnet train``. Each recipe runs in a process of its own:
+the same steps are trained on its pipeline and on one batch that stays in memory, in turns, so that
+a busy machine slows both. The input's share is what the pipeline adds to the time of a step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+RECIPES = Path(__file__).parents[1] / "training" / "recipes"
+STEPS, ROUNDS = 40, 5
+INPUT_BAR = 0.05
+COLUMNS = (
+    "recipe", "preset", "crop px", "batch", "crops/s", "crops/s, fixed batch", "input share",
+    "ms a crop, pipeline alone", "peak GB",
+)  # fmt: skip
+
+
+def measure(recipe_path: Path, cache_path: Path, steps: int, rounds: int) -> dict[str, Any]:
+    """Time one recipe in this process."""
+    import tensorflow as tf
+
+    from cmbnet.training.fit import compiled_model
+    from cmbnet.training.pipeline import Pipeline
+    from cmbnet.training.reader import Cache
+    from cmbnet.training.recipe import load_recipe
+
+    recipe = load_recipe(recipe_path)
+    pipeline = Pipeline(Cache(cache_path), recipe)
+    model = compiled_model(recipe)
+    size = recipe.sampling.batch_size
+    batch = next(iter(pipeline.epoch(0, 1)))
+    fixed = tf.data.Dataset.from_tensors(batch).repeat(steps)
+
+    def seconds(data: Any) -> float:
+        start = time.perf_counter()
+        model.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
+        return time.perf_counter() - start
+
+    seconds(fixed)  # traces the graph
+    piped, still = [], []
+    for number in range(rounds):
+        piped.append(seconds(pipeline.epoch(number, steps)))
+        still.append(seconds(fixed))
+    start = time.perf_counter()
+    drawn = sum(len(stacks) for stacks, _ in pipeline.epoch(rounds, steps))
+    alone_ms = 1000 * (time.perf_counter() - start) / drawn
+    shares = [1 - b / a for a, b in zip(piped, still, strict=True)]
+    return {
+        "recipe": recipe.name,
+        "preset": recipe.model.preset,
+        "crop px": recipe.sampling.crop_px,
+        "batch": size,
+        "crops/s": round(size * steps / statistics.median(piped), 1),
+        "crops/s, fixed batch": round(size * steps / statistics.median(still), 1),
+        "input share": f"{statistics.median(shares):+.1%}",
+        "ms a crop, pipeline alone": round(alone_ms, 2),
+        "peak GB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    }
+
+
+def main() -> None:
+    """Measure every recipe and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("recipes", type=Path, nargs="*", default=[RECIPES / "cpu.yaml"])
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.recipes[0], options.cache, options.steps, options.rounds)))
+        return
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
+    print(f"{options.steps} steps a round, median of {options.rounds} rounds")
+    print(f"bar: input share at most {INPUT_BAR:.0%}\n")
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    for recipe in options.recipes:
+        row = in_own_process(recipe, options)
+        print(f"| {' | '.join(str(row[name]) for name in COLUMNS)} |", flush=True)
+
+
+def in_own_process(recipe: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """A peak of memory is that of a process."""
+    command = [sys.executable, __file__, str(options.cache), str(recipe), "--one"]
+    command += ["--steps", str(options.steps), "--rounds", str(options.rounds)]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        sys.exit(done.stderr)
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+if __name__ == "__main__":
+    main()

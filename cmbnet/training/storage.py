@@ -1,0 +1,37 @@
+"""A full disk ends a run with an explanation, and without half a file."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cmbnet.errors import CmbnetError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DiskFull(CmbnetError):
+    """There is no room for the files of a run."""
+
+
+@contextmanager
+def room_in(run: Path) -> Iterator[None]:
+    """Turn the fault of a full disk into words; files under temporary names are removed.
+
+    Raises:
+        DiskFull: If what runs inside meets a full disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        # HDF5 loses the number and keeps the words.
+        if error.errno not in _FULL and "No space left" not in str(error):
+            raise
+        for left in run.glob(".*.tmp*"):
+            left.unlink(missing_ok=True)
+        raise DiskFull(
+            f"no space is left for {run}: the run is whole up to its last finished epoch; free "
+            "some space and run the same command, which goes on from there"
+        ) from error

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cmbnet.bundle import Bundle, NewArtefact, write_bundle
+from cmbnet.errors import UsageError
+from cmbnet.model import ModelConfig
+from cmbnet.model.files import save_model
+from cmbnet.model.unet import build_unet
+from cmbnet.training.fit import train
+from cmbnet.training.reader import Cache
+from cmbnet.training.recipe import parse_recipe
+from cmbnet.training.start import weights_of_bundle
+from tests.tiny_bundle import spec
+
+CONFIG = ModelConfig(channels=(4, 4, 4, 4), up_kernel=1, skip="add")
+RECIPE: dict[str, Any] = {
+    "name": "finetune",
+    "model": {"preset": "small", "channels": [4, 4, 4, 4]},
+    "sampling": {"crop_px": 32, "batch_size": 4, "shift_px": 4},
+    "stop": {"epochs": 1, "steps_per_epoch": 1},
+    "validation": {"slices": 2},
+    "optimiser": {"learning_rate": 1e-9},
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle that holds the Keras file of a network of random weights."""
+    from cmbnet.preprocess import PreprocessRecipe
+
+    folder = tmp_path_factory.mktemp("b")
+    save_model(build_unet(CONFIG, (112, 112, 3), seed=7), CONFIG, folder / "m.keras")
+    artefact = NewArtefact(
+        file="model.keras",
+        content=(folder / "m.keras").read_bytes(),
+        kind="keras",
+        precision="float32",
+        shape=(1, 112, 112, 3),
+    )
+    recipe = PreprocessRecipe.from_dict(cache.preprocess)
+    return write_bundle(folder / "bundle", spec=spec(recipe=recipe), artefacts=[artefact])
+
+
+def test_training_starts_from_the_weights_of_the_bundle(
+    bundle: Bundle, cache: Cache, tmp_path: Path
+) -> None:
+    """At a rate of nearly nothing they stay what they were."""
+    from cmbnet.model.files import load_model
+
+    recipe = parse_recipe(RECIPE | {"start_from": str(bundle.path)}, source="test")
+    train(recipe, cache, cache, tmp_path / "r")
+    wanted = build_unet(CONFIG, (112, 112, 3), seed=7).get_weights()
+    for one, two in zip(
+        load_model(tmp_path / "r" / "last.keras").get_weights(), wanted, strict=True
+    ):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_another_network_is_refused(bundle: Bundle, cache: Cache) -> None:
+    other = build_unet(ModelConfig(channels=(4, 4, 4, 8), up_kernel=1, skip="add"), (112, 112, 3))
+    with pytest.raises(UsageError, match="another shape than the recipe's model"):
+        weights_of_bundle(str(bundle.path), other, cache.preprocess)
+
+
+def test_scans_prepared_in_another_way_are_refused(bundle: Bundle, cache: Cache) -> None:
+    with pytest.raises(UsageError, match=r"wants scans prepared with \{'pixel_mm': 0\.6\}"):
+        weights_of_bundle(str(bundle.path), None, cache.preprocess | {"pixel_mm": 1.0})
+
+
+def test_a_bundle_without_a_keras_file_is_refused(tiny_bundle: Bundle) -> None:
+    with pytest.raises(UsageError, match="no Keras file"):
+        weights_of_bundle(str(tiny_bundle.path), None, {})
