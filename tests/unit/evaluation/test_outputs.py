@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.cli.evaluate import command
-from cmbnet.errors import InputRefused
+from cmbnet.errors import InputRefused, UsageError
 from cmbnet.evaluation import Case, evaluate_cohort
 from cmbnet.evaluation.analysis import Plan, analyse
 from cmbnet.evaluation.figures import bland_altman, to_bytes
@@ -205,6 +205,12 @@ def test_a_mismatch_ends_the_command(root: Path, tmp_path: Path) -> None:
     write_nifti(truth_of(1), tmp_path / "c00.nii.gz", dtype=np.uint16)
     with pytest.raises(InputRefused, match="must hold the same cases"):
         invoke("--truth", root / "truth", "--pred", tmp_path)
+
+
+def test_regions_come_from_one_place(root: Path) -> None:
+    with pytest.raises(UsageError, match="either --regions or --lesions"):
+        invoke("--truth", root / "truth", "--pred", root / "pred", "--regions", root / "brain",
+               "--lesions", root / "cases.csv")  # fmt: skip
 
 
 def test_html_and_latex_are_escaped() -> None:

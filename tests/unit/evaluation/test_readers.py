@@ -15,7 +15,7 @@ from cmbnet.cli.readers import command
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.evaluation.readers import ReadCase, analyse_study, find_sites
 from cmbnet.evaluation.readers.labels import read_labels_table
-from cmbnet.evaluation.readers.times import Reading, compare_times, read_times
+from cmbnet.evaluation.readers.times import Arm, Reading, compare_times, read_times
 from cmbnet.evaluation.simulate import simulate_reader
 from cmbnet.io import read_nifti, write_nifti
 from cmbnet.volume import Volume
@@ -193,6 +193,99 @@ def test_times_by_hand() -> None:
     assert result.p == pytest.approx(2 / 2**8)  # all 8 differences of one sign
     assert every.reader == "all"
     assert every.saved == result.saved
+
+
+def test_medians_and_the_share_of_the_whole_time_by_hand() -> None:
+    """With 10, 20, 60, without 100, 20, 100 s: of 220 s 90 are left."""
+    readings = [
+        Reading("A", case, arm, seconds)  # type: ignore[arg-type]
+        for case, both in zip("cde", ((10.0, 100.0), (20.0, 20.0), (60.0, 100.0)), strict=True)
+        for arm, seconds in zip(("with", "without"), both, strict=True)
+    ]
+    result = compare_times([*readings, Reading("A", "f", "with", 999.0)], resamples=100)[0]
+    assert (result.pairs, result.median_with_s, result.median_without_s) == (3, 20, 100)
+    assert result.mean_with_s == 30
+    assert result.saved == pytest.approx(1 - 90 / 220)
+
+
+@pytest.mark.parametrize(("pairs", "p"), [(5, None), (6, 2 / 2**6)])
+def test_five_pairs_are_too_few_for_a_p(pairs: int, p: float | None) -> None:
+    readings = [
+        Reading("A", f"c{n}", arm, seconds)  # type: ignore[arg-type]
+        for n in range(pairs)
+        for arm, seconds in (("with", 1.0 + n), ("without", 50.0))
+    ]
+    result = compare_times(readings, resamples=100)[0]
+    assert np.isnan(result.p) if p is None else result.p == pytest.approx(p)
+
+
+def test_times_of_one_case_are_resampled_together() -> None:
+    """Two readers of one case: one case is drawn, so nothing varies."""
+    arms: tuple[Arm, Arm] = ("with", "without")
+    pairs = (("A", 10.0), ("B", 30.0))
+    readings = [Reading(reader, "c", arm, seconds) for reader, seconds in pairs for arm in arms]
+    every = compare_times(readings, resamples=100)[-1]
+    assert (every.pairs, every.saved_interval.low, every.saved_interval.high) == (2, 0, 0)
+
+
+def test_the_interval_of_one_case_is_its_value() -> None:
+    """Resamples of one case are that case: 2 correct, 1 missed, 1 incorrect; kappa by hand."""
+    case = ReadCase("a", marks("xx.x")[:, 0], marks("xxx."), None)
+    reader = analyse_study(["A"], [case], resamples=100).readers[0]
+    labels = reader.system_by_reader
+    assert (labels.correct, labels.missed, labels.incorrect) == (2, 1, 1)
+    assert (labels.accuracy_interval.low, labels.accuracy_interval.high) == (0.5, 0.5)
+    # Observed 2/4, by chance 3/4 * 3/4 + 1/4 * 1/4.
+    kappa = (1 / 2 - 10 / 16) / (6 / 16)
+    interval = reader.with_system.sites_interval
+    assert (interval.low, interval.high) == pytest.approx((kappa, kappa))
+    assert np.isnan(reader.with_system.presence.value)
+
+
+def test_agreement_of_counts_by_hand() -> None:
+    """Reader 0, 1, 3 and 3 lesions in four cases, system 0, 0, 2 and 5."""
+    counts = ((0, 0), (1, 0), (3, 2), (3, 5))
+    cases = [
+        ReadCase(str(n), np.arange(5) < system, (np.arange(5) < reader)[:, np.newaxis], None)
+        for n, (reader, system) in enumerate(counts)
+    ]
+    agreement = analyse_study(["A"], cases, resamples=100).readers[0].with_system
+    # Any lesion: agree on 3 of 4; by chance 3/4 * 1/2 + 1/4 * 1/2.
+    assert agreement.presence.value == pytest.approx((3 / 4 - 1 / 2) / (1 / 2))
+    # Bands 0, 1, 2, 2 against 0, 0, 2, 3: 2 of 4; by chance (1 * 2 + 2 * 1) / 16.
+    assert agreement.bands.value == pytest.approx((1 / 2 - 1 / 4) / (3 / 4))
+    # With weights: 0, 1, 0 and 1 bands apart; by chance over all 16 pairs.
+    by_chance = sum(1 - abs(a - b) / 4 for a in (0, 1, 2, 2) for b in (0, 0, 2, 3)) / 16
+    assert agreement.bands_linear.value == pytest.approx((7 / 8 - by_chance) / (1 - by_chance))
+    by_chance = sum(1 - (a - b) ** 2 / 16 for a in (0, 1, 2, 2) for b in (0, 0, 2, 3)) / 16
+    assert agreement.bands_quadratic.value == pytest.approx((31 / 32 - by_chance) / (1 - by_chance))
+
+
+def test_fleiss_of_the_readers_by_hand() -> None:
+    """Sites of case one: AB, A, B, AB; of case b: AB, A, none. Agree on 4 of 7; 9 of 14 marks."""
+    other = ReadCase("b", marks("xxx")[:, 0], marks("xx.", "x.."), marks("xxx")[:, 0])
+    study = analyse_study(["A", "B"], [two_cases()[0], other], resamples=100)
+    chance = (9 / 14) ** 2 + (5 / 14) ** 2
+    assert study.fleiss_sites.value == pytest.approx((4 / 7 - chance) / (1 - chance))
+    assert (study.sites, study.cases) == (7, 2)
+    assert study.system_by_truth is not None
+    assert study.system_by_truth.correct == 5
+
+
+def test_a_lesion_inside_another_raters_is_a_site_of_its_own() -> None:
+    """The truth's one lesion pairs with one of the system's two; the other has no voxel left."""
+    case = find_sites("a", row("111.22"), {"A": row("111...")}, truth=row("111111"))
+    assert case.truth is not None
+    assert case.truth.tolist() == [True, False]
+    assert case.system.tolist() == [True, True]
+    assert case.readers.tolist() == [[True], [False]]
+
+
+def test_a_study_of_one_reader_has_no_agreement_between_readers() -> None:
+    study = analyse_study(["A"], [ReadCase("a", marks("x")[:, 0], marks("x"), None)], resamples=100)
+    assert study.pairs == ()
+    assert np.isnan(study.fleiss_sites.value)
+    assert np.isnan(study.cochran_p)
 
 
 def test_times_need_both_arms() -> None:

@@ -10,8 +10,14 @@ import pytest
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.evaluation import Case, MatchingRule, Settings, evaluate_cohort, score_case
 from cmbnet.evaluation.compare import compare
-from cmbnet.evaluation.files import Folders, find_images, pair_files, read_manifest
-from cmbnet.evaluation.load import load_case, read_labels_file, read_lesion_scores
+from cmbnet.evaluation.files import (
+    Folders,
+    find_images,
+    pair_files,
+    read_lesion_regions,
+    read_manifest,
+)
+from cmbnet.evaluation.load import load_case, read_labels_file, read_lesion_scores, score_many
 from cmbnet.io import write_nifti
 from cmbnet.volume import Volume
 
@@ -108,6 +114,74 @@ def test_a_missing_brain_mask_is_refused(root: Path, tmp_path: Path) -> None:
         pair_files(Folders(root / "truth", root / "pred", brain=tmp_path), allow_missing=False)
 
 
+@pytest.mark.parametrize(("count", "end"), [(10, "c9;"), (11, "c8 and 1 more;")])
+def test_ten_missing_cases_are_named(tmp_path: Path, count: int, end: str) -> None:
+    for name in ("a", *(f"c{n}" for n in range(count))):
+        write_nifti(empty(), tmp_path / "truth" / f"{name}.nii.gz", dtype=np.uint8)
+    write_nifti(empty(), tmp_path / "pred" / "a.nii.gz", dtype=np.uint8)
+    with pytest.raises(InputRefused, match=f"without a prediction: c0, .*{end}"):
+        pair_files(Folders(tmp_path / "truth", tmp_path / "pred"), allow_missing=False)
+
+
+def test_a_case_is_its_own_patient_unless_the_manifest_says_who(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_text("case,patient\na,p\nb,\n", encoding="utf-8")
+    assert {name: row.patient for name, row in read_manifest(path).items()} == {"a": "p", "b": "b"}
+    path.write_text("case\na\n", encoding="utf-8")
+    assert read_manifest(path)["a"].patient == "a"
+    path.write_text("case,patient\na,p\nb,p\n", encoding="utf-8")
+    assert read_manifest(path, repeated=True)["b"].patient == "p"
+
+
+REGIONS = "case,lesion,region,other\nc01,1,frontal,x\nc01,0,pons,x\nc02,3,pons,x\n"
+
+
+def test_regions_are_read_from_a_table(tmp_path: Path, root: Path) -> None:
+    path = tmp_path / "lesions.csv"
+    path.write_text(REGIONS, encoding="utf-8")
+    regions = read_lesion_regions(path)
+    assert regions == {"c01": {1: "frontal"}, "c02": {3: "pons"}}
+    files = pair_files(Folders(root / "truth", root / "pred"), None, regions, allow_missing=False)
+    assert [one.lesion_regions for one in files] == [{}, {1: "frontal"}, {3: "pons"}, {}]
+    assert load_case(files[1]).lesion_regions == {1: "frontal"}
+    none = pair_files(Folders(root / "truth", root / "pred"), allow_missing=False)
+    assert none[0].lesion_regions is None
+    with pytest.raises(InputRefused, match="names cases without a reference: x"):
+        pair_files(Folders(root / "truth", root / "pred"), None, {"x": {}}, allow_missing=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        (("c01,1,frontal", "c01,1,"), InputRefused, "lesion 1 of case c01 needs one region"),
+        (("c01,0,pons", "c01,1,pons"), InputRefused, "lesion 1 of case c01 needs one region"),
+        (("c01,1,", "c01,first,"), UnreadableFile, "columns case, lesion"),
+        (("region", "place"), UnreadableFile, "columns case, lesion"),
+    ],
+)
+def test_tables_of_regions_that_are_refused(
+    tmp_path: Path, change: tuple[str, str], error: type[Exception], match: str
+) -> None:
+    path = tmp_path / "lesions.csv"
+    path.write_text(REGIONS.replace(*change), encoding="utf-8")
+    with pytest.raises(error, match=match):
+        read_lesion_regions(path)
+
+
+def test_processes_are_started_for_two_cases_and_two_jobs_only(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("a pool")
+
+    monkeypatch.setattr("cmbnet.evaluation.load.ProcessPoolExecutor", refuse)
+    files = pair_files(Folders(root / "truth", root / "pred"), allow_missing=False)
+    assert len(list(score_many(files, Settings(), jobs=1))) == 4
+    assert len(list(score_many(files[:1], Settings(), jobs=2))) == 1
+    with pytest.raises(RuntimeError, match="a pool"):
+        list(score_many(files[:2], Settings(), jobs=2))
+
+
 def test_neither_masks_nor_probabilities(root: Path) -> None:
     with pytest.raises(UsageError, match="got neither"):
         pair_files(Folders(root / "truth"), allow_missing=False)
@@ -116,7 +190,7 @@ def test_neither_masks_nor_probabilities(root: Path) -> None:
 def test_folders_must_exist_and_hold_images(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match="a folder of NIfTI files is required"):
         find_images(tmp_path / "absent")
-    with pytest.raises(InputRefused, match="no images in"):
+    with pytest.raises(InputRefused, match=r"no images in .*<case>/lesions.nii.gz is required"):
         find_images(tmp_path)
 
 
