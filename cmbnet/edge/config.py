@@ -75,6 +75,10 @@ class WorkerSettings(_Settings):
     backend: str = "auto"
     operating_point: str = "default"
     threads: Count | None = None
+    key_images: bool = False
+    """Send a picture of each lesion, too, for viewers that show neither SEG nor SR."""
+    pdf: bool = False
+    """Send the report as a PDF, too."""
     timeout_s: Seconds = 300
     memory_mb: Annotated[int, Field(ge=256)] = 4096
     tries: Count = 3

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
     from cmbnet.io.dicom import DicomSource, Examination
+    from cmbnet.report.write import DicomObject
     from cmbnet.volume import Volume
 
 
@@ -64,7 +65,8 @@ class StudyProcessor:
 
     def _predict(self, job: Job, volume: Volume, source: DicomSource, start: float) -> Answer:
         from cmbnet.predict import InputRecord, NotAnalysable, predict_volume
-        from cmbnet.report.dicom import result_of, result_of_refusal, write_dicom_results
+        from cmbnet.report.dicom import result_of_refusal, write_dicom_results
+        from cmbnet.report.write import write_objects
 
         model = self._opened()
         read_s = time.perf_counter() - start
@@ -83,7 +85,7 @@ class StudyProcessor:
             ]
             return Answer("refused", f"not analysable: {'; '.join(remarks)}", _series(source))
         written = time.perf_counter()
-        write_dicom_results(result_of(prediction), source, job.out)
+        write_objects(prediction, job.out, self._wanted())
         seconds = {
             "read": round(read_s, 3),
             **prediction.timings_s,
@@ -91,6 +93,14 @@ class StudyProcessor:
         }
         lesions = len(prediction.finding.lesions)
         return Answer("done", details={"lesions": lesions, "seconds": seconds, **_series(source)})
+
+    def _wanted(self) -> set[DicomObject]:
+        wanted: set[DicomObject] = {"seg", "sr"}
+        if self.settings.key_images:
+            wanted.add("key-images")
+        if self.settings.pdf:
+            wanted.add("pdf")
+        return wanted
 
     def _unreadable(self, job: Job, reason: str) -> Answer:
         """There is no SWI, or it has gaps, which later images may fill."""
