@@ -104,15 +104,13 @@ def kill_round(folder: Path, name: str, *, moment_s: float, slices: int = 8) -> 
     try:
         scanner.start()
         time.sleep(moment_s)
-        node.kill()
-        node.wait()
+        _kill(node)
         state = _state(config.root, name)
         node = _start(settings)
         scanner.join(120)
         return _finish(config.root, name, scanner, pacs, state)
     finally:
-        node.kill()
-        node.wait()
+        _kill(node)
         pacs.stop()
 
 
@@ -125,6 +123,13 @@ def _start(settings: Path) -> subprocess.Popen[bytes]:
     if node.stdout is None or not node.stdout.readline():
         raise RuntimeError("the node did not start")
     return node
+
+
+def _kill(node: subprocess.Popen[bytes]) -> None:
+    node.kill()
+    node.wait()
+    if node.stdout is not None:
+        node.stdout.close()
 
 
 def _state(root: Path, name: str) -> str:

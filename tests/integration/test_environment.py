@@ -6,14 +6,23 @@ import shutil
 
 import pytest
 
+from tests.orthanc import orthanc_program
+
 pytestmark = pytest.mark.skipif(
     os.environ.get("CI") != "true", reason="only CI promises the Debian packages and every extra"
 )
 
 
-@pytest.mark.parametrize("program", ["chromium", "dciodvfy", "storescu"])
+@pytest.mark.parametrize("program", ["chromium", "dciodvfy", "openssl", "storescu"])
 def test_debian_programs_are_installed(program: str) -> None:
     assert shutil.which(program), f"{program}: .ci/run should have installed it"
+
+
+def test_orthanc_and_its_plugin_are_installed() -> None:
+    try:
+        orthanc_program()
+    except pytest.skip.Exception as missing:
+        pytest.fail(str(missing))
 
 
 @pytest.mark.parametrize(
