@@ -1,8 +1,8 @@
 """Time and memory of a cold ``cmbnet predict`` on one scan, and of start-up.
 
-    python benchmarks/cold_predict.py [SCAN.nii.gz] [--repeats 5]
+    python benchmarks/cold_predict.py [SCAN.nii.gz] [--repeats 5] [--model default]
 
-Without a scan, a phantom of 384 x 448 x 72 voxels of 0.5 x 0.5 x 2 mm is made first.
+A scan that does not exist is made first: a phantom of 384 x 448 x 72 voxels of 0.5 x 0.5 x 2 mm.
 
 Every run is a process of its own, so that imports, model loading and writing all count. The
 file is read once before the clock starts: the disk is not what is measured. Prints a Markdown
@@ -62,10 +62,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scan", type=Path, nargs="?")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--model", default="default")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scan = args.scan or Path(folder) / "phantom-384x448x72.nii.gz"
-        if args.scan is None:
+        if not scan.exists():
             # In a process of its own: what this one holds in memory would count for its children.
             maker = multiprocessing.get_context("spawn").Process(target=make_scan, args=(scan,))
             maker.start()
@@ -76,7 +77,7 @@ def main() -> None:
         row("python -c pass", [sys.executable, "-c", "pass"], args.repeats)
         row("import cmbnet", [sys.executable, "-c", "import cmbnet"], args.repeats)
         row("cmbnet --help", [sys.executable, "-m", "cmbnet", "--help"], args.repeats)
-        command = [sys.executable, "-m", "cmbnet", "predict", str(scan)]
+        command = [sys.executable, "-m", "cmbnet", "predict", str(scan), "--model", args.model]
         row("cmbnet predict", [*command, "-o", f"{folder}/out", "--overwrite"], args.repeats)
 
 

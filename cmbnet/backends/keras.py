@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ from numpy.typing import NDArray
 
 from cmbnet.backends.base import BackendInfo, SlicesBackend
 from cmbnet.bundle import Artefact, Bundle
+from cmbnet.bundle.manifest import MAX_ARTEFACT_BYTES
 from cmbnet.errors import BundleError
 
 
@@ -30,21 +34,54 @@ def open_keras(
     return SlicesBackend(artefacts, info, lambda a: _Model(bundle, a))
 
 
+def load_keras(bundle: Bundle, artefact: Artefact) -> Any:
+    """The Keras model of a bundle, which may come from anywhere.
+
+    Raises:
+        BundleError: If the file was altered, could unpack to where or what it should not, or is
+            no model.
+    """
+    import keras
+
+    _require_sound_archive(bundle.read(artefact), artefact.file)
+    try:
+        # safe_mode refuses lambdas, which would be code from the file.
+        return keras.saving.load_model(bundle.path / artefact.file, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise BundleError(f"{artefact.file} is no model that Keras loads: {error}") from error
+
+
+def _require_sound_archive(content: bytes, file: str) -> None:
+    """Look into a ``.keras`` file, which is a zip archive, before Keras unpacks it.
+
+    Raises:
+        BundleError: If it is none, an entry would leave its folder, or it unpacks to too much.
+    """
+    try:
+        entries = zipfile.ZipFile(io.BytesIO(content)).infolist()
+    except zipfile.BadZipFile as error:
+        raise BundleError(f"{file} is no model that Keras loads: {error}") from error
+    for entry in entries:
+        path = PurePosixPath(entry.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or ":" in entry.filename:
+            raise BundleError(
+                f"{file} holds {entry.filename!r}, which would be unpacked outside its folder; "
+                "do not use this bundle"
+            )
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > MAX_ARTEFACT_BYTES:
+        raise BundleError(
+            f"{file} unpacks to {unpacked} bytes, at most {MAX_ARTEFACT_BYTES} are allowed; "
+            "do not use this bundle"
+        )
+
+
 class _Model:
     """A loaded Keras model."""
 
     def __init__(self, bundle: Bundle, artefact: Artefact) -> None:
-        import keras
-
-        bundle.read(artefact)  # checks the hash; Keras wants a path
         self.batch = artefact.shape[0] or 1
-        try:
-            # safe_mode refuses lambdas, which would be code from the file.
-            self._model: Any = keras.saving.load_model(
-                bundle.path / artefact.file, compile=False, safe_mode=True
-            )
-        except (ValueError, TypeError, OSError, KeyError) as error:
-            raise BundleError(f"{artefact.file} is no model that Keras loads: {error}") from error
+        self._model = load_keras(bundle, artefact)
 
     def __call__(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
         import keras

@@ -18,6 +18,8 @@ FORMAT_VERSION: Literal[1] = 1
 MAX_ARTEFACT_BYTES = 1 << 31
 """2 GiB: hundreds of times the largest preset; more is a mistake or an attack."""
 
+INPUT_CONTRACT = "float32 (batch, y, x, 3) in 0..1: the slice below, the middle one, the one above"
+
 ArtefactKind = Literal["litert", "onnx", "openvino", "keras", "savedmodel", "tensorrt"]
 Precision = Literal["float32", "float16", "int8"]
 
@@ -74,6 +76,7 @@ class Artefact(BundleFile):
         Annotated[int, Field(ge=8, le=4096)],
         Literal[3],
     ]
+    input: Text = INPUT_CONTRACT
     companions: tuple[BundleFile, ...] = ()
     tools: dict[str, str] = {}
     parity: dict[str, float | bool | str] = {}

@@ -39,6 +39,12 @@ def command(
         report=lambda line: click.echo(line, err=True),
     )
     Console(width=None if Console().is_terminal else 180).print(table(bench))
+    if bench.keras_predict_ms:
+        best = min(bench.timings, key=lambda timing: timing.ms_per_slice)
+        click.echo(
+            f"plain Keras predict: {bench.keras_predict_ms:.1f} ms/slice; {best.backend} is "
+            f"{bench.keras_predict_ms / best.ms_per_slice:.1f} times as fast"
+        )
     for name, reason in bench.failures.items():
         click.echo(f"{name} did not run: {reason}")
     if json_file:

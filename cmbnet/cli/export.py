@@ -36,6 +36,14 @@ _NETWORKS = click.Choice(["auto", "litert", "onnx", "tensorrt"])
 @click.option("--triton-network", type=_NETWORKS, default="auto", help="What it runs.")
 @click.option("--flavor", type=_FLAVORS, default="auto", show_default=True, help="Which TensorRT.")
 @click.option("--capability", "capabilities", multiple=True, help="GPU for --flavor rtx: SM86 ...")
+@click.option(
+    "--hardware-compatible", is_flag=True, help="Data centre: for every GPU from Ampere on."
+)
+@click.option(
+    "--timing-cache",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Data centre: kernel timings, kept from build to build.",
+)
 @click.option("--allow-parity-failure", is_flag=True, help="Accept what fails the parity gate.")
 @click.option("--parity-cases", default=6, show_default=True, help="Phantoms with lesions.")
 @click.option("--anatomy", type=click.Choice(["mni", "procedural"]), default="mni", hidden=True)
@@ -136,6 +144,8 @@ def _plan(options: dict[str, Any]) -> ExportPlan:
         flavor=options["flavor"],
         samples=_samples(options),
         capabilities=options["capabilities"] or None,
+        hardware_compatible=options["hardware_compatible"],
+        timing_cache=options["timing_cache"],
     )
 
 

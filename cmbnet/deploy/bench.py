@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,8 @@ class Bench:
         peak_gflops: Of a large float32 matrix product, measured before the backends.
         timings: One per backend and precision that ran, the fastest case first.
         failures: Backend and reason of those that did not.
+        keras_predict_ms: A slice of plain Keras ``predict`` at the crop of the fastest; None where
+            there is no Keras network or no tensorflow.
     """
 
     scan: tuple[int, int, int]
@@ -79,6 +82,7 @@ class Bench:
     peak_gflops: float
     timings: tuple[Timing, ...]
     failures: dict[str, str]
+    keras_predict_ms: float | None = None
 
     def to_json(self) -> str:
         """All of it, with the notice."""
@@ -134,6 +138,7 @@ def run_bench(bundle: Bundle, scan: Path, *, threads: int, report: Callable[[str
         peak_gflops=peak / 1e9,
         timings=tuple(timings),
         failures=failures,
+        keras_predict_ms=_keras_predict_ms(bundle, timings[0]) if operations else None,
     )
 
 
@@ -199,9 +204,23 @@ def _in_own_process(bundle: Bundle, scan: Path, name: str, threads: int) -> Timi
     Raises:
         UsageError: With the last line of what went wrong.
     """
-    request = [str(bundle.path), str(scan), name, str(threads)]
+    values = _answer_of("cmbnet.deploy.bench", bundle.path, scan, name, threads)
+    return Timing(**{**values, "crop": tuple(values["crop"])})
+
+
+def _keras_predict_ms(bundle: Bundle, timing: Timing) -> float:
+    found: float = _answer_of("cmbnet.deploy.plain_keras", bundle.path, *timing.crop, timing.slices)
+    return found
+
+
+def _answer_of(module: str, *request: object) -> Any:
+    """The last line that a module of ours prints, as JSON.
+
+    Raises:
+        UsageError: With the last line of what went wrong.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "cmbnet.deploy.bench", *request],
+        [sys.executable, "-m", module, *map(str, request)],
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
@@ -210,8 +229,7 @@ def _in_own_process(bundle: Bundle, scan: Path, name: str, threads: int) -> Timi
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise UsageError(lines[-1])
-    values = json.loads(done.stdout.splitlines()[-1])
-    return Timing(**{**values, "crop": tuple(values["crop"])})
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _operations(bundle: Bundle) -> Callable[[tuple[int, int]], int] | None:

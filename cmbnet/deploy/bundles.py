@@ -41,12 +41,16 @@ def copy_bundle(bundle: Bundle, folder: Path) -> Bundle:
 
 
 def as_new(
-    bundle: Bundle, artefact: Artefact, parity: dict[str, float | bool | str]
+    bundle: Bundle,
+    artefact: Artefact,
+    parity: dict[str, float | bool | str],
+    *,
+    content: bytes | None = None,
 ) -> NewArtefact:
-    """An artefact of a bundle with another parity result, to be written again."""
+    """An artefact of a bundle with another parity result, or another content, to be written."""
     return NewArtefact(
         file=artefact.file,
-        content=bundle.read(artefact),
+        content=bundle.read(artefact) if content is None else content,
         kind=artefact.kind,
         precision=artefact.precision,
         shape=artefact.shape,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.backends.base import Shape
-from cmbnet.bundle import Bundle, NewArtefact
+from cmbnet.bundle import Artefact, Bundle, NewArtefact
+from cmbnet.deploy.bundles import as_new
 from cmbnet.deploy.correction import convert_corrected
 from cmbnet.deploy.samples import Samples, calibration_stacks
 from cmbnet.deploy.source import at_shape, load_source
@@ -36,6 +37,8 @@ class ExportPlan:
         flavor: Which TensorRT, "rtx", "datacenter" or "auto".
         samples: Phantoms to calibrate and to judge on.
         capabilities: GPUs that TensorRT-RTX compiles for; None takes its usual ones.
+        hardware_compatible: Let a data-centre engine run on every GPU from Ampere on.
+        timing_cache: File with kernel timings of a data-centre build, read and rewritten.
     """
 
     formats: tuple[Format, ...]
@@ -44,6 +47,8 @@ class ExportPlan:
     flavor: str = "auto"
     samples: Samples = field(default_factory=Samples)
     capabilities: tuple[str, ...] | None = None
+    hardware_compatible: bool = False
+    timing_cache: Path | None = None
 
 
 class Converter:
@@ -64,6 +69,8 @@ class Converter:
 
             check_request(self._request(choose_flavor(plan.flavor), "float32"))
         self._source = load_source(bundle)
+        self._draw = 0
+        self._phantoms: dict[int, tuple[PhantomCase, ...]] = {}
         self.shapes = plan.shapes or _usual_shapes(bundle, self._source)
 
     def artefacts(self) -> Iterator[NewArtefact]:
@@ -80,13 +87,32 @@ class Converter:
                 self._report(f"{artefact.file}: {size / 1024:.0f} KiB")
                 yield artefact
 
-    @cached_property
+    def redrawn(self, artefact: Artefact, attempts: int) -> NewArtefact | None:
+        """The same artefact, calibrated on other scans; None for what is not calibrated.
+
+        Args:
+            artefact: Made by this converter.
+            attempts: How often it was made before.
+        """
+        if artefact.precision != "int8" or artefact.kind not in ("litert", "onnx"):
+            return None
+        self._draw = attempts
+        shape = artefact.shape[1], artefact.shape[2]
+        if artefact.kind == "litert":
+            content = self._litert_file(shape, "int8")
+        else:
+            content = self._onnx_int8(at_shape(self._source, shape), shape, symmetric=False)
+        self._report(f"{artefact.file}: made again, calibrated on other phantoms")
+        return as_new(self._bundle, artefact, {}, content=content)
+
     def _calibrating(self) -> tuple[PhantomCase, ...]:
-        self._report("making phantoms to calibrate int8 on")
-        return self._plan.samples.calibrating()
+        if self._draw not in self._phantoms:
+            self._report("making phantoms to calibrate int8 on")
+            self._phantoms[self._draw] = self._plan.samples.calibrating(self._draw)
+        return self._phantoms[self._draw]
 
     def _stacks(self, shape: Shape) -> NDArray[np.float32]:
-        return calibration_stacks(self._bundle, self._calibrating, shape)
+        return calibration_stacks(self._bundle, self._calibrating(), shape)
 
     def _savedmodel(self) -> Iterator[NewArtefact]:
         from cmbnet.deploy.savedmodel import FOLDER, GRAPH, to_savedmodel
@@ -118,18 +144,8 @@ class Converter:
                 )
 
     def _litert_file(self, shape: Shape, precision: Precision) -> bytes:
-        from cmbnet.deploy.litert import convert_fixed, run_litert
-
         model = at_shape(self._source, shape)
-        if precision != "int8":
-            return convert_fixed(model, precision=precision)
-        stacks = self._stacks(shape)
-        return convert_corrected(
-            model,
-            stacks,
-            lambda one: convert_fixed(one, precision="int8", representative=stacks),
-            run_litert,
-        )
+        return to_litert(model, precision, self._stacks(shape) if precision == "int8" else None)
 
     def _onnx(self) -> Iterator[NewArtefact]:
         from cmbnet.deploy.onnx import tool_versions
@@ -189,8 +205,32 @@ class Converter:
         from cmbnet.deploy.tensorrt import CAPABILITIES, EngineRequest
 
         return EngineRequest(
-            flavor, precision, capabilities=self._plan.capabilities or CAPABILITIES
+            flavor,
+            precision,
+            capabilities=self._plan.capabilities or CAPABILITIES,
+            hardware_compatible=self._plan.hardware_compatible,
+            timing_cache=self._plan.timing_cache,
         )
+
+
+def to_litert(model: Any, precision: Precision, stacks: NDArray[np.float32] | None) -> bytes:
+    """A LiteRT file of a Keras model of fixed shape.
+
+    Args:
+        model: Float32.
+        precision: What it computes in.
+        stacks: float32 (n, y, x, 3) that int8 is calibrated on; else not looked at.
+    """
+    from cmbnet.deploy.litert import convert_fixed, run_litert
+
+    if precision != "int8" or stacks is None:
+        return convert_fixed(model, precision=precision)
+    return convert_corrected(
+        model,
+        stacks,
+        lambda one: convert_fixed(one, precision="int8", representative=stacks),
+        run_litert,
+    )
 
 
 def _usual_shapes(bundle: Bundle, model: Any) -> tuple[Shape, ...]:

@@ -48,7 +48,7 @@ class Samples:
     """
 
     anatomy: Literal["mni", "procedural"] = "mni"
-    positives: int = 3
+    positives: int = 6
     controls: int = 1
     calibration: int = 3
 
@@ -65,10 +65,11 @@ class Samples:
             _gate_case(self._make(JUDGED_SEED + n, lesions)) for n, lesions in enumerate(counts)
         )
 
-    def calibrating(self) -> tuple[PhantomCase, ...]:
-        """The scans that int8 ranges are measured on."""
+    def calibrating(self, draw: int = 0) -> tuple[PhantomCase, ...]:
+        """The scans that int8 ranges are measured on; each draw gives others."""
+        first = CALIBRATION_SEED + draw * self.calibration
         return tuple(
-            self._make(CALIBRATION_SEED + n, CALIBRATION_LESIONS) for n in range(self.calibration)
+            self._make(seed, CALIBRATION_LESIONS) for seed in range(first, first + self.calibration)
         )
 
     def _make(self, seed: int, lesions: int) -> PhantomCase:

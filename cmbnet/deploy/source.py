@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cmbnet.backends.base import BackendInfo, Shape, SlicesBackend
+from cmbnet.backends.keras import load_keras
 from cmbnet.bundle import Artefact, Bundle
-from cmbnet.errors import BundleError, MissingExtra, UsageError
+from cmbnet.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,14 +28,7 @@ def load_source(bundle: Bundle) -> Any:
     """
     artefact = _source_artefact(bundle)
     require_tensorflow("to export a model")
-    import keras
-
-    bundle.read(artefact)  # checks the hash; Keras wants a path
-    try:
-        # safe_mode refuses lambdas, which would be code from the file.
-        return keras.saving.load_model(bundle.path / artefact.file, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise BundleError(f"{artefact.file} is no model that Keras loads: {error}") from error
+    return load_keras(bundle, artefact)
 
 
 def require_tensorflow(purpose: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from cmbnet.volume import Volume
 
 STACKS_AT_ONCE: Final = 16
-"""Stacks are three times as large as the image; only this many exist at a time."""
+"""Stacks are three times as large as the image; only twice this many exist at a time."""
 
 
 def predict_volume(
@@ -109,15 +110,25 @@ def _run_network(
     """Probabilities in the frame, 0 where the network did not look."""
     crop = box.crop(prepared.image)
     answers = np.empty((len(box.slices), *box.shape), np.float32)
-    for start in range(0, len(box.slices), STACKS_AT_ONCE):
-        chunk = slice(start, start + STACKS_AT_ONCE)
-        stacks = make_stacks(
+    starts = range(0, len(box.slices), STACKS_AT_ONCE)
+    chunks = [slice(start, start + STACKS_AT_ONCE) for start in starts]
+
+    def stacks_of(chunk: slice) -> NDArray[np.float32]:
+        return make_stacks(
             crop,
             box.slices[chunk],
             spacing_z_mm=prepared.spacing_mm[0],
             context=bundle.context,
         )
-        answers[chunk] = backend.predict(stacks)
+
+    # The next stacks are made while the network looks at these; no more than two exist at a time.
+    with ThreadPoolExecutor(1, thread_name_prefix="stacks") as pool:
+        ahead = [pool.submit(stacks_of, chunk) for chunk in chunks[:1]]
+        for chunk, following in zip(chunks, [*chunks[1:], None], strict=True):
+            stacks = ahead.pop().result()
+            if following is not None:
+                ahead.append(pool.submit(stacks_of, following))
+            answers[chunk] = backend.predict(stacks)
     return box.paste(answers, prepared.frame.shape)
 
 

@@ -14,14 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.bundle import NewArtefact
+from cmbnet.deploy.convert import to_litert
 from cmbnet.deploy.gate import GateCase, small_lesions
-from cmbnet.deploy.litert import (
-    DEFAULT_SHAPES,
-    LiteRtPrecision,
-    Shape,
-    convert_to_litert,
-    run_litert,
-)
+from cmbnet.deploy.litert import DEFAULT_SHAPES, LiteRtPrecision, Shape, run_litert
 from cmbnet.deploy.parity import Parity, compare
 from cmbnet.io import read_nifti
 from cmbnet.lesions import measure_components
@@ -105,10 +100,19 @@ def _keras_artefact(model: keras.Model, config: ModelConfig, shape: Shape) -> Ne
     )
 
 
-def representative_stacks(cache: Cache, recipe: Recipe, count: int) -> NDArray[np.float32]:
-    """Whole slices, half of them with a lesion, float32 (n, frame, frame, 3) in [0, 1]."""
+def representative_stacks(
+    cache: Cache, recipe: Recipe, count: int, *, draw: int = 0
+) -> NDArray[np.float32]:
+    """Whole slices, half of them with a lesion, float32 (n, frame, frame, 3) in [0, 1].
+
+    Args:
+        cache: Of the training cohort.
+        recipe: Of the run.
+        count: How many.
+        draw: Another number chooses other slices.
+    """
     sampler = Sampler(cache, recipe.sampling, recipe.sampling.crop_px)
-    chosen = choose_slices(sampler, count, recipe.seed)
+    chosen = choose_slices(sampler, count, recipe.seed + draw)
     frame = cache.cases[0].frame_shape
     stacks = np.zeros((len(chosen), *frame[1:], 3), np.float32)
     for stack, (case, z) in zip(stacks, chosen, strict=True):
@@ -133,9 +137,9 @@ def make_artefact(
 ) -> tuple[NewArtefact, Parity]:
     """Convert and compare; the parity stacks are the first ones, which hold lesions."""
     fitting = centre_crop(stacks, shape)
-    content = convert_to_litert(model, config, shape, precision=precision, representative=fitting)
-    probe = fitting[:PARITY_STACKS]
     fixed = copy_at_shape(model, config, (*shape, config.input_slices))
+    content = to_litert(fixed, precision, fitting)
+    probe = fitting[:PARITY_STACKS]
     reference = np.asarray(fixed.predict_on_batch(probe))[..., 0]
     parity = compare(reference, run_litert(content, probe))
     artefact = NewArtefact(

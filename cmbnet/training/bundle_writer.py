@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from cmbnet import __version__
 from cmbnet.backends import open_backend
 from cmbnet.bundle import (
+    Artefact,
     Bundle,
     BundleSpec,
     NewArtefact,
@@ -20,7 +21,9 @@ from cmbnet.bundle import (
     add_artefacts,
     write_bundle,
 )
-from cmbnet.deploy.gate import GateCase, ParityFailed
+from cmbnet.deploy.gate import ParityFailed
+from cmbnet.deploy.judge import Judge, Redrawn
+from cmbnet.deploy.samples import Samples
 from cmbnet.errors import UnreadableFile
 from cmbnet.lesions import LesionRules
 from cmbnet.model.files import load_model
@@ -30,6 +33,7 @@ from cmbnet.training.artefacts import (
     REPRESENTATIVE_STACKS,
     ArtefactPlan,
     gate_cases,
+    make_artefact,
     make_artefacts,
     representative_stacks,
     tool_versions,
@@ -66,6 +70,8 @@ class Export:
         cohort_name: Of the validation cohort, for the manifest.
         gate_scans: Scans of the validation cohort on which every file must find the lesions that
             the Keras network finds; 0 leaves the gate out.
+        gate_phantoms: Phantoms to judge on instead, as exports do: hundreds of lesions on few
+            slices, where a cohort has too few for one in a hundred to mean anything.
     """
 
     name: str = "cmbnet"
@@ -73,6 +79,7 @@ class Export:
     real_patient_data: bool = False
     cohort_name: str = "validation phantoms"
     gate_scans: int = 6
+    gate_phantoms: Samples | None = None
 
 
 def export_run(
@@ -101,10 +108,9 @@ def export_run(
     """
     export = export or Export()
     recipe = load_recipe(run / RECIPE)
+    model, config = load_model(run / BEST_MODEL), recipe.model.config()
     stacks = representative_stacks(Cache(cache), recipe, REPRESENTATIVE_STACKS)
-    artefacts = make_artefacts(
-        load_model(run / BEST_MODEL), recipe.model.config(), export.plan, stacks, report=report
-    )
+    artefacts = make_artefacts(model, config, export.plan, stacks, report=report)
     spec = _spec(run, recipe, export)
     bundle = write_bundle(folder, spec=spec, artefacts=artefacts)
     rules, points = _operating_points(bundle, validation, export, report)
@@ -112,27 +118,28 @@ def export_run(
     bundle = write_bundle(folder, spec=spec, artefacts=artefacts)
     if not (export.gate_scans and export.plan.with_keras):
         return bundle
-    return _judged(bundle, artefacts, gate_cases(validation, export.gate_scans), report)
+    phantoms = export.gate_phantoms
+    cases = phantoms.judged() if phantoms else gate_cases(validation, export.gate_scans)
+
+    def redrawn(artefact: Artefact, attempts: int) -> NewArtefact | None:
+        if artefact.precision != "int8":
+            return None
+        report(f"{artefact.file}: made again, calibrated on other slices")
+        others = representative_stacks(Cache(cache), recipe, REPRESENTATIVE_STACKS, draw=attempts)
+        shape = artefact.shape[1], artefact.shape[2]
+        return make_artefact(model, config, shape, "int8", others)[0]
+
+    return _judged(bundle, Judge(bundle, cases, report), redrawn)
 
 
-def _judged(
-    bundle: Bundle,
-    artefacts: Sequence[NewArtefact],
-    cases: Sequence[GateCase],
-    report: Callable[[str], None],
-) -> Bundle:
+def _judged(bundle: Bundle, judge: Judge, redrawn: Redrawn) -> Bundle:
     """Put the verdict of the parity gate into the manifest."""
-    from cmbnet.deploy.export import Judge
-
-    judge = Judge(bundle, cases, report)
-    verdicts = {a.file: judge.verdict(a) for a in bundle.artefacts("litert")}
-    judged = [
-        replace(new, parity={**new.parity, **verdicts[new.file]})
-        for new in artefacts
-        if new.file in verdicts
-    ]
+    judged = []
+    for artefact in bundle.artefacts("litert"):
+        settled = judge.settled(artefact.file, redrawn)
+        judged.append(replace(settled, parity={**artefact.parity, **settled.parity}))
     bundle = add_artefacts(bundle, judged)
-    failed = [file for file, verdict in verdicts.items() if verdict["passed"] is False]
+    failed = [new.file for new in judged if new.parity["passed"] is False]
     if failed:
         raise ParityFailed(f"{', '.join(failed)} do not find what Keras finds; see {bundle.path}")
     return bundle
@@ -200,6 +207,7 @@ def _details(
         "minutes": round(float(rows[-1]["time_s"]) / 60.0, 1),
         "best_epoch": int(best["epoch"]),
         "validation_dice": float(best[monitor]),
+        "validation_dice_by_epoch": " ".join(f"{float(row[monitor]):.3f}" for row in rows),
         "git_revision": str(description["git_revision"]),
     }
 

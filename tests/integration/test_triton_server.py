@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ from cmbnet.deploy.triton.spec import MASK, SCAN_INPUTS, SCAN_MODEL, SCAN_OUTPUT
 from cmbnet.errors import CmbnetError, InputRefused, UsageError
 from cmbnet.predict import Prediction, predict_volume
 from cmbnet.volume import Volume
-from tests.integration.triton_server import CACHE, TritonServer, wheel
+from tests.integration.triton_server import CACHE, TritonServer, self_signed, tls_front, wheel
 from tests.tiny_bundle import dotted_slices
 from tests.tiny_scan import DOTS, tiny_scan
 
@@ -67,8 +68,9 @@ def served(repository: Path) -> Bundle:
 
 def url(server: TritonServer, transport: str, **settings: object) -> str:
     kind, _, query = transport.partition("?")
+    port = getattr(server, kind.removesuffix("s"))
     more = "&".join(f"{name}={value}" for name, value in settings.items())
-    address = f"triton+{kind}://127.0.0.1:{getattr(server, kind)}"
+    address = f"triton+{kind}://127.0.0.1:{port}"
     return f"{address}?{'&'.join(part for part in (query, more) if part)}"
 
 
@@ -289,6 +291,57 @@ def test_nobody_there_is_one_line_and_an_exit_code() -> None:
     assert done.stderr.count("\n") == 1
     assert "did not answer" in done.stderr
     assert "tried 1 time" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    if shutil.which("openssl") is None and os.environ.get("CI") != "true":
+        pytest.skip("openssl makes the certificates of this test and is not installed")
+    return self_signed(tmp_path_factory.mktemp("tls"))
+
+
+def test_grpc_over_tls_with_certificates_on_both_sides(
+    repository: Path, identity: tuple[Path, Path]
+) -> None:
+    certificate, key = identity
+    secure = TritonServer(
+        repository,
+        repository.parent / "secure.log",
+        [
+            "--grpc-use-ssl-mutual=true",
+            f"--grpc-server-cert={certificate}",
+            f"--grpc-server-key={key}",
+            f"--grpc-root-cert={certificate}",
+        ],
+    )
+    known = {"ca": certificate, "cert": certificate, "key": key}
+    try:
+        secure.start()
+        scanner = TritonScanner(url(secure, "grpcs", **known))
+        assert len(scanner.scan(tiny_scan()).lesions) == len(DOTS)
+        scanner.close()
+        for strange in ({}, {"ca": certificate}):  # who trusts nobody; whom nobody knows
+            scanner = TritonScanner(url(secure, "grpcs", retries=0, timeout_s=10, **strange))
+            with pytest.raises(ServerUnavailable):
+                scanner.scan(tiny_scan())
+            scanner.close()
+        with pytest.raises(ServerUnavailable):
+            TritonScanner(url(secure, "grpc", retries=0, timeout_s=10)).scan(tiny_scan())
+    finally:
+        secure.kill()
+
+
+def test_http_over_tls(server: TritonServer, identity: tuple[Path, Path]) -> None:
+    certificate, key = identity
+    with tls_front(server.http, certificate, key) as port:
+        address = f"triton+https://127.0.0.1:{port}?retries=0"
+        scanner = TritonScanner(f"{address}&ca={certificate}")
+        assert len(scanner.scan(tiny_scan()).lesions) == len(DOTS)
+        scanner.close()
+        stranger = TritonScanner(address)
+        with pytest.raises(ServerUnavailable, match="certificate"):
+            stranger.scan(tiny_scan())
+        stranger.close()
 
 
 @pytest.fixture

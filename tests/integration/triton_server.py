@@ -12,14 +12,17 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -67,14 +70,21 @@ def free_ports(count: int) -> list[int]:
 
 
 class TritonServer:
-    """One server process and the processes of its models."""
+    """One server process and the processes of its models.
 
-    def __init__(self, repository: Path, log: Path) -> None:
+    Args:
+        repository: Its models.
+        log: Receives what it prints.
+        options: Further options of tritonserver.
+    """
+
+    def __init__(self, repository: Path, log: Path, options: Sequence[str] = ()) -> None:
         archive = wheel()
         assert archive is not None
         self._folder = unpack(archive)
         self._repository = repository
         self._log = log
+        self._options = options
         self.http, self.grpc, self.metrics = free_ports(3)
         self._process: subprocess.Popen[bytes] | None = None
         self._memory = f"cmbnet-test-{os.getpid()}-{self.http}"
@@ -101,6 +111,7 @@ class TritonServer:
             "--grpc-address=127.0.0.1",
             f"--backend-config=python,shm-region-prefix-name={self._memory}",
             "--exit-timeout-secs=5",
+            *self._options,
         ]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -151,3 +162,52 @@ class TritonServer:
         self._process = None
         for region in Path("/dev/shm").glob(f"{self._memory}*"):
             region.unlink(missing_ok=True)
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that vouches for itself, and its key, PEM."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+            "-subj", "/CN=cmbnet-test", "-addext", "subjectAltName=IP:127.0.0.1",
+            "-keyout", key, "-out", certificate,
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return certificate, key
+
+
+@contextlib.contextmanager
+def tls_front(port: int, certificate: Path, key: Path) -> Iterator[int]:
+    """A port that takes TLS and passes what it hears to a plain one; Triton's HTTP has no TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_accept, args=(listener, context, port), daemon=True).start()
+        yield listener.getsockname()[1]
+
+
+def _accept(listener: socket.socket, context: ssl.SSLContext, port: int) -> None:
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return  # the test is over
+        try:
+            client = context.wrap_socket(client, server_side=True)
+        except OSError:
+            continue  # a client that trusts nobody
+        server = socket.create_connection(("127.0.0.1", port))
+        for pair in ((client, server), (server, client)):
+            threading.Thread(target=_pass_on, args=pair, daemon=True).start()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    for one in (source, target):
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+        one.close()

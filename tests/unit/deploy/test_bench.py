@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cmbnet.bundle import Bundle
+from cmbnet.bundle import Bundle, NewArtefact, write_bundle
 from cmbnet.cli.bench import command
 from cmbnet.deploy.arithmetic import multiply_adds, peak_operations_per_s
 from cmbnet.deploy.bench import candidates, run_bench
 from cmbnet.errors import UsageError
 from cmbnet.io import write_nifti
-from tests.tiny_bundle import dot_finder, spec
+from tests.tiny_bundle import dot_finder, litert_artefacts, spec
 from tests.tiny_scan import DOTS, tiny_scan
 
 
@@ -72,13 +72,41 @@ def test_the_command_prints_and_writes_every_backend(
         assert row["first_case_ms"] > 0
         assert 50 < row["peak_mb"] < 2000
         assert row["share_of_peak"] is None, "without the network its arithmetic is not known"
+    assert values["keras_predict_ms"] is None
     assert rows["litert:int8"]["artefact_kb"] < rows["litert:float32"]["artefact_kb"]
     assert files["png"].read_bytes().startswith(b"\x89PNG")
 
 
-def test_nothing_to_run_is_said(scan: Path, tmp_path: Path) -> None:
-    from cmbnet.bundle import write_bundle
+def test_with_the_network_its_share_of_the_peak_and_plain_keras_are_known(
+    scan: Path, tmp_path: Path
+) -> None:
+    bundle = write_bundle(
+        tmp_path / "bundle",
+        spec=spec(),
+        artefacts=[*litert_artefacts((96,)), keras_artefact(tmp_path)],
+    )
+    bench = run_bench(bundle, scan, threads=1, report=lambda _: None)
+    assert {timing.backend for timing in bench.timings} >= {"litert:float32", "keras:float32"}
+    for timing in bench.timings:
+        assert timing.operations == 2 * multiply_adds(dot_finder(96))
+        assert timing.share_of_peak is not None
+        assert timing.share_of_peak > 0
+    assert bench.keras_predict_ms is not None
+    assert 0 < bench.keras_predict_ms < 1000
 
+
+def keras_artefact(folder: Path) -> NewArtefact:
+    dot_finder(96).save(folder / "net.keras")
+    return NewArtefact(
+        file="model.keras",
+        content=(folder / "net.keras").read_bytes(),
+        kind="keras",
+        precision="float32",
+        shape=(1, 96, 96, 3),
+    )
+
+
+def test_nothing_to_run_is_said(scan: Path, tmp_path: Path) -> None:
     empty = write_bundle(tmp_path / "empty", spec=spec(), artefacts=[])
     assert candidates(empty) == []
     with pytest.raises(UsageError, match="nothing that is installed runs bundle dot-finder"):

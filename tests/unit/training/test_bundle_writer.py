@@ -140,14 +140,12 @@ def test_the_bundle_predicts(exported: Exported, phantoms: Path) -> None:
 def test_a_file_that_fails_the_gate_fails_the_export(
     exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cmbnet.deploy.bundles import as_new
-    from cmbnet.deploy.export import Judge
+    from cmbnet.deploy.judge import Judge
 
     bundle = load_bundle(shutil.copytree(exported[0], tmp_path / "b"))
-    artefacts = [as_new(bundle, a, dict(a.parity)) for a in bundle.manifest.artefacts]
     monkeypatch.setattr(Judge, "verdict", lambda _, a: {"passed": a.precision != "int8"})
     with pytest.raises(ParityFailed, match=r"^int8-1x192x192\.tflite do not find"):
-        bundle_writer._judged(bundle, artefacts, (), print)
+        bundle_writer._judged(bundle, Judge(bundle, (), print), lambda *_: None)
     marked = {a.precision: a.parity["passed"] for a in load_bundle(bundle.path).artefacts("litert")}
     assert marked == {"int8": False, "float32": True}
 

@@ -1,0 +1,139 @@
+"""Run the parity gate on artefacts, each by every runtime that it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+
+from cmbnet.backends import Backend, open_backend
+from cmbnet.backends.base import Shape
+from cmbnet.bundle import Artefact, Bundle, NewArtefact, add_artefacts
+from cmbnet.deploy.bundles import as_new
+from cmbnet.deploy.gate import (
+    GateCase,
+    GateResult,
+    compare_predictions,
+    gate_predictions,
+    limits_of,
+)
+from cmbnet.deploy.savedmodel import open_savedmodel
+from cmbnet.deploy.source import open_reference
+from cmbnet.predict import Prediction
+
+NOT_RUN = "not run"
+MOST_CALIBRATIONS = 3
+"""Attempts at a file in 8 bits until it counts as failed."""
+
+Report = Callable[[str], None]
+Redrawn = Callable[[Artefact, int], NewArtefact | None]
+"""From an artefact and the number of attempts so far to the same made anew, or None."""
+
+
+class Judge:
+    """Runs the gate on artefacts of a bundle; Keras runs once for each shape.
+
+    Args:
+        bundle: Holds the Keras network and what is judged; its files are replaced where
+            something is made anew.
+        cases: Scans to judge on.
+        report: Receives each verdict.
+    """
+
+    def __init__(self, bundle: Bundle, cases: Sequence[GateCase], report: Report) -> None:
+        self._bundle = bundle
+        self._cases = cases
+        self._report = report
+        self._references: dict[tuple[Shape, ...], list[Prediction]] = {}
+
+    def settled(self, file: str, redrawn: Redrawn) -> NewArtefact:
+        """An artefact with its verdict.
+
+        Which lesion a file in 8 bits loses depends on the scans that it was calibrated on: one
+        that fails is calibrated on others and judged again, and the verdict counts the attempts.
+
+        Args:
+            file: Of the bundle.
+            redrawn: Makes an artefact anew; None where it can only be made in one way.
+        """
+        artefact = self._artefact(file)
+        parity = self.verdict(artefact)
+        attempts = 1
+        while parity["passed"] is False and attempts < MOST_CALIBRATIONS:
+            again = redrawn(artefact, attempts)
+            if again is None:
+                break
+            self._bundle = add_artefacts(self._bundle, [again])
+            artefact = self._artefact(file)
+            parity = self.verdict(artefact)
+            attempts += 1
+        if attempts > 1:
+            parity["calibrations"] = float(attempts)
+        return as_new(self._bundle, artefact, parity)
+
+    def _artefact(self, file: str) -> Artefact:
+        (found,) = (a for a in self._bundle.manifest.artefacts if a.file == file)
+        return found
+
+    def verdict(self, artefact: Artefact) -> dict[str, float | bool | str]:
+        """The manifest's ``parity`` of an artefact."""
+        if artefact.kind == "tensorrt":
+            from cmbnet.deploy.tensorrt import gpu_fault
+
+            if fault := gpu_fault():
+                self._report(f"{artefact.file}: parity not run, there is no GPU here ({fault})")
+                return {"passed": NOT_RUN, "reason": f"no GPU where it was built: {fault}"}
+        values: dict[str, float | bool | str] = {}
+        for runtime in _runtimes(artefact):
+            result = self.compare(artefact, runtime)
+            words = "passed" if result.passed else f"FAILED: {'; '.join(result.faults)}"
+            self._report(
+                f"{artefact.file} on {runtime}: parity {words} (largest difference "
+                f"{result.max_difference:.4f}, {result.lesions_artefact} lesions, Keras "
+                f"{result.lesions_reference})"
+            )
+            if not values:
+                values = result.to_dict()
+            else:
+                values[f"{runtime}_passed"] = result.passed
+                values[f"{runtime}_max_difference"] = result.max_difference
+                values["passed"] = bool(values["passed"]) and result.passed
+        return values
+
+    def compare(self, artefact: Artefact, runtime: str) -> GateResult:
+        """Run the judged scans through an artefact and through Keras."""
+        view = _view(self._bundle, artefact)
+        backend = _open(view, artefact, runtime)
+        try:
+            predictions = gate_predictions(view, backend, self._cases)
+            reference = self._reference(backend.shapes)
+        finally:
+            backend.close()
+        return compare_predictions(
+            self._cases, reference, predictions, limits_of(artefact.precision)
+        )
+
+    def _reference(self, shapes: tuple[Shape, ...]) -> list[Prediction]:
+        if shapes not in self._references:
+            keras = open_reference(self._bundle, shapes, reason="parity gate")
+            self._references[shapes] = gate_predictions(self._bundle, keras, self._cases)
+            keras.close()
+        return self._references[shapes]
+
+
+def _view(bundle: Bundle, artefact: Artefact) -> Bundle:
+    """The bundle with this artefact alone, so that no other answers for it."""
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"artefacts": (artefact,)}))
+
+
+def _runtimes(artefact: Artefact) -> tuple[str, ...]:
+    """What an artefact is judged on: ONNX files have two runtimes, where both are installed."""
+    if artefact.kind == "onnx":
+        return ("onnx", "openvino") if find_spec("openvino") else ("onnx",)
+    return (artefact.kind,)
+
+
+def _open(view: Bundle, artefact: Artefact, runtime: str) -> Backend:
+    if runtime == "savedmodel":
+        return open_savedmodel(view, view.manifest.artefacts)
+    return open_backend(view, f"{runtime}:{artefact.precision}")
