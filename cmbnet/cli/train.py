@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def command(
     A cohort folder holds images/, lesions/ and, if there are, ignore/ and mimics/, with one NIfTI
     file of the same name for each case. Scans are prepared once, into RUN.
     """
+    # Read when numpy is imported: more threads only spin between the small matrices of preparing.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from cmbnet.training.recipe import load_recipe
     from cmbnet.training.sources import Sources, caches_of
 

@@ -295,8 +295,8 @@ def _remove_others(cache: Path, index: CacheIndex) -> None:
         if path not in listed and read_label(path) is not None:
             path.unlink()
     for split in index.splits:
-        for path in (cache / split).glob(".*.h5.tmp"):
-            path.unlink()
+        for path in (cache / split).glob(".*.h5.*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def report_line(target: Path, result: BuildResult, report: Callable[[str], None]) -> None:

@@ -78,7 +78,7 @@ def read_index(cache: Path) -> CacheIndex:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        if any(cache.glob("*/*.h5")) or any(cache.glob("*/.*.h5.tmp")):
+        if any(cache.glob("*/*.h5")) or any(cache.glob("*/.*.tmp")):
             raise UnreadableFile(
                 f"the training cache {cache} is not finished: repeat the command that prepares "
                 "it, it goes on where it stopped"

@@ -116,13 +116,12 @@ def _box(occupied: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
 def write_part(path: Path, case: CachedCase, label: PartLabel) -> None:
     """Write a part under another name, sync it, and give it its own.
 
-    The other name is the same each time, so that what a kill leaves is written over.
-
     Raises:
         CmbnetError: If the disk is full or cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    # A name for each process: after a kill, workers of that run may still be writing.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with h5py.File(temporary, "w") as file:
             _fill(file, case, label)
