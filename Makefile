@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-edge test lint format bench card clean conformance mutation
+.PHONY: help demo demo-edge test lint format bench card clean train-smoke conformance mutation
 
 help:
 	@grep -E '^[a-z-]+:.*#' Makefile | sed 's/:.*#/ -/'
@@ -56,6 +56,9 @@ conformance: # score the same masks with picai_eval and panoptica
 
 mutation: $(VENV)/.dev # break cmbnet.evaluation on purpose and count what the tests notice
 	$(BIN)/python benchmarks/mutation.py
+
+train-smoke: $(VENV)/.dev # train on toy phantoms, kill, resume, export, predict, evaluate: minutes
+	PATH="$(CURDIR)/$(BIN):$$PATH" training/smoke.sh
 
 # Measured on cohorts of benchmarks/cohort.sh: their results.json under benchmarks/card.
 card: $(VENV)/.dev # write MODEL_CARD.md from the default bundle and what was measured
