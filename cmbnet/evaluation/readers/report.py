@@ -270,8 +270,8 @@ def write_study(
         "Readers": str(len(study.readers)),
         "Cases": str(study.cases),
         "Sites": str(study.sites),
-        "Average accuracy": _average(study)[4],
-        "Average kappa with the system": _average(study)[6],
+        "Accuracy of the system, average": _average(study)[4],
+        "Kappa with the system, average": _average(study)[6],
     }
     page = render_page(TITLE, facts, tables, {"readers": svg})
     write_text_atomically(folder / "readers.html", page)
