@@ -31,7 +31,8 @@ th { border-bottom-width: 2px } .note { font-size: .85rem; opacity: .85 }
            grid-template-columns: repeat(auto-fit, minmax(min(27rem, 100%), 1fr)) }
 .figures .whole { grid-column: 1 / -1 }
 figure { margin: 0; background: #fff; border: 1px solid var(--line); border-radius: 6px;
-         padding: .5rem; overflow-x: auto } figure svg { max-width: 100%; height: auto; display: block; margin: 0 auto }
+         padding: .5rem; overflow-x: auto }
+figure svg { max-width: 100%; height: auto; display: block; margin: 0 auto }
 """.strip()
 
 
