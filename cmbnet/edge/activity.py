@@ -59,7 +59,7 @@ class Activity:
             if name == "object_received":
                 self._objects.append((self._clock(), _number(details.get("bytes"))))
             elif name == "study_run" and details.get("outcome") in ("done", "refused"):
-                self._studies.append((self._clock(), _number(details.get("seconds"))))
+                self._studies.append((self._clock(), _number(details.get("run_s"))))
 
     def lately(self) -> Lately:
         """The last minute and hour."""

@@ -83,8 +83,7 @@ class Metrics:
 
     def _run(self, facts: Mapping[str, object]) -> None:
         self._runs.labels(facts.get("outcome", "")).inc()
-        seconds = _number(facts.get("seconds"))
-        self._run_s.observe(seconds)
+        self._run_s.observe(_number(facts.get("run_s")))
 
     def _commitment(self, facts: Mapping[str, object]) -> None:
         answer = "failed" if facts.get("failed") else "committed"

@@ -115,6 +115,16 @@ def lines_of(site: Watched, study: str) -> str:
     return open_pseudonyms(site.node.config.root)(uid_of(study))
 
 
+def test_the_metrics_take_their_times_from_the_events(site: Watched) -> None:
+    values = dict(
+        line.rsplit(" ", 1) for line in site.page("/metrics").splitlines() if line[0] != "#"
+    )
+    for name in ("cmbnet_study_run_seconds_sum", "cmbnet_store_seconds_sum",
+                 "cmbnet_received_bytes_total"):  # fmt: skip
+        assert float(values[name]) > 0, name
+    assert float(values['cmbnet_results_sent_total{destination="pacs"}']) >= 1
+
+
 def test_the_audit_trail_holds_together(site: Watched) -> None:
     assert verify_audit(site.node.config.root / AUDIT_FILE).records > 10
 

@@ -199,8 +199,8 @@ def test_activity_forgets() -> None:
     activity = Activity(clock)
     for _ in range(3):
         activity("object_received", STUDY, {"bytes": 500_000})
-    activity("study_run", STUDY, {"outcome": "done", "seconds": 2.0})
-    activity("study_run", STUDY, {"outcome": "fault", "seconds": 9.0})
+    activity("study_run", STUDY, {"outcome": "done", "run_s": 2.0})
+    activity("study_run", STUDY, {"outcome": "fault", "run_s": 9.0})
     lately = activity.lately()
     assert (lately.objects_a_minute, lately.megabytes_a_minute) == (3, 1.5)
     assert (lately.studies_an_hour, lately.seconds_a_study) == (1, 2.0)
@@ -230,7 +230,7 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
         journal.finish(uid_of(name), finished, ["pacs"])
     watched("object_received", STUDY, {"caller": "SCANNER", "bytes": 1000, "seconds": 0.01})
     watched("object_refused", STUDY, {"caller": "X", "status": 0xA700, "reason": "full"})
-    watched("study_run", STUDY, {"outcome": "done", "seconds": 2.5, "reason": ""})
+    watched("study_run", STUDY, {"outcome": "done", "run_s": 2.5, "reason": ""})
     watched("results_sent", STUDY, {"destination": "pacs", "objects": 2, "seconds": 0.1})
     yield watched
     watched.stop()
