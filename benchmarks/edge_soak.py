@@ -2,11 +2,13 @@
 
     python -m benchmarks.edge_soak                   # everything, 500 small studies
     python -m benchmarks.edge_soak --part reception
+    python -m benchmarks.edge_soak --part soak --fast    # without the model, 8 slices a study
 
-The node is ``cmbnet edge run`` in a process of its own with the default model; scanner and PACS are
-pynetdicom on loopback; every study has UIDs of its own. The time of a study is from the answer to
-its last slice until the PACS has SEG and SR, less the settle timer. Files lie under --work, which
-should be on a disk, not in memory.
+The node is ``cmbnet edge run`` in a process of its own with the default model (--fast: the same
+node and worker process with the tests' stand-in for the model); scanner and PACS are pynetdicom on
+loopback; every study has UIDs of its own. The time of a study is from the answer to its last slice
+until the PACS has SEG and SR, less the settle timer. Files lie under --work, which should be on a
+disk, not in memory.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from cmbnet.volume import Volume
 from tests.edge_peers import SCANNER, FakePacs
 
 SETTLE_S = 1.0
+FAST_SLICES = 8
 START_S = 600.0
 LONGEST_S = 1800.0
 SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -86,7 +89,7 @@ class Load:
 
 
 @contextmanager
-def site(work: Path, *, settle_s: float = SETTLE_S) -> Iterator[Site]:
+def site(work: Path, *, settle_s: float = SETTLE_S, fast: bool = False) -> Iterator[Site]:
     """Start node and PACS; stop both."""
     node_port, watch_port = free_ports(2)
     pacs = TimedPacs(node_port)
@@ -106,7 +109,7 @@ def site(work: Path, *, settle_s: float = SETTLE_S) -> Iterator[Site]:
     (work / "node.yaml").write_text(yaml.safe_dump(settings))
     with (work / "node.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cmbnet", "edge", "run", str(work / "node.yaml")],
+            [sys.executable, "-m", *_program(fast=fast), str(work / "node.yaml")],
             stdout=log, stderr=log,
         )  # fmt: skip
     try:
@@ -116,6 +119,25 @@ def site(work: Path, *, settle_s: float = SETTLE_S) -> Iterator[Site]:
         process.terminate()
         process.wait(60)
         pacs.stop()
+
+
+def _program(*, fast: bool) -> list[str]:
+    return ["benchmarks.edge_soak", "--serve"] if fast else ["cmbnet", "edge", "run"]
+
+
+def serve(settings: Path) -> None:
+    """The node of ``--fast``, until it is killed."""
+    from cmbnet.edge.config import load_config
+    from cmbnet.edge.node import Node
+    from cmbnet.edge.watch import Watch
+    from tests.edge_processor import FakeProcessor
+
+    node = Node(load_config(settings), processor=FakeProcessor())
+    watch = Watch(node.config, node.journal)
+    node.events.add(watch)
+    watch.start()
+    node.start()
+    threading.Event().wait()
 
 
 def run_studies(
@@ -183,15 +205,16 @@ def _swi(volume: Volume, work: Path) -> list[Path]:
     return sorted((folder / "5").iterdir())
 
 
-def soak(work: Path, count: int) -> None:
+def soak(work: Path, count: int, *, fast: bool) -> None:
     """Many small studies; memory must stay flat."""
-    images = small_scan(work)
-    with site(work) as where:
+    images = small_scan(work)[: FAST_SLICES if fast else None]
+    with site(work, fast=fast) as where:
         load = run_studies(where, images, work, count=count, in_flight=4)
     node = [(number, own) for number, own, _ in load.memory_mb]
     late = np.array([(n, own, both) for n, own, both in load.memory_mb if n >= count / 5])
     slopes = [float(np.polyfit(late[:, 0], late[:, column], 1)[0]) for column in (1, 2)]
-    _row("studies in one run", f"{count} of {len(images)} slices of {_matrix(images)}")
+    model = "a stand-in for the model" if fast else "the default model"
+    _row(f"studies in one run, {model}", f"{count} of {len(images)} x {_matrix(images)}")
     _row("studies per hour", f"{count / load.seconds * 3600:.0f}")
     _row("latency, s, median (95 %, most)", _spread(load.latencies_s))
     _row("node, MiB: start, most, end",
@@ -333,13 +356,17 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=500)
     parser.add_argument("--full-studies", type=int, default=15)
     parser.add_argument("--slices", type=int, default=300)
+    parser.add_argument("--fast", action="store_true", help="soak without the model")
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()))
     options = parser.parse_args()
+    if options.serve:
+        serve(options.serve)
     parts: dict[str, Callable[[Path], None]] = {
         "writing": writing,
         "reception": lambda work: reception(work, options.slices),
         "full": lambda work: full(work, options.full_studies),
-        "soak": lambda work: soak(work, options.studies),
+        "soak": lambda work: soak(work, options.studies, fast=options.fast),
     }
     for name, part in parts.items():
         if options.part in (name, "all"):
