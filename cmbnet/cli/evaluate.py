@@ -53,7 +53,8 @@ class Inputs:
 @click.option("-o", "--out", type=FOLDER, help="Where to write; only a table is printed without.")
 @click.option("--rule", default="paper", show_default=True,
               help="paper[:0.4], coverage[:0.4], iou[:0.1], any-voxel, centroid[:5].")  # fmt: skip
-@click.option("--threshold", default=0.5, show_default=True, help="Of the probabilities.")
+@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+              help="Of the probabilities.")  # fmt: skip
 @click.option("--score", type=click.Choice(["mean", "max"]), default="mean", show_default=True,
               help="Score of a lesion from its probabilities.")  # fmt: skip
 @click.option("--size-rule", type=click.Choice(["keep", "ignore"]), default="keep",
@@ -108,6 +109,8 @@ def _pair(inputs: Inputs, predicted: Path | None) -> list[CaseFiles]:
 
     if inputs.regions is not None and inputs.lesions is not None:
         raise UsageError("either --regions or --lesions says where lesions are, got both")
+    if inputs.stratum and inputs.manifest is None:
+        raise UsageError("--stratum names a column of the manifest: pass --manifest too")
     regions = None if inputs.lesions is None else read_lesion_regions(inputs.lesions)
     rows: dict[str, ManifestRow] | None = None
     if inputs.manifest is not None:

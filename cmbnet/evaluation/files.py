@@ -204,6 +204,8 @@ def pair_files(
     predicted = {} if folders.predicted is None else find_images(folders.predicted)
     probability = _probabilities(folders)
     _check_names(truth, predicted or probability, folders, allow_missing=allow_missing)
+    if predicted and probability and not allow_missing:
+        _check_probabilities(truth, probability)
     _check_tables(truth, manifest, lesion_regions)
     extra = _extra_images(folders)
     return [
@@ -276,6 +278,15 @@ def _check_names(
             "must hold the same cases; "
             f"without a prediction: {_list(missing)}; without a reference: {_list(extra)}. "
             "--allow-missing counts a missing prediction as empty and leaves out the others"
+        )
+
+
+def _check_probabilities(truth: Mapping[str, Path], probability: Mapping[str, Path]) -> None:
+    without = sorted(truth.keys() - probability.keys())
+    if without:
+        raise InputRefused(
+            f"probability maps are required of all cases or of none, got none of {_list(without)}: "
+            "there would be no curve. --allow-missing scores them without curves"
         )
 
 

@@ -106,6 +106,12 @@ def notes(analysis: Analysis, most: int = 50) -> list[str]:
         f"{count['true_lesions_ignored']} true and {count['predicted_lesions_ignored']} predicted "
         "lesions were left out because they lie in the ignore region.",
     ]
+    unscored = sum(not case.has_scores for case in analysis.scores.cases)
+    if unscored:
+        lines.append(
+            f"No FROC and no areas: the lesions of {unscored} cases have no score (give "
+            "probability maps, or the output folder of cmbnet predict)."
+        )
     if count["missing_predictions"]:
         lines.append(f"{count['missing_predictions']} predictions were missing and count as empty.")
     found = [f"{case.name}: {note}" for case in analysis.scores.cases for note in case.notes]

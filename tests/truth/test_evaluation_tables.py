@@ -188,6 +188,7 @@ def test_the_tables(scores: CohortScores) -> None:
     assert rows["Lesion", "Recall"][0] == "0.500"
     assert rows["Lesion", "Recall"][2:] == ("0.095 to 0.905", "0.852")
     assert rows["Pixel, data level", "Accuracy"][0] == "0.833333"  # 20 of 24 voxels
+    assert rows["Pixel, patient level", "Accuracy"][0] == "0.818182"  # 7/11 and 1
     assert rows["Lesion", "Area under the ROC curve"] == ("0.500", rows[
         "Lesion", "Area under the ROC curve"][1], "-", "0.861")  # fmt: skip
     patients = {one[0]: one[1:] for one in tables[

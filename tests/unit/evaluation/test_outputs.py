@@ -22,6 +22,7 @@ from cmbnet.evaluation.figures import bland_altman, to_bytes
 from cmbnet.evaluation.gallery import HALF_MM, STEP_MM, axial_cut
 from cmbnet.evaluation.page import render_page
 from cmbnet.evaluation.table import Table, join_latex
+from cmbnet.evaluation.write import notes
 from cmbnet.io import write_nifti
 from cmbnet.lesions import spacing_affine
 from cmbnet.volume import Volume
@@ -205,6 +206,24 @@ def test_a_mismatch_ends_the_command(root: Path, tmp_path: Path) -> None:
     write_nifti(truth_of(1), tmp_path / "c00.nii.gz", dtype=np.uint16)
     with pytest.raises(InputRefused, match="must hold the same cases"):
         invoke("--truth", root / "truth", "--pred", tmp_path)
+
+
+def test_strata_need_a_manifest_and_thresholds_are_shares(root: Path) -> None:
+    where = ("--truth", root / "truth", "--pred", root / "pred")
+    with pytest.raises(UsageError, match="pass --manifest too"):
+        invoke(*where, "--stratum", "site")
+    result = CliRunner().invoke(command, [str(arg) for arg in (*where, "--threshold", "1.5")])
+    assert result.exit_code == 2
+
+
+def test_a_page_without_curves_says_why() -> None:
+    unscored = analyse(evaluate_cohort([Case("a", truth_of(1), truth_of(1))]), Plan(100, 100))
+    assert any("lesions of 1 cases have no score" in line for line in notes(unscored))
+    probability = truth_of(1).with_data(np.zeros(SHAPE))
+    case = Case("a", truth_of(1), truth_of(1), probability)
+    assert not any(
+        "no score" in line for line in notes(analyse(evaluate_cohort([case]), Plan(100, 100)))
+    )
 
 
 def test_regions_come_from_one_place(root: Path) -> None:

@@ -182,6 +182,16 @@ def test_processes_are_started_for_two_cases_and_two_jobs_only(
         list(score_many(files[:2], Settings(), jobs=2))
 
 
+def test_probability_maps_of_some_cases_only_are_refused(root: Path, tmp_path: Path) -> None:
+    write_nifti(empty(), tmp_path / "c01.nii.gz", dtype=np.float32)
+    folders = Folders(root / "truth", root / "pred", probability=tmp_path)
+    with pytest.raises(InputRefused, match="got none of c00, c02, c03"):
+        pair_files(folders, allow_missing=False)
+    files = pair_files(folders, allow_missing=True)
+    assert [one.probability is None for one in files] == [True, False, True, True]
+    assert not any(one.missing for one in files)
+
+
 def test_neither_masks_nor_probabilities(root: Path) -> None:
     with pytest.raises(UsageError, match="got neither"):
         pair_files(Folders(root / "truth"), allow_missing=False)
