@@ -31,15 +31,13 @@ for name in train validation; do
     cmbnet prepare "$spec" --root "$work/$name" -o "$work/cache/$name" --recipe "$recipe" --jobs 2
 done
 
-train() { # RUN
-    cmbnet train "$recipe" --data "$work/cache/train" --validation "$work/cache/validation" -o "$1"
-}
+train=(cmbnet train "$recipe" --data "$work/cache/train" --validation "$work/cache/validation")
 
 step "train, without a break"
-train "$work/whole"
+"${train[@]}" -o "$work/whole"
 
 step "train, kill -9 in the second epoch, resume"
-train "$work/run" &
+"${train[@]}" -o "$work/run" &
 victim=$!
 until [ -f "$work/run/log.csv" ]; do
     kill -0 "$victim" || { echo "training ended before its first epoch" >&2; exit 1; }
@@ -47,7 +45,11 @@ until [ -f "$work/run/log.csv" ]; do
 done
 kill -9 "$victim"
 wait "$victim" 2>/dev/null || true
-train "$work/run"
+[ "$(wc -l <"$work/run/log.csv")" -lt "$(wc -l <"$work/whole/log.csv")" ] || {
+    echo "the kill came too late" >&2
+    exit 1
+}
+"${train[@]}" -o "$work/run"
 # Times differ; losses and scores may not.
 curve() { python3 -c 'import csv, sys
 for row in csv.DictReader(open(sys.argv[1])):
