@@ -85,8 +85,10 @@ class _Scanner(threading.Thread):
                 time.sleep(0.1)
 
 
-def kill_round(folder: Path, name: str, *, moment_s: float, slices: int = 8) -> KillReport:
-    """Kill the node `moment_s` after the scanner began to send; see the module."""
+def kill_round(
+    folder: Path, name: str, *, state: State = State.RECEIVED, moment_s: float, slices: int = 8
+) -> KillReport:
+    """Kill the node `moment_s` after the study was first seen in a state, or beyond it."""
     port = free_port()
     pacs = FakePacs(lambda: port)
     pacs.start()
@@ -100,21 +102,27 @@ def kill_round(folder: Path, name: str, *, moment_s: float, slices: int = 8) -> 
     settings.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     files = study_files(folder / "scans", name, slices=slices)
     scanner = _Scanner(files, port)
-    node = _start(settings)
+    node = start_node(settings)
     try:
         scanner.start()
+        _await(config.root, name, state)
         time.sleep(moment_s)
-        _kill(node)
-        state = _state(config.root, name)
-        node = _start(settings)
+        kill_node(node)
+        found = _state(config.root, name)
+        node = start_node(settings)
         scanner.join(120)
-        return _finish(config.root, name, scanner, pacs, state)
+        return _finish(config.root, name, scanner, pacs, found)
     finally:
-        _kill(node)
+        kill_node(node)
         pacs.stop()
 
 
-def _start(settings: Path) -> subprocess.Popen[bytes]:
+def start_node(settings: Path) -> subprocess.Popen[bytes]:
+    """A node in a process of its own; it listens when this returns.
+
+    Raises:
+        RuntimeError: It does not.
+    """
     node = subprocess.Popen(
         [sys.executable, "-m", "tests.edge_peers", str(settings), "0.5"],
         stdout=subprocess.PIPE,
@@ -125,11 +133,25 @@ def _start(settings: Path) -> subprocess.Popen[bytes]:
     return node
 
 
-def _kill(node: subprocess.Popen[bytes]) -> None:
+def kill_node(node: subprocess.Popen[bytes]) -> None:
+    """End it by SIGKILL, without a word."""
     node.kill()
     node.wait()
     if node.stdout is not None:
         node.stdout.close()
+
+
+def _await(root: Path, name: str, state: State) -> None:
+    """States follow one another in the order of their definition."""
+    order = list(State)
+    reader = JournalReader(Folders(root).journal)
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        study = reader.study(uid_of(name))
+        if study is not None and order.index(study.state) >= order.index(state):
+            break
+        time.sleep(0.005)
+    reader.close()
 
 
 def _state(root: Path, name: str) -> str:

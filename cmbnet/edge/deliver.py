@@ -31,6 +31,7 @@ from cmbnet.errors import CmbnetError
 
 _ALL_COMMITTED = 1
 _PEER = "peer"
+_TRANSFER_FACTOR = 10
 
 
 class NotDelivered(CmbnetError):
@@ -201,8 +202,9 @@ def associate(
         UsageError: The certificates cannot be used.
     """
     ae = AE(ae_title)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = destination.timeout_s
-    ae.connection_timeout = destination.timeout_s
+    ae.acse_timeout = ae.network_timeout = ae.connection_timeout = destination.timeout_s
+    # Counted from when an object is handed over, not from when its last byte has left.
+    ae.dimse_timeout = _TRANSFER_FACTOR * destination.timeout_s
     for sop_class in dict.fromkeys(classes):
         ae.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
     tls = destination.tls

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset
 
+from cmbnet.edge.objects import previous_report
+from cmbnet.edge.worker import Job
 from cmbnet.errors import CmbnetError, InputRefused
 from cmbnet.io.dicom import DicomSource, ImageKind, SeriesVerdict
 from cmbnet.io.dicom.dataset import DicomFile, read_header
@@ -24,14 +26,11 @@ if TYPE_CHECKING:
 _SWI = re.compile(r"swi|swan|fsbb|ven.?bold", re.IGNORECASE)
 
 
-def write_failure(
-    images: Path, out: Path, reason: str, *, bundle: Bundle, series: str = ""
-) -> Path:
+def write_failure(job: Job, reason: str, *, bundle: Bundle, series: str = "") -> Path:
     """Write ``sr.dcm``: not analysable, and why.
 
     Args:
-        images: Folder of the study.
-        out: Where to write; made where absent.
+        job: The study, and where to write.
         reason: A sentence that names no patient.
         bundle: The model that would have answered.
         series: Series Instance UID to report on; by default one that is called SWI, else the
@@ -45,15 +44,16 @@ def write_failure(
     """
     from cmbnet.report.dicom import Algorithm, DicomResult, Quality, write_dicom_results
 
-    headers = _series_of(_headers(images), series)
+    headers = _series_of(_headers(job.images), series)
     result = DicomResult(
         lesions=(),
         labels=np.zeros((1, 1, 1), np.uint8),
         # Other parameters than of a count: the UIDs differ from those of a later success.
         algorithm=Algorithm(bundle.manifest.name, bundle.sha256, ("no answer", reason[:64])),
         quality=Quality(False, (f"not analysable: {reason}",)),
+        previous=previous_report(job),
     )
-    paths = write_dicom_results(result, _source(headers), out, seg=False)
+    paths = write_dicom_results(result, _source(headers), job.out, seg=False)
     if paths.report is None:
         raise InputRefused("no report was written")
     return paths.report

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cmbnet.edge.config import WorkerSettings
+from cmbnet.edge.objects import previous_report
 from cmbnet.edge.worker import Answer, Job
 from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
 
@@ -79,13 +79,13 @@ class StudyProcessor:
                 record=InputRecord(dicom=source),
             )
         except NotAnalysable as refused:
-            write_dicom_results(result_of_refusal(refused.refusal), source, job.out, seg=False)
-            remarks = [
-                f.message for f in refused.refusal.quality.findings if f.severity == "refuse"
-            ]
+            result = replace(result_of_refusal(refused.refusal), previous=previous_report(job))
+            write_dicom_results(result, source, job.out, seg=False)
+            findings = refused.refusal.quality.findings
+            remarks = [one.message for one in findings if one.severity == "refuse"]
             return Answer("refused", f"not analysable: {'; '.join(remarks)}", _series(source))
         written = time.perf_counter()
-        write_objects(prediction, job.out, self._wanted())
+        write_objects(prediction, job.out, self._wanted(), previous=previous_report(job))
         seconds = {
             "read": round(read_s, 3),
             **prediction.timings_s,
@@ -124,7 +124,7 @@ class StudyProcessor:
 
         model = self._opened()
         try:
-            write_failure(job.images, job.out, reason, bundle=model.bundle, series=series)
+            write_failure(job, reason, bundle=model.bundle, series=series)
         except CmbnetError as error:
             return Answer("refused", f"{reason}; no report of it could be written: {error}")
         return Answer("refused", reason)
@@ -144,9 +144,3 @@ def _series(source: DicomSource) -> dict[str, Any]:
         "series": source.verdict.key,
         "shape": list(source.verdict.shape or ()),
     }
-
-
-def objects_in(folder: Path) -> list[Path]:
-    """The objects to send, in the order in which a study should get them."""
-    order = {"seg.dcm": 0, "sr.dcm": 1}
-    return sorted(folder.glob("*.dcm"), key=lambda path: (order.get(path.name, 2), path.name))

@@ -16,7 +16,7 @@ import pydicom
 from cmbnet.edge.events import Events
 from cmbnet.edge.folders import Folders, make_folder
 from cmbnet.edge.journal import Journal
-from cmbnet.edge.process import objects_in
+from cmbnet.edge.objects import REPORT, objects_in
 from cmbnet.edge.records import Finished, Outcome, ResultFile, Study
 from cmbnet.edge.settle import Settle
 from cmbnet.edge.spool import Snapshot, Spool
@@ -126,7 +126,15 @@ class Runner:
         shutil.rmtree(out, ignore_errors=True)  # of a run that was cut off
         make_folder(out.parent)
         make_folder(out)
-        return Job(self._spool.link(study.study, snapshot), out, patient, failure)
+        previous = out.with_name(str(study.run)) / REPORT
+        return Job(
+            self._spool.link(study.study, snapshot),
+            out,
+            patient,
+            failure,
+            # After a retry it may bear the very UID that the new one will.
+            previous if study.digest and previous.exists() else None,
+        )
 
     def _out(self, study: Study) -> Path:
         return self._folders.results / study.study / str(study.run + 1)

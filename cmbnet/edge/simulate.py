@@ -14,6 +14,8 @@ from cmbnet.edge.receive import IMAGE_CLASSES, transfer_syntaxes
 from cmbnet.edge.tls import client_context
 from cmbnet.errors import UsageError
 
+_ANSWER_S = 600.0
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -44,6 +46,8 @@ def send_files(files: Sequence[Path], peer: Peer) -> Counter[int]:
         UsageError: The node cannot be reached, or rejects us.
     """
     ae = AE(peer.calling)
+    # Counted from when an object is handed over, not from when its last byte has left.
+    ae.dimse_timeout = _ANSWER_S
     for image_class in IMAGE_CLASSES:
         for syntax in transfer_syntaxes():
             ae.add_requested_context(image_class, syntax)

@@ -31,12 +31,14 @@ class Job:
         out: Folder for the objects to send; made where absent.
         patient: Whether gaps are answered "incomplete", since more images may come.
         failure: Why the study is given up; then only that is to be reported, reading little.
+        previous: Report of an earlier run, made of fewer images, which this one supersedes.
     """
 
     images: Path
     out: Path
     patient: bool = False
     failure: str = ""
+    previous: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

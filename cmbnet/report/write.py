@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -17,6 +18,8 @@ from cmbnet.report.result import Request, Result, build_result, request_of
 from cmbnet.report.tables import lesions_csv
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
     from cmbnet.io.dicom import DicomSource
     from cmbnet.predict import InputRecord, Prediction, Refusal
 
@@ -149,6 +152,7 @@ def write_objects(
     wanted: Collection[DicomObject],
     *,
     result: Result | None = None,
+    previous: Dataset | None = None,
 ) -> None:
     """Write the DICOM objects of a prediction, and nothing else.
 
@@ -157,6 +161,7 @@ def write_objects(
         folder: Where to write.
         wanted: Which; see `write_prediction`.
         result: The same as it stands in ``result.json``, for the PDF; by default it is made.
+        previous: The report that the SR supersedes.
 
     Raises:
         UsageError: The scan was no DICOM.
@@ -167,7 +172,7 @@ def write_objects(
     trusted = not prediction.forced
     pictured = prediction.finding.lesions if "key-images" in wanted and trusted else ()
     write_dicom_results(
-        result_of(prediction),
+        replace(result_of(prediction), previous=previous),
         _dicom_source(prediction.record),
         folder,
         seg="seg" in wanted,

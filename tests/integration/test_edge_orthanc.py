@@ -132,6 +132,13 @@ def test_a_gap_is_reported_and_filled_by_late_slices(
     ended = wait_for(node, study, State.COMMITTED, seconds=120)
     assert (ended.outcome, ended.run, ended.details["lesions"]) == ("done", 2, 3)
     assert orthanc.modalities(study) == ["SEG", "SR", "SR"], "a PACS forgets nothing"
+    before, after = (
+        pydicom.dcmread(node.folders.results / study / run / "sr.dcm") for run in ("1", "2")
+    )
+    (predecessor,) = after.PredecessorDocumentsSequence
+    (series,) = predecessor.ReferencedSeriesSequence
+    (named,) = series.ReferencedSOPSequence
+    assert named.ReferencedSOPInstanceUID == before.SOPInstanceUID
 
 
 def test_an_examination_without_swi_gets_no_objects(

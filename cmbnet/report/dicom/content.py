@@ -15,6 +15,8 @@ from cmbnet import __version__
 from cmbnet.errors import UsageError
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
     from cmbnet.backends import BackendInfo
     from cmbnet.bundle import Bundle, OperatingPoint
     from cmbnet.io.dicom import DicomSource
@@ -67,6 +69,8 @@ class DicomResult:
         algorithm: Who found it.
         quality: What the gate said.
         regions: Lesion id to the name of its approximate region, where known.
+        previous: The report that this one supersedes, made when the study had fewer images; only
+            its UIDs are read.
 
     Raises:
         UsageError: A lesion has no voxel, or a result that is not analysable has lesions.
@@ -77,6 +81,7 @@ class DicomResult:
     algorithm: Algorithm
     quality: Quality = Quality()
     regions: tuple[tuple[int, str], ...] = ()
+    previous: Dataset | None = None
 
     def __post_init__(self) -> None:
         if self.lesions and not self.quality.analysable:

@@ -78,6 +78,7 @@ def build_report(
             series_time=moment.time(),
             specific_character_set="ISO_IR 192",
             coding_schemes=[codes.private_scheme()],
+            previous_versions=None if result.previous is None else [result.previous],
         )
         if segmentation is not None:
             _insert_lesions(report, result, source, segmentation)
