@@ -53,7 +53,17 @@ class Metrics:
                                  ["destination", "answer"], registry=registry)  # fmt: skip
         self._purged = Counter("cmbnet_purged_studies", "Studies removed from disk.",
                                registry=registry)  # fmt: skip
-        self._count: dict[str, Callable[[Mapping[str, object]], None]] = {
+        self._count = self._counts()
+
+    def __call__(self, name: EventName, study: str, details: Mapping[str, object]) -> None:
+        """See `cmbnet.edge.events.EventHook`."""
+        count = self._count.get(name)
+        if count is not None:
+            count(details)
+
+    def _counts(self) -> dict[str, Callable[[Mapping[str, object]], None]]:
+        """What to do at which event."""
+        return {
             "object_received": self._received,
             "object_duplicate": lambda _: self._objects.labels("duplicate").inc(),
             "object_refused": lambda _: self._objects.labels("refused").inc(),
@@ -65,12 +75,6 @@ class Metrics:
             "commitment": self._commitment,
             "purged": lambda _: self._purged.inc(),
         }
-
-    def __call__(self, name: EventName, study: str, details: Mapping[str, object]) -> None:
-        """See `cmbnet.edge.events.EventHook`."""
-        count = self._count.get(name)
-        if count is not None:
-            count(details)
 
     def text(self) -> bytes:
         """All metrics in Prometheus's format."""
