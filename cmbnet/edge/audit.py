@@ -8,6 +8,7 @@ that the node logs when it stops, or copy the file elsewhere.
 from __future__ import annotations
 
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -111,6 +112,9 @@ class AuditTrail:
         Args:
             event: What happened.
             facts: About it; they are written as they are.
+
+        Raises:
+            OSError: The disk is full or failing; the trail is as it was.
         """
         with self._lock:
             at = datetime.datetime.fromtimestamp(self._wall(), datetime.UTC)
@@ -123,9 +127,19 @@ class AuditTrail:
             }
             digest = _digest(record)
             line = json.dumps(record | {"hash": digest}) + "\n"
-            os.write(self._descriptor, line.encode())
-            os.fsync(self._descriptor)
+            self._write(line.encode())
             self._head = AuditHead(self._head.records + 1, digest)
+
+    def _write(self, line: bytes) -> None:
+        """All of a line or nothing: half of one, on a full disk, would break the chain."""
+        size = os.fstat(self._descriptor).st_size
+        try:
+            if os.write(self._descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, "the disk is full")
+            os.fsync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, size)
+            raise
 
     def close(self) -> None:
         """Close the file."""

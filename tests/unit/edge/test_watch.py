@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -138,6 +139,29 @@ def test_a_line_that_a_power_cut_tore_is_cut_off_and_noted(trail: Path) -> None:
     assert verify_audit(trail).records == 5
     last = json.loads(trail.read_text().splitlines()[-1])
     assert (last["event"], last["facts"]["torn_bytes"] > 50) == ("audit_resumed", True)
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_full_disk_leaves_no_half_line(
+    trail: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, write = trail.read_bytes(), os.write
+    audit = AuditTrail(trail, NAMES)
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "failing")
+
+    with monkeypatch.context() as disk:
+        if call == "write":
+            disk.setattr(os, "write", lambda file, line: write(file, line[:30]))
+        else:
+            disk.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match=r"full|failing"):
+            audit.append("lost")
+        assert trail.read_bytes() == whole
+    audit.append("kept")
+    audit.close()
+    assert verify_audit(trail).records == 6
 
 
 def test_a_file_that_is_no_trail_is_not_written_to(tmp_path: Path) -> None:
