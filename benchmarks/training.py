@@ -4,7 +4,8 @@
 
 CACHE is one of ``cmbnet prepare`` or ``cmbnet train``. Each recipe runs in a process of its own:
 the same steps are trained on its pipeline and on one batch that stays in memory, in turns, so that
-a busy machine slows both. The input's share is what the pipeline adds to the time of a step.
+a busy machine slows both. The input's share is what the pipeline adds to the time of a step. The
+processor's time is that of all threads; it hardly depends on what else runs.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ STEPS, ROUNDS = 40, 5
 INPUT_BAR = 0.05
 COLUMNS = (
     "recipe", "preset", "crop px", "batch", "crops/s", "crops/s, fixed batch", "input share",
-    "ms a crop, pipeline alone", "peak GB",
+    "CPU ms a crop", "CPU ms a crop, fixed batch", "ms a crop, pipeline alone", "peak GB",
 )  # fmt: skip
 
 
@@ -45,16 +46,14 @@ def measure(recipe_path: Path, cache_path: Path, steps: int, rounds: int) -> dic
     batch = next(iter(pipeline.epoch(0, 1)))
     fixed = tf.data.Dataset.from_tensors(batch).repeat(steps)
 
-    def seconds(data: Any) -> float:
-        start = time.perf_counter()
+    def seconds(data: Any) -> tuple[float, float]:
+        start, worked = time.perf_counter(), time.process_time()
         model.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
-        return time.perf_counter() - start
+        return time.perf_counter() - start, time.process_time() - worked
 
     seconds(fixed)  # traces the graph
-    piped, still = [], []
-    for number in range(rounds):
-        piped.append(seconds(pipeline.epoch(number, steps)))
-        still.append(seconds(fixed))
+    turns = [(*seconds(pipeline.epoch(number, steps)), *seconds(fixed)) for number in range(rounds)]
+    piped, piped_cpu, still, still_cpu = zip(*turns, strict=True)
     start = time.perf_counter()
     drawn = sum(len(stacks) for stacks, _ in pipeline.epoch(rounds, steps))
     alone_ms = 1000 * (time.perf_counter() - start) / drawn
@@ -67,6 +66,10 @@ def measure(recipe_path: Path, cache_path: Path, steps: int, rounds: int) -> dic
         "crops/s": round(size * steps / statistics.median(piped), 1),
         "crops/s, fixed batch": round(size * steps / statistics.median(still), 1),
         "input share": f"{statistics.median(shares):+.1%}",
+        "CPU ms a crop": round(1000 * statistics.median(piped_cpu) / (size * steps), 2),
+        "CPU ms a crop, fixed batch": round(
+            1000 * statistics.median(still_cpu) / (size * steps), 2
+        ),
         "ms a crop, pipeline alone": round(alone_ms, 2),
         "peak GB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }
