@@ -17,16 +17,22 @@ from cmbnet.lesions.rules import (
     BORDER_REACH_MM,
     LesionRules,
     border_reason,
+    continuation_reason,
     score_reason,
     shape_reason,
     size_class,
     size_reason,
 )
+from cmbnet.lesions.surroundings import continuation_mm
 from cmbnet.volume import Volume
 
 
 def find_lesions(
-    probability: Volume, rules: LesionRules, *, brain: NDArray[Any] | None = None
+    probability: Volume,
+    rules: LesionRules,
+    *,
+    brain: NDArray[Any] | None = None,
+    image: Volume | None = None,
 ) -> LesionFinding:
     """Find the lesions of a probability map.
 
@@ -34,20 +40,22 @@ def find_lesions(
         probability: Values 0 to 1, float; the grid on which sizes are measured.
         rules: Thresholds.
         brain: Mask of the same shape; without it the border rules are not asked.
+        image: The scan on the same grid; without it `max_continuation_mm` is not asked.
 
     Returns:
         The lesions, what was excluded and why, and the instance labels.
 
     Raises:
-        InputRefused: If the mask has another shape.
+        InputRefused: If the mask or the scan has another shape.
     """
-    if brain is not None and brain.shape != probability.shape:
-        raise InputRefused(
-            f"a brain mask of shape {probability.shape} is required for {probability.source}, "
-            f"got {brain.shape}"
-        )
+    for what, other in (("brain mask", brain), ("scan", image)):
+        if other is not None and other.shape != probability.shape:
+            raise InputRefused(
+                f"a {what} of shape {probability.shape} is required for {probability.source}, "
+                f"got {other.shape}"
+            )
     labels, _ = label_components(probability.data >= rules.pixel_threshold)
-    judge = _Judge(probability, labels, rules, brain)
+    judge = _Judge(probability, labels, rules, brain, image)
     judged = [judge.lesion(c) for c in measure_components(labels, probability.affine)]
     ranked = sorted(judged, key=lambda pair: (-pair[1].score, -pair[1].volume_mm3, pair[0]))
     kept = [pair for pair in ranked if pair[1].removed_by is None]
@@ -81,6 +89,7 @@ class _Judge:
     labels: NDArray[np.int32]
     rules: LesionRules
     brain: NDArray[Any] | None
+    image: Volume | None
 
     def lesion(self, component: Component) -> tuple[int, Lesion]:
         """The label of a component and its `Lesion`, not yet numbered."""
@@ -96,7 +105,10 @@ class _Judge:
         centre = self._centre_voxel(component, inside)
         outside = None if self.brain is None else float(1 - (self.brain[box][inside] != 0).mean())
         removed_by, reason = self._size_and_shape(component)
-        border_mm = None
+        border_mm = continuation = None
+        if removed_by is None:
+            continuation = self._continuation_mm(box, inside)
+            removed_by, reason = _first(shape=continuation_reason(continuation, rules))
         if removed_by is None:
             border_mm = self._border_distance_mm(centre)
             if border_mm is not None and border_mm < rules.border_mm:
@@ -122,6 +134,7 @@ class _Judge:
             outside_brain=outside,
             border_distance_mm=border_mm,
             bbox=component.bbox,
+            continuation_mm=continuation,
             removed_by=removed_by,
             reason=reason,
         )
@@ -137,6 +150,11 @@ class _Judge:
                 longest_side_mm=max(spacing),
             ),
         )
+
+    def _continuation_mm(self, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> float | None:
+        if self.image is None or self.rules.max_continuation_mm is None:
+            return None
+        return continuation_mm(self.image, inside, box, self.brain)
 
     def _centre_voxel(
         self, component: Component, inside: NDArray[np.bool_]

@@ -38,6 +38,8 @@ class Lesion:
         border_distance_mm: From its centre voxel to the nearest voxel outside the brain, capped
             at `rules.BORDER_REACH_MM`; None without a mask or where size or shape excluded it.
         bbox: Half-open index ranges along z, y, x.
+        continuation_mm: How far the dark structure that it lies in reaches beyond it; None where
+            the rules do not ask, or size or shape excluded it.
         removed_by: The stage that excluded it, or None for a lesion.
         reason: Why, in words; empty for a lesion.
     """
@@ -58,6 +60,7 @@ class Lesion:
     outside_brain: float | None
     border_distance_mm: float | None
     bbox: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    continuation_mm: float | None = None
     removed_by: Stage | None = None
     reason: str = ""
 

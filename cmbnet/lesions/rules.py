@@ -42,6 +42,8 @@ class LesionRules:
         max_z_ratio: A candidate that surely spans more than this many in-plane diameters across
             the slices is a vein that crosses them. Surely spanned are the slices between the
             first and the last, which partial volume may have added.
+        max_continuation_mm: A candidate whose dark structure reaches further than this beyond it is
+            a piece of a vein (`cmbnet.lesions.surroundings`); None does not ask.
         max_outside_brain: Largest fraction of voxels outside the brain mask.
         border_mm: Nearer than this to the border of the brain, the score is multiplied by
             `border_factor`.
@@ -60,6 +62,7 @@ class LesionRules:
     min_volume_mm3: float = 1.0
     max_elongation: float = 4.0
     max_z_ratio: float = 2.5
+    max_continuation_mm: float | None = None
     max_outside_brain: float = 0.25
     border_mm: float = 2.0
     border_factor: float = 1.0
@@ -69,8 +72,9 @@ class LesionRules:
             self._require(0 <= getattr(self, name) <= 1, f"{name} from 0 to 1", name)
         self._require(0 < self.pixel_threshold <= 1, "pixel_threshold in (0, 1]", "pixel_threshold")
         for field in fields(self):
-            if field.name != "score":
-                self._require(getattr(self, field.name) >= 0, f"{field.name} >= 0", field.name)
+            value = getattr(self, field.name)
+            if isinstance(value, (int, float)):
+                self._require(value >= 0, f"{field.name} >= 0", field.name)
         self._require(self.score in ("mean", "max"), 'score "mean" or "max"', "score")
         self._require(
             self.min_diameter_mm <= self.large_from_mm <= self.max_diameter_mm,
@@ -138,6 +142,22 @@ def shape_reason(
         return (
             f"vein-like: {longest:.1f} mm long and {middle:.1f} mm wide, "
             f"elongation {component.elongation:.1f} is above {rules.max_elongation:g}"
+        )
+    return None
+
+
+def continuation_reason(continuation_mm: float | None, rules: LesionRules) -> str | None:
+    """Why what a candidate lies in excludes it, or None.
+
+    Args:
+        continuation_mm: How far that reaches beyond it; None if nobody looked.
+        rules: The thresholds.
+    """
+    limit = rules.max_continuation_mm
+    if continuation_mm is not None and limit is not None and continuation_mm > limit:
+        return (
+            f"vein-like: the dark structure goes on for {continuation_mm:.1f} mm beyond it, "
+            f"{limit:g} mm are allowed"
         )
     return None
 

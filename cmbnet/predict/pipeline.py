@@ -85,7 +85,7 @@ def predict_volume(
         probability = volume.with_data(prepared.frame.to_native(in_frame, order=1))
         brain = prepared.frame.to_native(prepared.brain)
     with clock.stage("lesions"):
-        finding = find_lesions(probability, rules, brain=brain)
+        finding = find_lesions(probability, rules, brain=brain, image=volume)
     return Prediction(
         volume=volume,
         prepared=prepared,

@@ -32,7 +32,7 @@ from cmbnet.lesions import (
     find_lesions,
     measure_components,
 )
-from cmbnet.lesions.rules import shape_reason
+from cmbnet.lesions.rules import continuation_reason, shape_reason
 from cmbnet.predict import predict_volume
 from cmbnet.training.cohort import CohortCase, list_cohort
 from cmbnet.volume import Volume
@@ -49,6 +49,7 @@ class Map:
     """What the network said about a scan, with its truth; all on the native grid."""
 
     name: str
+    image: Volume
     probability: Volume
     brain: NDArray[np.bool_]
     truth: Volume
@@ -98,6 +99,7 @@ class Candidates:
         reason = shape_reason(
             component, rules, slice_mm=self.slice_mm, longest_side_mm=self.longest_side_mm
         )
+        reason = reason or continuation_reason(lesion.continuation_mm, rules)
         if reason is not None or (outside is not None and outside > rules.max_outside_brain):
             return REMOVED
         near = border_mm is not None and border_mm < rules.border_mm
@@ -144,9 +146,11 @@ def offers_of(
 
 def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> Map:
     """The map of one scan."""
-    prediction = predict_volume(read_nifti(case.image), bundle, backend)
+    image = read_nifti(case.image)
+    prediction = predict_volume(image, bundle, backend)
     return Map(
         name=case.name,
+        image=image,
         probability=prediction.probability,
         brain=prediction.prepared.frame.to_native(prediction.prepared.brain),
         truth=read_nifti(case.lesions),
@@ -168,10 +172,11 @@ def candidates_of(found: Map, pixel_threshold: float, rules: LesionRules) -> Can
         min_score=0.0,
         max_elongation=math.inf,
         max_z_ratio=math.inf,
+        max_continuation_mm=math.inf,
         max_outside_brain=1.0,
         border_mm=0.0,
     )
-    finding = find_lesions(found.probability, lenient, brain=found.brain)
+    finding = find_lesions(found.probability, lenient, brain=found.brain, image=found.image)
     predicted = found.truth.with_data(finding.labels)
     case = Case(name=found.name, truth=found.truth, predicted=predicted, ignore=found.ignore)
     scored = score_case(case, SCORING)

@@ -16,9 +16,10 @@ from cmbnet.training.candidates import Offers
 from cmbnet.training.rates import Rates, ScoredScans
 
 PIXEL_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7)
-MAX_Z_RATIOS = (1.5, 2.0, 2.5)
+MAX_Z_RATIOS = (1.5, 2.5)
 MAX_ELONGATIONS = (3.0, 4.0)
-BORDER_FACTORS = (1.0, 0.85, 0.7)
+MAX_CONTINUATIONS_MM = (None, 1.5, 3.0, 5.0)
+BORDER_FACTORS = (1.0, 0.85)
 
 STEPS = 100
 """Lesion scores that are tried; a cohort can hold thousands."""
@@ -64,9 +65,15 @@ class Chosen:
 def rule_variants(base: LesionRules) -> tuple[LesionRules, ...]:
     """The shape and border rules that are tried for a new network."""
     return tuple(
-        replace(base, max_z_ratio=z_ratio, max_elongation=elongation, border_factor=factor)
-        for z_ratio, elongation, factor in itertools.product(
-            MAX_Z_RATIOS, MAX_ELONGATIONS, BORDER_FACTORS
+        replace(
+            base,
+            max_z_ratio=z_ratio,
+            max_elongation=elongation,
+            max_continuation_mm=continuation,
+            border_factor=factor,
+        )
+        for z_ratio, elongation, continuation, factor in itertools.product(
+            MAX_Z_RATIOS, MAX_ELONGATIONS, MAX_CONTINUATIONS_MM, BORDER_FACTORS
         )
     )
 
@@ -202,14 +209,16 @@ def _point(name: str, candidate: Candidate, patient: float, cohort: str) -> Oper
 
 def _effect_of_rules(candidates: Sequence[Candidate], chosen: LesionRules) -> Iterable[str]:
     """What each setting of the lesion rules would have reached, the others being as chosen."""
-    for field in ("max_z_ratio", "max_elongation", "border_factor"):
-        for value in sorted({getattr(c.rules, field) for c in candidates}):
+    for field in ("max_z_ratio", "max_elongation", "max_continuation_mm", "border_factor"):
+        for value in sorted(
+            {getattr(c.rules, field) for c in candidates}, key=lambda v: (v is not None, v)
+        ):
             wanted = replace(chosen, **{field: value})
             like = [c for c in candidates if _at(c.rules, chosen.pixel_threshold) == wanted]
             if like:
                 best = _best_f1(like)
                 yield (
-                    f"{field} {value:g}: lesion F1 {best.rates.f1:.3f} at pixel threshold "
+                    f"{field} {value}: lesion F1 {best.rates.f1:.3f} at pixel threshold "
                     f"{best.rules.pixel_threshold:g}, controls with false alarms "
                     f"{best.rates.patient_fpr:.3f}, Dice {best.rates.dice:.3f}"
                 )

@@ -41,6 +41,7 @@ def scan(name: str, lesions: list[Spot], false: list[Spot], ignored: list[Spot] 
         ignore[z, y : y + 5, x : x + 5] = 1
     return Map(
         name=name,
+        image=Volume(np.full(SHAPE, 100, np.float32), AFFINE),
         probability=Volume(probability, AFFINE),
         brain=np.ones(SHAPE, bool),
         truth=Volume(truth, AFFINE),
@@ -189,7 +190,8 @@ def test_one_set_of_rules_stays_as_it_is() -> None:
 def test_the_points_share_rules_that_were_tried() -> None:
     result = chosen(cohort(), 0.4, 0.5)
     assert result.rules in rule_variants(RULES)
-    assert sum(line.startswith("border_factor") for line in result.report) == 3
+    continuations = sum(line.startswith("max_continuation_mm") for line in result.report)
+    assert continuations == len({rules.max_continuation_mm for rules in rule_variants(RULES)})
 
 
 def test_where_no_limit_can_be_kept_the_fewest_false_alarms_decide() -> None:
@@ -212,8 +214,14 @@ def noise(seed: int, brain_rows: int) -> Map:
     truth = np.where(gaussian_filter(rng.standard_normal(SHAPE), (1, 2, 2)) > 0.12, 1, 0)
     brain = np.zeros(SHAPE, bool)
     brain[:, :brain_rows] = True
+    image = gaussian_filter(rng.standard_normal(SHAPE), (1, 2, 2)).astype(np.float32)
     return Map(
-        "n", Volume(probability, AFFINE), brain, Volume(truth.astype(np.uint8), AFFINE), None
+        name="n",
+        image=Volume(image, AFFINE),
+        probability=Volume(probability, AFFINE),
+        brain=brain,
+        truth=Volume(truth.astype(np.uint8), AFFINE),
+        ignore=None,
     )
 
 
@@ -231,7 +239,9 @@ def test_the_shortcut_counts_what_the_pipeline_finds(
     found = noise(seed, brain_rows)
     rules = replace(variant, pixel_threshold=threshold)
     quick = ScoredScans([candidates_of(found, threshold, RULES)], rules).rates(score)
-    finding = find_lesions(found.probability, replace(rules, min_score=score), brain=found.brain)
+    finding = find_lesions(
+        found.probability, replace(rules, min_score=score), brain=found.brain, image=found.image
+    )
     labels = found.truth.with_data(finding.labels)
     slow = score_case(Case(name="n", truth=found.truth, predicted=labels), SCORING)
     verdicts = [lesion.verdict for lesion in (*slow.truth, *slow.predicted)]

@@ -1,0 +1,81 @@
+"""What a candidate lies in: a microbleed is a dark dot by itself, a vein goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cmbnet.lesions.components import label_components
+from cmbnet.volume import Volume
+
+REACH_MM = 10.0
+"""How far around a candidate is looked."""
+
+DARK_SHARE = 0.5
+"""As dark as the candidate is what lies at least half-way from its surroundings to its minimum."""
+
+MIN_SURROUNDINGS = 50
+"""Fewer voxels of brain around a candidate say nothing about the tissue it lies in."""
+
+
+def continuation_mm(
+    image: Volume,
+    candidate: NDArray[np.bool_],
+    box: tuple[slice, ...],
+    brain: NDArray[Any] | None,
+) -> float:
+    """How far the dark structure that a candidate is part of reaches beyond it.
+
+    The structure is the 26-connected component, through the candidate, of voxels at least
+    half-way from the median of the brain around it to its darkest voxel. The answer is the
+    largest distance of the structure from the candidate's centre less that of the candidate:
+    0 for a dot by itself, up to about `REACH_MM` for a vein of which a piece was taken for one.
+
+    Args:
+        image: The scan.
+        candidate: Bool, of the shape of `box`: its voxels.
+        box: Where that is in the scan.
+        brain: Mask of the shape of the scan; None takes everything for brain.
+
+    Returns:
+        Millimetres, at least 0; 0 where there is too little brain around it to compare with.
+    """
+    window = _around(box, image)
+    values = image.data[window]
+    inside = np.zeros(values.shape, bool)
+    inside[
+        tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, window, strict=True))
+    ] = candidate
+    tissue = np.ones(values.shape, bool) if brain is None else brain[window] != 0
+    around = values[tissue & ~ndimage.binary_dilation(inside, iterations=2)]
+    if len(around) < MIN_SURROUNDINGS:
+        return 0.0
+    surroundings, darkest = float(np.median(around)), float(values[inside].min())
+    dark = (values < surroundings - DARK_SHARE * (surroundings - darkest)) & (tissue | inside)
+    labels, _ = label_components(dark | inside)
+    structure = labels == labels[inside][0]
+    spacing = np.array(image.spacing_mm)
+    own = np.argwhere(inside) * spacing
+    centre = own.mean(axis=0)
+    return max(
+        0.0, _furthest_mm(np.argwhere(structure) * spacing, centre) - _furthest_mm(own, centre)
+    )
+
+
+def _around(box: tuple[slice, ...], image: Volume) -> tuple[slice, ...]:
+    """The part of the scan within `REACH_MM` of the middle of a box, and the box."""
+    reach = np.ceil(REACH_MM / np.array(image.spacing_mm)).astype(int).tolist()
+    return tuple(
+        slice(
+            max(0, min(part.start, (part.start + part.stop) // 2 - n)),
+            min(size, max(part.stop, (part.start + part.stop) // 2 + n + 1)),
+        )
+        for part, n, size in zip(box, reach, image.shape, strict=True)
+    )
+
+
+def _furthest_mm(points_mm: NDArray[np.float64], centre_mm: NDArray[np.float64]) -> float:
+    return float(np.sqrt(((points_mm - centre_mm) ** 2).sum(axis=1).max()))
