@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from cmbnet.training.run_files import BEST_MODEL, LAST_MODEL, write_log, write_r
 from cmbnet.training.sampler import Sampler
 from cmbnet.training.schedule import after_epoch, stop_reason
 from cmbnet.training.start import weights_of_bundle
-from cmbnet.training.storage import room_in
+from cmbnet.training.storage import alone_in, room_in
 from cmbnet.training.tensorboard import example_picture, write_examples, write_scalars
 from cmbnet.training.validation import SlicePredictor, choose_slices, validate
 from cmbnet.training.whole_cases import choose_cases, judge_cases
@@ -76,8 +77,8 @@ def train(
         show_progress: Draw Keras's progress bar.
 
     Raises:
-        UsageError: If the directory holds a run of another recipe, or the caches were prepared
-            differently.
+        UsageError: If the directory holds a run of another recipe, another process trains in it,
+            or the caches were prepared differently.
         TrainingDiverged: If the loss is not finite any more.
     """
     if training.preprocess != validation.preprocess:
@@ -96,12 +97,13 @@ def train(
     keras.utils.set_random_seed(recipe.seed)
     if recipe.deterministic:
         _make_deterministic()
-    trainer = _Trainer(recipe, training, validation, run, workers)
-    trainer.resume()
-    if workers.chief:
-        with room_in(run):
-            write_run_description(run, recipe, training, validation)
-    return trainer.run_to_the_end(report, show_progress)
+    with alone_in(run) if workers.chief else nullcontext():
+        trainer = _Trainer(recipe, training, validation, run, workers)
+        trainer.resume()
+        if workers.chief:
+            with room_in(run):
+                write_run_description(run, recipe, training, validation)
+        return trainer.run_to_the_end(report, show_progress)
 
 
 def _make_deterministic() -> None:

@@ -1,19 +1,45 @@
-"""A full disk ends a run with an explanation, and without half a file."""
+"""The folder of a run: one process at a time, and a full disk that leaves no half a file."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cmbnet.errors import CmbnetError
+from cmbnet.errors import CmbnetError, UsageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskFull(CmbnetError):
     """There is no room for the files of a run."""
+
+
+@contextmanager
+def alone_in(run: Path) -> Iterator[None]:
+    """Keep other processes out of a run; the system lets go when a process ends, however it does.
+
+    Raises:
+        UsageError: If another one is in it.
+    """
+    folder = os.open(run, os.O_RDONLY)
+    try:
+        _lock(folder, run)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int, run: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UsageError(
+            f"another process trains in {run}: wait for it or choose another folder with -o"
+        ) from error
 
 
 @contextmanager

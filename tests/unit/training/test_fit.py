@@ -26,7 +26,7 @@ from cmbnet.training.fit import TrainingResult, train
 from cmbnet.training.reader import Cache
 from cmbnet.training.recipe import Recipe, parse_recipe
 from cmbnet.training.run_files import write_log
-from cmbnet.training.storage import DiskFull, room_in
+from cmbnet.training.storage import DiskFull, alone_in, room_in
 
 VALUES: dict[str, Any] = {
     "name": "test",
@@ -117,6 +117,13 @@ def test_a_full_disk_is_explained_and_the_run_goes_on(
     train(recipe(), cache, cache, run)
     for one, two in zip(log_of(finished.best_model.parent), log_of(run), strict=True):
         assert float(one["loss"]) == pytest.approx(float(two["loss"]), rel=1e-3)
+
+
+def test_two_processes_do_not_share_a_run(cache: Cache, tmp_path: Path) -> None:
+    with alone_in(tmp_path), pytest.raises(UsageError, match="another process trains in"):
+        train(recipe(), cache, cache, tmp_path)
+    with alone_in(tmp_path):
+        pass  # free again
 
 
 def test_other_faults_of_files_stay_what_they_are(tmp_path: Path) -> None:
