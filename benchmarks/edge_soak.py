@@ -14,6 +14,7 @@ disk, not in memory.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import statistics
@@ -35,12 +36,13 @@ import yaml
 from pydicom.dataset import Dataset
 
 from cmbnet.edge.simulate import Peer, send_files
-from cmbnet.errors import CmbnetError
+from cmbnet.errors import CmbnetError, UsageError
 from cmbnet.phantom import make_case
 from cmbnet.phantom.dicom import Scan, Vendor, uid_of, write_dicom_series
 from cmbnet.volume import Volume
 from tests.edge_peers import SCANNER, FakePacs
 
+_MOST_SENT = 10
 SETTLE_S = 1.0
 FAST_SLICES = 8
 START_S = 600.0
@@ -86,6 +88,7 @@ class Load:
     seconds: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
     memory_mb: list[tuple[int, float, float]] = field(default_factory=list)
+    sent_again: int = 0
 
 
 @contextmanager
@@ -151,10 +154,8 @@ def run_studies(
     for number in range(1, count + 1):
         study, files = renamed(base, work, f"soak-{start}-{number}")
         _wait_for(where.pacs, sent, in_flight - 1)
-        answers = send_files(files, where.peer)
+        load.sent_again += _send_until_kept(files, where.peer)
         sent[study] = time.monotonic()
-        if answers[0] != len(files):
-            raise CmbnetError(f"study {number}: {dict(answers)}")
         if number % 10 == 0 or number == count:
             load.memory_mb.append((number, *where.memory_mb()))
         if number % 50 == 0:
@@ -164,6 +165,18 @@ def run_studies(
     load.memory_mb.append((count, *where.memory_mb()))
     load.latencies_s = [where.pacs.reported[one] - at - SETTLE_S for one, at in sent.items()]
     return load
+
+
+def _send_until_kept(files: Sequence[Path], peer: Peer) -> int:
+    """As scanners do: what was not acknowledged is sent again; returns how often that was needed.
+
+    On a starved machine pynetdicom's client gives up after 30 s without an answer.
+    """
+    for again in range(_MOST_SENT):
+        with contextlib.suppress(UsageError):
+            if send_files(files, peer)[0] == len(files):
+                return again
+    raise CmbnetError(f"a study was not taken in {_MOST_SENT} attempts")
 
 
 def renamed(base: Sequence[Dataset], work: Path, name: str) -> tuple[str, list[Path]]:
@@ -209,13 +222,14 @@ def soak(work: Path, count: int, *, fast: bool) -> None:
     """Many small studies; memory must stay flat."""
     images = small_scan(work)[: FAST_SLICES if fast else None]
     with site(work, fast=fast) as where:
-        load = run_studies(where, images, work, count=count, in_flight=4)
+        load = run_studies(where, images, work, count=count, in_flight=8)
     node = [(number, own) for number, own, _ in load.memory_mb]
     late = np.array([(n, own, both) for n, own, both in load.memory_mb if n >= count / 5])
     slopes = [float(np.polyfit(late[:, 0], late[:, column], 1)[0]) for column in (1, 2)]
     model = "a stand-in for the model" if fast else "the default model"
     _row(f"studies in one run, {model}", f"{count} of {len(images)} x {_matrix(images)}")
     _row("studies per hour", f"{count / load.seconds * 3600:.0f}")
+    _row("studies sent again after a time-out of the scanner", str(load.sent_again))
     _row("latency, s, median (95 %, most)", _spread(load.latencies_s))
     _row("node, MiB: start, most, end",
          f"{node[0][1]:.0f}, {max(own for _, own in node):.0f}, {node[-1][1]:.0f}")  # fmt: skip
