@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,13 +21,13 @@ from cmbnet.training.specs.model import ReferenceSpec, ScanSpec
 
 
 def print_summary(result: BuildResult) -> None:
-    """A line for each side of the split, and one for all of them."""
+    """A line for each side of the split, and one for all of them; lesions by their size."""
     sides: dict[str, list[CaseReport]] = defaultdict(list)
     for report in result.reports:
         sides[report.split].append(report)
     table = _table(
-        "side", "cases", "patients", "controls", "lesions 2-5 mm", "5-10 mm", "other",
-        "pixel mm", "slices mm",
+        "side", "cases", "patients", "controls", "2-5 mm", "5-10 mm", "other", "pixel mm",
+        "slice mm",
     )  # fmt: skip
     for name, reports in sorted(sides.items()):
         table.add_row(name, *_sums(reports))
@@ -54,7 +55,7 @@ def _range(values: Sequence[float]) -> str:
     if not values:
         return "-"
     low, high = f"{min(values):.2f}", f"{max(values):.2f}"
-    return low if low == high else f"{low} to {high}"
+    return low if low == high else f"{low}-{high}"
 
 
 def print_cases(result: BuildResult) -> None:
@@ -110,7 +111,7 @@ def write_json(path: Path, spec: ScanSpec, result: BuildResult) -> None:
 
 def _table(*headings: str) -> Table:
     """A table whose numbers stand below each other."""
-    table = Table()
+    table = Table(box=SIMPLE)
     for heading in headings:
         left = heading in ("side", "case", "patient", "spacing mm", "faults")
         table.add_column(heading, justify="left" if left else "right")

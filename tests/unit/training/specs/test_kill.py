@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cmbnet.errors import UnreadableFile
 from cmbnet.training.reader import Cache
 
 SCRIPT = """
@@ -105,3 +108,57 @@ def test_a_kill_at_any_moment_leaves_a_cache_that_is_refused_and_resumed(
         assert (one.image == other.image).all()
         assert (one.marks == other.marks).all()
     assert not list(target.rglob(".*.tmp"))
+
+
+PARALLEL = """
+import sys
+from pathlib import Path
+
+from cmbnet.preprocess import PreprocessRecipe
+from cmbnet.training.cache import build_cache
+
+if __name__ == "__main__":
+    build_cache(
+        Path(sys.argv[1]), Path(sys.argv[2]), recipe=PreprocessRecipe(size=112), jobs=2)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads who started whom in /proc")
+def test_no_process_outlives_a_kill(cohort: Path, tmp_path: Path) -> None:
+    for kind in ("images", "lesions"):
+        (tmp_path / "c" / kind).mkdir(parents=True)
+        for number in range(12):  # enough that it cannot end between two looks
+            source = (cohort / kind / "case-a.nii.gz").resolve()
+            (tmp_path / "c" / kind / f"case-{number}.nii.gz").symlink_to(source)
+    (tmp_path / "p.py").write_text(PARALLEL)
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "p.py", tmp_path / "c", tmp_path / "cache"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])},
+    ) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        wait_until(lambda: any((tmp_path / "cache").glob("*/*.h5")) or process.poll() is not None)
+        assert process.poll() is None, "it ended before it could be killed"
+        started = children.read_text().split()
+        process.kill()
+    assert len(started) >= 2
+    wait_until(lambda: not any(running(pid) for pid in started))
+    with pytest.raises(UnreadableFile, match="is not finished"):
+        Cache(tmp_path / "cache")
+
+
+def running(pid: str) -> bool:
+    """Whether a process runs; one that ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
+    """Wait, for as long as a busy machine may need."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
