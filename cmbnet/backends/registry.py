@@ -245,18 +245,24 @@ def _open_first(bundle: Bundle, precision: str, threads: int) -> Backend:
 def _choose(bundle: Bundle, runtime: Runtime, precision: str) -> tuple[Artefact, ...]:
     """Artefacts of the first kind and precision that the bundle has.
 
-    Those that failed the parity gate are taken only where their precision is asked for.
+    Those that failed the parity gate are taken only where their precision is asked for; nor is a
+    precision whose file for the largest heads failed, for such a head would find no network.
     """
     for kind in runtime.kinds:
+        largest = max((_pixels(a) for a in bundle.artefacts(kind)), default=0)
         for one in (precision,) if precision else PRECISIONS:
             artefacts = tuple(
                 a
                 for a in bundle.artefacts(kind)
                 if a.precision == one and (precision or a.parity.get("passed") is not False)
             )
-            if artefacts:
+            if artefacts and (precision or max(map(_pixels, artefacts)) == largest):
                 return artefacts
     return ()
+
+
+def _pixels(artefact: Artefact) -> int:
+    return artefact.shape[1] * artefact.shape[2]
 
 
 def _open(

@@ -36,6 +36,16 @@ def test_auto_passes_over_what_failed_parity(tmp_path: Path) -> None:
     assert open_backend(bundle, "litert:int8").info.precision == "int8"
 
 
+def test_auto_passes_over_a_precision_that_has_nothing_for_large_heads(tmp_path: Path) -> None:
+    small = replace(INT8, file="s.tflite", shape=(1, 64, 64, 3), parity={"passed": True})
+    failed = replace(INT8, parity={"passed": False})
+    backend = open_backend(bundle_of(tmp_path, LITERT, small, failed))
+    assert (backend.info.precision, backend.shapes) == ("float32", ((96, 96),))
+    passed = replace(INT8, parity={"passed": True})
+    backend = open_backend(bundle_of(tmp_path / "both", LITERT, small, passed))
+    assert (backend.info.precision, backend.shapes) == ("int8", ((64, 64), (96, 96)))
+
+
 def test_auto_says_what_it_passed_over(tmp_path: Path) -> None:
     backend = open_backend(bundle_of(tmp_path, ONNX))
     assert backend.info.name == "openvino"
