@@ -11,7 +11,7 @@ import fcntl
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -94,6 +94,7 @@ class Node:
         )
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._doubtful: set[str] = set()
 
     def start(self) -> None:
         """Take up what was cut off, then listen.
@@ -102,7 +103,7 @@ class Node:
             UsageError: The port is taken, or certificates cannot be used.
         """
         self.journal.recover()
-        self._reconcile()
+        self._reconcile(self.spool.studies())
         self.receiver.start()
         self._repeat("settle", self._settle_step)
         self._repeat("run", self.runner.step, first=self.runner.warm)
@@ -124,9 +125,14 @@ class Node:
 
     def _stored(self, study: str, caller: str) -> None:
         """A new image is in the spool and not yet acknowledged."""
-        known = self.journal.study(study)
-        if known is None or known.state is not State.RECEIVED:
-            self.journal.received(study, caller)
+        try:
+            known = self.journal.study(study)
+            if known is None or known.state is not State.RECEIVED:
+                self.journal.received(study, caller)
+        except sqlite3.Error:
+            # Not acknowledged; but sent again it would be a duplicate, and nobody would look at it.
+            self._doubtful.add(study)
+            raise
         self.settle.arrived(study)
 
     def _committed(self, caller: str, report: Dataset) -> None:
@@ -140,7 +146,7 @@ class Node:
         return bool(due)
 
     def _housekeeping(self) -> bool:
-        self._reconcile()
+        self._reconcile(list(self._doubtful))
         if self.spool.full:
             self.events(
                 "disk_low",
@@ -150,19 +156,21 @@ class Node:
         self.purge.step()
         return False
 
-    def _reconcile(self) -> None:
+    def _reconcile(self, studies: Iterable[str]) -> None:
         """Compare spool and journal: the spool is right.
 
         After a kill between the two, or with a new journal in place of a damaged one, this finds
         every image that no result was made of.
         """
         busy = {State.RECEIVED, State.READY, State.RUNNING}
-        for study in self.spool.studies():
-            known = self.journal.study(study)
-            if known is None or (
-                known.state not in busy and known.digest != self.spool.snapshot(study).digest
-            ):
+        for study in studies:
+            known, snapshot = self.journal.study(study), self.spool.snapshot(study)
+            looked_at = known is not None and (
+                known.state in busy or known.digest == snapshot.digest
+            )
+            if snapshot.names and not looked_at:
                 self.journal.received(study, known.caller if known else "")
+            self._doubtful.discard(study)
         for waiting in self.journal.studies(State.RECEIVED):
             self.settle.ensure(waiting.study)
 

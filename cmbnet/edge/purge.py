@@ -51,7 +51,8 @@ class Purge:
         """
         removed = 0
         studies = self._journal.purgeable()
-        used = sum(self._spool.used_bytes(one.study) for one in studies)
+        limited = self._settings.largest_gb is not None
+        used = sum(self._spool.used_bytes(one.study) for one in studies) if limited else 0
         for study in studies:
             if not (everything or self._old(study) or self._short(used)):
                 break  # the others are younger

@@ -7,6 +7,7 @@ The network is replaced by a stand-in that writes objects at once: what it finds
 from __future__ import annotations
 
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -418,6 +419,24 @@ def test_a_node_of_the_same_folder_does_not_start_twice(site: Site) -> None:
     site.open()
     with pytest.raises(UsageError, match="another node runs"):
         Node(node_config(site.folder / "node", pacs_port=1))
+
+
+def test_an_image_that_the_journal_could_not_take_is_not_forgotten(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.open()
+    files = site.study("a")
+
+    def broken(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.node.journal, "received", broken)
+        assert site.send(files) == {0xA700: 6}
+    # The scanner sends again: for the spool these are duplicates.
+    assert site.send(files) == {0: 6}
+    site.node._housekeeping()
+    assert wait_for(site.node, uid_of("a"), State.COMMITTED).images == 6
 
 
 def test_a_damaged_journal_costs_a_second_run_and_nothing_else(site: Site) -> None:
