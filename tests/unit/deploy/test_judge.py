@@ -22,7 +22,7 @@ FIRST = NewArtefact(
         (0, b"0", True, None),
         (1, b"1", True, 2.0),
         (2, b"2", True, 3.0),
-        (9, b"2", False, float(MOST_CALIBRATIONS)),
+        (9, b"1", False, float(MOST_CALIBRATIONS)),  # none passes: the nearest is kept
     ],
 )
 def test_what_fails_is_made_again_and_counted(
@@ -36,7 +36,8 @@ def test_what_fails_is_made_again_and_counted(
     judge = Judge(write_bundle(tmp_path, spec=spec(), artefacts=[FIRST]), (), print)
 
     def verdict(_: Judge, artefact: Artefact) -> dict[str, float | bool | str]:
-        return {"passed": int((tmp_path / artefact.file).read_bytes()) >= fails}
+        n = int((tmp_path / artefact.file).read_bytes())
+        return {"passed": n >= fails, "lesions_differing": float((3, 2, 8)[n])}
 
     monkeypatch.setattr(Judge, "verdict", verdict)
     done = judge.settled("a.tflite", lambda _, n: replace(FIRST, content=str(n).encode()))
@@ -44,6 +45,7 @@ def test_what_fails_is_made_again_and_counted(
     assert done.parity["passed"] is passed
     assert done.parity.get("calibrations") == calibrations
     load_bundle(tmp_path).verify()
+    assert done.parity["lesions_differing"] == (3, 2, 8)[int(content)]
 
 
 def test_what_can_be_made_in_one_way_only_fails_at_once(
