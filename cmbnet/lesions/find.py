@@ -18,6 +18,7 @@ from cmbnet.lesions.rules import (
     LesionRules,
     border_reason,
     continuation_reason,
+    is_small,
     score_reason,
     shape_reason,
     size_class,
@@ -107,7 +108,7 @@ class _Judge:
         removed_by, reason = self._size_and_shape(component)
         border_mm = continuation = None
         if removed_by is None:
-            continuation = self._continuation_mm(box, inside)
+            continuation = self._continuation_mm(component, inside)
             removed_by, reason = _first(shape=continuation_reason(continuation, rules))
         if removed_by is None:
             border_mm = self._border_distance_mm(centre)
@@ -151,10 +152,12 @@ class _Judge:
             ),
         )
 
-    def _continuation_mm(self, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> float | None:
-        if self.image is None or self.rules.max_continuation_mm is None:
+    def _continuation_mm(self, component: Component, inside: NDArray[np.bool_]) -> float | None:
+        """Of small candidates: a large one reaches the next dark thing by its size alone."""
+        asked = self.rules.max_continuation_mm is not None
+        if self.image is None or not asked or not is_small(component, self.rules):
             return None
-        return continuation_mm(self.image, inside, box, self.brain)
+        return continuation_mm(self.image, inside, component.box, self.brain)
 
     def _centre_voxel(
         self, component: Component, inside: NDArray[np.bool_]

@@ -39,7 +39,7 @@ class Lesion:
             at `rules.BORDER_REACH_MM`; None without a mask or where size or shape excluded it.
         bbox: Half-open index ranges along z, y, x.
         continuation_mm: How far the dark structure that it lies in reaches beyond it; None where
-            the rules do not ask, or size or shape excluded it.
+            the rules do not ask, it is large, or size or shape excluded it.
         removed_by: The stage that excluded it, or None for a lesion.
         reason: Why, in words; empty for a lesion.
     """

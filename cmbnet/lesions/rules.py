@@ -42,7 +42,7 @@ class LesionRules:
         max_z_ratio: A candidate that surely spans more than this many in-plane diameters across
             the slices is a vein that crosses them. Surely spanned are the slices between the
             first and the last, which partial volume may have added.
-        max_continuation_mm: A candidate whose dark structure reaches further than this beyond it is
+        max_continuation_mm: A candidate of less than `large_from_mm` whose dark structure reaches further than this beyond it is
             a piece of a vein (`cmbnet.lesions.surroundings`); None does not ask.
         max_outside_brain: Largest fraction of voxels outside the brain mask.
         border_mm: Nearer than this to the border of the brain, the score is multiplied by
@@ -102,6 +102,12 @@ def size_class(diameter_mm: float, rules: LesionRules) -> SizeClass:
     if not rules.min_diameter_mm - tolerance <= diameter_mm <= rules.max_diameter_mm + tolerance:
         return "outside"
     return "large" if diameter_mm >= rules.large_from_mm - tolerance else "small"
+
+
+def is_small(component: Component, rules: LesionRules) -> bool:
+    """Whether it would be of the class "small", however small."""
+    limit = rules.large_from_mm - BOUNDARY_TOLERANCE_MM
+    return component.max_in_plane_diameter_mm < limit
 
 
 def size_reason(component: Component, rules: LesionRules) -> str | None:

@@ -24,7 +24,7 @@ BORDER_FACTORS = (1.0, 0.85)
 STEPS = 100
 """Lesion scores that are tried; a cohort can hold thousands."""
 
-BALANCED_PATIENT_FPR = 0.15
+BALANCED_PATIENT_FPR = 0.2
 """Most controls with a false lesion at the balanced point."""
 
 F1_TOLERANCE = 0.005

@@ -111,6 +111,15 @@ def test_a_piece_of_a_vein_is_excluded_with_the_reason() -> None:
     assert len(unasked.lesions) == 2
 
 
+def test_a_large_lesion_is_not_asked() -> None:
+    data, probability = scan(), np.zeros((12, 40, 40), np.float32)
+    data[5, 17:23, 17:23] = 20.0
+    probability[5, 17:23, 17:23] = 0.9
+    data[5, 20, 20:32] = 30.0
+    finding = find_lesions(volume(probability), RULES, image=volume(data))
+    assert [lesion.continuation_mm for lesion in finding.lesions] == [None]
+
+
 def test_a_scan_on_another_grid_is_refused() -> None:
     with pytest.raises(InputRefused, match="a scan of shape"):
         find_lesions(volume(scan() / np.float32(200)), RULES, image=volume(scan()[:-1]))
