@@ -1,6 +1,6 @@
 """Break `cmbnet.evaluation` in many small ways, one at a time, and count what the tests notice.
 
-    python benchmarks/mutation.py [--mutants 200] [--seed 0] [--log FILE]
+    python benchmarks/mutation.py [--mutants 110] [--seed 0] [--log FILE]
 
 First the faults that must never pass: the 40 % comparison, the connectivity, pooled against mean.
 Then a sample of operator faults: a comparison, an arithmetic operator, a number, `not`,
@@ -288,7 +288,7 @@ def try_sample(copy: Path, chosen: list[Fault], log: Path | None, *, near: bool)
 def main() -> int:
     """Print every fault that survives, and the score; 1 if a named fault survives."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mutants", type=int, default=200)
+    parser.add_argument("--mutants", type=int, default=110)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path, help="JSON lines; what it calls killed is skipped")
     parser.add_argument(

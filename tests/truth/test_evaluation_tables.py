@@ -219,6 +219,13 @@ def test_scans_without_a_property_are_a_stratum_and_sizes_without_lesions_none()
     assert [(one.name, one.scans) for one in bands] == [("0", 1), ("1", 1), ("2-4", 1)]
 
 
+def test_a_size_with_as_many_found_as_missed_is_a_stratum() -> None:
+    """Two of 1 mm: one found by a lesion of 2 mm, so no predicted one is of their size."""
+    strata = stratify(evaluate_cohort([case("a", "1....1", "11....")]).cases)
+    small = next(one for one in strata if one.name == "below 2 mm")
+    assert (small.found, small.missed, small.correct, small.false) == (1, 1, 0, 0)
+
+
 def test_the_count_of_lesions_is_predicted_minus_true() -> None:
     """Three of one, of which one is correct; none of one."""
     m = evaluate_cohort([case("a", "11.....", "11.1.1."), case("b", "1......", ".......")]).metrics
