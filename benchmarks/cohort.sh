@@ -14,7 +14,7 @@ work=${1:?a folder for the cohort and its scores is required}
 model=${2:-default}
 cohort=${3:-quick}
 case $cohort in
-    quick) plan="--positives 30 --negatives 20 --seed 3 --protocols test" ;;
+    quick) plan="--positives 30 --negatives 20 --seed 6 --protocols test" ;;
     paper-shaped) plan="--positives 72 --negatives 90 --seed 4 --protocols test" ;;
     ood) plan="--positives 30 --negatives 30 --seed 5 --protocols ood" ;;
     *)

@@ -42,8 +42,9 @@ class LesionRules:
         max_z_ratio: A candidate that surely spans more than this many in-plane diameters across
             the slices is a vein that crosses them. Surely spanned are the slices between the
             first and the last, which partial volume may have added.
-        max_continuation_mm: A candidate of less than `large_from_mm` whose dark structure reaches further than this beyond it is
-            a piece of a vein (`cmbnet.lesions.surroundings`); None does not ask.
+        max_continuation_mm: A candidate of less than `large_from_mm` whose dark structure reaches
+            further than this beyond it is a piece of a vein (`cmbnet.lesions.surroundings`); None
+            does not ask.
         max_outside_brain: Largest fraction of voxels outside the brain mask.
         border_mm: Nearer than this to the border of the brain, the score is multiplied by
             `border_factor`.

@@ -14,8 +14,18 @@ from cmbnet.volume import Volume
 REACH_MM = 10.0
 """How far around a candidate is looked."""
 
-DARK_SHARE = 0.5
-"""As dark as the candidate is what lies at least half-way from its surroundings to its minimum."""
+DARK_SHARE = 0.65
+"""As dark as the candidate is what lies this far on the way from its surroundings to its minimum.
+
+Of 834 true microbleeds of training phantoms and 232 false candidates of validation phantoms, a
+limit of 3 mm took 13 and 90 % away at .5, 7 and 82 % at .65, 5 and 70 % at .75.
+"""
+
+NOISE_SD = 3.0
+"""And what lies this many robust standard deviations below the surroundings: else the noise joins
+a faint candidate to everything. (At .65: 6 instead of 7 % of the true ones.)"""
+
+_SD_OF_MAD = 1.4826
 
 MIN_SURROUNDINGS = 50
 """Fewer voxels of brain around a candidate say nothing about the tissue it lies in."""
@@ -29,8 +39,9 @@ def continuation_mm(
 ) -> float:
     """How far the dark structure that a candidate is part of reaches beyond it.
 
-    The structure is the 26-connected component, through the candidate, of voxels at least
-    half-way from the median of the brain around it to its darkest voxel. The answer is the
+    The structure is the 26-connected component, through the candidate, of voxels that are at least
+    `DARK_SHARE` of the way from the median of the brain around it to its darkest voxel, and at
+    least `NOISE_SD` below that median. The answer is the
     largest distance of the structure from the candidate's centre less that of the candidate:
     0 for a dot by itself, up to about `REACH_MM` for a vein of which a piece was taken for one.
 
@@ -54,7 +65,9 @@ def continuation_mm(
     if len(around) < MIN_SURROUNDINGS:
         return 0.0
     surroundings, darkest = float(np.median(around)), float(values[inside].min())
-    dark = (values < surroundings - DARK_SHARE * (surroundings - darkest)) & (tissue | inside)
+    spread = _SD_OF_MAD * float(np.median(np.abs(around - surroundings)))
+    drop = max(DARK_SHARE * (surroundings - darkest), NOISE_SD * spread)
+    dark = (values < surroundings - drop) & (tissue | inside)
     labels, _ = label_components(dark | inside)
     structure = labels == labels[inside][0]
     spacing = np.array(image.spacing_mm)

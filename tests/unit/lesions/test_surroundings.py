@@ -55,12 +55,19 @@ def test_a_tube_across_the_slices_is_measured_in_mm() -> None:
     assert continuation_mm(volume(data), WHOLE, BOX, None) == pytest.approx(3 * 2.0 - CORNER_MM)
 
 
-def test_half_way_is_where_it_ends() -> None:
+def test_where_it_is_no_longer_dark_it_ends() -> None:
     data = scan()
     data[BOX] = 20.0
-    for value, goes_on in ((59.0, True), (61.0, False)):
+    for value, goes_on in ((47.0, True), (49.0, False)):  # 100 - 0.65 * 80 is 48
         data[5, 20, 22:28] = value
         assert (continuation_mm(volume(data), WHOLE, BOX, None) > 0) is goes_on
+
+
+def test_noise_joins_nothing() -> None:
+    rng = np.random.default_rng(0)
+    data = (100 + 10 * rng.standard_normal(scan().shape)).astype(np.float32)
+    data[BOX] = 80.0  # two standard deviations: its share alone would be at 1.3 of them
+    assert continuation_mm(volume(data), WHOLE, BOX, None) == 0.0
 
 
 def test_what_is_not_brain_is_no_vein() -> None:
