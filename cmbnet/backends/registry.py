@@ -99,7 +99,7 @@ RUNTIMES = {
 """In the order in which the automatic choice tries them."""
 
 PRECISIONS = ("int8", "float32", "float16")
-"""In the order of preference: int8 artefacts are in a bundle because they passed parity."""
+"""In the order of preference; int8 where it passed the parity gate or was let through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +245,9 @@ def _open_first(bundle: Bundle, precision: str, threads: int) -> Backend:
 def _choose(bundle: Bundle, runtime: Runtime, precision: str) -> tuple[Artefact, ...]:
     """Artefacts of the first kind and precision that the bundle has.
 
-    Those that failed the parity gate are taken only where their precision is asked for; nor is a
-    precision whose file for the largest heads failed, for such a head would find no network.
+    Those that failed the parity gate, and whose failure nobody allowed, are taken only where their
+    precision is asked for; nor is a precision whose file for the largest heads failed, for such a
+    head would find no network.
     """
     for kind in runtime.kinds:
         largest = max((_pixels(a) for a in bundle.artefacts(kind)), default=0)
@@ -254,11 +255,17 @@ def _choose(bundle: Bundle, runtime: Runtime, precision: str) -> tuple[Artefact,
             artefacts = tuple(
                 a
                 for a in bundle.artefacts(kind)
-                if a.precision == one and (precision or a.parity.get("passed") is not False)
+                if a.precision == one and (precision or _is_let_through(a))
             )
             if artefacts and (precision or max(map(_pixels, artefacts)) == largest):
                 return artefacts
     return ()
+
+
+def _is_let_through(artefact: Artefact) -> bool:
+    """Whether it passed the parity gate, never saw it, or its failure was allowed at export."""
+    parity = artefact.parity
+    return parity.get("passed") is not False or parity.get("failure_allowed") is True
 
 
 def _pixels(artefact: Artefact) -> int:

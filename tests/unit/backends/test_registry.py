@@ -46,6 +46,13 @@ def test_auto_passes_over_a_precision_that_has_nothing_for_large_heads(tmp_path:
     assert (backend.info.precision, backend.shapes) == ("int8", ((64, 64), (96, 96)))
 
 
+def test_auto_takes_what_failed_parity_and_was_allowed(tmp_path: Path) -> None:
+    allowed = replace(INT8, parity={"passed": False, "failure_allowed": True})
+    backend = open_backend(bundle_of(tmp_path / "allowed", LITERT, allowed))
+    assert backend.info.precision == "int8"
+    backend.close()
+
+
 def test_auto_says_what_it_passed_over(tmp_path: Path) -> None:
     backend = open_backend(bundle_of(tmp_path, ONNX))
     assert backend.info.name == "openvino"
