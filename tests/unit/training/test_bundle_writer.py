@@ -182,6 +182,7 @@ def test_the_default_plan() -> None:
     wanted: Any = ArtefactPlan().wanted
     assert wanted == (
         ("int8", (384, 384)),
+        ("int8", (352, 288)),
         ("int8", (320, 256)),
         ("float32", (384, 384)),
     )
