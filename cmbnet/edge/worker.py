@@ -91,6 +91,7 @@ class Worker:
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._closed = False
+        self._lock = threading.Lock()
 
     def run(self, job: Job) -> Answer:
         """Run a job; whatever happens to the process, there is an answer.
@@ -112,20 +113,22 @@ class Worker:
             EOFError: The process died.
             TimeoutError: It took too long.
         """
-        if self._pipe is None or self._process is None or not self._process.is_alive():
+        process, pipe = self._process, self._pipe
+        if pipe is None or process is None or not process.is_alive():
             # Not fork: this process has threads, whose locks a copy would inherit locked.
             context = multiprocessing.get_context("spawn")
-            self._pipe, theirs = context.Pipe()
-            self._process = context.Process(
+            pipe, theirs = context.Pipe()
+            process = context.Process(
                 target=_serve,
                 args=(theirs, self._processor, self._memory_bytes),
                 name="cmbnet-worker",
                 daemon=True,
             )
-            self._process.start()
+            process.start()
+            self._process, self._pipe = process, pipe
             theirs.close()  # else our end would not tell that the process died
-            _receive(self._pipe, _LOAD_S, "loading the model")
-        return self._pipe
+            _receive(pipe, _LOAD_S, "loading the model")
+        return pipe
 
     def warm(self) -> None:
         """Load what jobs need before the first comes; what goes wrong is told to that one."""
@@ -140,12 +143,15 @@ class Worker:
         self._kill()
 
     def _kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.join(_STOP_S)
-        if self._pipe is not None:
-            self._pipe.close()
-        self._process = self._pipe = None
+        # `close` may come from another thread meanwhile: only one of them ends what there is.
+        with self._lock:
+            process, pipe = self._process, self._pipe
+            self._process = self._pipe = None
+        if process is not None:
+            process.kill()
+            process.join(_STOP_S)
+        if pipe is not None:
+            pipe.close()
 
     def _exchange(self, job: Job) -> Answer:
         pipe = self.start()
@@ -154,10 +160,11 @@ class Worker:
         return answer
 
     def _exit_code(self) -> str:
-        if self._process is None:
-            return "it was never started"
-        self._process.join(_STOP_S)
-        code = self._process.exitcode
+        process = self._process
+        if process is None:
+            return "it was stopped"
+        process.join(_STOP_S)
+        code = process.exitcode
         return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
     def _failed(self, reason: str) -> Answer:
