@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cmbnet.predict import Prediction
     from cmbnet.report import Result
 
+EVERYDAY = "siemens-3t"
 SCAN = "phantom.nii.gz"
 TRUTH = "truth.nii.gz"
 
@@ -66,7 +67,9 @@ def _phantom(out: Path, seed: int, anatomy: str) -> PhantomCase:
     from cmbnet.phantom import make_case
 
     kind: Literal["mni", "procedural"] = "mni" if anatomy == "mni" else "procedural"
-    phantom = make_case(seed, positive=True, anatomy=kind)
+    # An everyday protocol: those of training reach far beyond what is common.
+    protocol = EVERYDAY if kind == "mni" else None
+    phantom = make_case(seed, positive=True, anatomy=kind, protocol=protocol)
     write_nifti(phantom.image, out / SCAN, dtype=phantom.image.data.dtype)
     write_nifti(phantom.lesions, out / TRUTH, dtype=np.uint16)
     return phantom

@@ -20,8 +20,8 @@ def test_found_missed_and_false(
 ) -> None:
     """Two dots are true, one dot is none, and one true lesion has no dot."""
 
-    def make_case(seed: int, *, positive: bool, anatomy: str) -> Any:
-        assert (seed, positive, anatomy) == (3, True, "procedural")
+    def make_case(seed: int, *, positive: bool, anatomy: str, protocol: str | None) -> Any:
+        assert (seed, positive, anatomy, protocol) == (3, True, "procedural", None)
         scan = tiny_scan()
         labels = np.zeros(SHAPE, np.uint16)
         for label, (z, y, x) in enumerate((*DOTS[:2], (18, 44, 44)), start=1):
