@@ -45,7 +45,14 @@ _NETWORKS = click.Choice(["auto", "litert", "onnx", "tensorrt"])
     help="Data centre: kernel timings, kept from build to build.",
 )
 @click.option("--allow-parity-failure", is_flag=True, help="Accept what fails the parity gate.")
-@click.option("--parity-cases", default=6, show_default=True, help="Phantoms with lesions.")
+@click.option(
+    "--parity-cases", type=click.IntRange(1), default=6, show_default=True,
+    help="Phantoms with lesions that the gate judges on.",
+)  # fmt: skip
+@click.option(
+    "--calibrations", type=click.IntRange(1), default=3, show_default=True,
+    help="Attempts at an int8 file that fails the gate, each calibrated on other scans.",
+)  # fmt: skip
 @click.option("--anatomy", type=click.Choice(["mni", "procedural"]), default="mni", hidden=True)
 @click.option("--validation", type=_DIRECTORY, help="Of a training run: scans for thresholds.")
 @click.option(
@@ -110,6 +117,8 @@ def _bundle_of_run(options: dict[str, Any]) -> Bundle:
         real_patient_data=options["real_data"],
         cohort_name=options["validation"].name,
         gate_phantoms=None if options["real_data"] else _samples(options),
+        calibrations=options["calibrations"],
+        allow_failure=options["allow_parity_failure"],
     )
     return export_run(
         run,
@@ -143,6 +152,7 @@ def _plan(options: dict[str, Any]) -> ExportPlan:
         precisions=("float32", *(names[name] for name in precisions)),
         flavor=options["flavor"],
         samples=_samples(options),
+        calibrations=options["calibrations"],
         capabilities=options["capabilities"] or None,
         hardware_compatible=options["hardware_compatible"],
         timing_cache=options["timing_cache"],

@@ -15,6 +15,7 @@ from cmbnet.backends.base import Shape
 from cmbnet.bundle import Artefact, Bundle, NewArtefact
 from cmbnet.deploy.bundles import as_new
 from cmbnet.deploy.correction import convert_corrected
+from cmbnet.deploy.judge import CALIBRATIONS
 from cmbnet.deploy.samples import Samples, calibration_stacks
 from cmbnet.deploy.source import at_shape, load_source
 
@@ -36,6 +37,7 @@ class ExportPlan:
         shapes: Rows and columns; None takes those of the bundle's LiteRT files, or the network's.
         flavor: Which TensorRT, "rtx", "datacenter" or "auto".
         samples: Phantoms to calibrate and to judge on.
+        calibrations: Attempts at a file in 8 bits until it counts as failed.
         capabilities: GPUs that TensorRT-RTX compiles for; None takes its usual ones.
         hardware_compatible: Let a data-centre engine run on every GPU from Ampere on.
         timing_cache: File with kernel timings of a data-centre build, read and rewritten.
@@ -46,6 +48,7 @@ class ExportPlan:
     shapes: tuple[Shape, ...] | None = None
     flavor: str = "auto"
     samples: Samples = field(default_factory=Samples)
+    calibrations: int = CALIBRATIONS
     capabilities: tuple[str, ...] | None = None
     hardware_compatible: bool = False
     timing_cache: Path | None = None

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-from cmbnet.bundle import Bundle, NewArtefact, add_artefacts, load_bundle
+from cmbnet.bundle import Bundle, add_artefacts, load_bundle
 from cmbnet.bundle.bundle import DEFAULT_FOLDER
 from cmbnet.deploy.bundles import copy_bundle
 from cmbnet.deploy.convert import Converter, ExportPlan
-from cmbnet.deploy.gate import ParityFailed
-from cmbnet.deploy.judge import Judge
+from cmbnet.deploy.judge import Judge, accepted, require_passed
 from cmbnet.errors import CmbnetError, UsageError
 
 Report = Callable[[str], None]
@@ -55,22 +53,18 @@ def export_bundle(
             converter = Converter(bundle, plan, report)
             made = list(converter.artefacts())
             staged = add_artefacts(copy_bundle(bundle, Path(folder) / "staged"), made)
-            judge = Judge(staged, plan.samples.judged(), report)
+            cases = plan.samples.judged()
+            judge = Judge(staged, cases, report, calibrations=plan.calibrations)
             judged = [judge.settled(new.file, converter.redrawn) for new in made]
         if allow_failure:
-            judged = [_accepted(new) for new in judged]
+            judged = [accepted(new) for new in judged]
         target = bundle if output is None else copy_bundle(bundle, output)
         done = add_artefacts(target, judged)
     except OSError as error:
         raise CannotWrite(
             f"{output or bundle.path} cannot be written ({error}); nothing was changed there"
         ) from error
-    failed = [new.file for new in judged if new.parity.get("passed") is False]
-    if failed and not allow_failure:
-        raise ParityFailed(
-            f"the parity gate failed for {', '.join(failed)}, which {done.path} marks; "
-            "--allow-parity-failure accepts it"
-        )
+    require_passed(judged, done.path)
     return done
 
 
@@ -87,13 +81,6 @@ def _beside(bundle: Bundle, output: Path | None) -> Path:
     folder = bundle.path.parent if output is None else output.parent
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _accepted(new: NewArtefact) -> NewArtefact:
-    """What failed and may: the bundle says both."""
-    if new.parity["passed"] is not False:
-        return new
-    return replace(new, parity={**new.parity, "failure_allowed": True})
 
 
 def load_for_export(name: str) -> Bundle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 from cmbnet.backends import Backend, open_backend
 from cmbnet.backends.base import Shape
@@ -13,6 +14,7 @@ from cmbnet.deploy.bundles import as_new
 from cmbnet.deploy.gate import (
     GateCase,
     GateResult,
+    ParityFailed,
     compare_predictions,
     gate_predictions,
     limits_of,
@@ -22,7 +24,7 @@ from cmbnet.deploy.source import open_reference
 from cmbnet.predict import Prediction
 
 NOT_RUN = "not run"
-MOST_CALIBRATIONS = 3
+CALIBRATIONS = 3
 """Attempts at a file in 8 bits until it counts as failed."""
 
 Report = Callable[[str], None]
@@ -38,12 +40,21 @@ class Judge:
             something is made anew.
         cases: Scans to judge on.
         report: Receives each verdict.
+        calibrations: Attempts at a file in 8 bits, at least 1.
     """
 
-    def __init__(self, bundle: Bundle, cases: Sequence[GateCase], report: Report) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        cases: Sequence[GateCase],
+        report: Report,
+        *,
+        calibrations: int = CALIBRATIONS,
+    ) -> None:
         self._bundle = bundle
         self._cases = cases
         self._report = report
+        self._calibrations = calibrations
         self._references: dict[tuple[Shape, ...], list[Prediction]] = {}
 
     def settled(self, file: str, redrawn: Redrawn) -> NewArtefact:
@@ -57,7 +68,7 @@ class Judge:
             redrawn: Makes an artefact anew; None where it can only be made in one way.
         """
         tried = [self._judged(file)]
-        while tried[-1].parity["passed"] is False and len(tried) < MOST_CALIBRATIONS:
+        while tried[-1].parity["passed"] is False and len(tried) < self._calibrations:
             again = redrawn(self._artefact(file), len(tried))
             if again is None:
                 break
@@ -121,6 +132,36 @@ class Judge:
             self._references[shapes] = gate_predictions(self._bundle, keras, self._cases)
             keras.close()
         return self._references[shapes]
+
+
+def accepted(new: NewArtefact) -> NewArtefact:
+    """What failed and may: the bundle says both."""
+    if new.parity["passed"] is not False:
+        return new
+    return replace(new, parity={**new.parity, "failure_allowed": True})
+
+
+def require_passed(judged: Sequence[NewArtefact], folder: Path) -> None:
+    """Fail if an artefact failed its gate and nobody allowed it.
+
+    Args:
+        judged: Artefacts with their verdicts.
+        folder: The bundle that holds them already.
+
+    Raises:
+        ParityFailed: Says in one line which failed, what can be used, and what to do.
+    """
+    failed = [
+        n for n in judged if n.parity["passed"] is False and "failure_allowed" not in n.parity
+    ]
+    if not failed:
+        return
+    passed = [new.file for new in judged if new.parity["passed"] is True]
+    usable = f"{', '.join(passed)} passed and will be used" if passed else "Keras will be used"
+    raise ParityFailed(
+        f"the parity gate failed for {', '.join(new.file for new in failed)}; {folder} is written "
+        f"and marks it: {usable}; to use what failed, export again with --allow-parity-failure"
+    )
 
 
 def _differing(new: NewArtefact) -> float:

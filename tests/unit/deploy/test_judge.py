@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cmbnet.bundle import Artefact, NewArtefact, load_bundle, write_bundle
-from cmbnet.deploy.judge import MOST_CALIBRATIONS, Judge
+from cmbnet.deploy.gate import ParityFailed
+from cmbnet.deploy.judge import Judge, accepted, require_passed
 from tests.tiny_bundle import spec
 
 FIRST = NewArtefact(
@@ -17,23 +18,27 @@ FIRST = NewArtefact(
 
 
 @pytest.mark.parametrize(
-    ("fails", "content", "passed", "calibrations"),
+    ("fails", "most", "content", "passed", "calibrations"),
     [
-        (0, b"0", True, None),
-        (1, b"1", True, 2.0),
-        (2, b"2", True, 3.0),
-        (9, b"1", False, float(MOST_CALIBRATIONS)),  # none passes: the nearest is kept
+        (0, 3, b"0", True, None),
+        (1, 3, b"1", True, 2.0),
+        (2, 3, b"2", True, 3.0),
+        (9, 3, b"1", False, 3.0),  # none passes: the nearest is kept
+        (2, 2, b"1", False, 2.0),
+        (1, 1, b"0", False, None),  # one attempt: nothing is made again
     ],
 )
 def test_what_fails_is_made_again_and_counted(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     fails: int,
+    most: int,
     content: bytes,
     passed: bool,
     calibrations: float | None,
 ) -> None:
-    judge = Judge(write_bundle(tmp_path, spec=spec(), artefacts=[FIRST]), (), print)
+    bundle = write_bundle(tmp_path, spec=spec(), artefacts=[FIRST])
+    judge = Judge(bundle, (), print, calibrations=most)
 
     def verdict(_: Judge, artefact: Artefact) -> dict[str, float | bool | str]:
         n = int((tmp_path / artefact.file).read_bytes())
@@ -55,3 +60,25 @@ def test_what_can_be_made_in_one_way_only_fails_at_once(
     monkeypatch.setattr(Judge, "verdict", lambda *_: {"passed": False})
     done = judge.settled("a.tflite", lambda *_: None)
     assert dict(done.parity) == {"passed": False}
+
+
+def test_a_failure_says_what_is_usable_and_what_to_do(tmp_path: Path) -> None:
+    failed = replace(FIRST, parity={"passed": False})
+    good = replace(FIRST, file="b.tflite", precision="float32", parity={"passed": True})
+    with pytest.raises(ParityFailed) as caught:
+        require_passed([failed, good], tmp_path)
+    (line,) = str(caught.value).splitlines()
+    assert "failed for a.tflite;" in line
+    assert f"{tmp_path} is written" in line
+    assert "b.tflite passed and will be used" in line
+    assert "--allow-parity-failure" in line
+    with pytest.raises(ParityFailed, match="Keras will be used"):
+        require_passed([failed], tmp_path)
+
+
+def test_what_passed_was_not_run_or_was_accepted_is_no_failure(tmp_path: Path) -> None:
+    failed = replace(FIRST, parity={"passed": False})
+    verdicts: list[dict[str, float | bool | str]] = [{"passed": True}, {"passed": "not run"}]
+    fine = [replace(FIRST, parity=verdict) for verdict in verdicts]
+    require_passed([*fine, accepted(failed)], tmp_path)
+    assert [accepted(new) for new in fine] == fine

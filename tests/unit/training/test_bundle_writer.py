@@ -144,10 +144,17 @@ def test_a_file_that_fails_the_gate_fails_the_export(
 
     bundle = load_bundle(shutil.copytree(exported[0], tmp_path / "b"))
     monkeypatch.setattr(Judge, "verdict", lambda _, a: {"passed": a.precision != "int8"})
-    with pytest.raises(ParityFailed, match=r"^int8-1x192x192\.tflite do not find"):
-        bundle_writer._judged(bundle, Judge(bundle, (), print), lambda *_: None)
+    judge = Judge(bundle, (), print)
+    with pytest.raises(ParityFailed, match=r"for int8-1x192x192\.tflite; .* float32-1x192x192\."):
+        bundle_writer._judged(bundle, judge, lambda *_: None, allow_failure=False)
     marked = {a.precision: a.parity["passed"] for a in load_bundle(bundle.path).artefacts("litert")}
     assert marked == {"int8": False, "float32": True}
+    backend = open_backend(load_bundle(bundle.path))
+    assert backend.info.precision == "float32", "what passed is usable and chosen"
+    backend.close()
+    done = bundle_writer._judged(bundle, judge, lambda *_: None, allow_failure=True)
+    (int8,) = (a for a in done.artefacts("litert") if a.precision == "int8")
+    assert (int8.parity["passed"], int8.parity["failure_allowed"]) == (False, True)
 
 
 def test_an_unfinished_run_is_refused(run: Path, phantoms: Path, tmp_path: Path) -> None:
