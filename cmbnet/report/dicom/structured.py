@@ -20,6 +20,7 @@ from cmbnet.lesions import Lesion
 from cmbnet.report.dicom import codes
 from cmbnet.report.dicom.content import DicomResult, moment_of, uid_for
 from cmbnet.report.dicom.segmentation import tracking_id, tracking_uid
+from cmbnet.report.dicom.segments import segments_of
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
 
 SERIES_NUMBER = 9802
@@ -103,8 +104,8 @@ def _insert_lesions(
         if item.ConceptNameCodeSequence[0].CodeValue == _IMAGING_MEASUREMENTS
     )
     groups = [
-        _lesion_group(result, source, segmentation, number)[0]
-        for number in range(1, len(result.lesions) + 1)
+        _lesion_group(result, source, lesion, segment)[0]
+        for lesion, segment in zip(result.lesions, segments_of(segmentation), strict=True)
     ]
     plain: list[Dataset] = [*groups, *measurements.ContentSequence]
     measurements.ContentSequence = Sequence(plain)
@@ -141,10 +142,9 @@ def _algorithm(result: DicomResult, *, parameters: bool) -> sr.AlgorithmIdentifi
 def _lesion_group(
     result: DicomResult,
     source: DicomSource,
-    segmentation: hd.seg.Segmentation,
-    number: int,
+    lesion: Lesion,
+    segment: sr.ReferencedSegment,
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
-    lesion = result.lesions[number - 1]
     region = result.region_of(lesion)
     evaluations = [
         sr.QualitativeEvaluation(codes.STATUS, codes.NOT_REVIEWED),
@@ -156,9 +156,7 @@ def _lesion_group(
         tracking_identifier=sr.TrackingIdentifier(
             uid=tracking_uid(result, source, lesion), identifier=tracking_id(lesion)
         ),
-        referenced_segment=sr.ReferencedSegment.from_segmentation(
-            segmentation, segment_number=number
-        ),
+        referenced_segment=segment,
         finding_category=codes.ABNORMAL_STRUCTURE,
         finding_type=codes.MICROBLEED,
         finding_sites=[sr.FindingSite(codes.site(region))],
