@@ -11,6 +11,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from cmbnet.report.dicom.content import DicomResult, moment_of, uid_for
+from cmbnet.report.dicom.head import head_of
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
 
 if TYPE_CHECKING:
@@ -44,22 +45,19 @@ def build_document(
     with quiet_highdicom("a PDF"):
         document = hd.base.SOPClass(
             study_instance_uid=source.study_instance_uid,
-            series_instance_uid=uid_for(result, source, "pdf series"),
-            series_number=SERIES_NUMBER,
             sop_instance_uid=uid_for(result, source, "pdf"),
             sop_class_uid=EncapsulatedPDFStorage,
             instance_number=1,
             modality="DOC",
             transfer_syntax_uid=ExplicitVRLittleEndian,
-            manufacturer="cmbnet",
-            manufacturer_model_name=result.algorithm.model[:64],
-            software_versions=result.algorithm.version[:64],
-            series_description=SERIES_DESCRIPTION,
-            content_date=moment.date(),
-            content_time=moment.time(),
-            series_date=moment.date(),
-            series_time=moment.time(),
-            specific_character_set="ISO_IR 192",
+            **head_of(
+                result,
+                source,
+                moment,
+                role="pdf",
+                series_number=SERIES_NUMBER,
+                description=SERIES_DESCRIPTION,
+            ),
         )
         document.copy_patient_and_study_information(reference)
         _fill(document, pdf, source, moment)

@@ -19,6 +19,7 @@ from pydicom.valuerep import DA, TM
 
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.report.dicom.content import DicomResult, moment_of, uid_for
+from cmbnet.report.dicom.head import head_of
 from cmbnet.report.dicom.segmentation import tracking_id
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
 
@@ -139,20 +140,17 @@ def _capture(
         bits_allocated=8,
         coordinate_system="PATIENT",
         patient_orientation=("L", "P"),
-        series_instance_uid=uid_for(result, source, "key series"),
-        series_number=SERIES_NUMBER,
         sop_instance_uid=uid_for(result, source, f"key {picture.lesion.id}"),
         instance_number=number,
-        manufacturer="cmbnet",
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        manufacturer_model_name=result.algorithm.model[:64],
-        software_versions=result.algorithm.version[:64],
-        series_description=SERIES_DESCRIPTION,
-        content_date=moment.date(),
-        content_time=moment.time(),
-        series_date=moment.date(),
-        series_time=moment.time(),
-        specific_character_set="ISO_IR 192",
+        **head_of(
+            result,
+            source,
+            moment,
+            role="key",
+            series_number=SERIES_NUMBER,
+            description=SERIES_DESCRIPTION,
+        ),
     )
     image.DateOfSecondaryCapture = DA(moment.date())
     image.TimeOfSecondaryCapture = TM(moment.time())

@@ -14,6 +14,7 @@ from cmbnet.io.dicom import DicomSource
 from cmbnet.lesions import Lesion
 from cmbnet.report.dicom import codes
 from cmbnet.report.dicom.content import DicomResult, moment_of, uid_for
+from cmbnet.report.dicom.head import head_of
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
 
 SERIES_NUMBER = 9801
@@ -51,23 +52,20 @@ def build_segmentation(
                 _description(result, source, lesion, number)
                 for number, lesion in enumerate(result.lesions, start=1)
             ],
-            series_instance_uid=uid_for(result, source, "seg series"),
-            series_number=SERIES_NUMBER,
             sop_instance_uid=uid_for(result, source, "seg"),
             instance_number=1,
-            manufacturer="cmbnet",
-            manufacturer_model_name=result.algorithm.model[:64],
-            software_versions=result.algorithm.version[:64],
             device_serial_number=result.algorithm.model_sha256[:16],
             content_description=RESEARCH_USE_ONLY[:64],
             content_label="MICROBLEEDS",
-            series_description=SERIES_DESCRIPTION,
             omit_empty_frames=True,
-            content_date=moment.date(),
-            content_time=moment.time(),
-            series_date=moment.date(),
-            series_time=moment.time(),
-            specific_character_set="ISO_IR 192",
+            **head_of(
+                result,
+                source,
+                moment,
+                role="seg",
+                series_number=SERIES_NUMBER,
+                description=SERIES_DESCRIPTION,
+            ),
         )
         _fix_uids(segmentation, uid_for(result, source, "seg dimensions"))
         forget_clock(segmentation)

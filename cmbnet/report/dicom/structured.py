@@ -19,6 +19,7 @@ from cmbnet.io.dicom import DicomSource
 from cmbnet.lesions import Lesion
 from cmbnet.report.dicom import codes
 from cmbnet.report.dicom.content import DicomResult, moment_of, uid_for
+from cmbnet.report.dicom.head import head_of
 from cmbnet.report.dicom.segmentation import tracking_id, tracking_uid
 from cmbnet.report.dicom.segments import segments_of
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
@@ -62,24 +63,21 @@ def build_report(
         report = sr.Comprehensive3DSR(
             evidence=[*images, *([] if segmentation is None else [segmentation])],
             content=content,
-            series_instance_uid=uid_for(result, source, "sr series"),
-            series_number=SERIES_NUMBER,
             sop_instance_uid=uid_for(result, source, "sr"),
             instance_number=1,
-            manufacturer="cmbnet",
-            manufacturer_model_name=result.algorithm.model[:64],
-            software_versions=result.algorithm.version[:64],
             is_complete=True,
             is_final=False,
             is_verified=False,
-            series_description=SERIES_DESCRIPTION,
-            content_date=moment.date(),
-            content_time=moment.time(),
-            series_date=moment.date(),
-            series_time=moment.time(),
-            specific_character_set="ISO_IR 192",
             coding_schemes=[codes.private_scheme()],
             previous_versions=None if result.previous is None else [result.previous],
+            **head_of(
+                result,
+                source,
+                moment,
+                role="sr",
+                series_number=SERIES_NUMBER,
+                description=SERIES_DESCRIPTION,
+            ),
         )
         if segmentation is not None:
             _insert_lesions(report, result, source, segmentation)
