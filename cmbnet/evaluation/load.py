@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from cmbnet.evaluation.files import CaseFiles
 from cmbnet.evaluation.score import ScoredCase, score_case
 from cmbnet.io import read_nifti
 from cmbnet.volume import Volume
+from cmbnet.workers import start_workers
 
 
 def load_case(files: CaseFiles) -> Case:
@@ -82,8 +81,7 @@ def score_many(
     if jobs <= 1 or len(files) < 2:
         yield from (score_files(one, settings) for one in files)
         return
-    # spawn: forking a process that runs threads can dead-lock.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with start_workers(jobs) as pool:
         yield from pool.map(partial(score_files, settings=settings), files, chunksize=4)
 
 

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from cmbnet.io.atomic import write_text_atomically
 from cmbnet.phantom.case import PhantomCase, make_case
 from cmbnet.phantom.protocol import draw_protocol
 from cmbnet.phantom.template import AnatomyKind, load_template
+from cmbnet.workers import start_workers
 
 IMAGES = {"images": np.int16, "lesions": np.uint16, "ignore": np.uint8, "mimics": np.uint16,
           "brain": np.uint8}  # fmt: skip
@@ -163,11 +164,8 @@ def _write_parallel(
     root: Path, plan: CohortPlan, heads: list[list[PlannedCase]], jobs: int, montage: bool,
     report: Callable[[str], None],
 ) -> None:  # fmt: skip
-    import multiprocessing
-
     load_template(plan.anatomy)  # fails here rather than in every process
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with start_workers(jobs) as pool:
         futures = [pool.submit(_write_head, root, plan, cases, montage) for cases in heads]
         try:
             for future in as_completed(futures):

@@ -8,16 +8,12 @@ recipe and the rules of the labels are still the same (their hash is its key).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.metadata import version
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
 from pathlib import Path
-from threading import Thread
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
@@ -49,6 +45,7 @@ from cmbnet.training.specs.discover import Discovery, ScanCase, discover
 from cmbnet.training.specs.fault import Fault
 from cmbnet.training.specs.load import spec_sha256
 from cmbnet.training.specs.model import ScanSpec
+from cmbnet.workers import start_workers
 
 __all__ = [
     "BRAIN",
@@ -214,9 +211,7 @@ def _prepare_all(
         for case in track(cases, word):
             yield _prepare(case, cache, recipe)
         return
-    # Forking a process that runs TensorFlow threads can hang.
-    context = get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent) as pool:
+    with start_workers(jobs) as pool:
         futures = [pool.submit(_prepare, case, cache, recipe) for case in cases]
         try:
             for future in track(as_completed(futures), word, total=len(cases)):
@@ -229,19 +224,6 @@ def _prepare_all(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent ends: after a kill -9 the pool's processes wait for ever."""
-    parent = parent_process()
-    if parent is not None:
-        Thread(target=_wait_and_exit, args=(parent.sentinel,), daemon=True).start()
-
-
-def _wait_and_exit(sentinel: int) -> None:
-    """Leave at once; a part that is being written has no name yet."""
-    wait([sentinel])
-    os._exit(1)
 
 
 def _prepare(case: ScanCase, cache: Path | None, recipe: PreprocessRecipe) -> _Done:

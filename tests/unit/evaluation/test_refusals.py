@@ -174,7 +174,7 @@ def test_processes_are_started_for_two_cases_and_two_jobs_only(
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("a pool")
 
-    monkeypatch.setattr("cmbnet.evaluation.load.ProcessPoolExecutor", refuse)
+    monkeypatch.setattr("cmbnet.evaluation.load.start_workers", refuse)
     files = pair_files(Folders(root / "truth", root / "pred"), allow_missing=False)
     assert len(list(score_many(files, Settings(), jobs=1))) == 4
     assert len(list(score_many(files[:1], Settings(), jobs=2))) == 1

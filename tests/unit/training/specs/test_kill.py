@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cmbnet.errors import UnreadableFile
 from cmbnet.training.reader import Cache
+from tests.processes import children_of, running, wait_until
 
 SCRIPT = """
 import os, signal, sys
@@ -137,28 +136,11 @@ def test_no_process_outlives_a_kill(cohort: Path, tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])},
     ) as process:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         wait_until(lambda: any((tmp_path / "cache").glob("*/*.h5")) or process.poll() is not None)
         assert process.poll() is None, "it ended before it could be killed"
-        started = children.read_text().split()
+        started = children_of(process.pid)
         process.kill()
     assert len(started) >= 2
     wait_until(lambda: not any(running(pid) for pid in started))
     with pytest.raises(UnreadableFile, match="is not finished"):
         Cache(tmp_path / "cache")
-
-
-def running(pid: str) -> bool:
-    """Whether a process runs; one that ended and was not waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
-    """Wait, for as long as a busy machine may need."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
