@@ -22,6 +22,7 @@ from cmbnet.phantom.scan import (
     average_sub_slices,
     object_signal,
     plan_scan,
+    shows_lesions,
 )
 from cmbnet.phantom.spheres import add_spheres
 from cmbnet.phantom.swi import susceptibility_weighted
@@ -45,8 +46,6 @@ STORAGE_FLIPS: tuple[tuple[int, ...], ...] = ((1, 2), (1, 2), (1, 2), (), (2,))
 REACH_MM = 9.0
 """Slices this near to a lesion are imaged for its truth."""
 
-VISIBLE_SHARE = 0.55
-"""No lesion where the signal is below this share of white matter's: nobody would see it."""
 VEIN_SHARE = 0.12
 IRON_LABELS = tuple(
     NUCLEI.index(name) + 1 for name in ("pallidus", "red nucleus", "nigra", "dentate")
@@ -153,17 +152,9 @@ def _draw_lesions(
     rng = np.random.default_rng([seed, 12])
     if count is None:
         count = max(1, round(draw_count(rng) * scan.protocol.head_scale**3))
-    last = np.array(scan.grid.shape) - 1
 
     def suitable(points_mm: NDArray[np.floating]) -> NDArray[np.bool_]:
-        index = np.rint(scan.grid.index_of(points_mm)).astype(int)
-        inside = np.all((index >= 1) & (index < last), axis=1)
-        z, y, x = np.clip(index, 0, last).T
-        bright = np.abs(without[z, y, x]) > VISIBLE_SHARE * seen.white
-        result: NDArray[np.bool_] = (
-            inside & bright & (seen.blood[z, y, x] < 0.15) & (seen.left[z, y, x] > 0.6)
-        )
-        return result
+        return shows_lesions(points_mm, scan, seen, without)
 
     avoid = [
         (np.asarray(point, float), mimic.reach_mm)

@@ -27,6 +27,9 @@ SUB_SLICE_MM = 1.0
 HEAD_MARGIN_MM = (4.0, 30.0, 30.0)
 """Room beyond the brain along z, y, x: scalp and skull belong to the picture."""
 
+VISIBLE_SHARE = 0.55
+"""No lesion where the signal is below this share of white matter's: nobody would see it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:
@@ -140,6 +143,31 @@ def object_signal(
     return HeadSignal(
         signal, white, *(average_sub_slices(part, scan) for part in (blood, drop_out))
     )
+
+
+def shows_lesions(
+    points_mm: NDArray[np.floating], scan: Scan, seen: HeadSignal, slices: ComplexArray
+) -> NDArray[np.bool_]:
+    """Whether a lesion could be seen: in bright tissue, away from large veins and drop-out.
+
+    Args:
+        points_mm: (n, 3) positions z, y, x.
+        scan: Grids.
+        seen: The head in that scan.
+        slices: (z, y, x) its slices.
+
+    Returns:
+        (n,) answers; no at the edge of the image.
+    """
+    last = np.array(scan.grid.shape) - 1
+    index = np.rint(scan.grid.index_of(points_mm)).astype(int)
+    inside = np.all((index >= 1) & (index < last), axis=1)
+    z, y, x = np.clip(index, 0, last).T
+    bright = np.abs(slices[z, y, x]) > VISIBLE_SHARE * seen.white
+    result: NDArray[np.bool_] = (
+        inside & bright & (seen.blood[z, y, x] < 0.15) & (seen.left[z, y, x] > 0.6)
+    )
+    return result
 
 
 def _tissue_maps(
