@@ -35,6 +35,30 @@ class Workers:
         )
         return scope
 
+    def shared(self, model: keras.Model) -> keras.Model:
+        """The same network, as it has to be for `fit` on several replicas."""
+        return model if self.strategy is None else SharedModel(model.inputs, model.outputs)
+
+
+class SharedModel(keras.Model):  # type: ignore[misc]
+    """Mends what `fit` of Keras 3.15 does under a strategy; see each method."""
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Build nothing: all is built.
+
+        Keras takes the first batch of every epoch for it and throws it away, and fails to do so
+        with several processes ("Attempt to convert a value (PerReplica ...)").
+        """
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """With several processes Keras averages scores along axis 0: give them one."""
+        import tensorflow as tf
+
+        scores: dict[str, Any] = super().train_step(data)
+        if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return {name: tf.reshape(value, (1,)) for name, value in scores.items()}
+        return scores
+
 
 def open_workers(distribution: Distribution, batch_size: int) -> Workers:
     """Choose where to compute; must come before anything else uses TensorFlow's devices.

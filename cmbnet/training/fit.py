@@ -124,7 +124,7 @@ class _Trainer:
         self.config = recipe.model.config()
         shape = (None, None, self.config.input_slices)
         with workers.scope():
-            self.model = compiled_model(recipe, replicas=workers.replicas)
+            self.model = compiled_model(recipe, workers)
         if recipe.start_from is not None:
             self.model.set_weights(
                 weights_of_bundle(recipe.start_from, self.model, training.preprocess)
@@ -258,17 +258,18 @@ class _Trainer:
         write_scalars(self.run, self.progress.history[-1])
 
 
-def compiled_model(recipe: Recipe, *, replicas: int = 1) -> keras.Model:
+def compiled_model(recipe: Recipe, workers: Workers | None = None) -> keras.Model:
     """The network of a recipe, for crops of any size, ready to train on parts of a batch."""
+    workers = workers or Workers()
     whole = make_loss(recipe.loss)
 
     def loss(target: Any, probability: Any) -> Any:
         # Gradients of the parts are added up; Keras divides only losses that it averages itself.
-        return whole(target, probability) / replicas
+        return whole(target, probability) / workers.replicas
 
     config = recipe.model.config()
     shape = (None, None, config.input_slices)
-    model = build_unet(config, shape, precision=recipe.precision, seed=recipe.seed)
+    model = workers.shared(build_unet(config, shape, precision=recipe.precision, seed=recipe.seed))
     model.compile(
         optimizer=keras.optimizers.Adam(
             recipe.optimiser.learning_rate, global_clipnorm=recipe.optimiser.clip_norm
