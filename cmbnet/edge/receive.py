@@ -5,6 +5,7 @@ Objects go to disk in pieces as they come, so that memory does not grow with the
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 import threading
@@ -141,6 +142,7 @@ class Receiver:
 
     def _handlers(self) -> list[Any]:
         return [
+            (evt.EVT_CONN_OPEN, self._opened),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_EVENT_REPORT, self._report),
             (evt.EVT_DATA_RECV, self._count),
@@ -187,6 +189,28 @@ class Receiver:
         self._committed(str(event.assoc.requestor.ae_title).strip(), event.event_information)
         return _SUCCESS, None
 
+    def _opened(self, event: Any) -> None:
+        """See to it that a write that fails in mid-object ends the association.
+
+        In pynetdicom 3.0 it ends the thread that would have to do so: the sender would wait for an
+        answer until its patience ends, and the association would never be given back.
+        """
+        association = event.assoc
+        receive = association.dimse.receive_primitive
+        failed = False
+
+        def guarded(primitive: Any) -> None:
+            nonlocal failed
+            if failed:
+                return
+            try:
+                receive(primitive)
+            except OSError as error:
+                failed = True
+                self._abort(association, f"the node cannot write: {error.strerror}")
+
+        association.dimse.receive_primitive = guarded
+
     def _count(self, event: Any) -> None:
         """Stop an object that is too large, or for which the disk is too small, while it comes."""
         size = self._received.get(event.assoc, 0) + len(event.data)
@@ -213,7 +237,9 @@ class Receiver:
         message = event.assoc.dimse.message
         partial: Path | None = getattr(message, "_data_set_path", None)
         if partial is not None:
-            message._data_set_file.close()
+            # On a full disk it fails: what was written last is still waiting to be.
+            with contextlib.suppress(OSError):
+                message._data_set_file.close()
             partial.unlink(missing_ok=True)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydicom.dataset import Dataset
 from pynetdicom import AE
 
 from cmbnet.edge.config import TlsSettings
@@ -15,6 +16,7 @@ from cmbnet.edge.tls import client_context
 from cmbnet.errors import UsageError
 
 _ANSWER_S = 600.0
+_BROKEN = 0xC000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,13 @@ def send_files(files: Sequence[Path], peer: Peer) -> Counter[int]:
             "the node running, and are we among its allowed_callers?"
         )
     answers: Counter[int] = Counter()
+    broken = False
     for file in files:
-        status = association.send_c_store(file) if association.is_established else None
-        answers[int(status.Status) if status is not None and "Status" in status else 0xC000] += 1
+        usable = association.is_established and not broken
+        status = association.send_c_store(file) if usable else Dataset()
+        # `is_established` may hear of it later: the next file would wait for its answer in vain.
+        broken = "Status" not in status
+        answers[_BROKEN if broken else int(status.Status)] += 1
     if association.is_established:
         association.release()
     return answers

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pynetdicom.sop_class import MRImageStorage, Verification  # type: ignore[at
 
 from cmbnet.edge.node import Node
 from cmbnet.edge.records import State
-from cmbnet.edge.simulate import Peer, send_files
+from cmbnet.edge.simulate import send_files
 from cmbnet.errors import UsageError
 from tests.edge_kill import kill_round
 from tests.edge_peers import (
@@ -30,69 +31,20 @@ from tests.edge_peers import (
     forget_sockets,
     node_config,
     sockets_left_open,
-    study_files,
     wait_for,
 )
 from tests.edge_processor import FakeProcessor, uid_of
+from tests.edge_site import Site, Tell, results_of, site_in, tell_counts
 
 __all__ = ["forget_sockets"]  # a fixture that every test of this file uses
 
 pytestmark = sockets_left_open
 
 
-class Site:
-    """A node, its PACS, and its scanner."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.heard: list[tuple[str, dict[str, Any]]] = []
-        self.pacs = FakePacs(lambda: self.node.receiver.port)
-        self.pacs.start()
-        self.node: Node
-
-    def open(self, *, processor: FakeProcessor | None = None, **changes: Any) -> Site:
-        config = node_config(self.folder / "node", pacs_port=self.pacs.port, **changes)
-        self.node = Node(
-            config,
-            hooks=[lambda name, study, details: self.heard.append((name, dict(details)))],
-            processor=processor or FakeProcessor(),
-        )
-        self.node.start()
-        return self
-
-    def close(self) -> None:
-        if hasattr(self, "node"):
-            self.node.stop()
-        self.pacs.stop()
-
-    def peer(self, calling: str = SCANNER, called: str = "CMBNET") -> Peer:
-        return Peer("127.0.0.1", self.node.receiver.port, called, calling)
-
-    def send(self, files: list[Path]) -> dict[int, int]:
-        return dict(send_files(files, self.peer()))
-
-    def study(self, name: str, **how: Any) -> list[Path]:
-        return study_files(self.folder / "scans", name, **how)
-
-    def spooled(self, name: str) -> set[str]:
-        folder = self.node.folders.spool / uid_of(name)
-        return {path.stem for path in folder.glob("*.dcm")}
-
-    def told(self, name: str) -> list[dict[str, Any]]:
-        return [details for heard, details in self.heard if heard == name]
-
-
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    opened = Site(tmp_path)
-    yield opened
-    opened.close()
-
-
-def results_of(site: Site, name: str) -> list[str]:
-    study = site.node.journal.study(uid_of(name))
-    assert study is not None
-    return [one.sop_instance_uid for one in site.node.journal.results(study.study, study.run)]
+def site(tmp_path: Path, record_property: Tell) -> Iterator[Site]:
+    with site_in(tmp_path, record_property) as opened:
+        yield opened
 
 
 def test_a_study_goes_all_the_way_once(site: Site) -> None:
@@ -453,8 +405,11 @@ def test_a_damaged_journal_costs_a_second_run_and_nothing_else(site: Site) -> No
 
 
 @pytest.mark.parametrize("state", [State.RECEIVED, State.RUNNING, State.SENT])
-def test_a_kill_at_some_moment_loses_nothing(tmp_path: Path, state: State) -> None:
+def test_a_kill_at_some_moment_loses_nothing(
+    tmp_path: Path, state: State, record_property: Tell
+) -> None:
     report = kill_round(tmp_path, "a", state=state, moment_s=0.1)
+    tell_counts(record_property, asdict(report))
     assert report.acknowledged == 8
     assert report.good, report
 

@@ -153,3 +153,39 @@ def test_an_examination_without_swi_gets_no_objects(
     assert "no SWI series" in ended.reason
     assert "PHANTOM" not in ended.reason
     assert orthanc.modalities(study) == []
+
+
+def test_key_images_and_pdf_arrive_too(
+    tmp_path: Path, site: tuple[Node, Orthanc], tiny_bundle: Bundle
+) -> None:
+    """Every object that the settings can ask for, by QIDO-RS, committed to, and readable."""
+    _, orthanc = site
+    worker = {"bundle": str(tiny_bundle.path), "memory_mb": 4096, "timeout_s": 120}
+    config = node_config(
+        tmp_path / "node",
+        pacs_port=orthanc.dicom_port,
+        settle={"settle_s": 1},
+        worker=worker | {"key_images": True, "pdf": True},
+    )
+    # The PACS reports commitment to the port of the other node.
+    destination = config.destinations[0].model_copy(
+        update={"ae_title": Orthanc.ae_title, "commitment": False}
+    )
+    node = Node(config.model_copy(update={"destinations": (destination,)}))
+    node.start()
+    try:
+        folder, study = scan(tmp_path, "ORTHANC-ALL")
+        send(node, folder)
+        ended = wait_for(node, study, State.COMMITTED, seconds=120)
+        assert ended.details["lesions"] == 3
+        assert orthanc.modalities(study) == ["DOC", "OT", "OT", "OT", "SEG", "SR"]
+        held = [
+            pydicom.dcmread(io.BytesIO(orthanc.bytes(f"/instances/{one['ID']}/file")))
+            for one in orthanc.get("/instances?expand")
+        ]
+    finally:
+        node.stop()
+    returned = {one.Modality: one for one in held if one.StudyInstanceUID == study}
+    assert bytes(returned["DOC"].EncapsulatedDocument).startswith(b"%PDF")
+    assert returned["OT"].pixel_array.shape[2] == 3
+    assert all("RESEARCH ONLY" in one.SeriesDescription for one in returned.values())
