@@ -117,14 +117,21 @@ def kill_round(
         pacs.stop()
 
 
-def start_node(settings: Path) -> subprocess.Popen[bytes]:
+def start_node(settings: Path, clock: Path | None = None) -> subprocess.Popen[bytes]:
     """A node in a process of its own; it listens when this returns.
 
+    Args:
+        settings: Of the node.
+        clock: File of seconds by which its wall clock is wrong; see `tests.edge_clock`.
+
     Raises:
-        RuntimeError: It does not.
+        RuntimeError: It does not listen.
     """
+    program = ["tests.edge_peers", str(settings), "0.5"]
+    if clock is not None:
+        program = ["tests.edge_clock", *program[1:], str(clock)]
     node = subprocess.Popen(
-        [sys.executable, "-m", "tests.edge_peers", str(settings), "0.5"],
+        [sys.executable, "-m", *program],
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[1],
     )
