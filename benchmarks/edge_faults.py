@@ -1,102 +1,102 @@
-"""Kill the node fifty times, and send it what is too large: counts of what was lost.
+"""The edge node's fault table: every fault test with its counts, then fifty kills.
 
-    python -m benchmarks.edge_faults --rounds 50
-    python -m benchmarks.edge_faults --rounds 0 --large-mb 1024
+    python -m benchmarks.edge_faults                # all of it, some ten minutes
+    python -m benchmarks.edge_faults --rounds 0     # the faults only
+    python -m benchmarks.edge_faults --no-faults    # the kills only
 
-A round starts a node in a process of its own, sends it a study as a scanner does, kills it by
-SIGKILL at a moment drawn at random - up to half a second after it was first in a state that is
+The faults are tests: pytest runs them, and this prints the counts that each put into its record. A
+round of kills starts a node in a process of its own, sends it a study as a scanner does, kills it
+by SIGKILL at a moment drawn at random - up to half a second after it was first in a state that is
 drawn, too, so that reception, processing and delivery are all hit - and starts it again.
-Exit code 1 if anything was lost, torn, or left half-way. --large-mb sends one
-object of that size and prints how the memory of the node grew.
+
+Exit code 1 if a test failed, or if anything was lost, torn, or left half-way by a kill.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import logging
+import os
 import random
+import re
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-
-import pydicom
-import yaml
-from pydicom.uid import EnhancedMRImageStorage
+from xml.etree import ElementTree
 
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.edge.records import State
-from cmbnet.edge.simulate import Peer, send_files
-from tests.edge_kill import KillReport, kill_node, kill_round, start_node
-from tests.edge_peers import SCANNER, node_config, study_files
-from tests.orthanc import free_port
+from tests.edge_kill import KillReport, kill_round
 
+FAULT_TESTS = tuple(
+    f"tests/integration/test_edge_{name}.py" for name in ("faults", "disk", "large", "clock", "tls")
+)
+_ROOT = Path(__file__).parents[1]
 _KILLED_IN = (State.RECEIVED, State.READY, State.RUNNING, State.RESULT_WRITTEN, State.SENT)
 _LONGEST_DELAY_S = 0.5
 
 
-def main() -> None:
-    """Run the rounds and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--large-mb", type=int, default=0, help="size of an enhanced object")
-    arguments = parser.parse_args()
+def run_faults(only: str = "") -> bool:
+    """Run the fault tests and print a row for each; whether all passed.
+
+    Args:
+        only: Names of tests to run, as pytest's ``-k`` takes them.
+    """
+    with tempfile.TemporaryDirectory(prefix="cmbnet-edge-") as folder:
+        record = Path(folder) / "record.xml"
+        words = ["-q", f"--junitxml={record}", "-o", "junit_family=xunit1", "-k", only]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *words, *FAULT_TESTS],
+            cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+        rows = fault_rows(record)
+    _say("\n| fault | | counts |\n|---|---|---|")
+    for row in rows:
+        _say(f"| {' | '.join(row)} |")
+    if done.returncode:
+        _say(done.stdout[-4000:])
+    return done.returncode == 0
+
+
+def fault_rows(record: Path) -> list[tuple[str, str, str]]:
+    """Fault, verdict and counts of every test in a JUnit record."""
+    rows = []
+    for case in ElementTree.parse(record).iter("testcase"):
+        counts = [
+            one.get("value", "") for one in case.iter("property") if one.get("name") == "counts"
+        ]
+        fault = re.sub(r"^test_", "", case.get("name", "")).replace("_", " ")
+        rows.append((fault, _verdict(case), "; ".join(filter(None, counts))))
+    return rows
+
+
+def _verdict(case: ElementTree.Element) -> str:
+    if case.find("failure") is not None or case.find("error") is not None:
+        return "**FAILED**"
+    skipped = case.find("skipped")
+    return "survived" if skipped is None else f"not run: {skipped.get('message', '')}"
+
+
+def run_kills(rounds: int, seed: int) -> bool:
+    """Kill the node so many times and print the table; whether every round was good."""
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-    draw = random.Random(arguments.seed)
+    draw = random.Random(seed)
     start = time.monotonic()
     reports = []
-    for number in range(arguments.rounds):
+    for number in range(rounds):
         state, moment_s = draw.choice(_KILLED_IN), draw.uniform(0.0, _LONGEST_DELAY_S)
         with tempfile.TemporaryDirectory(prefix="cmbnet-edge-") as folder:
             report = kill_round(Path(folder), f"round-{number}", state=state, moment_s=moment_s)
         reports.append(report)
         said = "ok" if report.good else f"LOST {report}"
-        print(f"{number + 1:3} killed in {report.state_at_kill:15} {said}", flush=True)
+        _say(f"{number + 1:3} killed in {report.state_at_kill:15} {said}", error=True)
     if reports:
         _print_table(reports, time.monotonic() - start)
-    if arguments.large_mb:
-        _send_large(arguments.large_mb)
-    sys.exit(0 if all(report.good for report in reports) else 1)
-
-
-def _send_large(megabytes: int) -> None:
-    """Send one enhanced object to a node in a process of its own."""
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="cmbnet-edge-") as folder:
-        config = node_config(Path(folder) / "node", port=port, pacs_port=1)
-        settings = Path(folder) / "node.yaml"
-        settings.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-        node = start_node(settings)
-        try:
-            file = _large_file(Path(folder) / "large.dcm", megabytes)
-            before_mb = _peak_mb(node.pid)
-            start = time.monotonic()
-            answers = send_files([file], Peer("127.0.0.1", port, "CMBNET", SCANNER))
-            seconds = time.monotonic() - start
-            after_mb = _peak_mb(node.pid)
-        finally:
-            kill_node(node)
-    said = ", ".join(f"0x{status:04X}" for status in answers)
-    print(f"{RESEARCH_USE_ONLY}\n| object of {megabytes} MiB: answer | {said} in {seconds:.1f} s |")
-    print(f"| peak memory of the node before and after | {before_mb} and {after_mb} MB |")
-
-
-def _large_file(path: Path, megabytes: int) -> Path:
-    (small,) = study_files(path.parent, "large", slices=1)
-    dataset = pydicom.dcmread(small)
-    dataset.SOPClassUID = EnhancedMRImageStorage
-    dataset.PixelData = bytes(megabytes << 20)
-    dataset.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
-    dataset.save_as(path)
-    return path
-
-
-def _peak_mb(process: int) -> int:
-    status = Path(f"/proc/{process}/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) // 1024
+    return all(report.good for report in reports)
 
 
 def _print_table(reports: list[KillReport], seconds: float) -> None:
@@ -111,11 +111,33 @@ def _print_table(reports: list[KillReport], seconds: float) -> None:
         "result objects of other runs at the PACS": sum(one.others for one in reports),
         "result objects transferred again, same UID": sum(one.again for one in reports),
     }
-    print(f"\n{RESEARCH_USE_ONLY}\n{seconds:.0f} s")
+    _say(f"\n| kill -9, {seconds:.0f} s | |\n|---|---|")
     for name, count in rows.items():
-        print(f"| {name} | {count} |")
+        _say(f"| {name} | {count} |")
     for state, count in sorted(Counter(one.state_at_kill for one in reports).items()):
-        print(f"| killed in state {state} | {count} |")
+        _say(f"| killed in state {state or 'before the first image'} | {count} |")
+
+
+def _say(line: str, *, error: bool = False) -> None:
+    print(line, file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def main() -> None:
+    """Run what is asked for and print its tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=50, help="kills")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments of the kills")
+    parser.add_argument("--no-faults", action="store_true", help="kills only")
+    parser.add_argument("-k", dest="only", default="", help="faults to try, as pytest takes them")
+    options = parser.parse_args()
+    day = datetime.datetime.now(datetime.UTC).date()
+    _say(f"{RESEARCH_USE_ONLY}\n{day}, load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} "
+         "cores; a stand-in for the network")  # fmt: skip
+    good = options.no_faults or run_faults(options.only)
+    good = run_kills(options.rounds, options.seed) and good
+    sys.exit(0 if good else 1)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 from cmbnet.edge.node import Node
 from cmbnet.edge.records import State
 from cmbnet.edge.simulate import Peer, send_files
+from cmbnet.edge.worker import Processor
 from tests.edge_peers import SCANNER, FakePacs, node_config, study_files
 from tests.edge_processor import FakeProcessor, uid_of
 
@@ -35,7 +36,7 @@ class Site:
         self.pacs.start()
         self.node: Node
 
-    def open(self, *, processor: FakeProcessor | None = None, **changes: Any) -> Site:
+    def open(self, *, processor: Processor | None = None, **changes: Any) -> Site:
         config = node_config(self.root, pacs_port=self.pacs.port, **changes)
         self.node = Node(
             config,
@@ -74,6 +75,7 @@ class Site:
         found = {text: happened[name] for name, text in _COUNTED.items()} | {
             "images on disk": _images(folders.spool) + _images(folders.quarantine),
             "studies committed": studies[State.COMMITTED],
+            "studies without a result": studies[State.FAILED],
             "studies on their way": sum(n for state, n in studies.items() if state not in ended),
             "result objects at the PACS": len(self.pacs.stored),
             "of those sent again": sum(count > 1 for count in self.pacs.stored.values()),

@@ -56,7 +56,8 @@ def run(config: Path) -> None:
 
 @command.command(epilog=RESEARCH_USE_ONLY)
 @_CONFIG
-@click.option("--last", default=10, show_default=True, help="Studies to list.")
+@click.option("--last", default=10, show_default=True, type=click.IntRange(0),
+              help="Studies to list.")  # fmt: skip
 def status(config: Path, last: int) -> None:
     """Say how many studies are in which state, and what became of the last ones."""
     from cmbnet.edge.folders import Folders
@@ -115,14 +116,17 @@ def purge(config: Path, now: bool) -> None:
 
     node = Node(_load(config))
     removed = node.purge.step(everything=now)
-    node.journal.close()
+    node.stop()
     click.echo(f"{removed} studies removed\n{RESEARCH_USE_ONLY}")
 
 
 @command.command(epilog=RESEARCH_USE_ONLY)
 @_CONFIG
-@click.argument("folder", required=False, type=click.Path(exists=True, path_type=Path))
-@click.option("--studies", default=1, show_default=True, help="Phantoms to make and send.")
+@click.argument(
+    "folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option("--studies", default=1, show_default=True, type=click.IntRange(1),
+              help="Phantoms to make and send.")  # fmt: skip
 @click.option("--seed", default=1, show_default=True, help="Of the first phantom.")
 @click.option("--vendor", default="siemens", show_default=True,
               type=click.Choice(["siemens", "ge", "philips", "canon"]))  # fmt: skip
@@ -143,17 +147,18 @@ def simulate(
     with tempfile.TemporaryDirectory(prefix="cmbnet-") as scratch:
         for number in range(1 if folder else studies):
             source = folder or _phantom(Path(scratch) / str(number), seed + number, vendor)
-            files = sorted(path for path in source.rglob("*") if path.is_file())
+            files = _images(source)
             start = time.monotonic()
             answers = send_files(files, peer)
             said = ", ".join(f"{count} x 0x{status:04X}" for status, count in answers.items())
             click.echo(f"{len(files)} objects in {time.monotonic() - start:.1f} s: {said}")
             failed += len(files) - answers[0]
-    if wait_s:
-        _wait_for_results(settings, wait_s)
+    ended = _wait_for_results(settings, wait_s) if wait_s else True
     click.echo(RESEARCH_USE_ONLY)
     if failed:
         raise CmbnetError(f"{failed} objects were refused: see `cmbnet edge status`")
+    if not ended:
+        raise CmbnetError(f"no result after {wait_s:g} s: see `cmbnet edge status`, and the log")
 
 
 @command.command(epilog=RESEARCH_USE_ONLY)
@@ -211,7 +216,19 @@ def _phantom(folder: Path, seed: int, vendor: str) -> Path:
     return folder
 
 
-def _wait_for_results(settings: EdgeConfig, wait_s: float) -> None:
+def _images(folder: Path) -> list[Path]:
+    """The DICOM files of a folder; a DICOMDIR lists images and is none."""
+    from pydicom.misc import is_dicom
+
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    images = [path for path in files if is_dicom(path) and path.name.upper() != "DICOMDIR"]
+    if not images:
+        raise UsageError(f"DICOM files are required, {folder} has none among {len(files)} files")
+    return images
+
+
+def _wait_for_results(settings: EdgeConfig, wait_s: float) -> bool:
+    """Wait until nothing is in work, and list the last studies; False where something still is."""
     from cmbnet.edge.folders import Folders
     from cmbnet.edge.journal_reader import JournalReader
     from cmbnet.edge.records import State
@@ -219,10 +236,11 @@ def _wait_for_results(settings: EdgeConfig, wait_s: float) -> None:
     reader = JournalReader(Folders(settings.root).journal)
     end = time.monotonic() + wait_s
     over = {State.COMMITTED, State.FAILED}
-    while time.monotonic() < end:
-        if all(not count or state in over for state, count in reader.counts().items()):
+    while in_work := any(n for state, n in reader.counts().items() if state not in over):
+        if time.monotonic() > end:
             break
         time.sleep(0.2)
     for study in reader.last_studies(5):
         click.echo(_line(study))
     reader.close()
+    return not in_work

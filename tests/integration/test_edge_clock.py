@@ -1,4 +1,4 @@
-"""The clock of the machine is set back while the node works: neither order nor safety rest on it."""
+"""The clock is set back while the node works: neither order nor safety rest on it."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from cmbnet.edge.simulate import Peer, send_files
 from cmbnet.errors import UsageError
 from tests.edge_peers import SCANNER, forget_sockets, node_config, sockets_left_open, study_files
 from tests.edge_processor import FakeProcessor
+from tests.edge_site import Tell, tell_counts
 
 __all__ = ["forget_sockets"]  # a fixture that every test of this file uses
 
@@ -48,13 +49,16 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TlsSetti
 
 
 @pytest.fixture
-def node(tmp_path: Path, certificates: dict[str, TlsSettings]) -> Iterator[Node]:
+def node(
+    tmp_path: Path, certificates: dict[str, TlsSettings], record_property: Tell
+) -> Iterator[Node]:
     own, scanner = certificates["node"], certificates["scanner"]
     tls = {"certificate": own.certificate, "key": own.key, "ca": scanner.certificate}
     config = node_config(tmp_path / "node", pacs_port=1, listen={"tls": tls})
     opened = Node(config, processor=FakeProcessor())
     opened.start()
     yield opened
+    tell_counts(record_property, {"images on disk": len(list(config.root.rglob("*.dcm")))})
     opened.stop()
 
 
