@@ -4,8 +4,9 @@
 
 CACHE is one of ``cmbnet prepare`` or ``cmbnet train``. Each recipe runs in a process of its own:
 the same steps are trained on its pipeline and on one batch that stays in memory, in turns, so that
-a busy machine slows both. The input's share is what the pipeline adds to the time of a step. The
-processor's time is that of all threads; it hardly depends on what else runs.
+a busy machine slows both. The input's share is what the pipeline adds to the time of a step; the
+first step of a turn, which waits for the pipeline to start, is not timed (half a second of a core
+an epoch). The processor's time is that of all threads; it depends little on what else runs.
 """
 
 from __future__ import annotations
@@ -44,18 +45,24 @@ def measure(recipe_path: Path, cache_path: Path, steps: int, rounds: int) -> dic
     model = compiled_model(recipe)
     size = recipe.sampling.batch_size
     batch = next(iter(pipeline.epoch(0, 1)))
-    fixed = tf.data.Dataset.from_tensors(batch).repeat(steps)
+    fixed = tf.data.Dataset.from_tensors(batch).repeat(steps + 1)
 
     def seconds(data: Any) -> tuple[float, float]:
-        start, worked = time.perf_counter(), time.process_time()
-        model.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
-        return time.perf_counter() - start, time.process_time() - worked
+        clock = _clock()
+        model.fit(
+            data, steps_per_epoch=steps + 1, epochs=1, shuffle=False, verbose=0, callbacks=[clock]
+        )
+        (start, worked), (end, done) = clock.marks[0], clock.marks[-1]
+        return end - start, done - worked
 
-    seconds(fixed)  # traces the graph
-    turns = [(*seconds(pipeline.epoch(number, steps)), *seconds(fixed)) for number in range(rounds)]
+    for warm in (fixed, pipeline.epoch(rounds, steps + 1)):
+        seconds(warm)  # their shapes differ, so each traces a graph
+    turns = [
+        (*seconds(pipeline.epoch(number, steps + 1)), *seconds(fixed)) for number in range(rounds)
+    ]
     piped, piped_cpu, still, still_cpu = zip(*turns, strict=True)
     start = time.perf_counter()
-    drawn = sum(len(stacks) for stacks, _ in pipeline.epoch(rounds, steps))
+    drawn = sum(len(stacks) for stacks, _ in pipeline.epoch(rounds + 1, steps))
     alone_ms = 1000 * (time.perf_counter() - start) / drawn
     shares = [1 - b / a for a, b in zip(piped, still, strict=True)]
     return {
@@ -73,6 +80,22 @@ def measure(recipe_path: Path, cache_path: Path, steps: int, rounds: int) -> dic
         "ms a crop, pipeline alone": round(alone_ms, 2),
         "peak GB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }
+
+
+def _clock() -> Any:
+    """A callback with a list `marks`: wall and processor time at the end of each step."""
+    import keras
+
+    class Clock(keras.callbacks.Callback):  # type: ignore[misc]
+        marks: list[tuple[float, float]]
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            self.marks = []
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.marks.append((time.perf_counter(), time.process_time()))
+
+    return Clock()
 
 
 def main() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from cmbnet.training.augment import Augmenter, side_with_margin
+from cmbnet.training.augment import Augmenter, mirror, side_with_margin
 from cmbnet.training.reader import Cache
 from cmbnet.training.recipe import Recipe
 from cmbnet.training.sampler import Sampler
 
 PREFETCH_BATCHES = 4
+
+AUGMENTED_AT_ONCE = max(2, (os.cpu_count() or 2) // 2)
+"""Batches that are changed side by side; the ops of each use several cores as well."""
 
 
 class Pipeline:
@@ -58,6 +62,7 @@ class Pipeline:
         def draw(step: np.int64) -> tuple[Any, Any, Any]:
             rng = np.random.default_rng((self._seed, number, int(step)))
             batch = self.sampler.batch(rng)
+            mirror(batch.stacks, batch.marks, self._augment.settings, rng)
             return batch.stacks, batch.marks, rng.integers(0, 2**24, 2, dtype=np.int32)
 
         def drawn(step: Any) -> tuple[Any, Any, Any]:
@@ -75,7 +80,9 @@ class Pipeline:
         self._ended = False
         batches = tf.data.Dataset.range(steps).take_while(goes_on).map(drawn)
         # Order is kept: batches that overtake each other would make a run unrepeatable.
-        batches = batches.map(self._augment, num_parallel_calls=2, deterministic=True)
+        batches = batches.map(
+            self._augment, num_parallel_calls=AUGMENTED_AT_ONCE, deterministic=True
+        )
         # Several machines draw the same batches and take their parts of each.
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = (

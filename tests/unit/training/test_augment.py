@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmbnet.training.augment import Augmenter, side_with_margin
+from cmbnet.training.augment import Augmenter, mirror, side_with_margin
 from cmbnet.training.cache import BRAIN, IGNORE, LESION, MIMIC
 from cmbnet.training.paste import paste_lesions
 from cmbnet.training.recipe import AugmentSettings
@@ -42,7 +42,9 @@ def batch(n: int = 6, side: int = CROP) -> tuple[np.ndarray, np.ndarray]:
 def augmented(seed: int = 0, n: int = 6, **changes: Any) -> tuple[np.ndarray, np.ndarray]:
     settings = AugmentSettings(**(NOTHING | changes))
     side = side_with_margin(CROP, settings)
-    images, targets = Augmenter(settings, CROP)(*batch(n, side), tf.constant([seed, 5]))
+    stacks, marks = batch(n, side)
+    mirror(stacks, marks, settings, np.random.default_rng(seed))
+    images, targets = Augmenter(settings, CROP)(stacks, marks, tf.constant([seed, 5]))
     return images.numpy(), targets.numpy()
 
 
@@ -89,6 +91,15 @@ def test_flips_and_transposition_only_move_pixels() -> None:
     images, _ = augmented(flip=True, transpose=True)
     for image, stack in zip(images, stacks, strict=True):
         np.testing.assert_allclose(np.sort(image.ravel()), np.sort(stack.ravel()) / 255, atol=1e-6)
+
+
+def test_all_eight_ways_to_lay_a_square_are_drawn() -> None:
+    stacks = np.zeros((200, 2, 2, 3), np.uint8)
+    stacks[:, 0, 0], stacks[:, 0, 1] = 1, 2
+    marks = stacks[..., 0].copy()
+    mirror(stacks, marks, AugmentSettings(), np.random.default_rng(0))
+    assert len(np.unique(marks.reshape(200, 4), axis=0)) == 8
+    np.testing.assert_array_equal(stacks[..., 1], marks)
 
 
 def test_a_turned_crop_has_no_empty_corner() -> None:
