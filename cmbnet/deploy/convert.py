@@ -224,16 +224,9 @@ def to_litert(model: Any, precision: Precision, stacks: NDArray[np.float32] | No
         precision: What it computes in.
         stacks: float32 (n, y, x, 3) that int8 is calibrated on; else not looked at.
     """
-    from cmbnet.deploy.litert import convert_fixed, run_litert
+    from cmbnet.deploy.litert import convert_fixed
 
-    if precision != "int8" or stacks is None:
-        return convert_fixed(model, precision=precision)
-    return convert_corrected(
-        model,
-        stacks,
-        lambda one: convert_fixed(one, precision="int8", representative=stacks),
-        run_litert,
-    )
+    return convert_fixed(model, precision=precision, representative=stacks)
 
 
 def _usual_shapes(bundle: Bundle, model: Any) -> tuple[Shape, ...]:

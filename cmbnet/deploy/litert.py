@@ -1,4 +1,4 @@
-"""Keras to LiteRT (TensorFlow Lite): float32, float16 weights, full-integer int8; static shapes.
+"""Keras to LiteRT (TensorFlow Lite): float32, float16 weights, int8; static shapes.
 
 The only file that knows TensorFlow's converter. Shapes are static: with free ones, upsampling
 has come out with wrong sizes (tensorflow issues 45090, 43595, 56820).
@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from cmbnet.deploy.mixed import to_mixed_int8
 from cmbnet.errors import UsageError
 from cmbnet.model.config import ModelConfig
 from cmbnet.model.files import copy_at_shape
@@ -42,8 +43,8 @@ def convert_to_litert(
         model: From `cmbnet.model.build_unet`, on the TensorFlow backend of Keras.
         config: Its configuration.
         shape: Rows and columns.
-        precision: ``int8`` computes everything in int8 (weights per channel), and takes and
-            gives float32 all the same; ``float16`` stores weights in half the bytes.
+        precision: ``int8`` computes in int8 what `cmbnet.deploy.mixed` says; ``float16`` stores
+            weights in half the bytes. Both take and give float32.
         representative: float32 (n, y, x, slices) from real input, with and without lesions;
             needed for int8, whose ranges are measured on it.
 
@@ -78,16 +79,25 @@ def convert_fixed(
     # answers NaN (tensorflow-cpu 2.21).
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, fixed(single)))
     if precision == "int8":
-        stacks = _checked(representative, shape)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([s[np.newaxis]] for s in stacks)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    elif precision == "float16":
+        return _int8(converter, _checked(representative, shape))
+    if precision == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
     with _quiet():
         content: bytes = converter.convert()
     return content
+
+
+def _int8(converter: Any, stacks: NDArray[np.float32]) -> bytes:
+    """Let the converter measure ranges and leave the rest to `to_mixed_int8`."""
+    import tensorflow as tf
+
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([stack[np.newaxis]] for stack in stacks)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter._experimental_calibrate_only = True  # what TensorFlow's QuantizationDebugger does
+    with _quiet():
+        return to_mixed_int8(converter.convert(), stacks)
 
 
 @contextlib.contextmanager
