@@ -13,6 +13,25 @@ from cmbnet.edge.events import EventName
 _MINUTE_S = 60.0
 _HOUR_S = 3600.0
 _MOST = 200_000
+_LAST_REFUSALS = 8
+_REFUSALS = {"association_refused": "association", "object_refused": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An association or object that was turned away.
+
+    Args:
+        at: Unix time.
+        what: "association" or "object".
+        caller: AE title that called.
+        reason: Why; names no patient.
+    """
+
+    at: float
+    what: str
+    caller: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +46,7 @@ class Lately:
         refused_callers: Associations refused since the start.
         refused_objects: Objects refused since the start.
         worker_restarts: Since the start.
+        refusals: The last ones, newest first.
     """
 
     objects_a_minute: int
@@ -36,6 +56,7 @@ class Lately:
     refused_callers: int
     refused_objects: int
     worker_restarts: int
+    refusals: tuple[Refusal, ...] = ()
 
 
 class Activity:
@@ -43,20 +64,30 @@ class Activity:
 
     Args:
         clock: Seconds that never go back.
+        wall: Unix time, for people.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._clock = clock
+        self._wall = wall
         self._lock = threading.Lock()
         self._objects: deque[tuple[float, float]] = deque(maxlen=_MOST)
         self._studies: deque[tuple[float, float]] = deque(maxlen=_MOST)
         self._counts: dict[str, int] = {}
+        self._refusals: deque[Refusal] = deque(maxlen=_LAST_REFUSALS)
 
     def __call__(self, name: EventName, study: str, details: Mapping[str, object]) -> None:
         """See `cmbnet.edge.events.EventHook`."""
         with self._lock:
             self._counts[name] = self._counts.get(name, 0) + 1
-            if name == "object_received":
+            if name in _REFUSALS:
+                caller, reason = (str(details.get(key, "")) for key in ("caller", "reason"))
+                self._refusals.appendleft(Refusal(self._wall(), _REFUSALS[name], caller, reason))
+            elif name == "object_received":
                 self._objects.append((self._clock(), _number(details.get("bytes"))))
             elif name == "study_run" and details.get("outcome") in ("done", "refused"):
                 self._studies.append((self._clock(), _number(details.get("run_s"))))
@@ -69,6 +100,7 @@ class Activity:
             sizes = [size for _, size in self._objects]
             seconds = [spent for _, spent in self._studies]
             counts = dict(self._counts)
+            refusals = tuple(self._refusals)
         return Lately(
             objects_a_minute=len(sizes),
             megabytes_a_minute=sum(sizes) / 1e6,
@@ -77,6 +109,7 @@ class Activity:
             refused_callers=counts.get("association_refused", 0),
             refused_objects=counts.get("object_refused", 0),
             worker_restarts=counts.get("worker_restarted", 0),
+            refusals=refusals,
         )
 
 

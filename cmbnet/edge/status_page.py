@@ -34,6 +34,15 @@ _STATES: Final = {
     State.FAILED: "without result",
 }
 
+_MARKS: Final = {
+    _STATES[State.COMMITTED]: "good",
+    "done": "good",
+    _STATES[State.FAILED]: "bad",
+    "refused": "bad",
+    "failed": "bad",
+}
+"""Words that are coloured, and how."""
+
 
 class StatusPage:
     """Draws the page.
@@ -74,6 +83,7 @@ class StatusPage:
             ),
             queue=self._queue(),
             throughput=_throughput(lately),
+            refusals=self._refusals(lately),
             disk=self._disk(),
             destinations=self._destinations(studies),
             studies=self._studies(studies),
@@ -90,10 +100,29 @@ class StatusPage:
             f"{free / _GB:.1f} GB of {usage.total / _GB:.1f} GB are free; below "
             f"{reserve / _GB:.1f} GB objects are refused"
         )
+        # Red below the reserve, yellow below twice of it; `high` must lie below the optimum for it.
+        high = min(2 * reserve, usage.total - 1)
         return (
-            f'<meter min="0" max="{usage.total}" low="{2 * reserve}" optimum="{usage.total}" '
+            f'<meter min="0" max="{usage.total}" low="{reserve}" high="{high}" '
+            f'optimum="{usage.total}" '
             f'value="{free}">{_e(words)}</meter><p>{_e(words)}.</p>'
         )
+
+    def _refusals(self, lately: Lately) -> str:
+        """What was turned away before it was part of a study, and why."""
+        counts = _cells(
+            [
+                ("objects since the start", str(lately.refused_objects)),
+                ("callers since the start", str(lately.refused_callers)),
+            ]
+        )
+        rows = [
+            [_time(one.at), one.what, one.caller, self._names.scrub(one.reason)]
+            for one in lately.refusals
+        ]
+        heads = ("Time", "What", "From", "Why")
+        last = _table("The last, newest first.", heads, rows) if rows else ""
+        return f"<dl>{counts}</dl>{last}"
 
     def _destinations(self, studies: Sequence[Study]) -> str:
         """The last word of each destination on the studies that the page lists."""
@@ -110,7 +139,8 @@ class StatusPage:
                         self._names.scrub(delivery.reason),
                     ],
                 )
-        rows = [last.get(one.name, [one.name, "", "", "", ""]) for one in self._config.destinations]
+        none = ["", "nothing to send yet", "", ""]
+        rows = [last.get(one.name, [one.name, *none]) for one in self._config.destinations]
         return _table(
             "What became of the newest results for each.",
             ("Destination", "Study", "State", "Faults", "Last fault"),
@@ -126,7 +156,7 @@ class StatusPage:
                 _time(study.received_at),
                 study.caller,
                 str(study.images or ""),
-                str(study.state),
+                _STATES[study.state],
                 study.outcome,
                 self._names.scrub(study.reason),
             ]
@@ -145,14 +175,13 @@ def _template() -> Template:
 
 
 def _throughput(lately: Lately) -> str:
+    mean = f"{lately.seconds_a_study:.1f} s" if lately.studies_an_hour else "none yet"
     return _cells(
         [
             ("objects in the last minute", str(lately.objects_a_minute)),
             ("MB in the last minute", f"{lately.megabytes_a_minute:.1f}"),
             ("studies in the last hour", str(lately.studies_an_hour)),
-            ("mean time of a study", f"{lately.seconds_a_study:.1f} s"),
-            ("objects refused", str(lately.refused_objects)),
-            ("callers refused", str(lately.refused_callers)),
+            ("mean time of a study", mean),
             ("worker restarts", str(lately.worker_restarts)),
         ]
     )
@@ -174,9 +203,8 @@ def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) ->
 def _row(cells: Sequence[str]) -> str:
     """The first cell is the head of the row, the last one holds a reason."""
     first, *middle, last = (_e(cell) for cell in cells)
-    known = {*State, "done", "refused", "failed"}
     marked = "".join(
-        f'<td class="{cell}">{cell}</td>' if cell in known else f"<td>{cell}</td>"
+        f'<td class="{_MARKS[cell]}">{cell}</td>' if cell in _MARKS else f"<td>{cell}</td>"
         for cell in middle
     )
     return f'<th scope="row">{first}</th>{marked}<td class="why">{last}</td>'

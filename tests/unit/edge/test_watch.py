@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cmbnet import RESEARCH_USE_ONLY
-from cmbnet.edge.activity import Activity
+from cmbnet.edge.activity import Activity, Refusal
 from cmbnet.edge.audit import AUDIT_FILE, AuditBroken, AuditTrail, verify_audit
 from cmbnet.edge.facts import facts_of
 from cmbnet.edge.journal import Journal
@@ -235,6 +235,16 @@ def test_activity_forgets() -> None:
     assert activity.lately().studies_an_hour == 0
 
 
+def test_activity_keeps_the_last_refusals_newest_first() -> None:
+    activity = Activity(wall=lambda: 7.0)
+    for number in range(20):
+        activity("object_refused", STUDY, {"caller": "A", "reason": f"{number}", "status": 1})
+    activity("association_refused", "", {"caller": "B", "reason": "caller"})
+    first, *others = activity.lately().refusals
+    assert first == Refusal(7.0, "association", "B", "caller")
+    assert [one.reason for one in others] == [str(19 - number) for number in range(7)]
+
+
 @pytest.fixture
 def watch(tmp_path: Path) -> Iterator[Watch]:
     """A journal with a study that is done and one that is refused, and a watch on it."""
@@ -319,7 +329,8 @@ def test_the_page_tells_what_happened_and_runs_nothing(watch: Watch) -> None:
     assert "<script" not in page
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert headers["Cache-Control"] == "no-store"
-    assert page.count("RESULT_WRITTEN") >= 1
+    assert page.count("to be sent") == 2, "in the queue and in the list"
+    assert '<td>object</td><td>X</td><td class="why">full</td>' in page, "what was refused, and why"
     names = open_pseudonyms(watch._config.root)
     for name in ("done", "bad"):
         assert names(uid_of(name)) in page
