@@ -19,6 +19,7 @@ from cmbnet.lesions.rules import (
     border_reason,
     continuation_reason,
     is_small,
+    lesion_score,
     score_reason,
     shape_reason,
     size_class,
@@ -41,7 +42,8 @@ def find_lesions(
         probability: Values 0 to 1, float; the grid on which sizes are measured.
         rules: Thresholds.
         brain: Mask of the same shape; without it the border rules are not asked.
-        image: The scan on the same grid; without it `max_continuation_mm` is not asked.
+        image: The scan on the same grid; without it nobody looks how far the dark structure
+            of a candidate goes on.
 
     Returns:
         The lesions, what was excluded and why, and the instance labels.
@@ -102,7 +104,6 @@ class _Judge:
             min(float(values.mean(dtype=np.float64)), 1.0),
             min(float(values.max()), 1.0),
         )
-        score = mean if rules.score == "mean" else highest
         centre = self._centre_voxel(component, inside)
         outside = None if self.brain is None else float(1 - (self.brain[box][inside] != 0).mean())
         removed_by, reason = self._size_and_shape(component)
@@ -112,13 +113,9 @@ class _Judge:
             removed_by, reason = _first(shape=continuation_reason(continuation, rules))
         if removed_by is None:
             border_mm = self._border_distance_mm(centre)
-            if border_mm is not None and border_mm < rules.border_mm:
-                score *= rules.border_factor
-            removed_by, reason = _first(
-                border=border_reason(outside, rules), score=score_reason(score, rules)
-            )
+            removed_by, reason = _first(border=border_reason(outside, rules))
         axis = axial_axis(self.probability.affine)
-        return component.label, Lesion(
+        lesion = Lesion(
             id=0,
             centre_ras_mm=component.centroid_ras_mm,
             voxel_ijk=(centre[2], centre[1], centre[0]),
@@ -129,7 +126,7 @@ class _Judge:
             slices=component.bbox[axis][1] - component.bbox[axis][0],
             elongation=component.elongation,
             size_class=size_class(component.max_in_plane_diameter_mm, rules),
-            score=score,
+            score=0.0,
             mean_probability=mean,
             max_probability=highest,
             outside_brain=outside,
@@ -139,6 +136,15 @@ class _Judge:
             removed_by=removed_by,
             reason=reason,
         )
+        return component.label, self._scored(lesion)
+
+    def _scored(self, lesion: Lesion) -> Lesion:
+        """The candidate with its score, removed if that is too low."""
+        scored = replace(lesion, score=lesion_score(lesion, self.rules))
+        if scored.removed_by is not None:
+            return scored
+        removed_by, reason = _first(score=score_reason(scored.score, self.rules))
+        return replace(scored, removed_by=removed_by, reason=reason)
 
     def _size_and_shape(self, component: Component) -> tuple[Stage | None, str]:
         spacing = self.probability.spacing_mm
@@ -154,7 +160,7 @@ class _Judge:
 
     def _continuation_mm(self, component: Component, inside: NDArray[np.bool_]) -> float | None:
         """Of small candidates: a large one reaches the next dark thing by its size alone."""
-        asked = self.rules.max_continuation_mm is not None
+        asked = self.rules.max_continuation_mm is not None or self.rules.evidence is not None
         if self.image is None or not asked or not is_small(component, self.rules):
             return None
         return continuation_mm(self.image, inside, component.box, self.brain)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from cmbnet.errors import UsageError
-from cmbnet.lesions.lesion import SizeClass
+from cmbnet.lesions.evidence import Evidence
+from cmbnet.lesions.lesion import Lesion, SizeClass
 from cmbnet.lesions.measure import Component
 
 BOUNDARY_TOLERANCE_MM = 1e-6
@@ -31,7 +32,9 @@ class LesionRules:
     Args:
         pixel_threshold: A voxel is part of a candidate from this probability on, in (0, 1].
         min_score: Candidates of a lower score are removed, 0 to 1.
-        score: The lesion's score: the "mean" or the "max" of its probability.
+        score: The lesion's score where there is no `evidence`: the "mean" or the "max" of its
+            probability.
+        evidence: Makes the score of all that is known of a candidate.
         min_diameter_mm: Smallest maximum in-plane diameter that counts; it counts itself.
         large_from_mm: Diameter from which on a lesion is "large".
         max_diameter_mm: Largest diameter that counts; it counts itself.
@@ -57,6 +60,7 @@ class LesionRules:
     pixel_threshold: float = 0.5
     min_score: float = 0.0
     score: Literal["mean", "max"] = "mean"
+    evidence: Evidence | None = None
     min_diameter_mm: float = 2.0
     large_from_mm: float = 5.0
     max_diameter_mm: float = 10.0
@@ -182,6 +186,23 @@ def border_reason(outside_brain: float | None, rules: LesionRules) -> str | None
             f"{rules.max_outside_brain:.0%} is allowed"
         )
     return None
+
+
+def lesion_score(lesion: Lesion, rules: LesionRules) -> float:
+    """What the score threshold is compared with, 0 to 1.
+
+    Args:
+        lesion: A candidate with its probabilities and, where they are known, its continuation and
+            its distance from the border; its own `score` is not read.
+        rules: The thresholds.
+    """
+    if rules.evidence is not None:
+        score = rules.evidence.score(lesion)
+    else:
+        score = lesion.mean_probability if rules.score == "mean" else lesion.max_probability
+    border_mm = lesion.border_distance_mm
+    near = border_mm is not None and border_mm < rules.border_mm
+    return score * (rules.border_factor if near else 1.0)
 
 
 def score_reason(score: float, rules: LesionRules) -> str | None:

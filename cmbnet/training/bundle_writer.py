@@ -161,7 +161,10 @@ def _operating_points(
     finally:
         backend.close()
     chosen = choose_operating_points(
-        offers, cohort=export.cohort_name, variants=rule_variants(bundle.manifest.rules)
+        offers,
+        cohort=export.cohort_name,
+        variants=rule_variants(bundle.manifest.rules),
+        learn=True,
     )
     for line in chosen.report:
         report(line)

@@ -29,7 +29,8 @@ def calibrate(
     """Write a copy of a bundle whose operating points are chosen on other scans.
 
     Pixel threshold, lesion score and patient threshold move. The lesion rules stay as they are:
-    a few scans would fit them to chance.
+    a few scans would fit them to chance. A learned score belongs to the pixel threshold that it
+    was learned at, so that one stays too where there is such a score.
 
     Args:
         bundle: The model; its files are copied byte by byte.
@@ -48,7 +49,9 @@ def calibrate(
     name = cohort_name or cohort.resolve().name
     engine = open_backend(bundle, backend)
     try:
-        offers = offers_of(cohort, bundle, engine, pixel_thresholds=PIXEL_THRESHOLDS, report=report)
+        offers = offers_of(
+            cohort, bundle, engine, pixel_thresholds=_pixel_thresholds(bundle), report=report
+        )
     finally:
         engine.close()
     chosen = choose_operating_points(offers, cohort=name, variants=[bundle.manifest.rules])
@@ -74,6 +77,13 @@ def calibrate(
         }
     )
     return _write(bundle, manifest, folder)
+
+
+def _pixel_thresholds(bundle: Bundle) -> tuple[float, ...]:
+    """Those that may be chosen."""
+    if bundle.manifest.rules.evidence is None:
+        return PIXEL_THRESHOLDS
+    return tuple({point.pixel_threshold for point in bundle.manifest.operating_points})
 
 
 def _write(bundle: Bundle, manifest: Manifest, folder: Path) -> Bundle:

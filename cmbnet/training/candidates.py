@@ -32,7 +32,7 @@ from cmbnet.lesions import (
     find_lesions,
     measure_components,
 )
-from cmbnet.lesions.rules import continuation_reason, shape_reason
+from cmbnet.lesions.rules import continuation_reason, lesion_score, shape_reason
 from cmbnet.predict import predict_volume
 from cmbnet.training.cohort import CohortCase, list_cohort
 from cmbnet.volume import Volume
@@ -95,15 +95,14 @@ class Candidates:
         )
 
     def _score(self, lesion: Lesion, component: Component, rules: LesionRules) -> float:
-        outside, border_mm = lesion.outside_brain, lesion.border_distance_mm
+        outside = lesion.outside_brain
         reason = shape_reason(
             component, rules, slice_mm=self.slice_mm, longest_side_mm=self.longest_side_mm
         )
         reason = reason or continuation_reason(lesion.continuation_mm, rules)
         if reason is not None or (outside is not None and outside > rules.max_outside_brain):
             return REMOVED
-        near = border_mm is not None and border_mm < rules.border_mm
-        return lesion.score * (rules.border_factor if near else 1.0)
+        return lesion_score(lesion, rules)
 
     def found_at(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Highest threshold on `scores` at which each true lesion is found; `REMOVED` if never."""

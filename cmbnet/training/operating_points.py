@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -14,21 +14,22 @@ from cmbnet.errors import InputRefused
 from cmbnet.lesions import LesionRules
 from cmbnet.training.candidates import Offers
 from cmbnet.training.rates import Rates, ScoredScans
+from cmbnet.training.score_model import learn_score
 
 PIXEL_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7)
-MAX_Z_RATIOS = (1.5, 2.5)
-MAX_ELONGATIONS = (3.0, 4.0)
 MAX_CONTINUATIONS_MM = (None, 1.5, 3.0, 5.0)
-BORDER_FACTORS = (1.0, 0.85)
 
 STEPS = 100
 """Lesion scores that are tried; a cohort can hold thousands."""
 
-BALANCED_PATIENT_FPR = 0.2
+BALANCED_PATIENT_FPR = 0.1
 """Most controls with a false lesion at the balanced point."""
 
-F1_TOLERANCE = 0.005
-"""Lesion F1 this near to the best is as good; the better Dice of voxels decides then."""
+F1_TOLERANCE = 0.015
+"""Lesion F1 this near to the best is as good: fewer missed patients decide then."""
+
+MISSED_PATIENT = 3.0
+"""So many false alarms a missed patient is worth where patients are told from controls."""
 
 SENSITIVE_RECALL_LOSS = 0.01
 """The sensitive point gives away at most this much of the highest sensitivity."""
@@ -63,23 +64,12 @@ class Chosen:
 
 
 def rule_variants(base: LesionRules) -> tuple[LesionRules, ...]:
-    """The shape and border rules that are tried for a new network."""
-    return tuple(
-        replace(
-            base,
-            max_z_ratio=z_ratio,
-            max_elongation=elongation,
-            max_continuation_mm=continuation,
-            border_factor=factor,
-        )
-        for z_ratio, elongation, continuation, factor in itertools.product(
-            MAX_Z_RATIOS, MAX_ELONGATIONS, MAX_CONTINUATIONS_MM, BORDER_FACTORS
-        )
-    )
+    """The rules that are tried where too few candidates are known to learn a score from."""
+    return tuple(replace(base, max_continuation_mm=limit) for limit in MAX_CONTINUATIONS_MM)
 
 
 def choose_operating_points(
-    offers: Offers, *, cohort: str, variants: Iterable[LesionRules]
+    offers: Offers, *, cohort: str, variants: Iterable[LesionRules], learn: bool = False
 ) -> Chosen:
     """Choose ``balanced``, ``sensitive`` and ``screening``.
 
@@ -87,23 +77,28 @@ def choose_operating_points(
         offers: Of a cohort, from `cmbnet.training.candidates.offers_of`.
         cohort: What the cohort is, for the manifest.
         variants: Lesion rules to choose from; one leaves them as they are.
+        learn: Learn the score of candidates where there are enough to learn from; the rates are
+            then those of scores that had not seen the scan, and `variants` only says which other
+            rules hold.
 
     Returns:
         ``balanced`` has the best lesion F1 with at most `BALANCED_PATIENT_FPR` false alarms in
-        controls; ``sensitive`` the best precision near the highest sensitivity that
-        `SENSITIVE_FALSE_POSITIVES` allow; ``screening`` the fewest missed patients with at most
-        `SCREENING_PATIENT_FPR`. The lesion rules are those of ``balanced`` for all. Where no
-        candidate keeps a limit, the lowest rate of false alarms decides.
+        controls, and of nearly the best the one that misses the fewest patients; ``sensitive`` the
+        best precision near the highest sensitivity that `SENSITIVE_FALSE_POSITIVES` allow;
+        ``screening`` the fewest missed patients with at most `SCREENING_PATIENT_FPR`. The lesion
+        rules are those of ``balanced`` for all. Where no candidate keeps a limit, the lowest rate
+        of false alarms decides.
 
     Raises:
         InputRefused: If no scan of the cohort holds a lesion.
     """
     if not any(len(scan.overlap.truth_voxels) for scans in offers.values() for scan in scans):
         raise InputRefused("operating points need scans with lesions, the cohort holds none")
-    pairs = list(itertools.product(variants, offers))
-    candidates: list[Candidate] = []
-    for rules, threshold in pairs:
-        candidates += sweep(ScoredScans(offers[threshold], _at(rules, threshold)))
+    variants = tuple(variants)
+    candidates = _with_learned_scores(offers, variants[0]) if learn else []
+    if not candidates:
+        for rules, threshold in itertools.product(variants, offers):
+            candidates += sweep(ScoredScans(offers[threshold], _at(rules, threshold)))
     if not any(c.rates.f1 for c in candidates):
         # An untrained network: only the strictest threshold keeps its noise apart.
         strictest = max(c.rules.pixel_threshold for c in candidates)
@@ -118,6 +113,17 @@ def choose_operating_points(
         _point("screening", *_screening(same), cohort),
     )
     return Chosen(shared, points, tuple(_effect_of_rules(candidates, shared)))
+
+
+def _with_learned_scores(offers: Offers, base: LesionRules) -> list[Candidate]:
+    """What scores learned at each pixel threshold reach on scans that they have not seen."""
+    candidates: list[Candidate] = []
+    for threshold, scans in offers.items():
+        learned = learn_score(scans)
+        if learned is not None:
+            rules = replace(_at(base, threshold), evidence=learned.evidence)
+            candidates += sweep(ScoredScans(scans, rules, learned.held_out))
+    return candidates
 
 
 def _at(rules: LesionRules, pixel_threshold: float) -> LesionRules:
@@ -135,9 +141,9 @@ def sweep(scored: ScoredScans) -> list[Candidate]:
 
 
 def _best_f1(candidates: Sequence[Candidate]) -> Candidate:
-    """Best lesion F1 within the limit of false alarms; of nearly equal ones the best Dice.
+    """Best lesion F1 within the limit of false alarms.
 
-    Of outlines as good as each other, the one whose scores are plain probabilities.
+    Of nearly equal ones those that miss the fewest patients, then the best outlines.
     """
     allowed = [c for c in candidates if c.rates.patient_fpr <= BALANCED_PATIENT_FPR]
     allowed = allowed or list(candidates)
@@ -145,7 +151,7 @@ def _best_f1(candidates: Sequence[Candidate]) -> Candidate:
     near = [c for c in allowed if c.rates.f1 >= best - F1_TOLERANCE]
     return max(
         near,
-        key=lambda c: (round(c.rates.dice, 2), c.rules.border_factor, c.rates.f1, c.lesion_score),
+        key=lambda c: (-c.rates.patient_fnr, round(c.rates.dice, 2), c.rates.f1, c.lesion_score),
     )
 
 
@@ -173,7 +179,7 @@ def _patient_threshold(candidate: Candidate) -> float:
 
 
 def _confused(rates: Rates) -> float:
-    return rates.patient_fpr + rates.patient_fnr
+    return rates.patient_fpr + MISSED_PATIENT * rates.patient_fnr
 
 
 def _screening(candidates: Sequence[Candidate]) -> tuple[Candidate, float]:
@@ -208,17 +214,20 @@ def _point(name: str, candidate: Candidate, patient: float, cohort: str) -> Oper
 
 
 def _effect_of_rules(candidates: Sequence[Candidate], chosen: LesionRules) -> Iterable[str]:
-    """What each setting of the lesion rules would have reached, the others being as chosen."""
-    for field in ("max_z_ratio", "max_elongation", "max_continuation_mm", "border_factor"):
-        for value in sorted(
-            {getattr(c.rules, field) for c in candidates}, key=lambda v: (v is not None, v)
-        ):
-            wanted = replace(chosen, **{field: value})
-            like = [c for c in candidates if _at(c.rules, chosen.pixel_threshold) == wanted]
-            if like:
-                best = _best_f1(like)
-                yield (
-                    f"{field} {value}: lesion F1 {best.rates.f1:.3f} at pixel threshold "
-                    f"{best.rules.pixel_threshold:g}, controls with false alarms "
-                    f"{best.rates.patient_fpr:.3f}, Dice {best.rates.dice:.3f}"
-                )
+    """The weights of a learned score, or what each limit of the vein rule would have reached."""
+    if chosen.evidence is not None:
+        yield from (
+            f"score: {name} {weight:+.3f}" for name, weight in asdict(chosen.evidence).items()
+        )
+        return
+    tried = {c.rules.max_continuation_mm for c in candidates}
+    for value in sorted(tried, key=lambda v: (v is not None, v)):
+        wanted = replace(chosen, max_continuation_mm=value)
+        like = [c for c in candidates if _at(c.rules, chosen.pixel_threshold) == wanted]
+        if like:
+            best = _best_f1(like)
+            yield (
+                f"max_continuation_mm {value}: lesion F1 {best.rates.f1:.3f} at pixel threshold "
+                f"{best.rules.pixel_threshold:g}, controls with false alarms "
+                f"{best.rates.patient_fpr:.3f}, Dice {best.rates.dice:.3f}"
+            )

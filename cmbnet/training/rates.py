@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from cmbnet.evaluation.bootstrap import draw_weights
 from cmbnet.evaluation.empty_cases import ratio
 from cmbnet.evaluation.intervals import percentile, wilson
 from cmbnet.lesions import LesionRules
+from cmbnet.lesions.evidence import Evidence
 from cmbnet.training.candidates import Candidates
 
 RESAMPLES = 2000
@@ -94,11 +95,21 @@ class ScoredScans:
     Args:
         scans: At least one.
         rules: With their pixel threshold; a score threshold is not applied yet.
+        held_out: For each scan, the score to judge it by in place of that of the rules, which has
+            been fitted on it.
     """
 
-    def __init__(self, scans: Sequence[Candidates], rules: LesionRules) -> None:
+    def __init__(
+        self,
+        scans: Sequence[Candidates],
+        rules: LesionRules,
+        held_out: Sequence[Evidence] | None = None,
+    ) -> None:
         self.rules = rules
-        scores = [scan.scores(rules) for scan in scans]
+        judged_by = [rules] * len(scans)
+        if held_out is not None:
+            judged_by = [replace(rules, evidence=evidence) for evidence in held_out]
+        scores = [scan.scores(own) for scan, own in zip(scans, judged_by, strict=True)]
         found_at = [scan.found_at(own) for scan, own in zip(scans, scores, strict=True)]
         self._n = len(scans)
         self.positive = np.array([len(found) > 0 for found in found_at], bool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -74,8 +75,11 @@ def _some(slices: set[tuple[int, int]], count: int, rng: Any) -> list[tuple[int,
 class SlicePredictor:
     """Runs a model on whole slices of the cache, a case's box at a time.
 
+    JAX compiles the network anew for every size, and every case has a box of its own: there the
+    box is laid into the frame, 0 around it as in the crops of training.
+
     Args:
-        model: Network for any size of slice, or of exactly the box's size.
+        model: Network for any size of slice.
     """
 
     def __init__(self, model: Any) -> None:
@@ -85,8 +89,15 @@ class SlicePredictor:
         """Probability (y, x) of one slice."""
         stack = np.moveaxis(sampler.stack(case, z), 0, -1)[np.newaxis]
         batch = stack.astype(np.float32) / np.float32(255.0)
-        answer: NDArray[np.float32] = np.asarray(self._model(batch, training=False))[0, ..., 0]
-        return answer
+        if keras.backend.backend() == "tensorflow":
+            answer = np.asarray(self._model(batch, training=False))
+        else:
+            _, height, width = sampler.cache.cases[case].frame_shape
+            around = ((0, 0), (0, height - batch.shape[1]), (0, width - batch.shape[2]), (0, 0))
+            whole = self._model.predict_on_batch(np.pad(batch, around))
+            answer = np.asarray(whole)[:, : batch.shape[1], : batch.shape[2]]
+        probability: NDArray[np.float32] = answer[0, ..., 0]
+        return probability
 
 
 def validate(

@@ -12,6 +12,7 @@ from cmbnet.bundle import OperatingPoint
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, score_case
 from cmbnet.lesions import LesionRules, find_lesions, spacing_affine
+from cmbnet.lesions.evidence import Evidence
 from cmbnet.training.candidates import SCORING, Candidates, Map, candidates_of
 from cmbnet.training.operating_points import (
     Chosen,
@@ -25,6 +26,18 @@ from cmbnet.volume import Volume
 SHAPE = (6, 60, 60)
 AFFINE = spacing_affine((2.0, 0.6, 0.6))
 RULES = LesionRules()
+EVIDENCE = Evidence(
+    intercept=-0.5,
+    mean_logit=1.0,
+    max_logit=0.2,
+    log_volume=0.3,
+    log_diameter=-0.5,
+    continuation_mm=-0.1,
+    continues=-0.4,
+    elongation=-0.2,
+    z_ratio=0.3,
+    border_mm=0.05,
+)
 Spot = tuple[int, int, int, float]
 
 
@@ -194,6 +207,35 @@ def test_the_points_share_rules_that_were_tried() -> None:
     assert continuations == len({rules.max_continuation_mm for rules in rule_variants(RULES)})
 
 
+def many(number: int, *, controls: bool) -> list[Map]:
+    """Patients with four sure lesions and two faint pieces of veins each; controls with these."""
+    rng = np.random.default_rng(number)
+    maps = []
+    for n in range(number):
+        true = [(1, 5, 5), (1, 40, 40), (4, 5, 40), (4, 40, 5)]
+        false = [(2, 20, 20, rng.uniform(0.45, 0.7)), (3, 30, 45, rng.uniform(0.45, 0.7))]
+        lesions = [(*place, rng.uniform(0.6, 0.99)) for place in true]
+        maps.append(scan(f"p{n}", lesions, false))
+        if controls:
+            maps.append(scan(f"c{n}", [], false))
+    return maps
+
+
+def test_a_score_is_learned_where_there_is_enough_to_learn_from() -> None:
+    made = offers(many(24, controls=True), 0.4)
+    plain = choose_operating_points(made, cohort="test", variants=[RULES])
+    learned = choose_operating_points(made, cohort="test", variants=[RULES], learn=True)
+    assert plain.rules.evidence is None
+    assert learned.rules.evidence is not None
+    assert learned.rules.evidence.mean_logit + learned.rules.evidence.max_logit > 0
+    assert learned.report[0].startswith("score: intercept")
+    assert {point.pixel_threshold for point in learned.points} == {0.4}
+    few = choose_operating_points(
+        offers(many(5, controls=True), 0.4), cohort="test", variants=[RULES], learn=True
+    )
+    assert few.rules.evidence is None
+
+
 def test_where_no_limit_can_be_kept_the_fewest_false_alarms_decide() -> None:
     maps = [scan("a", [(1, 5, 5, 0.6)], []), scan("c", [], [(2, 30, 30, 0.9)])]
     assert {p.name for p in chosen(maps, 0.5).points} == {"balanced", "sensitive", "screening"}
@@ -231,7 +273,13 @@ def noise(seed: int, brain_rows: int) -> Map:
     threshold=st.sampled_from([0.55, 0.65, 0.75]),
     score=st.floats(0.0, 0.9),
     brain_rows=st.integers(20, 60),
-    variant=st.sampled_from(rule_variants(replace(RULES, border_mm=4.0, max_outside_brain=0.4))),
+    variant=st.sampled_from(
+        [
+            variant
+            for rules in (RULES, replace(RULES, evidence=EVIDENCE, border_factor=0.85))
+            for variant in rule_variants(replace(rules, border_mm=4.0, max_outside_brain=0.4))
+        ]
+    ),
 )
 def test_the_shortcut_counts_what_the_pipeline_finds(
     seed: int, threshold: float, score: float, brain_rows: int, variant: LesionRules
