@@ -172,7 +172,7 @@ def node_config(root: Path, *, port: int = 0, pacs_port: int, **changes: Any) ->
                 "port": pacs_port,
                 "retry_first_s": 0.2,
                 "retry_longest_s": 1,
-                "commitment_timeout_s": 2,
+                "commitment_timeout_s": 5,
                 "timeout_s": 20,
             }
         ],
@@ -183,7 +183,7 @@ def node_config(root: Path, *, port: int = 0, pacs_port: int, **changes: Any) ->
     return parse_config(values)
 
 
-def wait_for(node_or_journal: Any, study: str, *states: State, seconds: float = 60) -> Study:
+def wait_for(node_or_journal: Any, study: str, *states: State, seconds: float = 120) -> Study:
     """Wait until a study is in one of some states.
 
     Raises:

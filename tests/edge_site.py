@@ -112,7 +112,7 @@ def site_in(folder: Path, tell: Tell, root: Path | None = None) -> Iterator[Site
 
 def tell_counts(tell: Tell, counts: Mapping[str, object]) -> None:
     """Print what was counted, and put it into the record of the test."""
-    line = ", ".join(f"{count} {text}" for text, count in counts.items())
+    line = ", ".join(f"{count} {text}" for text, count in counts.items()).replace("_", " ")
     sys.stdout.write(f"{line}\n")
     tell("counts", line)
 

@@ -7,6 +7,7 @@ scanner is `cmbnet edge simulate`, the PACS Debian's Orthanc. Research use only.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shutil
 import socket
@@ -109,6 +110,23 @@ def objects(web: int) -> list[tuple[str, str, str, int]]:
     return sorted(found)
 
 
+def show(returned: list[tuple[str, str, str, int]]) -> None:
+    """Print what the PACS holds, and what it says."""
+    click.echo("\nWhat came back, now in the PACS:" if returned else "\nNothing came back.")
+    for study, series in itertools.groupby(returned, key=lambda one: one[0]):
+        click.echo(f"  study {study}")
+        for _, modality, description, count in series:
+            click.echo(f"    {modality:4} {count} x {description}")
+    held = {modality for _, modality, _, _ in returned}
+    if {"SEG", "SR"} <= held:
+        click.echo(
+            "SEG: the outlines of the candidates, a segment each. SR: count and measurements."
+        )
+    elif "SR" in held:
+        click.echo("SR alone: nothing was found, or there is no answer; the line above says which.")
+    click.echo(RESEARCH_USE_ONLY)
+
+
 def _json(url: str) -> Any:
     with urllib.request.urlopen(url, timeout=30) as answer:
         return json.loads(answer.read())
@@ -134,19 +152,18 @@ def main(study: Path | None, keep: bool) -> None:
         up.enter_context(
             running("the node", [*CMBNET, "run", str(node)], folder / "node.log", f"{page}/readyz")
         )
-        click.echo(f"node: port {ports['node']}, status page {page}/; PACS: {web}/")
+        click.echo(f"PACS (Orthanc):  {web}/\nnode:            DICOM port {ports['node']}")
+        click.echo(f"status page:     {page}/\n")
+        click.echo(f"Sending {study or 'a phantom with microbleeds (some seconds to make)'} ...")
         source = [str(study)] if study else []
-        subprocess.run(
-            [*CMBNET, "simulate", str(node), *source, "--wait", str(RESULTS_S)], check=True
+        sent = subprocess.run(
+            [*CMBNET, "simulate", str(node), *source, "--wait", str(RESULTS_S)], check=False
         )
         returned = objects(ports["web"])
-        click.echo("\nIn the PACS now:" if returned else "\nNothing came back.")
-        for uid, modality, description, count in returned:
-            click.echo(f"  {modality:4} {count:3} x {description}  (study {uid})")
-        click.echo(RESEARCH_USE_ONLY)
+        show(returned)
         if keep:
             click.pause("Press a key to stop node and PACS.")
-        sys.exit(0 if returned else 4)
+        sys.exit(sent.returncode if sent.returncode or returned else 4)
 
 
 if __name__ == "__main__":

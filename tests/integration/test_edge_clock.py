@@ -12,13 +12,31 @@ from cmbnet.edge.folders import Folders
 from cmbnet.edge.journal_reader import JournalReader
 from cmbnet.edge.records import State, Study
 from cmbnet.edge.simulate import Peer, send_files
+from cmbnet.io.atomic import write_text_atomically
 from tests.edge_kill import kill_node, start_node
-from tests.edge_peers import SCANNER, FakePacs, node_config, study_files, wait_for
+from tests.edge_peers import (
+    SCANNER,
+    FakePacs,
+    forget_sockets,
+    node_config,
+    sockets_left_open,
+    study_files,
+    wait_for,
+)
 from tests.edge_processor import uid_of
 from tests.edge_site import Tell, tell_counts
 from tests.orthanc import free_port
 
+__all__ = ["forget_sockets"]  # a fixture that every test of this file uses
+
+pytestmark = sockets_left_open
+
 DAY_S = 86_400
+
+
+def set_clock(file: Path, seconds: int) -> None:
+    """At once: the node reads it all the time."""
+    write_text_atomically(file, f"{seconds}")
 
 
 def test_a_clock_set_back_by_days(tmp_path: Path, record_property: Tell) -> None:
@@ -30,18 +48,18 @@ def test_a_clock_set_back_by_days(tmp_path: Path, record_property: Tell) -> None
     settings = tmp_path / "node.yaml"
     settings.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     peer = Peer("127.0.0.1", port, "CMBNET", SCANNER)
-    clock.write_text("0")
+    set_clock(clock, 0)
     node = start_node(settings, clock)
     try:
         send_files(study_files(tmp_path, "a", slices=4), peer)
         before = _committed(config, "a", run=1)
-        clock.write_text(f"{-30 * DAY_S}")
+        set_clock(clock, -30 * DAY_S)
         send_files(study_files(tmp_path, "b", slices=4), peer)
         back = _committed(config, "b", run=1)
         send_files(study_files(tmp_path, "a", slices=2, first=4), peer)
         _committed(config, "a", run=2)
         kill_node(node)
-        clock.write_text(f"{-60 * DAY_S}")
+        set_clock(clock, -60 * DAY_S)
         node = start_node(settings, clock)
         send_files(study_files(tmp_path, "c", slices=4), peer)
         _committed(config, "c", run=1)
