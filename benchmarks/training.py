@@ -1,6 +1,6 @@
 """How fast recipes train here: crops a second, what the input costs, and the peak of memory.
 
-    python benchmarks/training.py CACHE [RECIPE ...]
+    python benchmarks/training.py CACHE [RECIPE ...] [--crop-px 128]
 
 CACHE is one of ``cmbnet prepare`` or ``cmbnet train``. Each recipe runs in a process of its own:
 the same steps are trained on its pipeline and on one batch that stays in memory, in turns, so that
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 RECIPES = Path(__file__).parents[1] / "training" / "recipes"
-STEPS, ROUNDS = 40, 5
+STEPS, ROUNDS = 40, 3
 INPUT_BAR = 0.05
 COLUMNS = (
     "recipe", "preset", "crop px", "batch", "crops/s", "crops/s, fixed batch", "input share",
@@ -31,7 +31,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def measure(recipe_path: Path, cache_path: Path, steps: int, rounds: int) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Time one recipe in this process."""
     import tensorflow as tf
 
@@ -40,8 +40,11 @@ def measure(recipe_path: Path, cache_path: Path, steps: int, rounds: int) -> dic
     from cmbnet.training.reader import Cache
     from cmbnet.training.recipe import load_recipe
 
-    recipe = load_recipe(recipe_path)
-    pipeline = Pipeline(Cache(cache_path), recipe)
+    recipe, steps, rounds = load_recipe(options.recipes[0]), options.steps, options.rounds
+    if options.crop_px:
+        sampling = recipe.sampling.model_copy(update={"crop_px": options.crop_px})
+        recipe = recipe.model_copy(update={"sampling": sampling})
+    pipeline = Pipeline(Cache(options.cache), recipe)
     model = compiled_model(recipe)
     size = recipe.sampling.batch_size
     batch = next(iter(pipeline.epoch(0, 1)))
@@ -105,10 +108,11 @@ def main() -> None:
     parser.add_argument("recipes", type=Path, nargs="*", default=[RECIPES / "cpu.yaml"])
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--crop-px", type=int, default=0, help="side of the crops; the recipe's")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.recipes[0], options.cache, options.steps, options.rounds)))
+        print(json.dumps(measure(options)))
         return
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
     print(f"{options.steps} steps a round, median of {options.rounds} rounds")
@@ -123,6 +127,7 @@ def in_own_process(recipe: Path, options: argparse.Namespace) -> dict[str, Any]:
     """A peak of memory is that of a process."""
     command = [sys.executable, __file__, str(options.cache), str(recipe), "--one"]
     command += ["--steps", str(options.steps), "--rounds", str(options.rounds)]
+    command += ["--crop-px", str(options.crop_px)]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
