@@ -176,7 +176,8 @@ class CudaPipeline:
         if self._engine is None:
             raise BundleError(
                 f"{artefact.file} does not load on this GPU; it was built for "
-                f"{artefact.tools.get('targets', 'unknown targets')}: run cmbnet export --trt here"
+                f"{artefact.tools.get('targets', 'unknown targets')}: run cmbnet export --trt here "
+                "(with --flavor datacenter on Hopper, which TensorRT-RTX does not run on)"
             )
         shape = (self.batch, *artefact.shape[1:])
         self._slots = [_Slot(self, shape) for _ in range(SLOTS)]
