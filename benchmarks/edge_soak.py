@@ -43,6 +43,7 @@ from cmbnet.volume import Volume
 from tests.edge_peers import SCANNER, FakePacs
 
 _MOST_SENT = 10
+_LEAST_FOR_SLOPE = 50
 SETTLE_S = 1.0
 FAST_SLICES = 8
 START_S = 600.0
@@ -225,7 +226,6 @@ def soak(work: Path, count: int, *, fast: bool) -> None:
         load = run_studies(where, images, work, count=count, in_flight=8)
     node = [(number, own) for number, own, _ in load.memory_mb]
     late = np.array([(n, own, both) for n, own, both in load.memory_mb if n >= count / 5])
-    slopes = [float(np.polyfit(late[:, 0], late[:, column], 1)[0]) for column in (1, 2)]
     model = "a stand-in for the model" if fast else "the default model"
     _row(f"studies in one run, {model}", f"{count} of {len(images)} x {_matrix(images)}")
     _row("studies per hour", f"{count / load.seconds * 3600:.0f}")
@@ -234,8 +234,10 @@ def soak(work: Path, count: int, *, fast: bool) -> None:
     _row("node, MiB: start, most, end",
          f"{node[0][1]:.0f}, {max(own for _, own in node):.0f}, {node[-1][1]:.0f}")  # fmt: skip
     _row("node and worker, MiB, most", f"{max(both for *_, both in load.memory_mb):.0f}")
-    _row("slope from the first fifth on, MiB per 100 studies: node, both",
-         f"{100 * slopes[0]:.1f}, {100 * slopes[1]:.1f}")  # fmt: skip
+    if count >= _LEAST_FOR_SLOPE:
+        slopes = [float(np.polyfit(late[:, 0], late[:, column], 1)[0]) for column in (1, 2)]
+        _row("slope from the first fifth on, MiB per 100 studies: node, both",
+             f"{100 * slopes[0]:.1f}, {100 * slopes[1]:.1f}")  # fmt: skip
 
 
 def full(work: Path, count: int) -> None:
