@@ -62,7 +62,7 @@ def froc_events(cases: Sequence[ScoredCase], patients: Sequence[str]) -> Events:
         if not np.isnan(t.detection_score)
     ]
     false = [
-        (p.score, row[c.patient], False)
+        (p.detection_score, row[c.patient], False)
         for c in cases
         for p in counted_predicted([c])
         if p.verdict == "false"

@@ -37,7 +37,8 @@ class Case:
         lesion_regions: Instead of `regions`: name of the region of each true instance label.
         patient: Who was scanned; the name of the case if empty.
         strata: Properties of the scan, such as ``{"field_t": "3"}``; each makes a stratum.
-        lesion_scores: Score of each predicted instance label, used where no probability is given.
+        lesion_scores: Score that the detector gave to each predicted instance label; FROC, areas
+            by candidate and by patient use it before the probabilities of the voxels.
         notes: What happened to the case before ("prediction missing, counted as empty").
     """
 

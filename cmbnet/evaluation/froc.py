@@ -42,8 +42,8 @@ def lesion_scores_of(cases: Sequence[ScoredCase]) -> LesionScores | None:
     predicted = counted_predicted(cases)
     return LesionScores(
         found_at=np.array([lesion.detection_score for lesion in counted_truth(cases)], float),
-        correct=np.array([p.score for p in predicted if p.verdict == "correct"], float),
-        false=np.array([p.score for p in predicted if p.verdict == "false"], float),
+        correct=np.array([p.detection_score for p in predicted if p.verdict == "correct"], float),
+        false=np.array([p.detection_score for p in predicted if p.verdict == "false"], float),
         scans=len(cases),
     )
 
@@ -116,7 +116,9 @@ def lesion_samples(cases: Sequence[ScoredCase]) -> Samples | None:
     a score is unknown (probability maps are needed).
     """
     samples = [(c.patient, True, t.score) for c in cases for t in counted_truth([c])]
-    samples += [(c.patient, False, p) for c in cases for p in _scores(c, "false")]
+    samples += [
+        (c.patient, False, p.score) for c in cases for p in c.predicted if p.verdict == "false"
+    ]
     return _samples(samples)
 
 
@@ -138,7 +140,7 @@ def patient_samples(cases: Sequence[ScoredCase]) -> Samples | None:
     scores: dict[str, list[float]] = {}
     positive: dict[str, bool] = {}
     for case in cases:
-        own = [p.score for p in case.predicted if p.verdict != "ignored"]
+        own = [p.detection_score for p in case.predicted if p.verdict != "ignored"]
         scores.setdefault(case.patient, [0.0]).extend(own)
         has = bool(counted_truth([case]))
         positive[case.patient] = positive.get(case.patient, False) or has
@@ -158,7 +160,7 @@ def _samples(rows: list[tuple[str, bool, float]]) -> Samples | None:
 
 
 def _scores(case: ScoredCase, verdict: str) -> list[float]:
-    return [lesion.score for lesion in case.predicted if lesion.verdict == verdict]
+    return [lesion.detection_score for lesion in case.predicted if lesion.verdict == verdict]
 
 
 def _thresholds(scores: LesionScores) -> NDArray[np.float64]:

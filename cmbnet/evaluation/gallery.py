@@ -49,7 +49,9 @@ def worst_errors(cases: Sequence[ScoredCase]) -> list[tuple[str, ScoredLesion]]:
     missed = [(c.name, t) for c in cases for t in c.truth if t.verdict == "missed"]
     false = [(c.name, p) for c in cases for p in c.predicted if p.verdict == "false"]
     missed.sort(key=lambda one: -one[1].diameter_mm)
-    false.sort(key=lambda one: (-np.nan_to_num(one[1].score, nan=0.0), -one[1].diameter_mm))
+    false.sort(
+        key=lambda one: (-np.nan_to_num(one[1].detection_score, nan=0.0), -one[1].diameter_mm)
+    )
     return missed[:PER_KIND] + false[:PER_KIND]
 
 

@@ -51,15 +51,17 @@ def read_lesion_scores(path: Path) -> dict[int, float]:
     """Score of each lesion of a ``lesions.csv`` of ``cmbnet predict``, by label.
 
     Raises:
-        UnreadableFile: If the table has no columns ``id`` and ``mean_probability``.
+        UnreadableFile: If the table has no column ``id``, or neither ``score`` nor
+            ``mean_probability``.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream, strict=True))
-        return {int(row["id"]): float(row["mean_probability"]) for row in rows}
+        return {int(row["id"]): float(row.get("score") or row["mean_probability"]) for row in rows}
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError) as error:
         raise UnreadableFile(
-            f"columns id and mean_probability of numbers are required in {path}: {error!r}"
+            f"columns id and score (or mean_probability) of numbers are required in {path}: "
+            f"{error!r}"
         ) from error
 
 

@@ -50,7 +50,8 @@ class ScoredLesion:
         score: Mean or maximum probability of its voxels; NaN where unknown.
         detection_score: True lesions: highest threshold on the scores of the predicted lesions
             at which it is still found; NaN if it is missed or scores are unknown. Predicted
-            lesions: `score`.
+            lesions: the score that the detector itself gave them (`Case.lesion_scores`), or else
+            `score`.
     """
 
     side: Side
@@ -126,6 +127,7 @@ class _Scorer:
         self.brain = None if case.brain is None else case.brain.data != 0
         self.left_out = self._ignored_truth()
         self.scores = {side: self._scores(side) for side in ("truth", "predicted")}
+        self.stated = self._stated_scores()
 
     def _ignored_truth(self) -> NDArray[np.bool_]:
         """True lesions that do not count; they join the ignore region."""
@@ -145,6 +147,12 @@ class _Scorer:
         known = self.case.lesion_scores if side == "predicted" else {}
         return np.array([known.get(int(v), np.nan) for v in labels.values], float)
 
+    def _stated_scores(self) -> NDArray[np.float64]:
+        """Of the predicted lesions: what the detector said, where it said something."""
+        known = self.case.lesion_scores
+        pairs = zip(self.predicted.values, self.scores["predicted"], strict=True)
+        return np.array([known.get(int(value), score) for value, score in pairs], float)
+
     def result(self) -> ScoredCase:
         overlap = find_overlap(
             self.truth.subset(~self.left_out), self.predicted, self.case.truth.affine
@@ -157,9 +165,7 @@ class _Scorer:
         counted, count = np.flatnonzero(~self.left_out), self.truth.count
         verdict = np.full(count, "ignored", dtype=object)
         verdict[counted] = np.where(matching.found, "found", "missed")
-        detection = detection_scores(
-            overlap, matching, self.scores["predicted"], self.settings.rule
-        )
+        detection = detection_scores(overlap, matching, self.stated, self.settings.rule)
         return self._lesions(
             "truth",
             verdict,
@@ -181,7 +187,7 @@ class _Scorer:
             verdict,
             overlap.predicted_covered / overlap.predicted_voxels,
             _labels_of(among_all[matching.partner_of_predicted], self.truth),
-            self.scores["predicted"],
+            self.stated,
         )
 
     def _assemble(

@@ -279,6 +279,30 @@ def test_froc_by_hand() -> None:
     assert sensitivity_at(curve, 8) == pytest.approx(2 / 3)
 
 
+def test_the_detector_s_own_scores_come_before_probabilities() -> None:
+    """Of three predicted lesions the last, a false one, is the surest in the detector's words."""
+    case = Case(
+        "a",
+        volume(line("11.11.....")),
+        volume(line("11.22..33.")),
+        probability=volume(np.array([[[0.9, 0.9, 0, 0.5, 0.7, 0, 0, 0.8, 0.8, 0]]])),
+        lesion_scores={1: 0.2, 2: 0.4, 3: 0.6},
+    )
+    cases = evaluate_cohort([case]).cases
+    scores = lesion_scores_of(cases)
+    assert scores is not None
+    assert sorted(scores.found_at) == pytest.approx([0.2, 0.4])
+    assert scores.false.tolist() == pytest.approx([0.6])
+    patients = patient_samples(cases)
+    assert patients is not None
+    assert patients.score.tolist() == pytest.approx([0.6])
+    # The paper's lesion-level ROC is one of probabilities on both sides.
+    paper = lesion_samples(cases)
+    assert paper is not None
+    assert sorted(paper.score[paper.positive]) == pytest.approx([0.6, 0.9])
+    assert paper.score[~paper.positive].tolist() == pytest.approx([0.8])
+
+
 def test_average_precision_by_hand() -> None:
     scores = lesion_scores_of(scored_cohort().cases)
     assert scores is not None

@@ -259,8 +259,24 @@ def test_rules_print_as_they_are_read(text: str) -> None:
 def test_lesion_tables_must_have_their_columns(tmp_path: Path) -> None:
     path = tmp_path / "lesions.csv"
     path.write_text("id,volume\n1,2\n", encoding="utf-8")
-    with pytest.raises(UnreadableFile, match="id and mean_probability"):
+    with pytest.raises(UnreadableFile, match="id and score"):
         read_lesion_scores(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "score"),
+    [
+        ("id,score,mean_probability", "1,0.3,0.8", 0.3),
+        ("id,mean_probability", "1,0.8", 0.8),
+        ("id,score,mean_probability", "1,,0.8", 0.8),
+    ],
+)
+def test_a_lesion_table_states_the_scores(
+    header: str, row: str, score: float, tmp_path: Path
+) -> None:
+    path = tmp_path / "lesions.csv"
+    path.write_text(f"{header}\n{row}\n", encoding="utf-8")
+    assert read_lesion_scores(path) == {1: score}
 
 
 def test_models_are_compared_on_the_same_cases_only() -> None:
