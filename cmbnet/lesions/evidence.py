@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from cmbnet.errors import UsageError
-from cmbnet.lesions.lesion import Lesion
+from cmbnet.lesions.lesion import BORDER_REACH_MM, Lesion
 
 SUREST = 1e-4
 """Probabilities are taken this far from 0 and 1 at least: their logits must be finite."""
@@ -25,8 +25,6 @@ CONTINUES_MM = 1.5
 LONGEST_CONTINUATION_MM = 8.0
 HIGHEST_ELONGATION = 5.0
 HIGHEST_Z_RATIO = 4.0
-DEEP_MM = 10.0
-"""From this distance to the border of the brain on, more of it makes no difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +92,9 @@ def _z_ratio(lesion: Lesion) -> float:
 
 
 def _border_mm(lesion: Lesion) -> float:
+    """Deep where nobody looked."""
     distance_mm = lesion.border_distance_mm
-    return DEEP_MM if distance_mm is None else min(distance_mm, DEEP_MM)
+    return BORDER_REACH_MM if distance_mm is None else distance_mm
 
 
 FEATURES: dict[str, Callable[[Lesion], float]] = {

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
 from cmbnet.lesions.components import label_components
-from cmbnet.lesions.lesion import Lesion, LesionFinding, Stage
+from cmbnet.lesions.lesion import BORDER_REACH_MM, Lesion, LesionFinding, Stage
 from cmbnet.lesions.measure import Component, axial_axis, measure_components
 from cmbnet.lesions.rules import (
-    BORDER_REACH_MM,
     LesionRules,
     border_reason,
     continuation_reason,

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+BORDER_REACH_MM = 10.0
+"""Distances to the border are looked for this far; what lies deeper is reported as this."""
+
 SizeClass = Literal["small", "large", "outside"]
 """By maximum in-plane diameter d: small 2 <= d < 5 mm, large 5 <= d <= 10 mm."""
 
@@ -36,7 +39,7 @@ class Lesion:
         max_probability: Maximum of it.
         outside_brain: Fraction of its voxels outside the brain mask; None without a mask.
         border_distance_mm: From its centre voxel to the nearest voxel outside the brain, capped
-            at `rules.BORDER_REACH_MM`; None without a mask or where size or shape excluded it.
+            at `BORDER_REACH_MM`; None without a mask or where size or shape excluded it.
         bbox: Half-open index ranges along z, y, x.
         continuation_mm: How far the dark structure that it lies in reaches beyond it; None where
             the rules do not ask, it is large, or size or shape excluded it.

@@ -21,9 +21,6 @@ from cmbnet.lesions.measure import Component
 BOUNDARY_TOLERANCE_MM = 1e-6
 """So that four pixels of 0.5 mm are 2 mm, whatever the rounding of the affine."""
 
-BORDER_REACH_MM = 10.0
-"""Distances to the border are looked for this far; what lies deeper is reported as this."""
-
 
 @dataclass(frozen=True, slots=True)
 class LesionRules:
