@@ -5,7 +5,7 @@
 #
 #   quick         30 positives,  20 controls: minutes
 #   paper-shaped  72 positives,  90 controls: the test cohort and the controls of Fan et al. 2022
-#   ood           30 positives,  30 controls: slices thicker than in training, with gaps between them
+#   ood           40 positives,  30 controls: gaps between the slices, which no training scan has
 #
 # A head each; seeds, heads and protocol families that neither training nor validation has seen.
 # Nothing is chosen by any of them.
@@ -15,8 +15,8 @@ model=${2:-default}
 cohort=${3:-quick}
 case $cohort in
     quick) plan="--positives 30 --negatives 20 --seed 6 --protocols test" ;;
-    paper-shaped) plan="--positives 72 --negatives 90 --seed 4 --protocols test" ;;
-    ood) plan="--positives 30 --negatives 30 --seed 5 --protocols ood" ;;
+    paper-shaped) plan="--positives 72 --negatives 90 --seed 7 --protocols test" ;;
+    ood) plan="--positives 40 --negatives 30 --seed 8 --protocols ood" ;;
     *)
         echo "quick, paper-shaped or ood is required, got $cohort" >&2
         exit 2

@@ -28,6 +28,8 @@ class LesionRules:
 
     Args:
         pixel_threshold: A voxel is part of a candidate from this probability on, in (0, 1].
+        outline_share: Of a candidate, the voxels from this share of its highest probability on
+            are kept, 0 to 1; 0 keeps all.
         min_score: Candidates of a lower score are removed, 0 to 1.
         score: The lesion's score where there is no `evidence`: the "mean" or the "max" of its
             probability.
@@ -55,6 +57,7 @@ class LesionRules:
     """
 
     pixel_threshold: float = 0.5
+    outline_share: float = 0.0
     min_score: float = 0.0
     score: Literal["mean", "max"] = "mean"
     evidence: Evidence | None = None
@@ -70,7 +73,7 @@ class LesionRules:
     border_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("min_score", "max_outside_brain", "border_factor"):
+        for name in ("min_score", "outline_share", "max_outside_brain", "border_factor"):
             self._require(0 <= getattr(self, name) <= 1, f"{name} from 0 to 1", name)
         self._require(0 < self.pixel_threshold <= 1, "pixel_threshold in (0, 1]", "pixel_threshold")
         for field in fields(self):

@@ -128,13 +128,15 @@ PROTOCOL_SETS: dict[str, tuple[ProtocolFamily, ...]] = {
         _F("canon-3t", 3.0, (18, 26), (28, 40), (13, 20), (0.5, 0.8), (1.6, 2.4),
            (16, 28), (0.14, 0.25), (3, 4, 5), zero_fill=(1.0, 1.6), weight=0.7),
         # No scanner's own: wider than any one of them, so that the next one lies inside.
-        _F("wide-1.5t", 1.5, (26, 52), (40, 80), (12, 22), (0.45, 1.0), (1.0, 4.0),
+        _F("wide-1.5t", 1.5, (26, 52), (40, 80), (12, 22), (0.45, 1.0), (1.0, 5.0),
            (9, 26), (0.07, 0.25), (3, 4, 5), zero_fill=(1.0, 2.0), phase_fraction=(0.6, 1.0),
            bias=(0.0, 1.3)),
-        _F("wide-3t", 3.0, (13, 30), (24, 50), (10, 20), (0.45, 1.0), (1.0, 4.0),
+        _F("wide-3t", 3.0, (13, 30), (24, 50), (10, 20), (0.45, 1.0), (1.0, 5.0),
            (12, 34), (0.07, 0.25), (3, 4, 5), zero_fill=(1.0, 2.0), phase_fraction=(0.6, 1.0),
            bias=(0.0, 1.3), weight=1.3),
-        _F("gre-3d-3t", 3.0, (16, 34), (30, 50), (12, 20), (0.5, 1.0), (1.4, 4.0),
+        _F("gre-3d-1.5t", 1.5, (18, 46), (35, 70), (12, 22), (0.55, 1.0), (1.4, 5.0),
+           (10, 26), (0.1, 0.1), zero_fill=(1.0, 1.6), output="magnitude", weight=0.7),
+        _F("gre-3d-3t", 3.0, (14, 34), (30, 50), (12, 20), (0.5, 1.0), (1.4, 5.0),
            (14, 34), (0.1, 0.1), zero_fill=(1.0, 1.6), output="magnitude", weight=0.7),
     ),
     "validation": (
@@ -156,23 +158,24 @@ PROTOCOL_SETS: dict[str, tuple[ProtocolFamily, ...]] = {
            (17, 28), (0.085, 0.115), (5,), phase_fraction=(0.65, 0.75)),
     ),
     "ood-validation": (
-        _F("thick-swi-1.5t", 1.5, (32, 46), (48, 70), (15, 20), (0.7, 1.0), (4.1, 4.6),
-           (14, 28), (0.08, 0.2)),
+        _F("gap-swi-1.5t", 1.5, (32, 46), (48, 70), (15, 20), (0.7, 1.0), (4.1, 4.6),
+           (14, 28), (0.08, 0.2), gap_share=(0.05, 0.15)),
         _F("gre-2d-gap-3t", 3.0, (16, 25), (450, 700), (18, 25), (0.7, 0.95), (4.1, 4.6),
            (20, 40), (0.1, 0.1), gap_share=(0.05, 0.15), output="magnitude"),
     ),
     "ood": (
-        _F("thick-swi-3t", 3.0, (16, 26), (26, 40), (13, 18), (0.7, 1.0), (4.1, 5.0),
-           (20, 35), (0.08, 0.2)),
+        _F("gap-swi-3t", 3.0, (16, 26), (26, 40), (13, 18), (0.7, 1.0), (4.1, 5.0),
+           (20, 35), (0.08, 0.2), gap_share=(0.05, 0.2)),
         _F("gre-2d-1.5t", 1.5, (18, 28), (500, 700), (18, 22), (0.85, 1.0), (4.5, 5.0),
-           (15, 30), (0.1, 0.1), gap_share=(0.0, 0.2), output="magnitude"),
+           (15, 30), (0.1, 0.1), gap_share=(0.05, 0.2), output="magnitude"),
         _F("gre-2d-3t", 3.0, (14, 22), (500, 700), (18, 22), (0.8, 1.0), (4.1, 5.0),
-           (20, 40), (0.1, 0.1), gap_share=(0.0, 0.2), output="magnitude"),
+           (20, 40), (0.1, 0.1), gap_share=(0.05, 0.2), output="magnitude"),
     ),
 }  # fmt: skip
 """Families by purpose. Only ``training`` is trained on; ``validation`` and ``ood-validation``
 choose (when to stop, thresholds); ``test`` and ``ood`` are for measuring alone. What is ``ood``
-(out of distribution) has thicker slices than anything in training, and gaps between them."""
+(out of distribution) has gaps between its slices, and most of it the long repetition times of 2D
+acquisition: nothing in training has either."""
 
 TINY = Protocol("tiny", 3.0, 20, 28, 15, 0.95, 2.2, 0.95, head_scale=0.5, shape=(24, 96, 96))
 """For tests: half a head in 96 x 96 x 24 voxels."""

@@ -28,10 +28,16 @@ def test_drawn_protocols_lie_within_their_family(name: str) -> None:
     assert {protocol.name for protocol in drawn} == set(families)
 
 
-def test_thickness_out_of_distribution_is_outside_training() -> None:
-    thickest = max(family.slice_mm[1] for family in PROTOCOL_SETS["training"])
+def test_gaps_between_slices_are_out_of_distribution() -> None:
+    assert all(family.gap_share == (0.0, 0.0) for family in PROTOCOL_SETS["training"])
     for name in ("ood", "ood-validation"):
-        assert all(family.slice_mm[0] > thickest for family in PROTOCOL_SETS[name])
+        assert all(family.gap_share[0] > 0.0 for family in PROTOCOL_SETS[name])
+
+
+def test_training_spans_the_slices_of_3d_scans() -> None:
+    families = PROTOCOL_SETS["training"]
+    assert min(family.slice_mm[0] for family in families) <= 1.0
+    assert max(family.slice_mm[1] for family in families) >= 5.0
 
 
 def test_a_family_can_be_asked_for_by_name() -> None:
