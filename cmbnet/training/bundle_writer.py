@@ -39,7 +39,7 @@ from cmbnet.training.artefacts import (
 )
 from cmbnet.training.candidates import offers_of
 from cmbnet.training.operating_points import (
-    PIXEL_THRESHOLDS,
+    CUTS,
     choose_operating_points,
     rule_variants,
 )
@@ -155,9 +155,7 @@ def _operating_points(
     """Run the bundle, as it will be used, over the validation cohort."""
     backend = open_backend(bundle)
     try:
-        offers = offers_of(
-            validation, bundle, backend, pixel_thresholds=PIXEL_THRESHOLDS, report=report
-        )
+        offers = offers_of(validation, bundle, backend, cuts=CUTS, report=report)
     finally:
         backend.close()
     chosen = choose_operating_points(

@@ -10,8 +10,8 @@ from cmbnet.bundle import Bundle, load_bundle
 from cmbnet.bundle.manifest import MANIFEST_NAME, Manifest
 from cmbnet.errors import UsageError
 from cmbnet.io import write_bytes_atomically, write_text_atomically
-from cmbnet.training.candidates import offers_of
-from cmbnet.training.operating_points import PIXEL_THRESHOLDS, choose_operating_points
+from cmbnet.training.candidates import Cut, offers_of
+from cmbnet.training.operating_points import CUTS, choose_operating_points
 
 FEW_SCANS = 20
 """With fewer scans of a kind than this, an interval spans most of what it could."""
@@ -49,9 +49,7 @@ def calibrate(
     name = cohort_name or cohort.resolve().name
     engine = open_backend(bundle, backend)
     try:
-        offers = offers_of(
-            cohort, bundle, engine, pixel_thresholds=_pixel_thresholds(bundle), report=report
-        )
+        offers = offers_of(cohort, bundle, engine, cuts=_cuts(bundle), report=report)
     finally:
         engine.close()
     chosen = choose_operating_points(offers, cohort=name, variants=[bundle.manifest.rules])
@@ -79,11 +77,13 @@ def calibrate(
     return _write(bundle, manifest, folder)
 
 
-def _pixel_thresholds(bundle: Bundle) -> tuple[float, ...]:
-    """Those that may be chosen."""
-    if bundle.manifest.rules.evidence is None:
-        return PIXEL_THRESHOLDS
-    return tuple({point.pixel_threshold for point in bundle.manifest.operating_points})
+def _cuts(bundle: Bundle) -> tuple[Cut, ...]:
+    """Those that may be chosen; how much of a candidate is its outline is a lesion rule."""
+    rules = bundle.manifest.rules
+    thresholds = {cut.pixel_threshold for cut in CUTS}
+    if rules.evidence is not None:
+        thresholds = {point.pixel_threshold for point in bundle.manifest.operating_points}
+    return tuple(Cut(threshold, rules.outline_share) for threshold in sorted(thresholds))
 
 
 def _write(bundle: Bundle, manifest: Manifest, folder: Path) -> Bundle:

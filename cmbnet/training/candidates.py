@@ -1,8 +1,8 @@
 """What a network offers on the scans of a cohort, small enough to try every threshold on.
 
-The network runs once for each scan. At every pixel threshold of a grid the candidates are found
-and compared with the truth once; after that only numbers are left, and lesion rules, lesion scores
-and patient thresholds are tried without touching an image again.
+The network runs once for each scan. At every cut of a grid the candidates are found and compared
+with the truth once; after that only numbers are left, and lesion rules, lesion scores and patient
+thresholds are tried without touching an image again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,19 @@ REMOVED = -1.0
 """Score of a candidate that a rule removes: below every threshold."""
 
 
+class Cut(NamedTuple):
+    """How candidates are cut out of a map of probabilities; see `LesionRules`."""
+
+    pixel_threshold: float
+    outline_share: float = 0.0
+
+    def of(self, rules: LesionRules) -> LesionRules:
+        """The rules with this cut."""
+        return replace(
+            rules, pixel_threshold=self.pixel_threshold, outline_share=self.outline_share
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Map:
     """What the network said about a scan, with its truth; all on the native grid."""
@@ -58,7 +72,7 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The candidates of a scan at one pixel threshold, compared with the truth.
+    """The candidates of a scan at one cut, compared with the truth.
 
     Args:
         lesions: As `find_lesions` gives them with every rule but size turned off.
@@ -110,8 +124,8 @@ class Candidates:
         return np.where(np.isnan(found), REMOVED, found)
 
 
-Offers = Mapping[float, Sequence[Candidates]]
-"""Pixel threshold -> the candidates of each scan of a cohort, scans in the same order."""
+Offers = Mapping[Cut, Sequence[Candidates]]
+"""Cut -> the candidates of each scan of a cohort, scans in the same order."""
 
 
 def offers_of(
@@ -119,7 +133,7 @@ def offers_of(
     bundle: Bundle,
     backend: Backend,
     *,
-    pixel_thresholds: Sequence[float],
+    cuts: Sequence[Cut],
     report: Callable[[str], None],
 ) -> Offers:
     """Run the pipeline over a cohort. Scans that the quality gate refuses are left out, aloud.
@@ -129,15 +143,15 @@ def offers_of(
     Raises:
         InputRefused: If no scan of the cohort is analysable.
     """
-    offers: dict[float, list[Candidates]] = {threshold: [] for threshold in pixel_thresholds}
+    offers: dict[Cut, list[Candidates]] = {cut: [] for cut in cuts}
     for case in list_cohort(cohort):
         try:
             found = _map(case, bundle, backend)
         except InputRefused as refusal:
             report(f"left out: {refusal}")
             continue
-        for threshold, scans in offers.items():
-            scans.append(candidates_of(found, threshold, bundle.manifest.rules))
+        for cut, scans in offers.items():
+            scans.append(candidates_of(found, cut, bundle.manifest.rules))
     if not any(offers.values()):
         raise InputRefused(f"no scan of {cohort} is analysable: operating points need some")
     return offers
@@ -157,17 +171,16 @@ def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> Map:
     )
 
 
-def candidates_of(found: Map, pixel_threshold: float, rules: LesionRules) -> Candidates:
+def candidates_of(found: Map, cut: Cut, rules: LesionRules) -> Candidates:
     """Find the candidates of a scan and compare them with its truth.
 
     Args:
         found: The scan.
-        pixel_threshold: In (0, 1].
+        cut: How candidates are cut out of the map.
         rules: Their limits of size are kept; shape, border and score remove nothing yet.
     """
     lenient = replace(
-        rules,
-        pixel_threshold=pixel_threshold,
+        cut.of(rules),
         min_score=0.0,
         max_elongation=math.inf,
         max_z_ratio=math.inf,

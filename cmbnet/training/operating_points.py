@@ -12,11 +12,15 @@ import numpy as np
 from cmbnet.bundle import OperatingPoint
 from cmbnet.errors import InputRefused
 from cmbnet.lesions import LesionRules
-from cmbnet.training.candidates import Offers
+from cmbnet.training.candidates import Cut, Offers
 from cmbnet.training.rates import Rates, ScoredScans
 from cmbnet.training.score_model import learn_score
 
-PIXEL_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7)
+CUTS = tuple(
+    itertools.starmap(Cut, itertools.product((0.05, 0.1, 0.2, 0.3, 0.5), (0.0, 0.5, 0.65)))
+)
+"""Low thresholds find faint lesions; the outline is then a matter of the share."""
+
 MAX_CONTINUATIONS_MM = (None, 1.5, 3.0, 5.0)
 
 STEPS = 100
@@ -27,6 +31,9 @@ BALANCED_PATIENT_FPR = 0.1
 
 F1_TOLERANCE = 0.015
 """Lesion F1 this near to the best is as good: fewer missed patients decide then."""
+
+DICE_TOLERANCE = 0.02
+"""Of these, outlines this near to the best are as good: the number of lesions decides then."""
 
 MISSED_PATIENT = 3.0
 """So many false alarms a missed patient is worth where patients are told from controls."""
@@ -83,11 +90,11 @@ def choose_operating_points(
 
     Returns:
         ``balanced`` has the best lesion F1 with at most `BALANCED_PATIENT_FPR` false alarms in
-        controls, and of nearly the best the one that misses the fewest patients; ``sensitive`` the
-        best precision near the highest sensitivity that `SENSITIVE_FALSE_POSITIVES` allow;
-        ``screening`` the fewest missed patients with at most `SCREENING_PATIENT_FPR`. The lesion
-        rules are those of ``balanced`` for all. Where no candidate keeps a limit, the lowest rate
-        of false alarms decides.
+        controls, and of nearly the best the one that misses the fewest patients and counts lesions
+        most rightly; ``sensitive`` the best precision near the highest sensitivity that
+        `SENSITIVE_FALSE_POSITIVES` allow; ``screening`` the fewest missed patients with at most
+        `SCREENING_PATIENT_FPR`. The lesion rules are those of ``balanced`` for all. Where no
+        candidate keeps a limit, the lowest rate of false alarms decides.
 
     Raises:
         InputRefused: If no scan of the cohort holds a lesion.
@@ -97,15 +104,15 @@ def choose_operating_points(
     variants = tuple(variants)
     candidates = _with_learned_scores(offers, variants[0]) if learn else []
     if not candidates:
-        for rules, threshold in itertools.product(variants, offers):
-            candidates += sweep(ScoredScans(offers[threshold], _at(rules, threshold)))
+        for rules, cut in itertools.product(variants, offers):
+            candidates += sweep(ScoredScans(offers[cut], _at(rules, cut)))
     if not any(c.rates.f1 for c in candidates):
         # An untrained network: only the strictest threshold keeps its noise apart.
         strictest = max(c.rules.pixel_threshold for c in candidates)
         candidates = [c for c in candidates if c.rules.pixel_threshold == strictest]
     balanced = _best_f1(candidates)
-    shared = _at(balanced.rules, LesionRules().pixel_threshold)
-    same = [c for c in candidates if _at(c.rules, shared.pixel_threshold) == shared]
+    shared = _without_thresholds(balanced.rules)
+    same = [c for c in candidates if _without_thresholds(c.rules) == shared]
     sensitive = _most_found(same)
     points = (
         _point("balanced", balanced, _patient_threshold(balanced), cohort),
@@ -118,17 +125,22 @@ def choose_operating_points(
 def _with_learned_scores(offers: Offers, base: LesionRules) -> list[Candidate]:
     """What scores learned at each pixel threshold reach on scans that they have not seen."""
     candidates: list[Candidate] = []
-    for threshold, scans in offers.items():
+    for cut, scans in offers.items():
         learned = learn_score(scans)
         if learned is not None:
-            rules = replace(_at(base, threshold), evidence=learned.evidence)
+            rules = replace(_at(base, cut), evidence=learned.evidence)
             candidates += sweep(ScoredScans(scans, rules, learned.held_out))
     return candidates
 
 
-def _at(rules: LesionRules, pixel_threshold: float) -> LesionRules:
-    """The rules at a pixel threshold, without a score threshold."""
-    return replace(rules, pixel_threshold=pixel_threshold, min_score=0.0)
+def _at(rules: LesionRules, cut: Cut) -> LesionRules:
+    """The rules at a cut, without a score threshold."""
+    return replace(cut.of(rules), min_score=0.0)
+
+
+def _without_thresholds(rules: LesionRules) -> LesionRules:
+    """What all operating points of a bundle share; the thresholds are their own."""
+    return replace(rules, pixel_threshold=LesionRules().pixel_threshold, min_score=0.0)
 
 
 def sweep(scored: ScoredScans) -> list[Candidate]:
@@ -143,16 +155,18 @@ def sweep(scored: ScoredScans) -> list[Candidate]:
 def _best_f1(candidates: Sequence[Candidate]) -> Candidate:
     """Best lesion F1 within the limit of false alarms.
 
-    Of nearly equal ones those that miss the fewest patients, then the best outlines.
+    Of nearly equal ones those that miss the fewest patients, then those of nearly the best
+    outlines, then the one that counts most nearly as many lesions as there are.
     """
     allowed = [c for c in candidates if c.rates.patient_fpr <= BALANCED_PATIENT_FPR]
     allowed = allowed or list(candidates)
     best = max(c.rates.f1 for c in allowed)
     near = [c for c in allowed if c.rates.f1 >= best - F1_TOLERANCE]
-    return max(
-        near,
-        key=lambda c: (-c.rates.patient_fnr, round(c.rates.dice, 2), c.rates.f1, c.lesion_score),
-    )
+    fewest = min(c.rates.missed for c in near)
+    near = [c for c in near if c.rates.missed == fewest]
+    outlined = max(c.rates.dice for c in near)
+    near = [c for c in near if c.rates.dice >= outlined - DICE_TOLERANCE]
+    return min(near, key=lambda c: (abs(c.rates.surplus), -c.rates.f1, -c.lesion_score))
 
 
 def _most_found(candidates: Sequence[Candidate]) -> Candidate:
@@ -223,7 +237,7 @@ def _effect_of_rules(candidates: Sequence[Candidate], chosen: LesionRules) -> It
     tried = {c.rules.max_continuation_mm for c in candidates}
     for value in sorted(tried, key=lambda v: (v is not None, v)):
         wanted = replace(chosen, max_continuation_mm=value)
-        like = [c for c in candidates if _at(c.rules, chosen.pixel_threshold) == wanted]
+        like = [c for c in candidates if _without_thresholds(c.rules) == wanted]
         if like:
             best = _best_f1(like)
             yield (

@@ -63,6 +63,11 @@ class Rates:
         return self.correct / max(self.correct + self.false, 1)
 
     @property
+    def surplus(self) -> int:
+        """Predicted lesions more than there are true ones."""
+        return self.correct + self.false - self.true
+
+    @property
     def f1(self) -> float:
         """Harmonic mean of sensitivity and precision."""
         total = self.sensitivity + self.precision
