@@ -64,6 +64,7 @@ def model_card(
     bundle: Bundle,
     *,
     results: Results | None = None,
+    curves: Results | None = None,
     elsewhere: Results | None = None,
     notes: str = "",
 ) -> str:
@@ -72,6 +73,9 @@ def model_card(
     Args:
         bundle: What it describes.
         results: Of a test cohort at the default operating point, with its own lesion scores.
+        curves: Of the same cohort at an operating point that keeps unlikely candidates: the area
+            under the lesion ROC curve, which ranks true lesions against false ones, is taken from
+            there.
         elsewhere: Of a cohort outside what was trained on.
         notes: Further sections, copied as they are.
     """
@@ -79,7 +83,8 @@ def model_card(
     parts = [_head(bundle), _network(bundle), _training(bundle), _points(bundle)]
     if results is not None:
         title = "## What was measured on a test cohort"
-        parts.append(_measured(title, BARS, results, point))
+        areas = results["areas"] if curves is None else curves["areas"]
+        parts.append(_measured(title, BARS, {**results, "areas": areas}, point))
     if elsewhere is not None:
         title = "## What was measured outside the range of training"
         parts.append(_measured(title, BARS_ELSEWHERE, elsewhere, point))

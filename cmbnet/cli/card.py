@@ -17,12 +17,15 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command("card", epilog=RESEARCH_USE_ONLY)
 @click.argument("bundle", default="default")
 @click.option("--results", type=_FILE, help="results.json of cmbnet evaluate, of a test cohort.")
+@click.option("--curves", type=_FILE,
+              help="The same cohort at the operating point sensitive, for the lesion ROC.")  # fmt: skip
 @click.option("--elsewhere", type=_FILE, help="The same, of scans unlike those of training.")
 @click.option("--notes", type=_FILE, help="Markdown that is put at the end.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The card.")
 def command(
     bundle: str,
     results: Path | None,
+    curves: Path | None,
     elsewhere: Path | None,
     notes: Path | None,
     output: Path | None,
@@ -35,6 +38,7 @@ def command(
     text = model_card(
         load_bundle(bundle),
         results=None if results is None else read_results(results),
+        curves=None if curves is None else read_results(curves),
         elsewhere=None if elsewhere is None else read_results(elsewhere),
         notes="" if notes is None else notes.read_text(encoding="utf-8"),
     )

@@ -49,6 +49,14 @@ def test_a_bar_is_reached_from_its_value_on(tiny_bundle: Bundle) -> None:
     assert row(card, "false lesions per control")[1:] == ["at most 0.150", "0.050", "-", "yes"]
 
 
+def test_the_area_is_that_of_the_results_that_hold_more_candidates(tiny_bundle: Bundle) -> None:
+    area = {"name": "lesion_auc", "value": 0.9, "bootstrap": {"low": 0.85, "high": 0.93}}
+    other = results(areas=[area], metrics=[])
+    card = model_card(tiny_bundle, results=results(), curves=other)
+    assert row(card, "lesion ROC AUC")[2:] == ["0.900", "0.85-0.93", "**no**"]
+    assert row(card, "pixel Dice")[2] == "0.750"
+
+
 def test_patients_are_judged_at_the_patient_threshold(tiny_bundle: Bundle) -> None:
     """It is 0.6 in the tiny bundle: 1 of 20 controls, no patient missed; Wilson by hand."""
     card = model_card(tiny_bundle, results=results())
@@ -119,7 +127,11 @@ def test_the_card_in_the_repository_is_that_of_the_default_bundle() -> None:
     """When it fails: ``make card``."""
     evidence: dict[str, Any] = {
         key: json.loads((EVIDENCE / f"{name}.json").read_text(encoding="utf-8"))
-        for key, name in (("results", "test-cohort"), ("elsewhere", "out-of-distribution"))
+        for key, name in (
+            ("results", "test-cohort"),
+            ("curves", "test-cohort-sensitive"),
+            ("elsewhere", "out-of-distribution"),
+        )
         if (EVIDENCE / f"{name}.json").is_file()
     }
     notes = (EVIDENCE / "notes.md").read_text(encoding="utf-8")
