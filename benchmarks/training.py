@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 RECIPES = Path(__file__).parents[1] / "training" / "recipes"
-STEPS, ROUNDS = 40, 3
+STEPS, ROUNDS = 16, 3
 INPUT_BAR = 0.05
 COLUMNS = (
     "recipe", "preset", "crop px", "batch", "crops/s", "crops/s, fixed batch", "input share",

@@ -11,7 +11,7 @@ from cmbnet.lesions import Lesion
 from cmbnet.lesions.evidence import FEATURES, Evidence
 from cmbnet.training.candidates import Candidates
 from cmbnet.training.score_model import FOLDS, fit_evidence, learn_score
-from tests.unit.lesions.test_evidence import CANDIDATE, NOTHING
+from tests.candidate import CANDIDATE, NOTHING
 
 
 def drawn(count: int, seed: int) -> list[Lesion]:
