@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,7 @@ from importlib.util import find_spec
 from cmbnet.backends.base import Backend
 from cmbnet.bundle import Artefact, Bundle
 from cmbnet.errors import CmbnetError, MissingExtra, UsageError
+from cmbnet.threads import processors
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +212,6 @@ def open_backend(bundle: Bundle, name: str = "auto", *, threads: int | None = No
     if not _status(runtime).installed:
         raise MissingExtra(runtime.package, runtime.extra, f"for backend {wanted}")
     return _open(bundle, runtime, artefacts, threads=count, reason=f"asked for: {name}")
-
-
-def processors() -> int:
-    """Processors that this process may run on; a container may have fewer than the machine."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _open_first(bundle: Bundle, precision: str, threads: int) -> Backend:

@@ -26,11 +26,11 @@ def command(
     """
     from rich.console import Console
 
-    from cmbnet.backends.registry import processors
     from cmbnet.bundle import load_bundle
     from cmbnet.deploy.bench import run_bench
     from cmbnet.deploy.bench_report import plot, table
     from cmbnet.io import write_text_atomically
+    from cmbnet.threads import processors
 
     bench = run_bench(
         load_bundle(model),

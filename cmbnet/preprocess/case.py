@@ -13,6 +13,7 @@ from cmbnet.preprocess.brain import CoarseBrain, estimate_brain
 from cmbnet.preprocess.frame import FrameTransform, fit_frame
 from cmbnet.preprocess.intensity import IntensityMap, fit_intensity
 from cmbnet.preprocess.orientation import Orientation, closest_orientation
+from cmbnet.threads import in_slabs
 from cmbnet.volume import Volume, grid_difference
 
 if TYPE_CHECKING:
@@ -75,8 +76,7 @@ def prepare(
     findings: list[str] = []
     data = np.asarray(volume.data, np.float32)
     orientation = closest_orientation(volume.affine)
-    _require_image(data, volume.source)
-    data = _repair_hot_voxels(data, findings)
+    data = _repair_hot_voxels(data, _highest(data, volume.source), findings)
     canonical = orientation.apply(data)
     z_mm, y_mm, x_mm = (volume.spacing_mm[axis] for axis in orientation.axes)
 
@@ -110,24 +110,29 @@ def prepare(
     )
 
 
-def _require_image(data: NDArray[np.float32], source: str) -> None:
+def _highest(data: NDArray[np.float32], source: str) -> float:
+    """The highest value of what can be an image."""
     if min(data.shape) < MIN_SLICES:
         raise InputRefused(
             f"at least {MIN_SLICES} slices are required, got {min(data.shape)} in {source} "
             f"(shape {data.shape}, z, y, x as stored)"
         )
-    low, high = float(data.min()), float(data.max())
+    ends = np.array(in_slabs(lambda slab: (data[slab].min(), data[slab].max()), len(data)))
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputRefused(f"finite values are required, got {low}..{high} in {source}")
     if low == high:
         raise InputRefused(f"{source} holds no image: every voxel is {low:g}")
+    return high
 
 
-def _repair_hot_voxels(data: NDArray[np.float32], findings: list[str]) -> NDArray[np.float32]:
+def _repair_hot_voxels(
+    data: NDArray[np.float32], highest: float, findings: list[str]
+) -> NDArray[np.float32]:
     """Replace voxels far above everything else by the median of the eight around them."""
     usual = float(np.percentile(_sample(data), 99.9))
     limit = HOT_FACTOR * usual
-    if usual <= 0 or float(data.max()) <= limit:
+    if usual <= 0 or highest <= limit:
         return data
     hot = np.argwhere(data > limit)
     around = []

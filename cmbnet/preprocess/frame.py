@@ -9,7 +9,8 @@ import numpy as np
 
 from cmbnet.errors import InputRefused
 from cmbnet.preprocess.orientation import Orientation
-from cmbnet.preprocess.resample import apply_planes, sampling_matrix
+from cmbnet.preprocess.resample import PlaneResampler, sampling_matrix
+from cmbnet.threads import in_slabs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,12 +107,10 @@ class FrameTransform:
             return self._shifted(canonical)
         # The flips go into the matrices: a matrix product of a view that runs backwards copies.
         unflipped = self.orientation.flips
-        canonical = np.ascontiguousarray(
-            canonical[:, :: -1 if unflipped[1] else 1, :: -1 if unflipped[2] else 1]
-        )
+        canonical = canonical[:, :: -1 if unflipped[1] else 1, :: -1 if unflipped[2] else 1]
         rows = self._forward_matrix(self.y, flip=unflipped[1])
         columns = self._forward_matrix(self.x, flip=unflipped[2])
-        return apply_planes(rows, columns, canonical)
+        return PlaneResampler(rows, columns).all_slices(canonical)
 
     def from_native(self, mask: NDArray[_Scalar]) -> NDArray[_Scalar]:
         """Bring a mask or labels into the frame so that none is lost.
@@ -123,30 +122,59 @@ class FrameTransform:
         Args:
             mask: Any dtype, on the native grid.
         """
-        result = self.orientation.apply(self._checked(mask, self.native_shape))
-        result = _take_largest(result, self.y, axis=1)
-        return np.ascontiguousarray(_take_largest(result, self.x, axis=2))
+        canonical = self.orientation.apply(self._checked(mask, self.native_shape))
+        result = np.zeros(self.shape, mask.dtype)
 
-    def to_native(self, array: NDArray[_Scalar], *, order: Literal[0, 1] = 0) -> NDArray[_Scalar]:
+        def fill(slab: slice) -> None:
+            taken = canonical[slab]
+            if taken.any():  # most slices hold no lesion
+                taken = _take_largest(taken, self.y, axis=1)
+                result[slab] = _take_largest(taken, self.x, axis=2)
+
+        in_slabs(fill, self.n_slices, slab=1)
+        return result
+
+    def to_native(
+        self,
+        array: NDArray[_Scalar],
+        *,
+        order: Literal[0, 1] = 0,
+        window: tuple[slice, slice] | None = None,
+    ) -> NDArray[_Scalar]:
         """Bring an array of the frame back onto the grid of the scan; 0 outside the frame.
 
         Args:
             array: Shape `shape`; for order 1 a float32.
             order: 0 takes the nearest frame pixel (masks, labels), 1 interpolates linearly
                 (probabilities).
+            window: Rows and columns of the frame that `array` holds; the rest of the frame is 0.
 
         Returns:
             Shape `native_shape`, C-contiguous, dtype of `array`.
         """
-        array = self._checked(array, self.shape)
+        rows, columns = window or (slice(0, self.y.n_frame), slice(0, self.x.n_frame))
+        n_rows, n_columns = rows.stop - rows.start, columns.stop - columns.start
+        array = self._checked(array, (self.n_slices, n_rows, n_columns))
+        native = np.empty(self.native_shape, array.dtype)
+        canonical = self.orientation.apply(native)  # a view: what is written to it turns by itself
         if order == 0 or (self.y.is_shift and self.x.is_shift):
-            canonical = _take_nearest(_take_nearest(array, self.y, axis=1), self.x, axis=2)
+            y = _nearest(self.y.frame_positions()) - rows.start
+            x = _nearest(self.x.frame_positions()) - columns.start
+
+            def fill(slab: slice) -> None:
+                canonical[slab] = _take(_take(array[slab], y, n_rows, axis=1), x, n_columns, axis=2)
+
         else:
-            rows = sampling_matrix(self.y.n_frame, self.y.frame_positions())
-            columns = sampling_matrix(self.x.n_frame, self.x.frame_positions())
-            floats = np.ascontiguousarray(array, np.float32)
-            canonical = apply_planes(rows, columns, floats).astype(array.dtype, copy=False)
-        return np.ascontiguousarray(self.orientation.invert(canonical))
+            resampler = PlaneResampler(
+                sampling_matrix(self.y.n_frame, self.y.frame_positions())[:, rows],
+                sampling_matrix(self.x.n_frame, self.x.frame_positions())[:, columns],
+            )
+
+            def fill(slab: slice) -> None:
+                canonical[slab] = resampler(array[slab])
+
+        in_slabs(fill, self.n_slices)
+        return native
 
     def _checked(self, array: NDArray[_Scalar], shape: tuple[int, int, int]) -> NDArray[_Scalar]:
         if array.shape != shape:
@@ -204,11 +232,6 @@ def fit_frame(
 
 def _nearest(positions: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.floor(positions + 0.5).astype(np.intp)
-
-
-def _take_nearest(array: NDArray[_Scalar], axis_map: AxisMap, *, axis: int) -> NDArray[_Scalar]:
-    """Frame to canonical along one axis; 0 outside the frame."""
-    return _take(array, _nearest(axis_map.frame_positions()), axis_map.n_frame, axis)
 
 
 def _take_largest(array: NDArray[_Scalar], axis_map: AxisMap, *, axis: int) -> NDArray[_Scalar]:

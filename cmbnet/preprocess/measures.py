@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from cmbnet.preprocess.resample import apply_planes, averaging_matrix
+from cmbnet.preprocess.cells import distance_mm, mean_around
+from cmbnet.preprocess.resample import PlaneResampler, averaging_matrix
+from cmbnet.threads import in_slabs
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from numpy.typing import NDArray
 
     from cmbnet.preprocess.case import PreparedCase
@@ -68,10 +72,12 @@ def measure_quality(volume: Volume, prepared: PreparedCase) -> QualityMeasures:
         volume: The scan as read.
         prepared: The same, prepared.
     """
-    areas = np.count_nonzero(prepared.brain, axis=(1, 2)).astype(np.float64)
+    areas = np.array([np.count_nonzero(one) for one in prepared.brain], np.float64)
     structure = _structure(prepared)
     peak = prepared.intensity.peak - prepared.intensity.zero
-    below = volume.data < -0.05 * peak
+    below = in_slabs(
+        lambda slab: np.count_nonzero(volume.data[slab] < -0.05 * peak), len(volume.data)
+    )
     return QualityMeasures(
         brain_ml=float(areas.sum() * np.prod(prepared.spacing_mm) / 1000),
         end_area=(float(areas[0] / areas.max()), float(areas[-1] / areas.max())),
@@ -80,28 +86,33 @@ def measure_quality(volume: Volume, prepared: PreparedCase) -> QualityMeasures:
         deep_dark=structure.dark,
         dark_asymmetry=structure.asymmetry,
         deep_bright=structure.bright,
-        negative=float(np.count_nonzero(below) / below.size),
+        negative=float(sum(below) / volume.data.size),
     )
 
 
 def _noise(volume: Volume, prepared: PreparedCase) -> float:
     """Grain in a box in the middle of the brain, native grid."""
     canonical = prepared.frame.orientation.apply(np.asarray(volume.data))
-    brain = prepared.brain
-    slices = np.flatnonzero(brain.any(axis=(1, 2)))
+    rows, columns = (np.asarray(prepared.brain.any(axis=axis)) for axis in (2, 1))
+    slices = np.flatnonzero(rows.any(axis=1))
     z = _middle(int(slices[0]), int(slices[-1]) + 1, canonical.shape[0])
     ranges = []
-    for axis, mapping in ((2, prepared.frame.y), (1, prepared.frame.x)):
-        used = np.flatnonzero(brain.any(axis=(0, axis)))
+    for seen, mapping in ((rows, prepared.frame.y), (columns, prepared.frame.x)):
+        used = np.flatnonzero(seen.any(axis=0))
         first = mapping.start + mapping.step * used[0]
         last = mapping.start + mapping.step * (used[-1] + 1)
         ranges.append(_middle(int(first), int(last), mapping.n_canonical))
-    box = canonical[z, ranges[0], ranges[1]].astype(np.float64)
+    box = canonical[z, ranges[0], ranges[1]]
     peak = prepared.intensity.peak - prepared.intensity.zero
-    box = np.clip((box - prepared.intensity.zero) / peak, -1.0, 3.0)
-    grain = box[:, :, 1:-1] - (box[:, :, 2:] + box[:, :, :-2]) / 2
+
+    def grain(slab: slice) -> NDArray[np.float64]:
+        level = (box[slab].astype(np.float64) - prepared.intensity.zero) / peak
+        np.clip(level, -1.0, 3.0, out=level)
+        return np.abs(level[:, :, 1:-1] - (level[:, :, 2:] + level[:, :, :-2]) / 2)
+
+    grains = np.concatenate(in_slabs(grain, len(box)))
     # The grain of white noise has sqrt(1 + 1/2) times its standard deviation.
-    return float(np.median(np.abs(grain))) * _MAD_TO_SIGMA / float(np.sqrt(1.5))
+    return float(np.median(grains, overwrite_input=True)) * _MAD_TO_SIGMA / float(np.sqrt(1.5))
 
 
 def _middle(first: int, last: int, size: int) -> slice:
@@ -121,19 +132,14 @@ class _Structure:
 
 def _structure(prepared: PreparedCase) -> _Structure:
     """Spread, dark and bright places inside the brain, on cells of `CELL_MM`."""
-    from scipy.ndimage import distance_transform_edt, gaussian_filter
-
     cells, weight, cell_mm = _cells(prepared)
     brain = weight > 0.5
     if not brain.any():
         brain = weight > 0
     sigma = [_SHADING_CELLS_MM / mm for mm in cell_mm]
-    masked = brain.astype(np.float32)
-    around = gaussian_filter(cells * masked, sigma, truncate=2.5) / np.maximum(
-        gaussian_filter(masked, sigma, truncate=2.5), 0.05
-    )
+    around = mean_around(cells, brain, sigma, mode="reflect", least=0.05)
     relative = cells / np.maximum(around, 1e-3)
-    depth = distance_transform_edt(np.pad(brain, 1), sampling=cell_mm)[1:-1, 1:-1, 1:-1]
+    depth = distance_mm(np.pad(brain, 1), cell_mm, reach_mm=DEEP_MM)[1:-1, 1:-1, 1:-1]
     inner, deep = depth > INNER_MM, depth > DEEP_MM
     if np.count_nonzero(inner) < _ENOUGH_CELLS:  # a crop or a slab: take what there is
         inner = brain
@@ -170,11 +176,12 @@ def _cells(
         averaging_matrix(n, step) for n, step in zip(prepared.image.shape, steps, strict=True)
     )
 
-    def average(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        plane = apply_planes(y, x, image)
+    resampler = PlaneResampler(y, x)
+
+    def average(image: NDArray[Any]) -> NDArray[np.float32]:
+        plane = resampler.all_slices(image)
         averaged: NDArray[np.float32] = z @ plane.reshape(len(plane), -1)
         return averaged.reshape(-1, *plane.shape[1:])
 
     size = [mm * step for mm, step in zip(prepared.spacing_mm, steps, strict=True)]
-    brain = average(prepared.brain.astype(np.float32))
-    return average(prepared.image), brain, (size[0], size[1], size[2])
+    return average(prepared.image), average(prepared.brain), (size[0], size[1], size[2])

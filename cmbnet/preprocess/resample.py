@@ -2,22 +2,25 @@
 
 Dense multiplication of only the blocks near the diagonal is several times faster than gathering
 (measured in benchmarks/preprocess.py) and makes linear, averaging and flipped sampling one code.
+Slices go through it in threads: all that a slab needs on its way stays in the cache.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from cmbnet.threads import in_slabs
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from numpy.typing import NDArray
 
-_BLOCK: Final = 32
+_BLOCK: Final = 16
 """Output samples a block: what is multiplied in vain grows with it, the overhead shrinks."""
-
-_SLAB: Final = 2
-"""Slices at a time: what lies between the two products then stays in the cache."""
 
 
 def sampling_matrix(
@@ -59,41 +62,60 @@ def averaging_matrix(n_in: int, step: float) -> NDArray[np.float32]:
     return weights.astype(np.float32)
 
 
-def apply_rows(matrix: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Multiply along y: (z, n_in, x) to (z, n_out, x)."""
-    result = np.zeros((image.shape[0], matrix.shape[0], image.shape[2]), np.float32)
-    for rows, columns in _bands(matrix):
-        band = np.ascontiguousarray(matrix[rows, columns])
-        np.matmul(band, image[:, columns, :], out=result[:, rows, :])
-    return result
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """A block of output samples with the range of input samples that they are made of."""
+
+    rows: slice
+    columns: slice
+    weights: NDArray[np.float32]
 
 
-def apply_columns(matrix: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Multiply along x: (z, y, n_in) to (z, y, n_out)."""
-    result = np.zeros((*image.shape[:2], matrix.shape[0]), np.float32)
-    for rows, columns in _bands(matrix):
-        band = np.ascontiguousarray(matrix[rows, columns].T)
-        np.matmul(image[:, :, columns], band, out=result[:, :, rows])
-    return result
+class PlaneResampler:
+    """Multiplies slices (z, y_in, x_in) along y and x to (z, y_out, x_out).
+
+    Args:
+        rows: (y_out, y_in) float32.
+        columns: (x_out, x_in) float32.
+    """
+
+    def __init__(self, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> None:
+        self.shape = len(rows), len(columns)
+        self._rows = _bands(rows)
+        self._columns = [
+            _Band(band.rows, band.columns, np.ascontiguousarray(band.weights.T))
+            for band in _bands(columns)
+        ]
+
+    def __call__(self, slices: NDArray[Any]) -> NDArray[np.float32]:
+        """The product for some slices, of any dtype and strides."""
+        slices = np.ascontiguousarray(slices, np.float32)
+        turned = np.zeros((len(slices), self.shape[0], slices.shape[2]), np.float32)
+        for band in self._rows:
+            np.matmul(band.weights, slices[:, band.columns, :], out=turned[:, band.rows, :])
+        result = np.zeros((len(slices), *self.shape), np.float32)
+        for band in self._columns:
+            np.matmul(turned[:, :, band.columns], band.weights, out=result[:, :, band.rows])
+        return result
+
+    def all_slices(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        """The product for a whole scan, in threads."""
+        result = np.empty((len(image), *self.shape), np.float32)
+
+        def fill(slab: slice) -> None:
+            result[slab] = self(image[slab])
+
+        in_slabs(fill, len(image))
+        return result
 
 
-def apply_planes(
-    rows: NDArray[np.float32], columns: NDArray[np.float32], image: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Multiply along y and x: (z, y_in, x_in) to (z, y_out, x_out)."""
-    result = np.empty((len(image), len(rows), len(columns)), np.float32)
-    for start in range(0, len(image), _SLAB):
-        slab = slice(start, start + _SLAB)
-        result[slab] = apply_columns(columns, apply_rows(rows, image[slab]))
-    return result
-
-
-def _bands(matrix: NDArray[np.float32]) -> list[tuple[slice, slice]]:
+def _bands(matrix: NDArray[np.float32]) -> list[_Band]:
     """Blocks of rows with the range of columns in which they are not all zero."""
     bands = []
     for start in range(0, matrix.shape[0], _BLOCK):
         rows = slice(start, min(start + _BLOCK, matrix.shape[0]))
         used = np.flatnonzero(matrix[rows].any(axis=0))
         if used.size:
-            bands.append((rows, slice(int(used[0]), int(used[-1]) + 1)))
+            columns = slice(int(used[0]), int(used[-1]) + 1)
+            bands.append(_Band(rows, columns, np.ascontiguousarray(matrix[rows, columns])))
     return bands

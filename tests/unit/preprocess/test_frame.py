@@ -103,3 +103,29 @@ def test_wrong_shapes_are_refused() -> None:
         transform.from_native(np.zeros((3, 20, 11)))
     with pytest.raises(InputRefused, match=r"shape \(3, 16, 16\) is required"):
         transform.to_native(np.zeros((3, 20, 10)))
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("pixel_mm", [0.6, 0.5, 0.9])
+def test_a_window_goes_back_as_the_frame_that_is_zero_around_it(
+    order: int, pixel_mm: float
+) -> None:
+    orientation = Orientation((2, 0, 1), (True, False, True))
+    transform = fit((24, 30, 5), (pixel_mm, pixel_mm), orientation=orientation, centre=(11.0, 14.0))
+    window = (slice(3, 11), slice(2, 15))
+    inside = np.random.default_rng(0).random((5, 8, 13)).astype(np.float32)
+    frame = np.zeros(transform.shape, np.float32)
+    frame[:, window[0], window[1]] = inside
+    np.testing.assert_array_equal(
+        transform.to_native(inside, order=order, window=window),  # type: ignore[arg-type]
+        transform.to_native(frame, order=order),  # type: ignore[arg-type]
+    )
+
+
+def test_every_slice_of_labels_arrives() -> None:
+    transform = fit((7, 64, 64), (0.5, 0.5))
+    labels = np.zeros((7, 64, 64), np.uint16)
+    for z in (0, 3, 4, 6):
+        labels[z, 28:34, 30:36] = z + 1
+    framed = transform.from_native(labels)
+    assert [int(one.max()) for one in framed] == [1, 0, 0, 4, 5, 0, 7]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cmbnet.preprocess import PreprocessRecipe
-from cmbnet.preprocess.intensity import IntensityMap, fit_intensity
+from cmbnet.preprocess.intensity import IntensityMap, _median, fit_intensity
 
 
 def tissue(n: int = 60_000, *, seed: int = 0) -> np.ndarray:
@@ -14,7 +14,8 @@ def tissue(n: int = 60_000, *, seed: int = 0) -> np.ndarray:
 
 def fit(points: np.ndarray, *, darkest: float = 0.0, **settings: object) -> IntensityMap:
     recipe = PreprocessRecipe.from_dict(settings)
-    return fit_intensity(points, np.ones(points.shape, bool), recipe, darkest=darkest)
+    image = points[np.newaxis, np.newaxis]
+    return fit_intensity(image, np.ones(image.shape, bool), recipe, darkest=darkest)
 
 
 def test_peak_is_found_and_lands_at_the_level() -> None:
@@ -88,3 +89,17 @@ def test_all_zero_brain_gives_a_map_that_can_be_applied() -> None:
     image = np.zeros(4, np.float32)
     fitted.apply_in_place(image)
     assert np.isfinite(image).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 1000, 250_001])
+@pytest.mark.parametrize("kind", ["even", "few values", "constant", "sorted halves"])
+def test_median_is_that_of_numpy(n: int, kind: str) -> None:
+    rng = np.random.default_rng(n)
+    points = {
+        "even": rng.normal(size=n),
+        "few values": rng.integers(0, 3, n),
+        "constant": np.full(n, 7.0),
+        # Every 25th point is 0: the sample sees nothing else.
+        "sorted halves": np.where(np.arange(n) % 25 == 0, 0.0, 5.0 + rng.random(n)),
+    }[kind].astype(np.float32)
+    assert _median(points) == float(np.median(points))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from cmbnet.preprocess.resample import apply_columns, apply_rows, averaging_matrix, sampling_matrix
+from cmbnet.preprocess.resample import PlaneResampler, averaging_matrix, sampling_matrix
 
 
 def test_linear_weights_by_hand() -> None:
@@ -34,13 +34,28 @@ def test_blocks_agree_with_scipy(n: int, step: float) -> None:
     matrix = sampling_matrix(n, positions)
     z, y, x = np.meshgrid(np.arange(2), positions, np.arange(7), indexing="ij")
     expected = map_coordinates(image, [z, y, x], order=1)
-    np.testing.assert_allclose(apply_rows(matrix, image), expected, atol=1e-5)
-    turned = np.ascontiguousarray(image.transpose(0, 2, 1))
+    same = np.eye(7, dtype=np.float32)
+    np.testing.assert_allclose(PlaneResampler(matrix, same)(image), expected, atol=1e-5)
     np.testing.assert_allclose(
-        apply_columns(matrix, turned), expected.transpose(0, 2, 1), atol=1e-5
+        PlaneResampler(same, matrix)(image.transpose(0, 2, 1)),
+        expected.transpose(0, 2, 1),
+        atol=1e-5,
     )
 
 
 def test_rows_outside_stay_zero() -> None:
     matrix = sampling_matrix(3, np.full(130, -5.0))
-    assert not apply_rows(matrix, np.ones((1, 3, 2), np.float32)).any()
+    same = np.eye(2, dtype=np.float32)
+    assert not PlaneResampler(matrix, same)(np.ones((1, 3, 2), np.float32)).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.bool_])
+def test_all_slices_give_what_single_slices_give(dtype: type) -> None:
+    values = np.random.default_rng(3).random((7, 40, 33)) - 0.5
+    image: np.ndarray = np.maximum(values, 0).astype(dtype)[::-1, :, ::-1]
+    resampler = PlaneResampler(
+        sampling_matrix(40, 0.2 + 1.2 * np.arange(35, dtype=float)),
+        averaging_matrix(33, 5.5),
+    )
+    apart = np.concatenate([resampler(one[None]) for one in image])
+    np.testing.assert_array_equal(resampler.all_slices(image), apart)
