@@ -91,6 +91,8 @@ setup(
         "ai-edge-litert>=2.1",
         "click>=8.2",
         "h5py>=3.14",
+        # gzip by Intel's ISA-L: half the time of zlib to read a scan, a tenth to write a map.
+        "isal>=1.7",
         "nibabel>=5.3",
         "numpy>=2.2",
         "pillow>=11.0",

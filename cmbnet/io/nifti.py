@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 import os
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from isal import isal_zlib
 
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.io.nifti_header import NIFTI2_BYTES, NiftiHeader, parse_header
+from cmbnet.threads import in_slabs
 from cmbnet.volume import Volume
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def read_nifti(path: str | os.PathLike[str], *, frame: int | None = None) -> Vol
 
 
 def _read_bytes(source: Path) -> bytes | memoryview:
-    """The whole file, decompressed. One call to zlib is faster than a stream of gzip."""
+    """The whole file, decompressed. One call is faster than a stream of gzip."""
     try:
         packed = source.read_bytes()
     except OSError as error:
@@ -75,7 +76,7 @@ def _read_bytes(source: Path) -> bytes | memoryview:
     rest = packed
     try:
         while rest.startswith(_GZIP_MAGIC):  # gzip files may be concatenated
-            stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            stream = isal_zlib.decompressobj(wbits=isal_zlib.MAX_WBITS | 16)
             parts.append(stream.decompress(rest))
             if not stream.eof:
                 raise UnreadableFile(
@@ -83,7 +84,7 @@ def _read_bytes(source: Path) -> bytes | memoryview:
                     "without an end mark; copy or download it again"
                 )
             rest = stream.unused_data
-    except zlib.error as error:
+    except isal_zlib.error as error:  # type: ignore[misc]  # its stub takes it for an instance
         raise UnreadableFile(f"{source} is damaged (gzip: {error}); copy it again") from error
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -191,24 +192,32 @@ def _to_float32(raw: NDArray[Any], header: NiftiHeader, source: Path) -> NDArray
         raise UnreadableFile(f"{source}: scl_slope {slope} and scl_inter {inter} must be finite")
     data = np.empty(raw.shape, np.float32)
     exact = raw.dtype.itemsize <= 2 or raw.dtype == np.dtype("f4").newbyteorder(raw.dtype.byteorder)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if (slope, inter) == (1.0, 0.0):
-            np.copyto(data, raw, casting="unsafe")
-        elif exact:
-            np.multiply(raw, np.float32(slope), out=data, casting="unsafe")
-            data += np.float32(inter)
-        else:  # slice by slice in double: a large offset must not eat the contrast
-            for target, stored in zip(data, raw, strict=True):
+
+    def scale(slab: slice) -> None:
+        target, stored = data[slab], raw[slab]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if (slope, inter) == (1.0, 0.0):
+                np.copyto(target, stored, casting="unsafe")
+            elif exact:
+                np.multiply(stored, np.float32(slope), out=target, casting="unsafe")
+                target += np.float32(inter)
+            else:  # in double: a large offset must not eat the contrast
                 target[...] = stored.astype(np.float64) * slope + inter
+
+    in_slabs(scale, len(raw))
     return data
 
 
 def _replace_non_finite(data: NDArray[np.float32], notes: list[str]) -> None:
     """Set NaN and Inf to 0 in place and say how many there were."""
-    # The sum is finite unless a value is not, or it overflows: then look closely.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(data.sum(dtype=np.float64)):
-            return
+
+    def total(slab: slice) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(data[slab].sum(dtype=np.float64))
+
+    # A sum is finite unless a value is not, or it overflows: then look closely.
+    if np.all(np.isfinite(in_slabs(total, len(data)))):
+        return
     nan = np.isnan(data)
     infinite = np.isinf(data)
     for mask, name in ((nan, "NaN"), (infinite, "infinite")):
