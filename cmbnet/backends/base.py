@@ -114,17 +114,16 @@ class SlicesBackend:
         with self._lock:
             if self._closed:
                 raise UsageError(f"{self.info.name} was closed; open the backend again")
-            require_stacks(stacks, self.shapes, self.info.name)
+            require_shape(stacks, self.shapes, self.info.name)
             output = np.empty(stacks.shape[:3], np.float32)
             networks = self._networks_of((stacks.shape[1], stacks.shape[2]))
             starts = queue.SimpleQueue[int]()
             for start in range(0, len(stacks), networks[0].batch):
                 starts.put(start)
             # list() waits, and raises what a worker raised.
-            list(self._pool.map(lambda n: _work(n, starts, stacks, output), networks))
-        # A sum is finite only if every value is, and needs no array of flags.
-        if not np.isfinite(output.sum(dtype=np.float64)):
-            raise BundleError("the network answered with NaN or infinite values; it is broken")
+            list(
+                self._pool.map(lambda n: _work(n, starts, stacks, output, self.info.name), networks)
+            )
         return output
 
     def close(self) -> None:
@@ -146,14 +145,19 @@ def _work(
     starts: queue.SimpleQueue[int],
     stacks: NDArray[np.float32],
     output: NDArray[np.float32],
+    name: str,
 ) -> None:
-    """Run batches until none is left; the last is filled up with zeros."""
+    """Run batches until none is left; the last is filled up with zeros.
+
+    Each worker looks at its own values: they are in its cache, and the others need not wait.
+    """
     while True:
         try:
             start = starts.get_nowait()
         except queue.Empty:
             return
         batch = stacks[start : start + network.batch]
+        _require_finite(batch, name)
         if (missing := network.batch - len(batch)) > 0:
             batch = np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), np.float32)])
         answer = network(batch)
@@ -161,11 +165,23 @@ def _work(
             raise BundleError(
                 f"the network must answer with shape {(*batch.shape[:3], 1)}, got {answer.shape}"
             )
+        if not _is_finite(answer):
+            raise BundleError("the network answered with NaN or infinite values; it is broken")
         output[start : start + network.batch] = answer[: len(batch) - missing, :, :, 0]
 
 
 def require_stacks(stacks: NDArray[Any], shapes: tuple[Shape, ...], name: str) -> None:
     """Refuse stacks that a backend does not take.
+
+    Raises:
+        UsageError: With what is required and what was got.
+    """
+    require_shape(stacks, shapes, name)
+    _require_finite(stacks, name)
+
+
+def require_shape(stacks: NDArray[Any], shapes: tuple[Shape, ...], name: str) -> None:
+    """Refuse stacks of another shape or type.
 
     Raises:
         UsageError: With what is required and what was got.
@@ -180,5 +196,13 @@ def require_stacks(stacks: NDArray[Any], shapes: tuple[Shape, ...], name: str) -
             f"{name} takes slices of {' or '.join(f'{y}x{x}' for y, x in shapes)}, "
             f"got {stacks.shape[1]}x{stacks.shape[2]}"
         )
-    if not np.isfinite(stacks.sum(dtype=np.float64)):
+
+
+def _require_finite(stacks: NDArray[np.float32], name: str) -> None:
+    if not _is_finite(stacks):
         raise UsageError(f"{name} requires finite stacks, got NaN or infinite values")
+
+
+def _is_finite(values: NDArray[np.float32]) -> bool:
+    """A sum is finite only if every value is, and needs no array of flags."""
+    return bool(np.isfinite(values.sum(dtype=np.float64)))

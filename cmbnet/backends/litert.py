@@ -62,7 +62,8 @@ def _stored(values: NDArray[np.float32], details: dict[str, Any]) -> NDArray[Any
         return values
     scale, zero = details["quantization"]
     limits = np.iinfo(dtype)
-    stored = np.rint(values * np.float32(1 / scale))
+    stored = values * np.float32(1 / scale)
+    np.rint(stored, out=stored)
     stored += np.float32(zero)
     np.clip(stored, limits.min, limits.max, out=stored)
     exact: NDArray[Any] = stored.astype(dtype)

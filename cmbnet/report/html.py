@@ -6,13 +6,14 @@ Everything that comes from a file (its name, notes, the texts of a bundle) goes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from html import escape as _e
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Final
 
 from cmbnet.report.pictures import Painter, Picture
+from cmbnet.threads import in_threads
 
 if TYPE_CHECKING:
     from cmbnet.lesions import Lesion
@@ -152,16 +153,13 @@ def _places(lesion: Lesion) -> list[str]:
 def _slices(painter: Painter, result: Result) -> str:
     excluded = result.excluded[:MOST_EXCLUDED]
     chosen = painter.slices_to_show(result.lesions, excluded, most=MOST_SLICES)
+    pictures = in_threads([partial(painter.slice, index, excluded) for index in chosen])
     figures = []
-    for index in chosen:
+    for index, picture in zip(chosen, pictures, strict=True):
         ids = painter.lesions_on(index)
         what = f"lesion {', '.join(map(str, ids))}" if ids else "no lesion"
         caption = f"Slice {index + 1} from below: {what}"
-        figures.append(
-            _figure(
-                painter.slice(index, excluded), f"Axial {caption[0].lower()}{caption[1:]}", caption
-            )
-        )
+        figures.append(_figure(picture, f"Axial {caption[0].lower()}{caption[1:]}", caption))
     note = "Slices through lesions" if result.lesions else "Slices through the brain"
     return (
         f'<p class="soft">{note}, at most {MOST_SLICES}. Axial, anterior is up, the patient\'s '
@@ -173,14 +171,16 @@ def _slices(painter: Painter, result: Result) -> str:
 def _tiles(painter: Painter, lesions: Sequence[Lesion]) -> str:
     if not lesions:
         return ""
+    shown = lesions[:MOST_TILES]
+    pictures = in_threads([partial(painter.tile, lesion) for lesion in shown])
     figures = []
-    for lesion in lesions[:MOST_TILES]:
+    for lesion, picture in zip(shown, pictures, strict=True):
         caption = (
             f"Lesion {lesion.id}: {lesion.size_class}, {lesion.max_in_plane_diameter_mm:.1f} mm, "
             f"score {lesion.score:.3f}"
         )
         alt = f"{caption}; axial, coronal and sagittal plane through its centre, marked by a cross"
-        figures.append(_figure(painter.tile(lesion), alt, caption))
+        figures.append(_figure(picture, alt, caption))
     left_out = len(lesions) - len(figures)
     more = f" The {left_out} of lowest score are left out." if left_out else ""
     return (

@@ -10,6 +10,7 @@ import base64
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -78,7 +79,8 @@ class Painter:
 
     def lesions_on(self, index: int) -> list[int]:
         """Ids of the lesions that a slice shows."""
-        return [int(n) for n in np.unique(self._labels[index]) if n]
+        labels = self._labels[index]
+        return [int(n) for n in np.unique(labels[labels > 0])]
 
     def slice(self, index: int, excluded: tuple[Lesion, ...] = ()) -> Picture:
         """An axial slice: its lesions outlined and numbered, excluded candidates in a ring."""
@@ -201,10 +203,9 @@ def _ring(picture: Image, column: float, row: float, inner: float) -> None:
 
 def _number(picture: Image, labels: NDArray[Any]) -> None:
     """Write each lesion's number to the right of it, or to the left at the border."""
-    from PIL import ImageDraw, ImageFont
+    from PIL import ImageDraw
 
-    draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(15)
+    draw, font = ImageDraw.Draw(picture), _font()
     for label in np.unique(labels[labels > 0]).tolist():
         rows, columns = np.nonzero(labels == label)
         text = str(label)
@@ -213,6 +214,13 @@ def _number(picture: Image, labels: NDArray[Any]) -> None:
             x = int(columns.min()) - 5 - 9 * len(text)
         place = (x, max(0, int(rows.min()) - 6))
         draw.text(place, text, fill=OUTLINE, font=font, stroke_width=1, stroke_fill=(0, 0, 0))
+
+
+@cache
+def _font() -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(15)
 
 
 def _cross(picture: Image) -> None:
