@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -225,6 +226,8 @@ def _answer_of(module: str, *request: object) -> Any:
         text=True,
         timeout=TIMEOUT_S,
         check=False,
+        # As `cmbnet predict` does: our matrices are so small that OpenBLAS's threads only spin.
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
     )
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
