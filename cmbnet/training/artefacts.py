@@ -22,6 +22,7 @@ from cmbnet.io import read_nifti
 from cmbnet.lesions import measure_components
 from cmbnet.model.config import ModelConfig
 from cmbnet.model.files import copy_at_shape, save_model
+from cmbnet.model.half_weights import round_to_half
 from cmbnet.training.cohort import CohortCase, list_cohort
 from cmbnet.training.reader import Cache
 from cmbnet.training.recipe import Recipe
@@ -64,15 +65,16 @@ def make_artefacts(
     *,
     report: Callable[[str], None],
 ) -> list[NewArtefact]:
-    """Convert a network.
+    """Convert a network, whose weights are first rounded to what half precision holds.
 
     Args:
-        model: The best one of a run.
+        model: The best one of a run; changed, so that everything is made of the same weights.
         config: Its configuration.
         plan: What to make.
         stacks: From `representative_stacks`.
         report: Receives a line for each file.
     """
+    round_to_half(model)
     artefacts = []
     for precision, shape in plan.wanted:
         artefact, parity = make_artefact(model, config, shape, precision, stacks)
