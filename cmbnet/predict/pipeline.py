@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
     from cmbnet.preprocess import PreparedCase
+    from cmbnet.preprocess.qc import QualityReport
     from cmbnet.volume import Volume
 
 STACKS_AT_ONCE: Final = 16
@@ -60,7 +61,6 @@ def predict_volume(
         BundleError: If the model cannot be run.
     """
     point = bundle.operating_point(operating_point)
-    rules = bundle.rules_at(point)
     record = InputRecord() if record is None else record
     clock = _Clock()
     with clock.stage("prepare"):
@@ -78,6 +78,46 @@ def predict_volume(
                     record=record,
                 )
             )
+    prediction = predict_prepared(
+        volume,
+        bundle,
+        backend,
+        prepared=prepared,
+        quality=quality,
+        operating_point=operating_point,
+        record=record,
+    )
+    return replace(prediction, timings_s={**clock.seconds, **prediction.timings_s})
+
+
+def predict_prepared(
+    volume: Volume,
+    bundle: Bundle,
+    backend: Backend,
+    *,
+    prepared: PreparedCase,
+    quality: QualityReport,
+    operating_point: str = "default",
+    record: InputRecord | None = None,
+) -> Prediction:
+    """Find microbleeds on a scan that is prepared already; what the quality gate said is noted.
+
+    Args:
+        volume: The scan on its own grid.
+        bundle: The model.
+        backend: Opened for this bundle.
+        prepared: The scan in the frame of the bundle's recipe.
+        quality: What the quality gate said of it.
+        operating_point: Name of a set of thresholds of the bundle.
+        record: Which bytes the scan came from.
+
+    Raises:
+        UsageError: If the operating point does not exist.
+        BundleError: If the model cannot be run.
+    """
+    point = bundle.operating_point(operating_point)
+    rules = bundle.rules_at(point)
+    clock = _Clock()
     with clock.stage("network"):
         box = brain_box(prepared.brain, shapes=backend.shapes)
         in_frame = _run_network(prepared, box, bundle, backend)
@@ -99,7 +139,7 @@ def predict_volume(
         backend=backend.info,
         slices=len(box.slices),
         crop=box.shape,
-        record=record,
+        record=InputRecord() if record is None else record,
         timings_s=clock.seconds,
     )
 
