@@ -150,14 +150,6 @@ class BrainBox:
         """The crop of all slices of an array (z, y, x); a view."""
         return image[:, self.y, self.x]
 
-    def paste(
-        self, predictions: NDArray[np.float32], frame_shape: tuple[int, int, int]
-    ) -> NDArray[np.float32]:
-        """Put predictions (k, rows, columns) for `slices` into a frame that is 0 elsewhere."""
-        frame = np.zeros(frame_shape, np.float32)
-        frame[self.slices, self.y, self.x] = predictions
-        return frame
-
 
 def brain_box(
     brain: NDArray[np.bool_],

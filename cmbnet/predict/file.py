@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,9 +69,11 @@ def predict_file(
     start = time.perf_counter()
     source = Path(path)
     mask_file = None if brain_mask is None else Path(brain_mask)
-    scan = read_scan(source, frame=frame) if read is None else read()
-    mask = None if mask_file is None else read_nifti(mask_file)
-    record = replace(record_of(source, frame=frame, brain_mask=mask_file), dicom=scan.dicom)
+    with ThreadPoolExecutor(1, thread_name_prefix="hash") as beside:
+        hashing = beside.submit(record_of, source, frame=frame, brain_mask=mask_file)
+        scan = read_scan(source, frame=frame) if read is None else read()
+        mask = None if mask_file is None else read_nifti(mask_file)
+    record = replace(hashing.result(), dicom=scan.dicom)
     read_s = round(time.perf_counter() - start, 4)
     prediction = predict_volume(
         scan.volume,

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from cmbnet.preprocess.qc import QualityReport
     from cmbnet.volume import Volume
 
-STACKS_AT_ONCE: Final = 16
-"""Stacks are three times as large as the image; only twice this many exist at a time."""
+STACKS_AT_ONCE: Final = 24
+"""Stacks are three times as large as the image; only twice this many exist at a time. Between two
+lots the network's threads wait for the slowest of them."""
 
 
 def predict_volume(
@@ -120,9 +121,11 @@ def predict_prepared(
     clock = _Clock()
     with clock.stage("network"):
         box = brain_box(prepared.brain, shapes=backend.shapes)
-        in_frame = _run_network(prepared, box, bundle, backend)
+        in_box = _run_network(prepared, box, bundle, backend)
     with clock.stage("native_grid"):
-        probability = volume.with_data(prepared.frame.to_native(in_frame, order=1))
+        probability = volume.with_data(
+            prepared.frame.to_native(in_box, order=1, window=(box.y, box.x))
+        )
         brain = prepared.frame.to_native(prepared.brain)
     with clock.stage("lesions"):
         finding = find_lesions(probability, rules, brain=brain, image=volume)
@@ -147,19 +150,14 @@ def predict_prepared(
 def _run_network(
     prepared: PreparedCase, box: BrainBox, bundle: Bundle, backend: Backend
 ) -> NDArray[np.float32]:
-    """Probabilities in the frame, 0 where the network did not look."""
+    """Probabilities in the crop of all slices, 0 where the network did not look."""
     crop = box.crop(prepared.image)
-    answers = np.empty((len(box.slices), *box.shape), np.float32)
+    answers = np.zeros((len(crop), *box.shape), np.float32)
     starts = range(0, len(box.slices), STACKS_AT_ONCE)
-    chunks = [slice(start, start + STACKS_AT_ONCE) for start in starts]
+    chunks = [box.slices[start : start + STACKS_AT_ONCE] for start in starts]
 
-    def stacks_of(chunk: slice) -> NDArray[np.float32]:
-        return make_stacks(
-            crop,
-            box.slices[chunk],
-            spacing_z_mm=prepared.spacing_mm[0],
-            context=bundle.context,
-        )
+    def stacks_of(chunk: NDArray[np.intp]) -> NDArray[np.float32]:
+        return make_stacks(crop, chunk, spacing_z_mm=prepared.spacing_mm[0], context=bundle.context)
 
     # The next stacks are made while the network looks at these; no more than two exist at a time.
     with ThreadPoolExecutor(1, thread_name_prefix="stacks") as pool:
@@ -169,7 +167,7 @@ def _run_network(
             if following is not None:
                 ahead.append(pool.submit(stacks_of, following))
             answers[chunk] = backend.predict(stacks)
-    return box.paste(answers, prepared.frame.shape)
+    return answers
 
 
 @dataclass(slots=True)

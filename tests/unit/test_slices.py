@@ -112,10 +112,3 @@ def test_no_brain_no_slices() -> None:
 def test_shape_that_cannot_hold_the_brain_is_refused() -> None:
     with pytest.raises(UsageError, match=r"at least \(62, 48\) within the frame \(64, 48\)"):
         brain_box(brain_at(slice(2, 60), slice(2, 46)), shapes=[(32, 24)], margin_pixels=2)
-
-
-def test_paste_puts_predictions_back() -> None:
-    brain = brain_at(slice(20, 36), slice(10, 22))
-    box = brain_box(brain, shapes=[(32, 24)], margin_pixels=4)
-    predictions = box.crop(brain)[box.slices].astype(np.float32)
-    np.testing.assert_array_equal(box.paste(predictions, (6, 64, 48)), brain)

@@ -133,14 +133,17 @@ def test_the_patient_threshold_is_its_own(tiny_bundle: Bundle, tiny_backend: Bac
     assert not replace(found, operating_point=high).positive
 
 
-def test_the_network_sees_every_slice_of_brain_with_its_neighbours(tmp_path: Path) -> None:
+def test_the_network_sees_every_slice_of_brain_with_its_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cmbnet.predict.pipeline.STACKS_AT_ONCE", 10)
     context = SliceContext(target_mm=6.0)
     bundle = write_bundle(tmp_path, spec=spec(context=context), artefacts=[])
     recorder = Recorder()
     prediction = predict_volume(tiny_scan(), bundle, recorder)
     with_brain = np.flatnonzero(prediction.prepared.brain.any(axis=(1, 2)))
     expected = make_stacks(prediction.prepared.image, with_brain, spacing_z_mm=3.0, context=context)
-    assert len(recorder.stacks) == 2  # more slices than are held at once
+    assert [len(stacks) for stacks in recorder.stacks] == [10, 10, len(with_brain) - 20]
     assert np.array_equal(np.concatenate(recorder.stacks), expected)
 
 
