@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -81,7 +83,8 @@ class Network(Protocol):
 class SlicesBackend:
     """A `Backend` made of networks of static shape, loaded when a shape is first asked for.
 
-    Slices run one batch of the file at a time, so that no slice depends on its neighbours.
+    Slices run one batch of the file at a time, so that no slice depends on its neighbours. Calls
+    from several threads share the workers: none of these waits for the last slice of a call.
 
     Args:
         artefacts: Of one kind and precision, one per shape.
@@ -103,7 +106,7 @@ class SlicesBackend:
         self.shapes = tuple(sorted(by_shape, key=lambda shape: shape[0] * shape[1]))
         self._artefacts = by_shape
         self._load = load
-        self._networks: dict[Shape, list[Network]] = {}
+        self._networks: dict[Shape, _Idle] = {}
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=info.name)
         self._lock = threading.Lock()
@@ -116,58 +119,69 @@ class SlicesBackend:
                 raise UsageError(f"{self.info.name} was closed; open the backend again")
             require_shape(stacks, self.shapes, self.info.name)
             output = np.empty(stacks.shape[:3], np.float32)
-            networks = self._networks_of((stacks.shape[1], stacks.shape[2]))
-            starts = queue.SimpleQueue[int]()
-            for start in range(0, len(stacks), networks[0].batch):
-                starts.put(start)
-            # list() waits, and raises what a worker raised.
-            list(
-                self._pool.map(lambda n: _work(n, starts, stacks, output, self.info.name), networks)
-            )
+            idle = self._networks_of((stacks.shape[1], stacks.shape[2]))
+            batches = [slice(n, n + idle.batch) for n in range(0, len(stacks), idle.batch)]
+            done = self._pool.map(partial(self._look, idle, stacks, output), batches)
+        for _ in done:  # waits, and raises what a worker raised
+            pass
         return output
 
     def close(self) -> None:
-        """Free the networks."""
+        """Free the networks, after the calls that run."""
         with self._lock:
             self._closed = True
-            self._networks.clear()
             self._pool.shutdown()
+            self._networks.clear()
 
-    def _networks_of(self, shape: Shape) -> list[Network]:
+    def _networks_of(self, shape: Shape) -> _Idle:
         if shape not in self._networks:
             artefacts = [self._artefacts[shape]] * self._workers
-            self._networks[shape] = list(self._pool.map(self._load, artefacts))
+            self._networks[shape] = _Idle(list(self._pool.map(self._load, artefacts)))
         return self._networks[shape]
 
+    def _look(
+        self, idle: _Idle, stacks: NDArray[np.float32], output: NDArray[np.float32], where: slice
+    ) -> None:
+        """Run one batch; what is missing in the last is filled up with zeros.
 
-def _work(
-    network: Network,
-    starts: queue.SimpleQueue[int],
-    stacks: NDArray[np.float32],
-    output: NDArray[np.float32],
-    name: str,
-) -> None:
-    """Run batches until none is left; the last is filled up with zeros.
-
-    Each worker looks at its own values: they are in its cache, and the others need not wait.
-    """
-    while True:
-        try:
-            start = starts.get_nowait()
-        except queue.Empty:
-            return
-        batch = stacks[start : start + network.batch]
-        _require_finite(batch, name)
-        if (missing := network.batch - len(batch)) > 0:
+        The worker looks for what is not finite: here the values are in its cache.
+        """
+        batch = stacks[where]
+        _require_finite(batch, self.info.name)
+        if (missing := idle.batch - len(batch)) > 0:
             batch = np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), np.float32)])
-        answer = network(batch)
+        with idle.network() as network:
+            answer = network(batch)
         if answer.shape != (*batch.shape[:3], 1):
             raise BundleError(
                 f"the network must answer with shape {(*batch.shape[:3], 1)}, got {answer.shape}"
             )
         if not _is_finite(answer):
             raise BundleError("the network answered with NaN or infinite values; it is broken")
-        output[start : start + network.batch] = answer[: len(batch) - missing, :, :, 0]
+        output[where] = answer[: len(batch) - missing, :, :, 0]
+
+
+class _Idle:
+    """The networks of one shape that no worker uses at the moment; there is one a worker.
+
+    Args:
+        networks: All of them.
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        self.batch = networks[0].batch
+        self._queue = queue.SimpleQueue[Network]()
+        for network in networks:
+            self._queue.put(network)
+
+    @contextmanager
+    def network(self) -> Iterator[Network]:
+        """One of them, for a while."""
+        network = self._queue.get()
+        try:
+            yield network
+        finally:
+            self._queue.put(network)
 
 
 def require_stacks(stacks: NDArray[Any], shapes: tuple[Shape, ...], name: str) -> None:
