@@ -43,7 +43,8 @@ if [[ ! -d $work/triton ]]; then # the gate failed: what passed it is served all
 fi
 part bench.txt python -m cmbnet bench "$scan" --model "$work/bundle" \
     --json "$work/bench.json" --plot "$work/bench.png"
-part triton.md python -m benchmarks.triton_throughput "$scan" "$work/triton"
+# As deploy/triton/Dockerfile sets it.
+part triton.md env OPENBLAS_NUM_THREADS=1 python -m benchmarks.triton_throughput "$scan" "$work/triton"
 part engine.md python benchmarks/engine_build.py --preset "${PRESET:-paper}"
 part machine_after.txt uptime
 if ((${#failed[@]})); then
