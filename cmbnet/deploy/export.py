@@ -51,10 +51,10 @@ def export_bundle(
     try:
         with tempfile.TemporaryDirectory(dir=_beside(bundle, output), prefix=".export-") as folder:
             converter = Converter(bundle, plan, report)
-            made = list(converter.artefacts())
-            staged = add_artefacts(copy_bundle(bundle, Path(folder) / "staged"), made)
-            cases = plan.samples.judged()
-            judge = Judge(staged, cases, report, calibrations=plan.calibrations)
+            with plan.samples.judged_meanwhile() as cases:
+                made = list(converter.artefacts())
+                staged = add_artefacts(copy_bundle(bundle, Path(folder) / "staged"), made)
+                judge = Judge(staged, cases(), report, calibrations=plan.calibrations)
             judged = [judge.settled(new.file, converter.redrawn) for new in made]
         if allow_failure:
             judged = [accepted(new) for new in judged]

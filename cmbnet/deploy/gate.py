@@ -12,28 +12,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from cmbnet.deploy.flips import describe_flips, left_over
 from cmbnet.errors import CmbnetError
-from cmbnet.predict import Prediction, predict_volume
-from cmbnet.preprocess import prepare
-from cmbnet.slices import DEFAULT_MARGIN_PIXELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cmbnet.backends import Backend
-    from cmbnet.backends.base import Shape
-    from cmbnet.bundle import Bundle
-    from cmbnet.preprocess import PreprocessRecipe
+    from cmbnet.predict import Prediction
     from cmbnet.volume import Volume
 
 SMALL_BELOW_MM = 5.0
 """Lesions of 2 to 5 mm: the paper's "small", 5.0 itself is large."""
-
-BORDER_PIXELS = DEFAULT_MARGIN_PIXELS + 4
-"""Between the brain and the border of its crop, with room for the way to the scan's grid."""
 
 
 class ParityFailed(CmbnetError):
@@ -98,6 +88,7 @@ class GateResult:
         dice_artefact: Of the artefact's.
         recall_small_reference: Fraction of true lesions of 2 to 5 mm that Keras touches.
         recall_small_artefact: That the artefact touches.
+        flips: For each of the differing lesions, who has it and why the other has not.
         faults: What went over a limit, in words.
     """
 
@@ -111,6 +102,7 @@ class GateResult:
     dice_artefact: float
     recall_small_reference: float
     recall_small_artefact: float
+    flips: tuple[str, ...]
     faults: tuple[str, ...]
 
     @property
@@ -120,46 +112,10 @@ class GateResult:
 
     def to_dict(self) -> dict[str, float | bool | str]:
         """Plain values for the manifest."""
-        names = [name for name in self.__slots__ if name != "faults"]
+        words = {name: "; ".join(getattr(self, name)) for name in ("faults", "flips")}
+        names = [name for name in self.__slots__ if name not in words]
         values: dict[str, float | bool | str] = {name: getattr(self, name) for name in names}
-        return {"passed": self.passed, "faults": "; ".join(self.faults), **values}
-
-
-def gate_predictions(
-    bundle: Bundle, backend: Backend, cases: Iterable[GateCase]
-) -> list[Prediction]:
-    """Predictions of the cases by one backend, in order.
-
-    The quality gate is overruled: it judges the scan, which is the same for both.
-    """
-    return [
-        predict_volume(
-            case.scan,
-            bundle,
-            backend,
-            brain_mask=_within(case, bundle.recipe, backend.shapes[-1]),
-            force=True,
-        )
-        for case in cases
-    ]
-
-
-def _within(case: GateCase, recipe: PreprocessRecipe, shape: Shape) -> Volume | None:
-    """The part of the brain that fits into a crop.
-
-    A network for small crops would not be asked at all about a brain that is too large for it.
-    """
-    if shape == (recipe.size, recipe.size):
-        return case.brain
-    prepared = prepare(case.scan, recipe, brain_mask=case.brain)
-    window = np.zeros_like(prepared.brain)
-    y, x = (
-        slice((size - length) // 2 + BORDER_PIXELS, (size + length) // 2 - BORDER_PIXELS)
-        for size, length in zip(prepared.brain.shape[1:], shape, strict=True)
-    )
-    window[:, y, x] = prepared.brain[:, y, x]
-    inside = prepared.frame.to_native(window)
-    return case.scan.with_data((inside > 0).astype(np.uint8))
+        return {"passed": self.passed, **words, **values}
 
 
 def compare_predictions(
@@ -193,7 +149,8 @@ def compare_predictions(
         "recall_small_reference": found_first / small if small else 1.0,
         "recall_small_artefact": found_second / small if small else 1.0,
     }
-    return GateResult(**values, faults=_faults(values, limits))
+    flips = tuple(flip for row in rows for flip in row.flips)
+    return GateResult(**values, flips=flips, faults=_faults(values, limits))
 
 
 def _faults(values: dict[str, Any], limits: Limits) -> tuple[str, ...]:
@@ -226,6 +183,7 @@ class _Row:
     """One case: counts in the order in which `compare_predictions` reads them."""
 
     counts: tuple[int, ...]
+    flips: tuple[str, ...]
     voxels: int
     largest: float
     summed: float
@@ -233,13 +191,14 @@ class _Row:
 
 def _compare(case: GateCase, reference: Prediction, artefact: Prediction) -> _Row:
     labels = [p.finding.labels for p in (reference, artefact)]
-    unmatched = unpaired(labels[0], labels[1])
+    unmatched = sum(map(len, left_over(labels[0], labels[1])))
+    flips = describe_flips(reference, artefact) if unmatched else ()
     truth = case.lesions > 0
     found = [len(set(np.unique(case.lesions[mask > 0]).tolist()) & case.small) for mask in labels]
     inside = [int(np.count_nonzero(truth & (mask > 0))) for mask in labels]
     sizes = [int(np.count_nonzero(mask)) for mask in labels]
     first, second = (p.probability.data for p in (reference, artefact))
-    difference = np.abs(first.astype(np.float64) - second)
+    difference = np.abs(first - second)
     relevant = np.maximum(first, second) > 0.01
     counts = (
         len(reference.finding.lesions),
@@ -253,32 +212,11 @@ def _compare(case: GateCase, reference: Prediction, artefact: Prediction) -> _Ro
     )
     return _Row(
         counts,
+        flips=tuple(f"{case.name}, {flip}" for flip in flips),
         voxels=int(np.count_nonzero(relevant)),
         largest=float(difference.max(initial=0.0)),
-        summed=float(difference[relevant].sum()),
+        summed=float(difference[relevant].sum(dtype=np.float64)),
     )
-
-
-def unpaired(first: NDArray[Any], second: NDArray[Any]) -> int:
-    """Lesions of either side that are left over when touching ones are paired one to one.
-
-    A lesion that the other side sees as two counts once.
-
-    Args:
-        first: Instance labels, 0 outside.
-        second: The same on the same grid.
-
-    Examples:
-        >>> unpaired(np.array([1, 1, 0, 2]), np.array([1, 2, 0, 0]))
-        2
-    """
-    touching = (first > 0) & (second > 0)
-    pairs = np.unique(np.stack([first[touching], second[touching]]).astype(np.int64), axis=1)
-    sides = [np.unique(labels[labels > 0]) for labels in (first, second)]
-    shape = (int(first.max(initial=0)) + 1, int(second.max(initial=0)) + 1)
-    graph = csr_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape=shape)
-    paired = int(np.count_nonzero(maximum_bipartite_matching(graph) >= 0))
-    return sum(len(side) for side in sides) - 2 * paired
 
 
 def _dice(inside: int, mask: int, truth: int) -> float:

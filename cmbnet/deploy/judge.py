@@ -16,9 +16,9 @@ from cmbnet.deploy.gate import (
     GateResult,
     ParityFailed,
     compare_predictions,
-    gate_predictions,
     limits_of,
 )
+from cmbnet.deploy.gate_runs import gate_predictions, predict_like
 from cmbnet.deploy.savedmodel import open_savedmodel
 from cmbnet.deploy.source import open_reference
 from cmbnet.predict import Prediction
@@ -89,7 +89,7 @@ class Judge:
         return found
 
     def verdict(self, artefact: Artefact) -> dict[str, float | bool | str]:
-        """The manifest's ``parity`` of an artefact."""
+        """The manifest's ``parity`` of an artefact; the first runtime that it fails on decides."""
         if artefact.kind == "tensorrt":
             from cmbnet.deploy.tensorrt import gpu_fault
 
@@ -105,12 +105,16 @@ class Judge:
                 f"{result.max_difference:.4f}, {result.lesions_artefact} lesions, Keras "
                 f"{result.lesions_reference})"
             )
+            for flip in result.flips:
+                self._report(f"  {flip}")
             if not values:
                 values = result.to_dict()
             else:
                 values[f"{runtime}_passed"] = result.passed
                 values[f"{runtime}_max_difference"] = result.max_difference
-                values["passed"] = bool(values["passed"]) and result.passed
+                values["passed"] = result.passed
+            if not result.passed:
+                break
         return values
 
     def compare(self, artefact: Artefact, runtime: str) -> GateResult:
@@ -118,8 +122,8 @@ class Judge:
         view = _view(self._bundle, artefact)
         backend = _open(view, artefact, runtime)
         try:
-            predictions = gate_predictions(view, backend, self._cases)
             reference = self._reference(backend.shapes)
+            predictions = predict_like(view, backend, reference)
         finally:
             backend.close()
         return compare_predictions(

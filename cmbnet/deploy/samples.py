@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from cmbnet.deploy.gate import GateCase, small_lesions
 from cmbnet.errors import UsageError
 from cmbnet.preprocess import prepare
 from cmbnet.slices import brain_box, make_stacks
+from cmbnet.workers import start_workers
 
 if TYPE_CHECKING:
     from cmbnet.bundle import Bundle
@@ -64,6 +66,22 @@ class Samples:
         return tuple(
             _gate_case(self._make(JUDGED_SEED + n, lesions)) for n, lesions in enumerate(counts)
         )
+
+    @contextmanager
+    def judged_meanwhile(self) -> Iterator[Callable[[], tuple[GateCase, ...]]]:
+        """The same, made by another process while this one does something else.
+
+        Yields:
+            Waits for the scans and gives them.
+        """
+        if self.anatomy == "procedural":  # made before a process has started
+            yield self.judged
+            return
+        from cmbnet.phantom.template import load_template
+
+        load_template(self.anatomy)  # what is missing is said now, and by this process
+        with start_workers(1) as pool:
+            yield pool.submit(self.judged).result
 
     def calibrating(self, draw: int = 0) -> tuple[PhantomCase, ...]:
         """The scans that int8 ranges are measured on; each draw gives others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,22 @@ def test_a_bundle_without_the_network_or_with_another_hash_is_refused(
     (tmp_path / "model.keras").write_bytes(content)
     with pytest.raises(BundleError, match="sha256"):
         load_for_export(str(tmp_path))
+
+
+class Elsewhere(Samples):
+    """Tells where its scans are made."""
+
+    def judged(self) -> Any:
+        return os.getpid()
+
+
+def test_life_size_scans_are_made_by_another_process() -> None:
+    places: list[Any] = []
+    for samples in (Elsewhere(), Elsewhere(anatomy="procedural")):
+        with samples.judged_meanwhile() as made:
+            places.append(made())
+    assert places[0] not in (None, os.getpid())
+    assert places[1] == os.getpid(), "tiny ones are there before a process is"
 
 
 def test_calibration_is_what_the_network_sees(source: Bundle) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,20 +11,19 @@ from numpy.typing import NDArray
 
 from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
+from cmbnet.deploy.flips import describe_flips, left_over
 from cmbnet.deploy.gate import (
     FLOAT_LIMITS,
     INT8_LIMITS,
     GateCase,
     GateResult,
-    _within,
     compare_predictions,
-    gate_predictions,
     limits_of,
     small_lesions,
-    unpaired,
 )
+from cmbnet.deploy.gate_runs import _within, gate_predictions, predict_like
 from cmbnet.errors import UsageError
-from cmbnet.lesions import label_components
+from cmbnet.lesions import find_lesions, label_components
 from cmbnet.preprocess import prepare
 from cmbnet.slices import brain_box
 from tests.tiny_scan import DOTS, tiny_scan
@@ -42,7 +42,7 @@ from tests.tiny_scan import DOTS, tiny_scan
     ],
 )
 def test_lesions_are_paired_one_to_one(first: list[int], second: list[int], left: int) -> None:
-    assert unpaired(np.array(first), np.array(second)) == left
+    assert sum(map(len, left_over(np.array(first), np.array(second)))) == left
 
 
 def test_only_lesions_of_2_to_below_5_mm_are_small() -> None:
@@ -91,7 +91,7 @@ def case() -> GateCase:
 
 def judge(bundle: Bundle, backend: Backend, case: GateCase, altered: Altered) -> GateResult:
     reference = gate_predictions(bundle, backend, [case])
-    artefact = gate_predictions(bundle, altered, [case])  # type: ignore[arg-type]
+    artefact = predict_like(bundle, altered, reference)  # type: ignore[arg-type]
     return compare_predictions([case], reference, artefact, FLOAT_LIMITS)
 
 
@@ -103,6 +103,21 @@ def test_equal_answers_pass(tiny_bundle: Bundle, tiny_backend: Backend, case: Ga
     assert result.recall_small_reference == result.recall_small_artefact == 1.0
     assert 0.5 < result.dice_reference == result.dice_artefact <= 1.0
     assert result.to_dict()["passed"] is True
+
+
+def test_scans_are_prepared_once_for_all_that_is_judged(
+    tiny_bundle: Bundle,
+    tiny_backend: Backend,
+    case: GateCase,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (reference,) = gate_predictions(tiny_bundle, tiny_backend, [case])
+    monkeypatch.setattr("cmbnet.predict.pipeline.prepare", None)
+    monkeypatch.setattr("cmbnet.predict.pipeline.check_quality", None)
+    (again,) = predict_like(tiny_bundle, tiny_backend, [reference])
+    np.testing.assert_array_equal(again.probability.data, reference.probability.data)
+    assert again.finding.lesions == reference.finding.lesions
+    assert again.quality is reference.quality
 
 
 def test_a_difference_that_flips_no_lesion_passes(
@@ -124,6 +139,32 @@ def test_a_lost_lesion_fails_with_every_reason(
     words = str(result.to_dict()["faults"])
     for part in ("1 lesions differ", "2 lesions instead of 3", "Dice differs", "recall of 2-5 mm"):
         assert part in words
+    (flip,) = result.flips
+    assert flip.startswith("tiny, only by Keras at voxel")
+    assert flip.endswith("by the other no candidate: the highest probability there is 0.000")
+    assert result.to_dict()["flips"] == flip
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"min_diameter_mm": 9.5, "large_from_mm": 9.5}, " mm is below 9.5 mm"),
+        ({"min_score": 1.0}, " is below 1.000"),
+    ],
+)
+def test_a_flip_says_which_rule_it_failed(
+    tiny_bundle: Bundle,
+    tiny_backend: Backend,
+    case: GateCase,
+    changes: dict[str, Any],
+    why: str,
+) -> None:
+    reference = gate_predictions(tiny_bundle, tiny_backend, [case])[0]
+    probability = reference.probability
+    stricter = find_lesions(probability, replace(reference.rules, **changes))
+    flips = list(describe_flips(reference, replace(reference, finding=stricter)))
+    assert len(flips) == 3
+    assert all("by the other excluded: " in flip and flip.endswith(why) for flip in flips)
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["brain given", "brain estimated"])

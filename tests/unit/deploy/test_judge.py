@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from cmbnet.bundle import Artefact, NewArtefact, load_bundle, write_bundle
-from cmbnet.deploy.gate import ParityFailed
+from cmbnet.deploy.gate import GateResult, ParityFailed
 from cmbnet.deploy.judge import Judge, accepted, require_passed
 from tests.tiny_bundle import spec
 
 FIRST = NewArtefact(
     file="a.tflite", content=b"0", kind="litert", precision="int8", shape=(1, 96, 96, 3)
 )
+
+NUMBERS = [name for name in GateResult.__slots__ if name not in ("flips", "faults")]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,41 @@ def test_what_can_be_made_in_one_way_only_fails_at_once(
     monkeypatch.setattr(Judge, "verdict", lambda *_: {"passed": False})
     done = judge.settled("a.tflite", lambda *_: None)
     assert dict(done.parity) == {"passed": False}
+
+
+@pytest.mark.parametrize(
+    ("fails_on", "asked", "passed"),
+    [
+        ("", ["onnx", "openvino"], True),
+        ("onnx", ["onnx"], False),
+        ("openvino", ["onnx", "openvino"], False),
+    ],
+)
+def test_the_first_runtime_that_a_file_fails_on_decides(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fails_on: str,
+    asked: list[str],
+    passed: bool,
+) -> None:
+    file = replace(FIRST, file="a.onnx", kind="onnx")
+    bundle = write_bundle(tmp_path, spec=spec(), artefacts=[file])
+    seen: list[str] = []
+    lines: list[str] = []
+
+    def compare(_: Judge, artefact: Artefact, runtime: str) -> GateResult:
+        seen.append(runtime)
+        faults, flips = (("bad",), ("scan 1, only by Keras",)) if runtime == fails_on else ((), ())
+        numbers = dict.fromkeys(NUMBERS, 1)
+        return GateResult(**numbers, flips=flips, faults=faults)
+
+    monkeypatch.setattr("cmbnet.deploy.judge._runtimes", lambda _: ("onnx", "openvino"))
+    monkeypatch.setattr(Judge, "compare", compare)
+    verdict = Judge(bundle, (), lines.append).verdict(bundle.manifest.artefacts[0])
+    assert seen == asked
+    assert verdict["passed"] is passed
+    assert ("openvino_passed" in verdict) is ("openvino" in asked)
+    assert ("  scan 1, only by Keras" in lines) is bool(fails_on)
 
 
 def test_a_failure_says_what_is_usable_and_what_to_do(tmp_path: Path) -> None:
