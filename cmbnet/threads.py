@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Final, TypeVar
 
 _Result = TypeVar("_Result")
@@ -37,19 +36,17 @@ def in_threads(calls: Sequence[Callable[[], _Result]]) -> list[_Result]:
     Returns:
         What they returned, in order. If one raises, so does this, after the others are done.
     """
-    waiting = SimpleQueue[int]()
-    for number in range(len(calls)):
+    others = max(min(processors(), MOST_THREADS, len(calls)) - 1, 0)
+    waiting = SimpleQueue[int | None]()
+    for number in (*range(len(calls)), *[None] * (others + 1)):
         waiting.put(number)
     results: dict[int, _Result] = {}
 
     def work() -> None:
-        with suppress(Empty):
-            while True:
-                number = waiting.get_nowait()
-                results[number] = calls[number]()
+        for number in iter(waiting.get, None):
+            results[number] = calls[number]()
 
-    others = min(processors(), MOST_THREADS, len(calls)) - 1
-    if others < 1:
+    if others == 0:
         work()
     else:
         with ThreadPoolExecutor(others, thread_name_prefix="part") as pool:
