@@ -22,13 +22,14 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-    from cmbnet.deploy.onnx import to_float16, to_int8, to_onnx
+    from cmbnet.deploy.onnx import to_float16, to_onnx
+    from cmbnet.deploy.onnx_int8 import to_int8
     from cmbnet.deploy.tensorrt import CAPABILITIES, EngineRequest, build_engine
     from cmbnet.model import preset
     from cmbnet.model.unet import build_unet
 
     plain = to_onnx(build_unet(preset(options.preset), (384, 384, 3)))
-    stacks = [np.random.default_rng(0).random((1, 384, 384, 3), np.float32)]
+    stacks = np.random.default_rng(0).random((1, 384, 384, 3), np.float32)
     files = {
         "float32": plain,
         "float16": to_float16(plain),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cmbnet.backends.base import Shape
 from cmbnet.bundle import Artefact, Bundle, NewArtefact
 from cmbnet.deploy.bundles import as_new
-from cmbnet.deploy.correction import convert_corrected
+from cmbnet.deploy.correction import logit_shift
 from cmbnet.deploy.judge import CALIBRATIONS
 from cmbnet.deploy.samples import Samples, calibration_stacks
 from cmbnet.deploy.source import at_shape, load_source
@@ -74,6 +74,7 @@ class Converter:
         self._source = load_source(bundle)
         self._draw = 0
         self._phantoms: dict[int, tuple[PhantomCase, ...]] = {}
+        self._plain: dict[Shape, bytes] = {}
         self.shapes = plan.shapes or _usual_shapes(bundle, self._source)
 
     def artefacts(self) -> Iterator[NewArtefact]:
@@ -93,6 +94,8 @@ class Converter:
     def redrawn(self, artefact: Artefact, attempts: int) -> NewArtefact | None:
         """The same artefact, calibrated on other scans; None for what is not calibrated.
 
+        An ONNX file then has floats at full resolution: slower, and nearer to the network.
+
         Args:
             artefact: Made by this converter.
             attempts: How often it was made before.
@@ -104,7 +107,7 @@ class Converter:
         if artefact.kind == "litert":
             content = self._litert_file(shape, "int8")
         else:
-            content = self._onnx_int8(at_shape(self._source, shape), shape, symmetric=False)
+            content = self._onnx_int8(shape, symmetric=False, full_resolution=False)
         self._report(f"{artefact.file}: made again, calibrated on other phantoms")
         return as_new(self._bundle, artefact, {}, content=content)
 
@@ -154,7 +157,7 @@ class Converter:
         from cmbnet.deploy.onnx import tool_versions
 
         for shape in self.shapes:
-            for precision, content in self._onnx_files(shape, symmetric=False):
+            for precision, content in self._onnx_files(shape, for_gpu=False):
                 yield NewArtefact(
                     file=f"{precision}-{shape[0]}x{shape[1]}.onnx",
                     content=content,
@@ -164,34 +167,40 @@ class Converter:
                     tools=tool_versions(),
                 )
 
-    def _onnx_files(self, shape: Shape, *, symmetric: bool) -> Iterator[tuple[Precision, bytes]]:
-        from cmbnet.deploy.onnx import to_float16, to_onnx
+    def _onnx_files(self, shape: Shape, *, for_gpu: bool) -> Iterator[tuple[Precision, bytes]]:
+        from cmbnet.deploy.onnx import store_in_float16, to_float16
 
-        model = at_shape(self._source, shape)
-        plain = to_onnx(model)
+        half = to_float16 if for_gpu else store_in_float16
         for precision in self._plan.precisions:
             if precision == "float32":
-                yield precision, plain
+                yield precision, self._plain_onnx(shape)
             elif precision == "float16":
-                yield precision, to_float16(plain)
+                yield precision, half(self._plain_onnx(shape))
             else:
-                yield precision, self._onnx_int8(model, shape, symmetric=symmetric)
+                yield precision, self._onnx_int8(shape, symmetric=for_gpu)
 
-    def _onnx_int8(self, model: Any, shape: Shape, *, symmetric: bool) -> bytes:
-        from cmbnet.deploy.onnx import run_onnx, to_int8, to_onnx
+    def _plain_onnx(self, shape: Shape) -> bytes:
+        from cmbnet.deploy.onnx import to_onnx
 
-        stacks = self._stacks(shape)
-        parts = [stack[np.newaxis] for stack in stacks]
-        return convert_corrected(
-            model, stacks, lambda one: to_int8(to_onnx(one), parts, symmetric=symmetric), run_onnx
-        )
+        if shape not in self._plain:
+            self._plain[shape] = to_onnx(at_shape(self._source, shape))
+        return self._plain[shape]
+
+    def _onnx_int8(self, shape: Shape, *, symmetric: bool, full_resolution: bool = True) -> bytes:
+        from cmbnet.deploy.onnx import run_onnx
+        from cmbnet.deploy.onnx_int8 import to_int8, with_logit_shift
+
+        exact, stacks = self._plain_onnx(shape), self._stacks(shape)
+        content = to_int8(exact, stacks, symmetric=symmetric, full_resolution=full_resolution)
+        shift = logit_shift(run_onnx(exact, stacks), run_onnx(content, stacks))
+        return content if shift is None else with_logit_shift(content, -shift)
 
     def _tensorrt(self) -> Iterator[NewArtefact]:
         from cmbnet.deploy.tensorrt import build_engine, choose_flavor
 
         flavor = choose_flavor(self._plan.flavor)
         shape = self.shapes[-1]  # the largest takes every brain; a GPU does not mind the border
-        for precision, content in self._onnx_files(shape, symmetric=True):
+        for precision, content in self._onnx_files(shape, for_gpu=True):
             engine = build_engine(content, self._request(flavor, precision))
             name = f"tensorrt-{flavor}-{precision}-{shape[0]}x{shape[1]}"
             yield NewArtefact(

@@ -7,41 +7,14 @@ correct the bias of each layer; here the last one's is enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-
-from cmbnet.deploy.source import KerasNetwork
 
 UNDECIDED = (0.05, 0.95)
 """Probabilities between which a shift can change anything."""
 
 FEWEST_PIXELS = 50
 """Of fewer undecided pixels no mean is taken."""
-
-Convert = Callable[[Any], bytes]
-Run = Callable[[bytes, NDArray[np.float32]], NDArray[np.float32]]
-
-
-def convert_corrected(model: Any, stacks: NDArray[np.float32], convert: Convert, run: Run) -> bytes:
-    """Quantise a network, measure the shift of its logits, and quantise it without.
-
-    Args:
-        model: Keras, of fixed shape; its last convolution gives the logit.
-        stacks: float32 (n, y, x, 3) that it is calibrated on.
-        convert: From a Keras model to a quantised file.
-        run: Probabilities (n, y, x) of a file for the stacks.
-
-    Returns:
-        The second file, or the first where next to nothing is undecided.
-    """
-    exact = KerasNetwork(model)
-    reference = np.concatenate([exact(stack[np.newaxis]) for stack in stacks])[..., 0]
-    content = convert(model)
-    shift = logit_shift(reference, run(content, stacks))
-    return content if shift is None else convert(_with_bias(model, -shift))
 
 
 def logit_shift(reference: NDArray[np.float32], answer: NDArray[np.float32]) -> float | None:
@@ -64,15 +37,3 @@ def _logit(probability: NDArray[np.float32]) -> NDArray[np.float64]:
     inside = np.clip(probability.astype(np.float64), 1 / 512, 511 / 512)
     logit: NDArray[np.float64] = np.log(inside / (1 - inside))
     return logit
-
-
-def _with_bias(model: Any, change: float) -> Any:
-    """A copy whose last convolution has another bias."""
-    import keras
-
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    head = next(layer for layer in reversed(copy.layers) if isinstance(layer, keras.layers.Conv2D))
-    kernel, bias = head.get_weights()
-    head.set_weights([kernel, bias + np.float32(change)])
-    return copy

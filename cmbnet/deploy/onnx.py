@@ -1,4 +1,4 @@
-"""Keras to ONNX: float32, float16 and int8 (QDQ) files of static shape but for the batch.
+"""Keras to ONNX: float32 and float16 files of static shape but for the batch.
 
 The converter is tf2onnx, reached through Keras' own export, which keeps it working with NumPy 2.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -73,7 +73,7 @@ def to_onnx(model: Any) -> bytes:
     signature = [
         keras.InputSpec(dtype="float32", shape=(None, *model.input_shape[1:]), name=INPUT_NAME)
     ]
-    with tempfile.TemporaryDirectory() as folder, _quiet_converters():
+    with tempfile.TemporaryDirectory() as folder, quiet_converters():
         path = Path(folder) / "model.onnx"
         model.export(
             str(path), format="onnx", verbose=False, input_signature=signature, opset_version=OPSET
@@ -81,13 +81,37 @@ def to_onnx(model: Any) -> bytes:
         converted = onnx.load(path)
     _name_tensors(converted)
     simplified, _ = onnxsim.simplify(converted)
-    content = _checked(simplified)
+    content = checked(simplified)
     _require_same_answer(converted.SerializeToString(), content, model.input_shape[1:])
     return content
 
 
+def store_in_float16(content: bytes) -> bytes:
+    """Weights in half the bytes; what is computed with them is float32, as in LiteRT's float16.
+
+    Runtimes on CPUs widen half precision anyway, but would round what layers hand on.
+
+    Args:
+        content: From `to_onnx`.
+    """
+    require_onnx()
+    import onnx
+
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    weights = {name for node in graph.node if node.op_type == "Conv" for name in node.input[1:]}
+    for constant in [c for c in graph.initializer if c.name in weights]:
+        stored, name = onnx.numpy_helper.to_array(constant).astype(np.float16), constant.name
+        constant.CopyFrom(onnx.numpy_helper.from_array(stored, f"{name}_half"))
+        widen = onnx.helper.make_node(
+            "Cast", [f"{name}_half"], [name], name=f"{name}_widen", to=onnx.TensorProto.FLOAT
+        )
+        graph.node.insert(0, widen)
+    return checked(model)
+
+
 def to_float16(content: bytes) -> bytes:
-    """Half precision inside, float32 at the input and the output.
+    """Half precision inside, float32 at the input and the output: for GPUs.
 
     Args:
         content: From `to_onnx`.
@@ -99,50 +123,7 @@ def to_float16(content: bytes) -> bytes:
 
     model = OnnxModel(convert_float_to_float16(onnx.load_from_string(content), keep_io_types=True))
     model.topological_sort()  # the converter appends its casts at the end
-    return _checked(model.model)
-
-
-def to_int8(
-    content: bytes, calibration: Iterable[NDArray[np.float32]], *, symmetric: bool
-) -> bytes:
-    """8-bit weights (per channel) and activations as QuantizeLinear/DequantizeLinear pairs.
-
-    Args:
-        content: From `to_onnx`.
-        calibration: Stacks (1, y, x, 3) like those it will see, with lesions among them.
-        symmetric: Signed activations around zero, as TensorRT requires; else unsigned ones with
-            a zero point, which CPUs multiply faster and which lose less.
-    """
-    require_onnx()
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    activations = QuantType.QInt8 if symmetric else QuantType.QUInt8
-    with tempfile.TemporaryDirectory() as folder, _quiet_converters():
-        plain, prepared, quantised = (Path(folder) / f"{n}.onnx" for n in ("plain", "prep", "int8"))
-        plain.write_bytes(content)
-        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            quantised,
-            _Reader(calibration),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=activations,
-            weight_type=QuantType.QInt8,
-            # The logits decide which voxels count: 256 steps over their range are too few, and
-            # the last convolution is a thousandth of the work.
-            nodes_to_exclude=_head(content),
-            extra_options={
-                "ActivationSymmetric": symmetric,
-                "WeightSymmetric": True,
-                # TensorRT wants biases in float.
-                "QuantizeBias": not symmetric,
-            },
-        )
-        import onnx
-
-        return _checked(onnx.load(quantised))
+    return checked(model.model)
 
 
 def _require_same_answer(before: bytes, after: bytes, shape: tuple[int, int, int]) -> None:
@@ -183,27 +164,6 @@ def run_onnx(content: bytes, stacks: NDArray[np.float32]) -> NDArray[np.float32]
     return np.concatenate(answers)[..., 0]
 
 
-class _Reader:
-    """Calibration data as onnxruntime asks for it."""
-
-    def __init__(self, stacks: Iterable[NDArray[np.float32]]) -> None:
-        self._stacks: Iterator[NDArray[np.float32]] = iter(stacks)
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The next input, or None at the end."""
-        stack = next(self._stacks, None)
-        return None if stack is None else {INPUT_NAME: stack}
-
-
-def _head(content: bytes) -> list[str]:
-    """Names of the last convolution and of what follows it."""
-    import onnx
-
-    nodes = list(onnx.load_from_string(content).graph.node)
-    last = max(i for i, node in enumerate(nodes) if node.op_type == "Conv")
-    return [node.name for node in nodes[last:]]
-
-
 def _name_tensors(model: Any) -> None:
     """Give the output and the batch names that do not depend on the converter's counter."""
     (produced,) = model.graph.output
@@ -218,7 +178,7 @@ def _name_tensors(model: Any) -> None:
     del model.graph.value_info[:]
 
 
-def _checked(model: Any) -> bytes:
+def checked(model: Any) -> bytes:
     """The file's bytes, after the checker and a look at input and output.
 
     Raises:
@@ -240,7 +200,7 @@ def _checked(model: Any) -> bytes:
 
 
 @contextmanager
-def _quiet_converters() -> Iterator[None]:
+def quiet_converters() -> Iterator[None]:
     """Hold back the converters' notes about themselves; faults are raised, not logged."""
     import logging
 

@@ -9,6 +9,8 @@ from cmbnet.deploy.litert import convert_to_litert, run_litert
 from cmbnet.deploy.parity import compare
 from cmbnet.errors import UsageError
 from cmbnet.model import ModelConfig
+from cmbnet.model.files import copy_at_shape
+from cmbnet.model.half_weights import round_to_half
 from cmbnet.model.unet import build_unet
 
 CONFIG = ModelConfig(channels=(4, 6, 8, 8), skip="add", up_kernel=1)
@@ -72,6 +74,17 @@ def test_int8_is_near_the_keras_model_and_computes_in_int8(model: keras.Model) -
         if len(detail["quantization_parameters"]["scales"]) > 1
     ]
     assert per_channel
+
+
+def test_float16_is_the_network_where_its_weights_are_halves(model: keras.Model) -> None:
+    rounded = copy_at_shape(model, CONFIG, (*SHAPE, 3))
+    before = run_litert(convert_to_litert(rounded, CONFIG, SHAPE, precision="float16"), stacks())
+    assert compare(expected(rounded), before).max_difference > 1e-5, "else this shows nothing"
+    round_to_half(rounded)
+    content = convert_to_litert(rounded, CONFIG, SHAPE, precision="float16")
+    assert compare(expected(rounded), run_litert(content, stacks())).max_difference < 2e-6
+    size = len(content) / len(convert_to_litert(rounded, CONFIG, SHAPE))
+    assert size < 0.85, "half of the weights, all of the graph"
 
 
 @pytest.mark.parametrize("bad", [None, np.zeros((0, *SHAPE, 3)), np.zeros((2, 16, 16, 3))])

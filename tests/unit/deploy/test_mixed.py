@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cmbnet.deploy.fitting import patches
 from cmbnet.deploy.litert import convert_fixed, run_litert
 from cmbnet.deploy.litert_graph import LiteRtGraph
-from cmbnet.deploy.mixed import patches
 from cmbnet.model import ModelConfig
 from cmbnet.model.unet import build_unet
 

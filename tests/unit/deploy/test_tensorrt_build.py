@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmbnet.deploy.onnx import ConversionFailed, to_float16, to_int8, to_onnx
+from cmbnet.deploy.onnx import ConversionFailed, to_float16, to_onnx
+from cmbnet.deploy.onnx_int8 import to_int8
 from cmbnet.deploy.tensorrt import EngineRequest, build_engine, choose_flavor, gpu_fault
 from cmbnet.errors import MissingExtra, UsageError
 from cmbnet.model import ModelConfig
@@ -22,7 +23,7 @@ def files() -> dict[str, bytes]:
     from cmbnet.model.unet import build_unet
 
     plain = to_onnx(build_unet(ModelConfig(channels=(4, 8, 8, 8)), (32, 32, 3)))
-    stacks = np.random.default_rng(0).random((3, 1, 32, 32, 3), np.float32)
+    stacks = np.random.default_rng(0).random((3, 32, 32, 3), np.float32)
     return {
         "float32": plain,
         "float16": to_float16(plain),
@@ -52,7 +53,7 @@ def test_an_engine_is_built_in_the_precision_asked_for(
 
 
 def test_int8_must_be_symmetric(files: dict[str, bytes]) -> None:
-    stacks = np.random.default_rng(0).random((2, 1, 32, 32, 3), np.float32)
+    stacks = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
     unsigned = to_int8(files["float32"], stacks, symmetric=False)
     with pytest.raises(ConversionFailed, match="TensorRT"):
         build_engine(unsigned, replace(REQUEST, precision="int8"))

@@ -1,0 +1,136 @@
+"""What the convolutions of a float network read, and weights in 8 bits fitted to that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
+
+from cmbnet.deploy.rounding import Rounded, round_weights
+
+POSSIBLE = 0.02
+"""Probability from which on a pixel counts as possible lesion."""
+
+NEAR_PIXELS = 8
+"""Around possible lesions: most of what a layer is looked at for."""
+
+POSITIONS_NEAR, POSITIONS_ANYWHERE = 400, 150
+"""Of a stack, that a layer's inputs are taken at."""
+
+Activations = tuple[Callable[[Any], NDArray[np.float32]], NDArray[np.float32]]
+"""From a tensor's number or name to its value (y, x, channels), and the probability (y, x)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A convolution with padding "same", as far as what it reads.
+
+    Args:
+        source: The tensor that it reads, as the network's runtime calls it.
+        kernel: Rows, columns and channels.
+        stride: Pixels.
+    """
+
+    source: int | str
+    kernel: tuple[int, int, int]
+    stride: int
+
+
+@dataclass(slots=True)
+class Inputs:
+    """Sums over the inputs of a convolution, flattened as its weights are.
+
+    Args:
+        power: (inputs, inputs), of the products of two.
+        total: (inputs,), of each.
+        count: How many were added.
+    """
+
+    power: NDArray[np.float64]
+    total: NDArray[np.float64]
+    count: int = 0
+
+    def add(self, rows: NDArray[np.float64]) -> None:
+        """Add inputs, one a row."""
+        self.power += rows.T @ rows
+        self.total += rows.sum(axis=0)
+        self.count += len(rows)
+
+
+def observe(readers: Mapping[str, Reader], activations: Iterable[Activations]) -> dict[str, Inputs]:
+    """Sum up what convolutions read while a network runs.
+
+    Args:
+        readers: By whatever name; the answer has the same.
+        activations: Of each stack.
+    """
+    sizes = {name: int(np.prod(reader.kernel)) for name, reader in readers.items()}
+    seen = {name: Inputs(np.zeros((n, n)), np.zeros(n)) for name, n in sizes.items()}
+    random = np.random.default_rng(0)
+    for tensor, probability in activations:
+        near = maximum_filter(probability > POSSIBLE, 2 * NEAR_PIXELS + 1)
+        for name, reader in readers.items():
+            image = tensor(reader.source)
+            step = len(near) // -(-len(image) // reader.stride)
+            at = _positions(near[::step, ::step], random)
+            rows = patches(image, reader.kernel[:2], reader.stride, at)
+            seen[name].add(rows.astype(np.float64))
+    return seen
+
+
+def fit_kernel(kernel: NDArray[np.float32], inputs: Inputs) -> tuple[Rounded, NDArray[np.float32]]:
+    """Round the weights of a convolution to what it reads.
+
+    Args:
+        kernel: (outputs, rows, columns, channels).
+        inputs: From `observe`.
+
+    Returns:
+        The weights, (outputs, all others), and what rounding adds to each output in the mean.
+    """
+    exact = kernel.reshape(len(kernel), -1)
+    rounded = round_weights(exact, inputs.power / inputs.count)
+    added = (rounded.weights - exact) @ (inputs.total / inputs.count)
+    return rounded, added.astype(np.float32)
+
+
+def _positions(near: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.intp]:
+    """Positions (n, 2), most of them near possible lesions."""
+    anywhere = random.integers(0, near.shape, (POSITIONS_ANYWHERE, 2))
+    close = np.argwhere(near)
+    chosen = random.choice(len(close), min(len(close), POSITIONS_NEAR), replace=False)
+    return np.concatenate([close[chosen], anywhere])
+
+
+def patches(
+    image: NDArray[np.float32], kernel: tuple[int, ...], stride: int, at: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """What a convolution with padding "same" reads for some of its answers.
+
+    Args:
+        image: (y, x, channels).
+        kernel: Rows and columns.
+        stride: Pixels.
+        at: (n, 2), answers' rows and columns.
+
+    Returns:
+        (n, rows * columns * channels), zero outside the image.
+
+    Examples:
+        >>> patches(np.arange(9.0).reshape(3, 3, 1), (1, 3), 1, np.array([[1, 0]]))
+        array([[0., 3., 4.]])
+    """
+    padded = np.pad(image, ((kernel[0],) * 2, (kernel[1],) * 2, (0, 0)))
+    reads = []
+    for axis in range(2):
+        answers = -(-image.shape[axis] // stride)
+        before = max((answers - 1) * stride + kernel[axis] - image.shape[axis], 0) // 2
+        first = at[:, axis] * stride - before + kernel[axis]
+        reads.append(first[:, np.newaxis] + np.arange(kernel[axis]))
+    rows, columns = reads
+    read: NDArray[np.float32] = padded[rows[:, :, np.newaxis], columns[:, np.newaxis]]
+    return read.reshape(len(at), -1)
