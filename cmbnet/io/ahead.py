@@ -1,6 +1,6 @@
 """`ReadAhead`: scans are read and decompressed while something else needs the interpreter.
 
-zlib works without the interpreter's lock, so that a scan is read during imports, and the next
+Decompression works without the interpreter's lock, so a scan is read during imports, and the next
 one of many while the network looks at this one.
 """
 

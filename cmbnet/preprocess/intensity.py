@@ -11,7 +11,7 @@ scan. Brighter tissue is clipped; nothing dark ever is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -93,10 +93,10 @@ def fit_intensity(
         or a smooth mean: no single extreme enters.
     """
     points = np.concatenate(in_slabs(lambda slab: image[slab][brain[slab]], len(image)))
-    median = _median(points)
-    scale = abs(median) or float(np.abs(points).max()) or 1.0
+    middle = median(points)
+    scale = abs(middle) or float(np.abs(points).max()) or 1.0
     histogram = _Histogram.of(points, scale)
-    peak = histogram.peak(median)
+    peak = histogram.peak(middle)
     zero = 0.0 if abs(darkest) <= SNAP_TO_ZERO * abs(peak) else darkest
     if peak <= zero:  # a brain mask of nothing but noise around 0; QC refuses it
         peak = zero + scale
@@ -106,17 +106,17 @@ def fit_intensity(
     return IntensityMap(zero, peak, zero + (peak - zero) / recipe.white_matter_level)
 
 
-def _median(points: NDArray[np.float32]) -> float:
-    """As `numpy.median`, which would sort a part of all points.
+def median(points: NDArray[np.floating[Any]]) -> float:
+    """As `numpy.median` of points (n,), n > 0, which would sort a part of all of them.
 
     A sample says within which narrow range the median lies; only what lies in it is sorted.
     """
     sample = points[:: max(1, len(points) // _SAMPLE)]
     low, high = np.quantile(sample, (0.47, 0.53))
 
-    def split(part: slice) -> tuple[int, NDArray[np.float32]]:
+    def split(part: slice) -> tuple[int, NDArray[np.floating[Any]]]:
         some = points[part]
-        near: NDArray[np.float32] = some[(some >= low) & (some <= high)]
+        near: NDArray[np.floating[Any]] = some[(some >= low) & (some <= high)]
         return int(np.count_nonzero(some < low)), near
 
     parts = in_slabs(split, len(points), slab=_POINTS_AT_ONCE)

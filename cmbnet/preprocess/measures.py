@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cmbnet.preprocess.cells import distance_mm, mean_around
+from cmbnet.preprocess.intensity import median
 from cmbnet.preprocess.resample import PlaneResampler, averaging_matrix
 from cmbnet.threads import in_slabs
 
@@ -108,11 +109,11 @@ def _noise(volume: Volume, prepared: PreparedCase) -> float:
     def grain(slab: slice) -> NDArray[np.float64]:
         level = (box[slab].astype(np.float64) - prepared.intensity.zero) / peak
         np.clip(level, -1.0, 3.0, out=level)
-        return np.abs(level[:, :, 1:-1] - (level[:, :, 2:] + level[:, :, :-2]) / 2)
+        return np.abs(level[:, :, 1:-1] - (level[:, :, 2:] + level[:, :, :-2]) / 2).ravel()
 
     grains = np.concatenate(in_slabs(grain, len(box)))
     # The grain of white noise has sqrt(1 + 1/2) times its standard deviation.
-    return float(np.median(grains, overwrite_input=True)) * _MAD_TO_SIGMA / float(np.sqrt(1.5))
+    return median(grains) * _MAD_TO_SIGMA / float(np.sqrt(1.5))
 
 
 def _middle(first: int, last: int, size: int) -> slice:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cmbnet.preprocess import PreprocessRecipe
-from cmbnet.preprocess.intensity import IntensityMap, _median, fit_intensity
+from cmbnet.preprocess.intensity import IntensityMap, fit_intensity, median
 
 
 def tissue(n: int = 60_000, *, seed: int = 0) -> np.ndarray:
@@ -102,4 +102,4 @@ def test_median_is_that_of_numpy(n: int, kind: str) -> None:
         # Every 25th point is 0: the sample sees nothing else.
         "sorted halves": np.where(np.arange(n) % 25 == 0, 0.0, 5.0 + rng.random(n)),
     }[kind].astype(np.float32)
-    assert _median(points) == float(np.median(points))
+    assert median(points) == float(np.median(points))
