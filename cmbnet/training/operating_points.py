@@ -16,10 +16,8 @@ from cmbnet.training.candidates import Cut, Offers
 from cmbnet.training.rates import Rates, ScoredScans
 from cmbnet.training.score_model import learn_score
 
-CUTS = tuple(
-    itertools.starmap(Cut, itertools.product((0.05, 0.1, 0.2, 0.3, 0.5), (0.0, 0.5, 0.65)))
-)
-"""Low thresholds find faint lesions; the outline is then a matter of the share."""
+CUTS = (*map(Cut, (0.1, 0.2, 0.3, 0.5, 0.7)), Cut(0.1, 0.5))
+"""The last finds faint lesions and outlines each by half of its own peak."""
 
 MAX_CONTINUATIONS_MM = (None, 1.5, 3.0, 5.0)
 
@@ -77,7 +75,12 @@ def rule_variants(base: LesionRules) -> tuple[LesionRules, ...]:
 
 
 def choose_operating_points(
-    offers: Offers, *, cohort: str, variants: Iterable[LesionRules], learn: bool = False
+    offers: Offers,
+    *,
+    cohort: str,
+    variants: Iterable[LesionRules],
+    learn: bool = False,
+    further: Offers | None = None,
 ) -> Chosen:
     """Choose ``balanced``, ``sensitive`` and ``screening``.
 
@@ -88,6 +91,8 @@ def choose_operating_points(
         learn: Learn the score of candidates where there are enough to learn from; the rates are
             then those of scores that had not seen the scan, and `variants` only says which other
             rules hold.
+        further: Of scans that the score is learned from, too, but nothing is chosen by: those of
+            protocols that are rare where the bundle is used.
 
     Returns:
         ``balanced`` has the best lesion F1 with at most `BALANCED_PATIENT_FPR` false alarms in
@@ -103,7 +108,7 @@ def choose_operating_points(
     if not any(len(scan.overlap.truth_voxels) for scans in offers.values() for scan in scans):
         raise InputRefused("operating points need scans with lesions, the cohort holds none")
     variants = tuple(variants)
-    candidates = _with_learned_scores(offers, variants[0]) if learn else []
+    candidates = _with_learned_scores(offers, further or {}, variants[0]) if learn else []
     if not candidates:
         for rules, cut in itertools.product(variants, offers):
             candidates += sweep(ScoredScans(offers[cut], _at(rules, cut)))
@@ -123,11 +128,11 @@ def choose_operating_points(
     return Chosen(shared, points, tuple(_effect_of_rules(candidates, shared)))
 
 
-def _with_learned_scores(offers: Offers, base: LesionRules) -> list[Candidate]:
+def _with_learned_scores(offers: Offers, further: Offers, base: LesionRules) -> list[Candidate]:
     """What scores learned at each pixel threshold reach on scans that they have not seen."""
     candidates: list[Candidate] = []
     for cut, scans in offers.items():
-        learned = learn_score(scans)
+        learned = learn_score(scans, further.get(cut, ()))
         if learned is not None:
             rules = replace(_at(base, cut), evidence=learned.evidence)
             candidates += sweep(ScoredScans(scans, rules, learned.held_out))
@@ -157,7 +162,8 @@ def _best_f1(candidates: Sequence[Candidate]) -> Candidate:
     """Best lesion F1 within the limit of false alarms.
 
     Of nearly equal ones those that miss the fewest patients, then those of nearly the best
-    outlines, then the one that counts most nearly as many lesions as there are.
+    outlines, then those whose cut has most to find at other scores, then the one that counts most
+    nearly as many lesions as there are.
     """
     allowed = [c for c in candidates if c.rates.patient_fpr <= BALANCED_PATIENT_FPR]
     allowed = allowed or list(candidates)
@@ -167,6 +173,8 @@ def _best_f1(candidates: Sequence[Candidate]) -> Candidate:
     near = [c for c in near if c.rates.missed == fewest]
     outlined = max(c.rates.dice for c in near)
     near = [c for c in near if c.rates.dice >= outlined - DICE_TOLERANCE]
+    reach = max(c.scored.rates(0.0).found for c in near)
+    near = [c for c in near if c.scored.rates(0.0).found == reach]
     return min(near, key=lambda c: (abs(c.rates.surplus), -c.rates.f1, -c.lesion_score))
 
 

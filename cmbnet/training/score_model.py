@@ -41,7 +41,9 @@ class LearnedScore:
     held_out: tuple[Evidence, ...]
 
 
-def learn_score(scans: Sequence[Candidates]) -> LearnedScore | None:
+def learn_score(
+    scans: Sequence[Candidates], further: Sequence[Candidates] = ()
+) -> LearnedScore | None:
     """Fit the score on a cohort's candidates at one pixel threshold.
 
     A fold is a run of neighbouring scans, so that the scans of a phantom's head, or of a patient
@@ -49,6 +51,7 @@ def learn_score(scans: Sequence[Candidates]) -> LearnedScore | None:
 
     Args:
         scans: From `cmbnet.training.candidates.offers_of`.
+        further: Other scans that every fold learns from, too, such as those of other protocols.
 
     Returns:
         None where a fold would have fewer than `FEWEST` correct or false candidates to learn from.
@@ -56,11 +59,12 @@ def learn_score(scans: Sequence[Candidates]) -> LearnedScore | None:
     fold = np.arange(len(scans)) * FOLDS // max(len(scans), 1)
     held_out: dict[int, Evidence] = {}
     for one in range(FOLDS):
-        fitted = _fit([scan for scan, own in zip(scans, fold, strict=True) if own != one])
+        others = [scan for scan, own in zip(scans, fold, strict=True) if own != one]
+        fitted = _fit([*others, *further])
         if fitted is None:
             return None
         held_out[one] = fitted
-    whole = _fit(scans)
+    whole = _fit([*scans, *further])
     return None if whole is None else LearnedScore(whole, tuple(held_out[n] for n in fold.tolist()))
 
 

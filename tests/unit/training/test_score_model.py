@@ -111,3 +111,16 @@ def test_a_few_candidates_teach_nothing() -> None:
     assert learn_score(scans(10, 4)) is None
     assert learn_score(scans(20, 12, ignored=True)) is None
     assert learn_score([]) is None
+
+
+def test_every_fold_learns_from_further_scans() -> None:
+    cohort = scans(20, 12)
+    together = learn_score(cohort, scans(10, 12, ignored=True))
+    assert together == learn_score(cohort)  # what is ignored teaches nothing
+    further = scans(30, 12)[20:]
+    learned, alone = learn_score(cohort, further), learn_score(cohort)
+    assert learned is not None
+    assert alone is not None
+    assert len(learned.held_out) == 20  # none is judged but the cohort's own scans
+    assert not set(learned.held_out) & set(alone.held_out)
+    assert learn_score(scans(10, 4), further) is not None
