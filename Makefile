@@ -64,7 +64,7 @@ train-smoke: $(VENV)/.dev # train on toy phantoms, kill, resume, export, predict
 card: $(VENV)/.dev # write MODEL_CARD.md from the default bundle and what was measured
 	$(BIN)/cmbnet card default --notes benchmarks/card/notes.md -o MODEL_CARD.md \
 		--results benchmarks/card/test-cohort.json \
-		$(patsubst %,--curves %,$(wildcard benchmarks/card/test-cohort-sensitive.json)) \
+		$(patsubst %,--curves %,$(wildcard benchmarks/card/test-cohort-maps.json)) \
 		$(patsubst %,--elsewhere %,$(wildcard benchmarks/card/out-of-distribution.json))
 
 clean: # remove what was built

@@ -24,12 +24,12 @@ case $cohort in
 esac
 # shellcheck disable=SC2086  # the plan is a list of words
 cmbnet phantom -o "$work/test" $plan --cases-per-head 1 --jobs 2
-score() { # folder of the predictions, folder of the scores, operating point
-    cmbnet predict "$work/test/images" -o "$work/$1" --model "$model" --operating-point "$3" \
-        --save-probability --jobs 2
-    cmbnet evaluate --pred "$work/$1" --truth "$work/test/lesions" --ignore "$work/test/ignore" \
-        --manifest "$work/test/cases.csv" -o "$work/$2"
+cmbnet predict "$work/test/images" -o "$work/predicted" --model "$model" --save-probability --jobs 2
+score() { # folder of the scores, what is scored
+    cmbnet evaluate --truth "$work/test/lesions" --ignore "$work/test/ignore" \
+        --manifest "$work/test/cases.csv" -o "$work/$1" "${@:2}"
 }
-score predicted scores default
-# A ROC curve ranks lesions against false ones: it needs the candidates that `default` removes.
-score predicted-sensitive curves sensitive
+score scores --pred "$work/predicted"
+# The paper's lesion ROC ranks lesions by mean probability. It needs false ones to rank against: all
+# that the maps hold at a low threshold, before sizes, shapes and scores remove any.
+score curves --probabilities "$work/predicted" --threshold 0.1

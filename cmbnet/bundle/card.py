@@ -73,9 +73,9 @@ def model_card(
     Args:
         bundle: What it describes.
         results: Of a test cohort at the default operating point, with its own lesion scores.
-        curves: Of the same cohort at an operating point that keeps unlikely candidates: the area
+        curves: Of the same cohort, scored from its probability maps at a low threshold: the area
             under the lesion ROC curve, which ranks true lesions against false ones, is taken from
-            there.
+            there. At an operating point hardly a false one is left.
         elsewhere: Of a cohort outside what was trained on.
         notes: Further sections, copied as they are.
     """
@@ -85,6 +85,12 @@ def model_card(
         title = "## What was measured on a test cohort"
         areas = results["areas"] if curves is None else curves["areas"]
         parts.append(_measured(title, BARS, {**results, "areas": areas}, point))
+        if curves is not None:
+            threshold = curves["settings"]["probability_threshold"]
+            parts.append(
+                "The lesion ROC ranks true lesions against all false ones that the probability "
+                f"maps hold from {threshold:g} on, each by its mean probability."
+            )
     if elsewhere is not None:
         title = "## What was measured outside the range of training"
         parts.append(_measured(title, BARS_ELSEWHERE, elsewhere, point))

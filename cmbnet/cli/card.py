@@ -18,7 +18,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.argument("bundle", default="default")
 @click.option("--results", type=_FILE, help="results.json of cmbnet evaluate, of a test cohort.")
 @click.option("--curves", type=_FILE,
-              help="The same cohort at the point sensitive, for the lesion ROC.")  # fmt: skip
+              help="The same, scored from the probability maps: the lesion ROC.")  # fmt: skip
 @click.option("--elsewhere", type=_FILE, help="The same, of scans unlike those of training.")
 @click.option("--notes", type=_FILE, help="Markdown that is put at the end.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The card.")

@@ -51,10 +51,12 @@ def test_a_bar_is_reached_from_its_value_on(tiny_bundle: Bundle) -> None:
 
 def test_the_area_is_that_of_the_results_that_hold_more_candidates(tiny_bundle: Bundle) -> None:
     area = {"name": "lesion_auc", "value": 0.9, "bootstrap": {"low": 0.85, "high": 0.93}}
-    other = results(areas=[area], metrics=[])
+    settings = {"rule": "paper:0.4", "probability_threshold": 0.1}
+    other = results(areas=[area], metrics=[], settings=settings)
     card = model_card(tiny_bundle, results=results(), curves=other)
     assert row(card, "lesion ROC AUC")[2:] == ["0.900", "0.85-0.93", "**no**"]
     assert row(card, "pixel Dice")[2] == "0.750"
+    assert "maps hold from 0.1 on" in card
 
 
 def test_patients_are_judged_at_the_patient_threshold(tiny_bundle: Bundle) -> None:
@@ -129,7 +131,7 @@ def test_the_card_in_the_repository_is_that_of_the_default_bundle() -> None:
         key: json.loads((EVIDENCE / f"{name}.json").read_text(encoding="utf-8"))
         for key, name in (
             ("results", "test-cohort"),
-            ("curves", "test-cohort-sensitive"),
+            ("curves", "test-cohort-maps"),
             ("elsewhere", "out-of-distribution"),
         )
         if (EVIDENCE / f"{name}.json").is_file()
