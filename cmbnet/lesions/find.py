@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -56,7 +58,7 @@ def find_lesions(
                 f"a {what} of shape {probability.shape} is required for {probability.source}, "
                 f"got {other.shape}"
             )
-    labels = _outlined(probability.data, rules)
+    labels = outlined(probability.data, rules)
     judge = _Judge(probability, labels, rules, brain, image)
     judged = [judge.lesion(c) for c in measure_components(labels, probability.affine)]
     ranked = sorted(judged, key=lambda pair: (-pair[1].score, -pair[1].volume_mm3, pair[0]))
@@ -76,7 +78,7 @@ def find_lesions(
     )
 
 
-def _outlined(probability: NDArray[Any], rules: LesionRules) -> NDArray[np.int32]:
+def outlined(probability: NDArray[Any], rules: LesionRules) -> NDArray[np.int32]:
     """Labels of the candidates: components, each cut back to a share of its highest probability.
 
     A faint lesion is found at a low threshold, and a sure one keeps no wide rim; neighbours that
@@ -90,9 +92,26 @@ def _outlined(probability: NDArray[Any], rules: LesionRules) -> NDArray[np.int32
     own, values = labels.ravel()[at], probability.ravel()[at]
     highest = np.zeros(count + 1, values.dtype)
     np.maximum.at(highest, own, values)
-    inside = np.zeros(labels.size, bool)
-    inside[at[values >= rules.outline_share * highest[own]]] = True
-    return label_components(inside.reshape(labels.shape))[0]
+    rim = values < rules.outline_share * highest[own]
+    labels.ravel()[at[rim]] = 0
+    for label, box in _boxes(at[~rim], own[~rim], labels.shape):
+        pieces, number = label_components(labels[box] == label)
+        if number > 1:
+            labels[box][pieces > 1] = (pieces + (count - 1))[pieces > 1]
+            count += number - 1
+    return labels
+
+
+def _boxes(
+    at: NDArray[np.int64], own: NDArray[np.int32], shape: tuple[int, ...]
+) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    """Each label and the box of its voxels, given by their flat indices: the scan is large."""
+    order = np.argsort(own, kind="stable")
+    labels, first = np.unique(own[order], return_index=True)
+    index = np.stack(np.unravel_index(at[order], shape), axis=1)
+    start, stop = np.minimum.reduceat(index, first), np.maximum.reduceat(index, first) + 1
+    for label, low, high in zip(labels.tolist(), start.tolist(), stop.tolist(), strict=True):
+        yield label, tuple(itertools.starmap(slice, zip(low, high, strict=True)))
 
 
 def _stages(removed_by: list[Stage | None]) -> dict[str, int]:

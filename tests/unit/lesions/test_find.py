@@ -6,9 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from cmbnet.errors import InputRefused, UsageError
-from cmbnet.lesions import LesionFinding, LesionRules, find_lesions, spacing_affine
+from cmbnet.lesions import (
+    LesionFinding,
+    LesionRules,
+    find_lesions,
+    label_components,
+    spacing_affine,
+)
+from cmbnet.lesions.find import outlined
 from cmbnet.volume import Volume
 
 SPACING = (2.0, 0.5, 0.5)
@@ -261,3 +269,18 @@ def test_lesions_that_only_their_rims_join_come_apart() -> None:
 def test_outline_share_out_of_range_is_refused(share: float) -> None:
     with pytest.raises(UsageError, match="outline_share from 0 to 1"):
         LesionRules(outline_share=share)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_outlines_are_the_components_of_what_is_left(seed: int) -> None:
+    """Against labelling the whole scan twice; only the numbers of the candidates may differ."""
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(9, 40, 40)), 1.2)
+    probability = np.clip(field / field.max(), 0, 1).astype(np.float32)
+    rules = replace(OUTLINED, pixel_threshold=0.2)
+    labels, count = label_components(probability >= 0.2)
+    highest = ndimage.maximum(probability, labels, range(count + 1))
+    left, number = label_components((labels > 0) & (probability >= 0.5 * highest[labels]))
+    assert number > count  # some came apart
+    found = outlined(probability, rules)
+    assert np.array_equal(found > 0, left > 0)
+    assert len(np.unique(np.stack([found, left]).reshape(2, -1), axis=1).T) == number + 1
