@@ -52,7 +52,7 @@ def _round_pair(convolution: Any, normalisation: Any) -> None:
     beta = _nearest_half(bias) + mean * gain
     normalisation.set_weights([gamma, beta.astype(np.float32), mean, variance])
     # A channel without gain answers its offset, whatever its kernel is.
-    whole = np.where(gain == 0.0, convolution.get_weights()[0], 0.0)
+    (whole,) = convolution.get_weights()
     divisor = np.where(gain == 0.0, 1.0, gain)
     rounded = np.where(gain == 0.0, whole, _nearest_half(kernel) / divisor)
     convolution.set_weights([rounded.astype(np.float32)])

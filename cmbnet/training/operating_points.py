@@ -173,8 +173,9 @@ def _best_f1(candidates: Sequence[Candidate]) -> Candidate:
     near = [c for c in near if c.rates.missed == fewest]
     outlined = max(c.rates.dice for c in near)
     near = [c for c in near if c.rates.dice >= outlined - DICE_TOLERANCE]
-    reach = max(c.scored.rates(0.0).found for c in near)
-    near = [c for c in near if c.scored.rates(0.0).found == reach]
+    reach = [c.scored.rates(0.0).found for c in near]
+    furthest = max(reach)
+    near = [c for c, found in zip(near, reach, strict=True) if found == furthest]
     return min(near, key=lambda c: (abs(c.rates.surplus), -c.rates.f1, -c.lesion_score))
 
 

@@ -27,7 +27,10 @@ def test_orthanc_and_its_plugin_are_installed() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["tensorflow", "keras", "jax", "onnxruntime", "openvino", "ai_edge_litert", "nilearn"],
-)
+    [
+        "tensorflow", "keras", "jax", "onnxruntime", "openvino", "ai_edge_litert", "nilearn",
+        "tf2onnx", "tensorrt_rtx", "tritonclient", "pydicom", "pynetdicom", "highdicom",
+    ],
+)  # fmt: skip
 def test_declared_extras_are_installed(module: str) -> None:
     assert importlib.util.find_spec(module), f"{module}: the dev extra should have installed it"
