@@ -138,6 +138,18 @@ PROTOCOL_SETS: dict[str, tuple[ProtocolFamily, ...]] = {
            (10, 26), (0.1, 0.1), zero_fill=(1.0, 1.6), output="magnitude", weight=0.7),
         _F("gre-3d-3t", 3.0, (14, 34), (30, 50), (12, 20), (0.5, 1.0), (1.4, 5.0),
            (14, 34), (0.1, 0.1), zero_fill=(1.0, 1.6), output="magnitude", weight=0.7),
+        _F("wide-gap-1.5t", 1.5, (26, 52), (40, 80), (12, 22), (0.6, 1.0), (2.4, 5.5),
+           (10, 28), (0.07, 0.25), (3, 4, 5), zero_fill=(1.0, 1.6), gap_share=(0.0, 0.2),
+           weight=0.5),
+        _F("wide-gap-3t", 3.0, (13, 30), (24, 50), (10, 20), (0.6, 1.0), (2.4, 5.5),
+           (14, 36), (0.07, 0.25), (3, 4, 5), zero_fill=(1.0, 1.6), gap_share=(0.0, 0.2),
+           weight=0.5),
+        _F("wide-gre-2d-1.5t", 1.5, (15, 32), (350, 900), (15, 30), (0.6, 1.0), (2.4, 5.5),
+           (12, 32), (0.1, 0.1), zero_fill=(1.0, 1.6), gap_share=(0.0, 0.2), output="magnitude",
+           weight=0.5),
+        _F("wide-gre-2d-3t", 3.0, (12, 28), (350, 900), (15, 30), (0.6, 1.0), (2.4, 5.5),
+           (16, 42), (0.1, 0.1), zero_fill=(1.0, 1.6), gap_share=(0.0, 0.2), output="magnitude",
+           weight=0.5),
     ),
     "validation": (
         _F("canon-1.5t", 1.5, (30, 42), (45, 60), (15, 20), (0.6, 0.85), (1.8, 2.4),
@@ -157,13 +169,13 @@ PROTOCOL_SETS: dict[str, tuple[ProtocolFamily, ...]] = {
         _F("united-3t", 3.0, (17, 22), (24, 30), (12, 18), (0.55, 0.7), (1.7, 2.3),
            (17, 28), (0.085, 0.115), (5,), phase_fraction=(0.65, 0.75)),
     ),
-    "ood-validation": (
+    "gaps-validation": (
         _F("gap-swi-1.5t", 1.5, (32, 46), (48, 70), (15, 20), (0.7, 1.0), (4.1, 4.6),
            (14, 28), (0.08, 0.2), gap_share=(0.05, 0.15)),
         _F("gre-2d-gap-3t", 3.0, (16, 25), (450, 700), (18, 25), (0.7, 0.95), (4.1, 4.6),
            (20, 40), (0.1, 0.1), gap_share=(0.05, 0.15), output="magnitude"),
     ),
-    "ood": (
+    "gaps": (
         _F("gap-swi-3t", 3.0, (16, 26), (26, 40), (13, 18), (0.7, 1.0), (4.1, 5.0),
            (20, 35), (0.08, 0.2), gap_share=(0.05, 0.2)),
         _F("gre-2d-1.5t", 1.5, (18, 28), (500, 700), (18, 22), (0.85, 1.0), (4.5, 5.0),
@@ -171,11 +183,25 @@ PROTOCOL_SETS: dict[str, tuple[ProtocolFamily, ...]] = {
         _F("gre-2d-3t", 3.0, (14, 22), (500, 700), (18, 22), (0.8, 1.0), (4.1, 5.0),
            (20, 40), (0.1, 0.1), gap_share=(0.05, 0.2), output="magnitude"),
     ),
+    "ood-validation": (
+        _F("swi-1t", 1.0, (40, 60), (55, 80), (18, 25), (0.7, 1.0), (2.0, 3.5),
+           (9, 16), (0.1, 0.2), (4, 5)),
+        _F("gre-7t", 7.0, (9, 14), (20, 40), (9, 14), (0.45, 0.7), (1.2, 2.2),
+           (20, 36), (0.1, 0.1), output="magnitude"),
+    ),
+    "ood": (
+        _F("swi-7t", 7.0, (10, 16), (20, 35), (9, 14), (0.4, 0.6), (1.0, 2.0),
+           (20, 36), (0.14, 0.3), (4,)),
+        _F("gre-3d-1t", 1.0, (28, 45), (50, 80), (18, 28), (0.7, 1.0), (2.0, 3.5),
+           (10, 18), (0.1, 0.1), output="magnitude"),
+        _F("gre-2d-wide-gap", 1.5, (20, 28), (500, 800), (18, 25), (0.75, 0.95), (4.5, 5.5),
+           (15, 30), (0.1, 0.1), gap_share=(0.25, 0.35), output="magnitude"),
+    ),
 }  # fmt: skip
-"""Families by purpose. Only ``training`` is trained on; ``validation`` and ``ood-validation``
-choose (when to stop, thresholds); ``test`` and ``ood`` are for measuring alone. What is ``ood``
-(out of distribution) has gaps between its slices, and most of it the long repetition times of 2D
-acquisition: nothing in training has either."""
+"""Families by purpose. Only ``training`` is trained on; the ``-validation`` ones and ``validation``
+choose (when to stop, thresholds); ``test``, ``gaps`` and ``ood`` are for measuring alone. ``gaps`` are
+conventional thick slices with gaps between them, most of 2D acquisition. What is ``ood`` (out of
+distribution) has a main field of 1 T or 7 T, or gaps wider than any in training."""
 
 TINY = Protocol("tiny", 3.0, 20, 28, 15, 0.95, 2.2, 0.95, head_scale=0.5, shape=(24, 96, 96))
 """For tests: half a head in 96 x 96 x 24 voxels."""

@@ -112,6 +112,20 @@ def test_where_there_is_no_signal_nothing_is_seen() -> None:
     assert not labels.any()
 
 
+@pytest.mark.parametrize(("border", "status"), [(-4.0, "truth"), (-0.5, "truth"), (1.5, "lost")])
+def test_at_least_half_of_it_is_surrounded_by_tissue(border: float, status: str) -> None:
+    # On the left of the border the tissue has lost most of its signal, but not all.
+    _, _, columns = GRID.axes_mm()
+    without = np.where(columns[0] < border, 0.4, 1.0) * np.ones(GRID.shape, np.float32)
+    image = without * dark_disc(0.5, 0.5, 2.0, 0.8)
+    labels, ignore, (row,) = find_apparent(
+        [lesion_at(0, 0.5, 0.5)], GRID, image, without, noise=0.01, white=1.0
+    )
+    assert row.status == status
+    assert labels.any() == (status == "truth")
+    assert ignore.any() == (status == "lost")
+
+
 def test_neighbours_stay_two_components() -> None:
     image = np.minimum(dark_disc(0.5, -2.5, 3.0, 0.8), dark_disc(0.5, 3.5, 3.0, 0.8))
     labels, ignore, rows = find_apparent(

@@ -18,7 +18,7 @@ def test_sets_share_no_family() -> None:
 def test_drawn_protocols_lie_within_their_family(name: str) -> None:
     families = {family.name: family for family in PROTOCOL_SETS[name]}
     rng = np.random.default_rng(0)
-    drawn = [draw_protocol(name, rng) for _ in range(60)]
+    drawn = [draw_protocol(name, rng) for _ in range(120)]
     for protocol in drawn:
         family = families[protocol.name]
         assert family.field_t == protocol.field_t
@@ -28,10 +28,13 @@ def test_drawn_protocols_lie_within_their_family(name: str) -> None:
     assert {protocol.name for protocol in drawn} == set(families)
 
 
-def test_gaps_between_slices_are_out_of_distribution() -> None:
-    assert all(family.gap_share == (0.0, 0.0) for family in PROTOCOL_SETS["training"])
+def test_out_of_distribution_is_beyond_training() -> None:
+    families = PROTOCOL_SETS["training"]
+    fields = {family.field_t for family in families}
+    widest_gap = max(family.gap_share[1] for family in families)
     for name in ("ood", "ood-validation"):
-        assert all(family.gap_share[0] > 0.0 for family in PROTOCOL_SETS[name])
+        for family in PROTOCOL_SETS[name]:
+            assert family.field_t not in fields or family.gap_share[0] > widest_gap
 
 
 def test_training_spans_the_slices_of_3d_scans() -> None:
