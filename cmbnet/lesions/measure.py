@@ -24,8 +24,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.lesions.components import occupied_box
-
 Triple = tuple[float, float, float]
 
 
@@ -115,11 +113,12 @@ def measure_components(
         raise ValueError(
             f"a 3D array of integer labels is required, got shape {labels.shape} of {labels.dtype}"
         )
-    box = occupied_box(labels)
-    if box is None:
+    # A mask of bytes is searched several times as fast as labels.
+    at = np.flatnonzero(labels != 0)
+    if not len(at):
         return ()
     axis = axial_axis(affine) if slice_axis is None else slice_axis
-    points = _Points(labels[box], np.array([edge.start for edge in box]))
+    points = _Points(np.stack(np.unravel_index(at, labels.shape), axis=1), labels.ravel()[at])
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     diameters = in_plane_diameters_mm(points.index, points.group, affine, axis)
     axes = points.axes_mm(affine)
@@ -146,15 +145,13 @@ class _Points:
     """The labelled voxels as a list, sorted by label, then z, y, x.
 
     Args:
-        labels: The cropped label array.
-        offset: Index of the crop's first voxel in the whole array.
+        index: (n, 3) index of each voxel, in the order z, y, x.
+        values: (n,) their labels.
     """
 
-    def __init__(self, labels: NDArray[Any], offset: NDArray[np.int64]) -> None:
-        where = np.nonzero(labels)
-        values = labels[where]
+    def __init__(self, index: NDArray[np.int64], values: NDArray[Any]) -> None:
         order = np.argsort(values, kind="stable")
-        self.index = np.stack(where, axis=1)[order] + offset
+        self.index = index[order]
         self.values, self.group = np.unique(values[order], return_inverse=True)
         self.count = np.bincount(self.group)
         self.centroid = self.mean(self.index.astype(np.float64))

@@ -198,10 +198,11 @@ PROTOCOL_SETS: dict[str, tuple[ProtocolFamily, ...]] = {
            (15, 30), (0.1, 0.1), gap_share=(0.25, 0.35), output="magnitude"),
     ),
 }  # fmt: skip
-"""Families by purpose. Only ``training`` is trained on; the ``-validation`` ones and ``validation``
-choose (when to stop, thresholds); ``test``, ``gaps`` and ``ood`` are for measuring alone. ``gaps`` are
-conventional thick slices with gaps between them, most of 2D acquisition. What is ``ood`` (out of
-distribution) has a main field of 1 T or 7 T, or gaps wider than any in training."""
+"""Families by purpose. Only ``training`` is trained on; ``validation`` and those that end in
+``-validation`` choose (when to stop, thresholds); ``test``, ``gaps`` and ``ood`` are for measuring
+alone. ``gaps`` are conventional thick slices with gaps between them, most of 2D acquisition. What
+is ``ood`` (out of distribution) has a main field of 1 T or 7 T, or gaps wider than any in
+training."""
 
 TINY = Protocol("tiny", 3.0, 20, 28, 15, 0.95, 2.2, 0.95, head_scale=0.5, shape=(24, 96, 96))
 """For tests: half a head in 96 x 96 x 24 voxels."""

@@ -105,10 +105,8 @@ def find_apparent(
         own = _nearest(grid, box, centres, number)
         region, peak = _grow(np.where(own, drop[box], 0), grid, box, lesion.centre_mm)
         contrast = float(np.max(np.where(region, drop[box] * without[box], 0), initial=0))
-        tissue = without[box] >= TISSUE_SHARE * white
-        row = _measure(
-            lesion, region, grid, peak, contrast / max(noise, 1e-9), _surrounded(region, tissue, grid)
-        )
+        surrounded = _surrounded(region, without[box] >= TISSUE_SHARE * white, grid)
+        row = _measure(lesion, region, grid, peak, contrast / max(noise, 1e-9), surrounded)
         free = region & (labels[box] == 0) & ~_touches(labels, box)
         if row.status == "truth":
             labels[box][free] = number + 1

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
 from cmbnet.lesions import label_components
+from cmbnet.lesions.components import FEW
 
 
 def mask_of(*voxels: tuple[int, int, int]) -> np.ndarray:
@@ -70,3 +72,24 @@ def test_numbers_follow_the_order_of_first_voxels(mask: np.ndarray) -> None:
     labels, count = label_components(mask)
     met = list(dict.fromkeys(labels[labels > 0].tolist()))
     assert met == list(range(1, count + 1))
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.0005, 0.02), st.integers(1, 4))
+def test_a_list_of_voxels_is_labelled_like_an_array(seed: int, share: float, thick: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.random((9, 24, 30)) < share / thick**2
+    # Long snakes: what hangs together only far away.
+    mask = ndimage.binary_dilation(mask, np.ones((1, thick, 1), bool))
+    labels, count = label_components(mask)
+    expected, number = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    assert count == number
+    assert np.array_equal(labels, expected)
+
+
+def test_a_snake_through_the_whole_array_is_one_component() -> None:
+    # 60 slices, a voxel in each, turning back and forth: sparse enough for a list.
+    mask = np.zeros((60, 40, 40), bool)
+    for z in range(60):
+        mask[z, 20, 10 + abs(z % 20 - 10)] = True
+    assert mask.sum() < FEW * mask.size
+    assert label_components(mask)[1] == 1
