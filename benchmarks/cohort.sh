@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # A phantom cohort that a model is measured on: made, predicted and scored.
 #
-#     benchmarks/cohort.sh WORK_FOLDER [MODEL] [quick|paper-shaped|ood]
+#     benchmarks/cohort.sh WORK_FOLDER [MODEL] [quick|paper-shaped|gaps|ood]
 #
 #   quick         30 positives,  20 controls: minutes
 #   paper-shaped  72 positives,  90 controls: the test cohort and the controls of Fan et al. 2022
-#   ood           40 positives,  30 controls: gaps between the slices, which no training scan has
+#   gaps          40 positives,  30 controls: thick slices with gaps, most of 2D acquisition
+#   ood           40 positives,  30 controls: 1 T, 7 T or wide gaps, which no training scan has
 #
 # A head each; seeds, heads and protocol families that neither training nor validation has seen.
 # Nothing is chosen by any of them.
@@ -15,10 +16,11 @@ model=${2:-default}
 cohort=${3:-quick}
 case $cohort in
     quick) plan="--positives 30 --negatives 20 --seed 6 --protocols test" ;;
-    paper-shaped) plan="--positives 72 --negatives 90 --seed 7 --protocols test" ;;
-    ood) plan="--positives 40 --negatives 30 --seed 8 --protocols ood" ;;
+    paper-shaped) plan="--positives 72 --negatives 90 --seed 9 --protocols test" ;;
+    gaps) plan="--positives 40 --negatives 30 --seed 14 --protocols gaps" ;;
+    ood) plan="--positives 40 --negatives 30 --seed 10 --protocols ood" ;;
     *)
-        echo "quick, paper-shaped or ood is required, got $cohort" >&2
+        echo "quick, paper-shaped, gaps or ood is required, got $cohort" >&2
         exit 2
         ;;
 esac
