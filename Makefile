@@ -65,7 +65,8 @@ card: $(VENV)/.dev # write MODEL_CARD.md from the default bundle and what was me
 	$(BIN)/cmbnet card default --notes benchmarks/card/notes.md -o MODEL_CARD.md \
 		--results benchmarks/card/test-cohort.json \
 		$(patsubst %,--curves %,$(wildcard benchmarks/card/test-cohort-maps.json)) \
-		$(patsubst %,--elsewhere %,$(wildcard benchmarks/card/out-of-distribution.json))
+		$(patsubst %,--elsewhere "on thick slices with gaps between them" %,$(wildcard benchmarks/card/gaps.json)) \
+		$(patsubst %,--elsewhere "outside the range of training" %,$(wildcard benchmarks/card/out-of-distribution.json))
 
 clean: # remove what was built
 	rm -rf $(VENV) .venv-oracles build dist ./*.egg-info

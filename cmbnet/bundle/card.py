@@ -55,7 +55,7 @@ BARS_ELSEWHERE = (
     Bar("lesion precision, 40 % rule", "lesion_precision", 0.75),
     Bar("lesion recall, 40 % rule", "lesion_recall", 0.75),
 )
-"""On scanners and slices that were not in training."""
+"""On scans unlike those of the test cohort."""
 
 COUNT_BANDS = "true lesions per patient"
 
@@ -65,7 +65,7 @@ def model_card(
     *,
     results: Results | None = None,
     curves: Results | None = None,
-    elsewhere: Results | None = None,
+    elsewhere: Mapping[str, Results] | None = None,
     notes: str = "",
 ) -> str:
     """The card as Markdown.
@@ -76,7 +76,7 @@ def model_card(
         curves: Of the same cohort, scored from its probability maps at a low threshold: the area
             under the lesion ROC curve, which ranks true lesions against false ones, is taken from
             there. At an operating point hardly a false one is left.
-        elsewhere: Of a cohort outside what was trained on.
+        elsewhere: Of other cohorts, by what they are: "outside the range of training".
         notes: Further sections, copied as they are.
     """
     point = bundle.operating_point()
@@ -91,9 +91,8 @@ def model_card(
                 "The lesion ROC ranks true lesions against all false ones that the probability "
                 f"maps hold from {threshold:g} on, each by its mean probability."
             )
-    if elsewhere is not None:
-        title = "## What was measured outside the range of training"
-        parts.append(_measured(title, BARS_ELSEWHERE, elsewhere, point))
+    for name, measured in (elsewhere or {}).items():
+        parts.append(_measured(f"## What was measured {name}", BARS_ELSEWHERE, measured, point))
     return "\n\n".join([*parts, *([notes.strip()] if notes.strip() else [])]) + "\n"
 
 

@@ -19,14 +19,15 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--results", type=_FILE, help="results.json of cmbnet evaluate, of a test cohort.")
 @click.option("--curves", type=_FILE,
               help="The same, scored from the probability maps: the lesion ROC.")  # fmt: skip
-@click.option("--elsewhere", type=_FILE, help="The same, of scans unlike those of training.")
+@click.option("--elsewhere", type=(str, _FILE), multiple=True, metavar="WORDS FILE",
+              help='The same, of other scans: "outside of training" results.json.')  # fmt: skip
 @click.option("--notes", type=_FILE, help="Markdown that is put at the end.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The card.")
 def command(
     bundle: str,
     results: Path | None,
     curves: Path | None,
-    elsewhere: Path | None,
+    elsewhere: tuple[tuple[str, Path], ...],
     notes: Path | None,
     output: Path | None,
 ) -> None:
@@ -39,7 +40,7 @@ def command(
         load_bundle(bundle),
         results=None if results is None else read_results(results),
         curves=None if curves is None else read_results(curves),
-        elsewhere=None if elsewhere is None else read_results(elsewhere),
+        elsewhere={words: read_results(file) for words, file in elsewhere},
         notes="" if notes is None else notes.read_text(encoding="utf-8"),
     )
     if output is None:

@@ -106,13 +106,15 @@ def test_the_command_writes_the_card(tiny_bundle: Bundle, tmp_path: Path) -> Non
     (tmp_path / "n.md").write_text("## Limits\nNone known.\n")
     arguments = [
         str(tiny_bundle.path), "--results", str(tmp_path / "r.json"),
-        "--elsewhere", str(tmp_path / "r.json"), "--notes", str(tmp_path / "n.md"),
+        "--elsewhere", "on the moon", str(tmp_path / "r.json"),
+        "--elsewhere", "on Mars", str(tmp_path / "r.json"), "--notes", str(tmp_path / "n.md"),
     ]  # fmt: skip
     shown = CliRunner().invoke(command, arguments, catch_exceptions=False).output
     CliRunner().invoke(command, [*arguments, "-o", str(tmp_path / "c.md")], catch_exceptions=False)
     assert (tmp_path / "c.md").read_text() == shown
     assert "Research use only" in shown
-    assert "outside the range of training" in shown
+    assert "## What was measured on the moon" in shown
+    assert "## What was measured on Mars" in shown
     assert shown.endswith("## Limits\nNone known.\n")
 
 
@@ -127,15 +129,21 @@ def test_a_file_that_holds_no_results_is_refused(content: str, tmp_path: Path) -
 
 def test_the_card_in_the_repository_is_that_of_the_default_bundle() -> None:
     """When it fails: ``make card``."""
-    evidence: dict[str, Any] = {
-        key: json.loads((EVIDENCE / f"{name}.json").read_text(encoding="utf-8"))
-        for key, name in (
-            ("results", "test-cohort"),
-            ("curves", "test-cohort-maps"),
-            ("elsewhere", "out-of-distribution"),
-        )
+    measured = {
+        name: json.loads((EVIDENCE / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("test-cohort", "test-cohort-maps", "gaps", "out-of-distribution")
         if (EVIDENCE / f"{name}.json").is_file()
     }
+    elsewhere = {
+        "on thick slices with gaps between them": measured.get("gaps"),
+        "outside the range of training": measured.get("out-of-distribution"),
+    }
     notes = (EVIDENCE / "notes.md").read_text(encoding="utf-8")
-    card = model_card(load_bundle("default"), **evidence, notes=notes)
+    card = model_card(
+        load_bundle("default"),
+        results=measured.get("test-cohort"),
+        curves=measured.get("test-cohort-maps"),
+        elsewhere={words: found for words, found in elsewhere.items() if found is not None},
+        notes=notes,
+    )
     assert (ROOT / "MODEL_CARD.md").read_text(encoding="utf-8") == card
