@@ -28,4 +28,5 @@ CANDIDATE = Lesion(
     border_distance_mm=7.0,
     bbox=((0, 1), (0, 1), (0, 1)),
     continuation_mm=2.0,
+    rim_brightness=1.25,
 )

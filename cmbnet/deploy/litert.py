@@ -1,7 +1,7 @@
 """Keras to LiteRT (TensorFlow Lite): float32, float16 weights, int8; static shapes.
 
-The only file that knows TensorFlow's converter. Shapes are static: with free ones, upsampling
-has come out with wrong sizes (tensorflow issues 45090, 43595, 56820).
+This file and `cmbnet.deploy.mixed` alone know TensorFlow's converter. Shapes are static: with free
+ones, upsampling has come out with wrong sizes (tensorflow issues 45090, 43595, 56820).
 """
 
 from __future__ import annotations

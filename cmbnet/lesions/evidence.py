@@ -26,6 +26,12 @@ LONGEST_CONTINUATION_MM = 8.0
 HIGHEST_ELONGATION = 5.0
 HIGHEST_Z_RATIO = 4.0
 
+BRIGHT = 1.05
+"""A rim brighter than this against brain is no brain: five in a hundred true candidates of
+validation phantoms lie in a brighter one."""
+
+BRIGHTEST = 1.45
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -42,6 +48,9 @@ class Evidence:
         elongation: Per unit of the longest over the middle axis.
         z_ratio: Per unit of the extent across the slices over the diameter.
         border_mm: Per mm of distance to the border of the brain.
+        bright_rim: Per unit by which the rim around it is brighter than brain: calcifications lie
+            in fluid, which is bright where the repetition time is long. Bundles from before it
+            was measured do not weigh it.
 
     Raises:
         UsageError: If a weight is not finite.
@@ -57,6 +66,7 @@ class Evidence:
     elongation: float
     z_ratio: float
     border_mm: float
+    bright_rim: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -97,6 +107,11 @@ def _border_mm(lesion: Lesion) -> float:
     return BORDER_REACH_MM if distance_mm is None else distance_mm
 
 
+def _bright_rim(lesion: Lesion) -> float:
+    """0 where nobody looked."""
+    return min(max((lesion.rim_brightness or 0.0) - BRIGHT, 0.0), BRIGHTEST - BRIGHT)
+
+
 FEATURES: dict[str, Callable[[Lesion], float]] = {
     "mean_logit": lambda lesion: _logit(lesion.mean_probability),
     "max_logit": lambda lesion: _logit(lesion.max_probability),
@@ -107,4 +122,5 @@ FEATURES: dict[str, Callable[[Lesion], float]] = {
     "elongation": lambda lesion: min(lesion.elongation, HIGHEST_ELONGATION),
     "z_ratio": _z_ratio,
     "border_mm": _border_mm,
+    "bright_rim": _bright_rim,
 }

@@ -26,7 +26,7 @@ from cmbnet.lesions.rules import (
     size_class,
     size_reason,
 )
-from cmbnet.lesions.surroundings import continuation_mm
+from cmbnet.lesions.surroundings import continuation_mm, rim_brightness
 from cmbnet.volume import Volume
 
 
@@ -144,12 +144,13 @@ class _Judge:
         centre = self._centre_voxel(component, inside)
         outside = None if self.brain is None else float(1 - (self.brain[box][inside] != 0).mean())
         removed_by, reason = self._size_and_shape(component)
-        border_mm = continuation = None
+        border_mm = continuation = rim = None
         if removed_by is None:
             continuation = self._continuation_mm(component, inside)
             removed_by, reason = _first(shape=continuation_reason(continuation, rules))
         if removed_by is None:
             border_mm = self._border_distance_mm(centre)
+            rim = self._rim_brightness(component, inside)
             removed_by, reason = _first(border=border_reason(outside, rules))
         axis = axial_axis(self.probability.affine)
         lesion = Lesion(
@@ -170,6 +171,7 @@ class _Judge:
             border_distance_mm=border_mm,
             bbox=component.bbox,
             continuation_mm=continuation,
+            rim_brightness=rim,
             removed_by=removed_by,
             reason=reason,
         )
@@ -197,10 +199,19 @@ class _Judge:
 
     def _continuation_mm(self, component: Component, inside: NDArray[np.bool_]) -> float | None:
         """Of small candidates: a large one reaches the next dark thing by its size alone."""
-        asked = self.rules.max_continuation_mm is not None or self.rules.evidence is not None
-        if self.image is None or not asked or not is_small(component, self.rules):
+        if self.image is None or not self._asked or not is_small(component, self.rules):
             return None
         return continuation_mm(self.image, inside, component.box, self.brain)
+
+    def _rim_brightness(self, component: Component, inside: NDArray[np.bool_]) -> float | None:
+        if self.image is None or not self._asked:
+            return None
+        return rim_brightness(self.image, inside, component.box, self.brain)
+
+    @property
+    def _asked(self) -> bool:
+        """Whether the rules ask what candidates lie in."""
+        return self.rules.max_continuation_mm is not None or self.rules.evidence is not None
 
     def _centre_voxel(
         self, component: Component, inside: NDArray[np.bool_]

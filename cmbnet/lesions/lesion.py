@@ -43,6 +43,8 @@ class Lesion:
         bbox: Half-open index ranges along z, y, x.
         continuation_mm: How far the dark structure that it lies in reaches beyond it; None where
             the rules do not ask, it is large, or size or shape excluded it.
+        rim_brightness: Of the rim around it, against the brain near it, which is 1; None where
+            the rules do not ask, or size or shape excluded it.
         removed_by: The stage that excluded it, or None for a lesion.
         reason: Why, in words; empty for a lesion.
     """
@@ -64,6 +66,7 @@ class Lesion:
     border_distance_mm: float | None
     bbox: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
     continuation_mm: float | None = None
+    rim_brightness: float | None = None
     removed_by: Stage | None = None
     reason: str = ""
 

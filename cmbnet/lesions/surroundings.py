@@ -1,4 +1,4 @@
-"""What a candidate lies in: a microbleed is a dark dot by itself, a vein goes on."""
+"""What a candidate lies in: a microbleed is a dark dot in brain, a vein goes on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cmbnet.lesions.components import label_components
+from cmbnet.lesions.measure import axial_axis
 from cmbnet.volume import Volume
 
 REACH_MM = 10.0
@@ -29,6 +30,9 @@ _SD_OF_MAD = 1.4826
 
 MIN_SURROUNDINGS = 50
 """Fewer voxels of brain around a candidate say nothing about the tissue it lies in."""
+
+RIM_MM = (1.0, 3.0)
+"""The rim lies this far from a candidate, in its slices."""
 
 
 def continuation_mm(
@@ -55,12 +59,7 @@ def continuation_mm(
         Millimetres, at least 0; 0 where there is too little brain around it to compare with.
     """
     window = _around(box, image)
-    values = image.data[window]
-    inside = np.zeros(values.shape, bool)
-    inside[
-        tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, window, strict=True))
-    ] = candidate
-    tissue = np.ones(values.shape, bool) if brain is None else brain[window] != 0
+    values, inside, tissue = _look(image, candidate, box, brain, window)
     around = values[tissue & ~ndimage.binary_dilation(inside, iterations=2)]
     if len(around) < MIN_SURROUNDINGS:
         return 0.0
@@ -76,6 +75,59 @@ def continuation_mm(
     return max(
         0.0, _furthest_mm(np.argwhere(structure) * spacing, centre) - _furthest_mm(own, centre)
     )
+
+
+def rim_brightness(
+    image: Volume,
+    candidate: NDArray[np.bool_],
+    box: tuple[slice, ...],
+    brain: NDArray[Any] | None,
+) -> float:
+    """Median of the rim around a candidate over the median of the brain near it.
+
+    Args:
+        image: The scan.
+        candidate: Bool, of the shape of `box`: its voxels.
+        box: Where that is in the scan.
+        brain: Mask of the shape of the scan; None takes everything for brain. The rim may lie
+            outside: fluid does.
+
+    Returns:
+        1 in plain brain, more in fluid that is bright, 0 at least; 1 where there is too little
+        brain to compare with, or none of the rim is in the scan.
+    """
+    window = _around(box, image)
+    values, inside, tissue = _look(image, candidate, box, brain, window)
+    around = values[tissue & ~inside]
+    if len(around) < MIN_SURROUNDINGS:
+        return 1.0
+    axis = axial_axis(image.affine)
+    others = tuple(other for other in range(3) if other != axis)
+    slices = np.flatnonzero(inside.any(axis=others))
+    part = tuple(slice(slices[0], slices[-1] + 1) if n == axis else slice(None) for n in range(3))
+    # Slices so far apart that the nearest voxel of the candidate is one of the same slice.
+    apart = [1e3 if n == axis else side for n, side in enumerate(image.spacing_mm)]
+    away_mm = ndimage.distance_transform_edt(~inside[part], sampling=apart)
+    rim = values[part][(away_mm > RIM_MM[0]) & (away_mm <= RIM_MM[1])]
+    brightness = float(np.median(around))
+    return max(0.0, float(np.median(rim)) / brightness) if len(rim) and brightness > 0 else 1.0
+
+
+def _look(
+    image: Volume,
+    candidate: NDArray[np.bool_],
+    box: tuple[slice, ...],
+    brain: NDArray[Any] | None,
+    window: tuple[slice, ...],
+) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of a window of the scan: values, which of them are the candidate, and which are brain."""
+    values = image.data[window]
+    inside = np.zeros(values.shape, bool)
+    inside[
+        tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, window, strict=True))
+    ] = candidate
+    tissue = np.ones(values.shape, bool) if brain is None else brain[window] != 0
+    return values, inside, tissue
 
 
 def _around(box: tuple[slice, ...], image: Volume) -> tuple[slice, ...]:

@@ -33,6 +33,7 @@ def test_features_by_hand() -> None:
             "elongation": 1.2,
             "z_ratio": 1.5,
             "border_mm": 7.0,
+            "bright_rim": 0.2,
         }
     )
 
@@ -43,9 +44,16 @@ def test_the_score_is_the_logistic_of_the_weighted_sum() -> None:
 
 
 def test_what_nobody_measured_is_no_evidence() -> None:
-    unknown = replace(CANDIDATE, continuation_mm=None, border_distance_mm=None)
+    unknown = replace(CANDIDATE, continuation_mm=None, border_distance_mm=None, rim_brightness=None)
     assert features(unknown)["continuation_mm"] == features(unknown)["continues"] == 0.0
     assert features(unknown)["border_mm"] == 10.0
+    assert features(unknown)["bright_rim"] == 0.0
+
+
+def test_a_bundle_that_does_not_weigh_the_rim_is_read() -> None:
+    before = {name: 0.5 for name in NOTHING if name != "bright_rim"}
+    dark = replace(CANDIDATE, rim_brightness=0.9)
+    assert Evidence(**before).score(CANDIDATE) == Evidence(**before).score(dark)
 
 
 @given(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
 from cmbnet.lesions import LesionRules, find_lesions
-from cmbnet.lesions.surroundings import continuation_mm
+from cmbnet.lesions.surroundings import continuation_mm, rim_brightness
 from cmbnet.volume import Volume
 
 SPACING_MM = (2.0, 1.0, 1.0)
@@ -101,6 +101,50 @@ def test_scale_and_axis_order_change_nothing(scale: float, order: tuple[int, int
     assert continuation_mm(turned, WHOLE.transpose(order), box, None) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("brightness", [0.5, 1.0, 1.6])
+def test_the_rim_is_compared_with_the_brain(brightness: float) -> None:
+    data = scan()
+    data[5, 15:26, 15:26] *= brightness  # 4 mm around the candidate, in its slice alone
+    data[BOX] = 20.0
+    assert rim_brightness(volume(data), WHOLE, BOX, None) == pytest.approx(brightness)
+
+
+def test_the_rim_may_lie_outside_the_brain() -> None:
+    data = scan()
+    data[5, 15:26, 15:26] = 180.0
+    data[BOX] = 20.0
+    assert rim_brightness(volume(data), WHOLE, BOX, data == 100.0) == pytest.approx(1.8)
+
+
+def test_other_slices_are_no_rim() -> None:
+    data = scan()
+    data[[4, 6]] = 180.0
+    data[BOX] = 20.0
+    assert rim_brightness(volume(data), WHOLE, BOX, None) == pytest.approx(1.0)
+
+
+def test_a_rim_nobody_can_judge_is_plain() -> None:
+    data = scan()
+    nowhere = np.zeros(data.shape, bool)
+    assert rim_brightness(volume(data), WHOLE, BOX, nowhere) == 1.0
+    whole_slice = (slice(5, 6), slice(0, 40), slice(0, 40))
+    everything = np.ones((1, 40, 40), bool)
+    assert rim_brightness(volume(data), everything, whole_slice, None) == 1.0
+    assert rim_brightness(volume(np.zeros_like(data)), WHOLE, BOX, None) == 1.0
+
+
+@pytest.mark.parametrize("order", [(1, 2, 0), (2, 0, 1)])
+def test_the_rim_does_not_depend_on_how_the_scan_is_stored(order: tuple[int, int, int]) -> None:
+    data = scan()
+    data[5, 15:26, 15:26] = 130.0
+    data[BOX] = 20.0
+    stored = volume(data)
+    affine = stored.affine[:, [*order, 3]]
+    turned = Volume(np.ascontiguousarray(data.transpose(order)), affine, "turned")
+    box = (BOX[order[0]], BOX[order[1]], BOX[order[2]])
+    assert rim_brightness(turned, WHOLE.transpose(order), box, None) == pytest.approx(1.3)
+
+
 def test_a_piece_of_a_vein_is_excluded_with_the_reason() -> None:
     data, probability = scan(), np.zeros((12, 40, 40), np.float32)
     for y in (10, 30):
@@ -114,7 +158,9 @@ def test_a_piece_of_a_vein_is_excluded_with_the_reason() -> None:
     assert "goes on for" in vein.reason
     assert "3 mm are allowed" in vein.reason
     assert finding.lesions[0].continuation_mm == 0.0
+    assert finding.lesions[0].rim_brightness == 1.0
     unasked = find_lesions(volume(probability), replace(RULES, max_continuation_mm=None))
+    assert unasked.lesions[0].rim_brightness is None
     assert len(unasked.lesions) == 2
 
 

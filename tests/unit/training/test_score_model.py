@@ -27,6 +27,7 @@ def drawn(count: int, seed: int) -> list[Lesion]:
             continuation_mm=rng.uniform(0, 6),
             elongation=rng.uniform(1, 4),
             border_distance_mm=rng.uniform(0, 10),
+            rim_brightness=rng.uniform(0.8, 1.4),
         )
         for _ in range(count)
     ]
