@@ -24,8 +24,9 @@ MAX_CONTINUATIONS_MM = (None, 1.5, 3.0, 5.0)
 STEPS = 100
 """Lesion scores that are tried; a cohort can hold thousands."""
 
-BALANCED_PATIENT_FPR = 0.1
-"""Most controls with a false lesion at the balanced point."""
+BALANCED_FALSE_PER_CONTROL = 0.125
+"""Most false lesions per control at the balanced point. Whether a scan is called positive is left
+to the patient threshold, which may be higher than the lesion score."""
 
 F1_TOLERANCE = 0.015
 """Lesion F1 this near to the best is as good: fewer missed patients decide then."""
@@ -95,9 +96,9 @@ def choose_operating_points(
             protocols that are rare where the bundle is used.
 
     Returns:
-        ``balanced`` has the best lesion F1 with at most `BALANCED_PATIENT_FPR` false alarms in
-        controls, and of nearly the best the one that misses the fewest patients and counts lesions
-        most rightly; ``sensitive`` the best precision near the highest sensitivity that
+        ``balanced`` has the best lesion F1 with at most `BALANCED_FALSE_PER_CONTROL` false lesions
+        in a control, and of nearly the best the one that misses the fewest patients and counts
+        lesions most rightly; ``sensitive`` the best precision near the highest sensitivity that
         `SENSITIVE_FALSE_POSITIVES` allow; ``screening`` the fewest missed patients with at most
         `SCREENING_PATIENT_FPR`. The lesion rules are those of ``balanced`` for all. Where no
         candidate keeps a limit, the lowest rate of false alarms decides.
@@ -159,13 +160,13 @@ def sweep(scored: ScoredScans) -> list[Candidate]:
 
 
 def _best_f1(candidates: Sequence[Candidate]) -> Candidate:
-    """Best lesion F1 within the limit of false alarms.
+    """Best lesion F1 within the limit of false lesions in controls.
 
     Of nearly equal ones those that miss the fewest patients, then those of nearly the best
     outlines, then those whose cut has most to find at other scores, then the one that counts most
     nearly as many lesions as there are.
     """
-    allowed = [c for c in candidates if c.rates.patient_fpr <= BALANCED_PATIENT_FPR]
+    allowed = [c for c in candidates if c.rates.false_per_control <= BALANCED_FALSE_PER_CONTROL]
     allowed = allowed or list(candidates)
     best = max(c.rates.f1 for c in allowed)
     near = [c for c in allowed if c.rates.f1 >= best - F1_TOLERANCE]

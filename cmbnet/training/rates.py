@@ -38,6 +38,7 @@ class Rates:
         positives: Scans with true lesions.
         missed: Of these, how many were called negative.
         alarms: Of the others, how many were called positive.
+        false_in_controls: Predicted lesions in these.
     """
 
     found: int
@@ -51,6 +52,7 @@ class Rates:
     positives: int
     missed: int
     alarms: int
+    false_in_controls: int
 
     @property
     def sensitivity(self) -> float:
@@ -82,6 +84,11 @@ class Rates:
     def false_positives_per_scan(self) -> float:
         """False lesions, controls and patients alike."""
         return self.false / max(self.scans, 1)
+
+    @property
+    def false_per_control(self) -> float:
+        """False lesions per scan without true ones; 0 without such scans."""
+        return self.false_in_controls / max(self.scans - self.positives, 1)
 
     @property
     def patient_fpr(self) -> float:
@@ -178,6 +185,7 @@ class ScoredScans:
             positives=int(self.positive.sum()),
             missed=missed,
             alarms=alarms,
+            false_in_controls=int(np.sum(kept & ~self.positive[self._scan])),
         )
 
     def measured(self, lesion_score: float, patient_threshold: float, cohort: str) -> Measured:

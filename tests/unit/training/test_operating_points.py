@@ -98,6 +98,7 @@ def test_counts_by_hand_at_a_low_score() -> None:
     assert (rates.found, rates.correct, rates.false) == (4, 4, 2)
     assert rates.false_positives_per_scan == pytest.approx(2 / 4)
     assert (rates.patient_fpr, rates.patient_fnr) == (0.5, 0.0)
+    assert rates.false_per_control == 0.5, "one of the two false ones lies in a patient"
     assert rates.f1 == pytest.approx(2 * (4 / 5) * (4 / 6) / (4 / 5 + 4 / 6))
     assert rates.dice == pytest.approx(2 * 100 / (150 + 125))
 
@@ -173,6 +174,18 @@ def test_without_controls_nothing_is_said_about_them() -> None:
 def test_without_lesions_there_is_nothing_to_choose() -> None:
     with pytest.raises(InputRefused, match="scans with lesions"):
         chosen(cohort()[2:], 0.4)
+
+
+def test_controls_with_a_false_lesion_may_still_be_called_negative() -> None:
+    # A tenth of the controls has a false lesion that scores as a faint true one does: a limit on
+    # alarms by the lesion score would give away half of the true ones.
+    patients = [scan(f"p{n}", [(1, 5, 5, 0.95), (3, 20, 20, 0.55)], []) for n in range(10)]
+    controls = [scan(f"c{n}", [], [(2, 30, 30, 0.6)] if n == 0 else []) for n in range(9)]
+    balanced, *_ = chosen([*patients, *controls], 0.4).points
+    assert balanced.lesion_score <= 0.55
+    assert balanced.patient_threshold > 0.6
+    assert measured(balanced).patient_fpr == 0.0
+    assert measured(balanced).sensitivity == 1.0
 
 
 def test_of_equal_lesions_the_better_outline_decides() -> None:
