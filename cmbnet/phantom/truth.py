@@ -183,18 +183,21 @@ def _touches(labels: NDArray[np.uint16], box: tuple[slice, slice, slice]) -> NDA
 
 
 def _surrounded(region: NDArray[np.bool_], tissue: NDArray[np.bool_], grid: Grid) -> float:
-    """Share of the rim of a region that shows tissue, 0 to 1; 0 without a region."""
+    """Share of the rim of a region that shows tissue, 0 to 1.
+
+    1 where there is nothing to ask: no region, or pixels so large that none is in the rim.
+    """
     from scipy import ndimage
 
     slices = region.any(axis=(1, 2))
     if not slices.any():
-        return 0.0
+        return 1.0
     inside, shown = region[slices], tissue[slices]
     # Apart by more than the box: the nearest voxel of the lesion is one of the same slice.
     sampling = (1e3, *grid.spacing_mm[1:])
     away_mm = ndimage.distance_transform_edt(~inside, sampling=sampling)
     rim = (away_mm > RIM_MM[0]) & (away_mm <= RIM_MM[1])
-    return float(shown[rim].mean()) if rim.any() else 0.0
+    return float(shown[rim].mean()) if rim.any() else 1.0
 
 
 def _measure(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -124,6 +126,17 @@ def test_at_least_half_of_it_is_surrounded_by_tissue(border: float, status: str)
     assert row.status == status
     assert labels.any() == (status == "truth")
     assert ignore.any() == (status == "lost")
+
+
+def test_pixels_larger_than_the_rim_do_not_lose_a_lesion() -> None:
+    coarse = replace(GRID, spacing_mm=(3.6, 3.2, 3.2))
+    at_middle = tuple(n // 2 for n in coarse.shape)
+    without = np.ones(coarse.shape, np.float32)
+    image = without.copy()
+    image[at_middle] = 0.2
+    lesion = replace(lesion_at(0, 0, 0), centre_mm=coarse.points_of(np.array(at_middle)))
+    _, _, (row,) = find_apparent([lesion], coarse, image, without, noise=0.01, white=1.0)
+    assert row.status == "truth"
 
 
 def test_neighbours_stay_two_components() -> None:
