@@ -134,7 +134,9 @@ def test_pixels_larger_than_the_rim_do_not_lose_a_lesion() -> None:
     without = np.ones(coarse.shape, np.float32)
     image = without.copy()
     image[at_middle] = 0.2
-    lesion = replace(lesion_at(0, 0, 0), centre_mm=coarse.points_of(np.array(at_middle)))
+    lesion = replace(
+        lesion_at(0, 0, 0), centre_mm=coarse.points_of(np.array(at_middle)).astype(float)
+    )
     _, _, (row,) = find_apparent([lesion], coarse, image, without, noise=0.01, white=1.0)
     assert row.status == "truth"
 
