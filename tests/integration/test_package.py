@@ -45,6 +45,10 @@ def test_unknown_command_is_wrong_usage() -> None:
     assert "predcit" in result.stderr
 
 
+# Two workers that build at once would share the checkout's build folder.
+ONE_WORKER = pytest.mark.xdist_group("wheel")
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
@@ -56,6 +60,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@ONE_WORKER
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
@@ -63,6 +68,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert "cmbnet/py.typed" in names
 
 
+@ONE_WORKER
 def test_the_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     """Unpacked alone, away from the checkout, it imports and knows its bundle."""
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
