@@ -1,5 +1,6 @@
 """The package as others get it: start-up, its wheel, and what it imports."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -45,22 +46,21 @@ def test_unknown_command_is_wrong_usage() -> None:
     assert "predcit" in result.stderr
 
 
-# Two workers that build at once would share the checkout's build folder.
-ONE_WORKER = pytest.mark.xdist_group("wheel")
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
+    # Of a copy: two workers that build at once would share the checkout's build folder.
+    sources = shutil.copytree(
+        ROOT, folder / "sources", ignore=shutil.ignore_patterns(".*", "build", "*.egg-info")
+    )
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT],
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, sources],
         capture_output=True, text=True, timeout=240, check=True,
     )  # fmt: skip
     (built,) = folder.glob("*.whl")
     return built
 
 
-@ONE_WORKER
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
@@ -68,7 +68,6 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert "cmbnet/py.typed" in names
 
 
-@ONE_WORKER
 def test_the_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     """Unpacked alone, away from the checkout, it imports and knows its bundle."""
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
