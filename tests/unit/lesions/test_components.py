@@ -78,7 +78,6 @@ def test_numbers_follow_the_order_of_first_voxels(mask: np.ndarray) -> None:
 def test_a_list_of_voxels_is_labelled_like_an_array(seed: int, share: float, thick: int) -> None:
     rng = np.random.default_rng(seed)
     mask = rng.random((9, 24, 30)) < share / thick**2
-    # Long snakes: what hangs together only far away.
     mask = ndimage.binary_dilation(mask, np.ones((1, thick, 1), bool))
     labels, count = label_components(mask)
     expected, number = ndimage.label(mask, structure=np.ones((3, 3, 3)))
