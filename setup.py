@@ -13,6 +13,8 @@ EXTRAS = {
         "pyyaml>=6.0",
         "matplotlib>=3.10",
         "openpyxl>=3.1",
+        # Fits the lesion score.
+        "scikit-learn>=1.7",
     ],
     # tf2onnx makes the files, onnxsim tidies them, onnxruntime quantises and runs them.
     "onnx": ["onnxruntime>=1.24", "onnx>=1.20", "onnxsim>=0.8", "tf2onnx>=1.17"],

@@ -1,14 +1,23 @@
-"""A candidate and weights of the learned score, for tests to vary."""
+"""A candidate and learned scores, for tests to vary."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import fields
 
 from cmbnet.lesions import Lesion
 from cmbnet.lesions.evidence import Evidence
+from cmbnet.lesions.profile import MEASURES
 
-NOTHING = {field.name: 0.0 for field in fields(Evidence)}
+
+def weighing(intercept: float = 0.0, **weights: float) -> Evidence:
+    """A logistic regression on features as they are."""
+    return Evidence(
+        features=tuple(weights),
+        mean=(0.0,) * len(weights),
+        spread=(1.0,) * len(weights),
+        output=(*weights.values(), intercept),
+    )
+
 
 CANDIDATE = Lesion(
     id=0,
@@ -29,4 +38,5 @@ CANDIDATE = Lesion(
     bbox=((0, 1), (0, 1), (0, 1)),
     continuation_mm=2.0,
     rim_brightness=1.25,
+    profile=tuple(n / len(MEASURES) for n in range(len(MEASURES))),
 )

@@ -55,7 +55,10 @@ _NETWORKS = click.Choice(["auto", "litert", "onnx", "tensorrt"])
 )  # fmt: skip
 @click.option("--anatomy", type=click.Choice(["mni", "procedural"]), default="mni", hidden=True)
 @click.option("--validation", type=_DIRECTORY, help="Of a training run: scans for thresholds.")
-@click.option("--further", type=_DIRECTORY, help="Of a run: more scans to learn the score from.")
+@click.option(
+    "--score-from", type=_DIRECTORY, multiple=True,
+    help="Of a run: scans to learn the lesion score from, such as those it was trained on.",
+)  # fmt: skip
 @click.option(
     "--cache", type=click.Path(exists=True, path_type=Path), help="Of a run: RUN/training."
 )
@@ -117,7 +120,7 @@ def _bundle_of_run(options: dict[str, Any]) -> Bundle:
         name=options["name"],
         real_patient_data=options["real_data"],
         cohort_name=options["validation"].name,
-        further=options["further"],
+        teachers=options["score_from"],
         gate_phantoms=None if options["real_data"] else _samples(options),
         calibrations=options["calibrations"],
         allow_failure=options["allow_parity_failure"],

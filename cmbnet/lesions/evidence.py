@@ -1,8 +1,8 @@
-"""How sure it is that a candidate is a microbleed: a logistic regression on what was measured.
+"""How sure it is that a candidate is a microbleed: a small network on what was measured.
 
 The mean probability of a candidate says little by itself: the wide rim of a sure lesion lowers it.
 Together with the highest probability, size, shape and what the candidate lies in it tells
-microbleeds from pieces of veins. The weights are fitted on validation scans
+microbleeds from pieces of veins. The weights are fitted on labelled scans
 (`cmbnet.training.score_model`), so a score is the share of candidates like this one that were
 microbleeds there.
 """
@@ -10,11 +10,16 @@ microbleeds there.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cmbnet.errors import UsageError
 from cmbnet.lesions.lesion import BORDER_REACH_MM, Lesion
+from cmbnet.lesions.profile import MEASURES
 
 SUREST = 1e-4
 """Probabilities are taken this far from 0 and 1 at least: their logits must be finite."""
@@ -32,59 +37,67 @@ validation phantoms lie in a brighter one."""
 
 BRIGHTEST = 1.45
 
+FURTHEST = 10.0
+"""No feature counts as further from its mean than so many standard deviations: what lies beyond
+is nothing that the weights were fitted on."""
+
+MOST_ODDS = 30.0
+"""Far from 0 the exponential would overflow, and nothing changes any more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Weights of the logistic regression, one for each feature of `FEATURES`.
+    """A network with one hidden layer of tanh units, or with none: logistic regression.
 
     Args:
-        intercept: Log odds where all features are 0.
-        mean_logit: Per unit of the logit of the mean probability.
-        max_logit: Per unit of the logit of the highest probability.
-        log_volume: Per natural logarithm of the volume in mm3.
-        log_diameter: Per natural logarithm of the maximum in-plane diameter in mm.
-        continuation_mm: Per mm that the dark structure reaches beyond the candidate.
-        continues: If it reaches beyond it at all (`CONTINUES_MM`).
-        elongation: Per unit of the longest over the middle axis.
-        z_ratio: Per unit of the extent across the slices over the diameter.
-        border_mm: Per mm of distance to the border of the brain.
-        bright_rim: Per unit by which the rim around it is brighter than brain: calcifications lie
-            in fluid, which is bright where the repetition time is long. Bundles from before it
-            was measured do not weigh it.
+        features: Names of what it looks at, of `FEATURES`.
+        mean: Of each feature on the candidates that it was fitted on.
+        spread: Standard deviation of each, over 0.
+        hidden: Of each hidden unit, a weight for each standardised feature and, last, the bias;
+            empty without a hidden layer.
+        output: A weight for each hidden unit, without any for each standardised feature, and,
+            last, the bias.
 
     Raises:
-        UsageError: If a weight is not finite.
+        UsageError: If a feature is unknown, a number is missing or not finite, or a spread not
+            positive.
     """
 
-    intercept: float
-    mean_logit: float
-    max_logit: float
-    log_volume: float
-    log_diameter: float
-    continuation_mm: float
-    continues: float
-    elongation: float
-    z_ratio: float
-    border_mm: float
-    bright_rim: float = 0.0
+    features: tuple[str, ...]
+    mean: tuple[float, ...]
+    spread: tuple[float, ...]
+    hidden: tuple[tuple[float, ...], ...] = ()
+    output: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if not math.isfinite(getattr(self, field.name)):
-                raise UsageError(f"weights of the lesion score must be finite, got {self}")
+        unknown = sorted(set(self.features) - set(FEATURES))
+        if unknown:
+            raise UsageError(
+                f"features of the lesion score are required ({', '.join(FEATURES)}), got {unknown}"
+            )
+        count = len(self.features)
+        lengths = {len(self.mean), len(self.spread), *(len(unit) - 1 for unit in self.hidden)}
+        if lengths != {count} or len(self.output) - 1 != (len(self.hidden) or count):
+            raise UsageError(f"weights of the lesion score for {count} features do not fit them")
+        numbers = (*self.mean, *self.spread, *self.output, *(w for u in self.hidden for w in u))
+        if not all(map(math.isfinite, numbers)) or min(self.spread, default=1.0) <= 0.0:
+            raise UsageError("weights of the lesion score must be finite, and spreads positive")
 
     def score(self, lesion: Lesion) -> float:
         """Probability, 0 to 1, that a candidate is a microbleed."""
-        odds = self.intercept + math.fsum(
-            getattr(self, name) * value for name, value in features(lesion).items()
-        )
-        # Far from 0 the exponential would overflow, and nothing changes any more.
-        return 1.0 / (1.0 + math.exp(-min(max(odds, -30.0), 30.0)))
+        hidden, output = np.array(self.hidden), np.array(self.output)
+        values = (features(lesion, self.features) - self.mean) / np.array(self.spread)
+        # What nobody measured is no evidence.
+        values = np.where(np.isnan(values), 0.0, np.clip(values, -FURTHEST, FURTHEST))
+        if len(hidden):
+            values = np.tanh(hidden[:, :-1] @ values + hidden[:, -1])
+        odds = float(output[:-1] @ values + output[-1])
+        return 1.0 / (1.0 + math.exp(-min(max(odds, -MOST_ODDS), MOST_ODDS)))
 
 
-def features(lesion: Lesion) -> dict[str, float]:
-    """What the score of a candidate depends on, by the name of its weight."""
-    return {name: measure(lesion) for name, measure in FEATURES.items()}
+def features(lesion: Lesion, names: Sequence[str]) -> NDArray[np.float64]:
+    """What is known of a candidate, by name; NaN for surroundings that nobody looked at."""
+    return np.array([FEATURES[name](lesion) for name in names], np.float64)
 
 
 def _logit(probability: float) -> float:
@@ -112,7 +125,11 @@ def _bright_rim(lesion: Lesion) -> float:
     return min(max((lesion.rim_brightness or 0.0) - BRIGHT, 0.0), BRIGHTEST - BRIGHT)
 
 
-FEATURES: dict[str, Callable[[Lesion], float]] = {
+def _measured(lesion: Lesion, index: int) -> float:
+    return lesion.profile[index] if lesion.profile else math.nan
+
+
+OWN: dict[str, Callable[[Lesion], float]] = {
     "mean_logit": lambda lesion: _logit(lesion.mean_probability),
     "max_logit": lambda lesion: _logit(lesion.max_probability),
     "log_volume": lambda lesion: math.log(lesion.volume_mm3),
@@ -124,3 +141,9 @@ FEATURES: dict[str, Callable[[Lesion], float]] = {
     "border_mm": _border_mm,
     "bright_rim": _bright_rim,
 }
+"""What a candidate is, from the map of probabilities and its nearest surroundings."""
+
+FEATURES: dict[str, Callable[[Lesion], float]] = OWN | {
+    name: partial(_measured, index=index) for index, name in enumerate(MEASURES)
+}
+"""By name, all that a score may look at: `OWN`, and `cmbnet.lesions.profile.MEASURES`."""

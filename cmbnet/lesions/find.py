@@ -15,6 +15,7 @@ from cmbnet.errors import InputRefused
 from cmbnet.lesions.components import label_components
 from cmbnet.lesions.lesion import BORDER_REACH_MM, Lesion, LesionFinding, Stage
 from cmbnet.lesions.measure import Component, axial_axis, measure_components
+from cmbnet.lesions.profile import profile
 from cmbnet.lesions.rules import (
     LesionRules,
     border_reason,
@@ -145,12 +146,14 @@ class _Judge:
         outside = None if self.brain is None else float(1 - (self.brain[box][inside] != 0).mean())
         removed_by, reason = self._size_and_shape(component)
         border_mm = continuation = rim = None
+        around: tuple[float, ...] = ()
         if removed_by is None:
             continuation = self._continuation_mm(component, inside)
             removed_by, reason = _first(shape=continuation_reason(continuation, rules))
         if removed_by is None:
             border_mm = self._border_distance_mm(centre)
             rim = self._rim_brightness(component, inside)
+            around = self._profile(component)
             removed_by, reason = _first(border=border_reason(outside, rules))
         axis = axial_axis(self.probability.affine)
         lesion = Lesion(
@@ -172,6 +175,7 @@ class _Judge:
             bbox=component.bbox,
             continuation_mm=continuation,
             rim_brightness=rim,
+            profile=around,
             removed_by=removed_by,
             reason=reason,
         )
@@ -207,6 +211,11 @@ class _Judge:
         if self.image is None or not self._asked:
             return None
         return rim_brightness(self.image, inside, component.box, self.brain)
+
+    def _profile(self, component: Component) -> tuple[float, ...]:
+        if self.image is None or not self._asked:
+            return ()
+        return profile(self.image, component.bbox, self.brain)
 
     @property
     def _asked(self) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from numpy.typing import NDArray
+from pydantic import Field
 
 BORDER_REACH_MM = 10.0
 """Distances to the border are looked for this far; what lies deeper is reported as this."""
@@ -47,6 +48,8 @@ class Lesion:
             the rules do not ask, or size or shape excluded it.
         removed_by: The stage that excluded it, or None for a lesion.
         reason: Why, in words; empty for a lesion.
+        profile: What lies around it (`cmbnet.lesions.profile.MEASURES`); empty where the rules do
+            not ask, or size or shape excluded it. Not written into results.
     """
 
     id: int
@@ -69,6 +72,7 @@ class Lesion:
     rim_brightness: float | None = None
     removed_by: Stage | None = None
     reason: str = ""
+    profile: Annotated[tuple[float, ...], Field(exclude=True)] = ()
 
 
 @dataclass(frozen=True, slots=True)

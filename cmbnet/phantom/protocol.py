@@ -159,6 +159,16 @@ PROTOCOL_SETS: dict[str, tuple[ProtocolFamily, ...]] = {
         _F("ge-premier-3t", 3.0, (22, 29), (38, 46), (12, 14), (0.5, 0.68), (2.2, 2.9),
            (18, 30), (0.09, 0.12), (3,), zero_fill=(1.2, 1.6)),
     ),
+    "more-validation": (
+        _F("hitachi-1.5t", 1.5, (36, 46), (52, 66), (18, 25), (0.5, 0.7), (1.4, 2.1),
+           (10, 16), (0.12, 0.17), (4, 5), zero_fill=(1.2, 1.7)),
+        _F("neusoft-1.5t", 1.5, (26, 36), (40, 50), (15, 20), (0.6, 0.8), (2.2, 2.8),
+           (12, 18), (0.17, 0.24), (3, 4), phase_fraction=(0.65, 0.8)),
+        _F("siemens-skyra-3t", 3.0, (20, 25), (27, 32), (14, 16), (0.68, 0.85), (1.4, 1.9),
+           (18, 28), (0.13, 0.18), (4,), bias=(0.0, 0.4)),
+        _F("hitachi-3t", 3.0, (23, 28), (34, 42), (12, 18), (0.5, 0.6), (1.2, 1.7),
+           (14, 22), (0.06, 0.085), (5,), zero_fill=(1.1, 1.4)),
+    ),
     "test": (
         _F("ge-swan-1.5t", 1.5, (38, 50), (60, 78), (15, 15), (0.48, 0.56), (2.0, 2.6),
            (11, 20), (0.09, 0.13), (4,), zero_fill=(1.5, 1.8)),
@@ -198,11 +208,11 @@ PROTOCOL_SETS: dict[str, tuple[ProtocolFamily, ...]] = {
            (15, 30), (0.1, 0.1), gap_share=(0.25, 0.35), output="magnitude"),
     ),
 }  # fmt: skip
-"""Families by purpose. Only ``training`` is trained on; ``validation`` and those that end in
-``-validation`` choose (when to stop, thresholds); ``test``, ``gaps`` and ``ood`` are for measuring
-alone. ``gaps`` are conventional thick slices with gaps between them, most of 2D acquisition. What
-is ``ood`` (out of distribution) has a main field of 1 T or 7 T, or gaps wider than any in
-training."""
+"""Families by purpose. Only ``training`` is trained on. ``validation``, ``more-validation`` (other
+scanners, half of them of 1.5 T) and those that end in ``-validation`` choose (when to stop,
+thresholds); ``test``, ``gaps`` and ``ood`` are for measuring alone. ``gaps`` are conventional thick
+slices with gaps between them, most of 2D acquisition. What is ``ood`` (out of distribution) has a
+main field of 1 T or 7 T, or gaps wider than any in training."""
 
 TINY = Protocol("tiny", 3.0, 20, 28, 15, 0.95, 2.2, 0.95, head_scale=0.5, shape=(24, 96, 96))
 """For tests: half a head in 96 x 96 x 24 voxels."""

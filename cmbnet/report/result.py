@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -53,7 +53,10 @@ class Input(_Strict):
 
 
 class Model(_Strict):
-    """The bundle, the thresholds and the runtime."""
+    """The bundle, the thresholds and the runtime.
+
+    The weights of a learned score are hundreds of numbers: they stand in the bundle, not here.
+    """
 
     bundle: str
     licence: str
@@ -65,6 +68,7 @@ class Model(_Strict):
     patient_threshold: float
     measured: Measured | None
     rules: LesionRules
+    learned_score: bool
     backend: str
     precision: str
     runtime: str
@@ -194,7 +198,8 @@ def _model(prediction: Prediction) -> Model:
         lesion_score=point.lesion_score,
         patient_threshold=point.patient_threshold,
         measured=point.measured,
-        rules=prediction.rules,
+        rules=replace(prediction.rules, evidence=None),
+        learned_score=prediction.rules.evidence is not None,
         backend=backend.name,
         precision=backend.precision,
         runtime=backend.runtime,

@@ -67,7 +67,8 @@ class Export:
         plan: Files of the network.
         real_patient_data: Whether the cohorts are scans of patients.
         cohort_name: Of the validation cohort, for the manifest.
-        further: Another labelled cohort, which the lesion score is learned from, too.
+        teachers: Other labelled cohorts, which the lesion score is learned from; without any it
+            is learned from the validation cohort, in folds.
         gate_scans: Scans of the validation cohort on which every file must find the lesions that
             the Keras network finds; 0 leaves the gate out.
         gate_phantoms: Phantoms to judge on instead, as exports do: hundreds of lesions on few
@@ -80,7 +81,7 @@ class Export:
     plan: ArtefactPlan = field(default_factory=ArtefactPlan)
     real_patient_data: bool = False
     cohort_name: str = "validation phantoms"
-    further: Path | None = None
+    teachers: tuple[Path, ...] = ()
     gate_scans: int = 6
     gate_phantoms: Samples | None = None
     calibrations: int = CALIBRATIONS
@@ -155,20 +156,22 @@ def _operating_points(
     bundle: Bundle, validation: Path, export: Export, report: Callable[[str], None]
 ) -> tuple[LesionRules, tuple[OperatingPoint, ...]]:
     """Run the bundle, as it will be used, over the validation cohort."""
-    cohorts = [validation, *([] if export.further is None else [export.further])]
     backend = open_backend(bundle)
     try:
-        offers = [
-            offers_of(cohort, bundle, backend, cuts=CUTS, report=report) for cohort in cohorts
-        ]
+        offers = offers_of([validation], bundle, backend, cuts=CUTS, report=report)
+        teachers = (
+            offers_of(export.teachers, bundle, backend, cuts=CUTS, report=report)
+            if export.teachers
+            else None
+        )
     finally:
         backend.close()
     chosen = choose_operating_points(
-        offers[0],
+        offers,
         cohort=export.cohort_name,
         variants=rule_variants(bundle.manifest.rules),
         learn=True,
-        further=offers[1] if export.further is not None else None,
+        teachers=teachers,
     )
     for line in chosen.report:
         report(line)

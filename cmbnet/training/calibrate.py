@@ -49,7 +49,7 @@ def calibrate(
     name = cohort_name or cohort.resolve().name
     engine = open_backend(bundle, backend)
     try:
-        offers = offers_of(cohort, bundle, engine, cuts=_cuts(bundle), report=report)
+        offers = offers_of([cohort], bundle, engine, cuts=_cuts(bundle), report=report)
     finally:
         engine.close()
     chosen = choose_operating_points(offers, cohort=name, variants=[bundle.manifest.rules])

@@ -7,6 +7,7 @@ thresholds are tried without touching an image again.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -129,22 +130,22 @@ Offers = Mapping[Cut, Sequence[Candidates]]
 
 
 def offers_of(
-    cohort: Path,
+    cohorts: Sequence[Path],
     bundle: Bundle,
     backend: Backend,
     *,
     cuts: Sequence[Cut],
     report: Callable[[str], None],
 ) -> Offers:
-    """Run the pipeline over a cohort. Scans that the quality gate refuses are left out, aloud.
+    """Run the pipeline over cohorts. Scans that the quality gate refuses are left out, aloud.
 
     Only one scan is in memory at a time.
 
     Raises:
-        InputRefused: If no scan of the cohort is analysable.
+        InputRefused: If no scan of the cohorts is analysable.
     """
     offers: dict[Cut, list[Candidates]] = {cut: [] for cut in cuts}
-    for case in list_cohort(cohort):
+    for case in itertools.chain.from_iterable(map(list_cohort, cohorts)):
         try:
             found = _map(case, bundle, backend)
         except InputRefused as refusal:
@@ -153,7 +154,8 @@ def offers_of(
         for cut, scans in offers.items():
             scans.append(candidates_of(found, cut, bundle.manifest.rules))
     if not any(offers.values()):
-        raise InputRefused(f"no scan of {cohort} is analysable: operating points need some")
+        names = ", ".join(map(str, cohorts))
+        raise InputRefused(f"no scan of {names} is analysable: operating points need some")
     return offers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,7 +28,7 @@ BALANCED_FALSE_PER_CONTROL = 0.125
 """Most false lesions per control at the balanced point. Whether a scan is called positive is left
 to the patient threshold, which may be higher than the lesion score."""
 
-F1_TOLERANCE = 0.015
+F1_TOLERANCE = 0.005
 """Lesion F1 this near to the best is as good: fewer missed patients decide then."""
 
 DICE_TOLERANCE = 0.02
@@ -38,7 +38,7 @@ MISSED_PATIENT = 5.0
 """So many false alarms a missed patient is worth where patients are told from controls: that is
 how Fan et al. 2022 weighed them (rates of .106 and .021)."""
 
-SENSITIVE_RECALL_LOSS = 0.01
+SENSITIVE_RECALL_LOSS = 0.0025
 """The sensitive point gives away at most this much of the highest sensitivity."""
 
 SENSITIVE_FALSE_POSITIVES = 2.0
@@ -81,7 +81,7 @@ def choose_operating_points(
     cohort: str,
     variants: Iterable[LesionRules],
     learn: bool = False,
-    further: Offers | None = None,
+    teachers: Offers | None = None,
 ) -> Chosen:
     """Choose ``balanced``, ``sensitive`` and ``screening``.
 
@@ -92,8 +92,8 @@ def choose_operating_points(
         learn: Learn the score of candidates where there are enough to learn from; the rates are
             then those of scores that had not seen the scan, and `variants` only says which other
             rules hold.
-        further: Of scans that the score is learned from, too, but nothing is chosen by: those of
-            protocols that are rare where the bundle is used.
+        teachers: Of other scans, which the score is learned from in their stead; only the cuts
+            that they have are tried then.
 
     Returns:
         ``balanced`` has the best lesion F1 with at most `BALANCED_FALSE_PER_CONTROL` false lesions
@@ -109,7 +109,7 @@ def choose_operating_points(
     if not any(len(scan.overlap.truth_voxels) for scans in offers.values() for scan in scans):
         raise InputRefused("operating points need scans with lesions, the cohort holds none")
     variants = tuple(variants)
-    candidates = _with_learned_scores(offers, further or {}, variants[0]) if learn else []
+    candidates = _with_learned_scores(offers, teachers, variants[0]) if learn else []
     if not candidates:
         for rules, cut in itertools.product(variants, offers):
             candidates += sweep(ScoredScans(offers[cut], _at(rules, cut)))
@@ -129,11 +129,14 @@ def choose_operating_points(
     return Chosen(shared, points, tuple(_effect_of_rules(candidates, shared)))
 
 
-def _with_learned_scores(offers: Offers, further: Offers, base: LesionRules) -> list[Candidate]:
+def _with_learned_scores(
+    offers: Offers, teachers: Offers | None, base: LesionRules
+) -> list[Candidate]:
     """What scores learned at each pixel threshold reach on scans that they have not seen."""
     candidates: list[Candidate] = []
-    for cut, scans in offers.items():
-        learned = learn_score(scans, further.get(cut, ()))
+    for cut in offers if teachers is None else teachers:
+        scans = offers[cut]
+        learned = learn_score(scans, () if teachers is None else teachers[cut])
         if learned is not None:
             rules = replace(_at(base, cut), evidence=learned.evidence)
             candidates += sweep(ScoredScans(scans, rules, learned.held_out))
@@ -241,9 +244,9 @@ def _point(name: str, candidate: Candidate, patient: float, cohort: str) -> Oper
 def _effect_of_rules(candidates: Sequence[Candidate], chosen: LesionRules) -> Iterable[str]:
     """The weights of a learned score, or what each limit of the vein rule would have reached."""
     if chosen.evidence is not None:
-        yield from (
-            f"score: {name} {weight:+.3f}" for name, weight in asdict(chosen.evidence).items()
-        )
+        evidence = chosen.evidence
+        kind = f"{len(evidence.hidden)} hidden units" if evidence.hidden else "no hidden layer"
+        yield f"score: learned from {len(evidence.features)} features, {kind}"
         return
     tried = {c.rules.max_continuation_mm for c in candidates}
     for value in sorted(tried, key=lambda v: (v is not None, v)):

@@ -12,7 +12,6 @@ from cmbnet.bundle import OperatingPoint
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, score_case
 from cmbnet.lesions import LesionRules, find_lesions, spacing_affine
-from cmbnet.lesions.evidence import Evidence
 from cmbnet.training.candidates import SCORING, Candidates, Cut, Map, candidates_of
 from cmbnet.training.operating_points import (
     Chosen,
@@ -22,12 +21,13 @@ from cmbnet.training.operating_points import (
 )
 from cmbnet.training.rates import Rates, ScoredScans
 from cmbnet.volume import Volume
+from tests.candidate import weighing
 
 SHAPE = (6, 60, 60)
 AFFINE = spacing_affine((2.0, 0.6, 0.6))
 RULES = LesionRules()
-EVIDENCE = Evidence(
-    intercept=-0.5,
+EVIDENCE = weighing(
+    -0.5,
     mean_logit=1.0,
     max_logit=0.2,
     log_volume=0.3,
@@ -37,6 +37,8 @@ EVIDENCE = Evidence(
     elongation=-0.2,
     z_ratio=0.3,
     border_mm=0.05,
+    darkest=0.5,
+    sector_1=-0.5,
 )
 Spot = tuple[int, int, int, float]
 
@@ -254,13 +256,29 @@ def test_a_score_is_learned_where_there_is_enough_to_learn_from() -> None:
     learned = choose_operating_points(made, cohort="test", variants=[RULES], learn=True)
     assert plain.rules.evidence is None
     assert learned.rules.evidence is not None
-    assert learned.rules.evidence.mean_logit + learned.rules.evidence.max_logit > 0
-    assert learned.report[0].startswith("score: intercept")
+    weights = dict(
+        zip(learned.rules.evidence.features, learned.rules.evidence.output, strict=False)
+    )
+    assert weights["mean_logit"] + weights["max_logit"] > 0
+    assert learned.report == ("score: learned from 10 features, no hidden layer",)
     assert {point.pixel_threshold for point in learned.points} == {0.4}
     few = choose_operating_points(
         offers(many(5, controls=True), 0.4), cohort="test", variants=[RULES], learn=True
     )
     assert few.rules.evidence is None
+
+
+def test_teachers_say_what_is_learned_and_the_cohort_which_thresholds() -> None:
+    cohort_, teachers = offers(many(8, controls=True), 0.3, 0.4), many(24, controls=True)
+    taught = choose_operating_points(
+        cohort_, cohort="t", variants=[RULES], learn=True, teachers=offers(teachers, 0.4)
+    )
+    own = choose_operating_points(offers(teachers, 0.4), cohort="t", variants=[RULES], learn=True)
+    assert taught.rules.evidence == own.rules.evidence
+    assert {point.pixel_threshold for point in taught.points} == {0.4}  # the cuts of the teachers
+    measured = taught.points[0].measured
+    assert measured is not None
+    assert (measured.n_positive, measured.n_negative) == (8, 8)
 
 
 def test_where_no_limit_can_be_kept_the_fewest_false_alarms_decide() -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cmbnet.lesions import Lesion
-from cmbnet.lesions.evidence import FEATURES, Evidence
+from cmbnet.lesions.evidence import FEATURES, OWN, Evidence, features
+from cmbnet.lesions.profile import MEASURES
 from cmbnet.training.candidates import Candidates
-from cmbnet.training.score_model import FOLDS, fit_evidence, learn_score
-from tests.candidate import CANDIDATE, NOTHING
+from cmbnet.training.score_model import (
+    FOLDS,
+    NETWORK_FROM,
+    PENALTY,
+    fit_logistic,
+    fit_network,
+    learn_score,
+)
+from tests.candidate import CANDIDATE, weighing
 
 
 def drawn(count: int, seed: int) -> list[Lesion]:
@@ -28,14 +36,23 @@ def drawn(count: int, seed: int) -> list[Lesion]:
             elongation=rng.uniform(1, 4),
             border_distance_mm=rng.uniform(0, 10),
             rim_brightness=rng.uniform(0.8, 1.4),
+            profile=tuple(rng.uniform(0, 1, len(MEASURES)).tolist()),
         )
         for _ in range(count)
     ]
 
 
-TRUE = Evidence(
-    **{**NOTHING, "intercept": -4.0, "max_logit": 1.0, "log_volume": 1.0, "continues": -2.0}
-)
+TRUE = weighing(-4.0, max_logit=1.0, log_volume=1.0, continues=-2.0)
+
+
+def weights(evidence: Evidence) -> dict[str, float]:
+    """Of a logistic regression, for features as they are."""
+    return {
+        name: weight / spread
+        for name, weight, spread in zip(
+            evidence.features, evidence.output[:-1], evidence.spread, strict=True
+        )
+    }
 
 
 def verdicts(lesions: list[Lesion], seed: int) -> np.ndarray:
@@ -45,9 +62,9 @@ def verdicts(lesions: list[Lesion], seed: int) -> np.ndarray:
 
 def test_many_candidates_give_back_the_weights_that_made_them() -> None:
     lesions = drawn(6000, 1)
-    fitted = asdict(fit_evidence(lesions, verdicts(lesions, 2)))
-    for name in ("max_logit", "log_volume", "continues"):
-        assert fitted[name] == pytest.approx(getattr(TRUE, name), abs=0.25)
+    fitted = weights(fit_logistic(lesions, verdicts(lesions, 2)))
+    for name, weight in weights(TRUE).items():
+        assert fitted[name] == pytest.approx(weight, abs=0.25)
     assert abs(fitted["elongation"]) < 0.15
 
 
@@ -55,23 +72,54 @@ def test_at_the_fitted_weights_the_penalised_likelihood_is_greatest() -> None:
     """There its gradient vanishes: the penalty on a weight is all that holds the residuals up."""
     lesions = drawn(300, 3)
     correct = verdicts(lesions, 4)
-    evidence = fit_evidence(lesions, correct)
-    table = np.array([[m(lesion) for m in FEATURES.values()] for lesion in lesions])
-    spread = np.where(table.std(axis=0) > 0, table.std(axis=0), 1.0)
-    standardised = (table - table.mean(axis=0)) / spread
-    weights = np.array([getattr(evidence, name) for name in FEATURES]) * spread
+    evidence = fit_logistic(lesions, correct)
+    table = np.array([features(lesion, tuple(OWN)) for lesion in lesions])
+    standardised = (table - evidence.mean) / evidence.spread
     residual = correct - np.array([evidence.score(lesion) for lesion in lesions])
-    assert standardised.T @ residual == pytest.approx(weights, abs=1e-6)
+    assert standardised.T @ residual == pytest.approx(np.array(evidence.output[:-1]), abs=1e-6)
     assert residual.sum() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_candidates_that_can_be_told_apart_do_not_blow_the_weights_up() -> None:
     lesions = drawn(200, 5)
     correct = np.array([lesion.volume_mm3 > 20 for lesion in lesions])
-    fitted = fit_evidence(lesions, correct)
+    fitted = fit_logistic(lesions, correct)
     scores = np.array([fitted.score(lesion) for lesion in lesions])
-    assert max(abs(value) for value in asdict(fitted).values()) < 100
+    assert max(map(abs, fitted.output)) < 100
     assert np.mean((scores > 0.5) == correct) > 0.95
+
+
+def test_a_network_learns_what_no_weighted_sum_tells() -> None:
+    """A candidate is a microbleed here if it is large or dark, but not both."""
+    lesions, new = drawn(3000, 6), drawn(1000, 7)
+    large, dark = FEATURES["log_volume"], FEATURES["darkest"]
+
+    def truth(candidates: list[Lesion]) -> np.ndarray:
+        return np.array([(large(one) > 3) != (dark(one) < 0.5) for one in candidates])
+
+    def right(evidence: Evidence) -> float:
+        scores = np.array([evidence.score(lesion) for lesion in new])
+        return float(np.mean((scores > 0.5) == truth(new)))
+
+    assert right(fit_logistic(lesions, truth(lesions))) < 0.6
+    assert right(fit_network(lesions, truth(lesions))) > 0.9
+
+
+def test_the_network_is_the_one_that_was_fitted() -> None:
+    """Scores are those of scikit-learn's own network, but for the digits that are left out."""
+    from sklearn.neural_network import MLPClassifier
+
+    lesions = drawn(400, 8)
+    correct = verdicts(lesions, 9)
+    evidence = fit_network(lesions, correct)
+    table = np.array([features(lesion, evidence.features) for lesion in lesions])
+    oracle = MLPClassifier(
+        (len(evidence.hidden),), activation="tanh", solver="lbfgs", alpha=PENALTY,
+        max_iter=1000, random_state=0,
+    ).fit((table - evidence.mean) / evidence.spread, correct)  # fmt: skip
+    expected = oracle.predict_proba((table - evidence.mean) / evidence.spread)[:, 1]
+    scores = [evidence.score(lesion) for lesion in lesions]
+    assert scores == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 def scans(count: int, each: int, *, ignored: bool = False) -> list[Candidates]:
@@ -114,14 +162,27 @@ def test_a_few_candidates_teach_nothing() -> None:
     assert learn_score([]) is None
 
 
-def test_every_fold_learns_from_further_scans() -> None:
-    cohort = scans(20, 12)
-    together = learn_score(cohort, scans(10, 12, ignored=True))
-    assert together == learn_score(cohort)  # what is ignored teaches nothing
-    further = scans(30, 12)[20:]
-    learned, alone = learn_score(cohort, further), learn_score(cohort)
+def test_teachers_take_the_place_of_the_folds() -> None:
+    cohort, teachers = scans(20, 12), scans(30, 12)[20:]
+    learned, alone = learn_score(cohort, teachers), learn_score(cohort)
     assert learned is not None
     assert alone is not None
+    assert set(learned.held_out) == {learned.evidence}
     assert len(learned.held_out) == 20  # none is judged but the cohort's own scans
     assert not set(learned.held_out) & set(alone.held_out)
-    assert learn_score(scans(10, 4), further) is not None
+    altered = [replace(scan, correct=~scan.correct) for scan in cohort]
+    assert learn_score(altered, teachers) == learned  # what is judged by it teaches nothing
+    assert learn_score(cohort, scans(10, 12, ignored=True)) is None
+
+
+def test_a_network_is_fitted_from_many_candidates_only() -> None:
+    few, many = scans(20, 12), scans(20, NETWORK_FROM // 4)
+    for made, network in ((few, False), (many, True)):
+        correct = sum(int(scan.correct.sum()) for scan in made)
+        assert (
+            min(correct, sum(len(s.correct) for s in made) - correct) >= NETWORK_FROM
+        ) == network
+        learned = learn_score([], made)
+        assert learned is not None
+        assert bool(learned.evidence.hidden) == network
+        assert ("darkest" in learned.evidence.features) == network
