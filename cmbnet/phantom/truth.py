@@ -5,8 +5,8 @@ the SWI defines the apparent lesion: the connected region where the drop is at l
 and .2. What a reader could not see is no truth; it is marked to be ignored.
 
 References:
-    Greenberg et al. 2009, Lancet Neurology, doi:10.1016/S1474-4422(09)70013-4: at least half of a
-    microbleed is surrounded by brain.
+    Greenberg et al. 2009, Lancet Neurology, doi:10.1016/S1474-4422(09)70013-4: a microbleed is
+    round or ovoid, and at least half of it is surrounded by brain.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.lesions.components import label_components
-from cmbnet.lesions.measure import measure_components, spacing_affine
+from cmbnet.lesions.measure import in_plane_diameters_mm, measure_components, spacing_affine
 from cmbnet.phantom.grid import FloatArray, Grid
 from cmbnet.phantom.lesions import Microbleed
 
@@ -33,6 +33,11 @@ LEAST_SURROUNDED = 0.5
 RIM_MM = (1.0, 3.0)
 """The rim lies this far from the lesion in the same slices, beyond the blur of its edge."""
 
+LEAST_ROUND = 0.4
+"""Share of the disc of its diameter that a lesion fills in its longest slice. An ovoid twice as
+long as wide fills half. Streaks that a microbleed makes of a line of wrapped phase, or of the edge
+of a drop-out, fill less: docs/phantom.md."""
+
 TISSUE_SHARE = 0.5
 """Tissue shows where a slice without lesions has this share of the signal of white matter."""
 
@@ -44,7 +49,8 @@ class LesionTruth:
     Args:
         lesion: Label in the image of lesions; 0 where it is ignored.
         status: ``"truth"``, or why it is ignored: ``faint``, ``small``, ``large``, ``noise``,
-            ``lost`` (too little tissue around it is to be seen), ``merged``.
+            ``uneven`` (neither round nor ovoid), ``lost`` (too little tissue around it is to be
+            seen), ``merged``.
         region: Name of the region.
         moment_ppm_mm3: Susceptibility times volume.
         chi_ppm: Susceptibility.
@@ -200,6 +206,16 @@ def _surrounded(region: NDArray[np.bool_], tissue: NDArray[np.bool_], grid: Grid
     return float(shown[rim].mean()) if rim.any() else 1.0
 
 
+def _roundness(region: NDArray[np.bool_], grid: Grid) -> float:
+    """Area of a region, in its longest slice, over that of the disc as long as it is there."""
+    index = np.argwhere(region)
+    _, of_slice = np.unique(index[:, 0], return_inverse=True)
+    lengths = in_plane_diameters_mm(index, of_slice, spacing_affine(grid.spacing_mm), axis=0)
+    longest = int(np.argmax(lengths))
+    area = np.count_nonzero(of_slice == longest) * grid.spacing_mm[1] * grid.spacing_mm[2]
+    return float(area / (np.pi / 4 * lengths[longest] ** 2))
+
+
 def _measure(
     lesion: Microbleed, region: NDArray[np.bool_], grid: Grid, peak: float, to_noise: float,
     surrounded: float,
@@ -217,6 +233,8 @@ def _measure(
         status = "small"
     elif diameter > SIZE_RANGE_MM[1]:
         status = "large"
+    elif _roundness(region, grid) < LEAST_ROUND:
+        status = "uneven"
     elif surrounded < LEAST_SURROUNDED:
         status = "lost"
     z, y, x = (float(part) for part in grid.index_of(lesion.centre_mm))

@@ -128,6 +128,31 @@ def test_at_least_half_of_it_is_surrounded_by_tissue(border: float, status: str)
     assert ignore.any() == (status == "lost")
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "status"),
+    [
+        (4, 4, "truth"),
+        (3, 6, "truth"),
+        (2, 4, "truth"),
+        (1, 3, "truth"),
+        (1, 6, "uneven"),
+        (2, 7, "uneven"),
+    ],
+)
+def test_a_streak_is_no_microbleed(rows: int, columns: int, status: str) -> None:
+    """A rectangle of a x b pixels fills about a b / (pi / 4 (a^2 + b^2)) of the disc around it."""
+    without = np.ones(GRID.shape, np.float32)
+    image = without.copy()
+    z, y, x = (n // 2 for n in GRID.shape)
+    image[z, y : y + rows, x : x + columns] -= 0.8
+    labels, ignore, (row,) = find_apparent(
+        [lesion_at(0, 0.5, 0.5)], GRID, image, without, noise=0.01, white=1.0
+    )
+    assert row.status == status
+    assert labels.any() == (status == "truth")
+    assert ignore.any() == (status == "uneven")
+
+
 def test_pixels_larger_than_the_rim_do_not_lose_a_lesion() -> None:
     coarse = replace(GRID, spacing_mm=(3.6, 3.2, 3.2))
     at_middle = tuple(n // 2 for n in coarse.shape)
