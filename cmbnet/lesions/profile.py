@@ -146,7 +146,7 @@ def _interpolation(at: NDArray[np.float64], size: int) -> NDArray[np.float32]:
 def _sampled(
     values: NDArray[np.float32], grid: Sequence[NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """Values on the samples; one axis after the other, a tenth of the time of `map_coordinates`."""
+    """Values on the samples, linear between voxels: the grid is aligned, each axis has its turn."""
     z, y, x = grid
     sampled: NDArray[np.float32] = y @ (np.tensordot(z, values, 1) @ x.T)
     return sampled

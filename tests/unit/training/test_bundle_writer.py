@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,9 @@ from cmbnet.training.artefacts import (
 )
 from cmbnet.training.bundle_writer import Export, export_run
 from cmbnet.training.cache import build_cache
+from cmbnet.training.candidates import offers_of
 from cmbnet.training.fit import train
+from cmbnet.training.operating_points import choose_operating_points
 from cmbnet.training.reader import Cache
 from cmbnet.training.recipe import parse_recipe
 
@@ -155,6 +159,28 @@ def test_a_file_that_fails_the_gate_fails_the_export(
     done = bundle_writer._judged(bundle, judge, lambda *_: None, allow_failure=True)
     (int8,) = (a for a in done.artefacts("litert") if a.precision == "int8")
     assert (int8.parity["passed"], int8.parity["failure_allowed"]) == (False, True)
+
+
+def test_the_score_is_learned_from_other_scans_where_there_are_some(
+    exported: Exported, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[Path, ...]] = []
+    given: dict[str, Any] = {}
+
+    def offers(cohorts: Sequence[Path], *args: Any, **options: Any) -> Any:
+        made.append(tuple(cohorts))
+        return offers_of(cohorts, *args, **options)
+
+    def choose(offers: Any, **options: Any) -> Any:
+        given.update(options)
+        return choose_operating_points(offers, **options)
+
+    monkeypatch.setattr(bundle_writer, "offers_of", offers)
+    monkeypatch.setattr(bundle_writer, "choose_operating_points", choose)
+    export = replace(EXPORT, teachers=(phantoms, phantoms))
+    bundle_writer._operating_points(load_bundle(exported[0]), phantoms, export, print)
+    assert made == [(phantoms,), (phantoms, phantoms)]
+    assert {len(scans) for scans in given["teachers"].values()} == {4}
 
 
 def test_an_unfinished_run_is_refused(run: Path, phantoms: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from cmbnet.cli.export import command as export_command
 from cmbnet.cli.train import command
 from cmbnet.errors import UnreadableFile, UsageError
 from cmbnet.training.reader import Cache
@@ -75,3 +76,31 @@ def test_a_data_path_that_is_missing_is_a_usage_error(tmp_path: Path) -> None:
     result = run(SMOKE, "--data", tmp_path / "no", "--validation", tmp_path, "-o", tmp_path)
     assert result.exit_code == 2
     assert "does not exist" in result.output
+
+
+def test_an_export_learns_the_score_from_the_cohorts_that_it_is_given(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options of the command reach the export; what it makes of them is tested there."""
+    from cmbnet.bundle import load_bundle
+    from cmbnet.training import bundle_writer
+
+    run_folder, given = tmp_path / "run", {}
+    run_folder.mkdir()
+    (run_folder / "best.keras").write_bytes(b"")
+
+    def export_run(*args: object, **options: object) -> object:
+        given.update(options)
+        return load_bundle()
+
+    monkeypatch.setattr(bundle_writer, "export_run", export_run)
+    result = CliRunner().invoke(
+        export_command,
+        [str(run_folder), "-o", str(tmp_path / "bundle"), "--validation", str(cohort),
+         "--cache", str(cohort), "--score-from", str(cohort), "--score-from", str(tmp_path)],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    export = given["export"]
+    assert isinstance(export, bundle_writer.Export)
+    assert export.teachers == (cohort, tmp_path)
+    assert bundle_writer.Export().teachers == ()
