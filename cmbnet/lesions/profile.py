@@ -28,6 +28,8 @@ BRIGHTEST: Final = 2.5
 MIN_BRAIN: Final = 50
 """Fewer voxels of brain say nothing of its brightness."""
 
+ROUNDING_VOXELS: Final = 1e-3
+
 NEITHER: Final = (1.0, 0.1)
 """Brightness and spread of brain where there is too little of it."""
 
@@ -112,7 +114,7 @@ def profile(
     samples = np.clip(_sampled(values, grid) / level, 0.0, BRIGHTEST)
     return (
         math.log(spacing[0]),
-        math.log(spacing[1]),
+        math.log(spacing[1] * spacing[2]) / 2,
         spread / level,
         float(samples[_NEXT][:, _RADIUS < CORE_MM].min()),
         *_beyond(samples[:, _RADIUS < CORE_MM].min(axis=1)),
@@ -134,6 +136,9 @@ def _brightness(brain: NDArray[np.float32]) -> tuple[float, float]:
 
 def _interpolation(at: NDArray[np.float64], size: int) -> NDArray[np.float32]:
     """Weights of `size` voxels for values at some places along an axis; none outside."""
+    # A place on the last voxel is one, whatever the rounding of the affine.
+    for edge in (0.0, size - 1.0):
+        at = np.where(np.abs(at - edge) < ROUNDING_VOXELS, edge, at)
     low = np.clip(np.floor(at), 0, max(size - 2, 0)).astype(int)
     weights = np.zeros((len(at), size), np.float32)
     rows = np.arange(len(at))

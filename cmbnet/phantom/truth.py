@@ -34,7 +34,7 @@ RIM_MM = (1.0, 3.0)
 """The rim lies this far from the lesion in the same slices, beyond the blur of its edge."""
 
 LEAST_ROUND = 0.4
-"""Share of the disc of its diameter that a lesion fills in its longest slice. An ovoid twice as
+"""Share of the disc of its diameter that a lesion fills in its largest slice. An ovoid twice as
 long as wide fills half. Streaks that a microbleed makes of a line of wrapped phase, or of the edge
 of a drop-out, fill less: docs/phantom.md."""
 
@@ -207,13 +207,13 @@ def _surrounded(region: NDArray[np.bool_], tissue: NDArray[np.bool_], grid: Grid
 
 
 def _roundness(region: NDArray[np.bool_], grid: Grid) -> float:
-    """Area of a region, in its longest slice, over that of the disc as long as it is there."""
-    index = np.argwhere(region)
-    _, of_slice = np.unique(index[:, 0], return_inverse=True)
-    lengths = in_plane_diameters_mm(index, of_slice, spacing_affine(grid.spacing_mm), axis=0)
-    longest = int(np.argmax(lengths))
-    area = np.count_nonzero(of_slice == longest) * grid.spacing_mm[1] * grid.spacing_mm[2]
-    return float(area / (np.pi / 4 * lengths[longest] ** 2))
+    """Area of a region, in its largest slice, over that of the disc as long as it is there."""
+    largest = region[int(region.sum(axis=(1, 2)).argmax())]
+    index = np.argwhere(largest[np.newaxis])
+    affine = spacing_affine(grid.spacing_mm)
+    (length,) = in_plane_diameters_mm(index, np.zeros(len(index), np.int64), affine, axis=0)
+    area = len(index) * grid.spacing_mm[1] * grid.spacing_mm[2]
+    return float(area / (np.pi / 4 * length**2))
 
 
 def _measure(

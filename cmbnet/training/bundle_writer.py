@@ -23,7 +23,7 @@ from cmbnet.bundle import (
 )
 from cmbnet.deploy.judge import CALIBRATIONS, Judge, Redrawn, accepted, require_passed
 from cmbnet.deploy.samples import Samples
-from cmbnet.errors import UnreadableFile
+from cmbnet.errors import UnreadableFile, UsageError
 from cmbnet.lesions import LesionRules
 from cmbnet.model.files import load_model
 from cmbnet.preprocess import PreprocessRecipe
@@ -108,11 +108,17 @@ def export_run(
         report: Receives what was done, line by line.
 
     Raises:
+        UsageError: If the score would be learned from the scans that thresholds are chosen on.
         UnreadableFile: If the run is not finished.
         ParityFailed: If a file does not find what the Keras network finds; the bundle is written
             and says so.
     """
     export = export or Export()
+    if validation.resolve() in (cohort.resolve() for cohort in export.teachers):
+        raise UsageError(
+            f"--score-from {validation} is the validation cohort: thresholds must be chosen on "
+            "scans that the score has not seen; leave it out, and folds see to that"
+        )
     recipe = load_recipe(run / RECIPE)
     model, config = load_model(run / BEST_MODEL), recipe.model.config()
     stacks = representative_stacks(Cache(cache), recipe, REPRESENTATIVE_STACKS)
@@ -195,8 +201,9 @@ def _spec(run: Path, recipe: Recipe, export: Export) -> BundleSpec:
         training=Training(
             statement=REAL_STATEMENT if export.real_patient_data else PHANTOM_STATEMENT,
             real_patient_data=export.real_patient_data,
-            data=tuple(
-                _cohort_line(role, description[role]) for role in ("training", "validation")
+            data=(
+                *(_cohort_line(role, description[role]) for role in ("training", "validation")),
+                *(f"lesion score: learned from the scans of {c.name}" for c in export.teachers),
             ),
             details=_details(run, recipe, description),
         ),

@@ -14,7 +14,7 @@ from cmbnet.errors import InputRefused
 from cmbnet.lesions import LesionRules
 from cmbnet.training.candidates import Cut, Offers
 from cmbnet.training.rates import Rates, ScoredScans
-from cmbnet.training.score_model import learn_score
+from cmbnet.training.score_model import FEWEST, learn_score
 
 CUTS = (*map(Cut, (0.1, 0.2, 0.3, 0.5, 0.7)), Cut(0.1, 0.5))
 """The last finds faint lesions and outlines each by half of its own peak."""
@@ -104,12 +104,17 @@ def choose_operating_points(
         candidate keeps a limit, the lowest rate of false alarms decides.
 
     Raises:
-        InputRefused: If no scan of the cohort holds a lesion.
+        InputRefused: If no scan of the cohort holds a lesion, or the teachers are too few.
     """
     if not any(len(scan.overlap.truth_voxels) for scans in offers.values() for scan in scans):
         raise InputRefused("operating points need scans with lesions, the cohort holds none")
     variants = tuple(variants)
     candidates = _with_learned_scores(offers, teachers, variants[0]) if learn else []
+    if teachers and learn and not candidates:
+        raise InputRefused(
+            f"a score is learned from {FEWEST} microbleeds and {FEWEST} false candidates at least; "
+            "give more scans with --score-from, or leave it out"
+        )
     if not candidates:
         for rules, cut in itertools.product(variants, offers):
             candidates += sweep(ScoredScans(offers[cut], _at(rules, cut)))
@@ -242,7 +247,7 @@ def _point(name: str, candidate: Candidate, patient: float, cohort: str) -> Oper
 
 
 def _effect_of_rules(candidates: Sequence[Candidate], chosen: LesionRules) -> Iterable[str]:
-    """The weights of a learned score, or what each limit of the vein rule would have reached."""
+    """What a learned score is made of, or what each limit of the vein rule would have reached."""
     if chosen.evidence is not None:
         evidence = chosen.evidence
         kind = f"{len(evidence.hidden)} hidden units" if evidence.hidden else "no hidden layer"

@@ -1,15 +1,15 @@
 """Fitting the score of candidates, `cmbnet.lesions.evidence`, on labelled scans.
 
-Few candidates, those of a validation cohort: ridge-penalised logistic regression on what each is,
-by Newton's method (iteratively reweighted least squares; Hastie, Tibshirani and Friedman 2009, The
-Elements of Statistical Learning, section 4.4.1). Thresholds are then chosen by scores of models
-that have not seen the scan. Many, those of a training cohort: a network of one hidden layer that
-looks at the surroundings, too.
+From few candidates, a ridge-penalised logistic regression on what each is, by Newton's method
+(iteratively reweighted least squares; Hastie, Tibshirani and Friedman 2009, The Elements of
+Statistical Learning, section 4.4.1). From many, as a training cohort has them, a network of one
+hidden layer that looks at the surroundings, too. Thresholds are chosen by scores of models that
+have not seen the scan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,9 @@ PENALTY = 10.0
 
 NETWORK_STEPS = 1000
 
+LEAST_SPREAD = 1e-4
+"""A standard deviation below this share of one and the mean is rounding."""
+
 
 @dataclass(frozen=True, slots=True)
 class LearnedScore:
@@ -70,34 +73,44 @@ def learn_score(
         None where there, or in a fold, are fewer than `FEWEST` correct or false candidates.
     """
     if teachers:
-        taught = _fit(teachers)
-        return None if taught is None else LearnedScore(taught, (taught,) * len(scans))
-    fold = np.arange(len(scans)) * FOLDS // max(len(scans), 1)
-    held_out: dict[int, Evidence] = {}
-    for one in range(FOLDS):
-        others = [scan for scan, own in zip(scans, fold, strict=True) if own != one]
-        fitted = _fit(others)
-        if fitted is None:
+        lesions, correct = _counted(teachers)
+        if _fewer(correct) < FEWEST:
             return None
-        held_out[one] = fitted
-    whole = _fit(scans)
-    return None if whole is None else LearnedScore(whole, tuple(held_out[n] for n in fold.tolist()))
-
-
-def _fit(scans: Sequence[Candidates]) -> Evidence | None:
-    """The score of the candidates that count; None where there are too few."""
-    lesions: list[Lesion] = []
-    correct: list[bool] = []
-    for scan in scans:
-        for lesion, right, ignored in zip(scan.lesions, scan.correct, scan.ignored, strict=True):
-            if not ignored:
-                lesions.append(lesion)
-                correct.append(bool(right))
-    fewer = min(sum(correct), len(correct) - sum(correct))
-    if fewer < FEWEST:
+        taught = _fit_for(_fewer(correct))(lesions, correct)
+        return LearnedScore(taught, (taught,) * len(scans))
+    fold = np.arange(len(scans)) * FOLDS // max(len(scans), 1)
+    taught_by = [
+        _counted([scan for scan, own in zip(scans, fold, strict=True) if own != one])
+        for one in range(FOLDS)
+    ]
+    fewest = min(_fewer(correct) for _, correct in taught_by)
+    if fewest < FEWEST:
         return None
-    fit = fit_network if fewer >= NETWORK_FROM else fit_logistic
-    return fit(lesions, np.array(correct))
+    # One kind of score for all: thresholds are chosen by those of the folds.
+    fit = _fit_for(fewest)
+    held_out = [fit(lesions, correct) for lesions, correct in taught_by]
+    return LearnedScore(fit(*_counted(scans)), tuple(held_out[n] for n in fold.tolist()))
+
+
+def _counted(scans: Sequence[Candidates]) -> tuple[list[Lesion], NDArray[np.bool_]]:
+    """The candidates that count, and which of them are correct."""
+    counted = [
+        (lesion, bool(right))
+        for scan in scans
+        for lesion, right, ignored in zip(scan.lesions, scan.correct, scan.ignored, strict=True)
+        if not ignored
+    ]
+    return [lesion for lesion, _ in counted], np.array([right for _, right in counted], bool)
+
+
+def _fewer(correct: NDArray[np.bool_]) -> int:
+    """Candidates of the rarer kind."""
+    return int(min(correct.sum(), (~correct).sum()))
+
+
+def _fit_for(fewer: int) -> Callable[[Sequence[Lesion], NDArray[np.bool_]], Evidence]:
+    """What is fitted to so many candidates of the rarer kind."""
+    return fit_network if fewer >= NETWORK_FROM else fit_logistic
 
 
 def fit_logistic(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> Evidence:
@@ -150,7 +163,8 @@ def _standardised(
     """Mean and standard deviation of each feature, and the table in units of them."""
     table = np.array([features(lesion, names) for lesion in lesions])
     mean, spread = table.mean(axis=0), table.std(axis=0)
-    spread[spread == 0.0] = 1.0
+    # What is alike in all, as the pixels of one scanner, tells nothing, and differs elsewhere.
+    spread[spread <= LEAST_SPREAD * (1 + np.abs(mean))] = 1.0
     mean, spread = np.array(_short(mean)), np.array(_short(spread))
     standardised = np.clip((table - mean) / spread, -FURTHEST, FURTHEST)
     return tuple(mean.tolist()), tuple(spread.tolist()), standardised

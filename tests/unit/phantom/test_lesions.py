@@ -153,6 +153,19 @@ def test_a_streak_is_no_microbleed(rows: int, columns: int, status: str) -> None
     assert ignore.any() == (status == "uneven")
 
 
+def test_a_streak_in_another_slice_does_not_make_a_dot_uneven() -> None:
+    image = dark_disc(0.5, 0.5, 3.0, 0.8)
+    z, y, x = (n // 2 for n in GRID.shape)
+    image[z + 1, y, x - 3 : x + 6] = 0.2  # longer than the disc, one pixel wide
+    without = np.ones(GRID.shape, np.float32)
+    labels, _, (row,) = find_apparent(
+        [lesion_at(0, 0.5, 0.5)], GRID, image, without, noise=0.01, white=1.0
+    )
+    assert row.status == "truth"
+    assert row.diameter_mm >= 8.0
+    assert (labels[z + 1] > 0).any()
+
+
 def test_pixels_larger_than_the_rim_do_not_lose_a_lesion() -> None:
     coarse = replace(GRID, spacing_mm=(3.6, 3.2, 3.2))
     at_middle = tuple(n // 2 for n in coarse.shape)

@@ -12,7 +12,7 @@ import pytest
 from cmbnet.backends import open_backend
 from cmbnet.bundle import load_bundle
 from cmbnet.deploy.gate import ParityFailed
-from cmbnet.errors import UnreadableFile
+from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.io import read_nifti, write_nifti
 from cmbnet.phantom import make_case
 from cmbnet.predict import predict_volume
@@ -178,9 +178,22 @@ def test_the_score_is_learned_from_other_scans_where_there_are_some(
     monkeypatch.setattr(bundle_writer, "offers_of", offers)
     monkeypatch.setattr(bundle_writer, "choose_operating_points", choose)
     export = replace(EXPORT, teachers=(phantoms, phantoms))
-    bundle_writer._operating_points(load_bundle(exported[0]), phantoms, export, print)
+    with pytest.raises(InputRefused, match="--score-from"):  # two phantoms teach nothing
+        bundle_writer._operating_points(load_bundle(exported[0]), phantoms, export, print)
     assert made == [(phantoms,), (phantoms, phantoms)]
     assert {len(scans) for scans in given["teachers"].values()} == {4}
+
+
+def test_thresholds_are_not_chosen_on_what_the_score_was_learned_from(
+    run: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    export = replace(EXPORT, teachers=(phantoms / "..", phantoms / "images" / ".."))
+    with pytest.raises(UsageError, match="has not seen"):
+        export_run(
+            run, tmp_path, validation=phantoms, cache=run / "train.h5", export=export, report=print
+        )
+    spec = bundle_writer._spec(run, RECIPE, replace(EXPORT, teachers=(tmp_path / "bank",)))
+    assert spec.training.data[-1] == "lesion score: learned from the scans of bank"
 
 
 def test_an_unfinished_run_is_refused(run: Path, phantoms: Path, tmp_path: Path) -> None:

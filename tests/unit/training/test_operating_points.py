@@ -14,6 +14,7 @@ from cmbnet.evaluation import Case, score_case
 from cmbnet.lesions import LesionRules, find_lesions, spacing_affine
 from cmbnet.training.candidates import SCORING, Candidates, Cut, Map, candidates_of
 from cmbnet.training.operating_points import (
+    F1_TOLERANCE,
     Chosen,
     choose_operating_points,
     rule_variants,
@@ -210,15 +211,19 @@ def test_of_equal_lesions_the_better_outline_decides() -> None:
 
 
 def test_of_nearly_equal_points_the_count_of_lesions_decides() -> None:
-    """39 sure lesions and a faint one, and a false alarm that scores between them."""
+    """119 sure lesions and a faint one, and a false alarm that scores between them."""
     places = [(y, x) for y in range(2, 52, 10) for x in range(2, 52, 6)]
-    sure = [(1, y, x, 0.9) for y, x in places[:39]]
-    lesions = [*sure, (4, 5, 5, 0.5)]
-    maps = [scan("a", lesions, [(4, 40, 40, 0.6)]), scan("c", [], [])]
-    # From .85 on 39 of 40 and none false, one too few; from .55 on one false makes up for it.
+    sure = [(z, y, x, 0.9) for z in (0, 2, 4) for y, x in places[:40]]
+    lesions = [*sure[:-1], (*sure[-1][:3], 0.5)]
+    maps = [
+        scan("a", lesions, []),
+        scan("b", [(1, 5, 5, 0.9)], [(3, 40, 40, 0.6)]),
+        scan("c", [], []),
+    ]
+    # From .85 on 120 of 121 and none false, one too few; from .55 on one false makes up for it.
     strict, middle = (scored(0.4, maps).rates(s) for s in (0.85, 0.55))
     assert (strict.surplus, middle.surplus) == (-1, 0)
-    assert strict.f1 > middle.f1 > strict.f1 - 0.015
+    assert strict.f1 > middle.f1 > strict.f1 - F1_TOLERANCE
     point = chosen(maps, 0.4).points[0]
     assert 0.5 < point.lesion_score <= 0.6
 
@@ -279,6 +284,10 @@ def test_teachers_say_what_is_learned_and_the_cohort_which_thresholds() -> None:
     measured = taught.points[0].measured
     assert measured is not None
     assert (measured.n_positive, measured.n_negative) == (8, 8)
+    with pytest.raises(InputRefused, match="--score-from"):
+        choose_operating_points(
+            cohort_, cohort="t", variants=[RULES], learn=True, teachers=offers(teachers[:2], 0.4)
+        )
 
 
 def test_where_no_limit_can_be_kept_the_fewest_false_alarms_decide() -> None:

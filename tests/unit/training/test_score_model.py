@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -154,6 +155,28 @@ def test_each_scan_is_judged_by_a_score_that_has_not_seen_it() -> None:
     assert again.held_out[0] == learned.held_out[0]  # the first fold's own scans do not count
     assert again.held_out[-1] != learned.held_out[-1]
     assert again.evidence != learned.evidence
+
+
+def test_folds_and_the_whole_are_of_one_kind() -> None:
+    """Just enough candidates for a network in all scans, and not in four fifths of them."""
+    cohort = scans(20, NETWORK_FROM // 4)
+    enough = sum(int(scan.correct.sum()) for scan in cohort)
+    assert NETWORK_FROM <= enough < NETWORK_FROM * 5 / 4
+    learned = learn_score(cohort)
+    assert learned is not None
+    assert not learned.evidence.hidden
+    assert not any(evidence.hidden for evidence in learned.held_out)
+
+
+def test_what_is_alike_in_all_candidates_tells_nothing_elsewhere() -> None:
+    """One scanner has one pixel size; the last digit of another's must not decide."""
+    lesions = drawn(400, 11)
+    alike = [replace(one, profile=(math.log(2.0), *one.profile[1:])) for one in lesions]
+    evidence = fit_network(alike, verdicts(lesions, 12))
+    assert evidence.spread[evidence.features.index(MEASURES[0])] == 1.0
+    other = [replace(one, profile=(math.log(2.00001), *one.profile[1:])) for one in alike]
+    scores = [[evidence.score(lesion) for lesion in some] for some in (alike, other)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
 
 
 def test_a_few_candidates_teach_nothing() -> None:
