@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.lesions.measure import axial_axis
+from cmbnet.lesions.surroundings import MIN_SURROUNDINGS, SD_OF_MAD
 from cmbnet.volume import Volume
 
 STEP_MM: Final = (1.5, 0.6, 0.6)
@@ -25,10 +26,8 @@ SAMPLES: Final = (13, 28, 28)
 BRIGHTEST: Final = 2.5
 """Brightness against that of brain is cut off here."""
 
-MIN_BRAIN: Final = 50
-"""Fewer voxels of brain say nothing of its brightness."""
-
 ROUNDING_VOXELS: Final = 1e-3
+"""A place this near to the first or the last voxel is on it."""
 
 NEITHER: Final = (1.0, 0.1)
 """Brightness and spread of brain where there is too little of it."""
@@ -126,12 +125,12 @@ def profile(
 
 def _brightness(brain: NDArray[np.float32]) -> tuple[float, float]:
     """Median, and standard deviation by the median absolute deviation."""
-    if len(brain) < MIN_BRAIN:
+    if len(brain) < MIN_SURROUNDINGS:
         return NEITHER
     median = float(np.median(brain))
     if median <= 0.0:
         return NEITHER
-    return median, 1.4826 * float(np.median(np.abs(brain - median)))
+    return median, SD_OF_MAD * float(np.median(np.abs(brain - median)))
 
 
 def _interpolation(at: NDArray[np.float64], size: int) -> NDArray[np.float32]:

@@ -26,7 +26,8 @@ NOISE_SD = 3.0
 """And what lies this many robust standard deviations below the surroundings: else the noise joins
 a faint candidate to everything. (At .65: 6 instead of 7 % of the true ones.)"""
 
-_SD_OF_MAD = 1.4826
+SD_OF_MAD = 1.4826
+"""Of normal noise: standard deviation over median absolute deviation."""
 
 MIN_SURROUNDINGS = 50
 """Fewer voxels of brain around a candidate say nothing about the tissue it lies in."""
@@ -64,7 +65,7 @@ def continuation_mm(
     if len(around) < MIN_SURROUNDINGS:
         return 0.0
     surroundings, darkest = float(np.median(around)), float(values[inside].min())
-    spread = _SD_OF_MAD * float(np.median(np.abs(around - surroundings)))
+    spread = SD_OF_MAD * float(np.median(np.abs(around - surroundings)))
     drop = max(DARK_SHARE * (surroundings - darkest), NOISE_SD * spread)
     dark = (values < surroundings - drop) & (tissue | inside)
     labels, _ = label_components(dark | inside)

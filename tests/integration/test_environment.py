@@ -30,6 +30,7 @@ def test_orthanc_and_its_plugin_are_installed() -> None:
     [
         "tensorflow", "keras", "jax", "onnxruntime", "openvino", "ai_edge_litert", "nilearn",
         "tf2onnx", "tensorrt_rtx", "tritonclient", "pydicom", "pynetdicom", "highdicom",
+        "matplotlib", "openpyxl", "sklearn", "statsmodels", "jsonschema",
     ],
 )  # fmt: skip
 def test_declared_extras_are_installed(module: str) -> None:

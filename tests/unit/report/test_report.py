@@ -20,6 +20,7 @@ from cmbnet.report import Result, write_prediction
 from cmbnet.report.html import report_html
 from cmbnet.report.result import MAX_EXCLUDED, schema_text
 from cmbnet.volume import Volume, grid_difference
+from tests.candidate import weighing
 from tests.tiny_scan import DOTS, tiny_scan
 
 HOSTILE = """<script>alert('x')</script>"><img src=x onerror=alert(1)>&$notice${title}.nii.gz"""
@@ -204,6 +205,18 @@ def test_an_empty_result_explains_itself(
         f"There were {count} candidates, and the rules removed them all: {count} by score" in text
     )
     assert f"Excluded candidates, {count} of {count}" in text
+
+
+def test_the_weights_of_a_learned_score_stay_in_the_bundle(
+    found: Prediction, tmp_path: Path
+) -> None:
+    rules = replace(found.rules, evidence=weighing(log_volume=1.0))
+    for name, prediction in (("plain", found), ("learned", replace(found, rules=rules))):
+        write_prediction(prediction, tmp_path / name)
+        values = json.loads((tmp_path / name / "result.json").read_text())
+        assert values["model"]["learned_score"] == (name == "learned")
+        assert values["model"]["rules"]["evidence"] is None
+        assert not any("profile" in lesion for lesion in values["lesions"])
 
 
 def test_a_forced_result_says_so(found: Prediction, tmp_path: Path) -> None:
