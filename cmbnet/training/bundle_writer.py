@@ -38,6 +38,7 @@ from cmbnet.training.artefacts import (
     tool_versions,
 )
 from cmbnet.training.candidates import offers_of
+from cmbnet.training.cohort import require_other_patients, stated_patients
 from cmbnet.training.operating_points import (
     CUTS,
     choose_operating_points,
@@ -108,7 +109,8 @@ def export_run(
         report: Receives what was done, line by line.
 
     Raises:
-        UsageError: If the score would be learned from the scans that thresholds are chosen on.
+        UsageError: If the score would be learned from the scans, or the patients, that thresholds
+            are chosen on.
         UnreadableFile: If the run is not finished.
         ParityFailed: If a file does not find what the Keras network finds; the bundle is written
             and says so.
@@ -119,6 +121,9 @@ def export_run(
             f"--score-from {validation} is the validation cohort: thresholds must be chosen on "
             "scans that the score has not seen; leave it out, and folds see to that"
         )
+    for cohort in export.teachers:
+        where = f"--score-from {cohort} and --validation {validation}"
+        require_other_patients(stated_patients(cohort), stated_patients(validation), where)
     recipe = load_recipe(run / RECIPE)
     model, config = load_model(run / BEST_MODEL), recipe.model.config()
     stacks = representative_stacks(Cache(cache), recipe, REPRESENTATIVE_STACKS)

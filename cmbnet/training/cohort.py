@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.errors import UnreadableFile
+from cmbnet.errors import UnreadableFile, UsageError
 from cmbnet.io import read_nifti
 from cmbnet.lesions import Component
 from cmbnet.preprocess import PreprocessRecipe, prepare
@@ -96,6 +97,31 @@ def list_cohort(directory: Path) -> list[CohortCase]:
         for case in found.cases
         if isinstance(case.label, LabelImage)
     ]
+
+
+def stated_patients(directory: Path) -> frozenset[str]:
+    """Whose scans a cohort folder holds, where its table says so: of phantoms, the heads."""
+    cases = discover(FOLDER, directory).cases
+    return frozenset(case.patient for case in cases if case.patient != case.name)
+
+
+def require_other_patients(learned: Iterable[str], judged: Iterable[str], where: str) -> None:
+    """Refuse to judge by patients that were learned from.
+
+    Args:
+        learned: Patients of the one side.
+        judged: Patients of the other.
+        where: Both sides, as the user gave them.
+
+    Raises:
+        UsageError: If a patient is on both.
+    """
+    both = sorted(set(learned) & set(judged))
+    if both:
+        raise UsageError(
+            f"{where} share {len(both)} patients ({', '.join(both[:3])}): what is judged by must "
+            "not be learned from; phantoms need another --seed, whatever their protocols"
+        )
 
 
 def read_case(case: ScanCase, recipe: PreprocessRecipe) -> FrameCase:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from cmbnet.errors import UsageError
 from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.training.cache import build_cache, prepare_cache, report_line
 from cmbnet.training.cache_index import INDEX, read_index
+from cmbnet.training.cohort import require_other_patients
 from cmbnet.training.reader import is_cache, locate
 from cmbnet.training.specs.check import TRAINING, VALIDATION
 from cmbnet.training.specs.load import load_scan_spec
@@ -52,12 +54,15 @@ def caches_of(
 
     Raises:
         UsageError: If there is a cache already that was prepared in another way, a spec comes
-            without a root, or there is no validation side.
+            without a root, there is no validation side, or a patient is on both sides.
         CmbnetError: As `prepare_cache`.
     """
     training = _cache_of(sources, sources.data, TRAINING, recipe, report)
     if sources.validation is not None:
-        return training, _cache_of(sources, sources.validation, VALIDATION, recipe, report)
+        validation = _cache_of(sources, sources.validation, VALIDATION, recipe, report)
+        where = f"--data {sources.data} and --validation {sources.validation}"
+        require_other_patients(_patients(training), _patients(validation), where)
+        return training, validation
     folder = training[0]
     if VALIDATION not in read_index(folder).splits:
         raise UsageError(
@@ -104,6 +109,14 @@ def _cache_of(
                 folder, build_cache(given, folder, recipe=recipe, jobs=sources.jobs), report
             )
     return folder, split
+
+
+def _patients(side: Side) -> set[str]:
+    """Whose scans one side of a cache holds, where that was stated."""
+    folder, split = side
+    sides = read_index(folder).splits
+    cases = itertools.chain.from_iterable(sides.values() if split is None else [sides[split]])
+    return {case.patient for case in cases if case.patient != case.case}
 
 
 def _require_recipe(cache: Path, recipe: PreprocessRecipe) -> None:

@@ -192,7 +192,15 @@ def test_thresholds_are_not_chosen_on_what_the_score_was_learned_from(
         export_run(
             run, tmp_path, validation=phantoms, cache=run / "train.h5", export=export, report=print
         )
-    spec = bundle_writer._spec(run, RECIPE, replace(EXPORT, teachers=(tmp_path / "bank",)))
+    heads = "case,anatomy_seed,n_lesions\np2,{},4\np3,{},0\n"
+    for folder, text in (("bank", heads.format(2, 3)), ("others", heads.format(4, 2))):
+        shutil.copytree(phantoms, tmp_path / folder)
+        (tmp_path / folder / "cases.csv").write_text(text)
+    export, cache = replace(EXPORT, teachers=(tmp_path / "bank",)), run / "train.h5"
+    others = tmp_path / "others"
+    with pytest.raises(UsageError, match=r"--score-from .* share 1 patients \(2\)"):
+        export_run(run, tmp_path, validation=others, cache=cache, export=export, report=print)
+    spec = bundle_writer._spec(run, RECIPE, export)
     assert spec.training.data[-1] == "lesion score: learned from the scans of bank"
 
 
