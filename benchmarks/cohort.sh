@@ -16,9 +16,9 @@ model=${2:-default}
 cohort=${3:-quick}
 case $cohort in
     quick) plan="--positives 30 --negatives 20 --seed 6 --protocols test" ;;
-    paper-shaped) plan="--positives 72 --negatives 90 --seed 18 --protocols test" ;;
-    gaps) plan="--positives 40 --negatives 30 --seed 16 --protocols gaps" ;;
-    ood) plan="--positives 40 --negatives 30 --seed 17 --protocols ood" ;;
+    paper-shaped) plan="--positives 72 --negatives 90 --seed 19 --protocols test" ;;
+    gaps) plan="--positives 40 --negatives 30 --seed 20 --protocols gaps" ;;
+    ood) plan="--positives 40 --negatives 30 --seed 21 --protocols ood" ;;
     *)
         echo "quick, paper-shaped, gaps or ood is required, got $cohort" >&2
         exit 2

@@ -7,9 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from cmbnet.bundle.manifest import MANIFEST_NAME, Artefact, BundleFile, Manifest, OperatingPoint
+from cmbnet.bundle.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    Artefact,
+    BundleFile,
+    Manifest,
+    OperatingPoint,
+)
 from cmbnet.errors import BundleError, UsageError
 from cmbnet.lesions import LesionRules
 
@@ -119,6 +126,7 @@ def load_bundle(path: str | Path = "default") -> Bundle:
     """
     folder = DEFAULT_FOLDER if str(path) == "default" else Path(path)
     text = _read_manifest(folder)
+    _require_format(folder, text)
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
@@ -148,6 +156,31 @@ def _read_manifest(folder: Path) -> bytes:
             f"{folder} is no model bundle, its {MANIFEST_NAME} cannot be read "
             f"({error.strerror}); give the folder that cmbnet train or cmbnet-export wrote"
         ) from error
+
+
+class _Versioned(BaseModel):
+    """What every version of a manifest has."""
+
+    format: int = FORMAT_VERSION
+
+
+def _require_format(folder: Path, text: bytes) -> None:
+    """Refuse a bundle of another version before its fields are looked at."""
+    try:
+        found = _Versioned.model_validate_json(text).format
+    except ValidationError:
+        return  # where the fault lies is said when all fields are looked at
+    if found != FORMAT_VERSION:
+        advice = (
+            "export it again from its training run (cmbnet export RUN), or use the cmbnet that "
+            "wrote it"
+            if found < FORMAT_VERSION
+            else "use the cmbnet that wrote it, or a newer one"
+        )
+        raise BundleError(
+            f"{folder / MANIFEST_NAME} has format {found}, this cmbnet reads {FORMAT_VERSION}: "
+            f"{advice}"
+        )
 
 
 def _file_inside(folder: Path, entry: BundleFile) -> Path:

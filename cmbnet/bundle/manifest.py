@@ -14,7 +14,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from cmbnet.lesions import LesionRules
 from cmbnet.preprocess.recipe import PreprocessRecipe
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
+"""Raised when what stands in a manifest would mean something else than it did."""
+
 MAX_ARTEFACT_BYTES = 1 << 31
 """2 GiB: hundreds of times the largest preset; more is a mistake or an attack."""
 
@@ -134,7 +136,7 @@ class TargetContext(_Strict):
 class Manifest(_Strict):
     """The whole of ``bundle.json``."""
 
-    format: Literal[1] = FORMAT_VERSION
+    format: Literal[2] = FORMAT_VERSION
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]
     notice: Text
     licence: Annotated[str, Field(min_length=1, max_length=200)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -12,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
-from cmbnet.lesions.components import label_components
 from cmbnet.lesions.lesion import BORDER_REACH_MM, Lesion, LesionFinding, Stage
 from cmbnet.lesions.measure import Component, axial_axis, measure_components
+from cmbnet.lesions.outline import outlined
 from cmbnet.lesions.profile import profile
 from cmbnet.lesions.rules import (
     LesionRules,
@@ -59,7 +57,7 @@ def find_lesions(
                 f"a {what} of shape {probability.shape} is required for {probability.source}, "
                 f"got {other.shape}"
             )
-    labels = outlined(probability.data, rules)
+    labels = outlined(probability, rules)
     judge = _Judge(probability, labels, rules, brain, image)
     judged = [judge.lesion(c) for c in measure_components(labels, probability.affine)]
     ranked = sorted(judged, key=lambda pair: (-pair[1].score, -pair[1].volume_mm3, pair[0]))
@@ -77,42 +75,6 @@ def find_lesions(
         highest_probability=float(probability.data.max()),
         labels=instances,
     )
-
-
-def outlined(probability: NDArray[Any], rules: LesionRules) -> NDArray[np.int32]:
-    """Labels of the candidates: components, each cut back to a share of its highest probability.
-
-    A faint lesion is found at a low threshold, and a sure one keeps no wide rim; neighbours that
-    only their rims joined come apart.
-    """
-    mask = probability >= rules.pixel_threshold
-    labels, count = label_components(mask)
-    if not rules.outline_share or not count:
-        return labels
-    at = np.flatnonzero(mask)
-    own, values = labels.ravel()[at], probability.ravel()[at]
-    highest = np.zeros(count + 1, values.dtype)
-    np.maximum.at(highest, own, values)
-    rim = values < rules.outline_share * highest[own]
-    labels.ravel()[at[rim]] = 0
-    for label, box in _boxes(at[~rim], own[~rim], labels.shape):
-        pieces, number = label_components(labels[box] == label)
-        if number > 1:
-            labels[box][pieces > 1] = (pieces + (count - 1))[pieces > 1]
-            count += number - 1
-    return labels
-
-
-def _boxes(
-    at: NDArray[np.int64], own: NDArray[np.int32], shape: tuple[int, ...]
-) -> Iterator[tuple[int, tuple[slice, ...]]]:
-    """Each label and the box of its voxels, given by their flat indices: the scan is large."""
-    order = np.argsort(own, kind="stable")
-    labels, first = np.unique(own[order], return_index=True)
-    index = np.stack(np.unravel_index(at[order], shape), axis=1)
-    start, stop = np.minimum.reduceat(index, first), np.maximum.reduceat(index, first) + 1
-    for label, low, high in zip(labels.tolist(), start.tolist(), stop.tolist(), strict=True):
-        yield label, tuple(itertools.starmap(slice, zip(low, high, strict=True)))
 
 
 def _stages(removed_by: list[Stage | None]) -> dict[str, int]:

@@ -22,7 +22,7 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Lesion:
-    """One 26-connected component above the pixel threshold.
+    """One candidate: 26-connected, above the pixel threshold, within its outline.
 
     Args:
         id: 1, 2, ... by descending score; excluded candidates are numbered on after the lesions.

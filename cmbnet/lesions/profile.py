@@ -43,6 +43,12 @@ SECTORS: Final = 8
 PLANES_AWAY: Final = (2, 3, 4, 6)
 """Samples above and below the middle where it is looked: 3 to 9 mm away."""
 
+RINGS_MM: Final = (0.0, 0.9, 1.8, 2.7, 3.6, 5.0, 7.0)
+"""Borders of the rings around the middle: the first one is a disc."""
+
+RING_PLANES: Final = (0, 1, 2, 3)
+"""Samples above and below the middle where rings are looked at: 0 to 4.5 mm away."""
+
 SECTOR_RANKS: Final = (0, 1, 3, 7)
 """Of the sectors from dark to bright, those that count."""
 
@@ -58,12 +64,18 @@ MEASURES: Final = (
         for side in ("darker", "lighter")
     ),
     *(f"sector_{rank + 1}" for rank in SECTOR_RANKS),
+    *(
+        f"ring_to_{outer:g}_mm_{1.5 * away:g}_mm_away"
+        for away in RING_PLANES
+        for outer in RINGS_MM[1:]
+    ),
     "brain_near",
     "brain_around",
 )
 """What is measured, in order; all but the first two and the last two are shares of the brightness
 of brain. ``core`` and ``tube`` are the darkest samples within their radius, so many mm above or
-below: of both sides the darker and the lighter one."""
+below: of both sides the darker and the lighter one. A ``ring`` is the mean of its samples in both
+planes so far away: how black a dot is, how sharp its edge, and how soon it ends."""
 
 _MIDDLE = SAMPLES[0] // 2
 _NEXT = slice(_MIDDLE - 1, _MIDDLE + 2)
@@ -72,6 +84,8 @@ _Y, _X = np.meshgrid(_ALONG, _ALONG, indexing="ij")
 _RADIUS = np.hypot(_Y, _X)
 # Turned by half a sector: no sample lies on a border, so that a flip only renames the sectors.
 _TURN = np.floor((np.arctan2(_Y, _X) + np.pi) / (2 * np.pi) * SECTORS + 0.5) % SECTORS
+_RINGS = np.stack([np.digitize(_RADIUS.ravel(), RINGS_MM) == n for n in range(1, len(RINGS_MM))])
+_RING_MEANS = (_RINGS / _RINGS.sum(axis=1, keepdims=True)).astype(np.float32)
 _OUTSIDE = np.digitize(_RADIUS, SECTOR_MM) != 1
 _SECTORS = tuple(np.where(_OUTSIDE, False, np.equal(_TURN, sector)) for sector in range(SECTORS))
 
@@ -119,6 +133,7 @@ def profile(
         *_beyond(samples[:, _RADIUS < CORE_MM].min(axis=1)),
         *_beyond(samples[:, _RADIUS < TUBE_MM].min(axis=1)),
         *_sectors(samples[_MIDDLE]),
+        *_rings(samples),
         *_share_of_brain(_sampled(tissue.astype(np.float32), grid)),
     )
 
@@ -167,6 +182,13 @@ def _sectors(plane: NDArray[np.float32]) -> Iterator[float]:
     """Means of the ring around the candidate by direction, from dark to bright."""
     means = sorted(float(plane[sector].mean()) for sector in _SECTORS)
     yield from (means[rank] for rank in SECTOR_RANKS)
+
+
+def _rings(samples: NDArray[np.float32]) -> Iterator[float]:
+    """Means of the rings at each distance, of the planes above and below together."""
+    for away in RING_PLANES:
+        plane = (samples[_MIDDLE - away] + samples[_MIDDLE + away]) / 2
+        yield from (_RING_MEANS @ plane.ravel()).tolist()
 
 
 def _share_of_brain(brain: NDArray[np.float32]) -> Iterator[float]:

@@ -29,7 +29,8 @@ class LesionRules:
     Args:
         pixel_threshold: A voxel is part of a candidate from this probability on, in (0, 1].
         outline_share: Of a candidate, the voxels from this share of its highest probability on
-            are kept, 0 to 1; 0 keeps all.
+            are kept, 0 to 1; 0 keeps all. The share is halved where all pieces of what the pixel
+            threshold finds would else be shorter than `min_diameter_mm`.
         min_score: Candidates of a lower score are removed, 0 to 1.
         score: The lesion's score where there is no `evidence`: the "mean" or the "max" of its
             probability.

@@ -44,9 +44,10 @@ from cmbnet.training.operating_points import (
     choose_operating_points,
     rule_variants,
 )
-from cmbnet.training.reader import Cache
+from cmbnet.training.reader import Cache, locate
 from cmbnet.training.recipe import Recipe, load_recipe
 from cmbnet.training.run_files import BEST_MODEL, DESCRIPTION, LOG, RECIPE
+from cmbnet.training.sources import patients_of
 
 LICENCE = "Apache-2.0"
 PHANTOM_STATEMENT = (
@@ -109,8 +110,8 @@ def export_run(
         report: Receives what was done, line by line.
 
     Raises:
-        UsageError: If the score would be learned from the scans, or the patients, that thresholds
-            are chosen on.
+        UsageError: If network or score were learned from the patients that thresholds are chosen
+            on.
         UnreadableFile: If the run is not finished.
         ParityFailed: If a file does not find what the Keras network finds; the bundle is written
             and says so.
@@ -121,9 +122,10 @@ def export_run(
             f"--score-from {validation} is the validation cohort: thresholds must be chosen on "
             "scans that the score has not seen; leave it out, and folds see to that"
         )
+    judged = stated_patients(validation)
+    require_other_patients(patients_of(*locate(cache, None)), judged, f"{run} and {validation}")
     for cohort in export.teachers:
-        where = f"--score-from {cohort} and --validation {validation}"
-        require_other_patients(stated_patients(cohort), stated_patients(validation), where)
+        require_other_patients(stated_patients(cohort), judged, f"{cohort} and {validation}")
     recipe = load_recipe(run / RECIPE)
     model, config = load_model(run / BEST_MODEL), recipe.model.config()
     stacks = representative_stacks(Cache(cache), recipe, REPRESENTATIVE_STACKS)

@@ -17,7 +17,7 @@ from cmbnet.training.rates import Rates, ScoredScans
 from cmbnet.training.score_model import FEWEST, learn_score
 
 CUTS = (*map(Cut, (0.1, 0.2, 0.3, 0.5, 0.7)), Cut(0.1, 0.5))
-"""The last finds faint lesions and outlines each by half of its own peak."""
+"""The last finds faint lesions and outlines each by half of its own peak, or less (`outlined`)."""
 
 MAX_CONTINUATIONS_MM = (None, 1.5, 3.0, 5.0)
 
@@ -34,9 +34,9 @@ F1_TOLERANCE = 0.005
 DICE_TOLERANCE = 0.02
 """Of these, outlines this near to the best are as good: the number of lesions decides then."""
 
-MISSED_PATIENT = 5.0
-"""So many false alarms a missed patient is worth where patients are told from controls: that is
-how Fan et al. 2022 weighed them (rates of .106 and .021)."""
+PATIENT_FPR = 0.08
+"""Most controls called positive, where the threshold can keep it. Fan et al. 2022 had .106; among
+90 other controls, more than .1 is seen once in five times where the rate is .08."""
 
 SENSITIVE_RECALL_LOSS = 0.0025
 """The sensitive point gives away at most this much of the highest sensitivity."""
@@ -200,19 +200,18 @@ def _most_found(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def _patient_threshold(candidate: Candidate) -> float:
-    """The score that confuses fewest patients; the middle one where several do.
+    """The score that misses fewest patients within `PATIENT_FPR`, and then alarms fewest controls.
 
-    Scans are judged by their best lesion, and lesions below the lesion score are dropped.
+    The middle one where several do. Scans are judged by their best lesion, and lesions below the
+    lesion score are dropped.
     """
     scored, lowest = candidate.scored, candidate.lesion_score
     tried = [c.lesion_score for c in sweep(scored) if c.lesion_score >= lowest]
-    confused = {score: _confused(scored.rates(lowest, score)) for score in tried}
-    best = [score for score in tried if confused[score] == min(confused.values())]
+    rates = {score: scored.rates(lowest, score) for score in tried}
+    limit = max(PATIENT_FPR, min(own.patient_fpr for own in rates.values()))
+    wrong = {s: (own.missed, own.alarms) for s, own in rates.items() if own.patient_fpr <= limit}
+    best = [score for score, counts in wrong.items() if counts == min(wrong.values())]
     return best[len(best) // 2]
-
-
-def _confused(rates: Rates) -> float:
-    return rates.patient_fpr + MISSED_PATIENT * rates.patient_fnr
 
 
 def _screening(candidates: Sequence[Candidate]) -> tuple[Candidate, float]:

@@ -137,7 +137,11 @@ class ScoredScans:
         self._truth_scan = _repeated([len(found) for found in found_at])
         self._true_voxels = int(sum(s.overlap.truth_voxels.sum() for s in scans))
         self._highest = self._highest_by_scan(self._scan, self._score)
-        self._highest_found = self._highest_by_scan(self._truth_scan, self._found_at)
+        right = self._correct
+        self._highest_right = np.maximum(
+            self._highest_by_scan(self._scan[right], self._score[right]),
+            self._highest_by_scan(self._truth_scan, self._found_at),
+        )
 
     def _highest_by_scan(
         self, scan: NDArray[np.int64], values: NDArray[np.float64]
@@ -155,9 +159,11 @@ class ScoredScans:
     def patients(self, threshold: float) -> tuple[int, int]:
         """Missed patients and alarmed controls, where scans are positive from a score on.
 
-        A patient with lesions counts as missed unless a lesion that is really there reaches it.
+        A patient with lesions counts as missed unless a correct candidate reaches it, however
+        little of the lesion it covers, or a lesion is found by one that does: a false lesion
+        beside it, which `cmbnet evaluate` would take for a positive call, is not enough.
         """
-        missed = np.sum(self.positive & (self._highest_found < threshold))
+        missed = np.sum(self.positive & (self._highest_right < threshold))
         return int(missed), int(np.sum(~self.positive & (self._highest >= threshold)))
 
     def rates(self, lesion_score: float, patient_threshold: float | None = None) -> Rates:

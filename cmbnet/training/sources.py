@@ -11,7 +11,7 @@ from cmbnet.errors import UsageError
 from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.training.cache import build_cache, prepare_cache, report_line
 from cmbnet.training.cache_index import INDEX, read_index
-from cmbnet.training.cohort import require_other_patients
+from cmbnet.training.cohort import FOLDER, require_other_patients
 from cmbnet.training.reader import is_cache, locate
 from cmbnet.training.specs.check import TRAINING, VALIDATION
 from cmbnet.training.specs.load import load_scan_spec
@@ -61,7 +61,7 @@ def caches_of(
     if sources.validation is not None:
         validation = _cache_of(sources, sources.validation, VALIDATION, recipe, report)
         where = f"--data {sources.data} and --validation {sources.validation}"
-        require_other_patients(_patients(training), _patients(validation), where)
+        require_other_patients(patients_of(*training), patients_of(*validation), where)
         return training, validation
     folder = training[0]
     if VALIDATION not in read_index(folder).splits:
@@ -111,12 +111,19 @@ def _cache_of(
     return folder, split
 
 
-def _patients(side: Side) -> set[str]:
-    """Whose scans one side of a cache holds, where that was stated."""
-    folder, split = side
-    sides = read_index(folder).splits
-    cases = itertools.chain.from_iterable(sides.values() if split is None else [sides[split]])
-    return {case.patient for case in cases if case.patient != case.case}
+def patients_of(cache: Path, split: str | None = None) -> set[str]:
+    """Whose scans a cache, or one side of it, holds: each with the name of its data set.
+
+    Two data sets may number their patients alike. Of a folder without a spec it is only known
+    where a table says so: of phantoms, the heads.
+    """
+    index = read_index(cache)
+    sides = index.splits if split is None else {split: index.splits.get(split, ())}
+    cases = itertools.chain.from_iterable(sides.values())
+    name = index.spec["name"]
+    if name in (FOLDER.name, "phantom"):
+        return {case.patient for case in cases if case.patient != case.case}
+    return {f"{case.patient} of {name}" for case in cases}
 
 
 def _require_recipe(cache: Path, recipe: PreprocessRecipe) -> None:

@@ -180,7 +180,6 @@ def test_names_that_may_leave_the_folder_are_refused(edit: Any, name: str) -> No
     [
         (lambda m: m.update(surprise=1), "surprise: Extra inputs are not permitted"),
         (lambda m: m.pop("training"), "training: Field required"),
-        (lambda m: m.update(format=2), "format: Input should be 1"),
         (lambda m: m["artefacts"][0].update(sha256="12"), "artefacts.0.sha256: String should"),
         (lambda m: m["artefacts"][0].update(bytes=1 << 40), "artefacts.0.bytes: Input should be l"),
         (lambda m: m["artefacts"][0].update(kind="pickle"), "artefacts.0.kind: Input should be"),
@@ -206,6 +205,15 @@ def test_what_is_wrong_in_a_manifest_is_said(edit: Any, how: Any, message: str) 
 def test_many_faults_are_cut_short(edit: Any) -> None:
     path = edit(lambda m: m.update(a=1, b=2, c=3, d=4, e=5))
     with pytest.raises(BundleError, match=r"\(and 2 more\)"):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize(("version", "advice"), [(1, "export it again"), (3, "or a newer one")])
+def test_a_bundle_of_another_format_says_what_to_do(edit: Any, version: int, advice: str) -> None:
+    path = edit(lambda m: m.update(format=version, another_field=1))
+    with pytest.raises(
+        BundleError, match=rf"has format {version}, this cmbnet reads 2: .*{advice}"
+    ):
         load_bundle(path)
 
 

@@ -6,17 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from cmbnet.errors import InputRefused, UsageError
 from cmbnet.lesions import (
     LesionFinding,
     LesionRules,
     find_lesions,
-    label_components,
     spacing_affine,
 )
-from cmbnet.lesions.find import outlined
 from cmbnet.volume import Volume
 
 SPACING = (2.0, 0.5, 0.5)
@@ -235,52 +232,7 @@ def test_labels_of_excluded_candidates_are_not_drawn() -> None:
     assert not labels.any()
 
 
-OUTLINED = replace(RULES, pixel_threshold=0.1, outline_share=0.5)
-
-
-def rimmed(at: int, *, core: float, rim: float) -> Volume:
-    """A block of 4 x 4 pixels with a rim of two more all round, in two slices."""
-    volume = scan(block(8, at=at), value=rim)
-    volume.data[block(4, at=at + 2)] = core
-    return volume
-
-
-def test_a_sure_lesion_keeps_no_rim_and_a_faint_one_is_found() -> None:
-    sure = only(find_lesions(rimmed(10, core=0.9, rim=0.2), OUTLINED))
-    assert sure.volume_mm3 == pytest.approx(2 * 4 * 4 * 2.0 * 0.25)
-    assert sure.mean_probability == pytest.approx(0.9)
-    faint = only(find_lesions(rimmed(10, core=0.3, rim=0.2), OUTLINED))
-    assert faint.volume_mm3 == pytest.approx(2 * 8 * 8 * 2.0 * 0.25)
-    assert only(find_lesions(rimmed(10, core=0.9, rim=0.2), replace(OUTLINED, outline_share=0.0)))
-
-
-def test_lesions_that_only_their_rims_join_come_apart() -> None:
-    volume = rimmed(10, core=0.9, rim=0.2)
-    volume.data[block(8, at=18)] = 0.2
-    volume.data[block(4, at=20)] = 0.7
-    volume.data[4:6, 17, 18:20] = 0.2
-    joined = find_lesions(volume, replace(OUTLINED, outline_share=0.0, max_diameter_mm=99))
-    assert len(joined.lesions) == 1
-    apart = find_lesions(volume, OUTLINED)
-    assert [lesion.max_probability for lesion in apart.lesions] == pytest.approx([0.9, 0.7])
-
-
 @pytest.mark.parametrize("share", [-0.1, 1.1])
 def test_outline_share_out_of_range_is_refused(share: float) -> None:
     with pytest.raises(UsageError, match="outline_share from 0 to 1"):
         LesionRules(outline_share=share)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_outlines_are_the_components_of_what_is_left(seed: int) -> None:
-    """Against labelling the whole scan twice; only the numbers of the candidates may differ."""
-    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(9, 40, 40)), 1.2)
-    probability = np.clip(field / field.max(), 0, 1).astype(np.float32)
-    rules = replace(OUTLINED, pixel_threshold=0.2)
-    labels, count = label_components(probability >= 0.2)
-    highest = ndimage.maximum(probability, labels, range(count + 1))
-    left, number = label_components((labels > 0) & (probability >= 0.5 * highest[labels]))
-    assert number > count  # some came apart
-    found = outlined(probability, rules)
-    assert np.array_equal(found > 0, left > 0)
-    assert len(np.unique(np.stack([found, left]).reshape(2, -1), axis=1).T) == number + 1

@@ -50,6 +50,9 @@ def test_a_dot_is_dark_in_the_middle_alone() -> None:
     assert known.pop("log_pixel_mm") == pytest.approx(np.log(0.6))
     assert known.pop("spread") == 0.0
     assert known.pop("darkest") == pytest.approx(0.2)
+    core, edge = (known.pop(f"ring_to_{outer}_mm_0_mm_away") for outer in ("0.9", "1.8"))
+    assert core == pytest.approx(0.2)
+    assert core < edge < 1.0  # it reaches 1.5 mm
     assert known == pytest.approx(dict.fromkeys(known, 1.0))
 
 
@@ -81,6 +84,22 @@ def test_a_vein_in_the_slice_is_dark_in_two_directions() -> None:
     known = measured(data)
     assert known["sector_1"] < known["sector_2"] + 1e-6 < 0.8
     assert known["sector_8"] > 0.95
+
+
+def test_rings_are_means_over_both_sides() -> None:
+    """From 2.7 to 3.6 mm away, and in the slice above, 3 mm away, everywhere."""
+    data = scan()
+    y, x = (np.mgrid[: SHAPE[1], : SHAPE[2]] - 30.0) * 0.6
+    # Samples lie half a pixel beside the pixels: only the middle of a wide ring is pure.
+    data[12][(np.hypot(y, x) > 2.2) & (np.hypot(y, x) < 4.1)] = 250.0
+    data[14] = 300.0
+    known = measured(data)
+    assert known["ring_to_3.6_mm_0_mm_away"] == pytest.approx(0.5)
+    for outer in ("0.9", "1.8", "7"):
+        assert known[f"ring_to_{outer}_mm_0_mm_away"] == pytest.approx(1.0)
+    for outer in ("0.9", "1.8", "2.7", "3.6", "5", "7"):
+        assert known[f"ring_to_{outer}_mm_3_mm_away"] == pytest.approx((1 + 0.6) / 2)
+        assert known[f"ring_to_{outer}_mm_4.5_mm_away"] == pytest.approx(1.0)
 
 
 def test_outside_the_scan_it_is_dark_and_no_brain() -> None:

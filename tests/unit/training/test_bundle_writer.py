@@ -198,8 +198,12 @@ def test_thresholds_are_not_chosen_on_what_the_score_was_learned_from(
         (tmp_path / folder / "cases.csv").write_text(text)
     export, cache = replace(EXPORT, teachers=(tmp_path / "bank",)), run / "train.h5"
     others = tmp_path / "others"
-    with pytest.raises(UsageError, match=r"--score-from .* share 1 patients \(2\)"):
+    with pytest.raises(UsageError, match=r"bank and .*others share 1 patients \(2\)"):
         export_run(run, tmp_path, validation=others, cache=cache, export=export, report=print)
+    learned = tmp_path / "learned"
+    build_cache(tmp_path / "bank", learned, recipe=PREPROCESS)
+    with pytest.raises(UsageError, match=r"run\d* and .*others share 1 patients \(2\)"):
+        export_run(run, tmp_path, validation=others, cache=learned, report=print)
     spec = bundle_writer._spec(run, RECIPE, export)
     assert spec.training.data[-1] == "lesion score: learned from the scans of bank"
 

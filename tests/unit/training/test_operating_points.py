@@ -15,7 +15,9 @@ from cmbnet.lesions import LesionRules, find_lesions, spacing_affine
 from cmbnet.training.candidates import SCORING, Candidates, Cut, Map, candidates_of
 from cmbnet.training.operating_points import (
     F1_TOLERANCE,
+    PATIENT_FPR,
     Chosen,
+    _patient_threshold,
     choose_operating_points,
     rule_variants,
     sweep,
@@ -119,6 +121,27 @@ def test_a_patient_threshold_changes_patients_and_no_lesions() -> None:
     assert scored(0.4).rates(0.0, 0.9).missed == 1  # b's best lesion scores 0.85
 
 
+def test_a_patient_is_found_by_a_lesion_of_which_little_is_covered() -> None:
+    """One row of five is less than the paper's 40 %: a missed lesion, and no missed patient."""
+    partly = scan("a", [(1, 20, 20, 0.9)], [])
+    partly.probability.data[1, 21:] = 0.0
+    rates = scored(0.4, [partly, scan("c", [], [])]).rates(0.0)
+    assert (rates.found, rates.correct, rates.missed) == (0, 1, 0)
+
+
+def test_a_patient_is_found_by_a_lesion_that_is_covered_by_too_much() -> None:
+    """9 x 9 pixels around 5 x 5: the lesion is found by what is no correct lesion itself."""
+    wide = scan("a", [(1, 20, 20, 0.9)], [])
+    wide.probability.data[1, 18:27, 18:27] = 0.9
+    rates = scored(0.4, [wide, scan("c", [], [])]).rates(0.0)
+    assert (rates.found, rates.correct, rates.missed) == (1, 0, 0)
+
+
+def test_a_false_lesion_finds_no_patient() -> None:
+    beside = scan("a", [(1, 20, 20, 0.0)], [(3, 40, 40, 0.9)])
+    assert scored(0.4, [beside, scan("c", [], [])]).rates(0.0).missed == 1
+
+
 def test_an_ignored_candidate_is_no_reason_to_call_a_patient_positive() -> None:
     only_ignored = [scan("a", [], [], ignored=[(2, 40, 5, 0.9)])]
     assert scored(0.4, only_ignored).rates(0.0).alarms == 0
@@ -189,6 +212,19 @@ def test_controls_with_a_false_lesion_may_still_be_called_negative() -> None:
     assert balanced.patient_threshold > 0.6
     assert measured(balanced).patient_fpr == 0.0
     assert measured(balanced).sensitivity == 1.0
+
+
+def test_no_more_controls_are_called_positive_than_allowed_to_spare_a_patient() -> None:
+    """To find one faint patient, one control of 20 may be called positive, but not two."""
+    patients = [scan(f"p{n}", [(1, 5, 5, 0.95)], []) for n in range(19)]
+    faint = scan("faint", [(1, 5, 5, 0.6)], [])
+    quiet = [scan(f"c{n}", [], []) for n in range(18)]
+    loud = [scan(f"l{n}", [], [(2, 20, 20, 0.7)]) for n in range(2)]
+    assert 1 / 20 < PATIENT_FPR < 2 / 20
+    maps = [*patients, faint, *quiet, *loud]
+    assert _patient_threshold(sweep(scored(0.4, maps))[0]) > 0.7
+    one_loud = [*maps[:-1], quiet[0]]
+    assert _patient_threshold(sweep(scored(0.4, one_loud))[0]) <= 0.6
 
 
 def test_of_equal_lesions_the_better_outline_decides() -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from cmbnet.errors import UsageError
 from cmbnet.preprocess import PreprocessRecipe
+from cmbnet.training.cache import prepare_cache
+from cmbnet.training.cohort import FOLDER
 from cmbnet.training.sources import Sources, caches_of
 
 RECIPE = PreprocessRecipe(size=112)
@@ -32,6 +34,16 @@ def test_a_patient_on_both_sides_is_refused(cohort: Path, tmp_path: Path) -> Non
         sides(first, again, tmp_path / "run")
     other = beside(cohort, tmp_path / "c", {"case-a": 7, "case-b": 8, "control": 9})
     sides(first, other, tmp_path / "other")
+
+
+def test_another_data_set_may_number_its_patients_alike(cohort: Path, tmp_path: Path) -> None:
+    """As two hospitals that keep to BIDS do; in the same data set they are the same patients."""
+    for name, lab in (("a", "here"), ("b", "there"), ("c", "here")):
+        spec = FOLDER.model_copy(update={"name": lab, "patient": "{case}", "lesions": None})
+        prepare_cache(spec, cohort, tmp_path / name, recipe=RECIPE)
+    sides(tmp_path / "a", tmp_path / "b", tmp_path / "run")
+    with pytest.raises(UsageError, match=r"share 3 patients \(case-a of here"):
+        sides(tmp_path / "a", tmp_path / "c", tmp_path / "run")
 
 
 def test_names_of_files_say_nothing_of_patients(cohort: Path, tmp_path: Path) -> None:

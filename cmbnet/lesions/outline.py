@@ -1,0 +1,92 @@
+"""Outlines of candidates: found at a low probability, drawn by their own highest one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.lesions.components import label_components
+from cmbnet.lesions.measure import axial_axis, in_plane_diameters_mm
+from cmbnet.lesions.rules import BOUNDARY_TOLERANCE_MM, LesionRules
+from cmbnet.volume import Volume
+
+
+def outlined(probability: Volume, rules: LesionRules) -> NDArray[np.int32]:
+    """Labels of the candidates: components, each cut back to a share of its highest probability.
+
+    A faint lesion is found at a low threshold, and a sure one keeps no wide rim; neighbours that
+    only their rims joined come apart. A lesion is `min_diameter_mm` long or longer: the share is
+    halved, down to the threshold, for a component of which no piece would be.
+
+    Args:
+        probability: Values 0 to 1.
+        rules: Of these `pixel_threshold`, `outline_share` and `min_diameter_mm`.
+
+    Returns:
+        Shape of the scan, int32, 0 outside candidates, numbered from 1 in no order of place.
+    """
+    mask = probability.data >= rules.pixel_threshold
+    labels, count = label_components(mask)
+    if not rules.outline_share or not count:
+        return labels
+    at = np.flatnonzero(mask)
+    own_label = labels.ravel()[at].astype(np.int64)
+    index = np.stack(np.unravel_index(at, labels.shape), axis=1)
+    whole_mm = _diameters_mm(index, own_label - 1, probability.affine)
+    for label, box in _boxes(index, own_label):
+        if not _long_enough(whole_mm[label - 1], rules):
+            continue
+        own = labels[box] == label
+        pieces, number = _pieces(np.where(own, probability.data[box], 0), rules, probability.affine)
+        labels[box][own & (pieces == 0)] = 0
+        if number > 1:
+            labels[box][pieces > 1] = (pieces + (count - 1))[pieces > 1]
+            count += number - 1
+    return labels
+
+
+def _pieces(
+    values: NDArray[Any], rules: LesionRules, affine: NDArray[np.float64]
+) -> tuple[NDArray[np.int32], int]:
+    """What is left of one component, labelled, and the number of its pieces.
+
+    Args:
+        values: Probabilities in its box, 0 outside it.
+        rules: As for `outlined`.
+        affine: Index to mm.
+    """
+    level = rules.outline_share * min(float(values.max()), 1.0)
+    while True:
+        pieces, number = label_components(values >= level)
+        index = np.argwhere(pieces)
+        group = pieces[tuple(index.T)].astype(np.int64) - 1
+        longest_mm = max(_diameters_mm(index, group, affine))
+        if _long_enough(longest_mm, rules) or level <= rules.pixel_threshold:
+            return pieces, number
+        level /= 2
+
+
+def _diameters_mm(
+    index: NDArray[np.int64], group: NDArray[np.int64], affine: NDArray[np.float64]
+) -> list[float]:
+    return in_plane_diameters_mm(index, group, affine, axial_axis(affine))
+
+
+def _long_enough(diameter_mm: float, rules: LesionRules) -> bool:
+    return diameter_mm >= rules.min_diameter_mm - BOUNDARY_TOLERANCE_MM
+
+
+def _boxes(
+    index: NDArray[np.int64], own: NDArray[np.int64]
+) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    """Each label and the box of its voxels, given as a list (n, 3): the scan is large."""
+    order = np.argsort(own, kind="stable")
+    labels, first = np.unique(own[order], return_index=True)
+    index = index[order]
+    start, stop = np.minimum.reduceat(index, first), np.maximum.reduceat(index, first) + 1
+    for label, low, high in zip(labels.tolist(), start.tolist(), stop.tolist(), strict=True):
+        yield label, tuple(itertools.starmap(slice, zip(low, high, strict=True)))
