@@ -160,8 +160,8 @@ class ScoredScans:
         """Missed patients and alarmed controls, where scans are positive from a score on.
 
         A patient with lesions counts as missed unless a correct candidate reaches it, however
-        little of the lesion it covers, or a lesion is found by one that does: a false lesion
-        beside it, which `cmbnet evaluate` would take for a positive call, is not enough.
+        little of the lesion it covers, or a lesion is found by one that does. False lesions do not
+        count; `cmbnet evaluate` asks for more, a lesion that is found.
         """
         missed = np.sum(self.positive & (self._highest_right < threshold))
         return int(missed), int(np.sum(~self.positive & (self._highest >= threshold)))
