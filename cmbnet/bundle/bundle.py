@@ -126,13 +126,12 @@ def load_bundle(path: str | Path = "default") -> Bundle:
     """
     folder = DEFAULT_FOLDER if str(path) == "default" else Path(path)
     text = _read_manifest(folder)
-    _require_format(folder, text)
     try:
         manifest = Manifest.model_validate_json(text)
-    except ValidationError as error:
-        raise BundleError(f"{folder / MANIFEST_NAME} is not valid: {_faults(error)}") from error
-    except UsageError as error:  # from the dataclasses of recipe and rules
-        raise BundleError(f"{folder / MANIFEST_NAME} is not valid: {error}") from error
+    except (ValidationError, UsageError) as error:  # UsageError: the dataclasses of recipe, rules
+        _require_format(folder, text)
+        faults = _faults(error) if isinstance(error, ValidationError) else error
+        raise BundleError(f"{folder / MANIFEST_NAME} is not valid: {faults}") from error
     for artefact in manifest.artefacts:
         for entry in (artefact, *artefact.companions):
             _file_inside(folder, entry)
@@ -165,11 +164,11 @@ class _Versioned(BaseModel):
 
 
 def _require_format(folder: Path, text: bytes) -> None:
-    """Refuse a bundle of another version before its fields are looked at."""
+    """Say of an invalid manifest that it is of another version, if that is what is wrong."""
     try:
         found = _Versioned.model_validate_json(text).format
     except ValidationError:
-        return  # where the fault lies is said when all fields are looked at
+        return
     if found != FORMAT_VERSION:
         advice = (
             "export it again from its training run (cmbnet export RUN), or use the cmbnet that "

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cmbnet.lesions.components import label_components
 from cmbnet.lesions.measure import axial_axis, in_plane_diameters_mm
-from cmbnet.lesions.rules import BOUNDARY_TOLERANCE_MM, LesionRules
+from cmbnet.lesions.rules import LesionRules, is_too_short
 from cmbnet.volume import Volume
 
 
@@ -38,8 +38,8 @@ def outlined(probability: Volume, rules: LesionRules) -> NDArray[np.int32]:
     index = np.stack(np.unravel_index(at, labels.shape), axis=1)
     whole_mm = _diameters_mm(index, own_label - 1, probability.affine)
     for label, box in _boxes(index, own_label):
-        if not _long_enough(whole_mm[label - 1], rules):
-            continue
+        if is_too_short(whole_mm[label - 1], rules):
+            continue  # kept whole
         own = labels[box] == label
         pieces, number = _pieces(np.where(own, probability.data[box], 0), rules, probability.affine)
         labels[box][own & (pieces == 0)] = 0
@@ -65,7 +65,7 @@ def _pieces(
         index = np.argwhere(pieces)
         group = pieces[tuple(index.T)].astype(np.int64) - 1
         longest_mm = max(_diameters_mm(index, group, affine))
-        if _long_enough(longest_mm, rules) or level <= rules.pixel_threshold:
+        if not is_too_short(longest_mm, rules) or level <= rules.pixel_threshold:
             return pieces, number
         level /= 2
 
@@ -74,10 +74,6 @@ def _diameters_mm(
     index: NDArray[np.int64], group: NDArray[np.int64], affine: NDArray[np.float64]
 ) -> list[float]:
     return in_plane_diameters_mm(index, group, affine, axial_axis(affine))
-
-
-def _long_enough(diameter_mm: float, rules: LesionRules) -> bool:
-    return diameter_mm >= rules.min_diameter_mm - BOUNDARY_TOLERANCE_MM
 
 
 def _boxes(

@@ -105,7 +105,7 @@ def size_class(diameter_mm: float, rules: LesionRules) -> SizeClass:
         ['outside', 'small', 'small', 'large', 'large', 'outside']
     """
     tolerance = BOUNDARY_TOLERANCE_MM
-    if not rules.min_diameter_mm - tolerance <= diameter_mm <= rules.max_diameter_mm + tolerance:
+    if is_too_short(diameter_mm, rules) or diameter_mm > rules.max_diameter_mm + tolerance:
         return "outside"
     return "large" if diameter_mm >= rules.large_from_mm - tolerance else "small"
 
@@ -116,10 +116,15 @@ def is_small(component: Component, rules: LesionRules) -> bool:
     return component.max_in_plane_diameter_mm < limit
 
 
+def is_too_short(diameter_mm: float, rules: LesionRules) -> bool:
+    """Whether it is shorter than the smallest lesion that counts."""
+    return diameter_mm < rules.min_diameter_mm - BOUNDARY_TOLERANCE_MM
+
+
 def size_reason(component: Component, rules: LesionRules) -> str | None:
     """Why the size excludes a component, or None."""
     diameter = component.max_in_plane_diameter_mm
-    if diameter < rules.min_diameter_mm - BOUNDARY_TOLERANCE_MM:
+    if is_too_short(diameter, rules):
         return f"diameter {diameter:.2f} mm is below {rules.min_diameter_mm:g} mm"
     if diameter > rules.max_diameter_mm + BOUNDARY_TOLERANCE_MM:
         return f"diameter {diameter:.2f} mm is above {rules.max_diameter_mm:g} mm"

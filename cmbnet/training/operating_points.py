@@ -210,7 +210,8 @@ def _patient_threshold(candidate: Candidate) -> float:
     rates = {score: scored.rates(lowest, score) for score in tried}
     limit = max(PATIENT_FPR, min(own.patient_fpr for own in rates.values()))
     wrong = {s: (own.missed, own.alarms) for s, own in rates.items() if own.patient_fpr <= limit}
-    best = [score for score, counts in wrong.items() if counts == min(wrong.values())]
+    fewest = min(wrong.values())
+    best = [score for score, counts in wrong.items() if counts == fewest]
     return best[len(best) // 2]
 
 
