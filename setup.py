@@ -62,6 +62,9 @@ EXTRAS["dev"] = sorted(
         "import-linter>=2.5",
         "jsonschema>=4.26",
         "mypy>=1.19",
+        # Images and tables of other libraries, which the Python face takes and gives.
+        "pandas>=3.0",
+        "SimpleITK>=2.5",
         "pytest>=9.0",
         "pytest-xdist>=3.8",
         "ruff>=0.14",

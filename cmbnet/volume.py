@@ -9,6 +9,7 @@ world coordinates in mm, RAS+ (x to the patient's Right, y to Anterior, z to Sup
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,12 @@ from cmbnet.errors import InputRefused
 
 AFFINE_TOLERANCE_MM = 1e-3
 """Two grids are the same if no corner of one lies further than this from the other's."""
+
+_REVERSED = [2, 1, 0, 3]
+"""Columns of an affine for the reversed order of axes: (i, j, k) to (k, j, i) and back."""
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""DICOM and ITK count to the left and to posterior; the same matrix leads back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,88 @@ class Volume:
     def voxel_volume_mm3(self) -> float:
         """Volume of a voxel; from the determinant, so that it is right on sheared grids."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @classmethod
+    def from_array(
+        cls, array: NDArray[Any], affine: NDArray[np.float64], *, source: str = "array"
+    ) -> Volume:
+        """A volume of an array in the axis order of NIfTI files and of nibabel.
+
+        Args:
+            array: Shape (i, j, k), any real dtype. It is not copied.
+            affine: (4, 4), index (i, j, k, 1) to RAS+ mm.
+            source: Name for messages.
+
+        Raises:
+            InputRefused: If the array is not 3D or the affine is singular or not finite.
+
+        Examples:
+            >>> volume = Volume.from_array(np.zeros((5, 4, 3)), np.diag([0.5, 0.6, 2.0, 1.0]))
+            >>> volume.shape, volume.spacing_mm
+            ((3, 4, 5), (2.0, 0.6, 0.5))
+        """
+        affine = np.asarray(affine, dtype=np.float64)
+        if affine.shape != (4, 4):
+            raise InputRefused(f"a 4x4 affine is required in {source}, got shape {affine.shape}")
+        return cls(np.transpose(array), affine[:, _REVERSED], source=source)
+
+    @classmethod
+    def from_nibabel(cls, image: Any) -> Volume:
+        """A volume of a `nibabel` image of three dimensions; values as float32.
+
+        Raises:
+            InputRefused: If it is not 3D.
+        """
+        name = image.get_filename()
+        source = Path(name).name if name else "nibabel image"
+        return cls.from_array(
+            np.asanyarray(image.dataobj).astype(np.float32), image.affine, source=source
+        )
+
+    @classmethod
+    def from_sitk(cls, image: Any) -> Volume:
+        """A volume of a `SimpleITK.Image` of three dimensions; values as float32.
+
+        Raises:
+            InputRefused: If it is not 3D.
+        """
+        import SimpleITK
+
+        if image.GetDimension() != 3:
+            raise InputRefused(
+                f"an image of 3 dimensions is required, got {image.GetDimension()} in SimpleITK"
+            )
+        affine = np.eye(4)
+        axes = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+        affine[:3, :3], affine[:3, 3] = axes, image.GetOrigin()
+        data = SimpleITK.GetArrayFromImage(image).astype(np.float32)  # (z, y, x) already
+        return cls(data, (_LPS_TO_RAS @ affine)[:, _REVERSED], source="SimpleITK image")
+
+    def to_nibabel(self) -> Any:
+        """The same image as a `nibabel.Nifti1Image`, axes (i, j, k) = (x, y, z).
+
+        Truth values become uint8, for NIfTI has none.
+        """
+        import nibabel
+
+        data = self.data.astype(np.uint8) if self.data.dtype == bool else self.data
+        return nibabel.Nifti1Image(np.transpose(data), self.affine[:, _REVERSED])
+
+    def to_sitk(self) -> Any:
+        """The same image as a `SimpleITK.Image`, which places images in LPS+ mm.
+
+        Truth values become uint8.
+        """
+        import SimpleITK
+
+        data = self.data.astype(np.uint8) if self.data.dtype == bool else self.data
+        image = SimpleITK.GetImageFromArray(np.ascontiguousarray(data))
+        affine = _LPS_TO_RAS @ self.affine[:, _REVERSED]
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        image.SetSpacing(spacing.tolist())
+        image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+        image.SetOrigin(affine[:3, 3].tolist())
+        return image
 
     def with_data(self, data: NDArray[Any]) -> Volume:
         """The same grid with other values.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from cmbnet.errors import InputRefused
 from cmbnet.lesions import find_lesions
 from cmbnet.predict.prediction import InputRecord, NotAnalysable, Prediction, Refusal
 from cmbnet.preprocess import prepare
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from cmbnet.preprocess import PreparedCase
     from cmbnet.preprocess.qc import QualityReport
     from cmbnet.volume import Volume
+
+LONGEST_MM: Final = 500.0
+"""The field of view of an MR scanner is no longer. A scan that seems to be has its axes mixed up:
+72 slices read as columns of 2 mm make a head of 768 mm."""
 
 STACKS_AT_ONCE: Final = 24
 """Stacks are three times as large as the image; only twice this many exist at a time. Between two
@@ -61,6 +66,7 @@ def predict_volume(
         UsageError: If the operating point does not exist.
         BundleError: If the model cannot be run.
     """
+    _require_possible_extent(volume)
     point = bundle.operating_point(operating_point)
     record = InputRecord() if record is None else record
     clock = _Clock()
@@ -89,6 +95,21 @@ def predict_volume(
         record=record,
     )
     return replace(prediction, timings_s={**clock.seconds, **prediction.timings_s})
+
+
+def _require_possible_extent(volume: Volume) -> None:
+    """Refuse an affine whose axes are not those of the array.
+
+    Raises:
+        InputRefused: If the scan is longer than any scanner's field of view.
+    """
+    extent = np.array(volume.shape) * volume.spacing_mm
+    if extent.max() > LONGEST_MM:
+        raise InputRefused(
+            f"a scan of at most {LONGEST_MM:g} mm along each axis is required, got "
+            f"{' x '.join(f'{mm:.0f}' for mm in extent)} mm (z, y, x) in {volume.source}: do "
+            "array and affine have the same order of axes? Volume.from_array takes nibabel's"
+        )
 
 
 def predict_prepared(

@@ -1,0 +1,186 @@
+"""`Found`: what a model found on a scan, for people who work in Python."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.report import write_prediction
+from cmbnet.report.html import headline
+from cmbnet.report.pictures import Painter
+from cmbnet.report.result import Result, build_result, request_of
+from cmbnet.report.tables import lesions_csv
+
+if TYPE_CHECKING:
+    import os
+
+    from cmbnet.lesions import Lesion
+    from cmbnet.predict import Prediction
+    from cmbnet.preprocess.qc import Finding
+    from cmbnet.report.write import DicomObject
+    from cmbnet.volume import Volume
+
+PICTURES = 6
+"""A notebook shows this many lesions; the report shows all."""
+
+
+class LesionTable(Sequence["Lesion"]):
+    """Lesions in order of their score, with the columns of ``lesions.csv``.
+
+    Args:
+        lesions: The rows.
+    """
+
+    def __init__(self, lesions: Sequence[Lesion]) -> None:
+        self._lesions = tuple(lesions)
+
+    @overload
+    def __getitem__(self, index: int) -> Lesion: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> LesionTable: ...
+
+    def __getitem__(self, index: int | slice) -> Lesion | LesionTable:
+        if isinstance(index, slice):
+            return LesionTable(self._lesions[index])
+        return self._lesions[index]
+
+    def __len__(self) -> int:
+        return len(self._lesions)
+
+    def __iter__(self) -> Iterator[Lesion]:
+        return iter(self._lesions)
+
+    def to_pandas(self) -> Any:
+        """The table as a `pandas.DataFrame`, a row for each lesion.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        import pandas
+
+        return pandas.read_csv(io.StringIO(lesions_csv(self._lesions)))
+
+    def __repr__(self) -> str:
+        rows = [
+            f"  {one.id}: {one.max_in_plane_diameter_mm:.1f} mm, score {one.score:.2f}, at "
+            f"({', '.join(f'{mm:.0f}' for mm in one.centre_ras_mm)}) mm"
+            for one in self._lesions
+        ]
+        return "\n".join([f"{len(rows)} lesions", *rows])
+
+
+class Found:
+    """What was found on a scan.
+
+    Args:
+        prediction: All that the pipeline knows.
+
+    Attributes:
+        prediction: The same.
+    """
+
+    def __init__(self, prediction: Prediction) -> None:
+        self.prediction = prediction
+
+    @property
+    def lesions(self) -> LesionTable:
+        """The microbleeds, best score first."""
+        return LesionTable(self.prediction.finding.lesions)
+
+    @property
+    def excluded(self) -> LesionTable:
+        """Candidates that a rule excluded; `Lesion.reason` says why."""
+        return LesionTable(self.prediction.finding.excluded)
+
+    @property
+    def mask(self) -> Volume:
+        """uint8, 1 in lesions, on the grid of the scan."""
+        return self.prediction.volume.with_data(self.prediction.mask.astype(np.uint8))
+
+    @property
+    def labels(self) -> Volume:
+        """uint16, the `Lesion.id` in each lesion, on the grid of the scan."""
+        return self.prediction.volume.with_data(self.prediction.finding.labels)
+
+    @property
+    def probability(self) -> Volume:
+        """float32, 0 to 1, on the grid of the scan."""
+        return self.prediction.probability
+
+    @property
+    def positive(self) -> bool:
+        """Whether the scan as a whole is called positive."""
+        return self.prediction.positive
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What the quality gate warned of."""
+        return tuple(f for f in self.prediction.quality.findings if f.severity != "info")
+
+    @property
+    def result(self) -> Result:
+        """What ``result.json`` holds of it, as a pydantic model."""
+        asked = request_of(
+            self.prediction, backend=self.prediction.backend.name, save_probability=False
+        )
+        return build_result(self.prediction, case=self._case, request=asked, files=())
+
+    @property
+    def _case(self) -> str:
+        return self.prediction.record.file or "scan"
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        save_probability: bool = False,
+        dicom: Collection[DicomObject] = (),
+    ) -> Path:
+        """Write the files that ``cmbnet predict`` writes for a case.
+
+        Args:
+            folder: Of the case; made if it is missing, files of an earlier run are replaced.
+            save_probability: Write ``probability.nii.gz``, too.
+            dicom: Of a DICOM scan: any of "seg", "sr", "key-images", "pdf".
+
+        Returns:
+            The report, ``report.html``.
+
+        Raises:
+            OSError: If the file system refuses.
+            UsageError: If DICOM objects are asked for and the scan was no DICOM.
+        """
+        where = Path(folder)
+        write_prediction(self.prediction, where, save_probability=save_probability, dicom=dicom)
+        return where / "report.html"
+
+    def __repr__(self) -> str:
+        return f"Found({headline(self.result)!r})"
+
+    def _repr_html_(self) -> str:
+        """Summary and pictures, for notebooks."""
+        painter = Painter(self.prediction)
+        pictures = []
+        for lesion in self.lesions[:PICTURES]:
+            picture = painter.tile(lesion)
+            words = (
+                f"{lesion.id}: {lesion.max_in_plane_diameter_mm:.1f} mm, score {lesion.score:.2f}"
+            )
+            pictures.append(
+                f'<figure style="display:inline-block;margin:4px"><img src="{picture.uri}" '
+                f'width="{picture.width}" height="{picture.height}" alt="{escape(words)}">'
+                f"<figcaption>{escape(words)}</figcaption></figure>"
+            )
+        warned = "".join(f"<li>{escape(f.message)}</li>" for f in self.warnings)
+        return (
+            f"<div><p><b>{escape(headline(self.result))}</b></p>"
+            f"{f'<ul>{warned}</ul>' if warned else ''}{''.join(pictures)}"
+            f"<p><small>{escape(RESEARCH_USE_ONLY)}</small></p></div>"
+        )

@@ -1,0 +1,149 @@
+"""`load` a model bundle and predict scans with it from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cmbnet.api.found import Found
+from cmbnet.api.scans import AnyScan, path_of, volume_of
+from cmbnet.backends import open_backend
+from cmbnet.bundle import load_bundle
+from cmbnet.io.scan import read_scan
+from cmbnet.predict import predict_file, predict_volume
+
+if TYPE_CHECKING:
+    import os
+    from types import TracebackType
+
+    from cmbnet.backends import Backend
+    from cmbnet.bundle import Bundle
+    from cmbnet.volume import Volume
+
+
+def load(
+    bundle: str | os.PathLike[str] = "default",
+    *,
+    backend: str = "auto",
+    threads: int | None = None,
+) -> Model:
+    """Open a model.
+
+    Args:
+        bundle: Name of a bundle that comes with cmbnet ("default"), or the folder of one.
+        backend: "auto", a name ("litert"), a name with a precision ("litert:float32"), or the
+            address of a Triton server ("triton+grpc://host:8001").
+        threads: Threads of the network; by default the processors that this process may use.
+
+    Returns:
+        The model; close it, or use it in a `with` statement.
+
+    Raises:
+        BundleError: If the bundle is missing or damaged.
+        UsageError: If there is no such backend, or it cannot run this bundle.
+        MissingExtra: If the package of the backend is not installed.
+
+    Examples:
+        >>> with load("default") as model:
+        ...     sorted(model.operating_points)
+        ['balanced', 'screening', 'sensitive']
+    """
+    loaded = load_bundle(str(bundle))
+    return Model(loaded, open_backend(loaded, backend, threads=threads))
+
+
+class Model:
+    """A model that is ready to run; its `predict` may be called from several threads.
+
+    Args:
+        bundle: What the model is made of.
+        backend: Opened for this bundle; closed with the model.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self.bundle = bundle
+        self.backend = backend
+
+    @property
+    def operating_points(self) -> tuple[str, ...]:
+        """Names of the sets of thresholds that `predict` can use."""
+        return tuple(point.name for point in self.bundle.manifest.operating_points)
+
+    def predict(
+        self,
+        scan: AnyScan,
+        *,
+        operating_point: str = "default",
+        brain_mask: AnyScan | None = None,
+        frame: int | None = None,
+        series: str | None = None,
+        force: bool = False,
+    ) -> Found:
+        """Find the microbleeds of a scan.
+
+        Args:
+            scan: A NIfTI file; a DICOM folder, zip or file; a `cmbnet.volume.Volume`; a nibabel
+                or SimpleITK image; or a pair of an array (i, j, k) and an affine from
+                (i, j, k, 1) to RAS+ mm, as nibabel has them.
+            operating_point: A name of `operating_points`, or "default".
+            brain_mask: On the grid of the scan, in any of these forms; by default the brain is
+                estimated.
+            frame: Which image of a 4D file or of a series with several images a place, from 0.
+            series: DICOM only: key or UID of the series; by default the SWI is found.
+            force: Answer even on a scan that the quality gate refuses.
+
+        Raises:
+            UnreadableFile: If the file is missing, truncated, or neither NIfTI nor DICOM.
+            NotAnalysable: If the quality gate refuses the scan.
+            InputRefused: If the scan cannot be answered on for another reason.
+            UsageError: If an argument does not fit.
+        """
+        path = path_of(scan)
+        mask_path = None if brain_mask is None else path_of(brain_mask)
+        if path is not None and (brain_mask is None or mask_path is not None):
+            prediction = predict_file(
+                path,
+                self.bundle,
+                self.backend,
+                operating_point=operating_point,
+                brain_mask=mask_path,
+                frame=frame,
+                force=force,
+                read=lambda: read_scan(path, frame=frame, series=series),
+            )
+            return Found(prediction)
+        volume = volume_of(scan) if path is None else read_scan(path, frame=frame).volume
+        mask = None if brain_mask is None else _mask_of(brain_mask, mask_path)
+        return Found(
+            predict_volume(
+                volume,
+                self.bundle,
+                self.backend,
+                operating_point=operating_point,
+                brain_mask=mask,
+                force=force,
+            )
+        )
+
+    def close(self) -> None:
+        """Free what the runtime holds. Closing again does nothing."""
+        self.backend.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        info = self.backend.info
+        return f"Model({self.bundle.manifest.name!r}, {info.name}, {info.precision})"
+
+
+def _mask_of(mask: AnyScan, path: Path | None) -> Volume:
+    return volume_of(mask) if path is None else read_scan(path).volume
