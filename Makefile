@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-edge test lint format bench card clean train-smoke conformance mutation
+.PHONY: help docs demo demo-edge test lint format bench card clean train-smoke conformance mutation
 
 help:
 	@grep -E '^[a-z-]+:.*#' Makefile | sed 's/:.*#/ -/'
@@ -67,6 +67,9 @@ card: $(VENV)/.dev # write MODEL_CARD.md from the default bundle and what was me
 		$(patsubst %,--curves %,$(wildcard benchmarks/card/test-cohort-maps.json)) \
 		$(patsubst %,--elsewhere "on thick slices with gaps between them" %,$(wildcard benchmarks/card/gaps.json)) \
 		$(patsubst %,--elsewhere "outside the range of training" %,$(wildcard benchmarks/card/out-of-distribution.json))
+
+docs: $(VENV)/.dev # build the documentation site into build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean: # remove what was built
 	rm -rf $(VENV) .venv-oracles build dist ./*.egg-info

