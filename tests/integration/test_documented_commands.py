@@ -57,7 +57,7 @@ def parse(arguments: list[str]) -> None:
             raise click.UsageError(f"no such command: {name}")
         command, context = found, click.Context(found, info_name=name, parent=context)
     _, left_over, _ = command.make_parser(context).parse_args(list(arguments))
-    if left_over:
+    if [word for word in left_over if not word.startswith("$")]:  # a script's variables may be
         raise click.UsageError(f"unexpected arguments: {left_over}")
 
 
