@@ -79,7 +79,13 @@ def test_the_documents_hold_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [["fly", "scan.nii.gz"], ["predict", "scan.nii.gz", "--wings"], ["predict", "-o"], ["backends", "models/all"]]
+    "line",
+    [
+        ["fly", "scan.nii.gz"],
+        ["predict", "scan.nii.gz", "--wings"],
+        ["predict", "-o"],
+        ["backends", "models/all"],
+    ],
 )
 def test_a_command_that_does_not_exist_is_noticed(line: list[str]) -> None:
     with pytest.raises(click.UsageError):
