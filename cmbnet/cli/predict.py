@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import closing
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +87,7 @@ def command(
     from cmbnet.cli.cases import collect_cases
     from cmbnet.io.ahead import ReadAhead
 
-    cases = collect_cases(inputs, brain_mask=brain_mask)
+    cases = collect_cases(inputs, brain_mask=brain_mask, say=partial(click.echo, err=True))
     _require_dicom(cases, **{name: how[name] for name in _DICOM_ONLY})
     ahead = ReadAhead(how["frame"], how["series"])
     if how["overwrite"] or not (out / cases[0].name).exists():
@@ -101,13 +103,14 @@ def command(
     bundle.operating_point(options.operating_point)
     opened = open_backend(bundle, options.backend, threads=threads)
     _make_folder(out)
+    statuses = set()
     outcomes = run_batch(
         cases, out, bundle=bundle, backend=opened, options=options, jobs=jobs, ahead=ahead
     )
-    statuses = set()
-    for outcome in _with_progress(outcomes, len(cases)):
-        statuses.add(outcome.status)
-        _say(outcome)
+    with closing(outcomes):
+        for outcome in _with_progress(outcomes, len(cases)):
+            statuses.add(outcome.status)
+            _say(outcome)
     opened.close()
     if len(cases) > 1:
         click.echo(f"{len(cases)} cases: {out / 'summary.csv'}")
