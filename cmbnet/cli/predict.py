@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
-from cmbnet.errors import CmbnetError, UsageError
+from cmbnet.errors import CmbnetError, UsageError, printable
 
 if TYPE_CHECKING:
     from cmbnet.io.case import Case
@@ -87,7 +86,7 @@ def command(
     from cmbnet.cli.cases import collect_cases
     from cmbnet.io.ahead import ReadAhead
 
-    cases = collect_cases(inputs, brain_mask=brain_mask, say=partial(click.echo, err=True))
+    cases = collect_cases(inputs, brain_mask=brain_mask, say=_remark)
     _require_dicom(cases, **{name: how[name] for name in _DICOM_ONLY})
     ahead = ReadAhead(how["frame"], how["series"])
     if how["overwrite"] or not (out / cases[0].name).exists():
@@ -145,6 +144,10 @@ def _make_folder(out: Path) -> None:
         raise CmbnetError(
             f"cannot make the output folder {out} ({error.strerror}); choose another with -o"
         ) from error
+
+
+def _remark(text: str) -> None:
+    click.echo(printable(text), err=True)
 
 
 def _say(outcome: Outcome) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import numpy as np
 from isal import igzip, isal_zlib
 
-from cmbnet.errors import InputRefused, UnreadableFile, UsageError
+from cmbnet.errors import InputRefused, UnreadableFile, UsageError, printable
 from cmbnet.io.nifti_header import (
     MILLIMETRES,
     NIFTI2_BYTES,
@@ -79,7 +79,7 @@ def read_nifti(path: str | os.PathLike[str], *, frame: int | None = None) -> Vol
             notes.append("the file goes on after what its header states; the rest was not read")
     data = _to_float32(raw, header, source)
     _replace_non_finite(data, notes)
-    return Volume(data, affine[:, [2, 1, 0, 3]], source.name, tuple(notes), forms)
+    return Volume(data, affine[:, [2, 1, 0, 3]], printable(source.name), tuple(notes), forms)
 
 
 @contextmanager

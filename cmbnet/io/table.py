@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A text that begins so is run as a formula by spreadsheet programs; after a quote it is shown."""
 
 
-def table_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+def table_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table as CSV; what a spreadsheet program would run gets a ``'`` in front.
 
     Args:
-        columns: Their names, in order.
-        rows: Values by column; those that are missing stay empty.
-
-    Raises:
-        ValueError: If a row has another column.
+        columns: Their names.
+        rows: Values in the order of the columns; None stays empty.
 
     Examples:
-        >>> print(table_csv(["case", "score"], [{"case": "=1+1", "score": -0.5}]), end="")
+        >>> print(table_csv(["case", "score"], [["=1+1", -0.5]]), end="")
         case,score
         '=1+1,-0.5
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _shown(value) for name, value in row.items()} for row in rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_shown(value) for value in row] for row in (columns, *rows))
     return text.getvalue()
 
 

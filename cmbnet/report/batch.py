@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
-from cmbnet.errors import CmbnetError, InputRefused
+from cmbnet.errors import CmbnetError, InputRefused, printable
 from cmbnet.io.ahead import ReadAhead
 from cmbnet.io.bids import why_no_scan
 from cmbnet.io.case import Case
@@ -215,7 +215,7 @@ class _Runner:
         return replace(outcome, reason=scrub(outcome.reason, case.identifiers))
 
     def _attempt(self, case: Case) -> Outcome:
-        where = case.label if case.dicom else str(case.path)
+        where = case.label if case.dicom else printable(str(case.path))
         try:
             return self._predict(case)
         except InputRefused as error:
@@ -237,7 +237,7 @@ class _Runner:
         file, said = error.filename, error.strerror or str(error)
         if file is not None and Path(file).is_relative_to(self.out_dir):
             return f"cannot write {file} ({said}); {_remedy(error)} and run again"
-        return f"{where if case.dicom or file is None else file}: {said}"
+        return f"{where if case.dicom or file is None else printable(file)}: {said}"
 
     def _predict(self, case: Case) -> Outcome:
         folder, options = self.out_dir / case.name, self.options

@@ -30,7 +30,8 @@ Status = Literal["done", "refused", "failed"]
 
 def lesions_csv(lesions: Iterable[Lesion]) -> str:
     """Lesions and excluded candidates as CSV, a row each."""
-    return table_csv(LESION_COLUMNS, (_lesion_row(lesion) for lesion in lesions))
+    rows = (_lesion_row(lesion) for lesion in lesions)
+    return table_csv(LESION_COLUMNS, ([row[name] for name in LESION_COLUMNS] for row in rows))
 
 
 def _lesion_row(lesion: Lesion) -> dict[str, object]:
@@ -90,7 +91,10 @@ def update_summary(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
 
     with FileLock(path.with_name(f".{path.name}.lock")):
         table = _read_summary(path) | {str(row["case"]): row for row in rows}
-        text = table_csv(SUMMARY_COLUMNS, (table[case] for case in sorted(table)))
+        ordered = (table[case] for case in sorted(table))
+        text = table_csv(
+            SUMMARY_COLUMNS, ([row.get(name) for name in SUMMARY_COLUMNS] for row in ordered)
+        )
         write_text_atomically(path, text)
 
 

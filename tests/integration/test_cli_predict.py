@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -224,6 +225,28 @@ def test_a_hostile_file_name_is_harmless(run: Run, scans: Path, tmp_path: Path) 
     page = (tmp_path / "out" / case / "report.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;.nii.gz" in page
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="such names cannot be there")
+def test_names_that_a_terminal_would_obey_are_written_as_codes(
+    run: Run, scans: Path, tmp_path: Path
+) -> None:
+    good, bad = (
+        tmp_path / os.fsdecode(f"{name}\x1b[2J\n".encode() + b"\xff.nii.gz") for name in "gb"
+    )
+    good.write_bytes((scans / "dots.nii.gz").read_bytes())
+    bad.write_bytes(b"no scan")
+    (tmp_path / "sub-1\x1b[2J_minIP.nii.gz").touch()
+    done = run(tmp_path, "-o", tmp_path / "out")
+    assert done.returncode == 4
+    assert "\x1b" not in done.stdout + done.stderr
+    assert r"b\x1b[2J \udcff.nii.gz is not a NIfTI file" in done.stderr
+    assert r"sub-1\x1b[2J_minIP.nii.gz is a projection" in done.stderr
+    rows = summary(tmp_path / "out").values()
+    assert sorted(row["input"] for row in rows) == [rf"{n}\x1b[2J \udcff.nii.gz" for n in "bg"]
+    assert "\x1b" not in (tmp_path / "out" / "summary.csv").read_text()
+    (answered,) = (tmp_path / "out").glob("*/result.json")
+    assert "\\u001b" not in answered.read_text()
 
 
 def test_brain_masks(run: Run, scans: Path, tmp_path: Path) -> None:
