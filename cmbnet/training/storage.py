@@ -25,7 +25,7 @@ def alone_in(run: Path) -> Iterator[None]:
     Raises:
         UsageError: If another one is in it.
     """
-    lock = FileLock(run / ".lock", blocking=False)
+    lock = FileLock(run / "run.lock", blocking=False)
     try:
         lock.acquire()
     except Timeout as error:
