@@ -23,7 +23,8 @@ _OBJECTS = ("dicom_seg", "dicom_sr", "dicom_key_images", "dicom_pdf")
 _DICOM_ONLY = ("series", *_OBJECTS)
 
 EPILOG = f"""
-Exit code: 0 all cases done, 3 some refused as not analysable, 4 some failed, 2 wrong usage.
+Exit code: 0 all cases done, 3 some refused as not analysable, 4 some failed, 2 wrong usage,
+1 interrupted: no further case was begun, and the next run skips what is finished.
 
 {RESEARCH_USE_ONLY}
 """
