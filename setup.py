@@ -100,6 +100,7 @@ setup(
     install_requires=[
         "ai-edge-litert>=2.1",
         "click>=8.2",
+        "filelock>=3.18",
         "h5py>=3.14",
         # gzip by Intel's ISA-L: half the time of zlib to read a scan, a tenth to write a map.
         "isal>=1.7",

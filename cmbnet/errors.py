@@ -6,10 +6,31 @@ An error message says what was required, what was got, in which file, and what t
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    r"""A text on one line, with the codes of what is no letter, sign or space.
+
+    Names of files and values of headers may hold sequences that move a terminal's cursor, and
+    bytes that are no UTF-8.
+
+    Examples:
+        >>> print(printable("a\x1b[2Jb\nc"))
+        a\x1b[2Jb c
+    """
+    line = " ".join(text.splitlines())
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in line
+    )
+
+
 class CmbnetError(Exception):
     """A fault that cmbnet explains in one line; commands end with `exit_code`."""
 
     exit_code = 4
+
+    def __str__(self) -> str:
+        """What was said, safe for a terminal."""
+        return printable(super().__str__())
 
 
 class UsageError(CmbnetError):

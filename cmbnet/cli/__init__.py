@@ -11,7 +11,7 @@ import sys
 import click
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
-from cmbnet.errors import CmbnetError
+from cmbnet.errors import CmbnetError, printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "backends": ("cmbnet.cli.backends", "List the runtimes that can run a model here."),
@@ -62,12 +62,16 @@ def group() -> None:
 
 
 def run(command: click.Command, name: str, args: list[str] | None = None) -> None:
-    """Run a command; a `CmbnetError` becomes one line on stderr and its exit code."""
+    """Run a command; a fault of ours or of the file system becomes a line on stderr and a code."""
     try:
         command.main(args=args, prog_name=name)
     except CmbnetError as error:
         click.echo(f"{name}: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a folder that may not be written
+        file = f"{error.filename}: " if error.filename else ""
+        click.echo(f"{name}: {printable(f'{file}{error.strerror or error}')}", err=True)
+        sys.exit(CmbnetError.exit_code)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -6,25 +6,34 @@ One NIfTI file is a case, and so is one DICOM folder, zip, DICOMDIR or file as a
 from __future__ import annotations
 
 import glob
+import hashlib
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from cmbnet.errors import UsageError
+from cmbnet.io.bids import why_no_scan
 from cmbnet.io.case import Case
-from cmbnet.io.scan import NIFTI_SUFFIXES, is_dicom
+from cmbnet.io.digest import content_sha256
+from cmbnet.io.scan import is_dicom, nifti_stem
 
 _MAGIC = re.compile(r"[*?\[]")
+_DIGITS = 8
+"""Of a hash that tells equal names apart."""
 
 
-def collect_cases(inputs: Sequence[str], *, brain_mask: Path | None = None) -> list[Case]:
+def collect_cases(
+    inputs: Sequence[str], *, brain_mask: Path | None = None, say: Callable[[str], None] = print
+) -> list[Case]:
     """Find the files that are meant and give each a name of its own.
 
-    A case is named after its file. Files of the same name are told apart by as many of the
-    folders above them as that takes; what differs by its suffix alone is refused. A DICOM input
-    is named by what of its name is no patient's, and by its study.
+    A case is named after its file, not after what a link points to. Files of the same name are
+    told apart by as many of the folders above them as that takes; where characters that a folder
+    cannot have made names alike, by a hash of the name. What differs by its suffix alone is
+    refused. A DICOM input is named by what of its name is no patient's, and by its study.
 
     Args:
         inputs: Files, folders (the NIfTI files in them, not below; where there are none, all
@@ -32,21 +41,32 @@ def collect_cases(inputs: Sequence[str], *, brain_mask: Path | None = None) -> l
             ``[...]`` and ``**`` for NIfTI files, DICOM folders and zips.
         brain_mask: A mask file, for one input; or a folder that holds a mask of the same name
             for every input (for DICOM, of the name of the case).
+        say: Takes a sentence on each thing that looks like an input and is left out: files of
+            folders and patterns that are no scan by their name, links to nothing, and, among
+            several inputs, folders without scans.
 
     Returns:
         Cases, each file once, in the order given.
 
     Raises:
-        UsageError: If an input does not exist or holds no scan, names collide, or a mask is
+        UsageError: If an input does not exist, there is no scan, names collide, or a mask is
             missing.
         MissingExtra: An input is DICOM, and pydicom is not installed.
     """
-    files = list(dict.fromkeys(file for given in inputs for file in _files(given)))
+    found = [_files(given, say, alone=len(inputs) == 1) for given in inputs]
+    files = list({_absolute(file): file for group in found for file in group}.values())
+    if not files:
+        raise UsageError(f"a scan is required, got none in {', '.join(inputs)}")
     dicom = {file: _dicom_case(file) for file in files if is_dicom(file)}
     nifti = [file for file in files if file not in dicom]
-    cases = dict(zip(nifti, map(Case, _names(nifti), nifti), strict=True)) | dicom
+    cases = dict(zip(nifti, map(Case, _names(nifti), nifti), strict=True)) | _told_apart(dicom)
     _refuse_collisions(cases[file] for file in files)
     return _with_masks([cases[file] for file in files], brain_mask)
+
+
+def _absolute(file: Path) -> Path:
+    """With all folders above it, and without following links."""
+    return Path(os.path.abspath(file))  # noqa: PTH100  # resolve() follows links
 
 
 def _dicom_case(path: Path) -> Case:
@@ -56,22 +76,65 @@ def _dicom_case(path: Path) -> Case:
     return Case(safe.name, path, shown=safe.name, identifiers=safe.identifiers)
 
 
-def _files(given: str) -> list[Path]:
+def _told_apart(cases: dict[Path, Case]) -> dict[Path, Case]:
+    """DICOM inputs of one name and study, such as two halves of it, get a hash of their files."""
+    often = Counter(case.name.casefold() for case in cases.values())
+    apart = dict(cases)
+    for path, case in cases.items():
+        if often[case.name.casefold()] > 1:
+            name = f"{case.name}-{content_sha256(path)[:_DIGITS]}"
+            apart[path] = replace(case, name=name, shown=name)
+    return apart
+
+
+def _files(given: str, say: Callable[[str], None], *, alone: bool) -> list[Path]:
     path = Path(given)
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if _is_nifti(file))
-        if not found and not is_dicom(path):
-            raise UsageError(f"folder {given} holds no .nii or .nii.gz file and no DICOM file")
-        return found or [path]
+        found = _scans_by_name(_listed(path), say)
+        if found or is_dicom(path):
+            return found or [path]
+        none = f"folder {given} holds no .nii or .nii.gz file and no DICOM file"
+        if alone:
+            raise UsageError(none)
+        say(f"{none}: it is left out")
+        return []
     if path.exists():
         return [path]
     if _MAGIC.search(given):
         found = sorted(Path(name) for name in glob.glob(given, recursive=True))  # noqa: PTH207
-        found = _scans(found)
+        found = _scans(_scans_by_name(found, say))
         if not found:
             raise UsageError(f"no .nii or .nii.gz file, DICOM folder or zip matches {given}")
         return found
+    if path.is_symlink():
+        raise UsageError(f"input {given} is a link to nothing; fetch its file first")
     raise UsageError(f"input {given} does not exist")
+
+
+def _listed(folder: Path) -> list[Path]:
+    """The NIfTI files and links of a folder that are not hidden."""
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"folder {folder} cannot be read ({error.strerror or error})") from error
+    return [file for file in files if nifti_stem(file.name) and not file.is_dir()]
+
+
+def _scans_by_name(files: Iterable[Path], say: Callable[[str], None]) -> list[Path]:
+    """Those that may be scans by their name, and all that are no NIfTI files."""
+    scans = []
+    for file in files:
+        stem = nifti_stem(file.name)
+        why = None if stem is None else why_no_scan(stem)
+        if stem is not None and file.name.startswith("."):
+            continue
+        if why is not None:
+            say(f"{file} is {why} by its name: it is left out")
+        elif file.is_symlink() and not file.exists():
+            say(f"{file} is a link to nothing: it is left out; fetch its file first")
+        else:
+            scans.append(file)
+    return scans
 
 
 def _scans(found: Iterable[Path]) -> list[Path]:
@@ -92,12 +155,17 @@ def _is_dicom_set(path: Path) -> bool:
 
 
 def _is_nifti(file: Path) -> bool:
-    return file.is_file() and file.name.endswith(NIFTI_SUFFIXES) and not file.name.startswith(".")
+    return bool(nifti_stem(file.name)) and file.is_file() and not file.name.startswith(".")
 
 
 def _names(files: Sequence[Path]) -> list[str]:
     """A name a file; equal ones get the folders above in front, one more each round."""
-    paths = [file.resolve() for file in files]
+    paths = [_absolute(file) for file in files]
+    alike = Counter((path.parent, _name(path.name).casefold()) for path in paths)
+    paths = [
+        _with_hash(path) if alike[path.parent, _name(path.name).casefold()] > 1 else path
+        for path in paths
+    ]
     names = [_name(path.name) for path in paths]
     for depth in range(2, max((len(path.parts) for path in paths), default=0)):
         often = Counter(name.casefold() for name in names)
@@ -110,11 +178,19 @@ def _names(files: Sequence[Path]) -> list[str]:
     return names
 
 
+def _with_hash(path: Path) -> Path:
+    """Told apart from names that need no change to be harmless: ``a b`` from ``a_b``."""
+    stem = nifti_stem(path.name) or path.name
+    if _name(stem) == stem:
+        return path
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    return path.with_name(f"{_name(stem)}-{digest[:_DIGITS]}")
+
+
 def _name(file: str) -> str:
     """A name that is harmless as a folder, in a table and on a page."""
-    for suffix in NIFTI_SUFFIXES:
-        file = file.removesuffix(suffix)
-    return re.sub(r"[^\w.-]", "_", file).lstrip(".-") or "case"
+    stem = nifti_stem(file)
+    return re.sub(r"[^\w.-]", "_", file if stem is None else stem).lstrip(".-") or "case"
 
 
 def _refuse_collisions(cases: Iterable[Case]) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cmbnet.errors import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -46,7 +48,7 @@ def _print(seen: Examination) -> None:
         console.width = 160
     console.print(_table(seen))
     for finding in seen.findings:
-        console.print(f"- {finding}")
+        console.print(f"- {printable(finding)}")
     if seen.refusal:
         console.print(f"Nothing would be read. {seen.refusal[:1].upper()}{seen.refusal[1:]}.")
     console.print(RESEARCH_USE_ONLY)
@@ -66,11 +68,11 @@ def _table(seen: Examination) -> Table:
         why = [*(one.message for one in verdict.objections), *verdict.points, *verdict.findings]
         table.add_row(
             verdict.key,
-            verdict.description,
+            printable(verdict.description),
             str(verdict.kind),
             size,
             str(verdict.score),
             verdict.status,
-            "\n".join(why),
+            "\n".join(map(printable, why)),
         )
     return table

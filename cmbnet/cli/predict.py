@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
-from cmbnet.errors import CmbnetError, UsageError
+from cmbnet.errors import CmbnetError, UsageError, printable
 
 if TYPE_CHECKING:
     from cmbnet.io.case import Case
@@ -22,7 +23,8 @@ _OBJECTS = ("dicom_seg", "dicom_sr", "dicom_key_images", "dicom_pdf")
 _DICOM_ONLY = ("series", *_OBJECTS)
 
 EPILOG = f"""
-Exit code: 0 all cases done, 3 some refused as not analysable, 4 some failed, 2 wrong usage.
+Exit code: 0 all cases done, 3 some refused as not analysable, 4 some failed, 2 wrong usage,
+1 interrupted: no further case was begun, and the next run skips what is finished.
 
 {RESEARCH_USE_ONLY}
 """
@@ -85,7 +87,7 @@ def command(
     from cmbnet.cli.cases import collect_cases
     from cmbnet.io.ahead import ReadAhead
 
-    cases = collect_cases(inputs, brain_mask=brain_mask)
+    cases = collect_cases(inputs, brain_mask=brain_mask, say=_remark)
     _require_dicom(cases, **{name: how[name] for name in _DICOM_ONLY})
     ahead = ReadAhead(how["frame"], how["series"])
     if how["overwrite"] or not (out / cases[0].name).exists():
@@ -101,13 +103,14 @@ def command(
     bundle.operating_point(options.operating_point)
     opened = open_backend(bundle, options.backend, threads=threads)
     _make_folder(out)
+    statuses = set()
     outcomes = run_batch(
         cases, out, bundle=bundle, backend=opened, options=options, jobs=jobs, ahead=ahead
     )
-    statuses = set()
-    for outcome in _with_progress(outcomes, len(cases)):
-        statuses.add(outcome.status)
-        _say(outcome)
+    with closing(outcomes):
+        for outcome in _with_progress(outcomes, len(cases)):
+            statuses.add(outcome.status)
+            _say(outcome)
     opened.close()
     if len(cases) > 1:
         click.echo(f"{len(cases)} cases: {out / 'summary.csv'}")
@@ -142,6 +145,10 @@ def _make_folder(out: Path) -> None:
         raise CmbnetError(
             f"cannot make the output folder {out} ({error.strerror}); choose another with -o"
         ) from error
+
+
+def _remark(text: str) -> None:
+    click.echo(printable(text), err=True)
 
 
 def _say(outcome: Outcome) -> None:

@@ -175,11 +175,13 @@ def time_backend(bundle: Bundle, scan: Path, name: str, threads: int) -> Timing:
 
 
 def _peak_memory_mb() -> float:
-    """Largest memory of this process, MiB.
+    """Largest memory of this process, MiB; NaN where the system does not say.
 
     Not `resource.getrusage`, which counts what the process that started this one had.
     """
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+    status = Path("/proc/self/status")  # of Linux alone
+    lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
+    for line in lines:
         if line.startswith("VmHWM:"):
             return float(line.split()[1]) / 1024
     return math.nan

@@ -7,14 +7,13 @@ and spool for what is to be done next.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO
 
+from filelock import FileLock, Timeout
 from pydicom.dataset import Dataset
 
 from cmbnet.edge.config import EdgeConfig
@@ -121,7 +120,7 @@ class Node:
             thread.join(_STOP_S)
         self.events("node_stopped")
         self.journal.close()
-        self._lock.close()
+        self._lock.release()
 
     def _stored(self, study: str, caller: str) -> None:
         """A new image is in the spool and not yet acknowledged."""
@@ -203,16 +202,15 @@ class Node:
         thread.start()
 
 
-def _lock(path: Path) -> IO[bytes]:
+def _lock(path: Path) -> FileLock:
     """Hold the root for this node alone, until the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("wb")
+    lock = FileLock(path, blocking=False, thread_local=False)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
+        lock.acquire()
+    except Timeout as error:
         raise UsageError(f"another node runs on {path.parent}: stop it first") from error
-    return file
+    return lock
 
 
 def _open_journal(path: Path, events: Events) -> Journal:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import signal
 import threading
 from collections.abc import Callable
@@ -183,6 +182,8 @@ def _receive(pipe: Connection, timeout_s: float, what: str) -> Any:
 
 def _serve(pipe: Connection, processor: Processor, memory_bytes: int) -> None:
     """The life of the worker process."""
+    import resource  # Windows has none
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the node tells us when to stop
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     _die_with(multiprocessing.parent_process())

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cmbnet.errors import InputRefused, UnreadableFile, UsageError
+from cmbnet.errors import InputRefused, UnreadableFile, UsageError, printable
+from cmbnet.io.scan import nifti_stem
 
 SUFFIXES = (".nii.gz", ".nii")
+"""Of the images in a case's folder, which `cmbnet predict` names."""
+
 USUAL_STRATA = ("field_t", "protocol", "vendor", "anatomy")
 """Columns of a manifest that become strata without being asked for."""
 
@@ -84,10 +87,9 @@ def find_images(folder: Path, names: Sequence[str] = ("lesions", "mask")) -> dic
         raise InputRefused(f"a folder of NIfTI files is required, got {folder}")
     images = nested_images(folder, names)
     for path in sorted(folder.iterdir()):
-        suffix = next((end for end in SUFFIXES if path.name.endswith(end)), None)
-        if suffix is None or path.is_dir() or path.name.startswith("."):
+        name = nifti_stem(printable(path.name))
+        if name is None or path.is_dir() or path.name.startswith("."):
             continue
-        name = path.name.removesuffix(suffix)
         if name in images:
             raise InputRefused(f"case {name} occurs twice: {images[name]} and {path}")
         images[name] = path
@@ -105,7 +107,7 @@ def nested_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:
         candidates = [case / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
         image = next((one for one in candidates if one.is_file()), None)
         if image is not None:
-            found[case.name] = image
+            found[printable(case.name)] = image
     return found
 
 

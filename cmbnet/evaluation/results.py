@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -19,6 +17,7 @@ from cmbnet.evaluation.froc import FP_PER_SCAN, patient_samples
 from cmbnet.evaluation.metrics import METRICS
 from cmbnet.evaluation.roc import Curve, cumulative
 from cmbnet.evaluation.score import ScoredCase, ScoredLesion
+from cmbnet.io import table_csv
 
 SCHEMA = "cmbnet-evaluation/1"
 
@@ -174,12 +173,7 @@ def curves_csv(analysis: Analysis) -> str:
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow([_cell(value) for value in row])
-    return stream.getvalue()
+    return table_csv(header, ([_cell(value) for value in row] for row in rows))
 
 
 def _cell(value: Any) -> Any:

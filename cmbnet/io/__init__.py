@@ -3,5 +3,12 @@
 from cmbnet.io.atomic import write_bytes_atomically, write_text_atomically
 from cmbnet.io.nifti import read_nifti
 from cmbnet.io.nifti_write import write_nifti
+from cmbnet.io.table import table_csv
 
-__all__ = ["read_nifti", "write_bytes_atomically", "write_nifti", "write_text_atomically"]
+__all__ = [
+    "read_nifti",
+    "table_csv",
+    "write_bytes_atomically",
+    "write_nifti",
+    "write_text_atomically",
+]

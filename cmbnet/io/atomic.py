@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from contextlib import suppress
 from pathlib import Path
-
-_NEW_FILE_MODE = 0o666  # before the umask, as open() does; mkstemp alone would give 0o600
 
 
 def write_bytes_atomically(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
@@ -18,22 +16,24 @@ def write_bytes_atomically(path: str | os.PathLike[str], data: bytes | memoryvie
         data: The whole content.
 
     Raises:
-        OSError: If the file system refuses; the old file is then untouched.
+        OSError: If the file system refuses; the old file is then untouched, and `filename` is
+            the path.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder: a rename across file systems is not atomic.
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix="~")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}~")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as stream:  # with the mode that the umask leaves
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(_NEW_FILE_MODE & ~_umask())
-        Path(temporary).replace(target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(temporary).unlink()
+        temporary.replace(target)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):  # a full disk names no file, others the temporary one
+            error.filename, error.filename2 = str(target), None
         raise
     _sync_folder(target.parent)
 
@@ -41,13 +41,6 @@ def write_bytes_atomically(path: str | os.PathLike[str], data: bytes | memoryvie
 def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
     """Write text as UTF-8, line endings as given; see `write_bytes_atomically`."""
     write_bytes_atomically(path, text.encode("utf-8"))
-
-
-def _umask() -> int:
-    """The umask of this process; reading it means setting it for a moment."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cmbnet.errors import printable
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -29,7 +31,7 @@ class Case:
     @property
     def label(self) -> str:
         """What to call it in a sentence or table."""
-        return self.shown or self.path.name
+        return self.shown or printable(self.path.name)
 
     @property
     def dicom(self) -> bool:

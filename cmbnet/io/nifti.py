@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
-from isal import isal_zlib
+from isal import igzip, isal_zlib
 
-from cmbnet.errors import InputRefused, UnreadableFile, UsageError
-from cmbnet.io.nifti_header import NIFTI2_BYTES, NiftiHeader, parse_header
+from cmbnet.errors import InputRefused, UnreadableFile, UsageError, printable
+from cmbnet.io.nifti_header import (
+    MILLIMETRES,
+    NIFTI2_BYTES,
+    UNIT_MM,
+    NiftiHeader,
+    parse_header,
+)
 from cmbnet.threads import in_slabs
-from cmbnet.volume import Volume
+from cmbnet.volume import MOST_VOXELS, HeaderForms, Volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +39,13 @@ SHEAR_TOLERANCE: Final = 0.01
 """Largest cosine between two grid axes. 0.01 is 0.6 degrees, 2 mm over a head; rounding of an
 oblique affine to float32 gives 1e-6, the sheared file of the tests 0.317."""
 
+FORMS_TOLERANCE_MM: Final = 0.1
+"""Rounding of a quaternion to float32 moves a corner by 0.005 mm; more apart is noted."""
+
+_SIZE_TOLERANCE: Final = 0.01
+_SMALLEST_VOXEL_MM: Final = 0.01
+_LARGEST_VOXEL_MM: Final = 50.0
+_LARGEST_OFFSET: Final = 1 << 28
 _GZIP_MAGIC = b"\x1f\x8b"
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -53,44 +68,45 @@ def read_nifti(path: str | os.PathLike[str], *, frame: int | None = None) -> Vol
         UsageError: `frame` does not exist in the file.
     """
     source = Path(path)
-    content = _read_bytes(source)
-    header = _parse_header(content, source)
     notes: list[str] = []
-    affine = _affine(header, source, notes)
-    raw = _stored_values(content, header, source)
-    raw = _choose_frame(raw, frame, source, notes)
+    with _opened(source) as stream:
+        header = _parse_header(stream.read(NIFTI2_BYTES), source)
+        affine, forms = _place(header, source, notes)
+        chosen = _choose_frame(header, frame, source, notes)
+        raw = _stored_values(stream, header, chosen, source)
+        # At the end of gzip this compares the check sum.
+        if chosen + 1 == math.prod(header.shape_ijk[3:]) and stream.read(1):
+            notes.append("the file goes on after what its header states; the rest was not read")
     data = _to_float32(raw, header, source)
     _replace_non_finite(data, notes)
-    return Volume(data, affine[:, [2, 1, 0, 3]], source.name, tuple(notes))
+    return Volume(data, affine[:, [2, 1, 0, 3]], printable(source.name), tuple(notes), forms)
 
 
-def _read_bytes(source: Path) -> bytes | memoryview:
-    """The whole file, decompressed. One call is faster than a stream of gzip."""
+@contextmanager
+def _opened(source: Path) -> Iterator[BinaryIO]:
+    """The file, decompressed as far as it is read."""
     try:
-        packed = source.read_bytes()
+        with source.open("rb") as packed:
+            zipped = packed.read(2) == _GZIP_MAGIC
+            packed.seek(0)
+            if not zipped:
+                yield packed
+                return
+            with igzip.open(packed, "rb") as stream:  # type: ignore[no-untyped-call]
+                yield stream
+    except EOFError as error:
+        raise UnreadableFile(
+            f"{source} is truncated: its gzip stream ends after {source.stat().st_size} bytes "
+            "without an end mark; copy or download it again"
+        ) from error
+    except (igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]  # wrong stub
+        raise UnreadableFile(f"{source} is damaged (gzip: {error}); copy it again") from error
     except OSError as error:
         raise UnreadableFile(f"cannot read {source}: {error.strerror or error}") from error
-    if not packed.startswith(_GZIP_MAGIC):
-        return packed
-    parts = []
-    rest = packed
-    try:
-        while rest.startswith(_GZIP_MAGIC):  # gzip files may be concatenated
-            stream = isal_zlib.decompressobj(wbits=isal_zlib.MAX_WBITS | 16)
-            parts.append(stream.decompress(rest))
-            if not stream.eof:
-                raise UnreadableFile(
-                    f"{source} is truncated: its gzip stream ends after {len(packed)} bytes "
-                    "without an end mark; copy or download it again"
-                )
-            rest = stream.unused_data
-    except isal_zlib.error as error:  # type: ignore[misc]  # its stub takes it for an instance
-        raise UnreadableFile(f"{source} is damaged (gzip: {error}); copy it again") from error
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _parse_header(content: bytes | memoryview, source: Path) -> NiftiHeader:
-    header = parse_header(bytes(content[:NIFTI2_BYTES]))
+def _parse_header(start: bytes, source: Path) -> NiftiHeader:
+    header = parse_header(start)
     if header is None:
         raise UnreadableFile(
             f"{source} is not a NIfTI file (single file, version 1 or 2); convert it, for example "
@@ -99,23 +115,94 @@ def _parse_header(content: bytes | memoryview, source: Path) -> NiftiHeader:
     return header
 
 
-def _affine(header: NiftiHeader, source: Path, notes: list[str]) -> NDArray[np.float64]:
+def _place(
+    header: NiftiHeader, source: Path, notes: list[str]
+) -> tuple[NDArray[np.float64], HeaderForms]:
     """Index (i, j, k) to RAS+ mm: sform, else qform, else the voxel sizes alone."""
-    if header.sform_code > 0:
-        affine = header.sform()
-    elif header.qform_code > 0:
-        try:
-            affine = header.qform()
-        except ValueError as error:
-            raise InputRefused(
-                f"{source}: the quaternion of the header is invalid ({error}) and there is no "
-                "sform, so the orientation is unknown; repair the header"
-            ) from error
-    else:
+    qform = _qform(header, source, notes) if header.qform_code > 0 else None
+    sform = header.sform() if header.sform_code > 0 else None
+    affine = next((form for form in (sform, qform) if form is not None), None)
+    if affine is None:
         affine = header.unplaced()
         notes.append(NO_ORIENTATION)
+    unit_mm = _unit_mm(header, affine, notes)
+    affine, qform, sform = (_scaled(form, unit_mm) for form in (affine, qform, sform))
     _require_right_angles(affine, source)
-    return affine
+    forms = HeaderForms(
+        qform=qform,
+        sform=sform,
+        qform_code=0 if qform is None else header.qform_code,
+        sform_code=max(header.sform_code, 0),
+        unit_code=header.unit_code or MILLIMETRES,
+        unit_mm=unit_mm,
+    )
+    _compare(forms, header, notes)
+    return affine, forms
+
+
+def _qform(header: NiftiHeader, source: Path, notes: list[str]) -> NDArray[np.float64] | None:
+    try:
+        qform = header.qform()
+    except ValueError as error:
+        if header.sform_code > 0:
+            notes.append(f"the quaternion of the header is invalid ({error}); the sform was read")
+            return None
+        raise InputRefused(
+            f"{source}: the quaternion of the header is invalid ({error}) and there is no "
+            "sform, so the orientation is unknown; repair the header"
+        ) from error
+    if header.sform_code > 0 and not abs(np.linalg.det(qform[:3, :3])) > 0:
+        notes.append("the voxel sizes of the header's qform are 0; the sform was read")
+        return None
+    return qform
+
+
+def _unit_mm(header: NiftiHeader, affine: NDArray[np.float64], notes: list[str]) -> float:
+    """Length of the header's unit, unless no head has voxels of such a size."""
+    unit_mm = UNIT_MM.get(header.unit_code, 1.0)
+    if unit_mm == 1.0:
+        return 1.0
+    name = {1000.0: "metres", 0.001: "microns"}[unit_mm]
+    sizes_mm = np.linalg.norm(affine[:3, :3], axis=0) * unit_mm
+    if sizes_mm.min() >= _SMALLEST_VOXEL_MM and sizes_mm.max() <= _LARGEST_VOXEL_MM:
+        notes.append(f"the header states {name}; sizes and places were turned to mm")
+        return unit_mm
+    notes.append(
+        f"the header states {name}, but no head has voxels of {sizes_mm.max():g} mm: its numbers "
+        "were taken for mm"
+    )
+    return 1.0
+
+
+def _scaled(form: NDArray[np.float64] | None, unit_mm: float) -> Any:
+    return None if form is None else np.diag([unit_mm, unit_mm, unit_mm, 1.0]) @ form
+
+
+def _compare(forms: HeaderForms, header: NiftiHeader, notes: list[str]) -> None:
+    """Note where a program that reads the header otherwise sees the image at another place."""
+    if forms.sform is None:
+        return
+    if forms.qform is None:
+        stated, used = header.sizes() * forms.unit_mm, np.linalg.norm(forms.sform[:3, :3], axis=0)
+        if not np.allclose(stated, used, rtol=_SIZE_TOLERANCE, atol=0):
+            notes.append(
+                f"the voxel sizes of the header ({_by(stated)} mm) are not those of its sform "
+                f"({_by(used)} mm), which were used"
+            )
+        return
+    last = np.array([*header.shape_ijk, 1, 1, 1][:3]) - 1
+    corners = np.array([(*(last * corner), 1) for corner in np.ndindex(2, 2, 2)], np.float64)
+    apart = np.linalg.norm((corners @ (forms.qform - forms.sform).T)[:, :3], axis=1).max()
+    if apart > FORMS_TOLERANCE_MM:
+        notes.append(
+            f"qform (code {forms.qform_code}) and sform (code {forms.sform_code}) of the header "
+            f"place the image up to {apart:.1f} mm apart; the sform was used, and results state "
+            "both as the scan does"
+        )
+
+
+def _by(sizes_mm: NDArray[np.float64]) -> str:
+    return " x ".join(f"{size:.3g}" for size in sizes_mm)
 
 
 def _require_right_angles(affine: NDArray[np.float64], source: Path) -> None:
@@ -136,9 +223,37 @@ def _require_right_angles(affine: NDArray[np.float64], source: Path) -> None:
         )
 
 
-def _stored_values(content: bytes | memoryview, header: NiftiHeader, source: Path) -> NDArray[Any]:
-    """The array as stored, shape (..., k, j, i), a view of the file's bytes."""
-    dtype, shape = header.dtype, header.shape_ijk
+def _choose_frame(header: NiftiHeader, frame: int | None, source: Path, notes: list[str]) -> int:
+    """Which image to read, from the header alone."""
+    shape = header.shape_ijk
+    if not shape or min(shape) < 1 or not 0 <= header.offset_bytes <= _LARGEST_OFFSET:
+        raise UnreadableFile(
+            f"{source}: the NIfTI header states the shape {shape}, from byte "
+            f"{header.offset_bytes} on"
+        )
+    if len(shape) < 3:
+        raise InputRefused(f"a 3D image is required, got shape {shape} in {source}")
+    if math.prod(shape[:3]) > MOST_VOXELS:
+        raise InputRefused(
+            f"at most {MOST_VOXELS} voxels are read, the header states {shape} in {source}"
+        )
+    count = math.prod(shape[3:])
+    if frame is None and count > 1:
+        raise InputRefused(
+            f"{source} holds {count} images (shape {shape}) and one is required; choose "
+            f"one of 0..{count - 1} with --frame; they are never averaged"
+        )
+    chosen = frame or 0
+    if not 0 <= chosen < count:
+        raise UsageError(f"frame 0..{count - 1} is required, got {chosen}, in {source}")
+    if count > 1:
+        notes.append(f"image {chosen} of {count} was read")
+    return chosen
+
+
+def _stored_values(stream: BinaryIO, header: NiftiHeader, frame: int, source: Path) -> NDArray[Any]:
+    """One image as stored, shape (k, j, i); no more of the file is read than that takes."""
+    dtype, shape = header.dtype, header.shape_ijk[:3]
     if dtype is None:
         raise UnreadableFile(f"{source}: the NIfTI header is invalid: unknown type of voxels")
     if dtype.kind == "c":
@@ -147,39 +262,16 @@ def _stored_values(content: bytes | memoryview, header: NiftiHeader, source: Pat
         )
     if dtype.kind not in "iuf":
         raise InputRefused(f"{source} holds colour or other compound values; grey is required")
-    offset = header.offset_bytes
     required = math.prod(shape) * dtype.itemsize
-    if not shape or min(shape) < 1 or offset < 0:
-        raise UnreadableFile(f"{source}: the NIfTI header states the shape {shape}")
-    if len(content) - offset < required:
+    stream.seek(header.offset_bytes + frame * required)
+    content = np.empty(required, np.uint8)
+    got = stream.readinto(content.data)  # type: ignore[attr-defined]  # of the two kinds opened
+    if got < required:
         raise UnreadableFile(
             f"{source} is truncated: {required} bytes of voxels are required for shape {shape} "
-            f"of {dtype.name}, got {max(len(content) - offset, 0)}"
+            f"of {dtype.name}, got {got}"
         )
-    count = required // dtype.itemsize
-    return np.frombuffer(content, dtype, count=count, offset=offset).reshape(shape[::-1])
-
-
-def _choose_frame(
-    raw: NDArray[Any], frame: int | None, source: Path, notes: list[str]
-) -> NDArray[Any]:
-    """One 3D image of shape (k, j, i)."""
-    if raw.ndim < 3:
-        raise InputRefused(f"a 3D image is required, got shape {raw.shape[::-1]} in {source}")
-    frames = raw.reshape(-1, *raw.shape[-3:])
-    count = len(frames)
-    if frame is None and count > 1:
-        raise InputRefused(
-            f"{source} holds {count} images (shape {raw.shape[::-1]}) and one is required; choose "
-            f"one of 0..{count - 1} with --frame; they are never averaged"
-        )
-    chosen = frame or 0
-    if not 0 <= chosen < count:
-        raise UsageError(f"frame 0..{count - 1} is required, got {chosen}, in {source}")
-    if count > 1:
-        notes.append(f"image {chosen} of {count} was read")
-    selected: NDArray[Any] = frames[chosen]
-    return selected
+    return content.view(dtype).reshape(shape[::-1])
 
 
 def _to_float32(raw: NDArray[Any], header: NiftiHeader, source: Path) -> NDArray[np.float32]:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from cmbnet.volume import HeaderForms
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -48,6 +50,7 @@ _OFFSETS2: Final = {
     "vox_offset": ("i8", 168),
     "scl": ("(2,)f8", 176),
     "form_codes": ("(2,)i4", 344),
+    "xyzt_units": ("i4", 500),
     "quatern": ("(3,)f8", 352),
     "qoffset": ("(3,)f8", 376),
     "srow": ("(3,4)f8", 400),
@@ -59,7 +62,9 @@ TYPES: Final = {
 }  # fmt: skip
 """Code of a stored type; V3 and V4 are colours."""
 
-_MILLIMETRES: Final = 2
+MILLIMETRES: Final = 2
+UNIT_MM: Final = {1: 1000.0, MILLIMETRES: 1.0, 3: 0.001}
+"""Length of a unit by the code of a header: metres, millimetres, microns."""
 
 _UNIT_TOLERANCE_EPS: Final = 3
 """Rounding of the squared length of a quaternion, in steps of the type that it is stored in."""
@@ -77,6 +82,7 @@ class NiftiHeader:
         inter: See `slope`.
         qform_code: 0 if the quaternion states nothing.
         sform_code: 0 if the matrix states nothing.
+        unit_code: A key of `UNIT_MM`, or 0 for none.
         fields: The header itself.
     """
 
@@ -87,21 +93,22 @@ class NiftiHeader:
     inter: float
     qform_code: int
     sform_code: int
+    unit_code: int
     fields: Any
 
     def sform(self) -> NDArray[np.float64]:
-        """(4, 4), index (i, j, k, 1) to RAS+ mm by the matrix."""
+        """(4, 4), index (i, j, k, 1) to RAS+ by the matrix, in the header's unit."""
         affine = np.eye(4)
         affine[:3] = self.fields["srow"]
         return affine
 
     def qform(self) -> NDArray[np.float64]:
-        """(4, 4), index (i, j, k, 1) to RAS+ mm by the quaternion.
+        """(4, 4), index (i, j, k, 1) to RAS+ by the quaternion, in the header's unit.
 
         Raises:
             ValueError: If it is longer than 1, or voxel sizes are negative.
         """
-        sizes = self._sizes()
+        sizes = self.sizes()
         if sizes.min() < 0:
             raise ValueError(f"voxel sizes must be positive, got {sizes.tolist()}")
         if self.fields["pixdim"][0] < 0:  # "qfac": 0 counts as 1
@@ -113,13 +120,14 @@ class NiftiHeader:
 
     def unplaced(self) -> NDArray[np.float64]:
         """(4, 4) for a header that states no place: centred, i to the left, as viewers show it."""
-        sizes = self._sizes() * (-1, 1, 1)
+        sizes = self.sizes() * (-1, 1, 1)
         middle = (np.array([*self.shape_ijk, 1, 1, 1][:3]) - 1) / 2
         affine = np.diag([*sizes, 1.0])
         affine[:3, 3] = -sizes * middle
         return affine
 
-    def _sizes(self) -> NDArray[np.float64]:
+    def sizes(self) -> NDArray[np.float64]:
+        """(3,) voxel sizes along i, j, k, in the header's unit."""
         sizes: NDArray[np.float64] = self.fields["pixdim"][1:4].astype(np.float64)
         return sizes
 
@@ -146,7 +154,7 @@ def parse_header(start: bytes) -> NiftiHeader | None:
 
 def build_header(
     shape_ijk: tuple[int, ...], dtype: np.dtype[Any], affine: NDArray[np.float64], *, code: int,
-    description: str,
+    description: str, forms: HeaderForms | None = None,
 ) -> bytes:  # fmt: skip
     """A NIfTI-1 header, little-endian, for voxels that follow it at once.
 
@@ -157,13 +165,18 @@ def build_header(
             the nearest such grid.
         code: 1 if the affine places the image in the scanner, 0 if its place is unknown.
         description: ASCII, at most 79 characters.
+        forms: What to state instead, in which unit; what it leaves open is `affine` with code 0.
 
     Returns:
         348 bytes and the 4 that say "no extension".
     """
     header = np.zeros((), _layout(_OFFSETS1, NIFTI1_BYTES, "<"))
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    directions = affine[:3, :3] / sizes
+    forms = forms or HeaderForms(affine, affine, code, code, MILLIMETRES)
+    qform, sform = (
+        (affine if one is None else one)[:3] / forms.unit_mm for one in (forms.qform, forms.sform)
+    )
+    sizes = np.linalg.norm(qform[:, :3], axis=0)
+    directions = qform[:, :3] / sizes
     qfac = 1.0 if np.linalg.det(directions) > 0 else -1.0
     left, _, right = np.linalg.svd(directions * (1.0, 1.0, qfac))
     codes = {np.dtype(name).newbyteorder("<"): number for number, name in TYPES.items()}
@@ -174,12 +187,12 @@ def build_header(
     header["pixdim"] = (qfac, *sizes, 1, 1, 1, 1)
     header["vox_offset"] = NIFTI1_BYTES + 4
     header["scl"] = (1, 0)
-    header["xyzt_units"] = _MILLIMETRES
+    header["xyzt_units"] = forms.unit_code
     header["descrip"] = description.encode("ascii")
-    header["form_codes"] = (code, code)
+    header["form_codes"] = (forms.qform_code, forms.sform_code)
     header["quatern"] = _quaternion(left @ right)[1:]
-    header["qoffset"] = affine[:3, 3]
-    header["srow"] = affine[:3]
+    header["qoffset"] = qform[:, 3]
+    header["srow"] = sform
     header["magic"] = b"n+1"
     return header.tobytes() + bytes(4)
 
@@ -209,6 +222,7 @@ def _header(fields: Any, order: str) -> NiftiHeader:
         inter=inter,
         qform_code=qform_code,
         sform_code=sform_code,
+        unit_code=int(fields["xyzt_units"]) & 7,
         fields=fields,
     )
 

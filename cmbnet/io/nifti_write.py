@@ -27,6 +27,8 @@ COMPRESSION_LEVEL: Final = 1
 def write_nifti(volume: Volume, path: str | os.PathLike[str], *, dtype: DTypeLike) -> None:
     """Write a volume as NIfTI-1 with the axis order it was read with, atomically.
 
+    One that was read from NIfTI keeps that file's qform, sform, their codes and the unit.
+
     Args:
         volume: The image; its (z, y, x) becomes the file's (k, j, i).
         path: Ends in ``.nii`` or ``.nii.gz``; the latter is compressed.
@@ -77,4 +79,5 @@ def _header_bytes(volume: Volume, dtype: np.dtype[Any]) -> bytes:
         # A file that claimed no orientation gets none: viewers then lay both over each other.
         code=0 if NO_ORIENTATION in volume.notes else 1,
         description=RESEARCH_USE_ONLY,
+        forms=volume.forms,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from cmbnet.io.dicom import DicomSource
     from cmbnet.volume import Volume
 
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
+_NIFTI_NAME = re.compile(r"(.*)\.nii(\.gz)?", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,20 @@ class LoadedScan:
     dicom: DicomSource | None = None
 
 
+def nifti_stem(name: str) -> str | None:
+    """The name of a NIfTI file without its suffix, in whatever case; None of another file.
+
+    Examples:
+        >>> nifti_stem("scan.NII.GZ")
+        'scan'
+    """
+    named = _NIFTI_NAME.fullmatch(name)
+    return None if named is None else named[1]
+
+
 def is_dicom(path: Path) -> bool:
     """Whether a path is to be read as DICOM: it is not called NIfTI, and holds DICOM files."""
-    return not path.name.endswith(NIFTI_SUFFIXES) and holds_dicom(path)
+    return nifti_stem(path.name) is None and holds_dicom(path)
 
 
 def read_scan(path: Path, *, frame: int | None = None, series: str | None = None) -> LoadedScan:

@@ -7,8 +7,6 @@ The layout is flat: ``images/``, ``lesions/``, ``ignore/``, ``mimics/`` and ``br
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
@@ -20,7 +18,7 @@ import numpy as np
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import UsageError
-from cmbnet.io import write_nifti
+from cmbnet.io import table_csv, write_nifti
 from cmbnet.io.atomic import write_text_atomically
 from cmbnet.phantom.case import PhantomCase, make_case
 from cmbnet.phantom.protocol import draw_protocol
@@ -246,8 +244,5 @@ def _write_tables(root: Path, cases: list[PlannedCase]) -> Path:
 
 def _csv(rows: list[dict[str, Any]]) -> str:
     """Rows of equal keys as CSV; nothing but a line end where there are none."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    columns = list(rows[0]) if rows else []
+    return table_csv(columns, ([row[name] for name in columns] for row in rows))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cmbnet.errors import printable
 from cmbnet.io.digest import content_sha256
 from cmbnet.io.nifti import read_nifti
 from cmbnet.io.scan import LoadedScan, is_dicom, read_scan
@@ -30,7 +31,7 @@ def record_of(
         OSError: If one cannot be read.
     """
     return InputRecord(
-        file="" if is_dicom(path) else path.name,
+        file="" if is_dicom(path) else printable(path.name),
         sha256=content_sha256(path),
         frame=frame,
         brain_mask_sha256=None if brain_mask is None else content_sha256(brain_mask),

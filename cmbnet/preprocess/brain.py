@@ -73,6 +73,17 @@ class CoarseBrain:
             box.append((used[0] * step - 0.5, (used[-1] + 1) * step - 0.5))
         return tuple(box)
 
+    def covered_by(self, mask: NDArray[np.bool_]) -> float | None:
+        """How much of the brain lies in a mask, 0 to 1; None if no brain was found.
+
+        Args:
+            mask: (z, y, x) in canonical orientation.
+        """
+        if not self.found:
+            return None
+        brain = self.inside >= 0.5
+        return float((_average(mask.astype(np.float32), self.step)[brain]).mean())
+
     def sample(
         self,
         z: NDArray[np.float64],

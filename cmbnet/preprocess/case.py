@@ -27,6 +27,12 @@ MIN_SLICES: Final = 3
 HOT_FACTOR: Final = 3.0
 """A voxel above this multiple of the 99.9th percentile is a defect, not tissue."""
 
+MASK_LEVEL: Final = 0.5
+"""What of a brain mask is brain: of probabilities the likely, of labels all."""
+
+_MOST_OF_A_PROBABILITY: Final = 1.5
+"""Interpolation by splines goes beyond 1; what goes further is an image."""
+
 _SAMPLE: Final = 200_000
 
 
@@ -44,6 +50,8 @@ class PreparedCase:
         white_matter_level: Value of the white-matter peak in `image`.
         brain_found: False if the estimate failed and `brain` is all that has signal.
         findings: What was changed or is odd, in words.
+        mask_cover: How much of the brain that is estimated a brain mask that was given covers,
+            0 to 1; None where there is none of both.
     """
 
     image: NDArray[np.float32]
@@ -54,6 +62,7 @@ class PreparedCase:
     white_matter_level: float
     brain_found: bool
     findings: tuple[str, ...]
+    mask_cover: float | None = None
 
 
 def prepare(
@@ -64,14 +73,15 @@ def prepare(
     Args:
         volume: The scan on its own grid, real values, no NaN (as `read_nifti` gives it).
         recipe: The settings.
-        brain_mask: A mask on the grid of the scan, not 0 in the brain; by default estimated.
+        brain_mask: A mask on the grid of the scan, by default estimated: 0.5 or more in the
+            brain, so that labels and probabilities are masks, too.
 
     Returns:
         The case. Neither a factor on the stored values nor a single hot voxel changes it.
 
     Raises:
         InputRefused: Fewer than three slices, a constant image, values that are not finite, or
-            a brain mask that is empty or lies on another grid.
+            a brain mask that is empty, no mask, or lies on another grid.
     """
     findings: list[str] = []
     data = np.asarray(volume.data, np.float32)
@@ -80,8 +90,9 @@ def prepare(
     canonical = orientation.apply(data)
     z_mm, y_mm, x_mm = (volume.spacing_mm[axis] for axis in orientation.axes)
 
-    estimated = None if brain_mask is not None else estimate_brain(canonical, (z_mm, y_mm, x_mm))
-    given = None if brain_mask is None else _given_brain(brain_mask, volume)
+    estimate = estimate_brain(canonical, (z_mm, y_mm, x_mm))
+    estimated = estimate if brain_mask is None else None
+    given = None if brain_mask is None else _given_brain(brain_mask, volume, findings)
     box = estimated.bounding_box() if estimated else _mask_box(orientation, given)
     frame = fit_frame(
         recipe, orientation, volume.shape, (z_mm, y_mm, x_mm), (sum(box[1]) / 2, sum(box[2]) / 2)
@@ -107,6 +118,7 @@ def prepare(
         white_matter_level=intensity.level(intensity.peak),
         brain_found=found,
         findings=tuple(findings),
+        mask_cover=None if given is None else estimate.covered_by(orientation.apply(given)),
     )
 
 
@@ -156,16 +168,33 @@ def _sample(data: NDArray[np.float32]) -> NDArray[np.float32]:
     return data[::step, ::step, ::step]
 
 
-def _given_brain(brain_mask: Volume, volume: Volume) -> NDArray[np.bool_]:
+def _given_brain(brain_mask: Volume, volume: Volume, findings: list[str]) -> NDArray[np.bool_]:
     difference = grid_difference(brain_mask, volume)
     if difference is not None:
         raise InputRefused(
             f"the brain mask {brain_mask.source} must lie on the grid of {volume.source}: "
             f"{difference}"
         )
-    mask: NDArray[np.bool_] = np.asarray(brain_mask.data) > 0
+    values = np.asarray(brain_mask.data)
+    mask: NDArray[np.bool_] = values >= MASK_LEVEL
     if not mask.any():
         raise InputRefused(f"the brain mask {brain_mask.source} is empty")
+    findings += [f"brain mask: {note}" for note in brain_mask.notes]
+    low, high = float(values.min()), float(values.max())
+    if np.any(values != np.rint(values)):
+        if max(-low, high) > _MOST_OF_A_PROBABILITY:
+            raise InputRefused(
+                f"a brain mask, labels or probabilities of 0 to 1 are required, got values of "
+                f"{low:g} to {high:g} that are not whole in {brain_mask.source}"
+            )
+        findings.append(
+            f"the brain mask holds values between {low:g} and {high:g}; those of "
+            f"{MASK_LEVEL} or more were taken for brain"
+        )
+    elif np.any(mask & (values != high)):
+        findings.append(
+            f"the brain mask holds labels up to {high:g}; all of them were taken for brain"
+        )
     return mask
 
 

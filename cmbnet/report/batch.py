@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
-from cmbnet.errors import CmbnetError, InputRefused
+from cmbnet.errors import CmbnetError, InputRefused, printable
 from cmbnet.io.ahead import ReadAhead
+from cmbnet.io.bids import why_no_scan
 from cmbnet.io.case import Case
-from cmbnet.io.scan import read_scan
+from cmbnet.io.scan import nifti_stem, read_scan
 from cmbnet.predict import NotAnalysable, predict_file, record_of
 from cmbnet.report.result import Request, Result
 from cmbnet.report.tables import fault_row, summary_row, update_summary
-from cmbnet.report.write import REPORT, RESULT, DicomObject, write_prediction, write_refusal
+from cmbnet.report.write import (
+    REPORT,
+    RESULT,
+    DicomObject,
+    clear_case,
+    write_prediction,
+    write_refusal,
+)
 
 if TYPE_CHECKING:
     from cmbnet.backends import Backend
@@ -98,7 +108,7 @@ def run_batch(
     options: Options,
     jobs: int = 1,
     ahead: ReadAhead | None = None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Run cases and keep ``summary.csv`` up to date.
 
     Args:
@@ -111,29 +121,78 @@ def run_batch(
         ahead: May have begun to read the first case.
 
     Yields:
-        An outcome a case, as they come.
+        An outcome a case, as they come. Where the caller stops, no further case begins.
+
+    Raises:
+        UnreadableFile: If there is a summary that is none of ours; before any case.
+        CmbnetError: If the summary cannot be written; after all cases.
     """
-    writing = threading.Lock()
+    summary = _Summary(out_dir / SUMMARY)
+    summary.write()
     reading = ReadAhead(options.frame, options.series) if ahead is None else ahead
     runner = _Runner(out_dir, bundle, backend, options, reading)
 
     def run(case: Case) -> Outcome:
         outcome = runner.run(case)
-        with writing:
-            update_summary(out_dir / SUMMARY, [_row(outcome)])
+        summary.add(_row(outcome))
         return outcome
 
-    if jobs == 1:
-        for case, following in zip(cases, [*cases[1:], None], strict=True):
-            # Only what has no result is surely read: else it might be skipped.
-            if following is not None and not (out_dir / following.name / RESULT).exists():
-                reading.begin(following.path)
-            yield run(case)
-    else:
-        with ThreadPoolExecutor(jobs, thread_name_prefix="case") as pool:
-            for future in as_completed([pool.submit(run, case) for case in cases]):
-                yield future.result()
-    reading.close()
+    try:
+        if jobs == 1:
+            for case, following in zip(cases, [*cases[1:], None], strict=True):
+                # Only what has no result is surely read: else it might be skipped.
+                if following is not None and not (out_dir / following.name / RESULT).exists():
+                    reading.begin(following.path)
+                yield run(case)
+        else:
+            yield from _side_by_side(cases, run, jobs)
+    finally:
+        reading.close()
+    summary.write()
+
+
+def _side_by_side(
+    cases: Sequence[Case], run: Callable[[Case], Outcome], jobs: int
+) -> Iterator[Outcome]:
+    pool = ThreadPoolExecutor(jobs, thread_name_prefix="case")
+    try:
+        for future in as_completed([pool.submit(run, case) for case in cases]):
+            yield future.result()
+    finally:  # on Ctrl-C, too: what runs is finished, what waits is not begun
+        pool.shutdown(cancel_futures=True)
+
+
+class _Summary:
+    """``summary.csv``; rows that find no room wait for the next try, so that no case stops."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._waiting: list[dict[str, object]] = []
+
+    def add(self, row: dict[str, object]) -> None:
+        """Write a row, or keep it if the file system refuses."""
+        with self._lock:
+            self._waiting.append(row)
+        with suppress(CmbnetError):
+            self.write()
+
+    def write(self) -> None:
+        """Write the rows that wait.
+
+        Raises:
+            CmbnetError: If the file system refuses.
+            UnreadableFile: If the file is there and is no such table.
+        """
+        with self._lock:
+            try:
+                update_summary(self._path, self._waiting)
+            except OSError as error:
+                raise CmbnetError(
+                    f"cannot write {self._path} ({error.strerror or error}); {_remedy(error)} "
+                    "and run again: finished cases are skipped"
+                ) from error
+            self._waiting.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +215,7 @@ class _Runner:
         return replace(outcome, reason=scrub(outcome.reason, case.identifiers))
 
     def _attempt(self, case: Case) -> Outcome:
-        where = case.label if case.dicom else str(case.path)
+        where = case.label if case.dicom else printable(str(case.path))
         try:
             return self._predict(case)
         except InputRefused as error:
@@ -166,22 +225,37 @@ class _Runner:
         except MemoryError:
             return Outcome(case=case, status="failed", reason=f"{where}: not enough memory")
         except OSError as error:
-            file = where if case.dicom else error.filename or where
-            return Outcome(case=case, status="failed", reason=f"{file}: {error.strerror or error}")
+            return Outcome(case=case, status="failed", reason=self._said(error, where, case))
         except Exception as error:  # a fault of ours must not cost the cases that follow
             # What a library says of a DICOM file may quote it.
             said = "" if case.dicom else f": {error}"
             reason = f"{where}: unexpected {type(error).__name__}{said}; please report this"
             return Outcome(case=case, status="failed", reason=reason)
 
+    def _said(self, error: OSError, where: str, case: Case) -> str:
+        """What a fault of the file system says; of a DICOM input its files are not named."""
+        file, said = error.filename, error.strerror or str(error)
+        if file is not None and Path(file).is_relative_to(self.out_dir):
+            return f"cannot write {file} ({said}); {_remedy(error)} and run again"
+        return f"{where if case.dicom or file is None else printable(file)}: {said}"
+
     def _predict(self, case: Case) -> Outcome:
         folder, options = self.out_dir / case.name, self.options
         read = self.ahead.take(case.path) or partial(
             read_scan, case.path, frame=options.frame, series=options.series
         )
-        request = _request(case, self.bundle, options)
-        if not options.overwrite and (finished := _finished(folder, request)) is not None:
+        try:
+            request = _request(case, self.bundle, options)
+            finished = None if options.overwrite else _finished(folder, request)
+        except OSError:
+            clear_case(folder)
+            raise
+        if finished is not None:
             return Outcome(case=case, status="skipped", result=finished, report=folder / REPORT)
+        # However this ends, an earlier answer must not be taken for that to this request.
+        clear_case(folder)
+        if not options.force:
+            _refuse_by_name(case)
         try:
             prediction = predict_file(
                 case.path,
@@ -206,6 +280,21 @@ class _Runner:
             request=request,
         )
         return Outcome(case=case, status="done", result=result, report=folder / REPORT)
+
+
+def _refuse_by_name(case: Case) -> None:
+    stem = None if case.dicom else nifti_stem(case.path.name)
+    why = None if stem is None else why_no_scan(stem)
+    if why is not None:
+        raise InputRefused(
+            f"{case.path} is {why} by its name; a magnitude or SWI scan is required (--force reads "
+            "it all the same)"
+        )
+
+
+def _remedy(error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "free some space" if full else "make the output folder writable"
 
 
 def _request(case: Case, bundle: Bundle, options: Options) -> Request:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
 from cmbnet.errors import UnreadableFile
-from cmbnet.io import write_text_atomically
+from cmbnet.io import table_csv, write_text_atomically
 from cmbnet.lesions import Lesion
 from cmbnet.report.result import Result
 
@@ -31,7 +30,8 @@ Status = Literal["done", "refused", "failed"]
 
 def lesions_csv(lesions: Iterable[Lesion]) -> str:
     """Lesions and excluded candidates as CSV, a row each."""
-    return _csv(LESION_COLUMNS, (_lesion_row(lesion) for lesion in lesions))
+    rows = (_lesion_row(lesion) for lesion in lesions)
+    return table_csv(LESION_COLUMNS, ([row[name] for name in LESION_COLUMNS] for row in rows))
 
 
 def _lesion_row(lesion: Lesion) -> dict[str, object]:
@@ -81,26 +81,31 @@ def fault_row(
 def update_summary(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Put rows into ``summary.csv``, each replacing the row of the same case; sorted by case.
 
+    Other processes and threads may do so at the same time: they wait for one another.
+
     Raises:
         UnreadableFile: If the file is there and is no such table.
+        OSError: If the file system refuses.
     """
-    table: dict[str, Mapping[str, object]] = {}
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            if tuple(reader.fieldnames or ()) != SUMMARY_COLUMNS:
-                raise UnreadableFile(
-                    f"{path} is no summary of this version of cmbnet; move it away or give "
-                    "another output folder"
-                )
-            table = {row["case"]: row for row in reader}
-    table |= {str(row["case"]): row for row in rows}
-    write_text_atomically(path, _csv(SUMMARY_COLUMNS, (table[case] for case in sorted(table))))
+    from filelock import FileLock  # takes as long to import as a scan to read
+
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        table = _read_summary(path) | {str(row["case"]): row for row in rows}
+        ordered = (table[case] for case in sorted(table))
+        text = table_csv(
+            SUMMARY_COLUMNS, ([row.get(name) for name in SUMMARY_COLUMNS] for row in ordered)
+        )
+        write_text_atomically(path, text)
 
 
-def _csv(columns: tuple[str, ...], rows: Iterable[Mapping[str, object]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def _read_summary(path: Path) -> dict[str, Mapping[str, object]]:
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        if tuple(reader.fieldnames or ()) != SUMMARY_COLUMNS:
+            raise UnreadableFile(
+                f"{path} is no summary of this version of cmbnet; move it away or give another "
+                "output folder"
+            )
+        return {row["case"]: row for row in reader}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -51,7 +52,7 @@ def write_prediction(
 
     Args:
         prediction: What was found.
-        out_dir: Folder of the case; made if missing, files of an earlier run are replaced.
+        out_dir: Folder of the case; made if missing, files of an earlier run are removed.
         save_probability: Whether to write the probability map, too.
         dicom: Which objects to write for a DICOM input: ``seg.dcm`` and ``key-01.dcm``... where
             there are lesions, ``sr.dcm``, ``pdf.dcm``. Of a forced prediction only the SR.
@@ -78,8 +79,8 @@ def write_prediction(
         request=asked,
         files=(*maps, TABLE, RESULT, REPORT, *objects),
     )
+    clear_case(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _forget(folder)
     # Compression and the drawing of pictures leave the interpreter free for one another.
     with ThreadPoolExecutor(2) as pool:
         writing = [pool.submit(_write_map, prediction, folder / name) for name in maps]
@@ -101,7 +102,7 @@ def write_refusal(refusal: Refusal, out_dir: str | Path) -> Path:
 
     Args:
         refusal: Of `cmbnet.predict.NotAnalysable`.
-        out_dir: Folder of the case; a result of an earlier run in it no longer counts.
+        out_dir: Folder of the case; files of an earlier run in it are removed.
 
     Returns:
         The file.
@@ -115,18 +116,28 @@ def write_refusal(refusal: Refusal, out_dir: str | Path) -> Path:
 
     folder = Path(out_dir)
     source = _dicom_source(refusal.record)
+    clear_case(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _forget(folder)
     write_dicom_results(result_of_refusal(refusal), source, folder, seg=False)
     return folder / SR
 
 
-def _forget(folder: Path) -> None:
-    """Remove what says that a case is finished, and what this run may not write again."""
-    for stale in (RESULT, PROBABILITY, SEG, SR, PDF):
+def clear_case(folder: Path) -> None:
+    """Remove the files of an earlier run, and no others; a folder that is then empty, too.
+
+    ``result.json`` goes first: without it nothing else counts as finished.
+
+    Raises:
+        OSError: If the file system refuses.
+    """
+    if not folder.is_dir():
+        return
+    for stale in (RESULT, MASK, LESIONS, PROBABILITY, TABLE, REPORT, SEG, SR, PDF):
         (folder / stale).unlink(missing_ok=True)
-    for key_image in folder.glob("key-*.dcm"):
+    for key_image in folder.glob("key-[0-9][0-9].dcm"):
         key_image.unlink()
+    with suppress(OSError):  # it holds other files
+        folder.rmdir()
 
 
 def _objects(prediction: Prediction, wanted: Collection[DicomObject]) -> list[str]:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
+from cmbnet.errors import printable
 from cmbnet.io import write_text_atomically
 from cmbnet.training.cache import BuildResult
 from cmbnet.training.specs.check import CaseReport
@@ -65,7 +66,8 @@ def print_cases(result: BuildResult) -> None:
         spacing = " x ".join(f"{value:.2f}" for value in one.spacing_mm)
         codes = ", ".join(sorted({fault.code for fault in one.faults}))
         counts = (str(one.small), str(one.large), str(one.outside))
-        table.add_row(escape(one.name), escape(one.patient), one.split, *counts, spacing, codes)
+        names = (escape(printable(name)) for name in (one.name, one.patient))
+        table.add_row(*names, one.split, *counts, spacing, codes)
     Console().print(table)
 
 

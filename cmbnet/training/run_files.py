@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import platform
@@ -15,7 +14,7 @@ from typing import Any
 import yaml
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
-from cmbnet.io import write_bytes_atomically, write_text_atomically
+from cmbnet.io import table_csv, write_bytes_atomically, write_text_atomically
 from cmbnet.training.reader import Cache
 from cmbnet.training.recipe import Recipe
 
@@ -70,15 +69,15 @@ def git_revision() -> str:
 def write_log(run: Path, history: Sequence[dict[str, float]]) -> None:
     """Write the log as CSV and the learning curves as PNG."""
     columns = list(dict.fromkeys(name for row in history for name in row))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {name: value if name == "epoch" else f"{value:.6g}" for name, value in row.items()}
-        for row in history
+    rows = (
+        [_figure(name, row[name]) if name in row else None for name in columns] for row in history
     )
-    write_text_atomically(run / LOG, buffer.getvalue())
+    write_text_atomically(run / LOG, table_csv(columns, rows))
     write_bytes_atomically(run / CURVES, curves_png(history))
+
+
+def _figure(name: str, value: float) -> float | str:
+    return value if name == "epoch" else f"{value:.6g}"
 
 
 def curves_png(history: Sequence[dict[str, float]]) -> bytes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from cmbnet.errors import CmbnetError, UsageError
 
@@ -25,21 +25,17 @@ def alone_in(run: Path) -> Iterator[None]:
     Raises:
         UsageError: If another one is in it.
     """
-    folder = os.open(run, os.O_RDONLY)
+    lock = FileLock(run / "run.lock", blocking=False)
     try:
-        _lock(folder, run)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _lock(folder: int, run: Path) -> None:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        lock.acquire()
+    except Timeout as error:
         raise UsageError(
             f"another process trains in {run}: wait for it or choose another folder with -o"
         ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

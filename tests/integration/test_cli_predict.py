@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -144,6 +146,43 @@ def test_what_is_refused_can_be_forced(run: Run, scans: Path, tmp_path: Path) ->
     assert summary(tmp_path)["noise"]["status"] == "done"
 
 
+@pytest.mark.parametrize("now", ["noise.nii", "truncated.nii.gz"])
+def test_an_earlier_answer_does_not_outlive_its_input(
+    run: Run, scans: Path, tmp_path: Path, now: str
+) -> None:
+    scan, out = tmp_path / "dots.nii.gz", tmp_path / "out"
+    scan.write_bytes((scans / "dots.nii.gz").read_bytes())
+    assert run(scan, "-o", out, "--save-probability").returncode == 0
+    (out / "dots" / "my notes.txt").write_text("not ours")
+    scan.write_bytes((scans / now).read_bytes())
+    assert run(scan, "-o", out).returncode in (3, 4)
+    assert [file.name for file in (out / "dots").iterdir()] == ["my notes.txt"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a signal for Ctrl-C")
+def test_ctrl_c_begins_no_further_case(tiny_bundle: Bundle, scans: Path, tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"{number}.nii.gz").symlink_to(scans / "dots.nii.gz")
+    command = [*(sys.executable, "-m", "cmbnet", "predict", tmp_path, "-o", tmp_path / "out")]
+    with subprocess.Popen(
+        [str(part) for part in [*command, "--model", tiny_bundle.path, "--jobs", 2]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in the background without it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as running:
+        assert running.stdout is not None
+        running.stdout.readline()  # the first case is done
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 1
+    assert "Traceback" not in said
+    finished = {file.parent.name for file in (tmp_path / "out").glob("*/result.json")}
+    assert len(finished) < 20
+    assert set(summary(tmp_path / "out")) == finished
+
+
 def test_jobs_change_nothing_but_the_order(run: Run, scans: Path, tmp_path: Path) -> None:
     for jobs in (1, 2):
         arguments = (scans / "dots.nii.gz", scans / "clean.nii", "-o", tmp_path / str(jobs))
@@ -167,6 +206,16 @@ def test_patterns_and_equal_names(run: Run, scans: Path, tmp_path: Path) -> None
     assert set(summary(tmp_path / "out")) == {"p1_swi", "p2_swi"}
 
 
+def test_a_file_that_is_no_scan_by_its_name(run: Run, scans: Path, tmp_path: Path) -> None:
+    file = tmp_path / "sub-01_minIP.nii.gz"
+    file.write_bytes((scans / "dots.nii.gz").read_bytes())
+    refused = run(file, "-o", tmp_path / "out")
+    assert (refused.returncode, refused.stdout.count("lesions")) == (3, 0)
+    assert "is a projection of several slices (minIP) by its name" in refused.stderr
+    assert summary(tmp_path / "out")["sub-01_minIP"]["status"] == "refused"
+    assert run(file, "-o", tmp_path / "out", "--force").returncode == 0
+
+
 def test_a_hostile_file_name_is_harmless(run: Run, scans: Path, tmp_path: Path) -> None:
     file = tmp_path / "=cmd <script>alert(1)<.nii.gz"
     file.write_bytes((scans / "dots.nii.gz").read_bytes())
@@ -176,6 +225,28 @@ def test_a_hostile_file_name_is_harmless(run: Run, scans: Path, tmp_path: Path) 
     page = (tmp_path / "out" / case / "report.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;.nii.gz" in page
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="such names cannot be there")
+def test_names_that_a_terminal_would_obey_are_written_as_codes(
+    run: Run, scans: Path, tmp_path: Path
+) -> None:
+    good, bad = (
+        tmp_path / os.fsdecode(f"{name}\x1b[2J\n".encode() + b"\xff.nii.gz") for name in "gb"
+    )
+    good.write_bytes((scans / "dots.nii.gz").read_bytes())
+    bad.write_bytes(b"no scan")
+    (tmp_path / "sub-1\x1b[2J_minIP.nii.gz").touch()
+    done = run(tmp_path, "-o", tmp_path / "out")
+    assert done.returncode == 4
+    assert "\x1b" not in done.stdout + done.stderr
+    assert r"b\x1b[2J \udcff.nii.gz is not a NIfTI file" in done.stderr
+    assert r"sub-1\x1b[2J_minIP.nii.gz is a projection" in done.stderr
+    rows = summary(tmp_path / "out").values()
+    assert sorted(row["input"] for row in rows) == [rf"{n}\x1b[2J \udcff.nii.gz" for n in "bg"]
+    assert "\x1b" not in (tmp_path / "out" / "summary.csv").read_text()
+    (answered,) = (tmp_path / "out").glob("*/result.json")
+    assert "\\u001b" not in answered.read_text()
 
 
 def test_brain_masks(run: Run, scans: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The package as others get it: start-up, its wheel, and what it imports."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,20 @@ def test_nothing_heavy_is_imported_before_it_is_needed(module: str) -> None:
     code = f"import sys, {module}; print(*sys.modules)"
     imported = set(python(code).split())
     assert not imported & {"tensorflow", "keras", "matplotlib", "onnxruntime", "pydicom", "jax"}
+
+
+def test_nothing_that_only_one_system_has_is_needed_to_import() -> None:
+    """What only Unix has may be asked for where it is used, after the system is known."""
+    only_unix = {"fcntl", "resource", "pwd", "grp", "termios", "syslog"}
+    imported = {
+        f"{file.name}: {name.name}"
+        for file in (ROOT / "cmbnet").rglob("*.py")
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import)
+        for name in node.names
+        if name.name in only_unix
+    }
+    assert imported == set()
 
 
 def test_import_of_the_package_brings_no_numpy() -> None:

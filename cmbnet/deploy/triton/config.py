@@ -20,6 +20,7 @@ from cmbnet.deploy.triton.spec import (
     Tensor,
 )
 from cmbnet.errors import CmbnetError, MissingExtra
+from cmbnet.volume import MOST_VOXELS
 
 NetworkKind = Literal["litert", "onnx", "tensorrt"]
 
@@ -55,7 +56,7 @@ class ServerSettings:
     network_instances: int = 1
     gpu: bool = False
     threads: int = 0
-    max_voxels: int = 512 * 512 * 512
+    max_voxels: int = MOST_VOXELS
 
 
 def network_config(kind: NetworkKind, shapes: Sequence[Shape], settings: ServerSettings) -> str:

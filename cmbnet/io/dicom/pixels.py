@@ -14,9 +14,7 @@ from cmbnet.errors import CmbnetError, InputRefused, MissingExtra, UnreadableFil
 from cmbnet.io.dicom.dataset import DicomFile, quiet_pydicom, unreadable
 from cmbnet.io.dicom.frames import Frame
 from cmbnet.io.dicom.geometry import Grid
-
-MOST_VOXELS = 1 << 29
-"""2 GiB as float32; a head at 0.25 mm has 1.3e8."""
+from cmbnet.volume import MOST_VOXELS
 
 
 def read_pixels(grid: Grid) -> NDArray[np.float32]:

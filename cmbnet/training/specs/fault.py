@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cmbnet.errors import printable
+
 Severity = Literal["wrong", "note"]
 
 
@@ -26,4 +28,4 @@ class Fault:
 
     def __str__(self) -> str:
         """One line."""
-        return f"{self.severity}: {self.case + ': ' if self.case else ''}{self.message}"
+        return printable(f"{self.severity}: {self.case + ': ' if self.case else ''}{self.message}")

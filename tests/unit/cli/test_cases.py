@@ -7,6 +7,7 @@ import pytest
 
 from cmbnet.cli.cases import collect_cases
 from cmbnet.errors import UsageError
+from tests.dicom_series import swi_only
 
 
 @pytest.fixture
@@ -130,3 +131,79 @@ def test_masks_of_dicom_cases_bear_the_name_of_the_case(studies: Path) -> None:
         collect_cases([str(studies / "a")], brain_mask=mask.parent)
     mask.touch()
     assert collect_cases([str(studies / "a")], brain_mask=mask.parent)[0].brain_mask == mask
+
+
+def test_names_come_from_the_path_that_is_given_not_from_what_a_link_points_to(
+    tmp_path: Path,
+) -> None:
+    """git-annex keeps files under their hash and puts links in their places."""
+    for subject in ("sub-01", "sub-02"):
+        key = tmp_path / ".git" / f"MD5E-s1000--{subject[-1] * 32}.nii.gz"
+        key.parent.mkdir(exist_ok=True)
+        key.touch()
+        (tmp_path / subject).mkdir()
+        (tmp_path / subject / f"{subject}_swi.nii.gz").symlink_to(key)
+    assert names(tmp_path / "sub-*" / "*.nii.gz") == ["sub-01_swi", "sub-02_swi"]
+
+
+def said(*inputs: object) -> tuple[list[str], list[str]]:
+    """Names, and what was said of the rest."""
+    remarks: list[str] = []
+    cases = collect_cases([str(given) for given in inputs], say=remarks.append)
+    return [case.name for case in cases], remarks
+
+
+def test_a_folder_gives_no_projections_phase_maps_or_masks(tmp_path: Path) -> None:
+    scans = ("sub-1_swi", "sub-1_part-mag_GRE", "sub-1_acq-SWI_T2starw", "other", "p1_SWI_scan")
+    rest = ("sub-1_minIP", "sub-1_part-phase_GRE", "P7_mIP", "x_ph", "sub-1_Chimap", "sub-1_T1w")
+    for name in (*scans, *rest):
+        (tmp_path / f"{name}.nii.gz").touch()
+    for given in (tmp_path, tmp_path / "*"):
+        found, remarks = said(given)
+        assert sorted(found) == sorted(scans)
+        assert len(remarks) == len(rest)
+    assert any("sub-1_minIP.nii.gz is a projection" in remark for remark in remarks)
+    assert any("sub-1_part-phase_GRE.nii.gz is phase" in remark for remark in remarks)
+    # What is named by itself is judged when it is run: --force may be given.
+    assert names(tmp_path / "sub-1_minIP.nii.gz") == ["sub-1_minIP"]
+
+
+def test_links_to_nothing_are_said(tmp_path: Path) -> None:
+    (tmp_path / "here.nii").touch()
+    (tmp_path / "away.nii").symlink_to(tmp_path / "nowhere")
+    found, (remark,) = said(tmp_path)
+    assert found == ["here"]
+    assert "away.nii is a link to nothing" in remark
+    with pytest.raises(UsageError, match=r"away\.nii is a link to nothing"):
+        said(tmp_path / "away.nii")
+
+
+def test_suffixes_may_be_upper_case(tmp_path: Path) -> None:
+    (tmp_path / "SCAN.NII.GZ").touch()
+    assert names(tmp_path) == names(tmp_path / "*") == ["SCAN"]
+
+
+def test_a_folder_without_scans_among_others_is_left_out(studies: Path) -> None:
+    found, (remark,) = said(studies / "e", studies / "d")
+    assert found == ["x"]
+    assert "e holds no .nii or .nii.gz file and no DICOM file: it is left out" in remark
+    with pytest.raises(UsageError, match="a scan is required, got none"):
+        said(studies / "e", studies / "e")
+
+
+def test_characters_that_a_folder_cannot_have_keep_names_apart(tmp_path: Path) -> None:
+    for name in ("a b.nii", "a_b.nii", "a;b.nii"):
+        (tmp_path / name).touch()
+    first, second, third = names(tmp_path)
+    assert (first[:4], second[:4], third) == ("a_b-", "a_b-", "a_b")
+    assert len({first, second}) == 2
+    assert names(tmp_path / "a_b.nii", tmp_path / "a b.nii") == ["a_b", first]
+
+
+def test_two_parts_of_a_study_of_one_name_are_told_apart_by_content(tmp_path: Path) -> None:
+    swi_only(tmp_path / "a")
+    swi_only(tmp_path / "b")
+    next((tmp_path / "b" / "5").iterdir()).unlink()
+    first, second = names(tmp_path / "a" / "5", tmp_path / "b" / "5")
+    assert first != second
+    assert first[:10] == second[:10]

@@ -297,3 +297,8 @@ def test_the_table_of_predict_has_the_columns_that_are_read() -> None:
     from cmbnet.report.tables import LESION_COLUMNS
 
     assert {"id", "mean_probability"} <= set(LESION_COLUMNS)
+
+
+def test_names_are_those_that_a_terminal_may_show(tmp_path: Path) -> None:
+    (tmp_path / "a\x1b[2J.NII.GZ").touch()
+    assert list(find_images(tmp_path)) == [r"a\x1b[2J"]

@@ -1,3 +1,4 @@
+import io
 import os
 from pathlib import Path
 
@@ -39,3 +40,29 @@ def test_file_has_the_mode_that_open_would_give(tmp_path: Path) -> None:
     (tmp_path / "opened").write_bytes(b"")
     write_bytes_atomically(tmp_path / "atomic", b"")
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "opened").stat().st_mode
+
+
+def test_the_umask_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It belongs to the process: another thread would make its files by what is set here."""
+
+    def set_umask(mask: int) -> int:
+        raise AssertionError(f"the umask was set to {mask:o}")
+
+    monkeypatch.setattr(os, "umask", set_umask)
+    write_bytes_atomically(tmp_path / "file.bin", b"")
+
+
+def test_a_fault_names_the_file_that_was_to_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    target = tmp_path / "file" / "below"
+    with pytest.raises(OSError, match="File exists") as error:
+        write_bytes_atomically(target, b"")
+    assert error.value.filename == str(target)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "open", lambda *_: io.FileIO("/dev/full", "w"))
+    with pytest.raises(OSError, match="No space left") as error:
+        write_bytes_atomically(tmp_path / "mask.nii.gz", b"content")
+    assert error.value.filename == str(tmp_path / "mask.nii.gz")

@@ -1,7 +1,9 @@
 """Reading: every kind of header and value, made here or taken from the shared real files."""
 
 import gzip
+import tracemalloc
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +281,77 @@ def test_affine_without_volume_is_refused(tmp_path: Path) -> None:
 def test_two_dimensions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match=r"3D image is required, got shape \(4, 5\)"):
         read_nifti(save(tmp_path / "a.nii", ramp((4, 5))))
+
+
+def peak_bytes(read: Callable[[], Any]) -> int:
+    tracemalloc.start()
+    try:
+        read()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_no_more_is_decompressed_than_the_header_states(tmp_path: Path) -> None:
+    content = save(tmp_path / "a.nii", ramp()).read_bytes()
+    bomb = tmp_path / "bomb.nii.gz"
+    with gzip.open(bomb, "wb", compresslevel=1) as stream:
+        stream.write(content)
+        for _ in range(64):
+            stream.write(bytes(1 << 20))
+
+    def read() -> None:
+        volume = read_nifti(bomb)
+        np.testing.assert_array_equal(volume.data, ramp().T)
+        assert volume.notes == (
+            "the file goes on after what its header states; the rest was not read",
+        )
+
+    assert peak_bytes(read) < 2 << 20
+
+
+def test_a_scan_that_is_too_large_is_refused_by_its_header(tmp_path: Path) -> None:
+    header = bytearray(save(tmp_path / "a.nii", ramp()).read_bytes()[:352])
+    header[42:48] = np.array([1200] * 3, "<i2").tobytes()
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(bytes(header)))
+
+    def read() -> None:
+        with pytest.raises(InputRefused, match=r"at most 268435456 voxels are read, .*1200, 1200"):
+            read_nifti(tmp_path / "b.nii.gz")
+
+    assert peak_bytes(read) < 2 << 20
+
+
+def test_of_many_images_one_is_held(tmp_path: Path) -> None:
+    data = np.zeros((64, 64, 32, 32), np.float32)
+    data[..., 20] = 7
+    path = save(tmp_path / "many.nii.gz", data)
+    volumes = []
+    assert peak_bytes(lambda: volumes.append(read_nifti(path, frame=20))) < data.nbytes // 4
+    assert set(np.unique(volumes[0].data)) == {7}
+
+
+def test_voxels_that_begin_nowhere_are_refused(tmp_path: Path) -> None:
+    content = bytearray(save(tmp_path / "a.nii", ramp()).read_bytes())
+    content[108:112] = np.array([1e12], "<f4").tobytes()
+    (tmp_path / "b.nii").write_bytes(bytes(content))
+    with pytest.raises(UnreadableFile, match="from byte 9999"):
+        read_nifti(tmp_path / "b.nii")
+
+
+def test_a_check_sum_that_differs_is_damage(tmp_path: Path) -> None:
+    whole = bytearray(save(tmp_path / "a.nii.gz", ramp()).read_bytes())
+    whole[-8] ^= 1
+    (tmp_path / "b.nii.gz").write_bytes(bytes(whole))
+    with pytest.raises(UnreadableFile, match=r"b\.nii\.gz is damaged"):
+        read_nifti(tmp_path / "b.nii.gz")
+
+
+def test_zeros_after_gzip_are_passed_over_and_else_is_damage(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz", ramp())
+    whole = path.read_bytes()
+    path.write_bytes(whole + bytes(512))
+    np.testing.assert_array_equal(read_nifti(path).data, ramp().T)
+    path.write_bytes(whole + b"something else")
+    with pytest.raises(UnreadableFile, match=r"a\.nii\.gz is damaged"):
+        read_nifti(path)

@@ -119,6 +119,42 @@ def test_given_brain_mask_is_used() -> None:
     np.testing.assert_array_equal(prepared.brain, prepared.frame.from_native(half))
 
 
+@pytest.mark.parametrize("outside", [1e-6, 0.1, 0.49, -1.0])
+def test_a_soft_brain_mask_is_cut_at_a_half_and_it_is_said(outside: float) -> None:
+    head, truth = make_head()
+    binary = prepare(head, RECIPE, brain_mask=Volume(truth, head.affine))
+    soft = Volume(np.where(truth, 0.9, outside).astype(np.float32), head.affine)
+    prepared = prepare(head, RECIPE, brain_mask=soft)
+    np.testing.assert_array_equal(prepared.brain, binary.brain)
+    (said,) = set(prepared.findings) - set(binary.findings)
+    assert said.startswith("the brain mask holds values between")
+    assert said.endswith("those of 0.5 or more were taken for brain")
+
+
+def test_labels_are_a_brain_mask() -> None:
+    head, truth = make_head()
+    binary = prepare(head, RECIPE, brain_mask=Volume(truth, head.affine))
+    labels = truth.astype(np.int16)
+    labels[truth & (np.indices(truth.shape)[2] % 2 == 1)] = 41
+    prepared = prepare(head, RECIPE, brain_mask=Volume(labels, head.affine))
+    np.testing.assert_array_equal(prepared.brain, binary.brain)
+    (said,) = set(prepared.findings) - set(binary.findings)
+    assert said == "the brain mask holds labels up to 41; all of them were taken for brain"
+
+
+def test_an_image_is_no_brain_mask() -> None:
+    head, _ = make_head()
+    with pytest.raises(InputRefused, match=r"that are not whole in scan\.nii"):
+        prepare(head, RECIPE, brain_mask=Volume(head.data, head.affine, "scan.nii"))
+
+
+def test_what_was_changed_in_a_mask_is_said() -> None:
+    head, truth = make_head()
+    mask = Volume(truth, head.affine, "m", ("3 voxels were NaN and became 0",))
+    prepared = prepare(head, RECIPE, brain_mask=mask)
+    assert "brain mask: 3 voxels were NaN and became 0" in prepared.findings
+
+
 def test_wrong_brain_masks_are_refused() -> None:
     head, truth = make_head()
     with pytest.raises(InputRefused, match="brain mask m is empty"):

@@ -1,5 +1,6 @@
 """The gate: real files with their verdicts, and heads that were spoilt on purpose."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -8,7 +9,7 @@ import pytest
 
 from cmbnet.io import read_nifti
 from cmbnet.preprocess import PreprocessRecipe, QualityReport, check_quality, prepare
-from cmbnet.volume import Volume
+from cmbnet.volume import HeaderForms, Volume
 from tests.unit.preprocess.heads import make_head
 
 DATA = Path("../shared/data")
@@ -166,3 +167,26 @@ def test_notes_of_reading_and_preparing_are_passed_on() -> None:
     messages = [finding.message for finding in judge(noted).findings]
     assert "3 voxels were NaN and became 0" in messages
     assert any("were resampled" in message for message in messages)
+
+
+def test_a_mask_that_leaves_out_half_of_the_brain_is_warned_of() -> None:
+    head, truth = make_head()
+    half = truth.copy()
+    half[:, :, : truth.shape[2] // 2] = False
+    codes = {}
+    for name, mask in (("whole", truth), ("half", half)):
+        prepared = prepare(head, RECIPE, brain_mask=Volume(mask, head.affine))
+        codes[name] = {finding.code for finding in check_quality(head, prepared).findings}
+    assert codes["half"] - codes["whole"] >= {"part_of_brain_mask"}
+    assert "part_of_brain_mask" not in codes["whole"]
+
+
+def test_mirrored_forms_of_a_header_are_warned_of() -> None:
+    head, _ = make_head()
+    form = head.affine[:, [2, 1, 0, 3]]
+    mirrored = HeaderForms(np.diag([-1.0, 1, 1, 1]) @ form, form, 1, 1, 2)
+    report = judge(replace(head, forms=mirrored))
+    warned = [finding for finding in report.findings if finding.code == "mirrored_header"]
+    assert [finding.severity for finding in warned] == ["warning"]
+    same = judge(replace(head, forms=HeaderForms(form, form, 1, 1, 2)))
+    assert "mirrored_header" not in {finding.code for finding in same.findings}

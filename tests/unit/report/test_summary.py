@@ -1,6 +1,8 @@
 """``summary.csv`` holds a row a case, whatever was run before."""
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,29 @@ def test_a_file_that_is_no_summary_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFile, match="is no summary of this version"):
         update_summary(path, [row("a")])
     assert path.read_text() == "my,own\n1,2\n"
+
+
+def test_processes_that_write_at_the_same_time_lose_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "summary.csv"
+    code = """
+import sys
+from pathlib import Path
+from cmbnet.report import fault_row, update_summary
+
+for number in range(25):
+    case = f"{sys.argv[2]}-{number}"
+    row = fault_row(case, status="failed", file="", reason="", notice="")
+    update_summary(Path(sys.argv[1]), [row])
+"""
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in ("a", "b", "c")
+    ]
+    assert [writer.wait(timeout=120) for writer in writers] == [0, 0, 0]
+    assert len(read(path)) == 75
+
+
+def test_cells_that_a_spreadsheet_would_run_are_text(tmp_path: Path) -> None:
+    update_summary(tmp_path / "summary.csv", [row("a", "=HYPERLINK(1)"), row("b", "-1.5")])
+    update_summary(tmp_path / "summary.csv", [row("c", "@SUM(A1)")])
+    reasons = [r["reason"] for r in read(tmp_path / "summary.csv")]
+    assert reasons == ["'=HYPERLINK(1)", "-1.5", "'@SUM(A1)"]

@@ -66,7 +66,7 @@ def test_a_run_leaves_its_files(finished: TrainingResult) -> None:
     names = {path.name for path in run.iterdir()}
     assert names == {
         "best.keras", "last.keras", "state.npz", "log.csv", "curves.png", "recipe.yaml", "run.json",
-        "tensorboard",
+        "run.lock", "tensorboard",
     }  # fmt: skip
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "Research use only" in (run / "recipe.yaml").read_text()
