@@ -15,9 +15,6 @@ from cmbnet.volume import Volume, grid_difference
 ScoreKind = Literal["mean", "max"]
 SizeRule = Literal["keep", "ignore"]
 
-SMALLEST_MM, BOUNDARY_MM, LARGEST_MM = 2.0, 5.0, 10.0
-"""Size classes by maximum in-plane diameter d: small 2 <= d < 5, large 5 <= d <= 10."""
-
 THICKNESSES = ("below 1.5 mm", "1.5-2.5 mm", "2.5-4 mm", "4 mm and above")
 """Classes of the distance of slices, in order."""
 
@@ -111,20 +108,6 @@ def check_probability(volume: Volume) -> None:
         raise InputRefused(
             f"probabilities within [0, 1] are required, got {low!s} to {high!s} in {volume.source}"
         )
-
-
-def size_class(diameter_mm: float) -> str:
-    """Name of the size class of a maximum in-plane diameter.
-
-    Examples:
-        >>> [size_class(d) for d in (1.99, 2.0, 4.99, 5.0, 10.0, 10.01)]
-        ['below 2 mm', '2-5 mm', '2-5 mm', '5-10 mm', '5-10 mm', 'above 10 mm']
-    """
-    if diameter_mm < SMALLEST_MM:
-        return "below 2 mm"
-    if diameter_mm < BOUNDARY_MM:
-        return "2-5 mm"
-    return "5-10 mm" if diameter_mm <= LARGEST_MM else "above 10 mm"
 
 
 def thickness_class(thickness_mm: float) -> str:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from cmbnet.evaluation.empty_cases import f1_score, ratio
 from cmbnet.evaluation.score import ScoredCase, ScoredLesion
+from cmbnet.lesions import COUNTED_SIZES
 
-SIZE_SUFFIX = {"2-5 mm": "_small", "5-10 mm": "_large"}
+SIZE_SUFFIX = dict(zip(COUNTED_SIZES, ("_small", "_large"), strict=True))
 PER_PATIENT = (
     "dice",
     "precision",

@@ -19,6 +19,7 @@ from cmbnet.evaluation.froc import FP_PER_SCAN, patient_samples
 from cmbnet.evaluation.metrics import METRICS
 from cmbnet.evaluation.roc import Curve, cumulative
 from cmbnet.evaluation.score import ScoredCase, ScoredLesion
+from cmbnet.lesions import SIZES
 
 SCHEMA = "cmbnet-evaluation/1"
 
@@ -80,8 +81,8 @@ def cohort_counts(cases: Sequence[ScoredCase]) -> dict[str, int]:
         "controls": len(positive) - sum(positive),
         "true_lesions": sum(lesion.verdict != "ignored" for lesion in truth),
         "true_lesions_ignored": sum(lesion.verdict == "ignored" for lesion in truth),
-        "true_lesions_below_2_mm": sum(lesion.size == "below 2 mm" for lesion in truth),
-        "true_lesions_above_10_mm": sum(lesion.size == "above 10 mm" for lesion in truth),
+        "true_lesions_below_2_mm": sum(lesion.size == SIZES[0] for lesion in truth),
+        "true_lesions_above_10_mm": sum(lesion.size == SIZES[-1] for lesion in truth),
         "predicted_lesions": sum(p.verdict in ("correct", "false") for p in predicted),
         "predicted_lesions_ignored": sum(p.verdict == "ignored" for p in predicted),
         "predicted_lesions_spared": sum(p.verdict == "spared" for p in predicted),

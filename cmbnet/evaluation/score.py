@@ -15,7 +15,6 @@ from cmbnet.evaluation.case import (
     Settings,
     check_grids,
     check_probability,
-    size_class,
     thickness_class,
 )
 from cmbnet.evaluation.curves import ProbabilityHistogram, probability_histogram
@@ -24,7 +23,7 @@ from cmbnet.evaluation.labels import Labels, centroids_mm, diameters_mm, read_la
 from cmbnet.evaluation.matching import Matching, exceeds, match
 from cmbnet.evaluation.overlap import Overlap, find_overlap
 from cmbnet.evaluation.pixels import VoxelCounts, count_voxels, counted
-from cmbnet.lesions import axial_axis
+from cmbnet.lesions import COUNTED_SIZES, SIZES, axial_axis, size_name
 from cmbnet.volume import Volume
 
 Side = Literal["truth", "predicted"]
@@ -122,7 +121,7 @@ class _Scorer:
             "truth": diameters_mm(self.truth, affine),
             "predicted": diameters_mm(self.predicted, affine),
         }
-        self.sizes = [size_class(diameter) for diameter in self.diameters["truth"]]
+        self.sizes = [size_name(diameter) for diameter in self.diameters["truth"]]
         self.ignore = None if case.ignore is None else case.ignore.data != 0
         self.brain = None if case.brain is None else case.brain.data != 0
         self.left_out = self._ignored_truth()
@@ -133,7 +132,7 @@ class _Scorer:
         """True lesions that do not count; they join the ignore region."""
         left_out = _inside(self.truth, self.ignore, self.settings.ignore_fraction)
         if self.settings.size_rule == "ignore":
-            left_out |= np.array([size not in ("2-5 mm", "5-10 mm") for size in self.sizes], bool)
+            left_out |= np.array([size not in COUNTED_SIZES for size in self.sizes], bool)
         if left_out.any():
             region = np.zeros(self.truth.shape, bool) if self.ignore is None else self.ignore.copy()
             region.ravel()[self.truth.subset(left_out).index] = True
@@ -267,7 +266,7 @@ class _Scorer:
                 voxels=int(voxels[n]),
                 volume_mm3=float(voxels[n] * voxel_mm3),
                 diameter_mm=diameter,
-                size=size_class(diameter),
+                size=size_name(diameter),
                 centroid_ras_mm=place,
                 region=regions[n],
                 covered=float(covered[n]),
@@ -336,5 +335,5 @@ def _labels_of(index: NDArray[np.int64], labels: Labels) -> NDArray[np.int64]:
 
 
 def _size_notes(sizes: list[str]) -> tuple[str, ...]:
-    outside = [size for size in ("below 2 mm", "above 10 mm") if size in sizes]
+    outside = [size for size in SIZES if size in sizes and size not in COUNTED_SIZES]
     return tuple(f"{sizes.count(size)} true lesions {size}" for size in outside)

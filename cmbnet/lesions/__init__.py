@@ -11,8 +11,11 @@ from cmbnet.lesions.measure import (
     spacing_affine,
 )
 from cmbnet.lesions.rules import LesionRules, size_class
+from cmbnet.lesions.sizes import COUNTED_SIZES, SIZES, size_name
 
 __all__ = [
+    "COUNTED_SIZES",
+    "SIZES",
     "Component",
     "Lesion",
     "LesionFinding",
@@ -25,5 +28,6 @@ __all__ = [
     "label_components",
     "measure_components",
     "size_class",
+    "size_name",
     "spacing_affine",
 ]

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, CohortScores, Settings, evaluate_cohort, score_case
-from cmbnet.evaluation.case import size_class
 from cmbnet.evaluation.columns import Columns
 from cmbnet.evaluation.counts import agreement_of_counts
 from cmbnet.evaluation.froc import (
@@ -26,7 +25,7 @@ from cmbnet.evaluation.froc import (
 from cmbnet.evaluation.metrics import METRICS, compute_all
 from cmbnet.evaluation.roc import auc
 from cmbnet.evaluation.strata import stratify
-from cmbnet.lesions import spacing_affine
+from cmbnet.lesions import size_name, spacing_affine
 from cmbnet.volume import Volume
 
 
@@ -198,7 +197,7 @@ def test_the_size_rule_moves_true_lesions_into_the_ignore_region() -> None:
 
 
 def test_size_classes_hold_their_lower_bound() -> None:
-    names = [size_class(d) for d in (1.999, 2.0, 4.999, 5.0, 10.0, 10.001)]
+    names = [size_name(d) for d in (1.999, 2.0, 4.999, 5.0, 10.0, 10.001)]
     assert names == ["below 2 mm", "2-5 mm", "2-5 mm", "5-10 mm", "5-10 mm", "above 10 mm"]
 
 
