@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.evaluation.empty_cases import f1_score, ratio
+from cmbnet.evaluation.patients import patient_classes
 from cmbnet.evaluation.score import ScoredCase, ScoredLesion
 from cmbnet.lesions import COUNTED_SIZES
 
@@ -127,14 +128,9 @@ def _lesion_counts(scans: Sequence[ScoredCase]) -> dict[str, float]:
 
 
 def _patient_class(row: Mapping[str, float]) -> dict[str, float]:
-    """The paper's patient level: positive by at least one correct lesion."""
-    positive = row["found"] + row["missed"] > 0
-    return {
-        "patient_tp": float(positive and row["found"] > 0),
-        "patient_fn": float(positive and row["found"] == 0),
-        "patient_fp": float(not positive and row["false"] > 0),
-        "patient_tn": float(not positive and row["false"] == 0),
-    }
+    """The paper's patient level: positive by at least one found lesion."""
+    classes = patient_classes(row["found"] + row["missed"] > 0, row["found"] > 0, row["false"] > 0)
+    return {f"patient_{name}": float(member) for name, member in classes.items()}
 
 
 def _own_metrics(row: Mapping[str, float]) -> dict[str, float]:

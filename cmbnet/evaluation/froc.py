@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.evaluation.columns import counted_predicted, counted_truth
+from cmbnet.evaluation.columns import counted_predicted, counted_truth, group_by_patient
 from cmbnet.evaluation.curves import average_precision
 from cmbnet.evaluation.empty_cases import ratio
+from cmbnet.evaluation.patients import NEVER, PatientScores
 from cmbnet.evaluation.roc import Curve
 from cmbnet.evaluation.score import ScoredCase
 
@@ -150,6 +151,20 @@ def patient_samples(cases: Sequence[ScoredCase]) -> Samples | None:
         np.array([positive[name] for name in names], bool),
         np.array([max(scores[name]) for name in names], float),
     )
+
+
+def patient_scores(cases: Sequence[ScoredCase]) -> PatientScores | None:
+    """Up to which threshold each patient is found or alarmed; None without scores."""
+    if not all(case.has_scores for case in cases):
+        return None
+    has, reach = [], []
+    for scans in group_by_patient(cases).values():
+        true = counted_truth(scans)
+        found = [lesion.detection_score for lesion in true if not np.isnan(lesion.detection_score)]
+        false = [p.detection_score for c in scans for p in c.predicted if p.verdict == "false"]
+        has.append(bool(true))
+        reach.append(max(found if true else false, default=NEVER))
+    return PatientScores(np.array(has, bool), np.array(reach, float))
 
 
 def _samples(rows: list[tuple[str, bool, float]]) -> Samples | None:

@@ -15,9 +15,10 @@ from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.evaluation.analysis import Analysis
 from cmbnet.evaluation.columns import group_by_patient
 from cmbnet.evaluation.compare import Comparison
-from cmbnet.evaluation.froc import FP_PER_SCAN, patient_samples
+from cmbnet.evaluation.empty_cases import ratio
+from cmbnet.evaluation.froc import FP_PER_SCAN, patient_scores
 from cmbnet.evaluation.metrics import METRICS
-from cmbnet.evaluation.roc import Curve, cumulative
+from cmbnet.evaluation.roc import Curve
 from cmbnet.evaluation.score import ScoredCase, ScoredLesion
 from cmbnet.lesions import SIZES
 
@@ -91,30 +92,23 @@ def cohort_counts(cases: Sequence[ScoredCase]) -> dict[str, int]:
 
 
 def patient_thresholds(cases: Sequence[ScoredCase]) -> list[dict[str, float]] | None:
-    """Patient level by threshold: counts and rates where the highest lesion score reaches it.
+    """Patient level by threshold: counts and rates, as `cmbnet.evaluation.patients` defines them.
 
-    A patient is positive by score alone, whether the lesion is correct or not. None without
-    scores.
+    None without scores.
     """
-    samples = patient_samples(cases)
-    if samples is None:
+    scores = patient_scores(cases)
+    if scores is None:
         return None
-    threshold, tp, fp = cumulative(samples.positive, samples.score)
-    positives, negatives = float(samples.positive.sum()), float((~samples.positive).sum())
-    nan = float("nan")
-    return [
-        {
-            "threshold": float(t),
-            "tp": float(a),
-            "fp": float(b),
-            "fn": positives - float(a),
-            "tn": negatives - float(b),
-            "tpr": float(a) / positives if positives else nan,
-            "fpr": float(b) / negatives if negatives else nan,
-            "fnr": 1 - float(a) / positives if positives else nan,
+    rows = []
+    for threshold in sorted(set(scores.reach[np.isfinite(scores.reach)].tolist()), reverse=True):
+        at = scores.at(threshold)
+        rates = {
+            "tpr": float(ratio(at["tp"], at["tp"] + at["fn"])),
+            "fpr": float(ratio(at["fp"], at["fp"] + at["tn"])),
+            "fnr": float(ratio(at["fn"], at["tp"] + at["fn"])),
         }
-        for t, a, b in zip(threshold[1:], tp[1:], fp[1:], strict=True)
-    ]
+        rows.append({"threshold": threshold, **at, **rates})
+    return rows
 
 
 def cases_csv(cases: Sequence[ScoredCase]) -> str:

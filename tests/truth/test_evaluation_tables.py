@@ -119,23 +119,38 @@ def test_the_counts_of_the_cohort(scores: CohortScores) -> None:
 
 
 def test_patients_by_threshold(scores: CohortScores) -> None:
-    """The highest lesion of p is .85, of the control q 0."""
+    """Of p a lesion is found up to .85; the control q has no false one, p has one that is mute."""
     rows = patient_thresholds(scores.cases)
     assert rows is not None
-    assert [one["threshold"] for one in rows] == pytest.approx([0.85, 0])
+    assert [one["threshold"] for one in rows] == pytest.approx([0.85])
     assert rows[0] | {"threshold": 0} == {
         "threshold": 0, "tp": 1, "fp": 0, "fn": 0, "tn": 1, "tpr": 1, "fpr": 0, "fnr": 0
     }  # fmt: skip
-    assert (rows[1]["fp"], rows[1]["tn"], rows[1]["fpr"]) == (1, 0, 1)
     no_control = patient_thresholds(scores.cases[:1])
     assert no_control is not None
     assert math.isnan(no_control[0]["fpr"])
-    only_control = patient_thresholds(scores.cases[1:])
+    alarmed = case("r", "...", "1..", lesion_scores={1: 0.3})
+    only_control = patient_thresholds(evaluate_cohort([alarmed]).cases)
     assert only_control is not None
+    assert (only_control[0]["fp"], only_control[0]["fpr"]) == (1, 1)
     assert math.isnan(only_control[0]["tpr"])
     assert math.isnan(only_control[0]["fnr"])
     unknown = evaluate_cohort([case("a", "1", "1")])
     assert patient_thresholds(unknown.cases) is None
+
+
+def test_a_missed_patient_is_the_same_in_both_tables() -> None:
+    """p: the best score is a false lesion's; q: found at .7; r: a control with a false one."""
+    cases = [
+        case("p", "11....", "....11", lesion_scores={1: 0.9}),
+        case("q", "11....", "11..2.", lesion_scores={1: 0.7, 2: 0.8}),
+        case("r", "......", "1.....", lesion_scores={1: 0.6}),
+    ]
+    scores = evaluate_cohort(cases)
+    rows = patient_thresholds(scores.cases)
+    assert rows is not None
+    assert [(one["threshold"], one["fn"], one["fp"]) for one in rows] == [(0.7, 1, 0), (0.6, 1, 1)]
+    assert (scores.counts["patient_fn"], scores.counts["patient_fp"]) == (1, 1)
 
 
 def test_the_json(scores: CohortScores) -> None:
