@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from cmbnet.errors import InputRefused
+from cmbnet.evaluation.candidates import Candidate
 from cmbnet.evaluation.matching import MatchingRule
 from cmbnet.volume import Volume, grid_difference
 
@@ -36,6 +37,8 @@ class Case:
         strata: Properties of the scan, such as ``{"field_t": "3"}``; each makes a stratum.
         lesion_scores: Score that the detector gave to each predicted instance label; FROC, areas
             by candidate and by patient use it before the probabilities of the voxels.
+        candidates: What the detector excluded by its score, for the curves below its operating
+            point; None where that is not known.
         notes: What happened to the case before ("prediction missing, counted as empty").
     """
 
@@ -50,6 +53,7 @@ class Case:
     patient: str = ""
     strata: Mapping[str, str] = field(default_factory=dict)
     lesion_scores: Mapping[int, float] = field(default_factory=dict)
+    candidates: tuple[Candidate, ...] | None = None
     notes: tuple[str, ...] = ()
 
 

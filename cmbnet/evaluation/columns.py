@@ -22,7 +22,6 @@ PER_PATIENT = (
     "dice",
     "precision",
     "recall",
-    "accuracy",
     "volume_share",
     "lesion_precision",
     "lesion_recall",
@@ -92,6 +91,16 @@ def counted_predicted(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
     ]
 
 
+def scored_predicted(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
+    """What curves are made of: predicted lesions and candidates that are correct or false."""
+    return [
+        lesion
+        for case in cases
+        for lesion in (*case.predicted, *case.candidates)
+        if lesion.verdict in ("correct", "false")
+    ]
+
+
 def _row(scans: Sequence[ScoredCase]) -> dict[str, float]:
     row = _voxel_sums(scans)
     row |= _lesion_counts(scans)
@@ -135,14 +144,13 @@ def _patient_class(row: Mapping[str, float]) -> dict[str, float]:
 
 def _own_metrics(row: Mapping[str, float]) -> dict[str, float]:
     """Each per-patient metric as a value (0 where undefined) and whether it is defined."""
-    tp, fp, fn, tn = (row[key] for key in ("tp", "fp", "fn", "tn"))
+    tp, fp, fn = (row[key] for key in ("tp", "fp", "fn"))
     precision = ratio(row["correct"], row["correct"] + row["false"])
     recall = ratio(row["found"], row["found"] + row["missed"])
     own = {
         "dice": ratio(2 * tp, 2 * tp + fp + fn),
         "precision": ratio(tp, tp + fp),
         "recall": ratio(tp, tp + fn),
-        "accuracy": ratio(tp + tn, tp + fp + fn + tn),
         "volume_share": ratio(row["volume_error_mm3"], row["truth_mm3"]),
         "lesion_precision": precision,
         "lesion_recall": recall,

@@ -100,16 +100,18 @@ def froc(analysis: Analysis) -> Figure:
         if curve is None:
             raise ValueError("a FROC needs scores of lesions")
         at, middle = np.array(FP_PER_SCAN), np.array(curve.sensitivities)
-        # The axis is logarithmic: what lies below 0.03 per scan starts at its left edge.
-        x, y = np.maximum(curve.curve.x, 0.03), curve.curve.y
-        ax.step(np.append(x, 8), np.append(y, y[-1]), where="post", color=BLUE, lw=1.6)
-        ax.plot(x[-1], y[-1], "o", color=ORANGE, ms=6, label="operating point", zorder=3)
+        x, y = curve.curve.x, curve.curve.y
+        right = max(8.0, float(x[-1]), curve.operating_point[0])
+        ax.step(np.append(x, right), np.append(y, y[-1]), where="post", color=BLUE, lw=1.6)
+        point = curve.operating_point
+        ax.plot(*point, "o", color=ORANGE, ms=6, label="operating point", zorder=3)
         errors = np.stack([middle - curve.at.low, curve.at.high - middle]).clip(min=0)
         ax.errorbar(at, middle, errors, fmt="none", ecolor=BLUE, capsize=3, lw=1, label="95 %")
-        ax.set_xscale("log", base=2)
-        ax.set_xticks(at, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+        # Logarithmic from 1/8 on, linear below: a point may lie at 0.
+        ax.set_xscale("symlog", base=2, linthresh=at[0])
+        ax.set_xticks([0, *at], ["0", "1/8", "1/4", "1/2", "1", "2", "4", "8"])
         ax.set(xlabel="False positives per scan", ylabel="Sensitivity", ylim=(0, 1.02))
-        ax.set_xlim(0.1, 9)
+        ax.set_xlim(-at[0] / 8, 1.1 * right)
         ax.set_title(
             f"FROC: mean sensitivity {curve.score:.3f}, "
             f"average precision {curve.average_precision:.3f}"

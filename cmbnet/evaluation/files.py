@@ -10,6 +10,8 @@ from pathlib import Path
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 
 SUFFIXES = (".nii.gz", ".nii")
+NESTED = ("lesions", "mask", "probability")
+"""Images in a case's folder of ``cmbnet predict``."""
 USUAL_STRATA = ("field_t", "protocol", "vendor", "anatomy")
 """Columns of a manifest that become strata without being asked for."""
 
@@ -27,6 +29,7 @@ class CaseFiles:
         brain: Brain mask.
         regions: Region labels.
         lesion_table: ``lesions.csv`` of ``cmbnet predict``, for the lesions' scores.
+        result: ``result.json`` of ``cmbnet predict``, for what made the prediction.
         patient: Who was scanned.
         strata: Properties of the scan.
         lesion_regions: Region of each true lesion; None without a table of them.
@@ -41,6 +44,7 @@ class CaseFiles:
     brain: Path | None = None
     regions: Path | None = None
     lesion_table: Path | None = None
+    result: Path | None = None
     patient: str = ""
     strata: Mapping[str, str] = field(default_factory=dict)
     lesion_regions: Mapping[int, str] | None = None
@@ -217,7 +221,8 @@ def pair_files(
             ignore=_required(extra["ignore"], name, folders.ignore),
             brain=_required(extra["brain"], name, folders.brain),
             regions=_required(extra["regions"], name, folders.regions),
-            lesion_table=_table_beside(predicted.get(name)),
+            lesion_table=_beside(predicted.get(name), "lesions.csv", ("lesions",)),
+            result=_beside(predicted.get(name) or probability.get(name), "result.json", NESTED),
             patient="" if manifest is None else manifest[name].patient,
             strata={} if manifest is None else manifest[name].strata,
             lesion_regions=None if lesion_regions is None else lesion_regions.get(name, {}),
@@ -252,11 +257,12 @@ def _required(images: Mapping[str, Path], name: str, folder: Path | None) -> Pat
     return images[name]
 
 
-def _table_beside(predicted: Path | None) -> Path | None:
-    if predicted is None or predicted.name.split(".")[0] != "lesions":
+def _beside(image: Path | None, name: str, images: Sequence[str]) -> Path | None:
+    """A file of a case's folder, if the image is one of those in such a folder."""
+    if image is None or image.name.split(".")[0] not in images:
         return None
-    table = predicted.parent / "lesions.csv"
-    return table if table.is_file() else None
+    path = image.parent / name
+    return path if path.is_file() else None
 
 
 def _check_names(

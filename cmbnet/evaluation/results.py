@@ -18,14 +18,15 @@ from cmbnet.evaluation.compare import Comparison
 from cmbnet.evaluation.empty_cases import ratio
 from cmbnet.evaluation.froc import FP_PER_SCAN, patient_scores
 from cmbnet.evaluation.metrics import METRICS
+from cmbnet.evaluation.origin import Origin
 from cmbnet.evaluation.roc import Curve
 from cmbnet.evaluation.score import ScoredCase, ScoredLesion
 from cmbnet.lesions import SIZES
 
-SCHEMA = "cmbnet-evaluation/1"
+SCHEMA = "cmbnet-evaluation/2"
 
 
-def to_json(analysis: Analysis, comparison: Comparison | None = None) -> str:
+def to_json(analysis: Analysis, origin: Origin, comparison: Comparison | None = None) -> str:
     """``results.json``; its schema is ``data_specs/evaluation.schema.json``."""
     settings = asdict(analysis.scores.settings) | {
         "rule": str(analysis.scores.settings.rule),
@@ -35,6 +36,8 @@ def to_json(analysis: Analysis, comparison: Comparison | None = None) -> str:
         "schema": SCHEMA,
         "research_use_only": RESEARCH_USE_ONLY,
         "cmbnet": __version__,
+        "data": {"kind": origin.kind, "cases": [asdict(case) for case in origin.cases]},
+        "model": None if origin.model is None else asdict(origin.model),
         "settings": settings,
         "resampling": asdict(analysis.plan),
         "cohort": cohort_counts(analysis.scores.cases),
@@ -46,8 +49,8 @@ def to_json(analysis: Analysis, comparison: Comparison | None = None) -> str:
         "patient_thresholds": patient_thresholds(analysis.scores.cases),
         "strata": [asdict(one) for one in analysis.strata],
         "lesions_per_patient": _agreement(analysis),
-        "comparison": None if comparison is None else asdict(comparison),
-        "notes": _notes(analysis.scores.cases),
+        "comparison": _comparison(comparison, origin),
+        "notes": [*analysis.withheld, *_notes(analysis.scores.cases)],
     }
     return json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
 
@@ -223,6 +226,12 @@ def _pixel(analysis: Analysis) -> dict[str, float] | None:
     return {key: getattr(pixel, key) for key in keys}
 
 
+def _comparison(comparison: Comparison | None, origin: Origin) -> dict[str, Any] | None:
+    if comparison is None:
+        return None
+    return {"model": None if origin.other is None else asdict(origin.other), **asdict(comparison)}
+
+
 def _froc(analysis: Analysis) -> dict[str, Any] | None:
     froc = analysis.froc
     if froc is None:
@@ -233,6 +242,7 @@ def _froc(analysis: Analysis) -> dict[str, Any] | None:
         "low": froc.at.low,
         "high": froc.at.high,
         "mean": froc.score,
+        "operating_point": froc.operating_point,
         "average_precision": froc.average_precision,
     }
 

@@ -58,11 +58,9 @@ def test_data_level_pools_voxels_and_patient_level_averages_patients() -> None:
     assert m["dice"] == pytest.approx(2 * 3 / (2 * 3 + 4 + 4))
     assert m["precision"] == pytest.approx(3 / 7)
     assert m["recall"] == pytest.approx(3 / 7)
-    assert m["accuracy"] == pytest.approx((3 + 19) / 30)
     assert m["patient_mean_dice"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
     assert m["patient_mean_precision"] == pytest.approx((1 / 2 + 1 / 3) / 2)  # C has none
     assert m["patient_mean_recall"] == pytest.approx((1 / 2 + 1 + 0) / 3)
-    assert m["patient_mean_accuracy"] == pytest.approx((6 / 10 + 8 / 10 + 8 / 10) / 3)
 
 
 def test_volume_error_is_signed_and_in_mm3() -> None:

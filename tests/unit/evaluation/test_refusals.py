@@ -17,7 +17,7 @@ from cmbnet.evaluation.files import (
     read_lesion_regions,
     read_manifest,
 )
-from cmbnet.evaluation.load import load_case, read_labels_file, read_lesion_scores, score_many
+from cmbnet.evaluation.load import load_case, read_labels_file, read_lesion_table, score_many
 from cmbnet.io import write_nifti
 from cmbnet.volume import Volume
 
@@ -260,7 +260,7 @@ def test_lesion_tables_must_have_their_columns(tmp_path: Path) -> None:
     path = tmp_path / "lesions.csv"
     path.write_text("id,volume\n1,2\n", encoding="utf-8")
     with pytest.raises(UnreadableFile, match="id and score"):
-        read_lesion_scores(path)
+        read_lesion_table(path)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,9 @@ def test_a_lesion_table_states_the_scores(
 ) -> None:
     path = tmp_path / "lesions.csv"
     path.write_text(f"{header}\n{row}\n", encoding="utf-8")
-    assert read_lesion_scores(path) == {1: score}
+    table = read_lesion_table(path)
+    assert table.scores == {1: score}
+    assert table.candidates is None
 
 
 def test_models_are_compared_on_the_same_cases_only() -> None:
