@@ -145,9 +145,13 @@ def _score(files: list[CaseFiles], settings: Settings, jobs: int, what: str) -> 
 
     scored = score_many(files, settings, jobs=jobs)
     console = Console(stderr=True)
-    return summarise(
+    scores = summarise(
         track(scored, what, total=len(files), console=console, transient=True), settings
     )
+    for case in scores.cases:
+        for warning in case.warnings:
+            click.echo(f"warning: case {case.name}: {warning}", err=True)
+    return scores
 
 
 def _print_summary(scores: CohortScores, out: Path) -> None:

@@ -232,8 +232,8 @@ def _area(
 def _too_few(samples: Samples, fewest: int) -> str:
     """Why samples are too few for an area; empty if they are enough."""
     for what, count in (
-        ("positives", int(samples.positive.sum())),
         ("negatives", int((~samples.positive).sum())),
+        ("positives", int(samples.positive.sum())),
     ):
         if count < fewest:
             return f"not enough {what}, {count} where {fewest} are required"

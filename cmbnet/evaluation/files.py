@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 
 SUFFIXES = (".nii.gz", ".nii")
-NESTED = ("lesions", "mask", "probability")
+SUBJECT = re.compile(r"(?:^|_)(sub-[A-Za-z0-9]+)(?=_|$)")
+"""The subject in a BIDS name."""
+MASKS = ("lesions", "mask")
+NESTED = (*MASKS, "probability")
 """Images in a case's folder of ``cmbnet predict``."""
 USUAL_STRATA = ("field_t", "protocol", "vendor", "anatomy")
 """Columns of a manifest that become strata without being asked for."""
@@ -68,13 +72,14 @@ class Folders:
 
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
-    """What a manifest says of a case."""
+    """What a manifest says of a case; without a column ``patient`` each is a patient of its own."""
 
     patient: str
     strata: Mapping[str, str]
+    patient_is_stated: bool = True
 
 
-def find_images(folder: Path, names: Sequence[str] = ("lesions", "mask")) -> dict[str, Path]:
+def find_images(folder: Path, names: Sequence[str] = MASKS) -> dict[str, Path]:
     """Images of a flat folder, or of the output folder of ``cmbnet predict``, by case.
 
     Args:
@@ -150,7 +155,8 @@ def read_manifest(
                 "pass --repeated-patients if these are scans of one person, to be pooled"
             )
         patients[patient] = case
-        manifest[case] = ManifestRow(patient, {name: row[name] for name in chosen})
+        strata_of_case = {name: row[name] for name in chosen}
+        manifest[case] = ManifestRow(patient, strata_of_case, bool(row.get("patient")))
     return manifest
 
 
@@ -211,6 +217,7 @@ def pair_files(
     if predicted and probability and not allow_missing:
         _check_probabilities(truth, probability)
     _check_tables(truth, manifest, lesion_regions)
+    _check_sessions(list(truth), manifest)
     extra = _extra_images(folders)
     return [
         CaseFiles(
@@ -313,6 +320,23 @@ def _check_tables(
             f"manifest and reference must name the same cases; not in the manifest: "
             f"{_list(absent)}; without a reference: {_list(unknown)}"
         )
+
+
+def _check_sessions(names: Sequence[str], manifest: Mapping[str, ManifestRow] | None) -> None:
+    """Refuse sessions of one subject that nobody said to be of one patient, or of several."""
+    first: dict[str, str] = {}
+    for name in names:
+        subject = SUBJECT.search(name)
+        stated = manifest is not None and manifest[name].patient_is_stated
+        if subject is None or stated:
+            continue
+        other = first.setdefault(subject[1], name)
+        if other != name:
+            raise InputRefused(
+                f"{other} and {name} look like scans of one patient, {subject[1]}, and would "
+                "count as two: name the patients in the column patient of --manifest (and pass "
+                "--repeated-patients to pool the scans of each)"
+            )
 
 
 def _list(names: Sequence[str]) -> str:

@@ -50,7 +50,7 @@ def to_json(analysis: Analysis, origin: Origin, comparison: Comparison | None = 
         "strata": [asdict(one) for one in analysis.strata],
         "lesions_per_patient": _agreement(analysis),
         "comparison": _comparison(comparison, origin),
-        "notes": [*analysis.withheld, *_notes(analysis.scores.cases)],
+        "notes": [*analysis.withheld, *case_notes(analysis.scores.cases)],
     }
     return json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
 
@@ -131,7 +131,7 @@ def cases_csv(cases: Sequence[ScoredCase]) -> str:
                 *(getattr(case.voxels, name) for name in ("tp", "fp", "fn", "tn", "voxel_mm3")),
                 *(true.count(verdict) for verdict in ("found", "missed", "ignored")),
                 *(predicted.count(v) for v in ("correct", "false", "spared", "ignored")),
-                "; ".join(case.notes),
+                "; ".join((*case.warnings, *case.notes)),
             ]
         )
     return _csv(header, rows)
@@ -253,5 +253,6 @@ def _agreement(analysis: Analysis) -> dict[str, Any]:
     return agreement
 
 
-def _notes(cases: Sequence[ScoredCase]) -> list[str]:
-    return [f"{case.name}: {note}" for case in cases for note in case.notes]
+def case_notes(cases: Sequence[ScoredCase]) -> list[str]:
+    """Warnings and findings, case by case."""
+    return [f"{case.name}: {note}" for case in cases for note in (*case.warnings, *case.notes)]

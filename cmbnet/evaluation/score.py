@@ -19,7 +19,7 @@ from cmbnet.evaluation.case import (
     thickness_class,
 )
 from cmbnet.evaluation.curves import ProbabilityHistogram, probability_histogram
-from cmbnet.evaluation.labels import Labels, centroids_mm, diameters_mm, read_labels
+from cmbnet.evaluation.labels import Labels, centroids_mm, diameters_mm, read_labels, scattered
 from cmbnet.evaluation.matching import Matching, exceeds, match
 from cmbnet.evaluation.overlap import Overlap, find_overlap
 from cmbnet.evaluation.pixels import VoxelCounts, count_voxels, counted
@@ -81,6 +81,7 @@ class ScoredCase:
         predicted: Predicted lesions.
         has_scores: Whether lesion scores are known.
         candidates: What the detector excluded by its score: part of the curves, of nothing else.
+        warnings: What looks like a mistake in the files.
         is_cut: Whether the detector may have excluded lesions by a score that nobody knows.
         notes: Findings.
         histogram: Voxels by probability; None without a probability map.
@@ -95,6 +96,7 @@ class ScoredCase:
     has_scores: bool
     notes: tuple[str, ...]
     candidates: tuple[ScoredLesion, ...] = ()
+    warnings: tuple[str, ...] = ()
     is_cut: bool = False
     histogram: ProbabilityHistogram | None = None
 
@@ -119,7 +121,9 @@ class _Scorer:
     def __init__(self, case: Case, settings: Settings) -> None:
         self.case, self.settings = case, settings
         self.truth = read_labels(case.truth)
-        self.predicted = read_labels(predicted_volume(case, settings))
+        prediction = predicted_volume(case, settings)
+        self.predicted = read_labels(prediction)
+        self.warnings = [*scattered(self.truth, case.truth), *scattered(self.predicted, prediction)]
         self.candidate = outline(case.candidates or (), self.predicted, case.truth)
         affine = case.truth.affine
         self.diameters = {
@@ -248,6 +252,7 @@ class _Scorer:
             truth=truth,
             predicted=predicted,
             candidates=candidates,
+            warnings=tuple(self.warnings),
             is_cut=case.candidates is None and case.predicted is not None,
             has_scores=case.probability is not None
             or (bool(case.lesion_scores) and not np.isnan(self.scores["predicted"]).any())

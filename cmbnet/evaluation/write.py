@@ -15,7 +15,14 @@ from cmbnet.evaluation.gallery import error_gallery, worst_errors
 from cmbnet.evaluation.load import load_case
 from cmbnet.evaluation.origin import Origin
 from cmbnet.evaluation.page import render_page
-from cmbnet.evaluation.results import cases_csv, cohort_counts, curves_csv, lesions_csv, to_json
+from cmbnet.evaluation.results import (
+    case_notes,
+    cases_csv,
+    cohort_counts,
+    curves_csv,
+    lesions_csv,
+    to_json,
+)
 from cmbnet.evaluation.table import Table, interval_text, join_latex, join_markdown, number
 from cmbnet.io import read_nifti, write_bytes_atomically, write_text_atomically
 from cmbnet.volume import Volume
@@ -125,6 +132,6 @@ def notes(analysis: Analysis, most: int = 50) -> list[str]:
         )
     if count["missing_predictions"]:
         lines.append(f"{count['missing_predictions']} predictions were missing and count as empty.")
-    found = [f"{case.name}: {note}" for case in analysis.scores.cases for note in case.notes]
+    found = case_notes(analysis.scores.cases)
     more = [f"and {len(found) - most} more, in results.json"] if len(found) > most else []
     return [*lines, *found[:most], *more]

@@ -10,6 +10,7 @@ from cmbnet.lesions.measure import (
     measure_components,
     spacing_affine,
 )
+from cmbnet.lesions.pieces import distant_pieces
 from cmbnet.lesions.rules import LesionRules, size_class
 from cmbnet.lesions.sizes import COUNTED_SIZES, SIZES, size_name
 
@@ -23,6 +24,7 @@ __all__ = [
     "SizeClass",
     "Stage",
     "axial_axis",
+    "distant_pieces",
     "find_lesions",
     "in_plane_diameters_mm",
     "label_components",

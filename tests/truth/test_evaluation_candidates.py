@@ -161,7 +161,7 @@ def test_the_operating_point_lies_within_the_axes_of_the_froc(tmp_path: Path, fa
     assert analysis.froc.operating_point == (false, 1.0)
     (ax,) = froc(analysis).axes
     (point,) = [line for line in ax.lines if line.get_label() == "operating point"]
-    (x,), (y,) = point.get_data()
+    x, y = (float(np.asarray(values)[0]) for values in point.get_data())
     assert (x, y) == (false, 1.0)
     assert ax.get_xlim()[0] < x < ax.get_xlim()[1]
     assert ax.get_ylim()[0] < y < ax.get_ylim()[1]
