@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,9 +36,7 @@ def volume(*spots: tuple[int, float]) -> Volume:
     return Volume(data, AFFINE)
 
 
-def detected(
-    tmp_path: Path, *spots: tuple[int, float], min_score: float = 0.5
-) -> dict[str, object]:
+def detected(tmp_path: Path, *spots: tuple[int, float], min_score: float = 0.5) -> Any:
     """What a detector says of a map: labels, and the table as `cmbnet predict` writes it."""
     probability = volume(*spots)
     rules = LesionRules(pixel_threshold=0.1, min_score=min_score)

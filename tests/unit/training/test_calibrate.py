@@ -15,7 +15,7 @@ from cmbnet.bundle.manifest import ChosenOn
 from cmbnet.cli.calibrate import command
 from cmbnet.data_kind import DataKind
 from cmbnet.errors import InputRefused, UsageError
-from cmbnet.io import write_nifti
+from cmbnet.io import read_nifti, write_nifti
 from cmbnet.training.calibrate import calibrate
 from cmbnet.training.statement import calibrated as trained_and_calibrated
 from cmbnet.training.statement import statement
@@ -87,6 +87,27 @@ def test_the_network_and_the_rules_stay(
 
 def test_few_scans_are_called_few(calibrated: tuple[Bundle, list[str]]) -> None:
     assert calibrated[1][-1].startswith("4 scans, 2 of the rarer kind: read the intervals")
+
+
+def test_truth_given_as_classes_is_warned_of(
+    tiny_bundle: Bundle, site: Path, tmp_path: Path
+) -> None:
+    """The reader's two lesions get one value, and a third value makes the file instances."""
+    shutil.copytree(site, tmp_path / "c")
+    path = tmp_path / "c" / "lesions" / "s0.nii.gz"
+    truth = read_nifti(path)
+    k2, j2, i2 = DOTS[1]
+    data = np.minimum(truth.data, 1).astype(np.uint8)
+    data[k2, j2, i2] = 2
+    far = data.copy()
+    far[-3:-1, -6:-2, -6:-2] = 1
+    write_nifti(truth.with_data(far), path, dtype=np.uint8)
+    lines: list[str] = []
+    calibrate(
+        tiny_bundle, tmp_path / "c", tmp_path / "b", data_kind="phantoms",
+        backend="litert:float32", report=lines.append,
+    )  # fmt: skip
+    assert any(line.startswith("warning: case s0: label 1 has") for line in lines)
 
 
 def test_a_folder_that_holds_a_bundle_is_not_overwritten(
