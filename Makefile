@@ -62,7 +62,7 @@ train-smoke: $(VENV)/.dev # train on toy phantoms, kill, resume, export, predict
 
 # Measured on cohorts of benchmarks/cohort.sh: their results.json under benchmarks/card.
 card: $(VENV)/.dev # write MODEL_CARD.md from the default bundle and what was measured
-	$(BIN)/cmbnet card default --notes benchmarks/card/notes.md -o MODEL_CARD.md \
+	$(BIN)/cmbnet card default --notes benchmarks/card/notes.md -o MODEL_CARD.md --unrecorded \
 		--results benchmarks/card/test-cohort.json \
 		$(patsubst %,--curves %,$(wildcard benchmarks/card/test-cohort-maps.json)) \
 		$(patsubst %,--elsewhere "on thick slices with gaps between them" %,$(wildcard benchmarks/card/gaps.json)) \

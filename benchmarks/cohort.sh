@@ -29,7 +29,7 @@ cmbnet phantom -o "$work/test" $plan --cases-per-head 1 --jobs 2
 cmbnet predict "$work/test/images" -o "$work/predicted" --model "$model" --save-probability --jobs 2
 score() { # folder of the scores, what is scored
     cmbnet evaluate --truth "$work/test/lesions" --ignore "$work/test/ignore" \
-        --manifest "$work/test/cases.csv" -o "$work/$1" "${@:2}"
+        --manifest "$work/test/cases.csv" --data-kind phantoms -o "$work/$1" "${@:2}"
 }
 score scores --pred "$work/predicted"
 # The paper's lesion ROC ranks lesions by mean probability. It needs false ones to rank against: all

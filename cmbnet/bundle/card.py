@@ -7,100 +7,165 @@ is typed by hand but the notes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cmbnet.bundle.bundle import Bundle
-from cmbnet.bundle.manifest import OperatingPoint
+from cmbnet.bundle.manifest import ChosenOn, OperatingPoint
+from cmbnet.data_kind import KINDS
+from cmbnet.errors import InputRefused
 from cmbnet.evaluation.intervals import Interval, wilson
+from cmbnet.evaluation.origin import THRESHOLDS
 
 Results = Mapping[str, Any]
 """Content of a ``results.json``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """A row of the table of bars.
+class Figure:
+    """A row of a table of results.
 
     Args:
         title: Words of the row.
         name: A metric of ``results.json``, or `lesion_auc`, `patient_fpr`, `patient_fnr` (at the
             patient threshold) or `false_per_control`.
-        bar: What is to be reached.
-        paper: Value of Fan et al. 2022 on real scans, or None.
-        at_most: Whether less is better.
+        paper: Value of Fan et al. 2022 on its patients, or None.
     """
 
     title: str
     name: str
-    bar: float
     paper: float | None = None
-    at_most: bool = False
 
 
-BARS = (
-    Bar("pixel Dice, all voxels together", "dice", 0.75, 0.72),
-    Bar("pixel precision", "precision", 0.75, 0.718),
-    Bar("pixel recall", "recall", 0.78, 0.765),
-    Bar("lesion precision, 40 % rule", "lesion_precision", 0.88, 0.751),
-    Bar("lesion recall, 40 % rule", "lesion_recall", 0.88, 0.852),
-    Bar("recall of 2-5 mm", "recall_small", 0.87, 0.844),
-    Bar("recall of 5-10 mm", "recall_large", 0.95, 0.935),
-    Bar("lesion ROC AUC", "lesion_auc", 0.92, 0.861),
-    Bar("controls called positive", "patient_fpr", 0.10, 0.106, at_most=True),
-    Bar("patients with lesions called negative", "patient_fnr", 0.02, 0.021, at_most=True),
-    Bar("false lesions per control", "false_per_control", 0.15, 0.0, at_most=True),
+FIGURES = (
+    Figure("pixel Dice, all voxels together", "dice", 0.72),
+    Figure("pixel precision", "precision", 0.718),
+    Figure("pixel recall", "recall", 0.765),
+    Figure("lesion precision", "lesion_precision", 0.751),
+    Figure("lesion recall", "lesion_recall", 0.852),
+    Figure("recall of 2-5 mm", "recall_small", 0.844),
+    Figure("recall of 5-10 mm", "recall_large", 0.935),
+    Figure("lesion ROC AUC", "lesion_auc", 0.861),
+    Figure("controls with a false alarm", "patient_fpr", 0.106),
+    Figure("patients missed", "patient_fnr", 0.021),
+    Figure("false lesions per control", "false_per_control"),
 )
-BARS_ELSEWHERE = (
-    Bar("lesion precision, 40 % rule", "lesion_precision", 0.75),
-    Bar("lesion recall, 40 % rule", "lesion_recall", 0.75),
+FIGURES_ELSEWHERE = (
+    Figure("lesion precision", "lesion_precision"),
+    Figure("lesion recall", "lesion_recall"),
 )
 """On scans unlike those of the test cohort."""
 
+PATIENTS = ("patient_fpr", "patient_fnr")
 COUNT_BANDS = "true lesions per patient"
+OLD_PATIENTS = (
+    "This bundle was made when a patient counted as found by any correct lesion, however little of "
+    "a true one it covered: by today's definition more may be missed."
+)
+PAPER = (
+    "The column of the paper (Fan et al. 2022, doi:10.3389/fmed.2022.807443) is measured on scans "
+    "of patients: another task."
+)
 
 
-def model_card(
-    bundle: Bundle,
-    *,
-    results: Results | None = None,
-    curves: Results | None = None,
-    elsewhere: Mapping[str, Results] | None = None,
-    notes: str = "",
-) -> str:
-    """The card as Markdown.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a card is made of beside the bundle.
 
     Args:
-        bundle: What it describes.
-        results: Of a test cohort at the default operating point, with its own lesion scores.
+        results: Of a test cohort, with its own lesion scores.
         curves: Of the same cohort, scored from its probability maps at a low threshold: the area
-            under the lesion ROC curve, which ranks true lesions against false ones, is taken from
-            there. At an operating point hardly a false one is left.
+            under the lesion ROC curve is taken from there.
         elsewhere: Of other cohorts, by what they are: "outside the range of training".
         notes: Further sections, copied as they are.
+        paper: Whether the table has a column of the paper.
+        unrecorded: Take results that do not record which bundle they are of; the card says so.
     """
-    point = bundle.operating_point()
-    parts = [_head(bundle), _network(bundle), _training(bundle), _points(bundle)]
+
+    results: Results | None = None
+    curves: Results | None = None
+    elsewhere: Mapping[str, Results] = field(default_factory=dict)
+    notes: str = ""
+    paper: bool = False
+    unrecorded: bool = False
+
+    @property
+    def all(self) -> dict[str, Results]:
+        """Every document, by what it is."""
+        given = {"--results": self.results, "--curves": self.curves}
+        given |= {f"--elsewhere {name}": one for name, one in self.elsewhere.items()}
+        return {name: one for name, one in given.items() if one is not None}
+
+
+def model_card(bundle: Bundle, evidence: Evidence | None = None) -> str:
+    """The card as Markdown.
+
+    Raises:
+        InputRefused: If results are of another bundle, or do not say which they are of.
+    """
+    evidence = evidence or Evidence()
+    for what, one in evidence.all.items():
+        _require_own(bundle, what, one, unrecorded=evidence.unrecorded)
+    parts = [_head(bundle, evidence), _network(bundle), _training(bundle), _points(bundle)]
+    results, curves = evidence.results, evidence.curves
     if results is not None:
         title = "## What was measured on a test cohort"
-        areas = results["areas"] if curves is None else curves["areas"]
-        parts.append(_measured(title, BARS, {**results, "areas": areas}, point))
+        if curves is not None:
+            if curves["data"] != results["data"]:
+                raise InputRefused("--curves must be of the cases of --results, and is of others")
+            results = {**results, "areas": curves["areas"]}
+        parts.append(_measured(title, FIGURES, results, bundle, paper=evidence.paper))
         if curves is not None:
             threshold = curves["settings"]["probability_threshold"]
             parts.append(
                 "The lesion ROC ranks true lesions against all false ones that the probability "
                 f"maps hold from {threshold:g} on, each by its mean probability."
             )
-    for name, measured in (elsewhere or {}).items():
-        parts.append(_measured(f"## What was measured {name}", BARS_ELSEWHERE, measured, point))
-    return "\n\n".join([*parts, *([notes.strip()] if notes.strip() else [])]) + "\n"
+    for name, measured in evidence.elsewhere.items():
+        title = f"## What was measured {name}"
+        parts.append(_measured(title, FIGURES_ELSEWHERE, measured, bundle))
+    notes = evidence.notes.strip()
+    return "\n\n".join([*parts, *([notes] if notes else [])]) + "\n"
 
 
-def _head(bundle: Bundle) -> str:
+def _require_own(bundle: Bundle, what: str, results: Results, *, unrecorded: bool) -> None:
+    """Refuse results of another bundle, of other thresholds, or of nobody knows what."""
+    if results["data"]["kind"] is None:
+        raise InputRefused(f"{what} must say what its scans are: cmbnet evaluate --data-kind")
+    model = results["model"]
+    if model is None:
+        if unrecorded:
+            return
+        raise InputRefused(
+            f"{what} does not record which bundle made its predictions; score the folder that "
+            "cmbnet predict wrote, or accept with --unrecorded that the card says so"
+        )
+    if model["bundle_sha256"] != bundle.sha256:
+        raise InputRefused(
+            f"{what} is of the bundle {model['bundle']} with the SHA-256 "
+            f"{model['bundle_sha256']}, the card is of {bundle.manifest.name} with {bundle.sha256}"
+        )
+    name = model["operating_point"]
+    if name is None:
+        if what == "--curves":
+            return
+        raise InputRefused(f"{what} is of maps thresholded anew, of no operating point")
+    point = bundle.operating_point(name)
+    different = [key for key in THRESHOLDS if getattr(point, key) != model[key]]
+    if different:
+        raise InputRefused(
+            f"{what} has another {different[0]} than the operating point {name} of the bundle: "
+            f"{model[different[0]]:g}, required is {getattr(point, different[0]):g}"
+        )
+
+
+def _head(bundle: Bundle, evidence: Evidence) -> str:
     manifest = bundle.manifest
+    kinds = {one["data"]["kind"] for one in evidence.all.values()}
+    known = manifest.training.real_patient_data or "patients" in kinds
     unknown = (
         ""
-        if manifest.training.real_patient_data
+        if known
         else " How it does on patients is **unknown**; no number below says anything about it."
     )
     return (
@@ -145,8 +210,8 @@ def _training(bundle: Bundle) -> str:
 def _points(bundle: Bundle) -> str:
     header = (
         "operating point", "pixel / lesion / patient threshold", "lesion sensitivity",
-        "lesion precision", "false lesions per scan", "controls called positive",
-        "patients called negative",
+        "lesion precision", "false lesions per scan", "controls with a false alarm",
+        "patients missed",
     )  # fmt: skip
     points = bundle.manifest.operating_points
     rows = [_point(point, bundle.manifest.default_operating_point) for point in points]
@@ -159,6 +224,8 @@ def _points(bundle: Bundle) -> str:
         if counts is not None
         else "Not measured."
     )
+    if counts is not None and bundle.manifest.training.chosen_on is None:
+        about += f" {OLD_PATIENTS}"
     return f"## Operating points\n\n{about}\n\n{_table(header, rows)}"
 
 
@@ -181,33 +248,61 @@ def _share(point: OperatingPoint, name: str) -> str:
     return _number(value) + ("" if interval is None else f" ({_range(*interval)})")
 
 
-def _measured(title: str, bars: Sequence[Bar], results: Results, point: OperatingPoint) -> str:
-    cohort = results["cohort"]
-    about = (
-        f"{cohort['patients_with_lesions']} scans with {cohort['true_lesions']} lesions and "
-        f"{cohort['controls']} without; operating point `{point.name}`; rule "
-        f"{results['settings']['rule']}; cmbnet {results['cmbnet']}. Nothing was chosen by them. "
-        "The column of the paper (Fan et al. 2022, doi:10.3389/fmed.2022.807443) is measured on "
-        "scans of patients: another task."
-    )
-    header = ("", "paper, patients", "bar", "measured", "95 % interval", "reached")
-    rows = [_row(bar, results, point) for bar in bars]
-    return f"{title}\n\n{about}\n\n{_table(header, rows)}"
+def _measured(
+    title: str, figures: Sequence[Figure], results: Results, bundle: Bundle, *, paper: bool = False
+) -> str:
+    model = results["model"]
+    point = bundle.operating_point("default" if model is None else model["operating_point"])
+    sentences = [
+        _who(results),
+        f"Operating point {'not recorded' if model is None else f'`{point.name}`'}; rule "
+        f"{results['settings']['rule']}; cmbnet {results['cmbnet']}.",
+        _chosen(results, bundle.manifest.training.chosen_on),
+        *([UNRECORDED] if model is None else []),
+        *([PAPER] if paper else []),
+    ]
+    if results["patient_thresholds"] is None and any(one.name in PATIENTS for one in figures):
+        sentences.append("Patients and controls: at the lesion score, no table by threshold.")
+    header = ("", *(["paper, patients"] if paper else []), "measured", "95 % interval")
+    rows = [_row(one, results, point, paper=paper) for one in figures]
+    return f"{title}\n\n{' '.join(sentences)}\n\n{_table(header, rows)}"
 
 
-def _row(bar: Bar, results: Results, point: OperatingPoint) -> tuple[str, ...]:
-    value, interval = _value(bar.name, results, point)
-    sign = "at most " if bar.at_most else "at least "
-    reached = "-"
-    if value is not None:
-        reached = "yes" if (value <= bar.bar if bar.at_most else value >= bar.bar) else "**no**"
+UNRECORDED = "**The results do not record the hash of the bundle that they are of.**"
+
+
+def _who(results: Results) -> str:
+    """How many scans of whom."""
+    cohort, words = results["cohort"], KINDS[results["data"]["kind"]]
+    patients = "" if cohort["patients"] == cohort["scans"] else f" ({cohort['patients']} persons)"
     return (
-        bar.title,
-        "" if bar.paper is None else _number(bar.paper),
-        sign + _number(bar.bar),
+        f"{cohort['scans']} {words}{patients}: {cohort['patients_with_lesions']} with "
+        f"{cohort['true_lesions']} lesions, {cohort['controls']} without."
+    )
+
+
+def _chosen(results: Results, chosen_on: ChosenOn | None) -> str:
+    """Whether thresholds were chosen by scans of the results, which their hashes tell."""
+    scans = {case["input_sha256"] for case in results["data"]["cases"]}
+    if chosen_on is None or "" in scans or not scans:
+        return "Whether thresholds were chosen by some of them is not recorded."
+    both = len(scans & set(chosen_on.scans))
+    if both:
+        return (
+            f"**Thresholds were chosen by {both} of them**: the figures are better than on new "
+            "scans."
+        )
+    return f"None of them is among the {len(chosen_on.scans)} that thresholds were chosen by."
+
+
+def _row(one: Figure, results: Results, point: OperatingPoint, *, paper: bool) -> tuple[str, ...]:
+    value, interval = _value(one.name, results, point)
+    beside = ("" if one.paper is None else _number(one.paper),) if paper else ()
+    return (
+        one.title,
+        *beside,
         "-" if value is None else _number(value),
         "-" if interval is None else _range(*interval),
-        reached,
     )
 
 
@@ -222,17 +317,19 @@ def _value(name: str, results: Results, point: OperatingPoint) -> Value:
     if name == "false_per_control":
         bands = (s for s in results["strata"] if s["kind"] == COUNT_BANDS and s["name"] == "0")
         return next(((s["fp_per_scan"], None) for s in bands), (None, None))
-    if name in ("patient_fpr", "patient_fnr"):
-        return _patients(name, results, point.patient_threshold)
+    rows = results["patient_thresholds"]
+    of_patients = name in PATIENTS
+    if of_patients and rows is not None:
+        return _patients(name, rows, results, point.patient_threshold)
     metric = _named(results["metrics"], name)
-    return (None, None) if metric is None else (metric["value"], _ends(metric["interval"]))
-
-
-def _patients(name: str, results: Results, threshold: float) -> Value:
-    """Share of scans called wrongly, a scan being positive from a score of its best lesion on."""
-    if results["patient_thresholds"] is None:
+    if metric is None:
         return None, None
-    reached = [row for row in results["patient_thresholds"] if row["threshold"] >= threshold]
+    return metric["value"], _ends(metric["wilson" if of_patients else "interval"])
+
+
+def _patients(name: str, rows: Sequence[Mapping[str, Any]], results: Results, at: float) -> Value:
+    """Share of patients missed, or of controls alarmed, at a threshold."""
+    reached = [row for row in rows if row["threshold"] >= at]
     row = min(reached, key=lambda row: row["threshold"], default={"tp": 0.0, "fp": 0.0})
     cohort = results["cohort"]
     if name == "patient_fpr":

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from cmbnet.data_kind import DataKind
 from cmbnet.lesions import LesionRules
 from cmbnet.preprocess.recipe import PreprocessRecipe
 
@@ -118,12 +119,23 @@ class OperatingPoint(_Strict):
     measured: Measured | None = None
 
 
+class ChosenOn(_Strict):
+    """The scans that operating points were chosen and measured on: their kind, their hashes."""
+
+    data_kind: DataKind
+    scans: tuple[Sha256, ...]
+
+
 class Training(_Strict):
-    """What the network has seen; shown in every report."""
+    """What the network has seen; shown in every report.
+
+    `chosen_on` is None in bundles that were made before it was recorded.
+    """
 
     statement: Annotated[str, Field(min_length=1, max_length=2_000)]
     real_patient_data: bool
     data: tuple[Text, ...] = ()
+    chosen_on: ChosenOn | None = None
     details: dict[str, str | float | int | bool] = {}
 
 

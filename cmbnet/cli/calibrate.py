@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.data_kind import KINDS, DataKind
 
 
 @click.command("calibrate", epilog=RESEARCH_USE_ONLY)
@@ -24,9 +25,17 @@ from cmbnet import RESEARCH_USE_ONLY
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the new bundle.",
 )
-@click.option("--name", default="", help="What the scans are; kept in the bundle.")
+@click.option(
+    "--data-kind",
+    required=True,
+    type=click.Choice(list(KINDS)),
+    help="What the scans are; stands in the bundle and its card.",
+)
+@click.option("--name", default="", help="What the scans are called; kept in the bundle.")
 @click.option("--backend", default="auto", show_default=True, help="Runtime, see cmbnet backends.")
-def command(bundle: str, data: Path, output: Path, name: str, backend: str) -> None:
+def command(
+    bundle: str, data: Path, output: Path, data_kind: DataKind, name: str, backend: str
+) -> None:
     """Choose new thresholds for BUNDLE on labelled scans; the network itself does not change.
 
     BUNDLE is a folder that holds bundle.json, or "default". It needs no training software.
@@ -35,7 +44,13 @@ def command(bundle: str, data: Path, output: Path, name: str, backend: str) -> N
     from cmbnet.training.calibrate import calibrate
 
     written = calibrate(
-        load_bundle(bundle), data, output, backend=backend, cohort_name=name, report=click.echo
+        load_bundle(bundle),
+        data,
+        output,
+        data_kind=data_kind,
+        backend=backend,
+        cohort_name=name,
+        report=click.echo,
     )
     click.echo(f"{written.path}  sha256 {written.sha256}")
     click.echo(RESEARCH_USE_ONLY)

@@ -22,27 +22,29 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--elsewhere", type=(str, _FILE), multiple=True, metavar="WORDS FILE",
               help='The same, of other scans: "outside of training" results.json.')  # fmt: skip
 @click.option("--notes", type=_FILE, help="Markdown that is put at the end.")
+@click.option("--paper", is_flag=True, help="The values of Fan et al. 2022 beside the test cohort.")
+@click.option("--unrecorded", is_flag=True,
+              help="Take results that do not record their bundle; the card says so.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The card.")
-def command(
-    bundle: str,
-    results: Path | None,
-    curves: Path | None,
-    elsewhere: tuple[tuple[str, Path], ...],
-    notes: Path | None,
-    output: Path | None,
-) -> None:
-    """Write the model card of BUNDLE, a folder or "default"; to the screen without -o."""
+def command(bundle: str, output: Path | None, **options: Any) -> None:
+    """Write the model card of BUNDLE, a folder or "default"; to the screen without -o.
+
+    Results must be of this bundle at one of its operating points: score what cmbnet predict wrote.
+    """
     from cmbnet.bundle import load_bundle
-    from cmbnet.bundle.card import model_card
+    from cmbnet.bundle.card import Evidence, model_card
     from cmbnet.io import write_text_atomically
 
-    text = model_card(
-        load_bundle(bundle),
+    notes, results, curves = (options[name] for name in ("notes", "results", "curves"))
+    evidence = Evidence(
         results=None if results is None else read_results(results),
         curves=None if curves is None else read_results(curves),
-        elsewhere={words: read_results(file) for words, file in elsewhere},
+        elsewhere={words: read_results(file) for words, file in options["elsewhere"]},
         notes="" if notes is None else notes.read_text(encoding="utf-8"),
+        paper=options["paper"],
+        unrecorded=options["unrecorded"],
     )
+    text = model_card(load_bundle(bundle), evidence)
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -65,5 +67,7 @@ def read_results(path: Path) -> Any:
             f"a results.json of cmbnet evaluate is required, got {path}: {error!r}"
         ) from error
     if found != SCHEMA:
-        raise UnreadableFile(f"schema {SCHEMA!r} is required in {path}, got {found!r}")
+        raise UnreadableFile(
+            f"schema {SCHEMA!r} is required in {path}, got {found!r}: score it again"
+        )
     return content

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.data_kind import KINDS
 from cmbnet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Inputs:
 @click.option("--images", type=FOLDER, help="Scans, drawn in the error gallery.")
 @click.option("--manifest", type=FILE, help="CSV with the columns case and, optionally, patient.")
 @click.option("--stratum", multiple=True, help="Column of the manifest to make strata of.")
+@click.option("--data-kind", type=click.Choice(list(KINDS)),
+              help="What the scans are; stands in every result.")  # fmt: skip
 @click.option("-o", "--out", type=FOLDER, help="Where to write; only a table is printed without.")
 @click.option("--rule", default="paper", show_default=True,
               help="paper[:0.4], coverage[:0.4], iou[:0.1], any-voxel, centroid[:5].")  # fmt: skip
@@ -63,6 +66,8 @@ class Inputs:
 @click.option("--repeated-patients", is_flag=True, help="A patient may have several scans.")
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True)
 @click.option("--seed", default=20220324, show_default=True, help="Of the bootstrap.")
+@click.option("--paper/--no-paper", default=False, show_default=True,
+              help="The values of Fan et al. 2022, on its patients, beside these.")  # fmt: skip
 @click.option("--figures/--no-figures", default=True, show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True)
 def command(**options: Any) -> None:
@@ -74,9 +79,10 @@ def command(**options: Any) -> None:
     from cmbnet.evaluation.analysis import Plan, analyse
     from cmbnet.evaluation.compare import compare
     from cmbnet.evaluation.files import find_images
+    from cmbnet.evaluation.origin import origin_of
     from cmbnet.evaluation.table import join_markdown
     from cmbnet.evaluation.tables import all_tables
-    from cmbnet.evaluation.write import write_figures, write_tables
+    from cmbnet.evaluation.write import title, write_figures, write_tables
 
     inputs = Inputs(**{name: options[name] for name in Inputs.__dataclass_fields__})
     settings = Settings(
@@ -87,20 +93,27 @@ def command(**options: Any) -> None:
     )
     images = find_images(options["images"]) if options["images"] else {}
     plan = Plan(resamples=options["resamples"], seed=options["seed"])
+    if options["out"] is not None and options["data_kind"] is None:
+        raise UsageError(
+            "--data-kind is required with -o: say what the scans are, for no file tells "
+            f"({', '.join(KINDS)})"
+        )
     files = _pair(inputs, inputs.pred)
+    others = [] if inputs.versus is None else _pair(inputs, inputs.versus)
+    origin = origin_of(files, options["data_kind"], others)
     scores = _score(files, settings, options["jobs"], "Scoring")
     comparison = None
-    if inputs.versus is not None:
-        other = _score(_pair(inputs, inputs.versus), settings, options["jobs"], "The other")
+    if others:
+        other = _score(others, settings, options["jobs"], "The other")
         comparison = compare(scores, other, resamples=plan.resamples, seed=plan.seed)
     analysis = analyse(scores, plan)
+    tables = all_tables(analysis, comparison, paper=options["paper"])
     if options["out"] is None:
-        tables = all_tables(analysis, comparison)
-        click.echo(join_markdown("Evaluation", tables, RESEARCH_USE_ONLY))
+        click.echo(join_markdown(title(origin), tables, RESEARCH_USE_ONLY))
         return
-    write_tables(options["out"], analysis, comparison)
+    write_tables(options["out"], analysis, origin, tables, comparison)
     if options["figures"]:
-        write_figures(options["out"], analysis, files, comparison=comparison, images=images)
+        write_figures(options["out"], analysis, origin, tables, files, images=images)
     _print_summary(scores, options["out"])
 
 
@@ -132,9 +145,13 @@ def _score(files: list[CaseFiles], settings: Settings, jobs: int, what: str) -> 
 
     scored = score_many(files, settings, jobs=jobs)
     console = Console(stderr=True)
-    return summarise(
+    scores = summarise(
         track(scored, what, total=len(files), console=console, transient=True), settings
     )
+    for case in scores.cases:
+        for warning in case.warnings:
+            click.echo(f"warning: case {case.name}: {warning}", err=True)
+    return scores
 
 
 def _print_summary(scores: CohortScores, out: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.data_kind import KINDS
 from cmbnet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,14 +64,15 @@ _NETWORKS = click.Choice(["auto", "litert", "onnx", "tensorrt"])
     "--cache", type=click.Path(exists=True, path_type=Path), help="Of a run: RUN/training."
 )
 @click.option("--name", default="cmbnet", help="Of a run: name of the bundle.")
-@click.option("--real-data", is_flag=True, help="Of a run: its cohorts are scans of patients.")
+@click.option("--data-kind", type=click.Choice(list(KINDS)), help="Of a run: what its scans are.")
+@click.option("--licence", help="Of a run: licence of the bundle, as an SPDX name or in words.")
 def command(**options: Any) -> None:
     """Turn BUNDLE into what hospitals and clouds run, and prove that it finds the same lesions.
 
     BUNDLE is a folder that holds bundle.json, "default" for the model in the package, or the
-    folder of a finished training run, which becomes a bundle first (needs -o and --validation).
-    Artefacts are added to the bundle itself, or to a copy at -o. The default model is copied to
-    ./NAME-export where no -o is given.
+    folder of a finished training run, which becomes a bundle first and needs -o, --validation,
+    --data-kind and --licence. Artefacts are added to the bundle itself, or to a copy at -o. The
+    default model is copied to ./NAME-export where no -o is given.
     """
     from cmbnet.deploy.export import export_bundle, load_for_export
 
@@ -108,20 +110,22 @@ def is_run(name: str) -> bool:
 
 def _bundle_of_run(options: dict[str, Any]) -> Bundle:
     """The bundle of a training run, written to the output folder."""
-    if options["output"] is None or options["validation"] is None:
-        raise UsageError(
-            f"{options['bundle']} is a training run: -o FOLDER and --validation COHORT are required"
-        )
+    needed = {"output": "-o FOLDER", "validation": "--validation COHORT",
+              "data_kind": "--data-kind KIND", "licence": "--licence NAME"}  # fmt: skip
+    missing = [words for name, words in needed.items() if not options[name]]
+    if missing:
+        raise UsageError(f"{options['bundle']} is a training run: it needs {', '.join(missing)}")
     from cmbnet.training.bundle_writer import Export, export_run
     from cmbnet.training.sources import cache_of_run
 
     run = Path(options["bundle"])
     export = Export(
+        data_kind=options["data_kind"],
+        licence=options["licence"],
         name=options["name"],
-        real_patient_data=options["real_data"],
         cohort_name=options["validation"].name,
         teachers=options["score_from"],
-        gate_phantoms=None if options["real_data"] else _samples(options),
+        gate_phantoms=_samples(options) if options["data_kind"] == "phantoms" else None,
         calibrations=options["calibrations"],
         allow_failure=options["allow_parity_failure"],
     )

@@ -15,15 +15,13 @@ import numpy as np
 
 from cmbnet.deploy.flips import describe_flips, left_over
 from cmbnet.errors import CmbnetError
+from cmbnet.lesions import COUNTED_SIZES, size_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cmbnet.predict import Prediction
     from cmbnet.volume import Volume
-
-SMALL_BELOW_MM = 5.0
-"""Lesions of 2 to 5 mm: the paper's "small", 5.0 itself is large."""
 
 
 class ParityFailed(CmbnetError):
@@ -231,4 +229,4 @@ def small_lesions(labels: NDArray[Any], rows: Iterable[tuple[int, float]]) -> fr
         rows: (label, in-plane diameter in mm).
     """
     present = set(np.unique(labels).tolist())
-    return frozenset(label for label, mm in rows if label in present and 2.0 <= mm < SMALL_BELOW_MM)
+    return frozenset(n for n, mm in rows if n in present and size_name(mm) == COUNTED_SIZES[0])

@@ -39,6 +39,9 @@ AREAS: Mapping[str, tuple[str, Callable[[Sequence[ScoredCase]], Samples | None]]
 }
 """ROC curves of a cohort: what is ranked against what, and who says so."""
 PAPER_LESION_AUC = 0.861
+FEWEST = 10
+"""With fewer samples of a class there is no area and no FROC: one lesion more would move it by a
+tenth and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,14 @@ class Plan:
         band_resamples: Of the curves.
         seed: Of both.
         method: Bootstrap interval.
+        fewest: Samples of each class that an area needs, and false lesions that a FROC does.
     """
 
     resamples: int = 10_000
     band_resamples: int = 1000
     seed: int = 20220324
     method: BootstrapMethod = "bca"
+    fewest: int = FEWEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ class Froc:
         at: Sensitivity with its band at `FP_PER_SCAN`.
         sensitivities: Sensitivity at `FP_PER_SCAN`.
         score: Their mean.
+        operating_point: False positives per scan and recall of the prediction itself.
         average_precision: Step area of the precision-recall curve.
     """
 
@@ -103,6 +109,7 @@ class Froc:
     at: Band
     sensitivities: tuple[float, ...]
     score: float
+    operating_point: tuple[float, float]
     average_precision: float
 
 
@@ -136,8 +143,9 @@ class Analysis:
         intervals: Bootstrap interval of every headline metric.
         wilson: Wilson interval of the metrics that are proportions.
         undefined_resamples: Share of the resamples in which each metric was undefined.
-        areas: ROC curves; empty without scores of lesions.
-        froc: None without scores of lesions.
+        areas: ROC curves; those with too few samples are left out.
+        froc: None without scores of lesions or with too few false ones.
+        withheld: What was left out for too few samples, or ends early, in sentences.
         pixel: None without probability maps.
         strata: Parts of the cohort.
         counts: Agreement of lesion counts.
@@ -150,6 +158,7 @@ class Analysis:
     undefined_resamples: Mapping[str, float]
     areas: tuple[Area, ...]
     froc: Froc | None
+    withheld: tuple[str, ...]
     pixel: PixelCurves | None
     strata: tuple[Stratum, ...]
     counts: CountAgreement
@@ -160,7 +169,10 @@ def analyse(scores: CohortScores, plan: Plan | None = None) -> Analysis:
     """Compute intervals, curves, strata and agreement of a scored cohort."""
     plan = plan or Plan()
     samples = {name: collect(scores.cases) for name, (_, collect) in AREAS.items()}
-    known = {name: one for name, one in samples.items() if one is not None and len(one.score)}
+    scored = {name: one for name, one in samples.items() if one is not None}
+    few = {name: _too_few(one, plan.fewest) for name, one in scored.items()}
+    known = {name: one for name, one in scored.items() if not few[name]}
+    froc, no_froc = _froc(scores, plan)
     rows = {name: index for index, name in enumerate(scores.columns.patients)}
     clustered = {
         name: ClusteredAuc.of(
@@ -177,7 +189,12 @@ def analyse(scores: CohortScores, plan: Plan | None = None) -> Analysis:
             m.name: float(np.isnan(resampled[m.name].values).mean()) for m in METRICS
         },
         areas=tuple(_area(name, one, resampled[name], scores, plan) for name, one in known.items()),
-        froc=_froc(scores, plan),
+        froc=froc,
+        withheld=(
+            *(f"No ROC of {AREAS[name][0]}: {why}." for name, why in few.items() if why),
+            *no_froc,
+            *_cut(scores),
+        ),
         pixel=_pixel(scores),
         strata=tuple(stratify(scores.cases)),
         counts=count_agreement(scores.columns),
@@ -212,21 +229,51 @@ def _area(
     )
 
 
-def _froc(scores: CohortScores, plan: Plan) -> Froc | None:
+def _too_few(samples: Samples, fewest: int) -> str:
+    """Why samples are too few for an area; empty if they are enough."""
+    for what, count in (
+        ("negatives", int((~samples.positive).sum())),
+        ("positives", int(samples.positive.sum())),
+    ):
+        if count < fewest:
+            return f"not enough {what}, {count} where {fewest} are required"
+    return ""
+
+
+def _cut(scores: CohortScores) -> list[str]:
+    """Where curves end early."""
+    cut = sum(case.is_cut and case.has_scores for case in scores.cases)
+    if not cut:
+        return []
+    return [
+        f"What the detector excluded by its score is not known of {cut} cases: FROC and ROC end at "
+        "its operating point (give the output folder of cmbnet predict, or probability maps alone "
+        "with a low --threshold)."
+    ]
+
+
+def _froc(scores: CohortScores, plan: Plan) -> tuple[Froc | None, list[str]]:
+    """The FROC, or why there is none."""
     lesions = lesion_scores_of(scores.cases)
     if lesions is None:
-        return None
+        return None, []
+    if len(lesions.false) < plan.fewest:
+        few = f"{len(lesions.false)} false lesions where {plan.fewest} are required"
+        return None, [f"No FROC: not enough negatives, {few}."]
     curve = froc_curve(lesions)
     events = froc_events(scores.cases, scores.columns.patients)
     at = np.array(FP_PER_SCAN)
-    return Froc(
+    metrics = scores.metrics
+    froc = Froc(
         curve=curve,
         precision_recall=precision_recall_curve(lesions),
         at=curve_band(events, at, resamples=plan.band_resamples, seed=plan.seed),
         sensitivities=tuple(sensitivity_at(curve, x) for x in FP_PER_SCAN),
         score=froc_score(curve),
+        operating_point=(metrics["fp_per_scan"], metrics["lesion_recall"]),
         average_precision=lesion_average_precision(lesions),
     )
+    return froc, []
 
 
 def _pixel(scores: CohortScores) -> PixelCurves | None:

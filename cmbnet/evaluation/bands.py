@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.evaluation.bootstrap import draw_weights
-from cmbnet.evaluation.columns import counted_predicted, counted_truth
+from cmbnet.evaluation.columns import counted_truth, scored_predicted
 from cmbnet.evaluation.empty_cases import ratio
 from cmbnet.evaluation.froc import Samples
 from cmbnet.evaluation.score import ScoredCase
@@ -64,7 +64,7 @@ def froc_events(cases: Sequence[ScoredCase], patients: Sequence[str]) -> Events:
     false = [
         (p.detection_score, row[c.patient], False)
         for c in cases
-        for p in counted_predicted([c])
+        for p in scored_predicted([c])
         if p.verdict == "false"
     ]
     up, right = np.zeros(len(patients)), np.zeros(len(patients))

@@ -9,14 +9,12 @@ from typing import Literal
 import numpy as np
 
 from cmbnet.errors import InputRefused
+from cmbnet.evaluation.candidates import Candidate
 from cmbnet.evaluation.matching import MatchingRule
 from cmbnet.volume import Volume, grid_difference
 
 ScoreKind = Literal["mean", "max"]
 SizeRule = Literal["keep", "ignore"]
-
-SMALLEST_MM, BOUNDARY_MM, LARGEST_MM = 2.0, 5.0, 10.0
-"""Size classes by maximum in-plane diameter d: small 2 <= d < 5, large 5 <= d <= 10."""
 
 THICKNESSES = ("below 1.5 mm", "1.5-2.5 mm", "2.5-4 mm", "4 mm and above")
 """Classes of the distance of slices, in order."""
@@ -39,6 +37,8 @@ class Case:
         strata: Properties of the scan, such as ``{"field_t": "3"}``; each makes a stratum.
         lesion_scores: Score that the detector gave to each predicted instance label; FROC, areas
             by candidate and by patient use it before the probabilities of the voxels.
+        candidates: What the detector excluded by its score, for the curves below its operating
+            point; None where that is not known.
         notes: What happened to the case before ("prediction missing, counted as empty").
     """
 
@@ -53,6 +53,7 @@ class Case:
     patient: str = ""
     strata: Mapping[str, str] = field(default_factory=dict)
     lesion_scores: Mapping[int, float] = field(default_factory=dict)
+    candidates: tuple[Candidate, ...] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -111,20 +112,6 @@ def check_probability(volume: Volume) -> None:
         raise InputRefused(
             f"probabilities within [0, 1] are required, got {low!s} to {high!s} in {volume.source}"
         )
-
-
-def size_class(diameter_mm: float) -> str:
-    """Name of the size class of a maximum in-plane diameter.
-
-    Examples:
-        >>> [size_class(d) for d in (1.99, 2.0, 4.99, 5.0, 10.0, 10.01)]
-        ['below 2 mm', '2-5 mm', '2-5 mm', '5-10 mm', '5-10 mm', 'above 10 mm']
-    """
-    if diameter_mm < SMALLEST_MM:
-        return "below 2 mm"
-    if diameter_mm < BOUNDARY_MM:
-        return "2-5 mm"
-    return "5-10 mm" if diameter_mm <= LARGEST_MM else "above 10 mm"
 
 
 def thickness_class(thickness_mm: float) -> str:

@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.evaluation.empty_cases import f1_score, ratio
+from cmbnet.evaluation.patients import patient_classes
 from cmbnet.evaluation.score import ScoredCase, ScoredLesion
+from cmbnet.lesions import COUNTED_SIZES
 
-SIZE_SUFFIX = {"2-5 mm": "_small", "5-10 mm": "_large"}
+SIZE_SUFFIX = dict(zip(COUNTED_SIZES, ("_small", "_large"), strict=True))
 PER_PATIENT = (
     "dice",
     "precision",
     "recall",
-    "accuracy",
     "volume_share",
     "lesion_precision",
     "lesion_recall",
@@ -90,6 +91,16 @@ def counted_predicted(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
     ]
 
 
+def scored_predicted(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
+    """What curves are made of: predicted lesions and candidates that are correct or false."""
+    return [
+        lesion
+        for case in cases
+        for lesion in (*case.predicted, *case.candidates)
+        if lesion.verdict in ("correct", "false")
+    ]
+
+
 def _row(scans: Sequence[ScoredCase]) -> dict[str, float]:
     row = _voxel_sums(scans)
     row |= _lesion_counts(scans)
@@ -126,26 +137,20 @@ def _lesion_counts(scans: Sequence[ScoredCase]) -> dict[str, float]:
 
 
 def _patient_class(row: Mapping[str, float]) -> dict[str, float]:
-    """The paper's patient level: positive by at least one correct lesion."""
-    positive = row["found"] + row["missed"] > 0
-    return {
-        "patient_tp": float(positive and row["found"] > 0),
-        "patient_fn": float(positive and row["found"] == 0),
-        "patient_fp": float(not positive and row["false"] > 0),
-        "patient_tn": float(not positive and row["false"] == 0),
-    }
+    """The paper's patient level: positive by at least one found lesion."""
+    classes = patient_classes(row["found"] + row["missed"] > 0, row["found"] > 0, row["false"] > 0)
+    return {f"patient_{name}": float(member) for name, member in classes.items()}
 
 
 def _own_metrics(row: Mapping[str, float]) -> dict[str, float]:
     """Each per-patient metric as a value (0 where undefined) and whether it is defined."""
-    tp, fp, fn, tn = (row[key] for key in ("tp", "fp", "fn", "tn"))
+    tp, fp, fn = (row[key] for key in ("tp", "fp", "fn"))
     precision = ratio(row["correct"], row["correct"] + row["false"])
     recall = ratio(row["found"], row["found"] + row["missed"])
     own = {
         "dice": ratio(2 * tp, 2 * tp + fp + fn),
         "precision": ratio(tp, tp + fp),
         "recall": ratio(tp, tp + fn),
-        "accuracy": ratio(tp + tn, tp + fp + fn + tn),
         "volume_share": ratio(row["volume_error_mm3"], row["truth_mm3"]),
         "lesion_precision": precision,
         "lesion_recall": recall,

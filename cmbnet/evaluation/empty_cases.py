@@ -44,7 +44,6 @@ EMPTY_CASES: tuple[EmptyCase, ...] = (
     EmptyCase("f1", "no truth, no prediction", UNDEFINED, "neither precision nor recall exists"),
     EmptyCase("f1", "no truth, prediction", 0.0, "precision is 0"),
     EmptyCase("f1", "truth, no prediction", 0.0, "recall is 0"),
-    EmptyCase("accuracy", "no voxels (empty brain mask)", UNDEFINED, "nothing was classified"),
     EmptyCase("volume error, mm3", "no truth, no prediction", 0.0, "both volumes are 0"),
     EmptyCase("volume error, share", "no truth", UNDEFINED, "no volume to relate it to"),
     EmptyCase("fp per scan", "no false lesion", 0.0, "a count; defined for every cohort"),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +17,14 @@ from cmbnet.evaluation.analysis import Analysis, Area
 from cmbnet.evaluation.columns import counted_truth
 from cmbnet.evaluation.froc import FP_PER_SCAN
 from cmbnet.evaluation.intervals import wilson
+from cmbnet.lesions.sizes import LARGE_FROM_MM, LARGEST_MM, SMALLEST_MM, exceeds, reaches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#1f5f8b", "#c2571a", "#6b6b6b"
-DIAMETERS_MM = (0.0, 2.0, 3.0, 4.0, 5.0, 7.0, np.nextafter(10.0, np.inf), np.inf)
-"""Lower bounds of the bars; 10 mm itself still is a microbleed."""
+DIAMETERS_MM = (SMALLEST_MM, 3.0, 4.0, LARGE_FROM_MM, 7.0)
+"""Lower bounds of the bars after the first; the last holds what is above `LARGEST_MM`."""
 STYLE = {
     "axes.grid": True,
     "axes.spines.right": False,
@@ -100,16 +100,18 @@ def froc(analysis: Analysis) -> Figure:
         if curve is None:
             raise ValueError("a FROC needs scores of lesions")
         at, middle = np.array(FP_PER_SCAN), np.array(curve.sensitivities)
-        # The axis is logarithmic: what lies below 0.03 per scan starts at its left edge.
-        x, y = np.maximum(curve.curve.x, 0.03), curve.curve.y
-        ax.step(np.append(x, 8), np.append(y, y[-1]), where="post", color=BLUE, lw=1.6)
-        ax.plot(x[-1], y[-1], "o", color=ORANGE, ms=6, label="operating point", zorder=3)
+        x, y = curve.curve.x, curve.curve.y
+        right = max(8.0, float(x[-1]), curve.operating_point[0])
+        ax.step(np.append(x, right), np.append(y, y[-1]), where="post", color=BLUE, lw=1.6)
+        point = curve.operating_point
+        ax.plot(*point, "o", color=ORANGE, ms=6, label="operating point", zorder=3)
         errors = np.stack([middle - curve.at.low, curve.at.high - middle]).clip(min=0)
         ax.errorbar(at, middle, errors, fmt="none", ecolor=BLUE, capsize=3, lw=1, label="95 %")
-        ax.set_xscale("log", base=2)
-        ax.set_xticks(at, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+        # Logarithmic from 1/8 on, linear below: a point may lie at 0.
+        ax.set_xscale("symlog", base=2, linthresh=at[0])
+        ax.set_xticks([0, *at], ["0", "1/8", "1/4", "1/2", "1", "2", "4", "8"])
         ax.set(xlabel="False positives per scan", ylabel="Sensitivity", ylim=(0, 1.02))
-        ax.set_xlim(0.1, 9)
+        ax.set_xlim(-at[0] / 8, 1.1 * right)
         ax.set_title(
             f"FROC: mean sensitivity {curve.score:.3f}, "
             f"average precision {curve.average_precision:.3f}"
@@ -150,27 +152,39 @@ def size_detection(analysis: Analysis) -> Figure:
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
         lesions = counted_truth(analysis.scores.cases)
-        diameter = np.array([lesion.diameter_mm for lesion in lesions])
+        bars = np.array([size_bar(lesion.diameter_mm) for lesion in lesions], int)
         found = np.array([lesion.verdict == "found" for lesion in lesions], bool)
-        for index, (low, high) in enumerate(pairwise(DIAMETERS_MM)):
-            inside = (diameter >= low) & (diameter < high)
+        names = ["<2", "2-3", "3-4", "4-5", "5-7", "7-10", ">10"]
+        for index in range(len(names)):
+            inside = bars == index
             total, hits = int(inside.sum()), int(found[inside].sum())
             if not total:
                 continue
             interval = wilson(hits, total)
-            colour = ORANGE if low < 2 or high == np.inf else BLUE
+            colour = ORANGE if index in (0, len(names) - 1) else BLUE
             ax.plot([index, index], [interval.low, interval.high], color=colour, lw=1.4)
             ax.plot(index, hits / total, "o", color=colour, ms=6)
             ax.annotate(f"{hits}/{total}", (index, 1.03), ha="center", fontsize=8)
-        names = ["<2", "2-3", "3-4", "4-5", "5-7", "7-10", ">10"]
         ax.set_xticks(range(len(names)), names)
         # The bars beyond the definition of a microbleed are there only if they hold something.
-        first, last = int(not np.any(diameter < 2)), len(names) - int(not np.any(diameter > 10))
+        first, last = int(0 not in bars), len(names) - int(len(names) - 1 not in bars)
         ax.set(xlim=(first - 0.6, last - 0.4), ylim=(-0.02, 1.1), ylabel="Share found")
         ax.set(xlabel="Maximum in-plane diameter of the true lesion, mm (lower bound included)")
         ax.set_title("Detection by size")
 
     return make_figure(draw, (5.6, 3.6))
+
+
+def size_bar(diameter_mm: float) -> int:
+    """Index of the bar of a diameter.
+
+    Examples:
+        >>> [size_bar(d) for d in (1.9, 2.0, 4.9, 5.0, 10.0000001, 10.1)]
+        [0, 1, 3, 4, 5, 6]
+    """
+    if exceeds(diameter_mm, LARGEST_MM):
+        return len(DIAMETERS_MM) + 1
+    return sum(reaches(diameter_mm, bound) for bound in DIAMETERS_MM)
 
 
 def pixel_curves(analysis: Analysis) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,11 @@ from cmbnet.errors import InputRefused, UnreadableFile, UsageError, printable
 from cmbnet.io.scan import nifti_stem
 
 SUFFIXES = (".nii.gz", ".nii")
-"""Of the images in a case's folder, which `cmbnet predict` names."""
-
+SUBJECT = re.compile(r"(?:^|_)(sub-[A-Za-z0-9]+)(?=_|$)")
+"""The subject in a BIDS name."""
+MASKS = ("lesions", "mask")
+NESTED = (*MASKS, "probability")
+"""Images in a case's folder of ``cmbnet predict``."""
 USUAL_STRATA = ("field_t", "protocol", "vendor", "anatomy")
 """Columns of a manifest that become strata without being asked for."""
 
@@ -30,6 +34,7 @@ class CaseFiles:
         brain: Brain mask.
         regions: Region labels.
         lesion_table: ``lesions.csv`` of ``cmbnet predict``, for the lesions' scores.
+        result: ``result.json`` of ``cmbnet predict``, for what made the prediction.
         patient: Who was scanned.
         strata: Properties of the scan.
         lesion_regions: Region of each true lesion; None without a table of them.
@@ -44,6 +49,7 @@ class CaseFiles:
     brain: Path | None = None
     regions: Path | None = None
     lesion_table: Path | None = None
+    result: Path | None = None
     patient: str = ""
     strata: Mapping[str, str] = field(default_factory=dict)
     lesion_regions: Mapping[int, str] | None = None
@@ -67,13 +73,14 @@ class Folders:
 
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
-    """What a manifest says of a case."""
+    """What a manifest says of a case; without a column ``patient`` each is a patient of its own."""
 
     patient: str
     strata: Mapping[str, str]
+    patient_is_stated: bool = True
 
 
-def find_images(folder: Path, names: Sequence[str] = ("lesions", "mask")) -> dict[str, Path]:
+def find_images(folder: Path, names: Sequence[str] = MASKS) -> dict[str, Path]:
     """Images of a flat folder, or of the output folder of ``cmbnet predict``, by case.
 
     Args:
@@ -148,7 +155,8 @@ def read_manifest(
                 "pass --repeated-patients if these are scans of one person, to be pooled"
             )
         patients[patient] = case
-        manifest[case] = ManifestRow(patient, {name: row[name] for name in chosen})
+        strata_of_case = {name: row[name] for name in chosen}
+        manifest[case] = ManifestRow(patient, strata_of_case, bool(row.get("patient")))
     return manifest
 
 
@@ -209,6 +217,7 @@ def pair_files(
     if predicted and probability and not allow_missing:
         _check_probabilities(truth, probability)
     _check_tables(truth, manifest, lesion_regions)
+    _check_sessions(list(truth), manifest)
     extra = _extra_images(folders)
     return [
         CaseFiles(
@@ -219,7 +228,8 @@ def pair_files(
             ignore=_required(extra["ignore"], name, folders.ignore),
             brain=_required(extra["brain"], name, folders.brain),
             regions=_required(extra["regions"], name, folders.regions),
-            lesion_table=_table_beside(predicted.get(name)),
+            lesion_table=_beside(predicted.get(name), "lesions.csv", ("lesions",)),
+            result=_beside(predicted.get(name) or probability.get(name), "result.json", NESTED),
             patient="" if manifest is None else manifest[name].patient,
             strata={} if manifest is None else manifest[name].strata,
             lesion_regions=None if lesion_regions is None else lesion_regions.get(name, {}),
@@ -254,11 +264,12 @@ def _required(images: Mapping[str, Path], name: str, folder: Path | None) -> Pat
     return images[name]
 
 
-def _table_beside(predicted: Path | None) -> Path | None:
-    if predicted is None or predicted.name.split(".")[0] != "lesions":
+def _beside(image: Path | None, name: str, images: Sequence[str]) -> Path | None:
+    """A file of a case's folder, if the image is one of those in such a folder."""
+    if image is None or image.name.split(".")[0] not in images:
         return None
-    table = predicted.parent / "lesions.csv"
-    return table if table.is_file() else None
+    path = image.parent / name
+    return path if path.is_file() else None
 
 
 def _check_names(
@@ -309,6 +320,23 @@ def _check_tables(
             f"manifest and reference must name the same cases; not in the manifest: "
             f"{_list(absent)}; without a reference: {_list(unknown)}"
         )
+
+
+def _check_sessions(names: Sequence[str], manifest: Mapping[str, ManifestRow] | None) -> None:
+    """Refuse sessions of one subject that nobody said to be of one patient, or of several."""
+    first: dict[str, str] = {}
+    for name in names:
+        subject = SUBJECT.search(name)
+        stated = manifest is not None and manifest[name].patient_is_stated
+        if subject is None or stated:
+            continue
+        other = first.setdefault(subject[1], name)
+        if other != name:
+            raise InputRefused(
+                f"{other} and {name} look like scans of one patient, {subject[1]}, and would "
+                "count as two: name the patients in the column patient of --manifest (and pass "
+                "--repeated-patients to pool the scans of each)"
+            )
 
 
 def _list(names: Sequence[str]) -> str:

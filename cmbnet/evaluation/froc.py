@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.evaluation.columns import counted_predicted, counted_truth
+from cmbnet.evaluation.columns import counted_truth, group_by_patient, scored_predicted
 from cmbnet.evaluation.curves import average_precision
 from cmbnet.evaluation.empty_cases import ratio
+from cmbnet.evaluation.patients import NEVER, PatientScores
 from cmbnet.evaluation.roc import Curve
 from cmbnet.evaluation.score import ScoredCase
 
@@ -24,8 +25,8 @@ class LesionScores:
 
     Args:
         found_at: Highest threshold at which each true lesion is found; NaN for a missed one.
-        correct: Score of each correct predicted lesion.
-        false: Score of each false predicted lesion.
+        correct: Score of each correct predicted lesion or candidate.
+        false: Score of each false predicted lesion or candidate.
         scans: Number of scans.
     """
 
@@ -39,7 +40,7 @@ def lesion_scores_of(cases: Sequence[ScoredCase]) -> LesionScores | None:
     """Scores of a cohort; None where a case has predicted lesions without scores."""
     if not all(case.has_scores for case in cases):
         return None
-    predicted = counted_predicted(cases)
+    predicted = scored_predicted(cases)
     return LesionScores(
         found_at=np.array([lesion.detection_score for lesion in counted_truth(cases)], float),
         correct=np.array([p.detection_score for p in predicted if p.verdict == "correct"], float),
@@ -51,7 +52,8 @@ def lesion_scores_of(cases: Sequence[ScoredCase]) -> LesionScores | None:
 def froc_curve(scores: LesionScores) -> Curve:
     """False positives per scan (x) and sensitivity (y) at every distinct score.
 
-    The last point is the cohort's operating point. NaN sensitivity without true lesions.
+    It goes on below the operating point where the detector's candidates are known. NaN
+    sensitivity without true lesions.
     """
     threshold = _thresholds(scores)
     found = _at_least(scores.found_at[~np.isnan(scores.found_at)], threshold)
@@ -111,19 +113,22 @@ def lesion_samples(cases: Sequence[ScoredCase]) -> Samples | None:
     """The paper's lesion-level ROC: every true lesion against every false predicted lesion.
 
     Positives are all counted true lesions, found or missed, scored by the probabilities of their
-    own voxels; negatives are the false predicted lesions. Negatives therefore exist only above
-    the pixel threshold: the area depends on it and must not be compared with a FROC. None where
-    a score is unknown (probability maps are needed).
+    own voxels; negatives are the false predicted lesions and candidates. Negatives therefore
+    exist only above the pixel threshold: the area depends on it and must not be compared with a
+    FROC. None where a score is unknown (probability maps are needed).
     """
     samples = [(c.patient, True, t.score) for c in cases for t in counted_truth([c])]
     samples += [
-        (c.patient, False, p.score) for c in cases for p in c.predicted if p.verdict == "false"
+        (c.patient, False, p.score)
+        for c in cases
+        for p in scored_predicted([c])
+        if p.verdict == "false"
     ]
     return _samples(samples)
 
 
 def candidate_samples(cases: Sequence[ScoredCase]) -> Samples | None:
-    """Correct against false predicted lesions; missed lesions play no part."""
+    """Correct against false predicted lesions and candidates; missed lesions play no part."""
     samples = [(c.patient, True, p) for c in cases for p in _scores(c, "correct")]
     samples += [(c.patient, False, p) for c in cases for p in _scores(c, "false")]
     return _samples(samples)
@@ -132,15 +137,16 @@ def candidate_samples(cases: Sequence[ScoredCase]) -> Samples | None:
 def patient_samples(cases: Sequence[ScoredCase]) -> Samples | None:
     """Patients with against patients without true lesions.
 
-    The score is the highest of the patient's predicted lesions that are not in an ignore region,
-    0 where there is none.
+    The score is the highest of the patient's predicted lesions and candidates that are not in an
+    ignore region, 0 where there is none.
     """
     if not all(case.has_scores for case in cases):
         return None
     scores: dict[str, list[float]] = {}
     positive: dict[str, bool] = {}
     for case in cases:
-        own = [p.detection_score for p in case.predicted if p.verdict != "ignored"]
+        every = (*case.predicted, *case.candidates)
+        own = [p.detection_score for p in every if p.verdict != "ignored"]
         scores.setdefault(case.patient, [0.0]).extend(own)
         has = bool(counted_truth([case]))
         positive[case.patient] = positive.get(case.patient, False) or has
@@ -152,6 +158,20 @@ def patient_samples(cases: Sequence[ScoredCase]) -> Samples | None:
     )
 
 
+def patient_scores(cases: Sequence[ScoredCase]) -> PatientScores | None:
+    """Up to which threshold each patient is found or alarmed; None without scores."""
+    if not all(case.has_scores for case in cases):
+        return None
+    has, reach = [], []
+    for scans in group_by_patient(cases).values():
+        true = counted_truth(scans)
+        found = [lesion.detection_score for lesion in true if not np.isnan(lesion.detection_score)]
+        false = [p.detection_score for p in scored_predicted(scans) if p.verdict == "false"]
+        has.append(bool(true))
+        reach.append(max(found if true else false, default=NEVER))
+    return PatientScores(np.array(has, bool), np.array(reach, float))
+
+
 def _samples(rows: list[tuple[str, bool, float]]) -> Samples | None:
     score = np.array([row[2] for row in rows], float)
     if np.isnan(score).any():
@@ -160,7 +180,8 @@ def _samples(rows: list[tuple[str, bool, float]]) -> Samples | None:
 
 
 def _scores(case: ScoredCase, verdict: str) -> list[float]:
-    return [lesion.detection_score for lesion in case.predicted if lesion.verdict == verdict]
+    every = (*case.predicted, *case.candidates)
+    return [lesion.detection_score for lesion in every if lesion.verdict == verdict]
 
 
 def _thresholds(scores: LesionScores) -> NDArray[np.float64]:

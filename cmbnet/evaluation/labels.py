@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
-from cmbnet.lesions import axial_axis, in_plane_diameters_mm, label_components
+from cmbnet.lesions import axial_axis, distant_pieces, in_plane_diameters_mm, label_components
 from cmbnet.volume import Volume
 
 LARGEST_LABEL = 2**24
@@ -101,6 +101,16 @@ def read_labels(volume: Volume) -> Labels:
     lesion = _components(index, volume.shape)
     count = int(lesion.max(initial=-1)) + 1
     return Labels(volume.shape, index, lesion, np.arange(1, count + 1))
+
+
+def scattered(labels: Labels, volume: Volume) -> list[str]:
+    """Sentences about labels that look like classes of lesions, each of which counts as one."""
+    return [
+        f"label {labels.values[number]} has {pieces} pieces up to {apart_mm:.0f} mm apart, which "
+        f"count as one lesion, in {volume.source}: if its values are classes and no instances, "
+        "give each lesion a value of its own, or make a mask of 0 and 1"
+        for number, pieces, apart_mm in distant_pieces(labels.where(), labels.lesion, volume.affine)
+    ]
 
 
 def _not_zero(data: NDArray[Any]) -> NDArray[np.int64]:

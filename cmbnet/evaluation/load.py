@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from cmbnet.errors import InputRefused, UnreadableFile
+from cmbnet.evaluation.candidates import Candidate
 from cmbnet.evaluation.case import Case, Settings
 from cmbnet.evaluation.files import CaseFiles
 from cmbnet.evaluation.score import ScoredCase, score_case
@@ -31,6 +33,7 @@ def load_case(files: CaseFiles) -> Case:
     if files.missing:
         predicted = truth.with_data(np.zeros(truth.shape, np.uint8))
         notes = ("prediction missing, counted as empty",)
+    table = None if files.lesion_table is None else read_lesion_table(files.lesion_table)
     return Case(
         name=files.name,
         truth=truth,
@@ -42,27 +45,66 @@ def load_case(files: CaseFiles) -> Case:
         patient=files.patient,
         strata=files.strata,
         lesion_regions=files.lesion_regions,
-        lesion_scores=read_lesion_scores(files.lesion_table) if files.lesion_table else {},
+        lesion_scores={} if table is None else table.scores,
+        candidates=None if table is None else table.candidates,
         notes=notes,
     )
 
 
-def read_lesion_scores(path: Path) -> dict[int, float]:
-    """Score of each lesion of a ``lesions.csv`` of ``cmbnet predict``, by label.
+@dataclass(frozen=True, slots=True)
+class LesionTable:
+    """A ``lesions.csv`` of ``cmbnet predict``.
+
+    Args:
+        scores: Score of each lesion, by label.
+        candidates: What was excluded by its score; None where the table has lesions only.
+    """
+
+    scores: dict[int, float]
+    candidates: tuple[Candidate, ...] | None
+
+
+def read_lesion_table(path: Path) -> LesionTable:
+    """Read the scores of lesions and of what was excluded by its score.
 
     Raises:
         UnreadableFile: If the table has no column ``id``, or neither ``score`` nor
-            ``mean_probability``.
+            ``mean_probability``, or lacks place or volume of what was excluded.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream, strict=True))
-        return {int(row["id"]): float(row.get("score") or row["mean_probability"]) for row in rows}
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError) as error:
+            reader = csv.DictReader(stream, strict=True)
+            rows, columns = list(reader), reader.fieldnames or ()
+        scores = {int(row["id"]): _score(row) for row in rows if _is(row, "status", "lesion")}
+        by_score = [row for row in rows if row.get("removed_by") == "score"]
+        candidates = tuple(_candidate(row) for row in by_score)
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError) as error:
         raise UnreadableFile(
             f"columns id and score (or mean_probability) of numbers are required in {path}: "
             f"{error!r}"
         ) from error
+    return LesionTable(scores, candidates if "removed_by" in columns else None)
+
+
+def _is(row: dict[str, str], column: str, value: str) -> bool:
+    """Whether a column, if there is one, has a value."""
+    return row.get(column, value) == value
+
+
+def _score(row: dict[str, str]) -> float:
+    return float(row.get("score") or row["mean_probability"])
+
+
+def _candidate(row: dict[str, str]) -> Candidate:
+    right, anterior, superior = (float(row[f"{a}_mm"]) for a in ("right", "anterior", "superior"))
+    return Candidate(
+        label=int(row["id"]),
+        centre_ras_mm=(right, anterior, superior),
+        volume_mm3=float(row["volume_mm3"]),
+        score=_score(row),
+        mean_probability=float(row["mean_probability"]),
+        max_probability=float(row["max_probability"]),
+    )
 
 
 def score_files(files: CaseFiles, settings: Settings) -> ScoredCase:

@@ -29,7 +29,6 @@ class Metric:
             independent things and a Wilson interval applies.
         paper: Value in Fan et al. 2022, or None.
         unit: Unit, empty for a share.
-        digits: Decimals in a table: nearly all voxels are background, so accuracy needs more.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Metric:
     proportion: tuple[str, tuple[str, ...]] | None = None
     paper: float | None = None
     unit: str = ""
-    digits: int = 3
 
 
 def _share(top: str, *bottom: str) -> Callable[[Sums], NDArray[np.float64]]:
@@ -56,11 +54,6 @@ def _mean(name: str) -> Callable[[Sums], NDArray[np.float64]]:
 
 def _dice(sums: Sums) -> NDArray[np.float64]:
     return ratio(2 * sums["tp"], 2 * sums["tp"] + sums["fp"] + sums["fn"])
-
-
-def _accuracy(sums: Sums) -> NDArray[np.float64]:
-    right = sums["tp"] + sums["tn"]
-    return ratio(right, right + sums["fp"] + sums["fn"])
 
 
 def _volume_share(sums: Sums) -> NDArray[np.float64]:
@@ -88,8 +81,6 @@ METRICS: tuple[Metric, ...] = (
     Metric("dice", "Dice", DATA, "2 tp / (2 tp + fp + fn)", _dice, paper=0.72),
     Metric("precision", "Precision", DATA, "tp / (tp + fp)", _share("tp", "tp", "fp"), paper=0.718),
     Metric("recall", "Recall", DATA, "tp / (tp + fn)", _share("tp", "tp", "fn"), paper=0.765),
-    Metric("accuracy", "Accuracy", DATA, "(tp + tn) / (tp + fp + fn + tn)", _accuracy,
-           digits=6),
     Metric("volume_share", "Volume error, share of the true volume", DATA,
            "(predicted_mm3 - truth_mm3) / truth_mm3", _volume_share),
     Metric("patient_mean_dice", "Dice", PATIENT_MEAN, "mean of dice", _mean("dice"), paper=0.72),
@@ -97,8 +88,6 @@ METRICS: tuple[Metric, ...] = (
            _mean("precision"), paper=0.718),
     Metric("patient_mean_recall", "Recall", PATIENT_MEAN, "mean of recall", _mean("recall"),
            paper=0.765),
-    Metric("patient_mean_accuracy", "Accuracy", PATIENT_MEAN, "mean of accuracy",
-           _mean("accuracy"), digits=6),
     Metric("patient_mean_volume_share", "Volume error, share of the true volume", PATIENT_MEAN,
            "mean of volume_share", _mean("volume_share")),
     Metric("volume_error_mm3", "Volume error", PATIENT_MEAN, "volume_error_mm3 / patients",

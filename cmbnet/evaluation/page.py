@@ -10,6 +10,8 @@ from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.evaluation.table import Table
 
 WIDE_PT = 560.0
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""That of the report: nothing is fetched and no script runs, whatever a file name smuggles in."""
 
 STYLE = """
 :root { color-scheme: light dark; --line: #c9d3da; --soft: #f2f5f7; --text: #17242c; }
@@ -62,6 +64,7 @@ def render_page(
     found = f"<h3>Notes</h3><ul>{listed}</ul>" if notes else ""
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
         f"<h1>{escape(title)}</h1><p class='banner'>{escape(RESEARCH_USE_ONLY)}</p>"

@@ -13,16 +13,19 @@ from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.evaluation.analysis import Analysis
 from cmbnet.evaluation.columns import group_by_patient
 from cmbnet.evaluation.compare import Comparison
-from cmbnet.evaluation.froc import FP_PER_SCAN, patient_samples
+from cmbnet.evaluation.empty_cases import ratio
+from cmbnet.evaluation.froc import FP_PER_SCAN, patient_scores
 from cmbnet.evaluation.metrics import METRICS
-from cmbnet.evaluation.roc import Curve, cumulative
+from cmbnet.evaluation.origin import Origin
+from cmbnet.evaluation.roc import Curve
 from cmbnet.evaluation.score import ScoredCase, ScoredLesion
 from cmbnet.io import table_csv
+from cmbnet.lesions import SIZES
 
-SCHEMA = "cmbnet-evaluation/1"
+SCHEMA = "cmbnet-evaluation/2"
 
 
-def to_json(analysis: Analysis, comparison: Comparison | None = None) -> str:
+def to_json(analysis: Analysis, origin: Origin, comparison: Comparison | None = None) -> str:
     """``results.json``; its schema is ``data_specs/evaluation.schema.json``."""
     settings = asdict(analysis.scores.settings) | {
         "rule": str(analysis.scores.settings.rule),
@@ -32,6 +35,8 @@ def to_json(analysis: Analysis, comparison: Comparison | None = None) -> str:
         "schema": SCHEMA,
         "research_use_only": RESEARCH_USE_ONLY,
         "cmbnet": __version__,
+        "data": {"kind": origin.kind, "cases": [asdict(case) for case in origin.cases]},
+        "model": None if origin.model is None else asdict(origin.model),
         "settings": settings,
         "resampling": asdict(analysis.plan),
         "cohort": cohort_counts(analysis.scores.cases),
@@ -43,8 +48,8 @@ def to_json(analysis: Analysis, comparison: Comparison | None = None) -> str:
         "patient_thresholds": patient_thresholds(analysis.scores.cases),
         "strata": [asdict(one) for one in analysis.strata],
         "lesions_per_patient": _agreement(analysis),
-        "comparison": None if comparison is None else asdict(comparison),
-        "notes": _notes(analysis.scores.cases),
+        "comparison": _comparison(comparison, origin),
+        "notes": [*analysis.withheld, *case_notes(analysis.scores.cases)],
     }
     return json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
 
@@ -79,8 +84,8 @@ def cohort_counts(cases: Sequence[ScoredCase]) -> dict[str, int]:
         "controls": len(positive) - sum(positive),
         "true_lesions": sum(lesion.verdict != "ignored" for lesion in truth),
         "true_lesions_ignored": sum(lesion.verdict == "ignored" for lesion in truth),
-        "true_lesions_below_2_mm": sum(lesion.size == "below 2 mm" for lesion in truth),
-        "true_lesions_above_10_mm": sum(lesion.size == "above 10 mm" for lesion in truth),
+        "true_lesions_below_2_mm": sum(lesion.size == SIZES[0] for lesion in truth),
+        "true_lesions_above_10_mm": sum(lesion.size == SIZES[-1] for lesion in truth),
         "predicted_lesions": sum(p.verdict in ("correct", "false") for p in predicted),
         "predicted_lesions_ignored": sum(p.verdict == "ignored" for p in predicted),
         "predicted_lesions_spared": sum(p.verdict == "spared" for p in predicted),
@@ -89,30 +94,23 @@ def cohort_counts(cases: Sequence[ScoredCase]) -> dict[str, int]:
 
 
 def patient_thresholds(cases: Sequence[ScoredCase]) -> list[dict[str, float]] | None:
-    """Patient level by threshold: counts and rates where the highest lesion score reaches it.
+    """Patient level by threshold: counts and rates, as `cmbnet.evaluation.patients` defines them.
 
-    A patient is positive by score alone, whether the lesion is correct or not. None without
-    scores.
+    None without scores.
     """
-    samples = patient_samples(cases)
-    if samples is None:
+    scores = patient_scores(cases)
+    if scores is None:
         return None
-    threshold, tp, fp = cumulative(samples.positive, samples.score)
-    positives, negatives = float(samples.positive.sum()), float((~samples.positive).sum())
-    nan = float("nan")
-    return [
-        {
-            "threshold": float(t),
-            "tp": float(a),
-            "fp": float(b),
-            "fn": positives - float(a),
-            "tn": negatives - float(b),
-            "tpr": float(a) / positives if positives else nan,
-            "fpr": float(b) / negatives if negatives else nan,
-            "fnr": 1 - float(a) / positives if positives else nan,
+    rows = []
+    for threshold in sorted(set(scores.reach[np.isfinite(scores.reach)].tolist()), reverse=True):
+        at = scores.at(threshold)
+        rates = {
+            "tpr": float(ratio(at["tp"], at["tp"] + at["fn"])),
+            "fpr": float(ratio(at["fp"], at["fp"] + at["tn"])),
+            "fnr": float(ratio(at["fn"], at["tp"] + at["fn"])),
         }
-        for t, a, b in zip(threshold[1:], tp[1:], fp[1:], strict=True)
-    ]
+        rows.append({"threshold": threshold, **at, **rates})
+    return rows
 
 
 def cases_csv(cases: Sequence[ScoredCase]) -> str:
@@ -132,7 +130,7 @@ def cases_csv(cases: Sequence[ScoredCase]) -> str:
                 *(getattr(case.voxels, name) for name in ("tp", "fp", "fn", "tn", "voxel_mm3")),
                 *(true.count(verdict) for verdict in ("found", "missed", "ignored")),
                 *(predicted.count(v) for v in ("correct", "false", "spared", "ignored")),
-                "; ".join(case.notes),
+                "; ".join((*case.warnings, *case.notes)),
             ]
         )
     return _csv(header, rows)
@@ -222,6 +220,12 @@ def _pixel(analysis: Analysis) -> dict[str, float] | None:
     return {key: getattr(pixel, key) for key in keys}
 
 
+def _comparison(comparison: Comparison | None, origin: Origin) -> dict[str, Any] | None:
+    if comparison is None:
+        return None
+    return {"model": None if origin.other is None else asdict(origin.other), **asdict(comparison)}
+
+
 def _froc(analysis: Analysis) -> dict[str, Any] | None:
     froc = analysis.froc
     if froc is None:
@@ -232,6 +236,7 @@ def _froc(analysis: Analysis) -> dict[str, Any] | None:
         "low": froc.at.low,
         "high": froc.at.high,
         "mean": froc.score,
+        "operating_point": froc.operating_point,
         "average_precision": froc.average_precision,
     }
 
@@ -242,5 +247,6 @@ def _agreement(analysis: Analysis) -> dict[str, Any]:
     return agreement
 
 
-def _notes(cases: Sequence[ScoredCase]) -> list[str]:
-    return [f"{case.name}: {note}" for case in cases for note in case.notes]
+def case_notes(cases: Sequence[ScoredCase]) -> list[str]:
+    """Warnings and findings, case by case."""
+    return [f"{case.name}: {note}" for case in cases for note in (*case.warnings, *case.notes)]

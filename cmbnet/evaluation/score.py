@@ -10,24 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
+from cmbnet.evaluation.candidates import Later, Scored, match_candidates, outline
 from cmbnet.evaluation.case import (
     Case,
     Settings,
     check_grids,
     check_probability,
-    size_class,
     thickness_class,
 )
 from cmbnet.evaluation.curves import ProbabilityHistogram, probability_histogram
-from cmbnet.evaluation.detection import detection_scores
-from cmbnet.evaluation.labels import Labels, centroids_mm, diameters_mm, read_labels
+from cmbnet.evaluation.labels import Labels, centroids_mm, diameters_mm, read_labels, scattered
 from cmbnet.evaluation.matching import Matching, exceeds, match
 from cmbnet.evaluation.overlap import Overlap, find_overlap
 from cmbnet.evaluation.pixels import VoxelCounts, count_voxels, counted
-from cmbnet.lesions import axial_axis
+from cmbnet.lesions import COUNTED_SIZES, SIZES, axial_axis, size_name
 from cmbnet.volume import Volume
 
-Side = Literal["truth", "predicted"]
+Side = Literal["truth", "predicted", "candidate"]
 Verdict = Literal["found", "missed", "correct", "false", "spared", "ignored"]
 
 
@@ -36,9 +35,9 @@ class ScoredLesion:
     """One lesion with its verdict.
 
     Args:
-        side: Of the reference or of the prediction.
+        side: Of the reference, of the prediction, or excluded from it by its score.
         label: Its value in the file, or its component number.
-        verdict: True lesions: found, missed, ignored. Predicted: correct, false, spared, ignored.
+        verdict: True lesions: found, missed, ignored. Others: correct, false, spared, ignored.
         voxels: Number of voxels.
         volume_mm3: Their volume.
         diameter_mm: Maximum in-plane diameter.
@@ -48,9 +47,9 @@ class ScoredLesion:
         covered: Share of its voxels covered by the other side, in [0, 1].
         partner: Label of the partner on the other side, 0 for none.
         score: Mean or maximum probability of its voxels; NaN where unknown.
-        detection_score: True lesions: highest threshold on the scores of the predicted lesions
-            at which it is still found; NaN if it is missed or scores are unknown. Predicted
-            lesions: the score that the detector itself gave them (`Case.lesion_scores`), or else
+        detection_score: True lesions: highest threshold on the scores of predicted lesions and
+            candidates at which it is still found; NaN if it never is or scores are unknown.
+            Others: the score that the detector itself gave them (`Case.lesion_scores`), or else
             `score`.
     """
 
@@ -81,6 +80,9 @@ class ScoredCase:
         truth: True lesions.
         predicted: Predicted lesions.
         has_scores: Whether lesion scores are known.
+        candidates: What the detector excluded by its score: part of the curves, of nothing else.
+        warnings: What looks like a mistake in the files.
+        is_cut: Whether the detector may have excluded lesions by a score that nobody knows.
         notes: Findings.
         histogram: Voxels by probability; None without a probability map.
     """
@@ -93,6 +95,9 @@ class ScoredCase:
     predicted: tuple[ScoredLesion, ...]
     has_scores: bool
     notes: tuple[str, ...]
+    candidates: tuple[ScoredLesion, ...] = ()
+    warnings: tuple[str, ...] = ()
+    is_cut: bool = False
     histogram: ProbabilityHistogram | None = None
 
 
@@ -116,24 +121,31 @@ class _Scorer:
     def __init__(self, case: Case, settings: Settings) -> None:
         self.case, self.settings = case, settings
         self.truth = read_labels(case.truth)
-        self.predicted = read_labels(predicted_volume(case, settings))
+        prediction = predicted_volume(case, settings)
+        self.predicted = read_labels(prediction)
+        self.warnings = [*scattered(self.truth, case.truth), *scattered(self.predicted, prediction)]
+        self.candidate = outline(case.candidates or (), self.predicted, case.truth)
         affine = case.truth.affine
         self.diameters = {
             "truth": diameters_mm(self.truth, affine),
             "predicted": diameters_mm(self.predicted, affine),
+            "candidate": diameters_mm(self.candidate, affine),
         }
-        self.sizes = [size_class(diameter) for diameter in self.diameters["truth"]]
+        self.sizes = [size_name(diameter) for diameter in self.diameters["truth"]]
         self.ignore = None if case.ignore is None else case.ignore.data != 0
         self.brain = None if case.brain is None else case.brain.data != 0
         self.left_out = self._ignored_truth()
         self.scores = {side: self._scores(side) for side in ("truth", "predicted")}
+        self.scores["candidate"] = np.array(
+            [getattr(one, f"{settings.score}_probability") for one in case.candidates or ()], float
+        )
         self.stated = self._stated_scores()
 
     def _ignored_truth(self) -> NDArray[np.bool_]:
         """True lesions that do not count; they join the ignore region."""
         left_out = _inside(self.truth, self.ignore, self.settings.ignore_fraction)
         if self.settings.size_rule == "ignore":
-            left_out |= np.array([size not in ("2-5 mm", "5-10 mm") for size in self.sizes], bool)
+            left_out |= np.array([size not in COUNTED_SIZES for size in self.sizes], bool)
         if left_out.any():
             region = np.zeros(self.truth.shape, bool) if self.ignore is None else self.ignore.copy()
             region.ravel()[self.truth.subset(left_out).index] = True
@@ -158,20 +170,46 @@ class _Scorer:
             self.truth.subset(~self.left_out), self.predicted, self.case.truth.affine
         )
         matching = match(overlap, self.settings.rule)
-        return self._assemble(self._true(overlap, matching), self._predicted(overlap, matching))
+        later = match_candidates(
+            self.truth.subset(~self.left_out),
+            Scored(self.predicted, self.stated),
+            Scored(self.candidate, np.array([one.score for one in self.case.candidates or ()])),
+            (overlap, matching),
+            self.settings.rule,
+            self.case.truth.affine,
+        )
+        return self._assemble(
+            self._true(overlap, matching, later.detection),
+            self._predicted(overlap, matching),
+            self._candidates(later),
+        )
 
-    def _true(self, overlap: Overlap, matching: Matching) -> tuple[ScoredLesion, ...]:
+    def _true(
+        self, overlap: Overlap, matching: Matching, detection: NDArray[np.float64]
+    ) -> tuple[ScoredLesion, ...]:
         """The true lesions; those that are left out had no part in the matching."""
         counted, count = np.flatnonzero(~self.left_out), self.truth.count
         verdict = np.full(count, "ignored", dtype=object)
         verdict[counted] = np.where(matching.found, "found", "missed")
-        detection = detection_scores(overlap, matching, self.stated, self.settings.rule)
         return self._lesions(
             "truth",
             verdict,
             _spread(overlap.truth_covered / overlap.truth_voxels, counted, count, 0.0),
             _labels_of(_spread(matching.partner_of_truth, counted, count, -1), self.predicted),
             _spread(detection, counted, count, np.nan),
+        )
+
+    def _candidates(self, later: Later) -> tuple[ScoredLesion, ...]:
+        """What the detector excluded by its score; verdicts as of predicted lesions."""
+        labels = self.candidate
+        verdict = np.where(later.correct, "correct", np.where(later.spared, "spared", "false"))
+        mostly_ignored = _inside(labels, self.ignore, self.settings.ignore_fraction)
+        return self._lesions(
+            "candidate",
+            np.where((verdict == "false") & mostly_ignored, "ignored", verdict),
+            np.zeros(labels.count),
+            np.zeros(labels.count, np.int64),
+            np.array([one.score for one in self.case.candidates or ()], float),
         )
 
     def _predicted(self, overlap: Overlap, matching: Matching) -> tuple[ScoredLesion, ...]:
@@ -191,7 +229,10 @@ class _Scorer:
         )
 
     def _assemble(
-        self, truth: tuple[ScoredLesion, ...], predicted: tuple[ScoredLesion, ...]
+        self,
+        truth: tuple[ScoredLesion, ...],
+        predicted: tuple[ScoredLesion, ...],
+        candidates: tuple[ScoredLesion, ...],
     ) -> ScoredCase:
         case = self.case
         return ScoredCase(
@@ -210,6 +251,9 @@ class _Scorer:
             ),
             truth=truth,
             predicted=predicted,
+            candidates=candidates,
+            warnings=tuple(self.warnings),
+            is_cut=case.candidates is None and case.predicted is not None,
             has_scores=case.probability is not None
             or (bool(case.lesion_scores) and not np.isnan(self.scores["predicted"]).any())
             or not self.predicted.count,
@@ -238,7 +282,7 @@ class _Scorer:
         if self.case.regions is not None:
             return _most_frequent(labels, self.case.regions.data)
         table = self.case.lesion_regions
-        if table is None or side == "predicted":
+        if table is None or side != "truth":
             return [""] * labels.count
         unknown = [str(value) for value in labels.values if int(value) not in table]
         if unknown:
@@ -267,7 +311,7 @@ class _Scorer:
                 voxels=int(voxels[n]),
                 volume_mm3=float(voxels[n] * voxel_mm3),
                 diameter_mm=diameter,
-                size=size_class(diameter),
+                size=size_name(diameter),
                 centroid_ras_mm=place,
                 region=regions[n],
                 covered=float(covered[n]),
@@ -336,5 +380,5 @@ def _labels_of(index: NDArray[np.int64], labels: Labels) -> NDArray[np.int64]:
 
 
 def _size_notes(sizes: list[str]) -> tuple[str, ...]:
-    outside = [size for size in ("below 2 mm", "above 10 mm") if size in sizes]
+    outside = [size for size in SIZES if size in sizes and size not in COUNTED_SIZES]
     return tuple(f"{sizes.count(size)} true lesions {size}" for size in outside)

@@ -11,8 +11,7 @@ from cmbnet.evaluation.counts import BANDS, band
 from cmbnet.evaluation.empty_cases import f1_score, ratio
 from cmbnet.evaluation.intervals import Interval, wilson
 from cmbnet.evaluation.score import ScoredCase, ScoredLesion
-
-SIZES = ("below 2 mm", "2-5 mm", "5-10 mm", "above 10 mm")
+from cmbnet.lesions import SIZES
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cmbnet.evaluation.analysis import PAPER_LESION_AUC, Analysis
 from cmbnet.evaluation.compare import Comparison
 from cmbnet.evaluation.counts import BANDS
@@ -10,15 +12,26 @@ from cmbnet.evaluation.kappa import Kappa
 from cmbnet.evaluation.metrics import METRICS, Metric, metric
 from cmbnet.evaluation.table import Table, interval_text, number, p_text
 
-PAPER = "Fan et al. 2022"
+PAPER = (
+    "Paper: Fan et al. 2022, doi:10.3389/fmed.2022.807443, on patients of its own; its averages do "
+    "not say which level they are of and stand at both. What it calls specificity of labeling "
+    "stands beside precision by size: lesions have no true negatives."
+)
 METHODS = {"bca": "BCa", "percentile": "percentile"}
 PAPER_COUNTS = {"patient_fp": 10, "patient_fn": 2, "patient_tn": 84, "patient_tp": 93}
 
 
-def all_tables(analysis: Analysis, comparison: Comparison | None = None) -> list[Table]:
-    """Every table, in the order of the report."""
-    tables = [performance(analysis), patients(analysis), strata(analysis), counts(analysis)]
-    if analysis.areas or analysis.pixel is not None:
+def all_tables(
+    analysis: Analysis, comparison: Comparison | None = None, *, paper: bool = False
+) -> list[Table]:
+    """Every table, in the order of the report; with `paper` beside the paper's values."""
+    first = [performance(analysis), patients(analysis)]
+    if paper:
+        first[0] = replace(first[0], note=f"{first[0].note} {PAPER}")
+    else:
+        first = [without_paper(table) for table in first]
+    tables = [*first, strata(analysis), counts(analysis)]
+    if analysis.areas or analysis.withheld or analysis.pixel is not None:
         tables.append(areas(analysis))
     if analysis.froc is not None:
         tables.append(froc(analysis))
@@ -27,14 +40,19 @@ def all_tables(analysis: Analysis, comparison: Comparison | None = None) -> list
     return tables
 
 
+def without_paper(table: Table) -> Table:
+    """The table without its last column, which holds the paper's values."""
+    return replace(table, header=table.header[:-1], rows=tuple(row[:-1] for row in table.rows))
+
+
 def performance(analysis: Analysis) -> Table:
     """Pixel, lesion and count metrics with intervals, beside the paper's values."""
     rows = [
         (
             one.level.capitalize(),
             _title(one),
-            number(analysis.scores.metrics[one.name], one.digits),
-            interval_text(analysis.intervals[one.name], one.digits),
+            number(analysis.scores.metrics[one.name]),
+            interval_text(analysis.intervals[one.name]),
             interval_text(analysis.wilson.get(one.name)),
             number(one.paper),
         )
@@ -58,9 +76,7 @@ def performance(analysis: Analysis) -> Table:
         tuple(rows),
         f"Matching rule {analysis.scores.settings.rule}; 26-connected lesions. Intervals: "
         f"{METHODS[analysis.plan.method]} bootstrap, {analysis.plan.resamples} resamples "
-        f"of patients. Paper: {PAPER}, on patients of its own; its averages do not say which "
-        "level they are of and stand at both. What it calls specificity of labeling stands beside "
-        "precision by size: lesions have no true negatives. Areas: see there what is ranked.",
+        f"of patients. Areas: see there what is ranked.",
         text_columns=2,
     )
 
@@ -170,7 +186,9 @@ def areas(analysis: Analysis) -> Table:
         )
         for area in analysis.areas
     ]
-    notes = "DeLong takes samples as independent, which lesions of one patient are not."
+    notes = " ".join(analysis.withheld)
+    if analysis.areas:
+        notes += " DeLong takes samples as independent, which lesions of one patient are not."
     if analysis.pixel is not None:
         rows.append(("voxels, ROC", "-", number(analysis.pixel.auc, 4), "-", "-"))
         rows.append(
@@ -184,7 +202,7 @@ def areas(analysis: Analysis) -> Table:
         "Areas under curves",
         ("What is ranked", "Positives / negatives", "AUC", "95 % interval, by patient", "DeLong"),
         tuple(rows),
-        notes,
+        notes.strip(),
     )
 
 
@@ -205,7 +223,9 @@ def froc(analysis: Analysis) -> Table:
         "FROC",
         ("False positives per scan", "Sensitivity", "95 % interval, by patient"),
         tuple(rows),
-        "Highest sensitivity with no more false positives; beyond the operating point it stays.",
+        "Highest sensitivity with no more false positives; beyond the last candidate it stays. The "
+        f"prediction itself: {number(curve.operating_point[0])} false positives per scan, "
+        f"sensitivity {number(curve.operating_point[1])}.",
     )
 
 
@@ -214,10 +234,10 @@ def differences(comparison: Comparison) -> Table:
     rows = tuple(
         (
             f"{_title(what)} ({what.level})",
-            number(one.first, what.digits),
-            number(one.second, what.digits),
-            number(one.difference, what.digits),
-            interval_text(one.interval, what.digits),
+            number(one.first),
+            number(one.second),
+            number(one.difference),
+            interval_text(one.interval),
             p_text(one.p),
         )
         for one, what in zip(comparison.differences, METRICS, strict=True)

@@ -13,25 +13,41 @@ from cmbnet.evaluation.figures import all_figures, to_bytes
 from cmbnet.evaluation.files import CaseFiles
 from cmbnet.evaluation.gallery import error_gallery, worst_errors
 from cmbnet.evaluation.load import load_case
+from cmbnet.evaluation.origin import Origin
 from cmbnet.evaluation.page import render_page
-from cmbnet.evaluation.results import cases_csv, cohort_counts, curves_csv, lesions_csv, to_json
-from cmbnet.evaluation.table import interval_text, join_latex, join_markdown, number
-from cmbnet.evaluation.tables import all_tables
+from cmbnet.evaluation.results import (
+    case_notes,
+    cases_csv,
+    cohort_counts,
+    curves_csv,
+    lesions_csv,
+    to_json,
+)
+from cmbnet.evaluation.table import Table, interval_text, join_latex, join_markdown, number
 from cmbnet.io import read_nifti, write_bytes_atomically, write_text_atomically
 from cmbnet.volume import Volume
 
-TITLE = "Evaluation of microbleed detection"
+
+def title(origin: Origin) -> str:
+    """Heading of tables and page: what was measured, on what."""
+    return f"Evaluation of microbleed detection on {origin.words}"
 
 
-def write_tables(folder: Path, analysis: Analysis, comparison: Comparison | None = None) -> None:
+def write_tables(
+    folder: Path,
+    analysis: Analysis,
+    origin: Origin,
+    tables: Sequence[Table],
+    comparison: Comparison | None = None,
+) -> None:
     """Write ``results.json``, the CSV tables, ``tables.md`` and ``tables.tex``."""
-    cases, tables = analysis.scores.cases, all_tables(analysis, comparison)
+    cases = analysis.scores.cases
     for name, text in {
-        "results.json": to_json(analysis, comparison),
+        "results.json": to_json(analysis, origin, comparison),
         "cases.csv": cases_csv(cases),
         "lesions.csv": lesions_csv(cases),
         "curves.csv": curves_csv(analysis),
-        "tables.md": join_markdown(TITLE, tables, RESEARCH_USE_ONLY),
+        "tables.md": join_markdown(title(origin), tables, RESEARCH_USE_ONLY),
         "tables.tex": join_latex(tables, RESEARCH_USE_ONLY),
     }.items():
         write_text_atomically(folder / name, text)
@@ -40,9 +56,10 @@ def write_tables(folder: Path, analysis: Analysis, comparison: Comparison | None
 def write_figures(
     folder: Path,
     analysis: Analysis,
+    origin: Origin,
+    tables: Sequence[Table],
     files: Sequence[CaseFiles],
     *,
-    comparison: Comparison | None = None,
     images: dict[str, Path] | None = None,
 ) -> None:
     """Write the figures as SVG and PNG into ``figures/``, and ``evaluation.html``.
@@ -50,8 +67,9 @@ def write_figures(
     Args:
         folder: Where to.
         analysis: What to draw.
+        origin: Where the results come from.
+        tables: What the page shows below the figures.
         files: The cases, read again for the error gallery.
-        comparison: Another model.
         images: Image of each case for the gallery; lesions are drawn on grey without.
     """
     by_name = {one.name: one for one in files}
@@ -67,13 +85,11 @@ def write_figures(
     for name, figure in figures.items():
         write_bytes_atomically(folder / "figures" / f"{name}.svg", drawn[name])
         write_bytes_atomically(folder / "figures" / f"{name}.png", to_bytes(figure, "png"))
-    page = render_page(
-        TITLE, facts(analysis), all_tables(analysis, comparison), drawn, notes(analysis)
-    )
+    page = render_page(title(origin), facts(analysis, origin), tables, drawn, notes(analysis))
     write_text_atomically(folder / "evaluation.html", page)
 
 
-def facts(analysis: Analysis) -> dict[str, str]:
+def facts(analysis: Analysis, origin: Origin) -> dict[str, str]:
     """Headline numbers of the page."""
     count = cohort_counts(analysis.scores.cases)
     values = analysis.scores.metrics
@@ -93,6 +109,7 @@ def facts(analysis: Analysis) -> dict[str, str]:
             for title, name in shown.items()
         },
         "Matching rule": str(analysis.scores.settings.rule),
+        "Model": "not recorded" if origin.model is None else str(origin.model),
     }
 
 
@@ -106,6 +123,7 @@ def notes(analysis: Analysis, most: int = 50) -> list[str]:
         f"{count['true_lesions_ignored']} true and {count['predicted_lesions_ignored']} predicted "
         "lesions were left out because they lie in the ignore region.",
     ]
+    lines += analysis.withheld
     unscored = sum(not case.has_scores for case in analysis.scores.cases)
     if unscored:
         lines.append(
@@ -114,6 +132,6 @@ def notes(analysis: Analysis, most: int = 50) -> list[str]:
         )
     if count["missing_predictions"]:
         lines.append(f"{count['missing_predictions']} predictions were missing and count as empty.")
-    found = [f"{case.name}: {note}" for case in analysis.scores.cases for note in case.notes]
+    found = case_notes(analysis.scores.cases)
     more = [f"and {len(found) - most} more, in results.json"] if len(found) > most else []
     return [*lines, *found[:most], *more]

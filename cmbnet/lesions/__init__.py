@@ -10,9 +10,13 @@ from cmbnet.lesions.measure import (
     measure_components,
     spacing_affine,
 )
+from cmbnet.lesions.pieces import distant_pieces
 from cmbnet.lesions.rules import LesionRules, size_class
+from cmbnet.lesions.sizes import COUNTED_SIZES, SIZES, size_name
 
 __all__ = [
+    "COUNTED_SIZES",
+    "SIZES",
     "Component",
     "Lesion",
     "LesionFinding",
@@ -20,10 +24,12 @@ __all__ = [
     "SizeClass",
     "Stage",
     "axial_axis",
+    "distant_pieces",
     "find_lesions",
     "in_plane_diameters_mm",
     "label_components",
     "measure_components",
     "size_class",
+    "size_name",
     "spacing_affine",
 ]

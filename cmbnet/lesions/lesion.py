@@ -12,7 +12,7 @@ BORDER_REACH_MM = 10.0
 """Distances to the border are looked for this far; what lies deeper is reported as this."""
 
 SizeClass = Literal["small", "large", "outside"]
-"""By maximum in-plane diameter d: small 2 <= d < 5 mm, large 5 <= d <= 10 mm."""
+"""By maximum in-plane diameter; the bounds are those of `cmbnet.lesions.sizes`."""
 
 Stage = Literal["size", "shape", "border", "score"]
 """The rules, in the order in which they are asked; the first that says no is the reason."""

@@ -17,9 +17,14 @@ from cmbnet.errors import UsageError
 from cmbnet.lesions.evidence import Evidence
 from cmbnet.lesions.lesion import Lesion, SizeClass
 from cmbnet.lesions.measure import Component
-
-BOUNDARY_TOLERANCE_MM = 1e-6
-"""So that four pixels of 0.5 mm are 2 mm, whatever the rounding of the affine."""
+from cmbnet.lesions.sizes import (
+    BOUNDARY_TOLERANCE_MM,
+    LARGE_FROM_MM,
+    LARGEST_MM,
+    SMALLEST_MM,
+    exceeds,
+    reaches,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +67,9 @@ class LesionRules:
     min_score: float = 0.0
     score: Literal["mean", "max"] = "mean"
     evidence: Evidence | None = None
-    min_diameter_mm: float = 2.0
-    large_from_mm: float = 5.0
-    max_diameter_mm: float = 10.0
+    min_diameter_mm: float = SMALLEST_MM
+    large_from_mm: float = LARGE_FROM_MM
+    max_diameter_mm: float = LARGEST_MM
     min_volume_mm3: float = 1.0
     max_elongation: float = 4.0
     max_z_ratio: float = 2.5
@@ -104,21 +109,19 @@ def size_class(diameter_mm: float, rules: LesionRules) -> SizeClass:
         >>> [size_class(d, LesionRules()) for d in (1.9, 2.0, 4.9, 5.0, 10.0, 10.1)]
         ['outside', 'small', 'small', 'large', 'large', 'outside']
     """
-    tolerance = BOUNDARY_TOLERANCE_MM
-    if is_too_short(diameter_mm, rules) or diameter_mm > rules.max_diameter_mm + tolerance:
+    if is_too_short(diameter_mm, rules) or exceeds(diameter_mm, rules.max_diameter_mm):
         return "outside"
-    return "large" if diameter_mm >= rules.large_from_mm - tolerance else "small"
+    return "large" if reaches(diameter_mm, rules.large_from_mm) else "small"
 
 
 def is_small(component: Component, rules: LesionRules) -> bool:
     """Whether it would be of the class "small", however small."""
-    limit = rules.large_from_mm - BOUNDARY_TOLERANCE_MM
-    return component.max_in_plane_diameter_mm < limit
+    return not reaches(component.max_in_plane_diameter_mm, rules.large_from_mm)
 
 
 def is_too_short(diameter_mm: float, rules: LesionRules) -> bool:
     """Whether it is shorter than the smallest lesion that counts."""
-    return diameter_mm < rules.min_diameter_mm - BOUNDARY_TOLERANCE_MM
+    return not reaches(diameter_mm, rules.min_diameter_mm)
 
 
 def size_reason(component: Component, rules: LesionRules) -> str | None:
@@ -126,7 +129,7 @@ def size_reason(component: Component, rules: LesionRules) -> str | None:
     diameter = component.max_in_plane_diameter_mm
     if is_too_short(diameter, rules):
         return f"diameter {diameter:.2f} mm is below {rules.min_diameter_mm:g} mm"
-    if diameter > rules.max_diameter_mm + BOUNDARY_TOLERANCE_MM:
+    if exceeds(diameter, rules.max_diameter_mm):
         return f"diameter {diameter:.2f} mm is above {rules.max_diameter_mm:g} mm"
     if component.volume_mm3 < rules.min_volume_mm3 - BOUNDARY_TOLERANCE_MM:
         return f"volume {component.volume_mm3:.2f} mm3 is below {rules.min_volume_mm3:g} mm3"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cmbnet.phantom.truth import FAINTEST_DROP, SIZE_RANGE_MM
+from cmbnet.lesions.sizes import SMALLEST_MM, reaches
+from cmbnet.phantom.truth import FAINTEST_DROP
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,14 @@ class Reader:
 
     least_contrast_to_noise: float = 5.0
     least_drop: float = FAINTEST_DROP
-    least_diameter_mm: float = SIZE_RANGE_MM[0]
+    least_diameter_mm: float = SMALLEST_MM
 
     def counts(self, look: Look) -> bool:
         """Whether a microbleed is counted."""
         return (
             look.contrast_to_noise >= self.least_contrast_to_noise
             and look.drop >= self.least_drop
-            and look.diameter_mm >= self.least_diameter_mm
+            and reaches(look.diameter_mm, self.least_diameter_mm)
         )
 
     def found_of(self, looks: Sequence[Look], reference: Sequence[Look]) -> tuple[int, int]:

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from cmbnet.lesions.components import label_components
 from cmbnet.lesions.measure import in_plane_diameters_mm, measure_components, spacing_affine
+from cmbnet.lesions.sizes import LARGEST_MM, SMALLEST_MM, exceeds, reaches
 from cmbnet.phantom.grid import FloatArray, Grid
 from cmbnet.phantom.lesions import Microbleed
 
 FAINTEST_DROP = 0.25
 LEAST_DROP = 0.2
 LEAST_CONTRAST_TO_NOISE = 3.0
-SIZE_RANGE_MM = (2.0, 10.0)
 REACH_MM = 9.0
 
 LEAST_SURROUNDED = 0.5
@@ -229,9 +229,9 @@ def _measure(
         status = "faint"
     elif to_noise < LEAST_CONTRAST_TO_NOISE:
         status = "noise"
-    elif diameter < SIZE_RANGE_MM[0]:
+    elif not reaches(diameter, SMALLEST_MM):
         status = "small"
-    elif diameter > SIZE_RANGE_MM[1]:
+    elif exceeds(diameter, LARGEST_MM):
         status = "large"
     elif _roundness(region, grid) < LEAST_ROUND:
         status = "uneven"

@@ -21,9 +21,12 @@ from cmbnet.bundle import (
     add_artefacts,
     write_bundle,
 )
+from cmbnet.bundle.manifest import ChosenOn
+from cmbnet.data_kind import DataKind
 from cmbnet.deploy.judge import CALIBRATIONS, Judge, Redrawn, accepted, require_passed
 from cmbnet.deploy.samples import Samples
 from cmbnet.errors import UnreadableFile, UsageError
+from cmbnet.io.digest import content_sha256
 from cmbnet.lesions import LesionRules
 from cmbnet.model.files import load_model
 from cmbnet.preprocess import PreprocessRecipe
@@ -38,7 +41,7 @@ from cmbnet.training.artefacts import (
     tool_versions,
 )
 from cmbnet.training.candidates import offers_of
-from cmbnet.training.cohort import require_other_patients, stated_patients
+from cmbnet.training.cohort import list_cohort, require_other_patients, stated_patients
 from cmbnet.training.operating_points import (
     CUTS,
     choose_operating_points,
@@ -48,12 +51,7 @@ from cmbnet.training.reader import Cache, locate
 from cmbnet.training.recipe import Recipe, load_recipe
 from cmbnet.training.run_files import BEST_MODEL, DESCRIPTION, LOG, RECIPE
 from cmbnet.training.sources import patients_of
-
-LICENCE = "Apache-2.0"
-PHANTOM_STATEMENT = (
-    "Trained on digital phantoms only; no image of a patient was used. Measured on phantoms only."
-)
-REAL_STATEMENT = "Trained on labelled scans of the data named here."
+from cmbnet.training.statement import is_of_patients, statement
 
 _UNDECIDED = OperatingPoint(
     name="balanced", pixel_threshold=0.5, lesion_score=0.0, patient_threshold=0.0
@@ -65,9 +63,10 @@ class Export:
     """What to export, and how.
 
     Args:
+        data_kind: What the scans are that network and score were learned from and points chosen on.
+        licence: Of the bundle.
         name: Of the bundle.
         plan: Files of the network.
-        real_patient_data: Whether the cohorts are scans of patients.
         cohort_name: Of the validation cohort, for the manifest.
         teachers: Other labelled cohorts, which the lesion score is learned from; without any it
             is learned from the validation cohort, in folds.
@@ -79,9 +78,10 @@ class Export:
         allow_failure: Keep going, and say so in the bundle, if the gate fails.
     """
 
+    data_kind: DataKind
+    licence: str
     name: str = "cmbnet"
     plan: ArtefactPlan = field(default_factory=ArtefactPlan)
-    real_patient_data: bool = False
     cohort_name: str = "validation phantoms"
     teachers: tuple[Path, ...] = ()
     gate_scans: int = 6
@@ -96,7 +96,7 @@ def export_run(
     *,
     validation: Path,
     cache: Path,
-    export: Export | None = None,
+    export: Export,
     report: Callable[[str], None],
 ) -> Bundle:
     """Write the bundle of a run.
@@ -116,7 +116,6 @@ def export_run(
         ParityFailed: If a file does not find what the Keras network finds; the bundle is written
             and says so.
     """
-    export = export or Export()
     if validation.resolve() in (cohort.resolve() for cohort in export.teachers):
         raise UsageError(
             f"--score-from {validation} is the validation cohort: thresholds must be chosen on "
@@ -130,7 +129,7 @@ def export_run(
     model, config = load_model(run / BEST_MODEL), recipe.model.config()
     stacks = representative_stacks(Cache(cache), recipe, REPRESENTATIVE_STACKS)
     artefacts = make_artefacts(model, config, export.plan, stacks, report=report)
-    spec = _spec(run, recipe, export)
+    spec = _spec(run, recipe, export, validation)
     bundle = write_bundle(folder, spec=spec, artefacts=artefacts)
     rules, points = _operating_points(bundle, validation, export, report)
     spec = replace(spec, rules=rules, operating_points=points)
@@ -193,24 +192,28 @@ def _operating_points(
     return chosen.rules, chosen.points
 
 
-def _spec(run: Path, recipe: Recipe, export: Export) -> BundleSpec:
+def _spec(run: Path, recipe: Recipe, export: Export, validation: Path) -> BundleSpec:
     """The manifest without its artefacts."""
     description = _description(run)
     millimetres = recipe.sampling.context_mm
     return BundleSpec(
         name=export.name,
-        licence=LICENCE,
+        licence=export.licence,
         recipe=PreprocessRecipe.from_dict(description["preprocess"]),
         context=SliceContext("adjacent" if millimetres is None else None, millimetres),
         rules=LesionRules(),
         operating_points=(_UNDECIDED,),
         default_operating_point="balanced",
         training=Training(
-            statement=REAL_STATEMENT if export.real_patient_data else PHANTOM_STATEMENT,
-            real_patient_data=export.real_patient_data,
+            statement=statement(export.data_kind),
+            real_patient_data=is_of_patients(export.data_kind),
             data=(
                 *(_cohort_line(role, description[role]) for role in ("training", "validation")),
                 *(f"lesion score: learned from the scans of {c.name}" for c in export.teachers),
+            ),
+            chosen_on=ChosenOn(
+                data_kind=export.data_kind,
+                scans=tuple(content_sha256(case.image) for case in list_cohort(validation)),
             ),
             details=_details(run, recipe, description),
         ),

@@ -7,11 +7,15 @@ from pathlib import Path
 
 from cmbnet.backends import open_backend
 from cmbnet.bundle import Bundle, load_bundle
-from cmbnet.bundle.manifest import MANIFEST_NAME, Manifest
+from cmbnet.bundle.manifest import MANIFEST_NAME, ChosenOn, Manifest
+from cmbnet.data_kind import DataKind
 from cmbnet.errors import UsageError
 from cmbnet.io import write_bytes_atomically, write_text_atomically
+from cmbnet.io.digest import content_sha256
 from cmbnet.training.candidates import Cut, offers_of
+from cmbnet.training.cohort import list_cohort
 from cmbnet.training.operating_points import CUTS, choose_operating_points
+from cmbnet.training.statement import calibrated
 
 FEW_SCANS = 20
 """With fewer scans of a kind than this, an interval spans most of what it could."""
@@ -22,6 +26,7 @@ def calibrate(
     cohort: Path,
     folder: Path,
     *,
+    data_kind: DataKind,
     backend: str = "auto",
     cohort_name: str = "",
     report: Callable[[str], None],
@@ -36,6 +41,7 @@ def calibrate(
         bundle: The model; its files are copied byte by byte.
         cohort: Folder with ``images/``, ``lesions/`` and, if there is, ``ignore/``.
         folder: Of the new bundle; must not hold one.
+        data_kind: What the scans are; stands in the bundle, whose statement is changed to hold.
         backend: Name of the runtime; thresholds hold for it and those that agree with it.
         cohort_name: What the scans are, for the manifest; the folder's name if empty.
         report: Receives what was found, line by line.
@@ -63,12 +69,15 @@ def calibrate(
             f"{scans} scans, {fewest} of the rarer kind: read the intervals, not the rates "
             f"({FEW_SCANS} scans with and {FEW_SCANS} without lesions make a start)"
         )
+    hashes = tuple(content_sha256(case.image) for case in list_cohort(cohort))
+    chosen_on = ChosenOn(data_kind=data_kind, scans=hashes)
     values = {key: getattr(bundle.manifest, key) for key in Manifest.model_fields}
     origin = {"calibrated_from_sha256": bundle.sha256, "calibrated_on": name}
     manifest = Manifest.model_validate(
         values
         | {
             "rules": chosen.rules,
+            "training": calibrated(bundle.manifest.training, chosen_on, name),
             "operating_points": chosen.points,
             "default_operating_point": "balanced",
             "versions": bundle.manifest.versions | origin,

@@ -22,7 +22,7 @@ from cmbnet.bundle import Bundle
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, MatchingRule, Settings, score_case
 from cmbnet.evaluation.detection import detection_scores
-from cmbnet.evaluation.labels import read_labels
+from cmbnet.evaluation.labels import read_labels, scattered
 from cmbnet.evaluation.matching import Matching, match
 from cmbnet.evaluation.overlap import Overlap, find_overlap
 from cmbnet.io import read_nifti
@@ -151,6 +151,8 @@ def offers_of(
         except InputRefused as refusal:
             report(f"left out: {refusal}")
             continue
+        for line in scattered(read_labels(found.truth), found.truth):
+            report(f"warning: case {found.name}: {line}")
         for cut, scans in offers.items():
             scans.append(candidates_of(found, cut, bundle.manifest.rules))
     if not any(offers.values()):

@@ -13,6 +13,7 @@ from cmbnet.bundle import Measured
 from cmbnet.evaluation.bootstrap import draw_weights
 from cmbnet.evaluation.empty_cases import ratio
 from cmbnet.evaluation.intervals import percentile, wilson
+from cmbnet.evaluation.patients import PatientScores
 from cmbnet.lesions import LesionRules
 from cmbnet.lesions.evidence import Evidence
 from cmbnet.training.candidates import Candidates
@@ -36,8 +37,8 @@ class Rates:
         true_voxels: Voxels of true lesions.
         scans: Number of scans.
         positives: Scans with true lesions.
-        missed: Of these, how many were called negative.
-        alarms: Of the others, how many were called positive.
+        missed: Of these, how many have no found lesion that reaches the patient threshold.
+        alarms: Of the others, how many have a false lesion that does.
         false_in_controls: Predicted lesions in these.
     """
 
@@ -92,12 +93,12 @@ class Rates:
 
     @property
     def patient_fpr(self) -> float:
-        """Controls called positive; 0 without controls."""
+        """Controls with a false alarm; 0 without controls."""
         return self.alarms / max(self.scans - self.positives, 1)
 
     @property
     def patient_fnr(self) -> float:
-        """Patients with lesions called negative; 0 without such patients."""
+        """Patients with lesions that are missed; 0 without such patients."""
         return self.missed / max(self.positives, 1)
 
 
@@ -136,11 +137,13 @@ class ScoredScans:
         self._found_at = np.concatenate(found_at)
         self._truth_scan = _repeated([len(found) for found in found_at])
         self._true_voxels = int(sum(s.overlap.truth_voxels.sum() for s in scans))
-        self._highest = self._highest_by_scan(self._scan, self._score)
-        right = self._correct
-        self._highest_right = np.maximum(
-            self._highest_by_scan(self._scan[right], self._score[right]),
-            self._highest_by_scan(self._truth_scan, self._found_at),
+        self._patients = PatientScores(
+            self.positive,
+            np.where(
+                self.positive,
+                self._highest_by_scan(self._truth_scan, self._found_at),
+                self._highest_by_scan(self._scan, self._score),
+            ),
         )
 
     def _highest_by_scan(
@@ -159,12 +162,10 @@ class ScoredScans:
     def patients(self, threshold: float) -> tuple[int, int]:
         """Missed patients and alarmed controls, where scans are positive from a score on.
 
-        A patient with lesions counts as missed unless a correct candidate reaches it, however
-        little of the lesion it covers, or a lesion is found by one that does. False lesions do not
-        count; `cmbnet evaluate` asks for more, a lesion that is found.
+        As `cmbnet.evaluation.patients` defines them, a scan being a patient.
         """
-        missed = np.sum(self.positive & (self._highest_right < threshold))
-        return int(missed), int(np.sum(~self.positive & (self._highest >= threshold)))
+        classes = self._patients.at(threshold)
+        return classes["fn"], classes["fp"]
 
     def rates(self, lesion_score: float, patient_threshold: float | None = None) -> Rates:
         """What thresholds reach.

@@ -85,9 +85,6 @@ COMPUTE: dict[tuple[str, str], Callable[[], float]] = {
     ("f1", "no truth, no prediction"): both("lesion_f1", False, False),
     ("f1", "no truth, prediction"): both("lesion_f1", False, True),
     ("f1", "truth, no prediction"): both("lesion_f1", True, False),
-    ("accuracy", "no voxels (empty brain mask)"): lambda: cohort(True, True, brain=False).metrics[
-        "accuracy"
-    ],
     ("volume error, mm3", "no truth, no prediction"): both("volume_error_mm3", False, False),
     ("volume error, share", "no truth"): both("volume_share", False, True),
     ("fp per scan", "no false lesion"): both("fp_per_scan", True, False),

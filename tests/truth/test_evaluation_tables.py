@@ -17,6 +17,7 @@ from cmbnet.evaluation import METRICS, Case, CohortScores, Settings, evaluate_co
 from cmbnet.evaluation.analysis import Plan, analyse
 from cmbnet.evaluation.bootstrap import resample
 from cmbnet.evaluation.compare import compare
+from cmbnet.evaluation.origin import CaseOrigin, Origin
 from cmbnet.evaluation.readers.study import analyse_study
 from cmbnet.evaluation.readers.times import compare_times
 from cmbnet.evaluation.results import (
@@ -53,6 +54,10 @@ def scores() -> CohortScores:
     second = case("b", "." * 13, "." * 13, patient="q", strata={"field_t": ""},
                   probability=row([0.0] * 13))  # fmt: skip
     return evaluate_cohort([second, first])
+
+
+PLAN = Plan(resamples=100, band_resamples=100, fewest=1)
+ORIGIN = Origin("phantoms", (CaseOrigin("a", "p", ""),), None)
 
 
 def table(text: str) -> list[dict[str, str]]:
@@ -119,28 +124,43 @@ def test_the_counts_of_the_cohort(scores: CohortScores) -> None:
 
 
 def test_patients_by_threshold(scores: CohortScores) -> None:
-    """The highest lesion of p is .85, of the control q 0."""
+    """Of p a lesion is found up to .85; the control q has no false one, p has one that is mute."""
     rows = patient_thresholds(scores.cases)
     assert rows is not None
-    assert [one["threshold"] for one in rows] == pytest.approx([0.85, 0])
+    assert [one["threshold"] for one in rows] == pytest.approx([0.85])
     assert rows[0] | {"threshold": 0} == {
         "threshold": 0, "tp": 1, "fp": 0, "fn": 0, "tn": 1, "tpr": 1, "fpr": 0, "fnr": 0
     }  # fmt: skip
-    assert (rows[1]["fp"], rows[1]["tn"], rows[1]["fpr"]) == (1, 0, 1)
     no_control = patient_thresholds(scores.cases[:1])
     assert no_control is not None
     assert math.isnan(no_control[0]["fpr"])
-    only_control = patient_thresholds(scores.cases[1:])
+    alarmed = case("r", "...", "1..", lesion_scores={1: 0.3})
+    only_control = patient_thresholds(evaluate_cohort([alarmed]).cases)
     assert only_control is not None
+    assert (only_control[0]["fp"], only_control[0]["fpr"]) == (1, 1)
     assert math.isnan(only_control[0]["tpr"])
     assert math.isnan(only_control[0]["fnr"])
     unknown = evaluate_cohort([case("a", "1", "1")])
     assert patient_thresholds(unknown.cases) is None
 
 
+def test_a_missed_patient_is_the_same_in_both_tables() -> None:
+    """p: the best score is a false lesion's; q: found at .7; r: a control with a false one."""
+    cases = [
+        case("p", "11....", "....11", lesion_scores={1: 0.9}),
+        case("q", "11....", "11..2.", lesion_scores={1: 0.7, 2: 0.8}),
+        case("r", "......", "1.....", lesion_scores={1: 0.6}),
+    ]
+    scores = evaluate_cohort(cases)
+    rows = patient_thresholds(scores.cases)
+    assert rows is not None
+    assert [(one["threshold"], one["fn"], one["fp"]) for one in rows] == [(0.7, 1, 0), (0.6, 1, 1)]
+    assert (scores.counts["patient_fn"], scores.counts["patient_fp"]) == (1, 1)
+
+
 def test_the_json(scores: CohortScores) -> None:
-    text = to_json(analyse(scores, Plan(resamples=100, band_resamples=100)))
-    assert text.startswith('{\n "schema": "cmbnet-evaluation/1"')
+    text = to_json(analyse(scores, PLAN), ORIGIN)
+    assert text.startswith('{\n "schema": "cmbnet-evaluation/2"')
     document = json.loads(text)
     assert document["settings"]["connectivity"] == 26
     assert document["settings"]["rule"] == "paper:0.4"
@@ -156,7 +176,11 @@ def test_the_json(scores: CohortScores) -> None:
         )
     by_name = {one["name"]: one for one in document["metrics"]}
     assert by_name["patient_mean_dice"]["patients_defined"] == 1
-    assert by_name["patient_mean_accuracy"]["patients_defined"] == 2
+    assert not [name for name in by_name if "accuracy" in name]
+    assert document["data"] == {
+        "kind": "phantoms", "cases": [{"case": "a", "patient": "p", "input_sha256": ""}]
+    }  # fmt: skip
+    assert document["model"] is None
     assert by_name["dice"]["patients_defined"] is None
     assert by_name["lesion_recall"]["wilson"]["low"] > 0
     assert by_name["dice"]["wilson"] is None
@@ -172,7 +196,7 @@ def test_the_json(scores: CohortScores) -> None:
 
 
 def test_the_points_of_the_curves(scores: CohortScores) -> None:
-    rows = table(curves_csv(analyse(scores, Plan(resamples=100, band_resamples=100))))
+    rows = table(curves_csv(analyse(scores, PLAN)))
     froc = [(r["x"], r["y"], r["threshold"]) for r in rows if r["curve"] == "froc"]
     # At .85 one of two is found; at .6 the false one of two scans joins.
     assert froc == [("0.0", "0.0", ""), ("0.0", "0.5", "0.85"), ("0.5", "0.5", "0.6")]
@@ -183,18 +207,21 @@ def test_the_points_of_the_curves(scores: CohortScores) -> None:
 
 
 def test_the_tables(scores: CohortScores) -> None:
-    tables = {one.title: one for one in all_tables(analyse(scores, Plan(100, 100)))}
+    tables = {one.title: one for one in all_tables(analyse(scores, PLAN), paper=True)}
     rows = {one[0:2]: one[2:] for one in tables["Model performance"].rows}
     assert rows["Lesion", "Recall"][0] == "0.500"
     assert rows["Lesion", "Recall"][2:] == ("0.095 to 0.905", "0.852")
-    assert rows["Pixel, data level", "Accuracy"][0] == "0.833333"  # 20 of 24 voxels
-    assert rows["Pixel, patient level", "Accuracy"][0] == "0.818182"  # 7/11 and 1
     assert rows["Lesion", "Area under the ROC curve"] == ("0.500", rows[
         "Lesion", "Area under the ROC curve"][1], "-", "0.861")  # fmt: skip
     patients = {one[0]: one[1:] for one in tables[
         "Patients, positive by at least one correct lesion"].rows}  # fmt: skip
     assert patients["TP"] == ("1", "-", "93")
     assert patients["False-positive rate"][0] == "0.000"
+    alone = {one.title: one for one in all_tables(analyse(scores, PLAN))}
+    for title in ("Model performance", "Patients, positive by at least one correct lesion"):
+        assert alone[title].header == tables[title].header[:-1]
+        assert [one[:-1] for one in tables[title].rows] == list(alone[title].rows)
+        assert "Fan et al." not in alone[title].note
     strata = {one[0]: one[1:] for one in tables["Strata"].rows}
     assert strata["size: 2-5 mm"][:3] == ("2", "1/2", "0.500")
     assert strata["true lesions per patient: 0"][1] == "-"
@@ -249,3 +276,33 @@ def test_a_label_of_2_to_the_24_is_the_highest() -> None:
     data[0, 0, :2] = 2**24
     labels = Volume(data, np.eye(4))
     assert len(score_case(Case("a", labels, labels), Settings()).truth) == 1
+
+
+def many(seen: int, false: int) -> list[Case]:
+    """Patients with a lesion each, found; then controls with a false lesion each."""
+    return [
+        *(case(f"p{n}", "11....", "11....", probability=row([0.9] * 6)) for n in range(seen)),
+        *(case(f"q{n}", "......", "11....", probability=row([0.6] * 6)) for n in range(false)),
+    ]
+
+
+def test_curves_of_fewer_than_ten_negatives_are_not_enough() -> None:
+    """The number is stated; ten are enough."""
+    few = analyse(evaluate_cohort(many(12, 9)), Plan(100, 100))
+    assert (few.areas, few.froc) == ((), None)
+    text = " ".join(few.withheld)
+    assert text.count("not enough negatives") == 4
+    assert "9 false lesions where 10 are required" in text
+    document = json.loads(to_json(few, ORIGIN))
+    assert (document["areas"], document["froc"]) == ([], None)
+    assert document["notes"][:4] == list(few.withheld[:4])
+    tables = {one.title: one for one in all_tables(few)}
+    assert "FROC" not in tables
+    assert "not enough negatives, 9 where 10" in tables["Areas under curves"].note
+    enough = analyse(evaluate_cohort(many(12, 10)), Plan(100, 100))
+    assert {area.name: area.value for area in enough.areas} == dict.fromkeys(
+        ("lesion_auc", "candidate_auc", "patient_auc"), 1.0
+    )
+    assert enough.froc is not None
+    positives = analyse(evaluate_cohort(many(9, 10)), Plan(100, 100))
+    assert "not enough positives, 9 where 10 are required" in " ".join(positives.withheld)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from cmbnet.errors import InputRefused
-from cmbnet.evaluation.files import find_images
+from cmbnet.evaluation.files import MASKS, find_images
+from cmbnet.evaluation.labels import read_labels, scattered
 from cmbnet.evaluation.load import read_labels_file
 from cmbnet.evaluation.readers.sites import ReadCase, find_sites
 
@@ -22,29 +24,48 @@ def reader_folders(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read_masks(system: Path, readers: dict[str, Path], truth: Path | None) -> list[ReadCase]:
+def read_masks(
+    system: Path,
+    readers: dict[str, Path],
+    truth: Path | None = None,
+    ignore: Path | None = None,
+    *,
+    report: Callable[[str], None],
+) -> list[ReadCase]:
     """Read system, readers and truth of every case and collect the sites.
+
+    Args:
+        system: Folder of the system's masks.
+        readers: Folder of each reader.
+        truth: Folder of the reviewed truth.
+        ignore: Folder of masks of where nothing is counted.
+        report: Receives warnings, line by line.
 
     Raises:
         InputRefused: If they do not hold the same cases.
     """
-    folders = {"the system": system, **readers}
-    images = {who: find_images(folder) for who, folder in folders.items()}
-    true_images = {} if truth is None else find_images(truth)
+    folders = {"the system": system, **readers, "the truth": truth, "--ignore": ignore}
+    images = {
+        who: find_images(folder, ("ignore", "lesions", "mask") if who == "--ignore" else MASKS)
+        for who, folder in folders.items()
+        if folder is not None
+    }
     wanted = images["the system"].keys()
-    for who, found in {**images, "the truth": true_images or images["the system"]}.items():
+    for who, found in images.items():
         if found.keys() != wanted:
             odd = ", ".join(sorted(found.keys() ^ wanted)[:10])
             raise InputRefused(
                 f"system, readers and truth must hold the same cases; {who} and the system differ "
                 f"in {odd}. A reader who changed nothing hands in the system's mask unchanged"
             )
-    return [
-        find_sites(
-            case,
-            read_labels_file(images["the system"][case]),
-            {who: read_labels_file(images[who][case]) for who in readers},
-            None if truth is None else read_labels_file(true_images[case]),
+    cases = []
+    for case in sorted(wanted):
+        read = {who: read_labels_file(found[case]) for who, found in images.items()}
+        for who, volume in read.items():
+            for line in scattered(read_labels(volume), volume) if who != "--ignore" else ():
+                report(f"warning: case {case}, {who}: {line}")
+        marks = {who: read[who] for who in readers}
+        cases.append(
+            find_sites(case, read["the system"], marks, read.get("the truth"), read.get("--ignore"))
         )
-        for case in sorted(wanted)
-    ]
+    return cases

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
+from cmbnet.data_kind import KINDS, DataKind
 from cmbnet.evaluation.figures import BLUE, GREY, ORANGE, make_figure, to_bytes
+from cmbnet.evaluation.origin import NOT_STATED
 from cmbnet.evaluation.page import render_page
 from cmbnet.evaluation.readers.study import Agreement, LabelCounts, StudyResult
 from cmbnet.evaluation.readers.times import TimeResult
@@ -29,15 +31,17 @@ from cmbnet.io import write_bytes_atomically, write_text_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TITLE = "Reader study"
-SCHEMA = "cmbnet-readers/1"
-PAPER_ROW = ("Paper, average of five", "-", "20.6 (2.5 %)", "35.6 (4.3 %)", "93.3 %", "-", "0.790",
-             "-", "-")  # fmt: skip
+SCHEMA = "cmbnet-readers/2"
+PAPER_ROW = ("Paper, average of five", "-", "20.6 (2.5 %)", "35.6 (4.3 %)", "93.3 %", "-", "-", "-",
+             "0.790")  # fmt: skip
+AGREEMENT = ("Positive agreement with the {}", "95 %, by case", "Kappa of any lesion")
 
 
-def study_tables(study: StudyResult, times: Sequence[TimeResult] = ()) -> list[Table]:
-    """Every table of a study."""
-    tables = [labels_table(study)]
+def study_tables(
+    study: StudyResult, times: Sequence[TimeResult] = (), *, paper: bool = False
+) -> list[Table]:
+    """Every table of a study; with `paper` beside the paper's averages."""
+    tables = [labels_table(study, paper=paper)]
     if study.system_by_truth is not None:
         tables.append(truth_table(study))
     tables.append(agreement_table(study))
@@ -46,27 +50,28 @@ def study_tables(study: StudyResult, times: Sequence[TimeResult] = ()) -> list[T
     return tables
 
 
-def labels_table(study: StudyResult) -> Table:
-    """What each reader's revision says of the system, and kappa of reader and system."""
+def labels_table(study: StudyResult, *, paper: bool = False) -> Table:
+    """What each reader's revision says of the system, and how reader and system agree."""
     rows: list[tuple[str, ...]] = [
         (
             reader.name,
             *_label_cells(reader.system_by_reader),
-            *_kappa_cells(reader.with_system),
+            *_agreement_cells(reader.with_system),
         )
         for reader in study.readers
     ]
     rows.append(_average(study))
-    rows.append(PAPER_ROW)
+    if paper:
+        rows.append(PAPER_ROW)
     return Table(
         "Labels of the system by each reader",
         ("Reader", "Correct", "Missed", "Incorrect", "Accuracy", "95 %, by case",
-         "Kappa with the system", "95 %, by case", "P"),
+         *(title.format("system") for title in AGREEMENT)),
         tuple(rows),
         f"{study.sites} sites in {study.cases} cases. Shares are of all three labels; accuracy is "
-        "the share of correct labels. Kappa: lesion or none over the sites. Its chance agreement "
-        "rests on sites without a lesion for both, which exist only where a third rater sees "
-        "one; the paper does not say what its kappa counts.",
+        "the share of correct labels. Positive agreement: lesions of both over the mean of those "
+        "of each. Kappa: any lesion or none, over the cases."
+        + (" The paper does not say what its kappa counts." if paper else ""),
     )  # fmt: skip
 
 
@@ -82,11 +87,11 @@ def _label_cells(labels: LabelCounts) -> tuple[str, str, str, str, str]:
     return shown[0], shown[1], shown[2], _percent(labels.accuracy), ends
 
 
-def _kappa_cells(agreement: Agreement) -> tuple[str, str, str]:
+def _agreement_cells(agreement: Agreement) -> tuple[str, str, str]:
     return (
-        number(agreement.sites.value),
-        interval_text(agreement.sites_interval),
-        p_text(agreement.sites.p),
+        number(agreement.positive),
+        interval_text(agreement.positive_interval),
+        number(agreement.presence.value),
     )
 
 
@@ -94,8 +99,11 @@ def _average(study: StudyResult) -> tuple[str, ...]:
     def mean(value: Callable[[LabelCounts], float]) -> float:
         return float(np.mean([value(reader.system_by_reader) for reader in study.readers]))
 
-    kappas = [reader.with_system.sites.value for reader in study.readers]
-    known = [kappa for kappa in kappas if not np.isnan(kappa)]
+    def defined_mean(values: Sequence[float]) -> str:
+        known = [value for value in values if not np.isnan(value)]
+        return number(float(np.mean(known)) if known else float("nan"))
+
+    agreements = [reader.with_system for reader in study.readers]
     return (
         "Average",
         f"{mean(lambda x: x.correct):.1f} ({_percent(mean(lambda x: x.shares[0]))})",
@@ -103,9 +111,9 @@ def _average(study: StudyResult) -> tuple[str, ...]:
         f"{mean(lambda x: x.incorrect):.1f} ({_percent(mean(lambda x: x.shares[2]))})",
         _percent(mean(lambda x: x.accuracy)),
         "-",
-        number(float(np.mean(known)) if known else float("nan")),
+        defined_mean([one.positive for one in agreements]),
         "-",
-        "-",
+        defined_mean([one.presence.value for one in agreements]),
     )
 
 
@@ -118,7 +126,7 @@ def truth_table(study: StudyResult) -> Table:
         (
             name,
             *_label_cells(labels),
-            *(("-", "-", "-") if agreement is None else _kappa_cells(agreement)),
+            *(("-", "-", "-") if agreement is None else _agreement_cells(agreement)),
         )
         for name, labels, agreement in judged
         if labels is not None
@@ -126,45 +134,52 @@ def truth_table(study: StudyResult) -> Table:
     return Table(
         "Labels against the reviewed truth",
         ("", "Correct", "Missed", "Incorrect", "Accuracy", "95 %, by case",
-         "Kappa with the truth", "95 %, by case", "P"),
+         *(title.format("truth") for title in AGREEMENT)),
         rows,
         "Correct: in both; missed: in the truth only; incorrect: not in the truth.",
     )  # fmt: skip
 
 
 def agreement_table(study: StudyResult) -> Table:
-    """Kappas of sites, presence and count bands: readers with the system, and with each other."""
+    """Agreement of readers with the system, and with each other."""
     pairs = [(f"{r.name} - system", r.with_system) for r in study.readers]
     pairs += [(f"{pair.first} - {pair.second}", pair.agreement) for pair in study.pairs]
     rows = [
         (
             name,
-            number(one.sites.value),
+            number(one.positive),
+            interval_text(one.positive_interval),
             number(one.presence.value),
             number(one.bands.value),
             number(one.bands_linear.value),
             number(one.bands_quadratic.value),
             p_text(one.bands_linear.p),
+            number(one.sites.value),
         )
         for name, one in pairs
     ]
     rows.append(
         (
-            "All readers, Fleiss",
-            f"{number(study.fleiss_sites.value)} (P {p_text(study.fleiss_sites.p)})",
+            "All readers; kappa of Fleiss",
+            number(study.positive),
+            interval_text(study.positive_interval),
             f"{number(study.fleiss_presence.value)} (P {p_text(study.fleiss_presence.p)})",
             "-",
             "-",
             "-",
             "-",
+            number(study.fleiss_sites.value),
         )
     )
     return Table(
-        "Agreement, kappa",
-        ("Raters", "Sites", "Any lesion", "Bands", "Bands, linear", "Bands, quadratic",
-         "P, linear"),
+        "Agreement",
+        ("Raters", "Positive agreement", "95 %, by case", "Kappa: any lesion", "bands",
+         "bands, linear", "bands, quadratic", "P, linear", "sites"),
         tuple(rows),
-        "Sites: lesion or none. Any lesion and bands (0, 1, 2-4, 5-10, >10): over cases. "
+        "Positive agreement: lesions of both over the mean of those of each. Kappa of any lesion "
+        "and of bands (0, 1, 2-4, 5-10, >10): over cases. Kappa of sites, lesion or none, can be "
+        "negative for raters who agree on most lesions: two agree on none only where a third sees "
+        "one. "
         f"Readers accept the system's lesions equally often: P {p_text(study.cochran_p)} "
         "(Cochran's Q).",
     )  # fmt: skip
@@ -195,7 +210,7 @@ def times_table(times: Sequence[TimeResult]) -> Table:
 
 
 def study_figure(study: StudyResult) -> Figure:
-    """Shares of the labels per reader, and kappa between all raters on the sites."""
+    """Shares of the labels per reader, and positive agreement between all raters."""
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
@@ -210,19 +225,19 @@ def study_figure(study: StudyResult) -> Figure:
         left.invert_yaxis()
         left.set(xlim=(0, 1), xlabel="Share of the labels")
         left.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-        _kappa_matrix(right, study)
+        _matrix(right, study)
 
     return make_figure(draw, (9.0, 0.45 * len(study.readers) + 2.2))
 
 
-def _kappa_matrix(ax: Any, study: StudyResult) -> None:
+def _matrix(ax: Any, study: StudyResult) -> None:
     names = ["system", *(reader.name for reader in study.readers)]
     matrix = np.eye(len(names))
     for index, reader in enumerate(study.readers, start=1):
-        matrix[0, index] = matrix[index, 0] = reader.with_system.sites.value
+        matrix[0, index] = matrix[index, 0] = reader.with_system.positive
     for pair in study.pairs:
         a, b = names.index(pair.first, 1), names.index(pair.second, 1)
-        matrix[a, b] = matrix[b, a] = pair.agreement.sites.value
+        matrix[a, b] = matrix[b, a] = pair.agreement.positive
     ax.imshow(matrix, cmap="Blues", vmin=-0.2, vmax=1.2)
     for (row, column), value in np.ndenumerate(matrix):
         ax.text(
@@ -236,16 +251,22 @@ def _kappa_matrix(ax: Any, study: StudyResult) -> None:
         )
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
     ax.set_yticks(range(len(names)), names)
-    ax.set_title("Kappa, sites")
+    ax.set_title("Positive agreement")
     ax.grid(visible=False)
 
 
-def study_json(study: StudyResult, times: Sequence[TimeResult]) -> str:
+def title(kind: DataKind | None) -> str:
+    """Heading of tables and page."""
+    return f"Reader study of {NOT_STATED if kind is None else KINDS[kind]}"
+
+
+def study_json(study: StudyResult, times: Sequence[TimeResult], kind: DataKind) -> str:
     """``readers.json``; NaN becomes null."""
     document = {
         "schema": SCHEMA,
         "research_use_only": RESEARCH_USE_ONLY,
         "cmbnet": __version__,
+        "data": {"kind": kind},
         "study": asdict(study),
         "times": [asdict(one) for one in times],
     }
@@ -253,12 +274,18 @@ def study_json(study: StudyResult, times: Sequence[TimeResult]) -> str:
 
 
 def write_study(
-    folder: Path, study: StudyResult, times: Sequence[TimeResult] = (), *, figures: bool = True
+    folder: Path,
+    study: StudyResult,
+    kind: DataKind,
+    tables: Sequence[Table],
+    times: Sequence[TimeResult] = (),
+    *,
+    figures: bool = True,
 ) -> None:
     """Write ``readers.json``, tables, and with `figures` the drawing and ``readers.html``."""
-    tables = study_tables(study, times)
-    write_text_atomically(folder / "readers.json", study_json(study, times))
-    write_text_atomically(folder / "tables.md", join_markdown(TITLE, tables, RESEARCH_USE_ONLY))
+    heading = title(kind)
+    write_text_atomically(folder / "readers.json", study_json(study, times, kind))
+    write_text_atomically(folder / "tables.md", join_markdown(heading, tables, RESEARCH_USE_ONLY))
     write_text_atomically(folder / "tables.tex", join_latex(tables, RESEARCH_USE_ONLY))
     if not figures:
         return
@@ -271,9 +298,10 @@ def write_study(
         "Cases": str(study.cases),
         "Sites": str(study.sites),
         "Accuracy of the system, average": _average(study)[4],
-        "Kappa with the system, average": _average(study)[6],
+        "Positive agreement with the system, average": _average(study)[6],
+        "Kappa of any lesion with the system, average": _average(study)[8],
     }
-    page = render_page(TITLE, facts, tables, {"readers": svg})
+    page = render_page(heading, facts, tables, {"readers": svg})
     write_text_atomically(folder / "readers.html", page)
 
 

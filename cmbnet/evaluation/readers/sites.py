@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation.labels import Labels, read_labels
-from cmbnet.evaluation.matching import MatchingRule, match
+from cmbnet.evaluation.matching import MatchingRule, exceeds, match
 from cmbnet.evaluation.overlap import find_overlap
 from cmbnet.volume import Volume, grid_difference
 
 SAME_SITE = MatchingRule("any-voxel", 0.0)
+IGNORED = 0.4
+"""As in `cmbnet.evaluation.case.Settings`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,11 @@ class ReadCase:
 
 
 def find_sites(
-    name: str, system: Volume, readers: Mapping[str, Volume], truth: Volume | None = None
+    name: str,
+    system: Volume,
+    readers: Mapping[str, Volume],
+    truth: Volume | None = None,
+    ignore: Volume | None = None,
 ) -> ReadCase:
     """Collect the sites of a case from masks or instance labels.
 
@@ -50,20 +56,23 @@ def find_sites(
         system: Output of the system.
         readers: Revision of each reader, by name.
         truth: Reviewed truth.
+        ignore: Not 0 where nothing is counted: a site with more than `IGNORED` of its voxels in it
+            is left out, whoever marks it.
 
     Raises:
         InputRefused: If the grids differ or labels are no labels.
     """
     raters = {"truth": truth, "system": system} if truth is not None else {"system": system}
     raters = {**raters, **{f"reader {key}": readers[key] for key in sorted(readers)}}
-    sites = _Sites(system)
-    marks = {who: sites.add(name, volume) for who, volume in raters.items()}
-    present = {who: np.isin(np.arange(sites.count), index) for who, index in marks.items()}
+    sites = _Sites(name, system, ignore)
+    marks = {who: sites.add(volume) for who, volume in raters.items()}
+    counted = np.flatnonzero(~np.array(sites.ignored, bool))
+    present = {who: np.isin(counted, index) for who, index in marks.items()}
     columns = [present[f"reader {key}"] for key in sorted(readers)]
     return ReadCase(
         name=name,
         system=present["system"],
-        readers=np.stack(columns, axis=1) if columns else np.zeros((sites.count, 0), bool),
+        readers=np.stack(columns, axis=1) if columns else np.zeros((len(counted), 0), bool),
         truth=present.get("truth"),
     )
 
@@ -71,19 +80,31 @@ def find_sites(
 class _Sites:
     """A label array of the sites found so far, and where each rater joins or extends it."""
 
-    def __init__(self, grid: Volume) -> None:
-        self.grid = grid
+    def __init__(self, name: str, grid: Volume, ignore: Volume | None) -> None:
+        self.name, self.grid = name, grid
         self.array = np.zeros(grid.shape, np.int32)
-        self.count = 0
+        self.ignored: list[bool] = []
+        self._ignore = np.zeros(grid.shape, bool)
+        if ignore is not None:
+            self._require_grid(ignore)
+            self._ignore = ignore.data != 0
 
-    def add(self, name: str, volume: Volume) -> NDArray[np.int64]:
-        """Site index of each lesion of a rater; unpaired lesions become new sites."""
+    @property
+    def count(self) -> int:
+        """Number of sites."""
+        return len(self.ignored)
+
+    def _require_grid(self, volume: Volume) -> None:
         difference = grid_difference(self.grid, volume)
         if difference is not None:
             raise InputRefused(
-                f"case {name}: {volume.source} must lie on the grid of {self.grid.source}, "
+                f"case {self.name}: {volume.source} must lie on the grid of {self.grid.source}, "
                 f"got {difference}"
             )
+
+    def add(self, volume: Volume) -> NDArray[np.int64]:
+        """Site index of each lesion of a rater; unpaired lesions become new sites."""
+        self._require_grid(volume)
         lesions = read_labels(volume)
         partner = np.full(lesions.count, -1)
         if lesions.count and self.count:
@@ -94,7 +115,8 @@ class _Sites:
             voxels = lesions.index[lesions.lesion == lesion]
             own = voxels[self.array.ravel()[voxels] == 0]
             self.array.ravel()[own] = partner[lesion] + 1
-        self.count += len(new)
+        left_out = exceeds(lesions.share_inside(self._ignore), lesions.voxels, IGNORED)
+        self.ignored += left_out[new].tolist()
         return partner
 
     def _pair(self, lesions: Labels) -> NDArray[np.int64]:

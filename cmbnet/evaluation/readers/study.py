@@ -49,23 +49,29 @@ class LabelCounts:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Kappa of two raters.
+    """Agreement of two raters.
 
     Args:
-        sites: Lesion or none, over the sites.
-        sites_interval: By case, which the analytic interval is not.
-        presence: Any lesion or none, over the cases.
+        positive: Positive agreement: lesions of both over the mean of those of each; NaN without
+            any. It needs no places without a lesion, of which nobody can say how many there are.
+        positive_interval: By case.
+        presence: Kappa of any lesion or none, over the cases.
         bands: Band of the count, over the cases, without weights.
         bands_linear: With linear weights.
         bands_quadratic: With quadratic weights.
+        sites: Kappa of lesion or none over the sites. Two raters agree on none only where a third
+            sees a lesion, so that chance has no meaning here: no headline.
+        sites_interval: By case, which the analytic interval is not.
     """
 
-    sites: Kappa
-    sites_interval: Interval
+    positive: float
+    positive_interval: Interval
     presence: Kappa
     bands: Kappa
     bands_linear: Kappa
     bands_quadratic: Kappa
+    sites: Kappa
+    sites_interval: Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,8 @@ class StudyResult:
         readers: Each reader.
         system_by_truth: Labels that the reviewed truth gives the system; None without a truth.
         pairs: Agreement between readers.
+        positive: Positive agreement of all pairs of readers together; NaN with one reader.
+        positive_interval: By case.
         fleiss_sites: Agreement of all readers on the sites.
         fleiss_presence: Agreement of all readers on any lesion per case.
         cochran_p: P that the readers accept the system's lesions equally often (Cochran's Q).
@@ -116,6 +124,8 @@ class StudyResult:
     readers: tuple[ReaderResult, ...]
     system_by_truth: LabelCounts | None
     pairs: tuple[Pair, ...]
+    positive: float
+    positive_interval: Interval
     fleiss_sites: Kappa
     fleiss_presence: Kappa
     cochran_p: float
@@ -142,6 +152,7 @@ def analyse_study(
     columns = [[case.readers[:, index] for case in cases] for index in range(len(names))]
     marks = np.concatenate([case.readers for case in cases])
     present = np.stack([case.readers.any(axis=0) for case in cases])
+    between = np.stack([_between(case.readers) for case in cases])
     return StudyResult(
         cases=len(cases),
         sites=len(marks),
@@ -154,10 +165,31 @@ def analyse_study(
             Pair(names[a], names[b], study.agreement(columns[a], columns[b]))
             for a, b in combinations(range(len(names)), 2)
         ),
+        positive=float(positive_of(between.sum(axis=0))),
+        positive_interval=study.interval(between, positive_of),
         fleiss_sites=_fleiss(marks),
         fleiss_presence=_fleiss(present),
         cochran_p=cochran_q(marks[np.concatenate(system)]),
     )
+
+
+def positive_of(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Positive agreement of (..., 2) counts: marks that the other shares, and all marks.
+
+    References:
+        Cicchetti, Feinstein, J Clin Epidemiol 1990, doi:10.1016/0895-4356(90)90159-M.
+
+    Examples:
+        >>> float(positive_of(np.array([12.0, 16.0])))  # 6 by both, 2 by each alone
+        0.75
+    """
+    return ratio(counts[..., 0], counts[..., 1])
+
+
+def _between(marks: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Counts for `positive_of` over all pairs of the columns of marks."""
+    by, others = marks.sum(axis=1).astype(float), marks.shape[1] - 1
+    return np.array([np.sum(by * (by - 1)), np.sum(by) * others])
 
 
 def cochran_q(marks: NDArray[np.bool_]) -> float:
@@ -221,6 +253,7 @@ class _Study:
     def agreement(self, first: Marks, second: Marks) -> Agreement:
         pairs = list(zip(first, second, strict=True))
         sites = np.stack([_table(a.astype(int), b.astype(int), 2) for a, b in pairs])
+        shared = np.stack([_between(np.stack([a, b], axis=1)) for a, b in pairs])
         presence = sum(_table([int(a.any())], [int(b.any())], 2) for a, b in pairs)
         bands = sum(_table([band(a.sum())], [band(b.sum())], len(BANDS)) for a, b in pairs)
 
@@ -228,6 +261,8 @@ class _Study:
             return cohen_kappa(np.asarray(table, float), weights)
 
         return Agreement(
+            positive=float(positive_of(shared.sum(axis=0))),
+            positive_interval=self.interval(shared, positive_of),
             sites=kappa(sites.sum(axis=0), "none"),
             sites_interval=self.interval(
                 sites.reshape(len(sites), 4), lambda sums: kappa_value(sums.reshape(-1, 2, 2))

@@ -14,6 +14,7 @@ from cmbnet.io import read_nifti
 from cmbnet.lesions import (
     Component,
     LesionRules,
+    distant_pieces,
     label_components,
     measure_components,
     size_class,
@@ -124,6 +125,13 @@ def _from_image(label: LabelImage, image: Volume, faults: list[Fault]) -> NDArra
             )
         )
     if label.kind == "instances" or (label.kind == "mask_or_instances" and several):
+        where = np.argwhere(values > 0)
+        for number, pieces, apart_mm in distant_pieces(where, values[tuple(where.T)], image.affine):
+            message = (
+                f"label {number} of {label.path.name} has {pieces} pieces up to {apart_mm:.0f} mm "
+                "apart, which count as one lesion: are its values classes and no instances?"
+            )
+            faults.append(Fault("scattered-instance", "note", message))
         return values
     return label_components(values > 0)[0]
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cmbnet.lesions import label_components, measure_components
+from cmbnet.lesions.sizes import exceeds
 from cmbnet.training.specs.model import RegionTarget
 from cmbnet.volume import Volume
 
@@ -122,4 +123,4 @@ def _too_large(
         leaves_high = stop == edge.stop - edge.start and edge.stop < size
         if leaves_low or leaves_high:
             return True
-    return max(component.max_in_plane_diameter_mm, component.axes_mm[0]) > limit_mm
+    return exceeds(max(component.max_in_plane_diameter_mm, component.axes_mm[0]), limit_mm)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +9,42 @@ import pytest
 from click.testing import CliRunner
 
 from cmbnet.bundle import Bundle, Measured, load_bundle
-from cmbnet.bundle.card import BARS, model_card
-from cmbnet.cli.card import command
-from cmbnet.errors import UnreadableFile
+from cmbnet.bundle.card import FIGURES, Evidence, model_card
+from cmbnet.bundle.manifest import ChosenOn
+from cmbnet.cli.card import command, read_results
+from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
+from cmbnet.evaluation.origin import THRESHOLDS
+from cmbnet.evaluation.results import SCHEMA
 
 ROOT = Path(__file__).parents[3]
 EVIDENCE = ROOT / "benchmarks" / "card"
 
 
-def results(**changes: Any) -> dict[str, Any]:
+SCANS = tuple(f"{n:064x}" for n in range(30))
+"""Hashes of scans."""
+
+
+def results(bundle: Bundle, **changes: Any) -> dict[str, Any]:
     """As much of a results.json as a card needs: 10 patients with lesions, 20 controls."""
     interval = {"low": 0.7, "high": 0.9}
-    values = {bar.name: 0.8 for bar in BARS} | {"dice": 0.75, "precision": 0.749}
+    values = {one.name: 0.8 for one in FIGURES} | {"dice": 0.75}
+    point = bundle.operating_point()
+    model = {"bundle": "tiny", "bundle_sha256": bundle.sha256, "operating_point": point.name}
+    cohort = {"scans": 30, "patients": 30, "patients_with_lesions": 10, "controls": 20}
     return {
-        "schema": "cmbnet-evaluation/1",
+        "schema": SCHEMA,
         "cmbnet": "0.0",
+        "data": {
+            "kind": "phantoms",
+            "cases": [{"case": s[-2:], "patient": s[-2:], "input_sha256": s} for s in SCANS],
+        },
+        "model": model | {name: getattr(point, name) for name in THRESHOLDS},
         "settings": {"rule": "paper:0.4"},
-        "cohort": {"patients_with_lesions": 10, "controls": 20, "true_lesions": 33},
-        "metrics": [{"name": k, "value": v, "interval": interval} for k, v in values.items()],
+        "cohort": cohort | {"true_lesions": 33},
+        "metrics": [
+            {"name": k, "value": v, "interval": interval, "wilson": interval}
+            for k, v in values.items()
+        ],
         "areas": [{"name": "lesion_auc", "value": 0.95, "bootstrap": interval}],
         "strata": [{"kind": "true lesions per patient", "name": "0", "fp_per_scan": 0.05}],
         "patient_thresholds": [
@@ -36,48 +55,149 @@ def results(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def card_of(bundle: Bundle, *, paper: bool = False, **changes: Any) -> str:
+    return model_card(bundle, Evidence(results=results(bundle, **changes), paper=paper))
+
+
 def row(card: str, title: str) -> list[str]:
     line = next(line for line in card.splitlines() if line.startswith(f"| {title}"))
     return [cell.strip() for cell in line.strip("|").split("|")][1:]
 
 
-def test_a_bar_is_reached_from_its_value_on(tiny_bundle: Bundle) -> None:
-    card = model_card(tiny_bundle, results=results())
-    assert row(card, "pixel Dice") == ["0.720", "at least 0.750", "0.750", "0.70-0.90", "yes"]
-    assert row(card, "pixel precision")[-1] == "**no**"
-    assert row(card, "lesion ROC AUC")[2:] == ["0.950", "0.70-0.90", "yes"]
-    assert row(card, "false lesions per control")[1:] == ["at most 0.150", "0.050", "-", "yes"]
+def test_a_figure_stands_with_its_interval_and_nothing_is_called_reached(
+    tiny_bundle: Bundle,
+) -> None:
+    card = card_of(tiny_bundle)
+    assert row(card, "pixel Dice") == ["0.750", "0.70-0.90"]
+    assert row(card, "lesion ROC AUC") == ["0.950", "0.70-0.90"]
+    assert row(card, "false lesions per control") == ["0.050", "-"]
+    for word in ("reached", "bar", "at least", "paper, patients", "chosen by them"):
+        assert word not in card
+
+
+def test_the_papers_column_is_there_when_asked_for(tiny_bundle: Bundle) -> None:
+    card = card_of(tiny_bundle, paper=True)
+    assert row(card, "pixel Dice") == ["0.720", "0.750", "0.70-0.90"]
+    assert "another task" in card
+
+
+def test_patients_are_patients_and_scans_are_scans(tiny_bundle: Bundle) -> None:
+    cohort = {"scans": 45, "patients": 30, "patients_with_lesions": 10, "controls": 20}
+    card = card_of(tiny_bundle, cohort=cohort | {"true_lesions": 33})
+    assert "45 digital phantoms (30 persons): 10 with 33 lesions, 20 without." in card
 
 
 def test_the_area_is_that_of_the_results_that_hold_more_candidates(tiny_bundle: Bundle) -> None:
     area = {"name": "lesion_auc", "value": 0.9, "bootstrap": {"low": 0.85, "high": 0.93}}
     settings = {"rule": "paper:0.4", "probability_threshold": 0.1}
-    other = results(areas=[area], metrics=[], settings=settings)
-    card = model_card(tiny_bundle, results=results(), curves=other)
-    assert row(card, "lesion ROC AUC")[2:] == ["0.900", "0.85-0.93", "**no**"]
-    assert row(card, "pixel Dice")[2] == "0.750"
+    anew = {"bundle": "tiny", "bundle_sha256": tiny_bundle.sha256, "operating_point": None}
+    other = results(tiny_bundle, areas=[area], metrics=[], settings=settings, model=anew)
+    card = model_card(tiny_bundle, Evidence(results=results(tiny_bundle), curves=other))
+    assert row(card, "lesion ROC AUC") == ["0.900", "0.85-0.93"]
+    assert row(card, "pixel Dice")[0] == "0.750"
     assert "maps hold from 0.1 on" in card
+    of_others = other | {"data": {"kind": "phantoms", "cases": []}}
+    with pytest.raises(InputRefused, match="must be of the cases of --results"):
+        model_card(tiny_bundle, Evidence(results=results(tiny_bundle), curves=of_others))
 
 
 def test_patients_are_judged_at_the_patient_threshold(tiny_bundle: Bundle) -> None:
     """It is 0.6 in the tiny bundle: 1 of 20 controls, no patient missed; Wilson by hand."""
-    card = model_card(tiny_bundle, results=results())
-    assert row(card, "controls called positive")[2:] == ["0.050", "0.01-0.24", "yes"]
-    assert row(card, "patients with lesions")[2:] == ["0.000", "0.00-0.28", "yes"]
+    card = card_of(tiny_bundle)
+    assert row(card, "controls with a false alarm") == ["0.050", "0.01-0.24"]
+    assert row(card, "patients missed") == ["0.000", "0.00-0.28"]
 
 
 def test_above_every_score_all_patients_are_missed(tiny_bundle: Bundle) -> None:
     low = [{"threshold": 0.5, "tp": 10.0, "fp": 3.0}]
-    card = model_card(tiny_bundle, results=results(patient_thresholds=low))
-    assert row(card, "controls called positive")[2] == "0.000"
-    assert row(card, "patients with lesions")[2:] == ["1.000", "0.72-1.00", "**no**"]
+    card = card_of(tiny_bundle, patient_thresholds=low)
+    assert row(card, "controls with a false alarm")[0] == "0.000"
+    assert row(card, "patients missed") == ["1.000", "0.72-1.00"]
 
 
 def test_what_was_not_measured_is_a_dash(tiny_bundle: Bundle) -> None:
-    card = model_card(tiny_bundle, results=results(areas=[], strata=[], patient_thresholds=None))
-    for title in ("lesion ROC AUC", "false lesions per control", "controls called positive"):
-        assert row(card, title)[2:] == ["-", "-", "-"]
+    card = card_of(tiny_bundle, areas=[], strata=[], metrics=[], patient_thresholds=None)
+    for title in ("lesion ROC AUC", "false lesions per control", "patients missed"):
+        assert row(card, title) == ["-", "-"]
     assert row(card, "`balanced` (default)") == ["0.5 / 0.5 / 0.6", "-", "-", "-", "-", "-"]
+
+
+def altered(model: Any, **changes: Any) -> dict[str, Any]:
+    return {**model, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"bundle_sha256": "0" * 64}, "is of the bundle tiny with the SHA-256 0000"),
+        ({"operating_point": "none-such"}, "operating point 'none-such' is not in bundle"),
+        ({"operating_point": "strict"}, "another pixel_threshold than the operating point strict"),
+        ({"operating_point": None}, "of no operating point"),
+        ({"patient_threshold": 0.1}, "another patient_threshold"),
+    ],
+)
+def test_results_of_another_model_are_refused(
+    tiny_bundle: Bundle, changes: dict[str, Any], match: str
+) -> None:
+    model = altered(results(tiny_bundle)["model"], **changes)
+    with pytest.raises(CmbnetError, match=match):
+        card_of(tiny_bundle, model=model)
+    other = results(tiny_bundle, model=model)
+    with pytest.raises(CmbnetError, match=match):
+        model_card(tiny_bundle, Evidence(elsewhere={"on Mars": other}))
+
+
+def test_results_that_name_no_bundle_are_refused_or_said_to_name_none(
+    tiny_bundle: Bundle,
+) -> None:
+    nameless = results(tiny_bundle, model=None)
+    with pytest.raises(InputRefused, match="--results does not record which bundle"):
+        model_card(tiny_bundle, Evidence(results=nameless))
+    card = model_card(tiny_bundle, Evidence(results=nameless, unrecorded=True))
+    assert "do not record the hash of the bundle" in card
+    assert "Operating point not recorded" in card
+
+
+def test_the_operating_point_is_the_one_that_was_used(tiny_bundle: Bundle) -> None:
+    """Of `strict` the patient threshold differs, and with it the patients."""
+    point = tiny_bundle.operating_point("strict")
+    model = altered(
+        results(tiny_bundle)["model"],
+        operating_point="strict",
+        **{name: getattr(point, name) for name in THRESHOLDS},
+    )
+    card = card_of(tiny_bundle, model=model)
+    assert "Operating point `strict`" in card
+    assert point.patient_threshold > 0.6
+    assert row(card, "patients missed")[0] == "1.000"
+
+
+def chosen_on(bundle: Bundle, scans: tuple[str, ...]) -> Bundle:
+    training = bundle.manifest.training.model_copy(
+        update={"chosen_on": ChosenOn(data_kind="phantoms", scans=scans)}
+    )
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"training": training}))
+
+
+def test_whether_thresholds_were_chosen_by_these_scans_is_looked_up(tiny_bundle: Bundle) -> None:
+    assert "chosen by some of them is not recorded" in card_of(tiny_bundle)
+    some = chosen_on(tiny_bundle, (*SCANS[:7], "f" * 64))
+    assert "**Thresholds were chosen by 7 of them**" in card_of(some)
+    others = chosen_on(tiny_bundle, ("f" * 64,))
+    assert "None of them is among the 1 that thresholds were chosen by." in card_of(others)
+    data = {"kind": "phantoms", "cases": [{"case": "a", "patient": "a", "input_sha256": ""}]}
+    assert "chosen by some of them is not recorded" in card_of(some, data=data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("patients", "scans of patients"), ("planted", "simulated microbleeds")]
+)
+def test_the_kind_of_data_stands_in_the_card(tiny_bundle: Bundle, kind: str, words: str) -> None:
+    card = card_of(tiny_bundle, data=results(tiny_bundle)["data"] | {"kind": kind})
+    assert f"30 {words}" in card or words in card
+    assert ("is **unknown**" in card) == (kind != "patients")
+    with pytest.raises(InputRefused, match="--data-kind"):
+        card_of(tiny_bundle, data={"kind": None, "cases": []})
 
 
 def test_a_point_shows_its_intervals(tiny_bundle: Bundle) -> None:
@@ -96,13 +216,13 @@ def test_a_point_shows_its_intervals(tiny_bundle: Bundle) -> None:
         p.model_copy(update={"measured": measured}) for p in tiny_bundle.manifest.operating_points
     )
     manifest = tiny_bundle.manifest.model_copy(update={"operating_points": points})
-    card = model_card(Bundle(tiny_bundle.path, manifest, tiny_bundle.sha256))
+    card = model_card(replace(tiny_bundle, manifest=manifest))
     assert row(card, "`strict`")[1:] == ["0.500 (0.25-0.75)", "-", "1.500", "-", "0.000"]
     assert "(c: 3 with and 0 without microbleeds)" in card
 
 
 def test_the_command_writes_the_card(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    (tmp_path / "r.json").write_text(json.dumps(results()))
+    (tmp_path / "r.json").write_text(json.dumps(results(tiny_bundle)))
     (tmp_path / "n.md").write_text("## Limits\nNone known.\n")
     arguments = [
         str(tiny_bundle.path), "--results", str(tmp_path / "r.json"),
@@ -128,22 +248,18 @@ def test_a_file_that_holds_no_results_is_refused(content: str, tmp_path: Path) -
 
 
 def test_the_card_in_the_repository_is_that_of_the_default_bundle() -> None:
-    """When it fails: ``make card``."""
-    measured = {
-        name: json.loads((EVIDENCE / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("test-cohort", "test-cohort-maps", "gaps", "out-of-distribution")
-        if (EVIDENCE / f"{name}.json").is_file()
-    }
-    elsewhere = {
-        "on thick slices with gaps between them": measured.get("gaps"),
-        "outside the range of training": measured.get("out-of-distribution"),
-    }
-    notes = (EVIDENCE / "notes.md").read_text(encoding="utf-8")
-    card = model_card(
-        load_bundle("default"),
-        results=measured.get("test-cohort"),
-        curves=measured.get("test-cohort-maps"),
-        elsewhere={words: found for words, found in elsewhere.items() if found is not None},
-        notes=notes,
+    """When it fails: ``make card``. Its results are older than the record of the bundle's hash."""
+    names = ("test-cohort", "test-cohort-maps", "gaps", "out-of-distribution")
+    test, curves, gaps, outside = (read_results(EVIDENCE / f"{name}.json") for name in names)
+    evidence = Evidence(
+        results=test,
+        curves=curves,
+        elsewhere={
+            "on thick slices with gaps between them": gaps,
+            "outside the range of training": outside,
+        },
+        notes=(EVIDENCE / "notes.md").read_text(encoding="utf-8"),
+        unrecorded=True,
     )
+    card = model_card(load_bundle("default"), evidence)
     assert (ROOT / "MODEL_CARD.md").read_text(encoding="utf-8") == card

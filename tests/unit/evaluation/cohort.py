@@ -35,7 +35,7 @@ def write_cohort(root: Path, n: int = 9) -> Path:
     brain[:, 1:-1, 1:-1] = 1
     for case in range(n):
         name, truth = f"c{case:02}.nii.gz", truth_of(case)
-        good = simulate_prediction(truth, Errors(0.1, 0.3), 100 + case)
+        good = simulate_prediction(truth, Errors(0.1, 2.0), 100 + case)
         poor = simulate_prediction(truth, Errors(0.5, 2.0), 200 + case)
         image = np.where(truth.data > 0, 50.0, 200.0)
         for folder, volume, dtype in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def full(root: Path) -> Path:
         "--truth", root / "truth", "--pred", root / "pred", "--probabilities", root / "prob",
         "--brain", root / "brain", "--images", root / "images", "--manifest", root / "cases.csv",
         "--stratum", "site", "--versus", root / "other", "--resamples", 200, "--jobs", 1,
-        "-o", out,
+        "--data-kind", "phantoms", "-o", out,
     )  # fmt: skip
     return out
 
@@ -78,6 +79,13 @@ def test_results_follow_the_schema(full: Path) -> None:
     broken = results | {"metrics": [{"name": "dice"}]}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(broken, schema)
+
+
+@pytest.mark.parametrize("path", sorted((SPECS.parent / "benchmarks" / "card").glob("*.json")))
+def test_recorded_results_follow_the_schema(path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((SPECS / "evaluation.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), schema)
 
 
 def test_tables_agree_with_the_lesions(full: Path) -> None:
@@ -140,6 +148,11 @@ def test_the_page_is_whole_and_needs_no_network(full: Path) -> None:
     inside = {f"#{one}" for one in checker.ids}
     assert all(link in inside or link.startswith("data:") for link in checker.links)
     assert RESEARCH_USE_ONLY in page
+    report = (SPECS.parent / "cmbnet" / "report" / "report.html").read_text(encoding="utf-8")
+    policy = re.findall(r'<meta http-equiv="Content-Security-Policy" content="[^"]+">', report)
+    assert len(policy) == 1
+    assert policy[0] in page
+    assert "<script" not in page
     assert page.count("<svg") == 6
     for reference in re.findall(r"url\(#([^)]+)\)", page):
         assert reference in checker.ids
@@ -150,7 +163,7 @@ def test_two_processes_write_the_same_bytes_as_one(root: Path, full: Path) -> No
     invoke(
         "--truth", root / "truth", "--pred", root / "pred", "--probabilities", root / "prob",
         "--brain", root / "brain", "--manifest", root / "cases.csv", "--stratum", "site",
-        "--resamples", 200, "--jobs", 2, "--no-figures", "-o", again,
+        "--resamples", 200, "--jobs", 2, "--no-figures", "--data-kind", "phantoms", "-o", again,
     )  # fmt: skip
     for name in ("cases.csv", "lesions.csv", "curves.csv"):
         assert (again / name).read_bytes() == (full / name).read_bytes(), name
@@ -175,31 +188,116 @@ def test_without_out_only_tables_are_printed(root: Path) -> None:
 def test_probabilities_alone_are_thresholded(root: Path) -> None:
     out = root / "thresholded"
     invoke("--truth", root / "truth", "--probabilities", root / "prob", "--resamples", 100,
-           "--jobs", 1, "--no-figures", "-o", out)  # fmt: skip
+           "--jobs", 1, "--no-figures", "--data-kind", "phantoms", "-o", out)  # fmt: skip
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert results["froc"]["sensitivity"][-1] > 0
     assert not (out / "evaluation.html").exists()
 
 
+BUNDLE_SHA256 = "b" * 64
+
+
+def write_predicted(folder: Path, **changes: Any) -> Path:
+    """As `cmbnet predict` writes it: everything found, and two candidates a case excluded."""
+    for case in range(9):
+        place, truth = folder / f"c{case:02}", truth_of(case)
+        write_nifti(truth, place / "lesions.nii.gz", dtype=np.uint16)
+        labels = [int(v) for v in np.unique(truth.data) if v]
+        rows = [f"{n},0.{9 - n},0.{9 - n},,0,0,0,8" for n in labels]
+        rows += [f"{50 + n},0.1,0.1,score,{mm},2,1,5" for n, mm in enumerate((0.5, 30.0))]
+        header = "id,score,mean_probability,removed_by,right_mm,anterior_mm,superior_mm,volume_mm3"
+        header, rows = f"{header},max_probability", [f"{row},0.9" for row in rows]
+        (place / "lesions.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+        model = {"bundle": "tiny", "operating_point": "balanced", "pixel_threshold": 0.5,
+                 "lesion_score": 0.2, "patient_threshold": 0.3} | changes  # fmt: skip
+        sha256 = model.pop("bundle_sha256", BUNDLE_SHA256)
+        request = {"input_sha256": f"{case:064x}", "bundle_sha256": sha256}
+        text = json.dumps({"request": request, "model": model})
+        (place / "result.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+def evaluated(root: Path, pred: Path, *more: str | Path) -> dict[str, Any]:
+    out = pred / "scores-of-it"
+    invoke("--truth", root / "truth", "--pred", pred, "--resamples", 100, "--jobs", 1,
+           "--no-figures", "--data-kind", "phantoms", "-o", out, *more)  # fmt: skip
+    document: dict[str, Any] = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    return document
+
+
 def test_the_output_of_predict_is_read(root: Path, tmp_path: Path) -> None:
     """One folder per case with instance labels and a table of scores."""
-    for case in range(9):
-        name = f"c{case:02}"
-        truth = truth_of(case)
-        write_nifti(truth, tmp_path / name / "lesions.nii.gz", dtype=np.uint16)
-        labels = [int(v) for v in np.unique(truth.data) if v]
-        rows = "".join(f"{label},0.{9 - label}\n" for label in labels)
-        table = f"id,mean_probability\n{rows}"
-        (tmp_path / name / "lesions.csv").write_text(table, encoding="utf-8")
-    out = root / "predicted"
-    invoke("--truth", root / "truth", "--pred", tmp_path, "--resamples", 100, "--jobs", 1,
-           "--no-figures", "-o", out)  # fmt: skip
-    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    results = evaluated(root, write_predicted(tmp_path))
     values = {one["name"]: one["value"] for one in results["metrics"]}
     assert values["lesion_f1"] == values["dice"] == 1
+    # Nothing false is left in the prediction; of what its score excluded 18 are.
     assert results["froc"]["average_precision"] == 1
-    # Missed lesions have no score without probabilities, so the paper's curve is not drawn.
-    assert {area["name"] for area in results["areas"]} == {"candidate_auc", "patient_auc"}
+    assert results["froc"]["operating_point"] == [0, 1]
+    # Missed lesions have no score without probabilities, so the paper's curve is not drawn; nor is
+    # that of patients, with three controls.
+    (area,) = results["areas"]
+    assert (area["name"], area["negatives"], area["value"]) == ("candidate_auc", 18, 1)
+    assert any("not enough positives" in note for note in results["notes"])
+
+
+def test_results_say_what_they_are_of(root: Path, tmp_path: Path) -> None:
+    results = evaluated(root, write_predicted(tmp_path), "--versus", root / "other")
+    assert results["model"] == {
+        "bundle": "tiny", "bundle_sha256": BUNDLE_SHA256, "operating_point": "balanced",
+        "pixel_threshold": 0.5, "lesion_score": 0.2, "patient_threshold": 0.3,
+    }  # fmt: skip
+    assert results["comparison"]["model"] is None
+    assert results["data"]["kind"] == "phantoms"
+    assert results["data"]["cases"][3] == {
+        "case": "c03", "patient": "c03", "input_sha256": f"{3:064x}"
+    }  # fmt: skip
+    (tmp_path / "c04" / "result.json").unlink()
+    assert evaluated(root, tmp_path)["model"] is None
+    page = root / "page"
+    output = invoke("--truth", root / "truth", "--pred", root / "pred", "--data-kind", "patients",
+                    "--resamples", 100, "--jobs", 1, "-o", page)  # fmt: skip
+    assert "Research use only" in output
+    text = (page / "evaluation.html").read_text(encoding="utf-8")
+    assert "on scans of patients" in text
+    assert "not recorded" in text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"bundle_sha256": "c" * 64}, {"operating_point": "strict"}, {"lesion_score": 0.25}],
+)
+def test_predictions_of_two_models_are_no_cohort(
+    root: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    write_predicted(tmp_path / "first")
+    write_predicted(tmp_path / "second", **changes)
+    (tmp_path / "second" / "c05").rename(tmp_path / "moved")
+    shutil.rmtree(tmp_path / "first" / "c05")
+    (tmp_path / "moved").rename(tmp_path / "first" / "c05")
+    with pytest.raises(InputRefused, match=r"one bundle at one operating point.*case c05"):
+        evaluated(root, tmp_path / "first")
+
+
+def test_the_kind_of_data_must_be_stated(root: Path) -> None:
+    where = ("--truth", root / "truth", "--pred", root / "pred")
+    with pytest.raises(UsageError, match="--data-kind is required with -o"):
+        invoke(*where, "-o", root / "nowhere")
+    assert not (root / "nowhere").exists()
+
+
+def test_maps_that_are_thresholded_anew_are_of_no_operating_point(
+    root: Path, tmp_path: Path
+) -> None:
+    write_predicted(tmp_path)
+    for case in range(9):
+        (tmp_path / f"c{case:02}" / "lesions.nii.gz").unlink()
+        shutil.copy(root / "prob" / f"c{case:02}.nii.gz",
+                    tmp_path / f"c{case:02}" / "probability.nii.gz")  # fmt: skip
+    out = tmp_path / "scores-of-it"
+    invoke("--truth", root / "truth", "--probabilities", tmp_path, "--resamples", 100, "--jobs", 1,
+           "--no-figures", "--data-kind", "phantoms", "-o", out)  # fmt: skip
+    model = json.loads((out / "results.json").read_text(encoding="utf-8"))["model"]
+    assert (model["bundle_sha256"], model["operating_point"]) == (BUNDLE_SHA256, None)
 
 
 def test_a_mismatch_ends_the_command(root: Path, tmp_path: Path) -> None:

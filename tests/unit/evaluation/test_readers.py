@@ -15,6 +15,7 @@ from cmbnet.cli.readers import command
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.evaluation.readers import ReadCase, analyse_study, find_sites
 from cmbnet.evaluation.readers.labels import read_labels_table
+from cmbnet.evaluation.readers.report import study_tables
 from cmbnet.evaluation.readers.times import Arm, Reading, compare_times, read_times
 from cmbnet.evaluation.simulate import simulate_reader
 from cmbnet.io import read_nifti, write_nifti
@@ -99,6 +100,48 @@ def test_kappa_by_hand() -> None:
     assert study.fleiss_sites.value < study.readers[1].with_system.sites.value
     # Presence: A sees a lesion in both cases, so one category only of the truth: undefined.
     assert np.isnan(study.readers[0].with_truth.presence.value)  # type: ignore[union-attr]
+
+
+def test_positive_agreement_leads_where_kappa_of_sites_means_nothing() -> None:
+    """13 lesions of both, one of each alone: 13 over 14. Nobody marks a site that nobody sees."""
+    both = ReadCase("a", marks("x" * 14 + ".")[:, 0], marks("x" * 13 + ".x"), None)
+    study = analyse_study(["A"], [both], resamples=100)
+    agreement = study.readers[0].with_system
+    assert agreement.positive == pytest.approx(26 / 28)
+    assert agreement.sites.value == pytest.approx(-0.0714, abs=1e-4)
+    interval = agreement.positive_interval
+    assert (interval.low, interval.high) == pytest.approx((26 / 28, 26 / 28))
+    tables = {table.title: table for table in study_tables(study)}
+    labels, matrix = tables["Labels of the system by each reader"], tables["Agreement"]
+    assert labels.header[6] == "Positive agreement with the system"
+    assert labels.rows[0][6] == "0.929"
+    assert matrix.header[1:4] == ("Positive agreement", "95 %, by case", "Kappa: any lesion")
+    assert matrix.header[-1] == "sites"
+    assert "-0.07" not in "".join(labels.rows[0])
+    assert not any("Paper" in row[0] for row in labels.rows)
+
+
+def test_positive_agreement_of_all_readers_by_hand() -> None:
+    """Case one: AB, A, B, AB; case two: A. Two of both, of 4 and 3: 2 * 2 / 7."""
+    study = analyse_study(["A", "B"], two_cases(), resamples=100)
+    assert study.positive == pytest.approx(4 / 7)
+    assert study.pairs[0].agreement.positive == pytest.approx(4 / 7)
+    alone = analyse_study(["A"], [ReadCase("a", marks("x")[:, 0], marks("x"), None)], resamples=100)
+    assert np.isnan(alone.positive)
+
+
+def test_what_lies_in_the_ignore_region_is_no_site() -> None:
+    """Of 5 voxels 3 are more than 40 %, 2 are not; whoever marks it, it counts for nobody."""
+    system, reader = row("11111.22222.333"), row("11111.......333")
+    case = find_sites("a", system, {"A": reader}, ignore=row("111...22......."))
+    assert case.system.tolist() == [True, True]
+    assert case.readers.tolist() == [[False], [True]]
+    none = find_sites("a", system, {"A": reader}, row("11111.........."), ignore=row("1" * 15))
+    assert none.readers.shape == (0, 1)
+    assert none.truth is not None
+    assert not none.truth.size
+    with pytest.raises(InputRefused, match="must lie on the grid"):
+        find_sites("a", system, {"A": reader}, ignore=row("1"))
 
 
 def test_the_papers_shares() -> None:
@@ -337,11 +380,18 @@ def invoke(*args: Any) -> str:
 
 def test_the_command(five_readers: Path) -> None:
     root = five_readers
+    for case in range(8):
+        truth = read_nifti(root / "truth" / f"c{case:02}.nii.gz")
+        nothing = truth.with_data(np.zeros(truth.shape))
+        write_nifti(nothing, root / "nothing" / f"c{case:02}.nii.gz", dtype=np.uint8)
     output = invoke("--system", root / "other", "--readers", root / "readers", "--truth",
-                    root / "truth", "--times", root / "times.csv", "-o", root / "out",
+                    root / "truth", "--times", root / "times.csv", "-o", root / "out", "--paper",
+                    "--data-kind", "phantoms", "--ignore", root / "nothing",
                     "--resamples", 200)  # fmt: skip
+    assert "# Reader study of digital phantoms" in output
     assert "Paper, average of five" in output
     result = json.loads((root / "out" / "readers.json").read_text(encoding="utf-8"))
+    assert (result["schema"], result["data"]) == ("cmbnet-readers/2", {"kind": "phantoms"})
     readers = result["study"]["readers"]
     assert [reader["name"] for reader in readers] == ["R1", "R2", "R3", "R4", "R5"]
     system = result["study"]["system_by_truth"]["shares"][0]
@@ -360,7 +410,7 @@ def test_a_reader_who_changes_nothing_agrees_with_the_system(five_readers: Path)
         same = read_nifti(root / "other" / name)
         write_nifti(same, root / "lazy" / "L" / name, dtype=np.uint16)
     invoke("--system", root / "other", "--readers", root / "lazy", "-o", root / "lazy-out",
-           "--no-figures", "--resamples", 100)  # fmt: skip
+           "--no-figures", "--resamples", 100, "--data-kind", "phantoms")  # fmt: skip
     result = json.loads((root / "lazy-out" / "readers.json").read_text(encoding="utf-8"))
     assert result["study"]["readers"][0]["system_by_reader"]["shares"] == [1, 0, 0]
     assert result["study"]["system_by_truth"] is None
@@ -371,6 +421,8 @@ def test_refusals_of_the_command(five_readers: Path, tmp_path: Path) -> None:
     root = five_readers
     with pytest.raises(UsageError, match="either --labels, or --system and --readers"):
         invoke("--system", root / "other")
+    with pytest.raises(UsageError, match="--data-kind is required with -o"):
+        invoke("--system", root / "other", "--readers", root / "readers", "-o", tmp_path / "o")
     (tmp_path / "R").mkdir()
     write_nifti(row("..."), tmp_path / "R" / "c00.nii.gz", dtype=np.uint8)
     with pytest.raises(InputRefused, match="must hold the same cases; R and the system differ"):

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from cmbnet.cli import evaluate, readers
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.evaluation import Case, MatchingRule, Settings, evaluate_cohort, score_case
 from cmbnet.evaluation.compare import compare
@@ -17,8 +19,9 @@ from cmbnet.evaluation.files import (
     read_lesion_regions,
     read_manifest,
 )
-from cmbnet.evaluation.load import load_case, read_labels_file, read_lesion_scores, score_many
+from cmbnet.evaluation.load import load_case, read_labels_file, read_lesion_table, score_many
 from cmbnet.io import write_nifti
+from cmbnet.lesions import spacing_affine
 from cmbnet.volume import Volume
 
 from .cohort import AFFINE, SHAPE, truth_of, write_cohort
@@ -256,11 +259,76 @@ def test_rules_print_as_they_are_read(text: str) -> None:
     assert str(MatchingRule.parse(text)) == text
 
 
+def classes() -> Volume:
+    """Definite microbleeds are 1, possible ones 2: two lesions 1, far apart, are one label."""
+    data = np.zeros((4, 60, 60), np.uint8)
+    data[1, 5:9, 5:9] = data[1, 40:44, 40:44] = 1
+    data[2, 5:9, 40:44] = 2
+    return Volume(data, spacing_affine((2.0, 0.5, 0.5)), "truth.nii.gz")
+
+
+def test_a_label_of_distant_pieces_is_warned_of() -> None:
+    """Pieces are 24.7 mm apart; a label of two near pieces is no reason to warn."""
+    scored = score_case(Case("a", classes(), classes()))
+    assert len(scored.truth) == 2
+    assert [one[:60] for one in scored.warnings] == [
+        "label 1 has 2 pieces up to 25 mm apart, which count as one l"
+    ] * 2
+    near = classes()
+    near.data[1, 40:44, 40:44] = 0
+    near.data[1, 11:13, 5:9] = 1
+    assert score_case(Case("a", near, near)).warnings == ()
+    mask = classes().with_data((classes().data > 0).astype(np.uint8))
+    assert score_case(Case("a", mask, mask)).warnings == ()
+
+
+def test_the_commands_say_which_label_looks_like_a_class(tmp_path: Path) -> None:
+    for side in ("truth", "pred", "readers/A"):
+        write_nifti(classes(), tmp_path / side / "c1.nii.gz", dtype=np.uint8)
+    where = ["--truth", str(tmp_path / "truth"), "--resamples", "100"]
+    done = CliRunner().invoke(evaluate.command, [*where, "--pred", str(tmp_path / "pred")])
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("warning: case c1: label 1 has 2 pieces") == 2
+    done = CliRunner().invoke(
+        readers.command,
+        [*where, "--system", str(tmp_path / "pred"), "--readers", str(tmp_path / "readers")],
+    )
+    assert done.exit_code == 0, done.output
+    assert "warning: case c1, A: label 1 has 2 pieces" in done.stderr
+
+
+def sessions(folder: Path, *names: str) -> Folders:
+    for name in names:
+        for side in ("truth", "pred"):
+            write_nifti(empty(), folder / side / f"{name}.nii.gz", dtype=np.uint8)
+    return Folders(folder / "truth", folder / "pred")
+
+
+def test_sessions_of_a_patient_are_not_pooled_unasked(tmp_path: Path) -> None:
+    folders = sessions(tmp_path, "sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1")
+    with pytest.raises(InputRefused, match=r"sub-01_ses-1 and sub-01_ses-2 look like .* sub-01,"):
+        pair_files(folders, allow_missing=False)
+    table = tmp_path / "cases.csv"
+    table.write_text("case\nsub-01_ses-1\nsub-01_ses-2\nsub-02_ses-1\n", encoding="utf-8")
+    with pytest.raises(InputRefused, match="look like scans of one patient"):
+        pair_files(folders, read_manifest(table), allow_missing=False)
+    table.write_text(
+        "case,patient\nsub-01_ses-1,p\nsub-01_ses-2,p\nsub-02_ses-1,q\n", encoding="utf-8"
+    )
+    with pytest.raises(InputRefused, match="--repeated-patients"):
+        read_manifest(table)
+    manifest = read_manifest(table, repeated=True)
+    paired = pair_files(folders, manifest, allow_missing=False)
+    assert [one.patient for one in paired] == ["p", "p", "q"]
+    one_each = sessions(tmp_path / "b", "sub-01_ses-1", "sub-02_ses-1", "other_1", "other_2")
+    assert len(pair_files(one_each, allow_missing=False)) == 4
+
+
 def test_lesion_tables_must_have_their_columns(tmp_path: Path) -> None:
     path = tmp_path / "lesions.csv"
     path.write_text("id,volume\n1,2\n", encoding="utf-8")
     with pytest.raises(UnreadableFile, match="id and score"):
-        read_lesion_scores(path)
+        read_lesion_table(path)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +344,9 @@ def test_a_lesion_table_states_the_scores(
 ) -> None:
     path = tmp_path / "lesions.csv"
     path.write_text(f"{header}\n{row}\n", encoding="utf-8")
-    assert read_lesion_scores(path) == {1: score}
+    table = read_lesion_table(path)
+    assert table.scores == {1: score}
+    assert table.candidates is None
 
 
 def test_models_are_compared_on_the_same_cases_only() -> None:

@@ -44,6 +44,8 @@ RECIPE = parse_recipe(
 )
 PREPROCESS = PreprocessRecipe(size=192)
 EXPORT = Export(
+    data_kind="phantoms",
+    licence="CC0-1.0",
     name="tiny",
     plan=ArtefactPlan(int8_shapes=((192, 192),), float32_shapes=((192, 192),)),
     cohort_name="two procedural phantoms",
@@ -125,6 +127,9 @@ def test_the_manifest_of_a_bundle(exported: Exported) -> None:
     assert (measured.n_positive, measured.n_negative) == (1, 1)
     assert "phantoms only" in manifest.training.statement
     assert not manifest.training.real_patient_data
+    assert manifest.licence == "CC0-1.0"
+    assert manifest.training.chosen_on is not None
+    assert len(manifest.training.chosen_on.scans) == 2
     assert manifest.training.data[0].startswith("training: 2 cases (1 without lesions), 4 lesions")
     assert manifest.training.details["recipe"] == "test"
 
@@ -203,8 +208,8 @@ def test_thresholds_are_not_chosen_on_what_the_score_was_learned_from(
     learned = tmp_path / "learned"
     build_cache(tmp_path / "bank", learned, recipe=PREPROCESS)
     with pytest.raises(UsageError, match=r"run\d* and .*others share 1 patients \(2\)"):
-        export_run(run, tmp_path, validation=others, cache=learned, report=print)
-    spec = bundle_writer._spec(run, RECIPE, export)
+        export_run(run, tmp_path, validation=others, cache=learned, export=EXPORT, report=print)
+    spec = bundle_writer._spec(run, RECIPE, export, others)
     assert spec.training.data[-1] == "lesion score: learned from the scans of bank"
 
 

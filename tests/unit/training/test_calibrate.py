@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -7,11 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from cmbnet.bundle import Bundle, load_bundle
+from cmbnet.bundle import Bundle, Training, load_bundle
+from cmbnet.bundle.manifest import ChosenOn
+from cmbnet.cli.calibrate import command
+from cmbnet.data_kind import DataKind
 from cmbnet.errors import InputRefused, UsageError
-from cmbnet.io import write_nifti
+from cmbnet.io import read_nifti, write_nifti
 from cmbnet.training.calibrate import calibrate
+from cmbnet.training.statement import calibrated as trained_and_calibrated
+from cmbnet.training.statement import statement
 from tests.tiny_scan import DOTS, tiny_scan
 
 WITHOUT_TRAINING_SOFTWARE = (
@@ -44,7 +51,14 @@ def calibrated(
 ) -> tuple[Bundle, list[str]]:
     lines: list[str] = []
     folder = tmp_path_factory.mktemp("out") / "b"
-    made = calibrate(tiny_bundle, site, folder, backend="litert:float32", report=lines.append)
+    made = calibrate(
+        tiny_bundle,
+        site,
+        folder,
+        data_kind="phantoms",
+        backend="litert:float32",
+        report=lines.append,
+    )
     return made, lines
 
 
@@ -66,7 +80,7 @@ def test_the_network_and_the_rules_stay(
     made = calibrated[0]
     made.verify()
     assert made.manifest.artefacts == tiny_bundle.manifest.artefacts
-    assert made.manifest.training == tiny_bundle.manifest.training
+    assert made.manifest.training.details == tiny_bundle.manifest.training.details
     assert made.manifest.rules == tiny_bundle.manifest.rules
     assert made.manifest.versions["calibrated_from_sha256"] == tiny_bundle.sha256
 
@@ -75,11 +89,32 @@ def test_few_scans_are_called_few(calibrated: tuple[Bundle, list[str]]) -> None:
     assert calibrated[1][-1].startswith("4 scans, 2 of the rarer kind: read the intervals")
 
 
+def test_truth_given_as_classes_is_warned_of(
+    tiny_bundle: Bundle, site: Path, tmp_path: Path
+) -> None:
+    """The reader's two lesions get one value, and a third value makes the file instances."""
+    shutil.copytree(site, tmp_path / "c")
+    path = tmp_path / "c" / "lesions" / "s0.nii.gz"
+    truth = read_nifti(path)
+    k2, j2, i2 = DOTS[1]
+    data = np.minimum(truth.data, 1).astype(np.uint8)
+    data[k2, j2, i2] = 2
+    far = data.copy()
+    far[-3:-1, -6:-2, -6:-2] = 1
+    write_nifti(truth.with_data(far), path, dtype=np.uint8)
+    lines: list[str] = []
+    calibrate(
+        tiny_bundle, tmp_path / "c", tmp_path / "b", data_kind="phantoms",
+        backend="litert:float32", report=lines.append,
+    )  # fmt: skip
+    assert any(line.startswith("warning: case s0: label 1 has") for line in lines)
+
+
 def test_a_folder_that_holds_a_bundle_is_not_overwritten(
     calibrated: tuple[Bundle, list[str]], tiny_bundle: Bundle, site: Path
 ) -> None:
     with pytest.raises(UsageError, match="holds a bundle already"):
-        calibrate(tiny_bundle, site, calibrated[0].path, report=print)
+        calibrate(tiny_bundle, site, calibrated[0].path, data_kind="phantoms", report=print)
 
 
 def test_controls_alone_are_refused(tiny_bundle: Bundle, site: Path, tmp_path: Path) -> None:
@@ -87,7 +122,7 @@ def test_controls_alone_are_refused(tiny_bundle: Bundle, site: Path, tmp_path: P
         (tmp_path / "c" / kind).mkdir(parents=True)
         shutil.copy(site / kind / "s2.nii.gz", tmp_path / "c" / kind)
     with pytest.raises(InputRefused, match="scans with lesions"):
-        calibrate(tiny_bundle, tmp_path / "c", tmp_path / "b", report=print)
+        calibrate(tiny_bundle, tmp_path / "c", tmp_path / "b", data_kind="patients", report=print)
     assert not (tmp_path / "b").exists()
 
 
@@ -96,7 +131,16 @@ def test_the_command_needs_no_training_software(
 ) -> None:
     arguments = ["calibrate", tiny_bundle.path, "--data", site, "-o", tmp_path / "b"]
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TRAINING_SOFTWARE, *map(str, arguments), "--name", "ward 3"],
+        [
+            sys.executable,
+            "-c",
+            WITHOUT_TRAINING_SOFTWARE,
+            *map(str, arguments),
+            "--name",
+            "ward 3",
+            "--data-kind",
+            "patients",
+        ],
         capture_output=True,
         text=True,
         timeout=300,
@@ -104,6 +148,45 @@ def test_the_command_needs_no_training_software(
     )
     assert done.returncode == 0, done.stderr
     assert "Research use only" in done.stdout
-    measured = load_bundle(tmp_path / "b").manifest.operating_points[0].measured
+    manifest = load_bundle(tmp_path / "b").manifest
+    measured = manifest.operating_points[0].measured
     assert measured is not None
     assert measured.cohort == "ward 3"
+    training = manifest.training
+    assert training.real_patient_data
+    assert training.statement.endswith(
+        "Operating points were chosen and measured on scans of patients."
+    )
+    assert training.data[-1] == "operating points: 4 scans, scans of patients (ward 3)"
+    assert training.chosen_on is not None
+    images = sorted((site / "images").iterdir())
+    assert training.chosen_on.scans == tuple(
+        hashlib.sha256(image.read_bytes()).hexdigest() for image in images
+    )
+
+
+def test_the_command_asks_what_the_scans_are(tiny_bundle: Bundle, site: Path) -> None:
+    arguments = [str(tiny_bundle.path), "--data", str(site), "-o", str(site / "new")]
+    refused = CliRunner().invoke(command, arguments)
+    assert refused.exit_code == 2
+    assert "--data-kind" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("phantoms", statement("phantoms")),
+        ("patients", "Trained on digital phantoms only. Operating points were chosen and measured "
+                     "on scans of patients."),
+        ("volunteers", "Trained on digital phantoms only. Operating points were chosen and "
+                       "measured on scans of volunteers."),
+    ],
+)  # fmt: skip
+def test_the_statement_of_a_calibrated_bundle_is_true(kind: DataKind, expected: str) -> None:
+    before = Training(statement=statement("phantoms"), real_patient_data=False)
+    after = trained_and_calibrated(before, ChosenOn(data_kind=kind, scans=()), "ward 3")
+    assert after.statement == expected
+    assert after.real_patient_data == (kind == "patients")
+    again = trained_and_calibrated(after, ChosenOn(data_kind="patients", scans=()), "ward 4")
+    assert again.statement.count("Operating points were chosen") == 1
+    assert "no image of a patient" not in again.statement

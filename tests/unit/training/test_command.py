@@ -97,10 +97,17 @@ def test_an_export_learns_the_score_from_the_cohorts_that_it_is_given(
     result = CliRunner().invoke(
         export_command,
         [str(run_folder), "-o", str(tmp_path / "bundle"), "--validation", str(cohort),
-         "--cache", str(cohort), "--score-from", str(cohort), "--score-from", str(tmp_path)],
+         "--cache", str(cohort), "--score-from", str(cohort), "--score-from", str(tmp_path),
+         "--data-kind", "patients", "--licence", "as agreed"],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     export = given["export"]
     assert isinstance(export, bundle_writer.Export)
     assert export.teachers == (cohort, tmp_path)
-    assert bundle_writer.Export().teachers == ()
+    assert (export.data_kind, export.licence) == ("patients", "as agreed")
+    assert export.gate_phantoms is None
+    bare = CliRunner().invoke(
+        export_command, [str(run_folder), "-o", str(tmp_path / "b"), "--validation", str(cohort)]
+    )
+    assert isinstance(bare.exception, UsageError)
+    assert "needs --data-kind KIND, --licence NAME" in str(bare.exception)

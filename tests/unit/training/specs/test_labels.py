@@ -55,6 +55,16 @@ def test_touching_instances_stay_apart_but_not_in_a_mask(tmp_path: Path) -> None
     assert [fault.code for fault in mask.faults] == ["values-in-mask"]
 
 
+def test_instances_that_look_like_classes_are_noted(tmp_path: Path) -> None:
+    labels = np.zeros(IMAGE.shape, np.uint8)
+    labels[1, 5:9, 5:9] = labels[1, 25:29, 25:29] = 1
+    labels[1, 5:9, 25:29] = 2
+    found = read_labels(LabelImage(save(tmp_path, labels), "mask_or_instances"), None, IMAGE)
+    assert [fault.code for fault in found.faults] == ["scattered-instance"]
+    assert "label 1" in found.faults[0].message
+    assert "classes" in found.faults[0].message
+
+
 def test_what_the_reader_could_not_say_is_ignored_but_never_the_target(tmp_path: Path) -> None:
     labels, unsure = np.zeros(IMAGE.shape, np.uint8), np.zeros(IMAGE.shape, np.uint8)
     labels[1, 5:9, 5:9], unsure[1, 7:15, 5:9] = 1, 1
