@@ -42,6 +42,7 @@ class TritonPythonModel:
         stacks = [
             to_numpy(pb_utils.get_input_tensor_by_name(request, STACK.name)) for request in requests
         ]
+        # Each answer has an error of its own: Triton 2.51 crashes where two answers share one.
         return [
             pb_utils.InferenceResponse([to_tensor(PROBABILITY.name, answer)])
             if not isinstance(answer, CmbnetError)
