@@ -15,6 +15,7 @@ from cmbnet.deploy.triton.config import (
     NetworkKind,
     ServerSettings,
     network_config,
+    require_protobuf,
     scan_config,
 )
 from cmbnet.deploy.triton.spec import NETWORK_MODEL, SCAN_MODEL
@@ -63,8 +64,7 @@ def write_repository(
         UsageError: If the folder is not empty or the bundle has nothing for the choice.
         CannotWrite: If the file system refuses.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"an empty folder is required for the Triton repository, got {folder}")
+    require_place(folder)
     kind, artefacts = _choose(bundle, network, precision)
     settings = settings or ServerSettings(gpu=kind != "litert")
     try:
@@ -81,6 +81,18 @@ def write_repository(
             f"the Triton repository cannot be written to {folder}: {error}"
         ) from error
     return kind
+
+
+def require_place(folder: Path) -> None:
+    """Refuse a folder that no repository can be written to, before hours of exporting.
+
+    Raises:
+        UsageError: If it is not empty, or no folder.
+        MissingExtra: If the package that configurations are made with is not installed.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"an empty folder is required for the Triton repository, got {folder}")
+    require_protobuf()
 
 
 def _write_network(
