@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.backends.base import Shape
+from cmbnet.backends.keras import KerasNetwork
 from cmbnet.backends.probe import fingerprint, probe_stack
 from cmbnet.bundle import Artefact, Bundle, NewArtefact
 from cmbnet.deploy.bundles import as_new
 from cmbnet.deploy.correction import logit_shift
 from cmbnet.deploy.judge import CALIBRATIONS
 from cmbnet.deploy.samples import Samples, calibration_stacks
-from cmbnet.deploy.source import KerasNetwork, at_shape, load_source
+from cmbnet.deploy.source import at_shape, load_source
 
 if TYPE_CHECKING:
     from cmbnet.deploy.tensorrt import EngineRequest
