@@ -99,7 +99,7 @@ RUNTIMES = {
 """In the order in which the automatic choice tries them."""
 
 PRECISIONS = ("int8", "float32", "float16")
-"""In the order of preference; int8 where it passed the parity gate or was let through."""
+"""In the order of preference; int8 only where it passed the parity gate or was let through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,8 @@ def open_backend(bundle: Bundle, name: str = "auto", *, threads: int | None = No
     artefacts = _choose(bundle, runtime, precision)
     if not artefacts:
         raise UsageError(
-            f"bundle {bundle.manifest.name} has nothing for {name}; it has {_contents(bundle)}"
+            f"bundle {bundle.manifest.name} has nothing for {name}"
+            f"{_held_back(bundle, runtime, precision)}; it has {_contents(bundle)}"
         )
     if not _status(runtime).installed:
         raise MissingExtra(runtime.package, runtime.extra, f"for backend {wanted}")
@@ -220,7 +221,8 @@ def _open_first(bundle: Bundle, precision: str, threads: int) -> Backend:
     for runtime in RUNTIMES.values():
         artefacts = _choose(bundle, runtime, precision)
         if not artefacts:
-            passed.append(f"{runtime.name} finds no artefact")
+            held_back = _held_back(bundle, runtime, precision)
+            passed.append(f"{runtime.name} finds no artefact{held_back}")
         elif not _status(runtime).installed:
             passed.append(f"{runtime.name} is not installed")
         else:
@@ -238,27 +240,53 @@ def _open_first(bundle: Bundle, precision: str, threads: int) -> Backend:
 def _choose(bundle: Bundle, runtime: Runtime, precision: str) -> tuple[Artefact, ...]:
     """Artefacts of the first kind and precision that the bundle has.
 
-    Those that failed the parity gate, and whose failure nobody allowed, are taken only where their
-    precision is asked for; nor is a precision whose file for the largest heads failed, for such a
-    head would find no network.
+    Where the precision is not asked for, only what `chosen_unasked` lets through.
     """
     for kind in runtime.kinds:
-        largest = max((_pixels(a) for a in bundle.artefacts(kind)), default=0)
         for one in (precision,) if precision else PRECISIONS:
-            artefacts = tuple(
-                a
-                for a in bundle.artefacts(kind)
-                if a.precision == one and (precision or _is_let_through(a))
-            )
-            if artefacts and (precision or max(map(_pixels, artefacts)) == largest):
+            artefacts = tuple(a for a in bundle.artefacts(kind) if a.precision == one)
+            if not precision:
+                artefacts = chosen_unasked(bundle, artefacts)
+            if artefacts:
                 return artefacts
     return ()
 
 
+def chosen_unasked(bundle: Bundle, artefacts: Sequence[Artefact]) -> tuple[Artefact, ...]:
+    """Those of one kind and precision that may run though nobody asked for this precision.
+
+    Not what failed the parity gate, nor int8 that was never judged, unless that was allowed at
+    export; and none at all where these have nothing for the largest heads, which would find no
+    network.
+    """
+    fit = tuple(artefact for artefact in artefacts if _is_let_through(artefact))
+    return fit if takes_every_head(bundle, fit) else ()
+
+
+def takes_every_head(bundle: Bundle, artefacts: Sequence[Artefact]) -> bool:
+    """Whether artefacts have the largest shape that the bundle has in any form."""
+    largest = max((_pixels(artefact) for artefact in bundle.manifest.artefacts), default=0)
+    return any(_pixels(artefact) == largest for artefact in artefacts)
+
+
 def _is_let_through(artefact: Artefact) -> bool:
-    """Whether it passed the parity gate, never saw it, or its failure was allowed at export."""
-    parity = artefact.parity
-    return parity.get("passed") is not False or parity.get("failure_allowed") is True
+    """Whether it passed the parity gate or may do without: floats that were never judged may."""
+    passed = artefact.parity.get("passed", "not judged")
+    if artefact.parity.get("failure_allowed") is True or passed is True:
+        return True
+    return passed is not False and artefact.precision != "int8"
+
+
+def _held_back(bundle: Bundle, runtime: Runtime, precision: str) -> str:
+    """What a backend reads and `chosen_unasked` holds back, in words; else nothing."""
+    held = sorted({a.precision for kind in runtime.kinds for a in bundle.artefacts(kind)})
+    if precision or not held:
+        return ""
+    names = " or ".join(f"{runtime.name}:{one}" for one in held)
+    return (
+        f" to choose unasked ({names} did not pass the parity gate, or has no file for the largest "
+        "heads; ask for it by name to use it)"
+    )
 
 
 def _pixels(artefact: Artefact) -> int:

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.backends.base import BackendInfo, Shape, require_stacks
+from cmbnet.backends.probe import probe_stack, require_known_answer
 from cmbnet.bundle import Artefact, Bundle
-from cmbnet.errors import BundleError, MissingExtra, UsageError
+from cmbnet.errors import BundleError, CmbnetError, MissingExtra, UsageError
 
 SLOTS = 2
 """Batches in flight: one is copied while the other is computed."""
@@ -107,7 +108,8 @@ def open_tensorrt(
 
     Raises:
         MissingExtra: If the TensorRT that built it, or cuda-python, is not installed.
-        BundleError: If it was built by another version or for another GPU, or there is none.
+        BundleError: If it was built by another version or for another GPU, there is none, or it
+            answers the known probe wrongly.
     """
     artefact = max(artefacts, key=lambda a: a.shape[1] * a.shape[2])
     flavor = _flavor(artefact)
@@ -115,10 +117,10 @@ def open_tensorrt(
     for package in (module, "cuda"):
         if find_spec(package) is None:
             raise MissingExtra(package, extra, f"to run {artefact.file}")
-    trt = importlib.import_module(module)
+    trt, cuda = importlib.import_module(module), importlib.import_module("cuda.bindings.runtime")
     require_version(artefact, flavor, trt.__version__)
     # The bytes are hashed before any of them is given to the deserialiser.
-    pipeline = CudaPipeline(trt, bundle.read(artefact), artefact)
+    pipeline = CudaPipeline(trt, cuda, bundle.read(artefact), artefact)
     info = BackendInfo(
         name="tensorrt",
         precision=artefact.precision,
@@ -126,7 +128,30 @@ def open_tensorrt(
         threads=threads,
         reason=reason,
     )
-    return TensorRTBackend(pipeline, (artefact.shape[1], artefact.shape[2]), info)
+    backend = TensorRTBackend(pipeline, (artefact.shape[1], artefact.shape[2]), info)
+    try:
+        _check_answer(backend, pipeline.batch, artefact)
+    except CmbnetError:
+        backend.close()
+        raise
+    return backend
+
+
+def _check_answer(backend: TensorRTBackend, batch: int, artefact: Artefact) -> None:
+    """Ask for the known probe in every place of every slot.
+
+    Raises:
+        BundleError: If an answer is wrong, or the right one is not known.
+    """
+    known = artefact.tools.get("probe")
+    if known is None:
+        raise BundleError(
+            f"{artefact.file} does not say what it must answer to the probe: it was exported by an "
+            "earlier cmbnet; run cmbnet export --trt again"
+        )
+    stack = probe_stack(backend.shapes[0])
+    answers = backend.predict(np.repeat(stack, batch * SLOTS, axis=0))
+    require_known_answer(answers, known, artefact.file)
 
 
 def require_version(artefact: Artefact, flavor: str, installed: str) -> None:
@@ -155,21 +180,20 @@ class CudaPipeline:
 
     Args:
         trt: The module ``tensorrt`` or ``tensorrt_rtx``.
+        cuda: The module ``cuda.bindings.runtime``.
         engine: Serialised.
         artefact: For messages, shape and batch.
 
     Raises:
-        BundleError: If there is no usable GPU or the engine does not load on it.
+        BundleError: If there is no usable GPU, or the engine does not load or run on it.
     """
 
-    def __init__(self, trt: Any, engine: bytes, artefact: Artefact) -> None:
-        from cuda.bindings import runtime
-
-        self._cuda = runtime
+    def __init__(self, trt: Any, cuda: Any, engine: bytes, artefact: Artefact) -> None:
+        self._cuda = cuda
         self._file = artefact.file
         batches = [int(n) for n in artefact.tools.get("batches", "1,8,32").split(",")]
         self.batch = batches[1]
-        self._call(runtime.cudaSetDevice, 0)
+        self._call(cuda.cudaSetDevice, 0)
         # The runtime must outlive the engine, and the engine its contexts.
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         self._engine = self._runtime.deserialize_cuda_engine(engine)
@@ -180,7 +204,13 @@ class CudaPipeline:
                 "(with --flavor datacenter on Hopper, which TensorRT-RTX does not run on)"
             )
         shape = (self.batch, *artefact.shape[1:])
-        self._slots = [_Slot(self, shape) for _ in range(SLOTS)]
+        self._slots: list[_Slot] = []
+        try:
+            for _ in range(SLOTS):
+                self._slots.append(_Slot(self, shape))
+        except BundleError:
+            self.close()
+            raise
 
     def submit(self, slot: int, stacks: NDArray[np.float32]) -> None:
         """Start a batch."""
@@ -214,12 +244,25 @@ class CudaPipeline:
             )
         return values[0] if values else None
 
+    def _told(self, answer: Any, call: str) -> Any:
+        """What a call of TensorRT answered; it says no by False or None and raises nothing.
+
+        Raises:
+            BundleError: With the name of the call.
+        """
+        if answer is None or answer is False:
+            raise BundleError(
+                f"{self._file} cannot run: {call} answered {answer}; run cmbnet export --trt again "
+                "on this machine, or choose another backend"
+            )
+        return answer
+
 
 class _Slot:
     """Buffers, a context and the captured graph of one batch in flight."""
 
     def __init__(self, pipeline: CudaPipeline, shape: tuple[int, ...]) -> None:
-        self._cuda, self._call = pipeline._cuda, pipeline._call
+        self._cuda, self._call, self._told = pipeline._cuda, pipeline._call, pipeline._told
         self.stream = self._call(self._cuda.cudaStreamCreate)
         self._pinned: list[int] = []
         self._device: list[int] = []
@@ -227,11 +270,13 @@ class _Slot:
         self.host_out = self._pinned_array((*shape[:3], 1))
         for host in (self.host_in, self.host_out):
             self._device.append(int(self._call(self._cuda.cudaMalloc, host.nbytes)))
-        self._context = pipeline._engine.create_execution_context()
-        self._context.set_optimization_profile_async(0, int(self.stream))
-        self._context.set_input_shape("stack", shape)
+        context = pipeline._engine.create_execution_context()
+        self._context = self._told(context, "create_execution_context")
+        profile = self._context.set_optimization_profile_async(0, int(self.stream))
+        self._told(profile, "set_optimization_profile_async")
+        self._told(self._context.set_input_shape("stack", shape), "set_input_shape")
         for name, address in zip(("stack", "probability"), self._device, strict=True):
-            self._context.set_tensor_address(name, address)
+            self._told(self._context.set_tensor_address(name, address), "set_tensor_address")
         self._enqueue()  # the first run compiles and allocates, which a graph must not record
         self._call(self._cuda.cudaStreamSynchronize, self.stream)
         self.graph = self._capture()
@@ -256,7 +301,7 @@ class _Slot:
             kinds.cudaMemcpyHostToDevice,
             self.stream,
         )
-        self._context.execute_async_v3(int(self.stream))
+        self._told(self._context.execute_async_v3(int(self.stream)), "execute_async_v3")
         self._call(
             copy,
             self.host_out.ctypes.data,

@@ -175,13 +175,14 @@ class TritonConnection:
         self._lock = threading.Lock()
 
     def is_ready(self, models: Sequence[str] = ()) -> bool:
-        """Whether the server and the models are ready; never raises for a silent server."""
+        """Whether the server and the models are ready; one that is silent for too long is not."""
         try:
-            client = self._client()
-            return bool(client.is_server_ready()) and all(
-                client.is_model_ready(model) for model in models
+            client, limit = self._client(), self._time_limit()
+            return bool(client.is_server_ready(**limit)) and all(
+                client.is_model_ready(model, **limit) for model in models
             )
         except self._faults():
+            self._forget_client()
             return False
 
     def metadata(self, model: str) -> dict[str, Any]:
@@ -191,7 +192,9 @@ class TritonConnection:
             ServerUnavailable: If it does not answer.
             ServerRefused: If it does not know the model.
         """
-        options = {"as_json": True} if self.address.transport == "grpc" else {}
+        options: dict[str, Any] = self._time_limit()
+        if self.address.transport == "grpc":
+            options["as_json"] = True
         found: dict[str, Any] = self._retrying(
             lambda: self._client().get_model_metadata(model, **options)
         )
@@ -323,6 +326,7 @@ class TritonConnection:
         return context
 
     def _time_limit(self) -> dict[str, float]:
+        """What every call needs to be given up in time; an HTTP client has its limit from birth."""
         return (
             {"client_timeout": self.address.timeout_s} if self.address.transport == "grpc" else {}
         )
@@ -330,7 +334,8 @@ class TritonConnection:
     def _region(self, client: Any) -> SharedRegion:
         region = getattr(self._local, "region", None)
         if region is None:
-            region = self._local.region = SharedRegion(f"cmbnet-{uuid.uuid4().hex}", client)
+            name = f"cmbnet-{uuid.uuid4().hex}"
+            region = self._local.region = SharedRegion(name, client, self._time_limit())
             with self._lock:
                 self._regions.append(region)
         return region

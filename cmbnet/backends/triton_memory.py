@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,11 +18,13 @@ class SharedRegion:
     Args:
         name: Of the region, unique on the machine.
         client: A client of tritonclient, which registers it with the server.
+        time_limit: What the client's calls are given, so that they end.
     """
 
-    def __init__(self, name: str, client: Any) -> None:
+    def __init__(self, name: str, client: Any, time_limit: Mapping[str, float]) -> None:
         self._name = name
         self._client = client
+        self._time_limit = time_limit
         self._handle: Any = None
         self._bytes = 0
         self._placed: dict[str, int] = {}
@@ -83,7 +85,7 @@ class SharedRegion:
         if self._handle is None:
             return
         with suppress(InferenceServerException, OSError):
-            self._client.unregister_system_shared_memory(self._name)
+            self._client.unregister_system_shared_memory(self._name, **self._time_limit)
         handle, self._handle, self._bytes = self._handle, None, 0
         shared_memory.destroy_shared_memory_region(handle)
 
@@ -96,7 +98,7 @@ class SharedRegion:
         key = f"/{self._name}"
         self._handle = shared_memory.create_shared_memory_region(self._name, key, size)
         self._bytes = size
-        self._client.register_system_shared_memory(self._name, key, size)
+        self._client.register_system_shared_memory(self._name, key, size, **self._time_limit)
 
 
 def _described(output: Any) -> tuple[str, list[int]]:

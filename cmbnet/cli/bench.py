@@ -18,17 +18,15 @@ from cmbnet import RESEARCH_USE_ONLY
 def command(
     scan: Path, model: str, threads: int | None, json_file: Path | None, plot_file: Path | None
 ) -> None:
-    """Time every backend and precision of a model on SCAN (NIfTI), and print a table.
+    """Time every backend and precision of a model on SCAN (NIfTI); each prints its row when done.
 
     Each backend runs in a process of its own, one case that does not count and three that do; the
     best is kept. "of peak" is the network's arithmetic over that of a large float32 matrix product
     on this machine; int8 may go beyond it. Nothing else should run meanwhile.
     """
-    from rich.console import Console
-
     from cmbnet.bundle import load_bundle
     from cmbnet.deploy.bench import run_bench
-    from cmbnet.deploy.bench_report import plot, table
+    from cmbnet.deploy.bench_report import plot
     from cmbnet.io import write_text_atomically
     from cmbnet.threads import processors
 
@@ -37,16 +35,14 @@ def command(
         scan,
         threads=threads or processors(),
         report=lambda line: click.echo(line, err=True),
+        show=click.echo,
     )
-    Console(width=None if Console().is_terminal else 180).print(table(bench))
     if bench.keras_predict_ms:
         best = min(bench.timings, key=lambda timing: timing.ms_per_slice)
         click.echo(
             f"plain Keras predict: {bench.keras_predict_ms:.1f} ms/slice; {best.backend} is "
             f"{bench.keras_predict_ms / best.ms_per_slice:.1f} times as fast"
         )
-    for name, reason in bench.failures.items():
-        click.echo(f"{name} did not run: {reason}")
     if json_file:
         write_text_atomically(json_file, bench.to_json())
     if plot_file:

@@ -14,6 +14,7 @@ from cmbnet.errors import UsageError
 if TYPE_CHECKING:
     from cmbnet.bundle import Bundle
     from cmbnet.deploy.convert import ExportPlan
+    from cmbnet.deploy.gate import ParityFailed
     from cmbnet.deploy.samples import Samples
 
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -74,6 +75,26 @@ def command(**options: Any) -> None:
     --data-kind and --licence. Artefacts are added to the bundle itself, or to a copy at -o. The
     default model is copied to ./NAME-export where no -o is given.
     """
+    from cmbnet.deploy.gate import ParityFailed
+
+    if options["triton"]:
+        from cmbnet.deploy.triton.repository import require_place
+
+        require_place(options["triton"])
+    try:
+        bundle = _export(options)
+    except ParityFailed as failed:
+        if options["triton"]:
+            _serve_what_passed(failed, options)
+        raise
+    if options["triton"]:
+        _write_triton(bundle, options)
+    click.echo(f"{bundle.path}  sha256 {bundle.sha256}")
+    click.echo(RESEARCH_USE_ONLY)
+
+
+def _export(options: dict[str, Any]) -> Bundle:
+    """The bundle with all that was asked for, as it is on disk."""
     from cmbnet.deploy.export import export_bundle, load_for_export
 
     output: Path | None = options["output"]
@@ -85,19 +106,16 @@ def command(**options: Any) -> None:
     if plan.formats:
         if options["bundle"] == "default" and output is None:
             output = Path(f"{bundle.manifest.name}-export")
-        bundle = export_bundle(
+        return export_bundle(
             bundle,
             output,
             plan,
             allow_failure=options["allow_parity_failure"],
             report=click.echo,
         )
-    elif not options["triton"] and not is_run(options["bundle"]):
+    if not options["triton"] and not is_run(options["bundle"]):
         raise UsageError("nothing to export: give --tflite, --onnx, --trt, --triton DIR or --all")
-    if options["triton"]:
-        _write_triton(bundle, options)
-    click.echo(f"{bundle.path}  sha256 {bundle.sha256}")
-    click.echo(RESEARCH_USE_ONLY)
+    return bundle
 
 
 def is_run(name: str) -> bool:
@@ -176,7 +194,26 @@ def _samples(options: dict[str, Any]) -> Samples:
 
 
 def _write_triton(bundle: Bundle, options: dict[str, Any]) -> None:
+    from cmbnet.bundle import load_bundle
     from cmbnet.deploy.triton.repository import write_repository
 
-    kind = write_repository(bundle, options["triton"], network=options["triton_network"])
-    click.echo(f"{options['triton']}: Triton repository, network by {kind}")
+    folder: Path = options["triton"]
+    kind = write_repository(bundle, folder, network=options["triton_network"])
+    (served, *_) = load_bundle(folder / "cmbnet" / "1" / "bundle").manifest.artefacts
+    click.echo(f"{folder}: Triton repository, network by {kind} in {served.precision}")
+
+
+def _serve_what_passed(failed: ParityFailed, options: dict[str, Any]) -> None:
+    """Write the Triton repository though a gate failed: of what passed it.
+
+    Raises:
+        ParityFailed: If there is nothing that could be served, with both reasons.
+    """
+    from cmbnet.bundle import load_bundle
+    from cmbnet.deploy.gate import ParityFailed
+
+    try:
+        _write_triton(load_bundle(failed.folder), options)
+    except UsageError as error:
+        words = f"{failed}; no Triton repository was written: {error}"
+        raise ParityFailed(words, failed.folder) from error

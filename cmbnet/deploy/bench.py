@@ -100,7 +100,14 @@ def candidates(bundle: Bundle) -> list[str]:
     return names
 
 
-def run_bench(bundle: Bundle, scan: Path, *, threads: int, report: Callable[[str], None]) -> Bench:
+def run_bench(
+    bundle: Bundle,
+    scan: Path,
+    *,
+    threads: int,
+    report: Callable[[str], None],
+    show: Callable[[str], None],
+) -> Bench:
     """Time everything that runs here.
 
     Args:
@@ -108,11 +115,13 @@ def run_bench(bundle: Bundle, scan: Path, *, threads: int, report: Callable[[str
         scan: A NIfTI file.
         threads: For each backend.
         report: Receives the name of each backend before it runs.
+        show: Receives the heading, then the row of each backend as soon as it was timed.
 
     Raises:
         UsageError: If no backend runs.
     """
     from cmbnet.deploy.arithmetic import peak_operations_per_s
+    from cmbnet.deploy.bench_report import heading, row
     from cmbnet.io import read_nifti
 
     names = candidates(bundle)
@@ -120,6 +129,8 @@ def run_bench(bundle: Bundle, scan: Path, *, threads: int, report: Callable[[str
         raise UsageError(f"nothing that is installed runs bundle {bundle.manifest.name}")
     peak = peak_operations_per_s()
     operations = _operations(bundle)
+    shape = read_nifti(scan).shape
+    show(heading(shape, threads, peak / 1e9))
     timings, failures = [], {}
     for name in names:
         report(f"timing {name} ...")
@@ -127,12 +138,13 @@ def run_bench(bundle: Bundle, scan: Path, *, threads: int, report: Callable[[str
             timing = _in_own_process(bundle, scan, name, threads)
         except CmbnetError as error:
             failures[name] = str(error)
+            show(f"{name} did not run: {error}")
         else:
             timings.append(_with_floor(timing, operations, peak))
+            show(row(timings[-1]))
     if not timings:
         raise UsageError(f"no backend ran: {failures}")
     timings.sort(key=lambda timing: timing.case_ms)
-    shape = read_nifti(scan).shape
     return Bench(
         scan=shape,
         threads=threads,
@@ -220,17 +232,20 @@ def _answer_of(module: str, *request: object) -> Any:
     """The last line that a module of ours prints, as JSON.
 
     Raises:
-        UsageError: With the last line of what went wrong.
+        UsageError: With the last line of what went wrong, or that it took too long.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, request)],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-        # As `cmbnet predict` does: our matrices are so small that OpenBLAS's threads only spin.
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *map(str, request)],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+            # As `cmbnet predict` does: our matrices are so small that OpenBLAS's threads only spin.
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UsageError(f"it was given up after {TIMEOUT_S:.0f} s") from error
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise UsageError(lines[-1])

@@ -1,44 +1,56 @@
-"""The bench as a table for people and as a picture."""
+"""The bench as lines for people and as a picture."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from rich.table import Table
 
 from cmbnet import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
-    from cmbnet.deploy.bench import Bench
+    from cmbnet.deploy.bench import Bench, Timing
 
 STAGES = ("read", "prepare", "quality", "network", "native_grid", "lesions", "write")
 
 
-def table(bench: Bench) -> Table:
-    """One row per backend and precision, the fastest case first."""
-    z, y, x = bench.scan
-    shown = Table(
-        title=f"{z}x{y}x{x} voxels (z, y, x), {bench.threads} threads, machine peak "
-        f"{bench.peak_gflops:.0f} GFLOP/s float32. {RESEARCH_USE_ONLY}"
+_FIGURES = ("ms/slice", "of peak", "case ms", "first ms", *STAGES, "MB", "file KiB", "lesions")
+_WIDTH = max(map(len, _FIGURES)) + 1
+
+
+def heading(scan: tuple[int, int, int], threads: int, peak_gflops: float) -> str:
+    """What is measured, and the names of the columns that `row` fills.
+
+    Args:
+        scan: Shape of the scan.
+        threads: Threads of each backend.
+        peak_gflops: Of the machine, float32.
+    """
+    z, y, x = scan
+    return (
+        f"{z}x{y}x{x} voxels (z, y, x), {threads} threads, machine peak {peak_gflops:.0f} GFLOP/s "
+        f"float32. {RESEARCH_USE_ONLY}\n" + _line("backend", _FIGURES)
     )
-    figures = ("ms/slice", "of peak", "case ms", "first ms", *STAGES, "MB", "file KiB", "lesions")
-    for column in ("backend", *figures):
-        shown.add_column(column, justify="left" if column == "backend" else "right")
-    for timing in bench.timings:
-        share = timing.share_of_peak
-        shown.add_row(
-            timing.backend,
-            f"{timing.ms_per_slice:.1f}",
-            "-" if share is None else f"{100 * share:.0f} %",
-            f"{timing.case_ms:.0f}",
-            f"{timing.first_case_ms:.0f}",
-            *(f"{timing.stages_ms.get(stage, 0):.0f}" for stage in STAGES),
-            f"{timing.peak_mb:.0f}",
-            f"{timing.artefact_kb:.0f}",
-            str(timing.lesions),
-        )
-    return shown
+
+
+def row(timing: Timing) -> str:
+    """A backend and precision."""
+    share = timing.share_of_peak
+    figures = (
+        f"{timing.ms_per_slice:.1f}",
+        "-" if share is None else f"{100 * share:.0f} %",
+        f"{timing.case_ms:.0f}",
+        f"{timing.first_case_ms:.0f}",
+        *(f"{timing.stages_ms.get(stage, 0):.0f}" for stage in STAGES),
+        f"{timing.peak_mb:.0f}",
+        f"{timing.artefact_kb:.0f}",
+        str(timing.lesions),
+    )
+    return _line(timing.backend, figures)
+
+
+def _line(name: str, figures: Iterable[str]) -> str:
+    return f"{name:18}" + "".join(figure.rjust(_WIDTH) for figure in figures)
 
 
 def plot(bench: Bench, path: Path) -> None:

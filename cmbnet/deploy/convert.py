@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.backends.base import Shape
+from cmbnet.backends.keras import KerasNetwork
+from cmbnet.backends.probe import fingerprint, probe_stack
 from cmbnet.bundle import Artefact, Bundle, NewArtefact
 from cmbnet.deploy.bundles import as_new
 from cmbnet.deploy.correction import logit_shift
@@ -200,6 +202,8 @@ class Converter:
 
         flavor = choose_flavor(self._plan.flavor)
         shape = self.shapes[-1]  # the largest takes every brain; a GPU does not mind the border
+        exact = KerasNetwork(at_shape(self._source, shape))
+        probe = {"probe": fingerprint(exact(probe_stack(shape))[0, :, :, 0])}
         for precision, content in self._onnx_files(shape, for_gpu=True):
             engine = build_engine(content, self._request(flavor, precision))
             name = f"tensorrt-{flavor}-{precision}-{shape[0]}x{shape[1]}"
@@ -210,7 +214,7 @@ class Converter:
                 precision=precision,
                 shape=(None, *shape, 3),
                 companions={f"{name}.json": engine.report_bytes()},
-                tools=engine.tools,
+                tools=engine.tools | probe,
             )
 
     def _request(self, flavor: Literal["rtx", "datacenter"], precision: str) -> EngineRequest:

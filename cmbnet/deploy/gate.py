@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,9 +24,21 @@ if TYPE_CHECKING:
     from cmbnet.predict import Prediction
     from cmbnet.volume import Volume
 
+ROUNDING = 1e-9
+"""Of a difference of two fractions: one lesion of n is allowed where 1/n is."""
+
 
 class ParityFailed(CmbnetError):
-    """An artefact does not find what the Keras network finds."""
+    """An artefact does not find what the Keras network finds.
+
+    Args:
+        message: Which one, and what to do.
+        folder: Of the bundle, which is written and marks it.
+    """
+
+    def __init__(self, message: str, folder: Path) -> None:
+        super().__init__(message)
+        self.folder = folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +49,31 @@ class Limits:
         differing_fraction: Lesions found by only one of the two, over those of the reference.
         dice_difference: Between the two masks' Dice with the truth, pooled over the scans.
         recall_drop: Of true lesions of 2 to 5 mm, as a fraction.
+        one_flip_from: From so many lesions on, no limit is below one of them: few scans do not
+            make a single flip a failure. None: never.
     """
 
     differing_fraction: float
     dice_difference: float
     recall_drop: float
+    one_flip_from: int | None = None
+
+    def at_least_one(self, fraction: float, lesions: int) -> float:
+        """A limit, or the share of one lesion where that is more and there are enough of them.
+
+        Examples:
+            >>> INT8_LIMITS.at_least_one(0.01, 50), INT8_LIMITS.at_least_one(0.01, 365)
+            (0.02, 0.01)
+        """
+        if self.one_flip_from is None or lesions < self.one_flip_from:
+            return fraction
+        return max(fraction, 1 / lesions)
 
 
 FLOAT_LIMITS = Limits(differing_fraction=0.0, dice_difference=0.005, recall_drop=0.0)
-INT8_LIMITS = Limits(differing_fraction=0.01, dice_difference=0.01, recall_drop=0.01)
+INT8_LIMITS = Limits(
+    differing_fraction=0.01, dice_difference=0.01, recall_drop=0.01, one_flip_from=20
+)
 
 
 def limits_of(precision: str) -> Limits:
@@ -148,14 +177,15 @@ def compare_predictions(
         "recall_small_artefact": found_second / small if small else 1.0,
     }
     flips = tuple(flip for row in rows for flip in row.flips)
-    return GateResult(**values, flips=flips, faults=_faults(values, limits))
+    return GateResult(**values, flips=flips, faults=_faults(values, limits, small))
 
 
-def _faults(values: dict[str, Any], limits: Limits) -> tuple[str, ...]:
-    """What goes over a limit."""
+def _faults(values: dict[str, Any], limits: Limits, small: int) -> tuple[str, ...]:
+    """What goes over a limit; `small` true lesions are of 2 to 5 mm."""
     faults = []
-    allowed = limits.differing_fraction * values["lesions_reference"]
-    if values["lesions_differing"] > allowed:
+    lesions = values["lesions_reference"]
+    allowed = lesions * limits.at_least_one(limits.differing_fraction, lesions)
+    if values["lesions_differing"] > allowed + ROUNDING:
         faults.append(
             f"{values['lesions_differing']} lesions differ "
             f"({values['lesions_reference']} by Keras, {values['lesions_artefact']} by the "
@@ -166,12 +196,14 @@ def _faults(values: dict[str, Any], limits: Limits) -> tuple[str, ...]:
             f"{values['lesions_artefact']} lesions instead of {values['lesions_reference']}"
         )
     dice = abs(values["dice_reference"] - values["dice_artefact"])
-    if dice >= limits.dice_difference:
-        faults.append(f"Dice differs by {dice:.4f}, less than {limits.dice_difference} is required")
+    least = limits.at_least_one(limits.dice_difference, lesions)
+    if dice >= least:
+        faults.append(f"Dice differs by {dice:.4f}, less than {least:.3g} is required")
     drop = values["recall_small_reference"] - values["recall_small_artefact"]
-    if drop > limits.recall_drop:
+    most = limits.at_least_one(limits.recall_drop, small)
+    if drop > most + ROUNDING:
         faults.append(
-            f"recall of 2-5 mm lesions drops by {drop:.3f}, at most {limits.recall_drop} is allowed"
+            f"recall of 2-5 mm lesions drops by {drop:.3f}, at most {most:.3g} is allowed"
         )
     return tuple(faults)
 

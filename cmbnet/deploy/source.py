@@ -5,17 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from cmbnet.backends.base import BackendInfo, Shape, SlicesBackend
-from cmbnet.backends.keras import load_keras
+from cmbnet.backends.keras import KerasNetwork, load_keras
 from cmbnet.bundle import Artefact, Bundle
 from cmbnet.errors import MissingExtra, UsageError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def load_source(bundle: Bundle) -> Any:
@@ -103,22 +98,6 @@ def open_reference(bundle: Bundle, shapes: Sequence[Shape], *, reason: str) -> S
     return SlicesBackend(
         artefacts, info, lambda a: KerasNetwork(at_shape(model, (a.shape[1], a.shape[2])))
     )
-
-
-class KerasNetwork:
-    """A Keras model as a `cmbnet.backends.base.Network`, compiled once."""
-
-    batch = 1
-
-    def __init__(self, model: Any) -> None:
-        import tensorflow as tf
-
-        self._run = tf.function(lambda stacks: model(stacks, training=False))
-
-    def __call__(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """From float32 (1, y, x, 3) to float32 (1, y, x, 1)."""
-        answer: NDArray[np.float32] = self._run(stacks).numpy()
-        return answer
 
 
 def _source_artefact(bundle: Bundle) -> Artefact:

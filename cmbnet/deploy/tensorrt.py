@@ -136,7 +136,7 @@ def build_engine(onnx_file: bytes, request: EngineRequest) -> BuiltEngine:
         request: For what.
 
     Raises:
-        ConversionFailed: With the builder's own words.
+        ConversionFailed: With the builder's own words, or the call that it refused.
         UsageError: If a compute capability is not known to this TensorRT.
     """
     trt = importlib.import_module(_MODULES[request.flavor])
@@ -185,7 +185,8 @@ def _configure(trt: Any, builder: Any, network: Any, request: EngineRequest) -> 
     spatial = tuple(network.get_input(0).shape)[1:]
     profile = builder.create_optimization_profile()
     profile.set_shape(INPUT_NAME, *((batch, *spatial) for batch in request.batches))
-    config.add_optimization_profile(profile)
+    # The index of the profile, which is 0, or -1.
+    _require(config.add_optimization_profile(profile) == 0, "add_optimization_profile")
     if request.flavor == "rtx":
         _name_targets(trt, config, request.capabilities)
         return config
@@ -193,8 +194,21 @@ def _configure(trt: Any, builder: Any, network: Any, request: EngineRequest) -> 
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     if request.timing_cache is not None:
         known = request.timing_cache.read_bytes() if request.timing_cache.exists() else b""
-        config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
+        cache = config.create_timing_cache(known)
+        _require(cache is not None, f"create_timing_cache of {request.timing_cache}")
+        taken = config.set_timing_cache(cache, ignore_mismatch=False)
+        _require(taken, f"set_timing_cache of {request.timing_cache}, which may be of another GPU,")
     return config
+
+
+def _require(answer: bool, call: str) -> None:
+    """Raise where the builder says no; it raises nothing itself.
+
+    Raises:
+        ConversionFailed: With the name of the call.
+    """
+    if not answer:
+        raise ConversionFailed(f"TensorRT built no engine: {call} was refused")
 
 
 def _name_targets(trt: Any, config: Any, capabilities: Sequence[str]) -> None:
@@ -202,7 +216,7 @@ def _name_targets(trt: Any, config: Any, capabilities: Sequence[str]) -> None:
     targets = _known_targets(trt, capabilities)
     config.num_compute_capabilities = len(targets)
     for i, target in enumerate(targets):
-        config.set_compute_capability(target, i)
+        _require(config.set_compute_capability(target, i), f"set_compute_capability {target}")
 
 
 def _known_targets(trt: Any, capabilities: Sequence[str]) -> list[Any]:

@@ -168,7 +168,8 @@ def _operating_points(
     bundle: Bundle, validation: Path, export: Export, report: Callable[[str], None]
 ) -> tuple[LesionRules, tuple[OperatingPoint, ...]]:
     """Run the bundle, as it will be used, over the validation cohort."""
-    backend = open_backend(bundle)
+    # The default on CPUs, which is judged only later and so is not chosen unasked.
+    backend = open_backend(bundle, "litert:int8" if export.plan.int8_shapes else "auto")
     try:
         offers = offers_of([validation], bundle, backend, cuts=CUTS, report=report)
         teachers = (

@@ -28,7 +28,7 @@ from cmbnet.training.recipe import Recipe, parse_recipe
 from cmbnet.training.run_files import BEST_MODEL, LAST_MODEL, write_log, write_run_description
 from cmbnet.training.sampler import Sampler
 from cmbnet.training.schedule import after_epoch, stop_reason
-from cmbnet.training.start import weights_of_bundle
+from cmbnet.training.start import weights_of_bundle, with_context_of_bundle
 from cmbnet.training.storage import alone_in, room_in
 from cmbnet.training.tensorboard import example_picture, write_examples, write_scalars
 from cmbnet.training.validation import SlicePredictor, choose_slices, validate
@@ -78,7 +78,8 @@ def train(
 
     Raises:
         UsageError: If the directory holds a run of another recipe, another process trains in it,
-            or the caches were prepared differently.
+            the caches were prepared differently, or the recipe does not fit the bundle that it
+            starts from.
         TrainingDiverged: If the loss is not finite any more.
     """
     if training.preprocess != validation.preprocess:
@@ -86,6 +87,7 @@ def train(
             "training and validation must be prepared alike, got "
             f"{training.preprocess} and {validation.preprocess}"
         )
+    recipe = with_context_of_bundle(recipe)
     # Collective operations must be set up before anything else runs.
     workers = open_workers(recipe.distribute, recipe.sampling.batch_size)
     if recipe.distribute == "multi_worker" and recipe.stop.max_minutes is not None:

@@ -63,7 +63,8 @@ class SamplingSettings(_Settings):
     shift_px: Count = 44
     """Most pixels, along y and x, between the chosen place and the middle of its crop."""
     context_mm: Positive | None = None
-    """Distance of the outer slices from the middle one; None takes the adjacent slices."""
+    """Distance of the outer slices from the middle one; None takes the adjacent slices. Left out,
+    it is that of the bundle in `Recipe.start_from`."""
     control_share: Share = 0.5
     """Share of negatives taken from cases without lesions, where there are such cases."""
     brain: Share = 0.25

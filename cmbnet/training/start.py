@@ -10,6 +10,34 @@ from numpy.typing import NDArray
 from cmbnet.backends.keras import load_keras
 from cmbnet.bundle import load_bundle
 from cmbnet.errors import UsageError
+from cmbnet.training.recipe import Recipe
+
+
+def with_context_of_bundle(recipe: Recipe) -> Recipe:
+    """A recipe with the slices as far apart as the bundle has them that it starts from.
+
+    Args:
+        recipe: Where it starts from no bundle it is left as it is.
+
+    Raises:
+        UsageError: If it says another distance than the bundle.
+        BundleError: If there is no such bundle.
+    """
+    if recipe.start_from is None:
+        return recipe
+    wanted, given = load_bundle(recipe.start_from).context.target_mm, recipe.sampling.context_mm
+    if "context_mm" in recipe.sampling.model_fields_set and given != wanted:
+        raise UsageError(
+            f"the network of {recipe.start_from} looks at {_distance(wanted)}, the recipe's "
+            f"sampling.context_mm asks for {_distance(given)}: leave it out to keep what the "
+            "network learned"
+        )
+    sampling = recipe.sampling.model_copy(update={"context_mm": wanted})
+    return recipe.model_copy(update={"sampling": sampling})
+
+
+def _distance(context_mm: float | None) -> str:
+    return "adjacent slices" if context_mm is None else f"slices {context_mm:g} mm apart"
 
 
 def weights_of_bundle(

@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from cmbnet.bundle import Bundle, NewArtefact, load_bundle, write_bundle
+from cmbnet.cli.export import command
+from cmbnet.deploy.gate import FLOAT_LIMITS, Limits, ParityFailed
 from tests.tiny_bundle import dot_finder, spec, write_tiny_bundle
 
 
@@ -56,6 +59,35 @@ def test_every_format_is_written_judged_and_served(source: Bundle, tmp_path: Pat
     assert "Not a medical device" in done.stdout
 
 
+@pytest.mark.parametrize("nothing_passes", [False, True])
+def test_a_failed_gate_still_writes_the_triton_repository_of_what_passed(
+    source: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_passes: bool
+) -> None:
+    impossible = Limits(differing_fraction=0.0, dice_difference=0.0, recall_drop=0.0)
+    limits = {"int8": impossible, "float32": impossible if nothing_passes else FLOAT_LIMITS}
+    monkeypatch.setattr("cmbnet.deploy.judge.limits_of", limits.__getitem__)
+    out, models = tmp_path / "out", tmp_path / "models"
+    done = CliRunner().invoke(
+        command,
+        [str(source.path), "-o", str(out), "--tflite", "--int8", "--triton", str(models),
+         "--anatomy", "procedural", "--parity-cases", "1", "--calibrations", "1"],
+    )  # fmt: skip
+    assert isinstance(done.exception, ParityFailed)
+    assert f"failed for {'float32-1x96x96.tflite, ' if nothing_passes else ''}int8-" in str(
+        done.exception
+    )
+    load_bundle(out).verify()
+    if nothing_passes:
+        assert "no Triton repository was written: bundle dot-finder has nothing" in str(
+            done.exception
+        )
+        assert not models.exists()
+    else:
+        assert f"{models}: Triton repository, network by litert in float32" in done.output
+        (served,) = load_bundle(models / "cmbnet" / "1" / "bundle").manifest.artefacts
+        assert served.precision == "float32"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -66,6 +98,7 @@ def test_every_format_is_written_judged_and_served(source: Bundle, tmp_path: Pat
         (["LITERT", "--onnx", "-o", "new"], 2, "no keras:float32 artefact"),
         (["BUNDLE", "--triton", "models"], 2, "nothing for --triton-network"),
         (["BUNDLE", "--onnx", "-o", "."], 2, "new or empty folder"),
+        (["BUNDLE", "--onnx", "-o", "new", "--triton", "."], 2, "empty folder is required for the"),
     ],
 )
 def test_each_refusal_is_one_line_with_its_code(

@@ -18,8 +18,13 @@ import numpy as np
 import pytest
 
 from cmbnet.backends import open_backend
-from cmbnet.backends.triton_connection import ServerRefused, ServerUnavailable
-from cmbnet.bundle import Bundle, load_bundle
+from cmbnet.backends.triton_connection import (
+    Address,
+    ServerRefused,
+    ServerUnavailable,
+    TritonConnection,
+)
+from cmbnet.bundle import Bundle, NewArtefact, load_bundle, write_bundle
 from cmbnet.deploy.triton.client import ScanAnswer, TritonScanner, check_server
 from cmbnet.deploy.triton.config import ServerSettings
 from cmbnet.deploy.triton.repository import write_repository
@@ -29,7 +34,7 @@ from cmbnet.lesions import Lesion
 from cmbnet.predict import Prediction, predict_volume
 from cmbnet.volume import Volume
 from tests.integration.triton_server import CACHE, TritonServer, self_signed, tls_front, wheel
-from tests.tiny_bundle import dotted_slices
+from tests.tiny_bundle import dot_finder, dotted_slices, spec, to_litert
 from tests.tiny_scan import DOTS, tiny_scan
 
 pytestmark = [
@@ -359,6 +364,73 @@ def doomed(repository: Path) -> Iterator[TritonServer]:
         yield running
     finally:
         running.kill()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_frozen_server_is_given_up_in_time(doomed: TritonServer, transport: str) -> None:
+    connection = TritonConnection(Address.parse(url(doomed, transport, retries=0, timeout_s=1)))
+    stacks = dotted_slices(1, 96)
+    connection.infer("cmbnet_unet", {"stack": stacks}, {"probability": stacks.nbytes})
+    assert connection.is_ready(["cmbnet", "cmbnet_unet"])
+    doomed.freeze()
+    start = time.monotonic()
+    assert not connection.is_ready()
+    with pytest.raises(ServerUnavailable, match="did not answer"):
+        connection.metadata("cmbnet")
+    with pytest.raises(ServerUnavailable, match="did not answer"):
+        connection.infer("cmbnet_unet", {"stack": stacks}, {"probability": stacks.nbytes})
+    connection.close()
+    assert time.monotonic() - start < 15
+
+
+def test_the_nan_of_one_client_is_its_own(server: TritonServer, served: Bundle) -> None:
+    """Six clients at once keep the queue full, so that Triton batches their requests."""
+    good, bad = dotted_slices(4, 96), dotted_slices(4, 96)
+    bad[0, 5, 5, 1] = np.nan
+    here = open_backend(served, threads=1)
+    right = here.predict(good)
+    here.close()
+
+    def ask(number: int) -> int:
+        remote = TritonConnection(Address.parse(url(server, TRANSPORTS[number % 2], timeout_s=60)))
+        stacks, wrong = bad if number == 3 else good, 0
+        for _ in range(20):
+            try:
+                answer = remote.infer("cmbnet_unet", {"stack": stacks}, {"probability": 0})
+                np.testing.assert_array_equal(answer["probability"][..., 0], right)
+            except UsageError:
+                wrong += 1
+        remote.close()
+        return wrong
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(ask, range(6))) == [0, 0, 0, 20, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "words"),
+    [
+        (64, 1.0, r"cmbnet on .* refuses the largest heads: a network shape of at least"),
+        (96, 0.0, r"answers black dots with 0\.\d+ and the tissue .* does not run"),
+    ],
+    ids=["small shape only", "a network that does nothing"],
+)
+def test_check_refuses_a_server_that_is_ready_and_of_no_use(
+    tmp_path: Path, size: int, scale: float, words: str
+) -> None:
+    model = dot_finder(size)
+    model.set_weights([scale * weights for weights in model.get_weights()])
+    content = to_litert(model, size, int8=False)
+    network = NewArtefact("net.tflite", content, "litert", "float32", (1, size, size, 3))
+    bundle = write_bundle(tmp_path / "bundle", spec=spec(), artefacts=[network])
+    write_repository(bundle, tmp_path / "models", settings=ServerSettings(threads=1))
+    useless = TritonServer(tmp_path / "models", tmp_path / "server.log")
+    try:
+        useless.start()
+        with pytest.raises(ServerRefused, match=words):
+            check_server(url(useless, "grpc"))
+    finally:
+        useless.kill()
 
 
 def test_a_server_killed_in_mid_request_is_reported_or_asked_again(

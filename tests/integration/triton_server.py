@@ -146,6 +146,11 @@ class TritonServer:
             found |= {int(pid) for pid in (task / "children").read_text().split()}
         return sorted(found)
 
+    def freeze(self) -> None:
+        """Let the server itself stop in the middle of whatever it does."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
     def freeze_models(self) -> None:
         """Let the models stop in the middle of whatever they do."""
         for pid in self.model_processes():

@@ -32,7 +32,11 @@ from cmbnet.deploy.triton.spec import (
     decode_text,
     encode_text,
 )
+from cmbnet.errors import InputRefused, UsageError
 from cmbnet.volume import Volume
+
+DOT_BELOW = 100
+"""Voxels of the probe below this belong to its dots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,13 +148,15 @@ def check_server(url: str) -> list[str]:
 
     Raises:
         ServerUnavailable: If it does not answer.
-        ServerRefused: If a model is missing, not ready, has other tensors, or answers wrongly.
+        ServerRefused: If a model is missing, not ready, has other tensors, or answers a scan of the
+            largest size wrongly or not at all.
     """
     scanner = TritonScanner(url)
     try:
         lines = [_check_model(scanner.connection, model) for model in (NETWORK_MODEL, SCAN_MODEL)]
         start = time.perf_counter()
-        answer = scanner.scan(_probe(), force=True)
+        probe = _probe()
+        answer = _ask_probe(scanner, probe)
         model = answer.result["model"]
         lines.append(
             f"a scan of {'x'.join(map(str, answer.mask.shape))} voxels was answered in "
@@ -160,6 +166,32 @@ def check_server(url: str) -> list[str]:
     finally:
         scanner.close()
     return lines
+
+
+def _ask_probe(scanner: TritonScanner, probe: Volume) -> ScanAnswer:
+    """The answer to the probe, all of which is brain: the network is asked at its largest shape.
+
+    Raises:
+        ServerRefused: If the server refuses it, or answers dots no higher than what lies beside.
+    """
+    address = scanner.connection.address
+    whole = np.ones(probe.shape, np.uint8)
+    try:
+        answer = scanner.scan(probe, brain_mask=whole, force=True, with_probability=True)
+    except (InputRefused, UsageError) as error:
+        raise ServerRefused(
+            f"{SCAN_MODEL} on {address} refuses the largest heads: {error}"
+        ) from error
+    around = np.s_[2:4, 90:160, 100:150]
+    probability = np.asarray(answer.probability, np.float32)[around]
+    dots = probe.data[around] < DOT_BELOW
+    highest, beside = float(probability[dots].max()), float(np.median(probability[~dots]))
+    if not highest > beside:
+        raise ServerRefused(
+            f"{NETWORK_MODEL} on {address} answers black dots with {highest:.3f} and the tissue "
+            f"beside them with {beside:.3f}: its network does not run; the server's log may say why"
+        )
+    return answer
 
 
 def _check_model(connection: TritonConnection, model: str) -> str:
@@ -186,8 +218,13 @@ def _check_model(connection: TritonConnection, model: str) -> str:
 
 
 def _probe() -> Volume:
-    """A bright ball in the dark: any network answers something, and the gate is overruled."""
-    z, y, x = np.indices((12, 96, 96), np.float32)
-    ball = ((z - 5.5) / 6) ** 2 + ((y - 47.5) / 40) ** 2 + ((x - 47.5) / 40) ** 2 < 1
-    affine = np.array([[0, 0, 2, -95], [0, 2, 0, -95], [4, 0, 0, -22], [0, 0, 0, 1]], np.float64)
-    return Volume((ball * 500 + (z + y + x) % 7).astype(np.int16), affine, source="probe")
+    """A slab of grainy tissue with black dots of 3.6 mm, wider than any head."""
+    z, y, x = np.indices((6, 256, 256))
+    data = 480 + 4 * ((3 * z + 7 * y + 13 * x) % 11)
+    for row, column in ((100, 120), (128, 140), (150, 110)):
+        dot = (y - row) ** 2 + (x - column) ** 2 < 3
+        data[dot & (z > 1) & (z < 4)] = DOT_BELOW // 10
+    affine = np.diag([0.0, 0.0, 0.0, 1.0])
+    affine[[0, 1, 2], [2, 1, 0]] = 1.2, 1.2, 3.0
+    affine[:3, 3] = -153.0, -153.0, -7.5
+    return Volume(data.astype(np.int16), affine, source="probe")

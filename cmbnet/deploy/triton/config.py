@@ -127,7 +127,7 @@ def parse_config(text: str) -> Any:
     Raises:
         InvalidConfig: If a field is unknown or of the wrong kind.
     """
-    _require_protobuf()
+    require_protobuf()
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
@@ -139,7 +139,7 @@ def parse_config(text: str) -> Any:
 
 def _pbtxt(values: dict[str, Any]) -> str:
     """Text of a configuration, read back before it is given out."""
-    _require_protobuf()
+    require_protobuf()
     from google.protobuf import json_format, text_format
     from tritonclient.grpc import model_config_pb2
 
@@ -181,6 +181,11 @@ def _warm_up(shape: Shape) -> dict[str, Any]:
     return {"name": f"{rows}x{columns}", "batchSize": 1, "inputs": {STACK.name: zeros}}
 
 
-def _require_protobuf() -> None:
+def require_protobuf() -> None:
+    """Refuse to go on without Triton's own description of configurations.
+
+    Raises:
+        MissingExtra: If it is not installed.
+    """
     if find_spec("tritonclient") is None:
         raise MissingExtra("tritonclient", "triton", "to write a Triton repository")

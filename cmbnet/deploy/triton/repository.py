@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from cmbnet.backends.registry import chosen_unasked, takes_every_head
 from cmbnet.bundle import Artefact, Bundle
 from cmbnet.deploy.bundles import subset
 from cmbnet.deploy.triton.config import (
     NetworkKind,
     ServerSettings,
     network_config,
+    require_protobuf,
     scan_config,
 )
 from cmbnet.deploy.triton.spec import NETWORK_MODEL, SCAN_MODEL
@@ -51,7 +53,8 @@ def write_repository(
         folder: Must not exist or be empty. It appears whole or not at all.
         network: What runs the network; "auto" takes a TensorRT plan if the bundle has one for
             data centres, else LiteRT, which every Triton with a Python backend runs.
-        precision: "int8", "float32", "float16"; "auto" takes the first that passed its gate.
+        precision: "int8", "float32", "float16"; "auto" takes the first that passed its gate. Either
+            must have the bundle's largest shape, for larger heads would be refused.
         settings: Instances and threads.
 
     Returns:
@@ -61,8 +64,7 @@ def write_repository(
         UsageError: If the folder is not empty or the bundle has nothing for the choice.
         CannotWrite: If the file system refuses.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"an empty folder is required for the Triton repository, got {folder}")
+    require_place(folder)
     kind, artefacts = _choose(bundle, network, precision)
     settings = settings or ServerSettings(gpu=kind != "litert")
     try:
@@ -79,6 +81,18 @@ def write_repository(
             f"the Triton repository cannot be written to {folder}: {error}"
         ) from error
     return kind
+
+
+def require_place(folder: Path) -> None:
+    """Refuse a folder that no repository can be written to, before hours of exporting.
+
+    Raises:
+        UsageError: If it is not empty, or no folder.
+        MissingExtra: If the package that configurations are made with is not installed.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"an empty folder is required for the Triton repository, got {folder}")
+    require_protobuf()
 
 
 def _write_network(
@@ -125,25 +139,29 @@ def _choose(
     )
     for kind in kinds:
         for one in ("int8", "float16", "float32") if precision == "auto" else (precision,):
-            found = [
-                a for a in bundle.artefacts(kind) if _serves(a, one, asked=precision != "auto")
-            ]
-            if found:
-                found.sort(key=lambda a: a.shape[1] * a.shape[2])
+            found = tuple(a for a in bundle.artefacts(kind) if a.precision == one and _loads(a))
+            if precision == "auto":
+                found = chosen_unasked(bundle, found)
+            if takes_every_head(bundle, found):
                 # A plan and an ONNX file hold one shape: the largest, which takes every brain.
-                return kind, tuple(found if kind == "litert" else found[-1:])
-    held = sorted({f"{a.kind}:{a.precision}" for a in bundle.manifest.artefacts})
+                served = sorted(found, key=lambda a: a.shape[1] * a.shape[2])
+                return kind, tuple(served if kind == "litert" else served[-1:])
+    held = sorted({_described(a) for a in bundle.manifest.artefacts})
     raise UsageError(
         f"bundle {bundle.manifest.name} has nothing for --triton-network {network} in "
-        f"{precision}; it has {', '.join(held) or 'nothing'}"
+        f"{precision} that passed the parity gate and takes every head; it has "
+        f"{', '.join(held) or 'nothing'}"
     )
 
 
-def _serves(artefact: Artefact, precision: str, *, asked: bool) -> bool:
+def _loads(artefact: Artefact) -> bool:
     """Whether Triton loads it; its TensorRT backend cannot load TensorRT-RTX engines."""
-    if artefact.precision != precision or (not asked and artefact.parity.get("passed") is False):
-        return False
     return artefact.kind != "tensorrt" or "tensorrt" in artefact.tools
+
+
+def _described(artefact: Artefact) -> str:
+    failed = " (failed the gate)" if artefact.parity.get("passed") is False else ""
+    return f"{artefact.kind}:{artefact.precision} {artefact.shape[1]}x{artefact.shape[2]}{failed}"
 
 
 def remove_repository(folder: Path) -> None:

@@ -14,7 +14,7 @@ from tests.tiny_bundle import spec
 LITERT = NewArtefact(
     file="a.tflite", content=b"a", kind="litert", precision="float32", shape=(1, 96, 96, 3)
 )
-INT8 = replace(LITERT, file="b.tflite", precision="int8")
+INT8 = replace(LITERT, file="b.tflite", precision="int8", parity={"passed": True})
 ONNX = replace(LITERT, file="c.onnx", kind="onnx")
 
 
@@ -34,6 +34,28 @@ def test_auto_passes_over_what_failed_parity(tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path, LITERT, failed)
     assert open_backend(bundle).info.precision == "float32"
     assert open_backend(bundle, "litert:int8").info.precision == "int8"
+
+
+@pytest.mark.parametrize("parity", [{}, {"passed": "not run"}, {"max_difference": 0.001}])
+def test_int8_that_was_never_judged_is_taken_only_by_name(
+    tmp_path: Path, parity: dict[str, float | bool | str]
+) -> None:
+    unjudged = replace(INT8, parity=parity)
+    bundle = bundle_of(tmp_path / "both", LITERT, unjudged)
+    assert open_backend(bundle).info.precision == "float32"
+    assert open_backend(bundle, "litert").info.precision == "float32"
+    assert open_backend(bundle, "litert:int8").info.precision == "int8"
+    alone = bundle_of(tmp_path / "alone", unjudged)
+    for name in ("auto", "litert"):
+        words = "to choose unasked .litert:int8 did not pass the parity gate.*ask for it by name"
+        with pytest.raises(UsageError, match=words):
+            open_backend(alone, name)
+
+
+def test_auto_passes_over_a_backend_that_has_nothing_for_large_heads(tmp_path: Path) -> None:
+    small = replace(LITERT, file="s.tflite", shape=(1, 64, 64, 3))
+    backend = open_backend(bundle_of(tmp_path, small, ONNX))
+    assert (backend.info.name, backend.shapes) == ("openvino", ((96, 96),))
 
 
 def test_auto_passes_over_a_precision_that_has_nothing_for_large_heads(tmp_path: Path) -> None:

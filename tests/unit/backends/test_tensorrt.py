@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cmbnet.backends import BackendInfo, open_backend
+from cmbnet.backends import Backend, BackendInfo, open_backend
+from cmbnet.backends.probe import fingerprint, probe_stack
 from cmbnet.backends.tensorrt import SLOTS, TensorRTBackend, require_version
 from cmbnet.bundle import Artefact, Bundle, NewArtefact, write_bundle
 from cmbnet.errors import BundleError, CmbnetError, MissingExtra, UsageError
+from tests.fake_tensorrt import Cuda, TensorRT
 from tests.tiny_bundle import spec
 
 INFO = BackendInfo("tensorrt", "float16", "none 0", 1, "test")
@@ -110,3 +116,69 @@ def test_opening_without_gpu_or_package_or_origin_is_one_line(tmp_path: object) 
     if gpu_fault() is not None:
         with pytest.raises(CmbnetError, match=r"cannot run: cuda\w+ answered cuda"):
             open_backend(rtx, "tensorrt:float16", threads=1)
+
+
+SHAPE = (48, 64)
+RIGHT = fingerprint(1 - probe_stack(SHAPE)[0, :, :, 1])
+CALLS = (
+    "deserialize_cuda_engine",
+    "create_execution_context",
+    "set_optimization_profile_async",
+    "set_input_shape",
+    "set_tensor_address",
+    "execute_async_v3",
+)
+
+
+def opened(folder: Path, monkeypatch: pytest.MonkeyPatch, trt: TensorRT, **tools: str) -> Backend:
+    """The backend on a stand-in of TensorRT and of CUDA."""
+    modules = {"tensorrt_rtx": trt, "cuda.bindings.runtime": trt.cuda}
+    real = importlib.import_module
+    fake: Any = SimpleNamespace(import_module=lambda name: modules.get(name) or real(name))
+    monkeypatch.setattr("cmbnet.backends.tensorrt.importlib", fake)
+    new = NewArtefact(
+        "net.engine", b"engine", "tensorrt", "float16", (None, *SHAPE, 3),
+        tools={"tensorrt-rtx": "1.7", "batches": "1,2,4", **tools},
+    )  # fmt: skip
+    bundle = write_bundle(folder, spec=spec(), artefacts=[new])
+    return open_backend(bundle, "tensorrt", threads=1)
+
+
+def test_an_engine_that_works_answers_and_gives_its_memory_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = Cuda()
+    backend = opened(tmp_path, monkeypatch, TensorRT(cuda, {}), probe=RIGHT)
+    stacks = np.random.default_rng(0).random((5, *SHAPE, 3), np.float32)
+    np.testing.assert_array_equal(backend.predict(stacks), 1 - stacks[..., 1])
+    backend.close()
+    assert not cuda.memory
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_that_says_no_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """TensorRT answers False or None where it fails; unread, that was "no microbleeds"."""
+    answer = None if call.endswith(("engine", "context")) else False
+    words = "does not load" if call == "deserialize_cuda_engine" else f"{call} answered {answer};"
+    with pytest.raises(BundleError, match=words):
+        opened(tmp_path, monkeypatch, TensorRT(Cuda(), {call: answer}), probe=RIGHT)
+
+
+def test_an_engine_that_says_it_ran_and_did_not_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = Cuda()
+    with pytest.raises(BundleError, match=r"known slice with 0.000 where 1.000 is right"):
+        opened(tmp_path, monkeypatch, TensorRT(cuda, {}, idle=True), probe=RIGHT)
+    assert not cuda.memory
+
+
+def test_an_engine_whose_right_answer_is_not_known_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BundleError, match=r"must answer to the probe.*--trt again"):
+        opened(tmp_path / "none", monkeypatch, TensorRT(Cuda(), {}))
+    with pytest.raises(BundleError, match="says 'x' about its probe"):
+        opened(tmp_path / "x", monkeypatch, TensorRT(Cuda(), {}), probe="x")

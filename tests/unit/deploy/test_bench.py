@@ -19,6 +19,10 @@ from tests.tiny_bundle import dot_finder, litert_artefacts, spec
 from tests.tiny_scan import DOTS, tiny_scan
 
 
+def quiet(_: str) -> None:
+    """Says nothing."""
+
+
 def test_operations_are_counted_as_by_hand() -> None:
     from cmbnet.model import ModelConfig
     from cmbnet.model.unet import build_unet
@@ -85,7 +89,7 @@ def test_with_the_network_its_share_of_the_peak_and_plain_keras_are_known(
         spec=spec(),
         artefacts=[*litert_artefacts((96,)), keras_artefact(tmp_path)],
     )
-    bench = run_bench(bundle, scan, threads=1, report=lambda _: None)
+    bench = run_bench(bundle, scan, threads=1, report=quiet, show=quiet)
     assert {timing.backend for timing in bench.timings} >= {"litert:float32", "keras:float32"}
     for timing in bench.timings:
         assert timing.operations == 2 * multiply_adds(dot_finder(96))
@@ -106,8 +110,26 @@ def keras_artefact(folder: Path) -> NewArtefact:
     )
 
 
+def test_each_row_is_shown_before_the_next_backend_runs(
+    tiny_bundle: Bundle, scan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bench of many backends that is ended early has told what it measured."""
+    lines: list[str] = []
+    run_bench(tiny_bundle, scan, threads=1, report=lines.append, show=lines.append)
+    heading, first, row, second, other = lines
+    assert heading.splitlines()[1].split()[:2] == ["backend", "ms/slice"]
+    assert (first, second) == ("timing litert:float32 ...", "timing litert:int8 ...")
+    assert row.split()[0] == "litert:float32"
+    assert other.split()[0] == "litert:int8"
+    assert {len(heading.splitlines()[1]), len(row)} == {len(other)}
+    monkeypatch.setattr("cmbnet.deploy.bench.TIMEOUT_S", 0.01)
+    with pytest.raises(UsageError, match="no backend ran"):
+        run_bench(tiny_bundle, scan, threads=1, report=lines.append, show=lines.append)
+    assert lines[-1] == "litert:int8 did not run: it was given up after 0 s"
+
+
 def test_nothing_to_run_is_said(scan: Path, tmp_path: Path) -> None:
     empty = write_bundle(tmp_path / "empty", spec=spec(), artefacts=[])
     assert candidates(empty) == []
     with pytest.raises(UsageError, match="nothing that is installed runs bundle dot-finder"):
-        run_bench(empty, scan, threads=1, report=lambda _: None)
+        run_bench(empty, scan, threads=1, report=quiet, show=quiet)

@@ -17,6 +17,7 @@ from cmbnet.deploy.gate import (
     INT8_LIMITS,
     GateCase,
     GateResult,
+    _faults,
     compare_predictions,
     limits_of,
     small_lesions,
@@ -184,6 +185,39 @@ def test_a_brain_too_large_for_a_network_is_judged_where_it_fits(
         == (shapes[0])
     )
     assert _within(large, recipe, (recipe.size, recipe.size)) is brain
+
+
+def counted(lesions: int, lost: int) -> dict[str, Any]:
+    """What the gate looks at where some of equal, small lesions are lost."""
+    return {
+        "lesions_reference": lesions,
+        "lesions_artefact": lesions - lost,
+        "lesions_differing": lost,
+        "dice_reference": 0.8,
+        "dice_artefact": 0.8 * (1 - 0.6 * lost / lesions),
+        "recall_small_reference": 1.0,
+        "recall_small_artefact": (lesions - lost) / lesions,
+    }
+
+
+@pytest.mark.parametrize(
+    ("lesions", "lost", "faults"),
+    [
+        (57, 1, 0),  # one crowded phantom: --parity-cases 1
+        (57, 2, 2),  # differing and recall; Dice is well within
+        (20, 1, 0),
+        (19, 1, 3),  # too few for one to mean little
+        (1, 1, 3),
+        (365, 3, 0),
+        (365, 4, 2),
+    ],
+)
+def test_one_flip_of_enough_lesions_is_no_failure_of_int8(
+    lesions: int, lost: int, faults: int
+) -> None:
+    values = counted(lesions, lost)
+    assert len(_faults(values, INT8_LIMITS, small=lesions)) == faults
+    assert _faults(values, FLOAT_LIMITS, small=lesions), "floats lose nothing"
 
 
 def test_int8_may_differ_a_little() -> None:

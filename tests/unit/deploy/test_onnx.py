@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cmbnet.backends.keras import KerasNetwork
 from cmbnet.deploy import onnx as to
-from cmbnet.deploy.source import KerasNetwork, at_shape
+from cmbnet.deploy.source import at_shape
 from cmbnet.model import ModelConfig
 from cmbnet.model.half_weights import round_to_half
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,31 @@ def test_what_failed_its_gate_is_served_only_when_asked_for(tmp_path: Path) -> N
     )
     write_repository(passed, tmp_path / "other")
     assert (tmp_path / "other" / "cmbnet_unet" / "1" / "model.onnx").read_bytes() == b"y"
+
+
+@pytest.mark.parametrize("missing", ["failed its gate", "was never made"])
+def test_a_repository_that_would_refuse_large_heads_is_not_written(
+    tmp_path: Path, missing: str
+) -> None:
+    """int8 failed at the largest shape: with the small one alone most heads would be refused."""
+    network = NewArtefact("s.tflite", b"s", "litert", "int8", (1, 64, 64, 3))
+    small = replace(network, parity={"passed": True})
+    large = replace(network, file="l.tflite", shape=(1, 96, 96, 3), parity={"passed": False})
+    floats = replace(network, file="f.tflite", shape=(1, 96, 96, 3), precision="float32")
+    others = [large] if missing == "failed its gate" else []
+    bundle = with_networks(tmp_path / "both", small, floats, *others)
+    write_repository(bundle, tmp_path / "models")
+    served = load_bundle(tmp_path / "models" / "cmbnet" / "1" / "bundle").manifest.artefacts
+    assert [(a.precision, a.shape[1]) for a in served] == [("float32", 96)]
+    if missing == "was never made":
+        with pytest.raises(UsageError, match=r"takes every head; it has litert:float32 96x96, lit"):
+            write_repository(bundle, tmp_path / "int8", precision="int8")
+        assert not (tmp_path / "int8").exists()
+    else:
+        write_repository(bundle, tmp_path / "int8", precision="int8")
+        alone = with_networks(tmp_path / "alone", small, large)
+        with pytest.raises(UsageError, match=r"litert:int8 96x96 \(failed the gate\)"):
+            write_repository(alone, tmp_path / "none")
 
 
 def test_a_folder_in_use_or_beyond_reach_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ from cmbnet.errors import UsageError
 from cmbnet.model import ModelConfig
 from cmbnet.model.files import save_model
 from cmbnet.model.unet import build_unet
+from cmbnet.slices import SliceContext
 from cmbnet.training.fit import train
 from cmbnet.training.reader import Cache
-from cmbnet.training.recipe import parse_recipe
-from cmbnet.training.start import weights_of_bundle
+from cmbnet.training.recipe import load_recipe, parse_recipe
+from cmbnet.training.run_files import RECIPE as RECIPE_FILE
+from cmbnet.training.start import weights_of_bundle, with_context_of_bundle
 from tests.tiny_bundle import spec
 
 CONFIG = ModelConfig(channels=(4, 4, 4, 4), up_kernel=1, skip="add")
@@ -43,7 +45,8 @@ def bundle(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         shape=(1, 112, 112, 3),
     )
     recipe = PreprocessRecipe.from_dict(cache.preprocess)
-    return write_bundle(folder / "bundle", spec=spec(recipe=recipe), artefacts=[artefact])
+    three_mm = spec(recipe=recipe, context=SliceContext(target_mm=3.0))
+    return write_bundle(folder / "bundle", spec=three_mm, artefacts=[artefact])
 
 
 def test_training_starts_from_the_weights_of_the_bundle(
@@ -58,6 +61,42 @@ def test_training_starts_from_the_weights_of_the_bundle(
     trained = load_model(tmp_path / "r" / "last.keras").trainable_weights
     for one, two in zip(trained, wanted, strict=True):
         np.testing.assert_allclose(one.numpy(), two.numpy(), atol=1e-6)
+
+
+def test_slices_stay_as_far_apart_as_the_bundle_has_them(
+    bundle: Bundle, cache: Cache, tmp_path: Path
+) -> None:
+    """Without a word in the recipe they turned to adjacent ones, and the new bundle said so."""
+    recipe = parse_recipe(RECIPE | {"start_from": str(bundle.path)}, source="test")
+    train(recipe, cache, cache, tmp_path / "r")
+    written = load_recipe(tmp_path / "r" / RECIPE_FILE)
+    assert written.sampling.context_mm == 3.0
+    assert written.sampling.crop_px == 32
+    train(recipe, cache, cache, tmp_path / "r")  # goes on with a run of the same recipe
+    assert with_context_of_bundle(written) == written
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [(4.0, "asks for slices 4 mm apart"), (None, "asks for adjacent slices")]
+)
+def test_slices_another_distance_apart_are_refused(
+    bundle: Bundle, given: float | None, words: str
+) -> None:
+    sampling = RECIPE["sampling"] | {"context_mm": given}
+    recipe = parse_recipe(
+        RECIPE | {"start_from": str(bundle.path), "sampling": sampling}, source="test"
+    )
+    with pytest.raises(UsageError, match=f"looks at slices 3 mm apart, .*{words}"):
+        with_context_of_bundle(recipe)
+
+
+def test_a_bundle_of_adjacent_slices_and_no_bundle_at_all_leave_the_recipe(
+    tiny_bundle: Bundle,
+) -> None:
+    plain = parse_recipe(RECIPE, source="test")
+    assert with_context_of_bundle(plain) is plain
+    started = parse_recipe(RECIPE | {"start_from": str(tiny_bundle.path)}, source="test")
+    assert with_context_of_bundle(started).sampling.context_mm is None
 
 
 def test_another_network_is_refused(bundle: Bundle, cache: Cache) -> None:
