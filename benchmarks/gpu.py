@@ -122,6 +122,7 @@ class _Engine:
 def _tensorrt(path: Path, capability: str) -> tuple[str, str]:
     """The package's own runtime: pinned memory, CUDA graph, two batches in flight."""
     import tensorrt_rtx
+    from cuda.bindings import runtime
 
     from cmbnet.backends.base import BackendInfo
     from cmbnet.backends.tensorrt import CudaPipeline, TensorRTBackend
@@ -134,7 +135,7 @@ def _tensorrt(path: Path, capability: str) -> tuple[str, str]:
     seconds = time.perf_counter() - start
     engine = _Engine(path.name, (1, SIDE_PX, SIDE_PX, 3), built.tools)
     start = time.perf_counter()
-    pipeline = CudaPipeline(tensorrt_rtx, built.content, cast("Any", engine))
+    pipeline = CudaPipeline(tensorrt_rtx, runtime, built.content, cast("Any", engine))
     loaded = time.perf_counter() - start
     info = BackendInfo("tensorrt", precision, f"rtx {tensorrt_rtx.__version__}", 1, "")
     backend = TensorRTBackend(pipeline, (SIDE_PX, SIDE_PX), info)
