@@ -11,7 +11,7 @@ from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, RLELossless
 
 from cmbnet.errors import CmbnetError, InputRefused, MissingExtra, UnreadableFile
-from cmbnet.io.dicom.dataset import DicomFile, quiet_pydicom, unreadable
+from cmbnet.io.dicom.dataset import DicomFile, quiet_pydicom, read_header, unreadable
 from cmbnet.io.dicom.frames import Frame
 from cmbnet.io.dicom.geometry import Grid
 
@@ -52,9 +52,11 @@ def _read_file(file: DicomFile, wanted: list[tuple[int, Frame]], data: NDArray[n
         with quiet_pydicom():
             syntax = UID(str(wanted[0][1].header.file_meta.TransferSyntaxUID))
             arrays = iter_pixels(
-                file.path,
+                # pydicom inflates a deflated file when it reads a data set, not for its pixels.
+                read_header(file, pixels=True) if syntax.is_deflated else file.path,
                 indices=[frame.index for _, frame in wanted],
                 raw=True,
+                transfer_syntax_uid=syntax,
                 decoding_plugin=_decoder(syntax),
             )
             for (z, frame), stored in zip(wanted, arrays, strict=True):
