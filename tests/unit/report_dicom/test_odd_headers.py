@@ -9,12 +9,19 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from cmbnet.backends import Backend
+from cmbnet.bundle import Bundle
 from cmbnet.errors import InputRefused
 from cmbnet.io.dicom import read_dicom_series
+from cmbnet.phantom.dicom import Vendor, write_dicom_series
+from cmbnet.predict import InputRecord, predict_volume
+from cmbnet.report import write_prediction
 from cmbnet.report.dicom import write_dicom_results
 from tests.dicom_series import swi_only, write_tiny
+from tests.tiny_scan import tiny_scan
 from tests.unit.io_dicom.test_parts import split
-from tests.unit.report_dicom.test_segments import read_back, result_of
+from tests.unit.report_dicom.test_objects import read_back
+from tests.unit.report_dicom.test_segments import result_of
 
 
 def without(folder: Path, keyword: str) -> Path:
@@ -71,3 +78,21 @@ def test_images_of_a_joined_scan_are_named_in_their_own_series(tmp_path: Path) -
             for one in item[instances].value
         }
         assert named | true == named
+
+
+def test_the_answer_is_kept_where_no_object_can_be_written(
+    tmp_path: Path, tiny_bundle: Bundle, tiny_backend: Backend
+) -> None:
+    write_dicom_series(tiny_scan(), tmp_path / "scan", vendor=Vendor.SIEMENS)
+    volume, source = read_dicom_series(without(tmp_path / "scan/5", "StudyInstanceUID"))
+    prediction = predict_volume(volume, tiny_bundle, tiny_backend, record=InputRecord(dicom=source))
+    out = tmp_path / "out"
+    result = write_prediction(prediction, out, dicom={"seg", "sr"})
+    assert result.scan.lesions > 0
+    assert {path.name for path in out.iterdir()} == set(result.files)
+    assert {"mask.nii.gz", "result.json"} < set(result.files)
+    assert not any(name.endswith(".dcm") for name in result.files)
+    (said,) = [one for one in result.quality.findings if one.code == "no_dicom_objects"]
+    assert said.severity == "warning"
+    assert "StudyInstanceUID is absent" in said.message
+    assert "StudyInstanceUID is absent" in (out / "report.html").read_text()
