@@ -107,7 +107,7 @@ def test_a_deflated_file_that_inflates_without_end_is_left_aside(tmp_path: Path)
     folder = swi_only(tmp_path)
     bomb = pydicom.dcmread(folder / "IM000001")
     bomb.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    bomb.SOPInstanceUID = bomb.file_meta.MediaStorageSOPInstanceUID = "2.25.9"
+    bomb.SOPInstanceUID = bomb.file_meta.MediaStorageSOPInstanceUID = UID("2.25.9")
     bomb.add_new(0x00091010, "OB", bytes(80 << 20))
     bomb.save_as(folder / "bomb")
     assert (folder / "bomb").stat().st_size < 1 << 20
