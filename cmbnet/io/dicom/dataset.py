@@ -26,6 +26,7 @@ from pydicom.uid import (
 )
 
 from cmbnet.errors import UnreadableFile
+from cmbnet.io.detect import has_dicom_mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,10 @@ def read_header(
         _check_inflated(file.path)
         with quiet_pydicom():
             header = pydicom.dcmread(
-                file.path, stop_before_pixels=not pixels, specific_tags=only, force=True
+                file.path,
+                stop_before_pixels=not pixels,
+                specific_tags=only,
+                force=has_dicom_mark(file.path),  # it may begin without preamble
             )
             if not header.preamble and not header.file_meta:
                 header.file_meta.TransferSyntaxUID = _guessed_syntax(header)

@@ -3,12 +3,13 @@
 Exports that renumber, transfers that restart and PACS that split give one acquisition several
 Series Instance UIDs. Each part is a regular grid of its own, and half a brain. A stack is a part
 where another one of its patient, kind, echo, matrix and orientation lies beside it or between its
-slices. A repeated scan lies where the first one does and is no part.
+slices; in one series whatever its kind and echo are. A repeated scan lies where the first one does
+and is no part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from cmbnet.io.dicom.frames import text
 from cmbnet.io.dicom.geometry import place_of, place_on_grid
 from cmbnet.io.dicom.grouping import Stack, echo_of, missing_numbers, partition
+from cmbnet.io.dicom.identity import mixed_identity
 from cmbnet.io.dicom.kinds import ImageKind
 
 _SPLIT = (ImageKind.SWI, ImageKind.MAGNITUDE, ImageKind.UNKNOWN, ImageKind.MOSAIC)
@@ -52,7 +54,7 @@ def join_parts(stacks: Sequence[Stack]) -> tuple[Stack, ...]:
             joined |= {stack.key: None for stack in alike} | {whole.key: whole}
     whole_stacks = [joined.get(stack.key, stack) for stack in stacks]
     kept = [stack for stack in whole_stacks if stack is not None]
-    faults = _faults([stack for stack in kept if stack.kind in _SPLIT and _placed(stack)])
+    faults = _faults([stack for stack in kept if _placed(stack)])
     return tuple(
         replace(stack, faults=(*stack.faults, faults[stack.key])) if stack.key in faults else stack
         for stack in kept
@@ -65,11 +67,16 @@ def _placed(stack: Stack) -> bool:
 
 def _alike(stack: Stack) -> Hashable:
     """What parts of one scan share even where nothing else is sure."""
+    return stack.kind, echo_of(stack.frames[0]), _shape(stack)
+
+
+def _shape(stack: Stack) -> Hashable:
+    """Patient, matrix, pixels and orientation."""
     first = stack.frames[0]
     turned = tuple(round(cosine, 2) + 0.0 for cosine in first.orientation or ())
     pixel = tuple(round(side, 3) for side in first.pixel_spacing_mm or ())
     owner = text(first.facts, "PatientID")
-    return owner, stack.kind, echo_of(first), first.shape, pixel, turned
+    return owner, first.shape, pixel, turned
 
 
 def _acquisition(stack: Stack) -> Hashable:
@@ -86,6 +93,7 @@ def _joined(parts: Sequence[Stack]) -> Stack | None:
         len(parts) == 1
         or not text(frames[0].facts, "FrameOfReferenceUID")
         or any(part.faults for part in parts)
+        or mixed_identity(frames)
         or len(set(map(place_of, frames))) < len(frames)
         or place_on_grid(frames)[0] is None
     ):
@@ -119,14 +127,27 @@ class _Extent:
 
 def _faults(stacks: Sequence[Stack]) -> dict[str, str]:
     """What is to be said of stacks that are parts, by key."""
+    likely = [stack for stack in stacks if stack.kind in _SPLIT]
+    groups = [
+        # A word or echo time that changes half-way splits a series, too.
+        *_groups(stacks, "SeriesInstanceUID", _shape),
+        # Of one study, or of one frame of reference that two studies claim.
+        *_groups(likely, "StudyInstanceUID", _alike),
+        *_groups(likely, "FrameOfReferenceUID", _alike),
+    ]
     faults: dict[str, str] = {}
-    # Of one study, or of one frame of reference that two studies claim.
-    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
-        groups = partition(stacks, lambda one: (text(one.frames[0].facts, keyword), _alike(one)))  # noqa: B023
-        for (stated, _), alike in groups.items():
-            if len(alike) > 1 and stated:
-                faults = _faults_of(alike) | faults
+    for group in groups:
+        faults = _faults_of(group) | faults
     return faults
+
+
+def _groups(
+    stacks: Sequence[Stack], keyword: str, alike: Callable[[Stack], Hashable]
+) -> list[list[Stack]]:
+    """Stacks that share a value that is stated, and are alike."""
+    stated = [stack for stack in stacks if text(stack.frames[0].facts, keyword)]
+    parts = partition(stated, lambda one: (text(one.frames[0].facts, keyword), alike(one)))
+    return [group for group in parts.values() if len(group) > 1]
 
 
 def _faults_of(alike: Sequence[Stack]) -> dict[str, str]:
@@ -135,7 +156,10 @@ def _faults_of(alike: Sequence[Stack]) -> dict[str, str]:
     lowest = min(extents, key=lambda extent: extent.end_mm)
     highest = max(extents, key=lambda extent: extent.start_mm)
     frames = [frame for stack in alike for frame in stack.frames]
-    between = len(set(map(place_of, frames))) == len(frames) and bool(place_on_grid(frames)[0])
+    # Slices of a projection may lie half-way between those of the scan that it is made of.
+    one_kind = len(set(map(_alike, alike))) == 1
+    single = len(set(map(place_of, frames))) == len(frames)
+    between = one_kind and single and place_on_grid(frames)[0] is not None
     faults = {}
     for extent in extents:
         others = [one.stack.key for one in (lowest, highest) if extent.beside(one)]

@@ -179,7 +179,8 @@ def judge_all(
 
 def _swi_by_name_alone(stack: Stack) -> bool:
     derived = not {"DERIVED", "SECONDARY"}.isdisjoint(stack.frames[0].tokens)
-    return derived and stack.kind in (ImageKind.MAGNITUDE, ImageKind.UNKNOWN)
+    named = SWI_NAME.search(text(stack.frames[0].facts, "SeriesDescription")) is not None
+    return derived and named and stack.kind in (ImageKind.MAGNITUDE, ImageKind.UNKNOWN)
 
 
 def _original(stack: Stack, rules: SelectionRules) -> bool:

@@ -51,8 +51,10 @@ def source_images(source: DicomSource) -> list[FileDataset]:
             f"one enhanced file is required for SEG and SR, got {len(source.headers)}"
         )
     images = [_complete(header) for header in source.headers]
-    for image in images:
-        _state_thickness(image, np.linalg.norm(source.affine_lps[:3, :3], axis=0))
+    spacing_mm = np.linalg.norm(source.affine_lps[:3, :3], axis=0)
+    if np.isfinite(spacing_mm).all():  # not of images that are no volume
+        for image in images:
+            _state_thickness(image, spacing_mm)
     return images
 
 

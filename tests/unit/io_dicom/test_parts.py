@@ -134,3 +134,30 @@ def test_halves_by_image_type_beside_a_doubled_slice_are_refused(tmp_path: Path)
     edit(folder / "again", lambda dataset: setattr(dataset, "SOPInstanceUID", "2.25.5"))
     with pytest.raises(InputRefused, match="a part of a scan"):
         read_dicom(folder)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("EchoTime", "20.02"),
+        ("EchoTime", None),
+        ("ImageType", ["ORIGINAL", "PRIMARY", "M", "ND"]),
+        ("ImageType", ["ORIGINAL", "PRIMARY", "P", "SWI"]),
+    ],
+    ids=["echo", "no echo", "magnitude", "phase"],
+)
+def test_what_changes_at_the_end_of_a_series_makes_no_shorter_scan(
+    tmp_path: Path, keyword: str, value: object
+) -> None:
+    folder = swi_only(tmp_path)
+    for number in range(22, 25):
+        edit(folder / f"IM{number:06d}", lambda dataset: setattr(dataset, keyword, value))
+    for series in (None, "5.1"):
+        with pytest.raises(InputRefused, match=r"a part of a scan that goes on in series 5\.2"):
+            read_dicom(folder, series=series)
+
+
+def test_parts_that_name_two_patients_are_not_joined(tmp_path: Path) -> None:
+    folder = split(swi_only(tmp_path), lambda z: int(z >= 12), PatientName="OTHER^ONE")
+    with pytest.raises(InputRefused, match="a part of a scan"):
+        read_dicom(folder)
