@@ -23,8 +23,9 @@ _OBJECTS = ("dicom_seg", "dicom_sr", "dicom_key_images", "dicom_pdf")
 _DICOM_ONLY = ("series", *_OBJECTS)
 
 EPILOG = f"""
-Exit code: 0 all cases done, 3 some refused as not analysable, 4 some failed, 2 wrong usage,
-1 interrupted: no further case was begun, and the next run skips what is finished.
+Exit code: 0 all cases done, 3 some refused as not analysable or without the DICOM objects that
+were asked for, 4 some failed, 2 wrong usage, 1 interrupted: no further case was begun, and the
+next run skips what is finished.
 
 {RESEARCH_USE_ONLY}
 """
@@ -111,6 +112,8 @@ def command(
         for outcome in _with_progress(outcomes, len(cases)):
             statuses.add(outcome.status)
             _say(outcome)
+            if _say_unwritten(outcome):
+                statuses.add("refused")
     opened.close()
     if len(cases) > 1:
         click.echo(f"{len(cases)} cases: {out / 'summary.csv'}")
@@ -164,6 +167,17 @@ def _say(outcome: Outcome) -> None:
         f"{name}: {scan.lesions} lesions ({scan.small} small, {scan.large} large), {call}{again}: "
         f"{outcome.report}"
     )
+
+
+def _say_unwritten(outcome: Outcome) -> bool:
+    """Say on stderr where DICOM objects that were asked for could not be written."""
+    from cmbnet.report.write import NO_OBJECTS
+
+    findings = () if outcome.result is None else outcome.result.quality.findings
+    missing = [finding.message for finding in findings if finding.code == NO_OBJECTS]
+    for message in missing:
+        click.echo(f"{outcome.case.name}: {message}", err=True)
+    return bool(missing)
 
 
 def _with_progress(outcomes: Iterable[Outcome], total: int) -> Iterator[Outcome]:

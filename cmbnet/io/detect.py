@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import itertools
 import os
+import struct
 import zipfile
+import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 _MARK_AT = 128
 _MARK = b"DICM"
+_FIRST_GROUPS = (2, 8)
+_FIRST_ELEMENT = 0x0018
+"""SOPInstanceUID: no data set of an image starts behind it."""
+
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 _FILES_LOOKED_AT = 200
 """A folder of images shows its kind early; a home folder named by mistake is not walked whole."""
 
@@ -21,8 +28,8 @@ def holds_dicom(path: str | os.PathLike[str]) -> bool:
         path: A file (DICOM, DICOMDIR or zip) or a folder, searched in depth.
 
     Returns:
-        True at the first file that bears the mark ``DICM`` at byte 128; False where there is
-        none, the path does not exist, or it cannot be read.
+        True at the first file for which `has_dicom_mark` holds; False where there is none, the
+        path does not exist, or it cannot be read.
     """
     source = Path(path)
     try:
@@ -35,7 +42,7 @@ def holds_dicom(path: str | os.PathLike[str]) -> bool:
 
 
 def has_dicom_mark(path: Path) -> bool:
-    """Whether a file bears ``DICM`` at byte 128.
+    """Whether a file bears ``DICM`` at byte 128, or starts as a data set without that preamble.
 
     Raises:
         OSError: If the file cannot be opened.
@@ -44,8 +51,49 @@ def has_dicom_mark(path: Path) -> bool:
         return _marked(stream)
 
 
-def _marked(stream: BinaryIO) -> bool:
-    return stream.read(_MARK_AT + len(_MARK))[_MARK_AT:] == _MARK
+def _marked(stream: IO[bytes]) -> bool:
+    start = stream.read(_MARK_AT + len(_MARK))
+    return start[_MARK_AT:] == _MARK or _bare(start)
+
+
+def _bare(start: bytes) -> bool:
+    """Whether the first two elements of a data set stand here, as old exports begin.
+
+    They are of the groups 2 or 8, and in order. Each has a length, and before it the letters of
+    its type where the file is explicit.
+    """
+    at, last = 0, (0, 0)
+    for _ in range(2):
+        head = start[at : at + 8]
+        if len(head) < 8:
+            return False
+        group, element, length = struct.unpack("<HHI", head)
+        size = 8
+        if head[4:6].isalpha() and head[4:6].isupper():
+            length = int.from_bytes(head[6:], "little")
+            if head[4:6] == b"OB":
+                size, length = 12, int.from_bytes(start[at + 8 : at + 12], "little")
+        if group not in _FIRST_GROUPS or (group, element) <= last or length % 2:
+            return False
+        if not last[0] and element > _FIRST_ELEMENT:
+            return False
+        at, last = at + size + length, (group, element)
+    return True
+
+
+def plain_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The files in a zip, without those that are encrypted or need much memory to unpack."""
+    return [
+        info
+        for info in archive.infolist()
+        if not info.is_dir() and not info.flag_bits & 1 and info.compress_type in _COMPRESSIONS
+    ]
+
+
+def member_has_dicom_mark(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
+    """Like `has_dicom_mark`; no more than the start of the member is unpacked."""
+    with archive.open(info) as member:
+        return _marked(member)
 
 
 def _zip_holds_dicom(path: Path) -> bool:
@@ -53,12 +101,7 @@ def _zip_holds_dicom(path: Path) -> bool:
         return False
     try:
         with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist()[:_FILES_LOOKED_AT]:
-                if info.is_dir() or info.flag_bits & 1:
-                    continue
-                with archive.open(info) as member:
-                    if _marked(member):  # type: ignore[arg-type]
-                        return True
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
+            members = plain_members(archive)[:_FILES_LOOKED_AT]
+            return any(member_has_dicom_mark(archive, info) for info in members)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, ValueError, EOFError):
         return False
-    return False

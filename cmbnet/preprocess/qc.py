@@ -64,7 +64,12 @@ MAX_NEGATIVE: Final = 0.2
 
 OPEN_END: Final = 0.6
 """Where both end slices hold this much of the largest slice, the scan is a slab (neck 0.69 and
-1.0, slab EPI 0.86 and 0.80; whole brains 0.0 to 0.45)."""
+1.0, slab EPI 0.86 and 0.80)."""
+
+CUT_END: Final = 0.4
+"""An end slice with this much of the largest one lies inside the brain: of a phantom 0.44 where
+20 mm are missing at the top and 0.48 where 40 mm are at the base. Whole brains 0.0 to 0.26, also in
+slices of 4 mm; two scans of thicker slices, 0.43 at the base and 0.45 at the top, end inside it."""
 
 MIN_MASK_COVER: Final = 0.7
 """A brain mask that covers less of the estimated brain leaves out a
@@ -182,15 +187,28 @@ def _coverage(measures: QualityMeasures) -> list[Finding]:
                 "the slab are not counted",
             )
         ]
+    findings = []
+    ends = zip(("base", "top"), measures.end_area, strict=True)
+    cut = {name: area for name, area in ends if area > CUT_END}
+    if cut:
+        areas = " and ".join(f"{area:.0%}" for area in cut.values())
+        findings.append(
+            _warn(
+                "cut_off",
+                f"the scan ends inside the brain at its {' and '.join(cut)} (the outermost slice "
+                f"holds {areas} of the largest area of brain); microbleeds beyond it are not "
+                "counted, look whether slices are missing",
+            )
+        )
     if measures.brain_ml < PART_BRAIN_ML:
-        return [
+        findings.append(
             _warn(
                 "part_of_brain",
                 f"only {measures.brain_ml:.0f} ml of brain are in the scan; microbleeds outside "
                 "it are not counted",
             )
-        ]
-    return []
+        )
+    return findings
 
 
 def _contrast(measures: QualityMeasures) -> list[Finding]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from cmbnet.errors import UsageError
+from cmbnet.errors import InputRefused, UsageError
 from cmbnet.io import write_nifti, write_text_atomically
+from cmbnet.preprocess import Finding
 from cmbnet.report.html import report_html
 from cmbnet.report.pictures import Painter
 from cmbnet.report.result import Request, Result, build_result, request_of
@@ -34,6 +35,9 @@ SEG: Final = "seg.dcm"
 SR: Final = "sr.dcm"
 KEY_IMAGE: Final = "key-{:02d}.dcm"
 PDF: Final = "pdf.dcm"
+
+NO_OBJECTS: Final = "no_dicom_objects"
+"""Code of the finding that DICOM objects were asked for and could not be written."""
 
 DicomObject = Literal["seg", "sr", "key-images", "pdf"]
 """What can go back into the study of a DICOM series."""
@@ -64,8 +68,8 @@ def write_prediction(
 
     Raises:
         OSError: If the file system refuses; ``result.json`` is then missing.
-        UsageError: If DICOM is asked for and the scan was none.
-        InputRefused: If the headers of the series do not allow to write them.
+        UsageError: If DICOM is asked for and the scan was none. Where the headers of its series
+            allow no DICOM objects, the rest is written and a finding says so (`NO_OBJECTS`).
     """
     folder = Path(out_dir)
     asked = request or request_of(
@@ -92,9 +96,27 @@ def write_prediction(
     )
     write_text_atomically(folder / REPORT, page)
     if objects:
-        write_objects(prediction, folder, dicom, result=result)
+        try:
+            write_objects(prediction, folder, dicom, result=result)
+        except InputRefused as refused:
+            return write_prediction(
+                _warned(prediction, str(refused)),
+                folder,
+                save_probability=save_probability,
+                case=case,
+                request=asked,
+            )
     write_text_atomically(folder / RESULT, result.model_dump_json(indent=2) + "\n")
     return result
+
+
+def _warned(prediction: Prediction, reason: str) -> Prediction:
+    """The same with the remark that no DICOM object was written."""
+    warning = Finding(NO_OBJECTS, "warning", f"no DICOM object was written: {reason}")
+    found = prediction.quality.findings
+    refusals = sum(finding.severity == "refuse" for finding in found)
+    findings = (*found[:refusals], warning, *found[refusals:])
+    return replace(prediction, quality=replace(prediction.quality, findings=findings))
 
 
 def write_refusal(refusal: Refusal, out_dir: str | Path) -> Path:

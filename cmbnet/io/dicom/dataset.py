@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,16 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataset import FileDataset
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from cmbnet.errors import UnreadableFile
+from cmbnet.io.detect import has_dicom_mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,13 @@ class DicomFile:
     path: Path
     name: str
 
+
+MOST_INFLATED = 100
+"""Times its size that a deflated file may hold; images take a half to a tenth."""
+
+_INFLATED_BYTES = 64 << 20
+_INFLATED_STEP = 1 << 20
+_META_BYTES = 1024
 
 _ONE_AT_A_TIME = threading.RLock()
 """Filters of warnings and pydicom's settings belong to the process: a thread that put them back
@@ -69,12 +85,23 @@ def read_header(
         only: Keywords to keep; None keeps all.
 
     Raises:
-        UnreadableFile: If it is damaged or states no transfer syntax.
+        UnreadableFile: If it is damaged or states no transfer syntax. A file without preamble
+            and file meta information need not.
     """
     try:
+        _check_inflated(file.path)
         with quiet_pydicom():
-            header = pydicom.dcmread(file.path, stop_before_pixels=not pixels, specific_tags=only)
+            header = pydicom.dcmread(
+                file.path,
+                stop_before_pixels=not pixels,
+                specific_tags=only,
+                force=has_dicom_mark(file.path),  # it may begin without preamble
+            )
+            if not header.preamble and not header.file_meta:
+                header.file_meta.TransferSyntaxUID = _guessed_syntax(header)
             syntax = header.file_meta.get("TransferSyntaxUID")
+    except UnreadableFile as error:
+        raise UnreadableFile(f"{file.name} {error}") from None
     # A mutated header makes the parser raise nearly anything: struct.error, KeyError,
     # LookupError (character set), RecursionError...
     except Exception as error:
@@ -82,6 +109,36 @@ def read_header(
     if not syntax:
         raise UnreadableFile(f"{file.name} states no transfer syntax: its values cannot be read")
     return header
+
+
+def _guessed_syntax(header: FileDataset) -> UID:
+    """How a data set without file meta information is encoded, as pydicom took it to be."""
+    implicit, little = header.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+
+
+def _check_inflated(path: Path) -> None:
+    """Refuse a deflated file that would fill the memory: pydicom inflates it whole.
+
+    Raises:
+        UnreadableFile: If it holds more than `MOST_INFLATED` times its size.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(_META_BYTES)
+        if DeflatedExplicitVRLittleEndian.encode() not in start:
+            return
+        # The first element states how long the file meta information behind it is.
+        stream.seek(144 + int.from_bytes(start[140:144], "little"))
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        left = max(MOST_INFLATED * path.stat().st_size, _INFLATED_BYTES)
+        while not inflater.eof and (
+            packed := inflater.unconsumed_tail or stream.read(_INFLATED_STEP)
+        ):
+            left -= len(inflater.decompress(packed, _INFLATED_STEP))
+            if left < 0:
+                raise UnreadableFile(f"inflates to more than {MOST_INFLATED} times its size")
 
 
 def unreadable(file: DicomFile, error: Exception) -> UnreadableFile:

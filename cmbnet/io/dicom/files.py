@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from pydicom.dataset import Dataset
 
 from cmbnet.errors import InputRefused, UnreadableFile
-from cmbnet.io.detect import has_dicom_mark
+from cmbnet.io.detect import has_dicom_mark, member_has_dicom_mark, plain_members
 from cmbnet.io.dicom.dataset import DicomFile, quiet_pydicom, read_header, unreadable
 
 _DICOMDIR = "DICOMDIR"
@@ -32,12 +32,22 @@ class Limits:
 
     Args:
         files: Number of files, DICOM or not.
-        unpacked_bytes: Size of all members of a zip together, counted while unpacking: what
-            the archive says of itself is not believed.
+        unpacked_bytes: Size of all members of a zip together, as it is stated; what is unpacked
+            is counted, too, since the archive may say less of itself.
+        unpacked_ratio: Times the size of the archive that its members may have together; images
+            take a half to a tenth of their size.
+        always_bytes: What an archive of any size may unpack to.
     """
 
     files: int = 50_000
     unpacked_bytes: int = 8 << 30
+    unpacked_ratio: int = 100
+    always_bytes: int = 256 << 20
+
+    def unpacked_of(self, packed_bytes: int) -> int:
+        """What an archive of that size may unpack to."""
+        allowed = max(self.unpacked_ratio * packed_bytes, self.always_bytes)
+        return min(allowed, self.unpacked_bytes)
 
 
 DEFAULT_LIMITS = Limits()
@@ -85,8 +95,10 @@ def open_files(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) ->
         yield _as_set(source.name, [DicomFile(source, source.name)])
 
 
-def _as_set(name: str, files: list[DicomFile], findings: tuple[str, ...] = ()) -> FileSet:
-    """Keep the files with the mark, count the others."""
+def _as_set(
+    name: str, files: list[DicomFile], findings: tuple[str, ...] = (), *, others: int = 0
+) -> FileSet:
+    """Keep the files with the mark, count the others beside those that were left out before."""
     marked = []
     for file in files:
         try:
@@ -96,10 +108,10 @@ def _as_set(name: str, files: list[DicomFile], findings: tuple[str, ...] = ()) -
             raise UnreadableFile(f"cannot read {file.name}: {error.strerror}") from error
     if not marked:
         raise InputRefused(
-            f"DICOM files are required in {name}, got {len(files)} files of which none bears "
-            "the mark DICM at byte 128"
+            f"DICOM files are required in {name}, got {len(files) + others} files of which none "
+            "bears the mark DICM at byte 128 or starts as a data set without it"
         )
-    return FileSet(name, tuple(marked), len(files) - len(marked), findings)
+    return FileSet(name, tuple(marked), len(files) - len(marked) + others, findings)
 
 
 def _list_folder(folder: Path, name: str, limits: Limits) -> FileSet:
@@ -111,27 +123,35 @@ def _list_folder(folder: Path, name: str, limits: Limits) -> FileSet:
 
 
 def _unpack(source: Path, folder: Path, limits: Limits) -> FileSet:
-    """Copy every member to a numbered file, counting bytes as they come."""
+    """Copy every DICOM member to a numbered file; refuse by what is stated before any."""
+    most = limits.unpacked_of(source.stat().st_size)
+    too_much = InputRefused(f"{source.name} unpacks to more than {most >> 20} MiB")
     files: list[DicomFile] = []
-    left = limits.unpacked_bytes
+    others, left = 0, most
     try:
         with zipfile.ZipFile(source) as archive:
-            members = [info for info in archive.infolist() if not info.is_dir()]
+            stated = [info for info in archive.infolist() if not info.is_dir()]
+            members = plain_members(archive)
+            if len(members) < len(stated):
+                raise NotImplementedError("encrypted, or compressed by another method")
             if len(members) > limits.files:
                 raise InputRefused(
                     f"at most {limits.files} files are read from a zip, "
                     f"{source.name} has {len(members)}"
                 )
+            if sum(info.file_size for info in members) > most:
+                raise too_much
             for number, info in enumerate(members):
                 name = PurePosixPath(info.filename.replace("\\", "/")).name
                 if name == _DICOMDIR:
                     continue
+                if not member_has_dicom_mark(archive, info):
+                    others += 1
+                    continue
                 target = folder / f"{number:06d}"
                 left = copy_member(archive, info, target, left)
                 if left < 0:
-                    raise InputRefused(
-                        f"{source.name} unpacks to more than {limits.unpacked_bytes >> 20} MiB"
-                    )
+                    raise too_much
                 files.append(DicomFile(target, name))
     # RuntimeError is how zipfile says "encrypted", NotImplementedError "unknown compression".
     except (zipfile.BadZipFile, RuntimeError, EOFError, zlib.error, ValueError) as error:
@@ -139,7 +159,7 @@ def _unpack(source: Path, folder: Path, limits: Limits) -> FileSet:
             f"{source.name} is damaged, encrypted or compressed in an unknown way "
             f"({type(error).__name__}): pack it again as a plain zip"
         ) from error
-    return _as_set(source.name, files)
+    return _as_set(source.name, files, others=others)
 
 
 def copy_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, left: int) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ Numbers = tuple[float, ...]
 
 _GE_IMAGE_KIND = 0x0043102F
 _SIEMENS_TYPE_TEXT = 0x00211175
+_SIEMENS_MOSAIC_COUNT = 0x0019100A
 _SIEMENS_FRAME_BLOCKS = (0x002111FE, 0x002110FE)
 _PHILIPS_FRAME_BLOCK = 0x2005140F
 
@@ -37,6 +39,10 @@ _FACTS = (
     "SeriesDescription",
     "InstanceNumber",
     "ImagesInAcquisition",
+    "AcquisitionNumber",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "AcquisitionDateTime",
     "Rows",
     "Columns",
     "PhotometricInterpretation",
@@ -48,6 +54,22 @@ _FACTS = (
     "MagneticFieldStrength",
     *PATIENT_KEYWORDS,
 )
+
+ORDERING = (
+    "EchoNumbers",
+    "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
+    "NominalPercentageOfCardiacPhase",
+    "TriggerTime",
+    "DiffusionBValue",
+    "AcquisitionNumber",
+    "FrameAcquisitionNumber",
+    "AcquisitionTime",
+    "FrameAcquisitionDateTime",
+    "InstanceNumber",
+)
+"""What may order the images that share a position, the surest first. The name of a file is none;
+InstanceNumber stands for the number of the instance and, in it, of the frame."""
 
 MAX_FRAMES = 20_000
 """A header may claim any number; a mutated one claims two billion."""
@@ -71,6 +93,8 @@ class Frame:
         position: LPS mm of the centre of the first pixel.
         orientation: Six direction cosines: along a row, along a column.
         pixel_spacing_mm: Distance of rows, of columns.
+        numbers: What may order the images that share a position, by keyword; None where the
+            header does not say. A time of day in seconds.
         slope: Of the stored values; 1 where none is stated.
         intercept: Of the stored values; 0 where none is stated.
     """
@@ -87,6 +111,7 @@ class Frame:
     position: Numbers | None
     orientation: Numbers | None
     pixel_spacing_mm: Numbers | None
+    numbers: Mapping[str, float | None] = field(repr=False)
     thickness_mm: float | None
     stated_spacing_mm: float | None
     slope: float
@@ -114,6 +139,13 @@ class Frame:
         if self.multiframe:
             return f"frame {self.index + 1} of {self.file.name}"
         return f"instance {self.instance_number} ({self.file.name})"
+
+
+def holds_mosaic(frame: Frame) -> bool:
+    """Whether Siemens states that the image holds several slices."""
+    with contextlib.suppress(Exception):  # a private value may be anything
+        return (number(_raw(frame.header, _SIEMENS_MOSAIC_COUNT)) or 0) > 1
+    return False
 
 
 def settle(header: Dataset) -> Dataset:
@@ -223,11 +255,34 @@ def _frame(
         position=numbers(_first(places, "ImagePositionPatient"), 3),
         orientation=numbers(_first(places, "ImageOrientationPatient"), 6),
         pixel_spacing_mm=numbers(_first(places, "PixelSpacing"), 2),
+        numbers=_ordering(places, header, index),
         thickness_mm=number(_first(places, "SliceThickness")),
         stated_spacing_mm=number(_first(places, "SpacingBetweenSlices")),
         slope=slope,
         intercept=intercept,
     )
+
+
+def _ordering(
+    places: Sequence[Dataset], header: FileDataset, index: int
+) -> dict[str, float | None]:
+    found = {
+        keyword: _seconds(_first(places, keyword))
+        if keyword.endswith("Time")
+        else number(_first(places, keyword))
+        for keyword in ORDERING
+    }
+    instance = number(header.get("InstanceNumber")) or 0.0
+    return found | {"InstanceNumber": instance * MAX_FRAMES + index}
+
+
+def _seconds(value: Any) -> float | None:
+    """Seconds of a time of day (HHMMSS.F), or of a date and time, since an arbitrary moment."""
+    stated = re.fullmatch(r"(\d{8})?(\d\d)(\d\d)(\d\d(?:\.\d*)?)\S*", str(value).strip())
+    if stated is None:
+        return None
+    day, hours, minutes, seconds = stated.groups()
+    return int(day or 0) * 86400.0 + int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 def _first(places: Sequence[Dataset], keyword: str) -> Any:

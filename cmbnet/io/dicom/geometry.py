@@ -245,18 +245,6 @@ def repeats(frames: Sequence[Frame]) -> int:
     return numbers.pop() if len(numbers) == 1 else 1
 
 
-def choose_repeat(frames: Sequence[Frame], which: int) -> tuple[Frame, ...]:
-    """The image number `which` (from 0) at every place, in the order of the frames."""
-    seen: Counter[Hashable] = Counter()
-    chosen = []
-    for frame in frames:
-        place = place_of(frame)
-        if seen[place] == which:
-            chosen.append(frame)
-        seen[place] += 1
-    return tuple(chosen)
-
-
 def mixed_orientations(frames: Sequence[Frame]) -> bool:
     """Whether frames are turned differently."""
     return any(_turned(frame, frames[0]) for frame in frames)

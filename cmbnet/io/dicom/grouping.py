@@ -12,7 +12,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydicom.dataset import Dataset, FileDataset
 
@@ -21,10 +21,26 @@ from cmbnet.io.dicom.dataset import DicomFile, read_header, unreadable
 from cmbnet.io.dicom.files import FileSet
 from cmbnet.io.dicom.frames import Frame, number, numbers, read_frames, settle, text
 from cmbnet.io.dicom.geometry import mixed_orientations, place_of
+from cmbnet.io.dicom.identity import mixed_identity
 from cmbnet.io.dicom.kinds import ImageKind, image_kind
 from cmbnet.io.dicom.privacy import patient_identifiers, scrub
 
+Item = TypeVar("Item")
+
 _ECHO_DIGITS = 2
+
+_SAME = (
+    "PatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+)
+"""What a retransmission repeats beside the pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +54,8 @@ class Stack:
         frames: In order of InstanceNumber and frame number.
         parts: Number of stacks that its series was split into.
         findings: What was seen while sorting, in sentences.
+        numbering: What instance numbers and counts say is missing of its series.
+        faults: Why it cannot be read, whoever asks for it.
     """
 
     key: str
@@ -45,6 +63,8 @@ class Stack:
     frames: tuple[Frame, ...]
     parts: int
     findings: tuple[str, ...] = ()
+    numbering: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
     @property
     def series_instance_uid(self) -> str:
@@ -62,8 +82,8 @@ def read_stacks(files: FileSet) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
     findings: list[str] = list(files.findings)
     if files.others:
         findings.append(f"{files.others} files bear no DICOM mark and were left aside")
-    series: dict[tuple[str, str], list[Frame]] = defaultdict(list)
-    extra: dict[tuple[str, str], list[str]] = defaultdict(list)
+    series: dict[str, list[Frame]] = defaultdict(list)
+    extra: dict[str, list[str]] = defaultdict(list)
     for file, header, facts in _unique(files, findings, extra):
         if not facts.get("Rows"):
             findings.append(f"{file.name} holds no image and was left aside")
@@ -76,17 +96,17 @@ def read_stacks(files: FileSet) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
         series[_series_of(facts)] += frames
     stacks: list[Stack] = []
     taken: Counter[str] = Counter()
-    for uids, members in sorted(series.items(), key=lambda item: _series_order(item[1][0])):
-        stacks += _split_series(members, taken, tuple(extra[uids]))
+    for uid, members in sorted(series.items(), key=lambda item: _series_order(item[1][0])):
+        stacks += _split_series(members, taken, tuple(extra[uid]))
     return tuple(stacks), tuple(findings)
 
 
 def _unique(
-    files: FileSet, findings: list[str], extra: dict[tuple[str, str], list[str]]
+    files: FileSet, findings: list[str], extra: dict[str, list[str]]
 ) -> Iterator[tuple[DicomFile, FileDataset, Dataset]]:
     """Every SOP instance once; of a UID borne by two different images, both."""
     seen: dict[str, DicomFile] = {}
-    repeated: Counter[tuple[str, str]] = Counter()
+    repeated: Counter[str] = Counter()
     for found in files.files:
         try:
             header = read_header(found)
@@ -99,37 +119,45 @@ def _unique(
         uid = text(facts, "SOPInstanceUID")
         first = seen.setdefault(uid, file)
         if uid and first is not file:
-            if _same_pixels(first, file):
+            if _same_image(first, file):
                 repeated[_series_of(facts)] += 1
                 continue
             extra[_series_of(facts)].append(
-                f"{first.name} and {file.name} bear the same SOP Instance UID and different pixels"
+                f"{first.name} and {file.name} bear the same SOP Instance UID and different "
+                "pixels, places or patients"
             )
         yield file, header, facts
-    for uids, count in repeated.items():
-        extra[uids].append(f"{count} images were sent twice: one copy each was used")
+    for series, count in repeated.items():
+        extra[series].append(f"{count} images were sent twice: one copy each was used")
 
 
-def _same_pixels(first: DicomFile, second: DicomFile) -> bool:
-    """Whether two files hold the same encoded pixels; damaged ones hold different ones."""
+def _same_image(first: DicomFile, second: DicomFile) -> bool:
+    """Whether two files hold the same encoded pixels, in one place and of one patient.
+
+    Damaged ones hold different ones.
+    """
     try:
-        return _pixel_digest(first) == _pixel_digest(second)
+        return _content(first) == _content(second)
     except CmbnetError:
         return False
 
 
-def _pixel_digest(file: DicomFile) -> bytes:
+def _content(file: DicomFile) -> tuple[str, ...]:
     header = read_header(file, pixels=True)
     try:
-        pixels = header["PixelData"].value
+        pixels = hashlib.sha256(bytes(header["PixelData"].value or b"")).hexdigest()
+        return pixels, *(str(header.get(keyword)) for keyword in _SAME)
     # As in read_header: conversion of a damaged element raises nearly anything.
     except Exception as error:
         raise unreadable(file, error) from error
-    return hashlib.sha256(bytes(pixels or b"")).digest()
 
 
-def _series_of(facts: Dataset) -> tuple[str, str]:
-    return text(facts, "StudyInstanceUID"), text(facts, "SeriesInstanceUID")
+def _series_of(facts: Dataset) -> str:
+    """What images of one series share: its UID, where there is none that of the study.
+
+    Not both: a series whose images name two studies must not become two halves.
+    """
+    return text(facts, "SeriesInstanceUID") or f"of {text(facts, 'StudyInstanceUID')}"
 
 
 def _series_order(frame: Frame) -> tuple[str, float, str]:
@@ -142,53 +170,61 @@ def _split_series(frames: list[Frame], taken: Counter[str], extra: tuple[str, ..
     """One stack per kind and echo, more where positions repeat."""
     ordered = sorted(frames, key=lambda frame: (frame.instance_number, frame.index))
     groups: list[tuple[ImageKind, list[Frame]]] = []
-    for kind, alike in _partition(ordered, image_kind).items():
+    for kind, alike in partition(ordered, image_kind).items():
         # Planes of several orientations stay together, so that the geometry gate refuses them
         # all: by echo, each might pass for a volume of its own.
-        echoes = [alike] if mixed_orientations(alike) else list(_partition(alike, _echo).values())
+        echoes = [alike] if mixed_orientations(alike) else list(partition(alike, echo_of).values())
         for one_echo in echoes:
             for part in _split_where_repeated(one_echo):
                 groups.append((kind, part))
     name = _series_name(ordered[0], taken)
-    findings = (*extra, *_numbering(ordered))
+    numbering = missing_numbers(ordered)
+    faults = mixed_identity(ordered)
     return [
         Stack(
             key=name if len(groups) == 1 else f"{name}.{place}",
             kind=kind,
             frames=tuple(part),
             parts=len(groups),
-            findings=findings,
+            findings=extra,
+            numbering=numbering,
+            faults=faults,
         )
         for place, (kind, part) in enumerate(groups, start=1)
     ]
 
 
-def _partition(frames: Iterable[Frame], key: Callable[[Frame], Hashable]) -> dict[Any, list[Frame]]:
-    parts: dict[Any, list[Frame]] = {}
-    for frame in frames:
-        parts.setdefault(key(frame), []).append(frame)
+def partition(items: Iterable[Item], key: Callable[[Item], Hashable]) -> dict[Any, list[Item]]:
+    """Items by key, in the order in which they come."""
+    parts: dict[Any, list[Item]] = {}
+    for item in items:
+        parts.setdefault(key(item), []).append(item)
     return parts
 
 
 def _split_where_repeated(frames: list[Frame]) -> list[list[Frame]]:
     if max(Counter(map(place_of, frames)).values()) == 1:
         return [frames]
-    return list(_partition(frames, lambda frame: frame.tokens).values())
+    return list(partition(frames, lambda frame: frame.tokens).values())
 
 
-def _echo(frame: Frame) -> float | None:
+def echo_of(frame: Frame) -> float | None:
+    """Echo time in ms, rounded so that echoes can be told apart."""
     return None if frame.echo_ms is None else round(frame.echo_ms, _ECHO_DIGITS)
 
 
 def _series_name(frame: Frame, taken: Counter[str]) -> str:
-    """The series number; with a letter where two series of the input bear the same."""
+    """The series number; with a letter, or more digits, where several series bear the same."""
     stated = number(frame.facts.get("SeriesNumber"))
     name = "0" if stated is None else str(int(stated))
     taken[name] += 1
-    return name if taken[name] == 1 else f"{name}{chr(ord('a') + (taken[name] - 1) % 26)}"
+    count = taken[name]
+    if count == 1:
+        return name
+    return f"{name}{chr(ord('a') + count - 1)}" if count <= 26 else f"{name}-{count}"
 
 
-def _numbering(frames: list[Frame]) -> tuple[str, ...]:
+def missing_numbers(frames: list[Frame]) -> tuple[str, ...]:
     """Say where instance numbers are missing: slices at the end of a stack leave no gap."""
     if any(frame.multiframe for frame in frames):
         return ()

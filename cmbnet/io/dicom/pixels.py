@@ -6,13 +6,15 @@ from collections import defaultdict
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, RLELossless
 
 from cmbnet.errors import CmbnetError, InputRefused, MissingExtra, UnreadableFile
-from cmbnet.io.dicom.dataset import DicomFile, quiet_pydicom, unreadable
-from cmbnet.io.dicom.frames import Frame
+from cmbnet.io.dicom.codestream import stated_size
+from cmbnet.io.dicom.dataset import DicomFile, quiet_pydicom, read_header, unreadable
+from cmbnet.io.dicom.frames import Frame, number
 from cmbnet.io.dicom.geometry import Grid
 from cmbnet.volume import MOST_VOXELS
 
@@ -49,11 +51,16 @@ def _read_file(file: DicomFile, wanted: list[tuple[int, Frame]], data: NDArray[n
     try:
         with quiet_pydicom():
             syntax = UID(str(wanted[0][1].header.file_meta.TransferSyntaxUID))
+            plugin = _decoder(syntax)
+            if plugin and syntax != RLELossless:
+                _check_sizes(file, [frame for _, frame in wanted])
             arrays = iter_pixels(
-                file.path,
+                # pydicom inflates a deflated file when it reads a data set, not for its pixels.
+                read_header(file, pixels=True) if syntax.is_deflated else file.path,
                 indices=[frame.index for _, frame in wanted],
                 raw=True,
-                decoding_plugin=_decoder(syntax),
+                transfer_syntax_uid=syntax,
+                decoding_plugin=plugin,
             )
             for (z, frame), stored in zip(wanted, arrays, strict=True):
                 _store(data, z, frame, stored)
@@ -62,6 +69,24 @@ def _read_file(file: DicomFile, wanted: list[tuple[int, Frame]], data: NDArray[n
     # Decoders raise what they like on damaged input: RuntimeError, ValueError, MemoryError...
     except Exception as error:
         raise unreadable(file, error) from error
+
+
+def _check_sizes(file: DicomFile, wanted: list[Frame]) -> None:
+    """Refuse images that state another size than their header.
+
+    Raises:
+        UnreadableFile: One does, or states none.
+    """
+    header = read_header(file, pixels=True)
+    count = int(number(header.get("NumberOfFrames")) or 1)
+    frames = {frame.index: frame for frame in wanted}
+    for index, codestream in enumerate(generate_frames(header.PixelData, number_of_frames=count)):
+        stated = stated_size(codestream)
+        if index in frames and stated != (*frames[index].shape, 1):
+            raise UnreadableFile(
+                f"{frames[index].label} is compressed as {stated} where "
+                f"{(*frames[index].shape, 1)} rows, columns and components are stated"
+            )
 
 
 def _store(data: NDArray[np.float32], z: int, frame: Frame, stored: NDArray[np.generic]) -> None:

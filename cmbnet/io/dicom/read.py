@@ -9,9 +9,17 @@ from cmbnet.errors import InputRefused, UsageError
 from cmbnet.io.dicom.files import FileSet, open_files
 from cmbnet.io.dicom.geometry import repeats
 from cmbnet.io.dicom.grouping import read_stacks
+from cmbnet.io.dicom.identity import several_owners
+from cmbnet.io.dicom.parts import join_parts
 from cmbnet.io.dicom.pixels import read_pixels
 from cmbnet.io.dicom.privacy import patient_identifiers, scrub
-from cmbnet.io.dicom.selection import DEFAULT_RULES, Judged, SelectionRules, SeriesVerdict, judge
+from cmbnet.io.dicom.selection import (
+    DEFAULT_RULES,
+    Judged,
+    SelectionRules,
+    SeriesVerdict,
+    judge_all,
+)
 from cmbnet.io.dicom.source import DicomSource, source_of
 from cmbnet.volume import Volume
 
@@ -117,7 +125,7 @@ def read_dicom_series(
             data=read_pixels(chosen.grid),
             affine=chosen.grid.affine,
             source=f"series {verdict.key} of {name}",
-            notes=_notes(verdict, findings),
+            notes=_notes(verdict, findings, _owners(judged)),
         )
         return volume, source_of(chosen.grid, verdict)
 
@@ -127,20 +135,28 @@ def _judge_all(
 ) -> tuple[list[Judged], tuple[str, ...], str]:
     stacks, findings = read_stacks(files)
     identifiers: set[str] = set()
-    for stack in stacks:
-        identifiers |= patient_identifiers(stack.frames[0].facts)
+    # One header per file: a series that names two patients may hide neither.
+    for facts in {id(f.facts): f.facts for stack in stacks for f in stack.frames}.values():
+        identifiers |= patient_identifiers(facts)
     name = scrub(files.name, identifiers)
     if not stacks:
         raise InputRefused(f"no image could be read in {name}: {'; '.join(findings[:5])}")
-    return [judge(stack, rules, frame) for stack in stacks], findings, name
+    return judge_all(join_parts(stacks), rules, frame), findings, name
 
 
 def _choose(judged: list[Judged], name: str) -> Judged:
     """The candidate of the highest score.
 
     Raises:
-        InputRefused: There is none, or two share the score.
+        InputRefused: There are several patients or studies, no candidate, or two share the score.
     """
+    owners = _owners(judged)
+    if owners:
+        likely = sorted(judged, key=lambda one: -one.verdict.score)
+        raise InputRefused(
+            f"images of one patient and one study are required, {name} holds {owners}: "
+            f"{_list_reasons(likely)}; separate them, or name the series to be read (--series)"
+        )
     candidates = [one for one in judged if not one.verdict.objections]
     if not candidates:
         raise InputRefused(
@@ -152,13 +168,21 @@ def _choose(judged: list[Judged], name: str) -> Judged:
     if len(leading) > 1:
         names = ", ".join(f"{one.verdict.key} ({one.verdict.description})" for one in leading)
         raise InputRefused(
-            f"ambiguous: {len(leading)} series of {name} could be the SWI, {names}: name one"
+            f"ambiguous: {len(leading)} series of {name} could be the SWI, {names}: name one "
+            "(--series)"
         )
     return leading[0]
 
 
+def _owners(judged: list[Judged]) -> str:
+    return several_owners(one.stack.frames[0].facts for one in judged)
+
+
 def _list_reasons(judged: list[Judged]) -> str:
-    said = [f"series {one.verdict.key}: {one.verdict.reasons}" for one in judged[:_MOST_LISTED]]
+    said = [
+        f"series {one.verdict.key}: {one.verdict.reasons or 'could be the SWI'}"
+        for one in judged[:_MOST_LISTED]
+    ]
     if len(judged) > _MOST_LISTED:
         said.append(f"and {len(judged) - _MOST_LISTED} more series")
     return " | ".join(said)
@@ -189,6 +213,7 @@ def _check_frame(chosen: Judged, frame: int | None) -> None:
         raise UsageError(f"frame 0 to {count - 1} of series {chosen.verdict.key}, got {frame}")
 
 
-def _notes(verdict: SeriesVerdict, findings: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(verdict: SeriesVerdict, findings: tuple[str, ...], owners: str) -> tuple[str, ...]:
+    among = [f"named among images of {owners}"] if owners else []
     passed_over = [f"named in spite of: {objection.message}" for objection in verdict.objections]
-    return (*findings, *verdict.findings, *passed_over)
+    return (*findings, *verdict.findings, *among, *passed_over)

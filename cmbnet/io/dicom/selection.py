@@ -8,16 +8,17 @@ says so in its notes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from pydicom import config, uid
 
-from cmbnet.io.dicom.frames import Frame, numbers, text, words
-from cmbnet.io.dicom.geometry import Grid, axial_tilt_degrees, choose_repeat, place_on_grid, repeats
+from cmbnet.io.dicom.frames import Frame, holds_mosaic, numbers, text, words
+from cmbnet.io.dicom.geometry import Grid, axial_tilt_degrees, place_on_grid, repeats
 from cmbnet.io.dicom.grouping import Stack
 from cmbnet.io.dicom.kinds import SWI_NAME, ImageKind, label_kind
 from cmbnet.io.dicom.privacy import patient_identifiers, scrub
+from cmbnet.io.dicom.repeats import in_order
 
 _SOP_CLASSES = {
     uid.MRImageStorage: "MR",
@@ -28,6 +29,21 @@ _LONGEST = 256
 """Of a description that is shown: the standard allows 64 letters, a damaged header any number."""
 
 _HEAD = ("HEAD", "BRAIN", "SKULL", "NEURO")
+_OTHER_PARTS = re.compile(
+    r"""(?<![A-Z]) (
+    ABDOMEN(PELVIS)? | ADRENAL | ANKLE | AORTA | ARM | AXILLA | BACK | BLADDER | BREAST | BRONCHUS
+    | BUTTOCK | CALCANEUS | CALF | CERVIX | CHEST(ABDOMEN|ABDPELVIS)? | CLAVICLE | COCCYX | COLON
+    | DUODENUM | ELBOW | ESOPHAGUS | EXTREMITY | FEMUR | FINGER | FOOT | FOREARM | GALLBLADDER
+    | HAND | HEART | HIP | HUMERUS | ILIUM | INTESTINE | KIDNEY | KNEE | LARYNX | LEG | LIVER
+    | LUMBAR | LUNG | MEDIASTINUM | NECK(CHEST)? | OVARY | PANCREAS | PELVIS | PENIS | PROSTATE
+    | RECTUM | RIB | SACRUM | SCAPULA | SCROTUM | SHOULDER | [CTLS]{0,2}SPINE | SPLEEN | STERNUM
+    | STOMACH | TESTIS | THIGH | THORAX | THUMB | TOE | TRACHEA | UTERUS | VAGINA | WRIST
+    ) (?![A-Z])""",
+    re.VERBOSE,
+)
+"""Of the defined terms (PS3.16 annex L) and what is often written for them. A word that stands in
+neither list may be "head" in any language."""
+
 _EXCLUDED = (
     ImageKind.PROJECTION,
     ImageKind.PHASE,
@@ -133,6 +149,59 @@ class Judged:
     verdict: SeriesVerdict
 
 
+def judge_all(
+    stacks: Sequence[Stack], rules: SelectionRules = DEFAULT_RULES, frame: int | None = None
+) -> list[Judged]:
+    """Judge every stack, and those that only call themselves SWI beside their originals.
+
+    What people type is no evidence of origin: a projection made at the console may be called SWI.
+
+    Args:
+        stacks: Of one input.
+        rules: The limits.
+        frame: See `judge`.
+    """
+    originals = [stack for stack in stacks if _original(stack, rules)]
+    judged = []
+    for one in (judge(stack, rules, frame) for stack in stacks):
+        source = next((stack for stack in originals if _made_of(one.stack, stack)), None)
+        if source is None or not _swi_by_name_alone(one.stack):
+            judged.append(one)
+            continue
+        reason = (
+            "a derived image whose only sign of SWI is its description, beside the original "
+            f"3D gradient echo of series {source.key}"
+        )
+        objections = (*one.verdict.objections, Objection(reason, final=False))
+        judged.append(replace(one, verdict=replace(one.verdict, objections=objections)))
+    return judged
+
+
+def _swi_by_name_alone(stack: Stack) -> bool:
+    derived = not {"DERIVED", "SECONDARY"}.isdisjoint(stack.frames[0].tokens)
+    named = SWI_NAME.search(text(stack.frames[0].facts, "SeriesDescription")) is not None
+    return derived and named and stack.kind in (ImageKind.MAGNITUDE, ImageKind.UNKNOWN)
+
+
+def _original(stack: Stack, rules: SelectionRules) -> bool:
+    """Whether a stack is an original 3D gradient echo with the echo time of SWI, or with none."""
+    first = stack.frames[0]
+    original = "ORIGINAL" in first.tokens and "SECONDARY" not in first.tokens
+    echo_fits = first.echo_ms is None or rules.echo_range_ms[0] <= first.echo_ms
+    plain = stack.kind in (ImageKind.SWI, ImageKind.MAGNITUDE, ImageKind.UNKNOWN)
+    return original and plain and echo_fits and _gradient_echo(first) and _is_3d(first)
+
+
+def _made_of(stack: Stack, original: Stack) -> bool:
+    """Whether both lie in one frame of reference, or in one study where none is stated."""
+    facts, others = stack.frames[0].facts, original.frames[0].facts
+    for keyword in ("FrameOfReferenceUID", "StudyInstanceUID"):
+        mine, its = text(facts, keyword), text(others, keyword)
+        if mine and its:
+            return mine == its
+    return False
+
+
 def judge(stack: Stack, rules: SelectionRules = DEFAULT_RULES, frame: int | None = None) -> Judged:
     """Score a stack and collect every reason against it.
 
@@ -141,13 +210,13 @@ def judge(stack: Stack, rules: SelectionRules = DEFAULT_RULES, frame: int | None
         rules: The limits.
         frame: Which of the images at each position to take, from 0, where there are several.
     """
-    objections = [Objection(reason, final=True) for reason in _not_grey_mr(stack)]
+    objections = [Objection(reason, final=True) for reason in (*stack.faults, *_not_grey_mr(stack))]
     grid, reasons = _place(stack, frame)
     objections += [Objection(reason, final=True) for reason in reasons]
     score, points = _score(stack, rules)
     objections += [Objection(reason, final=False) for reason in _no_swi(stack, rules)]
     if grid is not None:
-        objections += [Objection(reason, final=False) for reason in _unfit(grid, rules)]
+        objections += [Objection(reason, final=False) for reason in _unfit(stack, grid, rules)]
     verdict = SeriesVerdict(
         key=stack.key,
         series_instance_uid=stack.series_instance_uid,
@@ -161,7 +230,9 @@ def judge(stack: Stack, rules: SelectionRules = DEFAULT_RULES, frame: int | None
         objections=tuple(objections),
         findings=(
             *stack.findings,
+            *stack.numbering,
             *(() if grid is None else grid.findings),
+            *_remarks(stack),
             *_in_place_of_swi(stack, rules),
         ),
     )
@@ -170,22 +241,34 @@ def judge(stack: Stack, rules: SelectionRules = DEFAULT_RULES, frame: int | None
 
 def _place(stack: Stack, frame: int | None) -> tuple[Grid | None, tuple[str, ...]]:
     """The grid of a stack, of one image per position, and the reasons why it cannot be read."""
-    if stack.kind is ImageKind.MOSAIC:
+    if stack.kind is ImageKind.MOSAIC and not _plain_slices(stack):
         return None, (
             "a mosaic (many slices in one image) is not read: export it as a plain series",
         )
     count = repeats(stack.frames)
     if count == 1:
         return place_on_grid(stack.frames)
+    images = in_order(stack.frames, count)
+    if not images:
+        return None, (
+            f"a series of several images: {count} share each of {len(stack.frames) // count} "
+            "positions, and nothing in the headers orders them alike at every position; export "
+            "them as series of their own",
+        )
     if frame is not None and 0 <= frame < count:
-        return place_on_grid(choose_repeat(stack.frames, frame))
+        return place_on_grid(images[frame])
     # The grid of the first stands for all, so that the table can show it.
-    grid, reasons = place_on_grid(choose_repeat(stack.frames, 0))
+    grid, reasons = place_on_grid(images[0])
     several = (
         f"a series of several images: {count} share each of {len(stack.frames) // count} "
         f"positions; choose one with frame 0 to {count - 1}"
     )
     return grid, (several, *reasons)
+
+
+def _plain_slices(stack: Stack) -> bool:
+    """Whether images lie as slices do: those of a mosaic all bear the place of its first slice."""
+    return not holds_mosaic(stack.frames[0]) and place_on_grid(stack.frames)[0] is not None
 
 
 def _in_place_of_swi(stack: Stack, rules: SelectionRules) -> Iterator[str]:
@@ -247,9 +330,28 @@ def _no_swi(stack: Stack, rules: SelectionRules) -> Iterator[str]:
         yield "the pixels bear burned-in annotation"
     if _spin_echo(stack.frames[0]):
         yield "spin echo: microbleeds do not show on it"
-    part = text(header, "BodyPartExamined").upper()
-    if part and not any(word in part for word in _HEAD):
-        yield f"body part {_shown(part)}, not the head"
+    if _elsewhere(_body_part(stack)):
+        yield f"body part {_shown(_body_part(stack))}, not the head"
+
+
+def _body_part(stack: Stack) -> str:
+    return text(stack.frames[0].facts, "BodyPartExamined").upper()
+
+
+def _elsewhere(part: str) -> bool:
+    """Whether a body part is one of those of DICOM that do not hold the head."""
+    return not _says_head(part) and _OTHER_PARTS.search(part) is not None
+
+
+def _says_head(part: str) -> bool:
+    return any(word in part for word in _HEAD)
+
+
+def _remarks(stack: Stack) -> Iterator[str]:
+    """What is odd about the words of a header and takes nothing out."""
+    part = _body_part(stack)
+    if part and not _says_head(part) and not _elsewhere(part):
+        yield f"body part {_shown(part)} is no word that is known: it was taken for the head"
 
 
 def _label_passed(stack: Stack, labelled: ImageKind, rules: SelectionRules) -> bool:
@@ -315,8 +417,10 @@ def _is_3d(frame: Frame) -> bool:
     return text(frame.facts, "MRAcquisitionType").upper() == "3D"
 
 
-def _unfit(grid: Grid, rules: SelectionRules) -> Iterator[str]:
+def _unfit(stack: Stack, grid: Grid, rules: SelectionRules) -> Iterator[str]:
     """Reasons by geometry, on a grid that can be read."""
+    if stack.kind is ImageKind.MOSAIC:
+        yield "image type says mosaic, though each image lies in a place of its own as a slice does"
     if len(grid.order) < rules.fewest_slices:
         yield f"too few slices: at least {rules.fewest_slices}, got {len(grid.order)}"
     spacing = _spacing(grid)

@@ -15,7 +15,13 @@ from cmbnet.lesions import Lesion
 from cmbnet.report.dicom import codes
 from cmbnet.report.dicom.content import DicomResult, moment_of, uid_for
 from cmbnet.report.dicom.head import head_of
-from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
+from cmbnet.report.dicom.source_images import (
+    as_one_series,
+    forget_clock,
+    name_true_series,
+    quiet_highdicom,
+    source_images,
+)
 
 SERIES_NUMBER = 9801
 SERIES_DESCRIPTION = "cmbnet microbleed candidates RESEARCH ONLY"
@@ -45,7 +51,7 @@ def build_segmentation(
     moment = created or moment_of(source)
     with quiet_highdicom("a segmentation"):
         segmentation = hd.seg.Segmentation(
-            source_images=source_images(source),
+            source_images=as_one_series(source_images(source)),
             pixel_array=_segment_volume(result, source),
             segmentation_type=SegmentationTypeValues.BINARY,
             segment_descriptions=[
@@ -67,6 +73,7 @@ def build_segmentation(
                 description=SERIES_DESCRIPTION,
             ),
         )
+        name_true_series(segmentation, source)
         _fix_uids(segmentation, uid_for(result, source, "seg dimensions"))
         forget_clock(segmentation)
     return segmentation

@@ -8,7 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.sequence import Sequence
+from pydicom.valuerep import DS
 
 from cmbnet.errors import CmbnetError, InputRefused
 from cmbnet.io.dicom import DicomSource
@@ -45,7 +50,40 @@ def source_images(source: DicomSource) -> list[FileDataset]:
         raise InputRefused(
             f"one enhanced file is required for SEG and SR, got {len(source.headers)}"
         )
-    return [_complete(header) for header in source.headers]
+    images = [_complete(header) for header in source.headers]
+    spacing_mm = np.linalg.norm(source.affine_lps[:3, :3], axis=0)
+    if np.isfinite(spacing_mm).all():  # not of images that are no volume
+        for image in images:
+            _state_thickness(image, spacing_mm)
+    return images
+
+
+def as_one_series(images: list[FileDataset]) -> list[FileDataset]:
+    """The same copies under one series UID: highdicom takes no other ones for a segmentation.
+
+    Images of one scan may bear several; `name_true_series` puts them right in what was made.
+    """
+    for image in images[1:]:
+        # A new element: the copies share theirs with the headers.
+        image.add_new("SeriesInstanceUID", "UI", images[0].SeriesInstanceUID)
+    return images
+
+
+def name_true_series(segmentation: Dataset, source: DicomSource) -> None:
+    """Refer to every source image in the series that its own header names."""
+    series = {header.SOPInstanceUID: header.SeriesInstanceUID for header in source.headers}
+    if len(set(series.values())) == 1:
+        return
+    (referenced,) = segmentation.ReferencedSeriesSequence
+    items: dict[str, Dataset] = {}
+    for instance in referenced.ReferencedInstanceSequence:
+        uid = series[instance.ReferencedSOPInstanceUID]
+        if uid not in items:
+            items[uid] = Dataset()
+            items[uid].SeriesInstanceUID = uid
+            items[uid].ReferencedInstanceSequence = Sequence()
+        items[uid].ReferencedInstanceSequence.append(instance)
+    segmentation.ReferencedSeriesSequence = Sequence(items.values())
 
 
 @contextmanager
@@ -62,10 +100,18 @@ def quiet_highdicom(what: str) -> Iterator[None]:
     # Source headers come from any scanner; highdicom raises what its checks raise.
     except Exception as error:
         raise InputRefused(
-            f"the headers of the series do not allow to write {what} ({type(error).__name__})"
+            f"the headers of the series do not allow to write {what} ({_fault(error)})"
         ) from error
     finally:
         logger.setLevel(level)
+
+
+def _fault(error: Exception) -> str:
+    """The kind of a fault, and the attribute that is absent; its own text may quote a name."""
+    absent = error.name if isinstance(error, AttributeError) else None
+    if absent and tag_for_keyword(absent) is not None:
+        return f"{absent} is absent"
+    return type(error).__name__
 
 
 def forget_clock(dataset: Dataset) -> None:
@@ -85,6 +131,27 @@ def _complete(header: Dataset) -> FileDataset:
     for keyword in _TYPE_2:
         setattr(copy, keyword, _valid(keyword, header.get(keyword)))
     return copy
+
+
+def _state_thickness(image: Dataset, spacing_mm: NDArray[np.float64]) -> None:
+    """Complete the measures of a pixel, from which those of a segmentation are copied.
+
+    Slices of images that do not say how thick they are count as thick as they lie apart.
+    """
+    between, *plane = (DS(side, auto_format=True) for side in spacing_mm)
+    if not image.get("SharedFunctionalGroupsSequence"):
+        if image.get("SliceThickness") is None:
+            image.add_new("SliceThickness", "DS", between)
+        return
+    # New elements, down to the one that is changed: copies share theirs with the headers.
+    shared, measures = Dataset(), Dataset()
+    shared.update(image.SharedFunctionalGroupsSequence[0])
+    measures.update((shared.get("PixelMeasuresSequence") or [Dataset()])[0])
+    for keyword, value in (("SliceThickness", between), ("PixelSpacing", plane)):
+        if measures.get(keyword) is None:
+            measures.add_new(keyword, "DS", value)
+    shared.add_new("PixelMeasuresSequence", "SQ", Sequence([measures]))
+    image.add_new("SharedFunctionalGroupsSequence", "SQ", Sequence([shared]))
 
 
 def _valid(keyword: str, value: Any) -> Any:

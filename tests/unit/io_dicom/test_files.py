@@ -9,7 +9,13 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
 from cmbnet.errors import InputRefused, UnreadableFile
 from cmbnet.io.detect import holds_dicom
@@ -47,16 +53,119 @@ def test_no_member_is_written_where_its_name_says(tmp_path: Path, prefix: str) -
     assert set(tmp_path.rglob("*")) == before
 
 
-def test_zip_bomb_is_stopped_while_unpacking(tmp_path: Path) -> None:
-    archive = tmp_path / "bomb.zip"
+def zip_of_zeros(archive: Path, *, marked: bool) -> Path:
+    """5 MiB in 5 kB; ``marked`` as DICOM."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
-        packed.writestr("zeros", bytes(5 << 20))
+        packed.writestr("zeros", bytes(128) + (b"DICM" if marked else b"") + bytes(5 << 20))
     assert archive.stat().st_size < 10_000
+    return archive
+
+
+def test_zip_bomb_is_refused_by_what_it_states(tmp_path: Path) -> None:
+    archive = zip_of_zeros(tmp_path / "bomb.zip", marked=True)
     with (
         pytest.raises(InputRefused, match=r"bomb.zip unpacks to more than 1 MiB"),
-        open_files(archive, Limits(unpacked_bytes=1 << 20)),
+        open_files(archive, Limits(always_bytes=1 << 20)),
     ):
         pass
+    with open_files(archive, Limits(always_bytes=1 << 20, unpacked_ratio=2000)) as files:
+        assert len(files.files) == 1
+
+
+def test_zip_bomb_that_states_little_is_stopped_at_what_it_states(tmp_path: Path) -> None:
+    archive = zip_of_zeros(tmp_path / "bomb.zip", marked=True)
+    content = archive.read_bytes()
+    stated = ((5 << 20) + 132).to_bytes(4, "little")
+    assert content.count(stated) == 2
+    archive.write_bytes(content.replace(stated, (1000).to_bytes(4, "little")))
+    with pytest.raises(UnreadableFile, match=r"bomb.zip is damaged"):
+        read_dicom(archive)
+
+
+def test_of_a_member_that_is_no_dicom_the_start_alone_is_unpacked(tmp_path: Path) -> None:
+    folder = swi_only(tmp_path / "scan")
+    archive = zipped(folder, tmp_path / "scan.zip")
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("zeros", bytes(5 << 20))
+    with open_files(archive) as files:
+        assert len(files.files) == 24
+        assert files.others == 1
+        unpacked = list(files.files[0].path.parent.iterdir())
+    assert len(unpacked) == 24
+
+
+def test_a_zip_by_a_method_that_needs_much_memory_is_not_unpacked(tmp_path: Path) -> None:
+    archive = tmp_path / "scan.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_LZMA) as packed:
+        packed.write(swi_only(tmp_path / "scan") / "IM000001", "IM000001")
+    assert not holds_dicom(archive)
+    with pytest.raises(UnreadableFile, match="pack it again as a plain zip"):
+        read_dicom(archive)
+
+
+def test_a_deflated_file_that_inflates_without_end_is_left_aside(tmp_path: Path) -> None:
+    folder = swi_only(tmp_path)
+    bomb = pydicom.dcmread(folder / "IM000001")
+    bomb.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    bomb.SOPInstanceUID = bomb.file_meta.MediaStorageSOPInstanceUID = UID("2.25.9")
+    bomb.add_new(0x00091010, "OB", bytes(80 << 20))
+    bomb.save_as(folder / "bomb")
+    assert (folder / "bomb").stat().st_size < 1 << 20
+    notes = " ".join(read_dicom(folder).notes)
+    assert "bomb inflates to more than 100 times its size" in notes
+
+
+def test_deflated_files_are_read(tmp_path: Path) -> None:
+    folder = swi_only(tmp_path)
+    plain = read_dicom(folder)
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        dataset.save_as(path)
+    np.testing.assert_array_equal(read_dicom(folder).data, plain.data)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "with_meta"),
+    [
+        (ExplicitVRLittleEndian, True),
+        (ExplicitVRLittleEndian, False),
+        (ImplicitVRLittleEndian, False),
+    ],
+)
+def test_files_without_preamble_are_read(tmp_path: Path, syntax: UID, with_meta: bool) -> None:
+    folder = swi_only(tmp_path / "scan")
+    whole = read_dicom(folder)
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.save_as(path, implicit_vr=syntax.is_implicit_VR, little_endian=True)
+        content = path.read_bytes()
+        after_meta = 144 + int.from_bytes(content[140:144], "little")
+        path.write_bytes(content[132 if with_meta else after_meta :])
+    assert holds_dicom(folder)
+    np.testing.assert_array_equal(read_dicom(folder).data, whole.data)
+    packed = zipped(folder, tmp_path / "scan.zip")
+    assert holds_dicom(packed)
+    np.testing.assert_array_equal(read_dicom(packed).data, whole.data)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"",
+        b"\x08\x00",
+        b"\x08\x00\x05\x00CS\x0a\x00",
+        b"\x5c\x01\x00\x00" + bytes(344),
+        b"\x08\x00\x08\x00" * 80,
+        bytes(200),
+        b"\x1f\x8b\x08\x00" * 80,
+        b"{" * 200,
+    ],
+)
+def test_what_is_no_data_set_is_none(tmp_path: Path, start: bytes) -> None:
+    (tmp_path / "file").write_bytes(start)
+    assert not holds_dicom(tmp_path / "file")
 
 
 def test_a_bomb_never_reaches_the_disk_whole(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import FileDataset
 
@@ -108,3 +111,63 @@ def test_damaged_neighbours_are_counted(tmp_path: Path) -> None:
     notes = " ".join(read_dicom(folder).notes)
     assert "2 files bear no DICOM mark" in notes
     assert "broken.dcm" in notes
+
+
+def four_echoes(folder: Path, **stated: Callable[[int, int], object]) -> Path:
+    """Each image four times, darker each time, under names in no order, as a PACS sends them."""
+    for z, path in enumerate(sorted(folder.iterdir())):
+        for echo in range(4):
+            dataset = pydicom.dcmread(path)
+            dataset.SOPInstanceUID = f"2.25.{z + 1}{echo + 1}"
+            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+            dataset.InstanceNumber = z + 1
+            dataset.EchoNumbers = 1
+            for keyword, value in stated.items():
+                setattr(dataset, keyword, value(z, echo))
+            dataset.PixelData = (dataset.pixel_array >> echo).astype("<u2").tobytes()
+            name = hashlib.sha256(dataset.SOPInstanceUID.encode()).hexdigest()
+            dataset.save_as(folder / name)
+        path.unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {},
+        {"EchoNumbers": lambda z, echo: 1 + (echo if z else 0)},
+        {"InstanceNumber": lambda z, echo: 1 + (37 * (4 * z + echo)) % 96},
+        {"AcquisitionTime": lambda z, echo: f"1200{(7 * z + 13 * echo) % 60:02d}"},
+    ],
+    ids=["nothing", "all positions but one", "numbers in no order", "times in no order"],
+)
+def test_echoes_that_nothing_orders_are_never_mixed(
+    tmp_path: Path, stated: dict[str, Callable[[int, int], object]]
+) -> None:
+    folder = four_echoes(swi_only(tmp_path), **stated)
+    for frame in (None, 0):
+        with pytest.raises(InputRefused, match="nothing in the headers orders them alike"):
+            read_dicom(folder, series="5", frame=frame)
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"EchoNumbers": lambda _, echo: echo + 1},
+        {"TemporalPositionIdentifier": lambda _, echo: echo + 1},
+        {"AcquisitionTime": lambda _, echo: f"12000{echo}.5"},
+        {"AcquisitionTime": lambda z, echo: f"12{z:02d}0{echo}"},
+        {"InstanceNumber": lambda z, echo: 24 * echo + z + 1},
+        {"InstanceNumber": lambda z, echo: 4 * z + echo + 1},
+    ],
+    ids=["echo", "time point", "volume times", "slice times", "volume by volume", "slice by slice"],
+)
+def test_echoes_are_told_apart_by_what_orders_them_everywhere(
+    tmp_path: Path, stated: dict[str, Callable[[int, int], object]]
+) -> None:
+    folder = swi_only(tmp_path)
+    plain = read_dicom(folder)
+    four_echoes(folder, **stated)
+    for frame in (0, 3):
+        volume = read_dicom(folder, series="5", frame=frame)
+        np.testing.assert_array_equal(volume.data, plain.data.astype(int) >> frame)

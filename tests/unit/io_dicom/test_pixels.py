@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset
+from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders import base
 
 from cmbnet.errors import InputRefused, MissingExtra, UnreadableFile
 from cmbnet.io.dicom import pixels, read_dicom
+from cmbnet.io.dicom.codestream import stated_size
 from cmbnet.io.dicom.dataset import DicomFile, read_header
 from cmbnet.io.dicom.frames import read_frames
 from cmbnet.io.dicom.geometry import Grid
@@ -40,6 +44,51 @@ def one_slice(name: str) -> np.ndarray:
 @pytest.mark.parametrize("name", SAME_SLICE[1:])
 def test_every_encoding_of_one_slice_decodes_to_the_same(name: str) -> None:
     np.testing.assert_array_equal(one_slice(name), one_slice("MR_small.dcm"))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("MR_small_jp2klossless.dcm", (64, 64, 1)),
+        ("MR_small_jpeg_ls_lossless.dcm", (64, 64, 1)),
+        ("MR_small_RLE.dcm", None),
+    ],
+)
+def test_a_compressed_image_states_its_size(name: str, size: tuple[int, int, int] | None) -> None:
+    path = get_testdata_file(name, download=False)
+    assert isinstance(path, str)
+    (frame,) = generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1)
+    assert stated_size(frame) == size
+    assert stated_size(frame[:8]) is None
+
+
+def test_a_jpeg_states_its_size_behind_its_tables() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros((40, 30), np.uint8)).save(stream, "JPEG")
+    assert stated_size(stream.getvalue()) == (40, 30, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "at"),
+    [
+        # Behind the marker of the size: the lower edge of the grid; behind that of the frame: rows.
+        ("MR_small_jp2klossless.dcm", (b"\xff\x4f\xff\x51", 12)),
+        ("MR_small_jpeg_ls_lossless.dcm", (b"\xff\xd8\xff\xf7", 7)),
+    ],
+)
+def test_a_claim_of_another_size_never_reaches_a_decoder(
+    tmp_path: Path, name: str, at: tuple[bytes, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = get_testdata_file(name, download=False)
+    assert isinstance(path, str)
+    content = bytearray(Path(path).read_bytes())
+    place = content.find(at[0]) + at[1]
+    content[place : place + 2] = b"\xff\xff"
+    (tmp_path / "claim").write_bytes(content)
+    file = DicomFile(tmp_path / "claim", "claim")
+    monkeypatch.delattr(pixels, "iter_pixels")
+    with pytest.raises(UnreadableFile, match=r"is compressed as \(.*, 64, 1\) where \(64, 64, 1\)"):
+        pixels.read_pixels(Grid(read_frames(file, read_header(file)), np.eye(4)))
 
 
 @pytest.mark.parametrize("name", ["MR_truncated.dcm"])

@@ -18,7 +18,7 @@ from cmbnet.io.dicom import (
     read_dicom,
     read_dicom_series,
 )
-from cmbnet.phantom.dicom import Scan, Vendor
+from cmbnet.phantom.dicom import Vendor
 from tests.dicom_series import edit, edit_all, swi_only, tiny_swi, write_tiny
 
 CHOSEN = {Vendor.SIEMENS: "5", Vendor.GE: "7", Vendor.PHILIPS: "501.1", Vendor.CANON: "6000"}
@@ -103,24 +103,111 @@ def test_description_alone_never_selects_mr_of_another_kind(tmp_path: Path) -> N
         read_dicom(folder)
 
 
+def scanned_twice(folder: Path) -> Path:
+    """A study with two SWI series, the second in the folder ``again``."""
+    write_tiny(folder)
+    shutil.copytree(folder / "5", folder / "again")
+
+    def once_more(dataset: FileDataset) -> None:
+        dataset.SOPInstanceUID = f"{dataset.SOPInstanceUID[-50:].lstrip('.0')}.7"
+        dataset.SeriesInstanceUID = f"{dataset.SeriesInstanceUID}.7"
+
+    edit_all(folder / "again", once_more)
+    return folder
+
+
 def test_two_equal_candidates_are_ambiguous_until_one_is_named(tmp_path: Path) -> None:
-    write_tiny(tmp_path / "a")
-    write_tiny(tmp_path / "b", scan=Scan(name="PHANTOM-1"))
+    scanned_twice(tmp_path)
     with pytest.raises(InputRefused, match=r"ambiguous: 2 series .* 5 \(SWI_Images\), 5b"):
         read_dicom(tmp_path)
     assert read_dicom(tmp_path, series="5b").shape == (24, 20, 16)
 
 
 def test_console_reformat_loses_to_the_original(tmp_path: Path) -> None:
-    folder = write_tiny(tmp_path)
-    write_tiny(tmp_path / "again", scan=Scan(name="PHANTOM-1"))
+    folder = scanned_twice(tmp_path)
 
     def reformat(dataset: FileDataset) -> None:
         dataset.ImageType = ["DERIVED", "SECONDARY", "M", "SWI", "NORM"]
 
-    edit_all(tmp_path / "again/5", reformat)
+    edit_all(folder / "again", reformat)
     chosen = [verdict for verdict in explain_dicom(folder) if verdict.chosen]
     assert [verdict.score for verdict in chosen] == [10]
+
+
+def called(folder: Path, description: str, **more: object) -> None:
+    def rename(dataset: FileDataset) -> None:
+        dataset.SeriesDescription = description
+        for keyword, value in more.items():
+            setattr(dataset, keyword, value)
+
+    edit_all(folder, rename)
+
+
+@pytest.mark.parametrize("frame_of_reference", ["kept", "absent"])
+def test_a_projection_called_swi_does_not_win_over_its_original(
+    tmp_path: Path, frame_of_reference: str
+) -> None:
+    """GE: the original is called "AX 3D", the projection, made at the console, "SWI"."""
+    folder = write_tiny(tmp_path, vendor=Vendor.GE, volume=tiny_swi(shape=(40, 20, 16)))
+    absent = {"FrameOfReferenceUID": None} if frame_of_reference == "absent" else {}
+    called(folder / "7", "AX 3D", **absent)
+    called(folder / "701", "SWI", **absent)
+    with pytest.raises(InputRefused, match=r"only sign of SWI is its description, beside .* 7"):
+        read_dicom(folder)
+    assert read_dicom(folder, series="7").shape == (40, 20, 16)
+    notes = " ".join(read_dicom(folder, series="701").notes)
+    assert "named in spite of: a derived image" in notes
+    # Where both are called SWI, the original is read.
+    called(folder / "7", "SWI")
+    assert read_dicom_series(folder)[1].verdict.key == "7"
+
+
+def test_a_derived_swi_beside_no_gradient_echo_of_its_echo_is_read(tmp_path: Path) -> None:
+    """An anatomical 3D gradient echo (short echo) is not what an SWI is made of."""
+    folder = write_tiny(tmp_path, vendor=Vendor.GE, volume=tiny_swi(shape=(40, 20, 16)))
+    called(folder / "7", "Ax SPGR", EchoTime="3")
+    called(folder / "701", "SWI")
+    assert read_dicom_series(folder)[1].verdict.key == "701"
+
+
+def test_a_mosaic_token_on_plain_slices_is_passed_over_by_name(tmp_path: Path) -> None:
+    folder = swi_only(tmp_path)
+    plain = read_dicom(folder)
+    called(folder, "SWI_Images", ImageType=["ORIGINAL", "PRIMARY", "M", "SWI", "MOSAIC"])
+    with pytest.raises(InputRefused, match="image type says mosaic, though each image lies"):
+        read_dicom(folder)
+    volume = read_dicom(folder, series="5")
+    np.testing.assert_array_equal(volume.data, plain.data)
+    assert any("named in spite of: image type says mosaic" in note for note in volume.notes)
+
+
+def test_a_true_mosaic_is_never_read(tmp_path: Path) -> None:
+    folder = swi_only(tmp_path)
+
+    def mosaic(dataset: FileDataset) -> None:
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "SWI", "MOSAIC"]
+        block = dataset.private_block(0x0019, "SIEMENS MR HEADER", create=True)
+        block.add_new(0x0A, "US", 36)
+
+    edit_all(folder, mosaic)
+    with pytest.raises(InputRefused, match=r"a mosaic .* is not read"):
+        read_dicom(folder, series="5")
+
+
+@pytest.mark.parametrize("part", ["KOPF", "SCHAEDEL", "TETE", "CABEZA", "ENCEFALO", "NEUROCRANIUM"])
+def test_the_head_in_another_language_is_read(tmp_path: Path, part: str) -> None:
+    folder = swi_only(tmp_path)
+    edit_all(folder, lambda dataset: setattr(dataset, "BodyPartExamined", part))
+    notes = " ".join(read_dicom(folder).notes)
+    assert ("is no word that is known" in notes) == (part != "NEUROCRANIUM")
+
+
+@pytest.mark.parametrize("part", ["CSPINE", "L SPINE", "HIP", "ABDOMEN"])
+def test_another_part_of_the_body_is_refused(tmp_path: Path, part: str) -> None:
+    folder = swi_only(tmp_path)
+    edit_all(folder, lambda dataset: setattr(dataset, "BodyPartExamined", part))
+    with pytest.raises(InputRefused, match=f"body part {part}, not the head"):
+        read_dicom(folder)
 
 
 def test_a_single_phase_slice_inside_the_series_leaves_a_gap(tmp_path: Path) -> None:
@@ -142,7 +229,6 @@ def test_a_single_phase_slice_inside_the_series_leaves_a_gap(tmp_path: Path) -> 
         ("BurnedInAnnotation", "YES", "burned-in annotation"),
         ("ScanningSequence", "SE", "spin echo"),
         ("BodyPartExamined", "KNEE", "body part KNEE"),
-        ("ImageType", ["ORIGINAL", "PRIMARY", "M", "SWI", "MOSAIC"], "a mosaic"),
         ("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"], "localizer"),
         ("ImageType", ["DERIVED", "PRIMARY", "SWI", "MINIMUM"], "intensity projection"),
         ("ImageType", ["DERIVED", "SECONDARY", "REFORMATTED", "MIN IP"], "intensity projection"),

@@ -21,7 +21,11 @@ RECIPE = PreprocessRecipe(size=128, pixel_mm=1.8)
 
 VERDICTS = [
     # Real gradient-echo brains: analysable, with what is odd about them.
-    (DATA / "dcm_qa_fmap/Ref/GE_6_CV_Neuro_HH_Adv.nii", None, {"thick_slices", "coarse_pixels"}),
+    (
+        DATA / "dcm_qa_fmap/Ref/GE_6_CV_Neuro_HH_Adv.nii",
+        None,
+        {"thick_slices", "coarse_pixels", "cut_off"},
+    ),
     (NIBABEL / "example4d.nii.gz", 0, {"slab", "coarse_pixels"}),
     (DATA / "dcm_qa_orientation/Ref/ax_asc_36sl_9.nii", 0, {"thick_slices", "coarse_pixels"}),
     (DATA / "dcm_qa_orientation/Ref/ax_asc_36sl_11.nii", 1, {"thick_slices", "coarse_pixels"}),
@@ -30,7 +34,7 @@ VERDICTS = [
     (DATA / "dcm_qa_orientation/Ref/fMRI_MB_asc_25.nii", 0, {"thick_slices", "coarse_pixels"}),
     (DATA / "dcm_qa_orientation/Ref/fMRI_MB_int_26.nii", 1, {"thick_slices", "coarse_pixels"}),
     # Perfusion EPI: its contrast measures like T2*, so only its voxels are warned of.
-    (DATA / "niivue_headers/pcasl.nii.gz", 0, {"thick_slices", "coarse_pixels"}),
+    (DATA / "niivue_headers/pcasl.nii.gz", 0, {"thick_slices", "coarse_pixels", "cut_off"}),
 ]
 REFUSALS = [
     (DATA / "megre_7t_crop/Mag.nii", 1, "too_small"),
@@ -103,6 +107,27 @@ def test_slices_of_1_to_5_mm_are_never_refused(slice_mm: float) -> None:
     report = judge(head)
     assert report.analysable
     assert ("thick_slices" in codes(report, "warning")) == (slice_mm > 3.5)
+
+
+@pytest.mark.parametrize(
+    ("kept", "end"),
+    [
+        (slice(None), None),
+        (slice(0, 42), "top"),
+        (slice(18, 60), "base"),
+        (slice(0, 48), "top"),
+    ],
+    ids=["whole", "last 30 % absent", "first 30 % absent", "last 20 % absent"],
+)
+def test_a_scan_that_ends_inside_the_brain_is_warned_of(kept: slice, end: str | None) -> None:
+    head, _ = make_head(shape=(60, 96, 80), spacing_mm=(2.5, 2.4, 2.4))
+    affine = head.affine.copy()
+    affine[:3, 3] += affine[:3, 0] * (kept.start or 0)
+    report = judge(Volume(head.data[kept], affine))
+    assert report.analysable
+    messages = [one.message for one in report.findings if one.code == "cut_off"]
+    assert len(messages) == (end is not None)
+    assert end is None or f"ends inside the brain at its {end} (" in messages[0]
 
 
 def test_noise_is_warned_of_then_refused() -> None:

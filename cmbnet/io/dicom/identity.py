@@ -1,0 +1,65 @@
+"""Whose images they are: one patient and one study, inside a series and among all that is given.
+
+Messages count patients and name series and files; they never quote what names a patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pydicom.dataset import Dataset
+
+from cmbnet.io.dicom.frames import Frame, text
+
+_WHOSE = (
+    ("patients", "PatientID"),
+    ("patients", "PatientName"),
+    ("patients", "PatientBirthDate"),
+    ("studies", "StudyInstanceUID"),
+)
+
+
+def mixed_identity(frames: Sequence[Frame]) -> tuple[str, ...]:
+    """Why the images of a series cannot be those of one patient in one study."""
+    for what, keyword in _WHOSE:
+        seen: dict[str, Frame] = {}
+        for frame in frames:
+            seen.setdefault(_value(frame.facts, keyword), frame)
+        if len(seen) > 1:
+            first, second = list(seen.values())[:2]
+            return (
+                f"one series names {len(seen)} {what}: {keyword} differs, for example between "
+                f"{first.label} and {second.label}; sort the images by patient and study first",
+            )
+    return ()
+
+
+def several_owners(images: Iterable[Dataset]) -> str:
+    """Words for the several patients or studies of an input, empty where there is but one.
+
+    Args:
+        images: Facts of one image per series. A value that is not stated is no other one;
+            patients are told apart by name and birth date only where none has a number.
+    """
+    stated: dict[str, set[str]] = {keyword: set() for _, keyword in _WHOSE}
+    for facts in images:
+        for keyword, values in stated.items():
+            values.add(_value(facts, keyword))
+    for values in stated.values():
+        values.discard("")
+    numbers = stated["PatientID"]
+    patients = [numbers] if numbers else [stated["PatientName"], stated["PatientBirthDate"]]
+    count = max(map(len, patients))
+    if count > 1:
+        return f"{count} patients"
+    studies = len(stated["StudyInstanceUID"])
+    return f"{studies} studies" if studies > 1 else ""
+
+
+def _value(facts: Dataset, keyword: str) -> str:
+    """A value in a form in which other ways to write it are the same."""
+    value = text(facts, keyword)
+    if keyword != "PatientName":
+        return value
+    # The alphabetic group alone: others may be left out, as may empty parts at the end.
+    return value.split("=", 1)[0].rstrip("^ ").casefold()
