@@ -33,7 +33,7 @@ def build_document(
     """Encapsulate a PDF.
 
     Args:
-        pdf: The document; it must not name the patient, for it says that it does not.
+        pdf: The document; it names the patient, and the object says so.
         result: For its algorithm.
         source: The images that were read.
         created: Content date and time; by default that of the images.
@@ -71,7 +71,7 @@ def _fill(document: Dataset, pdf: bytes, source: DicomSource) -> None:
     """The module Encapsulated Document (PS3.3 C.24.2)."""
     document.ConversionType = "WSD"
     document.AcquisitionDateTime = moment_of(source).strftime("%Y%m%d%H%M%S")
-    document.BurnedInAnnotation = "NO"
+    document.BurnedInAnnotation = "YES"
     document.DocumentTitle = TITLE
     document.ConceptNameCodeSequence = Sequence([])
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"

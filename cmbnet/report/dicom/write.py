@@ -66,7 +66,7 @@ def write_dicom_results(
         seg: Write the segmentation. There is none without lesions.
         report: Write the structured report.
         key_pictures: What the key images show; none are written without.
-        pdf: A document to encapsulate, which must not name the patient.
+        pdf: A document to encapsulate.
         created: Content date and time; by default that of the images, so that every run on them
             gives the same bytes.
 
