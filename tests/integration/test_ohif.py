@@ -212,6 +212,7 @@ def test_segments_lie_on_the_dots_and_say_what_they_are(site: Site) -> None:
     expect(rows(page)).to_have_text([re.compile(re.escape(label)) for label in LABELS])
     for row, one in enumerate(site.lesions):
         rows(page).nth(row).click()
+        page.mouse.move(700, 890)  # off the row, which explains itself over the picture
         eventually(page, lambda one=one: assert_coloured(page, one))  # type: ignore[misc]
     page.close()
 
