@@ -11,6 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.affines import apply_affine
 
 pytest.importorskip("dcmqi", reason="dcmqi is not installed (pip install dcmqi)")
 
@@ -42,12 +43,10 @@ def test_segments_lie_where_they_were_found(paths: DicomPaths, tmp_path: Path) -
     dcmqi("segimage2itkimage", "--inputDICOM", str(paths.segmentation), "--outputDirectory",
           str(tmp_path), "--prefix", "seg", "-t", "nifti")  # fmt: skip
     for number, lesion in enumerate(result().lesions, start=1):
-        image = nib.load(tmp_path / f"seg-{number}.nii.gz")  # type: ignore[attr-defined]
+        image = nib.load(tmp_path / f"seg-{number}.nii.gz")
         found = np.argwhere(np.asarray(image.dataobj) > 0)
-        there = nib.affines.apply_affine(image.affine, found)
-        expected = nib.affines.apply_affine(
-            volume.affine, np.argwhere(result().labels == lesion.id)
-        )
+        there = apply_affine(image.affine, found)
+        expected = apply_affine(volume.affine, np.argwhere(result().labels == lesion.id))
         assert len(there) == len(expected)
         distances = np.linalg.norm(there[:, None] - expected, axis=2)
         assert distances.min(axis=1).max() < 1e-3
