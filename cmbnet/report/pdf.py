@@ -1,7 +1,7 @@
 """The report as a PDF of A4 pages, for viewers and archives that show nothing else of ours.
 
-Real text (it can be searched and read aloud), fonts inside, no dates: the same result gives the
-same bytes.
+Every page names the patient, since pages are printed and get apart. Real text (it can be searched
+and read aloud), fonts inside, no dates of writing: the same result gives the same bytes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
@@ -21,8 +23,12 @@ if find_spec("matplotlib") is None:
 
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from cmbnet.io.dicom import DicomSource
     from cmbnet.lesions import Lesion
     from cmbnet.predict import Prediction
     from cmbnet.report.result import Result
@@ -37,22 +43,26 @@ _LETTERS: Final = 105
 
 _SLICES_A_PAGE: Final = 6
 _MOST_SLICES: Final = 12
+_FIRST_FROM_RIGHT: Final = 0x590
+"""Hebrew, Arabic and what follows need more than single letters set one by one."""
+
 _INK, _WARNING = "#16202a", "#8a4b00"
 
 _COLUMNS: Final = (
     ("No.", 0.0),
-    ("Class", 0.07),
-    ("Score", 0.19),
-    ("In slice, mm", 0.31),
-    ("Equivalent, mm", 0.45),
-    ("Volume, mm³", 0.58),
-    ("Centre R, A, S, mm", 0.83),
+    ("Class", 0.06),
+    ("Score", 0.17),
+    ("In slice, mm", 0.29),
+    ("Equivalent, mm", 0.435),
+    ("Volume, mm³", 0.555),
+    ("Centre R, A, S, mm", 0.745),
+    ("Image", 0.83),
 )
 """Heads, and the right edge of each column; the first two are set from the left."""
 
 
 def report_pdf(prediction: Prediction, result: Result) -> bytes:
-    """The report of a prediction: answer, table, quality and provenance, then slices.
+    """The report of a prediction: patient, answer, table, quality and provenance, then slices.
 
     Args:
         prediction: What was found.
@@ -61,8 +71,13 @@ def report_pdf(prediction: Prediction, result: Result) -> bytes:
     stream = io.BytesIO()
     about = {"Title": f"cmbnet report: {_plain(result.case)}", "Creator": "cmbnet",
              "Subject": result.notice, "CreationDate": None}  # fmt: skip
+    source = prediction.record.dicom
+    head = "" if source is None else _patient(source)
     with PdfPages(stream, metadata=about) as document:
-        for page in (*_text_pages(result), *_picture_pages(prediction, result)):
+        for page in (
+            *_text_pages(result, source, head),
+            *_picture_pages(prediction, result, head),
+        ):
             document.savefig(page)
     return stream.getvalue()
 
@@ -70,8 +85,8 @@ def report_pdf(prediction: Prediction, result: Result) -> bytes:
 class _Writer:
     """Sets lines from top to bottom, on as many pages as they need."""
 
-    def __init__(self, notice: str) -> None:
-        self._notice = notice
+    def __init__(self, notice: str, head: str) -> None:
+        self._notice, self._head = notice, head
         self.pages: list[Figure] = []
         self._new_page()
 
@@ -98,8 +113,8 @@ class _Writer:
         self._y -= _LINE * lines
 
     def _new_page(self) -> None:
-        self.pages.append(_page(self._notice))
-        self._y = _TOP - 2 * _LINE
+        self.pages.append(_page(self._notice, self._head))
+        self._y = _TOP - 3 * _LINE
 
     def _put(
         self,
@@ -118,8 +133,12 @@ class _Writer:
         )  # fmt: skip
 
 
-def _page(notice: str) -> Figure:
+def _page(notice: str, head: str) -> Figure:
     figure = Figure(figsize=_PAGE_INCHES)
+    figure.text(
+        _LEFT, _TOP - 1.6 * _LINE, textwrap.shorten(_plain(head), _LETTERS), size=8,
+        weight="bold", color=_INK, parse_math=False,
+    )  # fmt: skip
     for y in (_TOP, _BOTTOM - 2 * _LINE):
         figure.text(
             0.5, y, notice, size=10, weight="bold", color=_WARNING, ha="center", parse_math=False
@@ -127,8 +146,8 @@ def _page(notice: str) -> Figure:
     return figure
 
 
-def _text_pages(result: Result) -> list[Figure]:
-    write = _Writer(result.notice)
+def _text_pages(result: Result, source: DicomSource | None, head: str) -> list[Figure]:
+    write = _Writer(result.notice, head)
     write.line(f"Microbleed report: {result.case}", size=14, bold=True)
     i, j, k = result.input.shape_ijk
     size = " x ".join(f"{mm:.3g}" for mm in result.input.spacing_ijk_mm)
@@ -142,8 +161,12 @@ def _text_pages(result: Result) -> list[Figure]:
     if result.lesions:
         write.row((head for head, _ in _COLUMNS), bold=True)
     for lesion in result.lesions:
-        write.row(_cells(lesion))
-    for title, lines in (("Quality of the scan", _quality(result)), ("Made with", _origin(result))):
+        write.row(_cells(lesion, source))
+    for title, lines in (
+        ("Quality of the scan", _quality(result)),
+        ("Made with", _origin(result)),
+        ("Made of", _images(result, source)),
+    ):
         write.gap()
         write.line(title, size=11, bold=True)
         for words in lines:
@@ -167,7 +190,7 @@ def _answer(result: Result) -> Iterator[str]:
     yield f"What the model has seen: {model.training}"
 
 
-def _cells(lesion: Lesion) -> tuple[str, ...]:
+def _cells(lesion: Lesion, source: DicomSource | None) -> tuple[str, ...]:
     return (
         str(lesion.id),
         lesion.size_class,
@@ -176,7 +199,18 @@ def _cells(lesion: Lesion) -> tuple[str, ...]:
         f"{lesion.equivalent_diameter_mm:.1f}",
         f"{lesion.volume_mm3:.1f}",
         ", ".join(f"{mm:.1f}" for mm in lesion.centre_ras_mm),
+        _image_of(lesion, source),
     )
+
+
+def _image_of(lesion: Lesion, source: DicomSource | None) -> str:
+    """What a viewer calls the image through its middle: instance or frame number."""
+    z = lesion.voxel_ijk[2]
+    if source is None:
+        return str(z + 1)
+    if source.frame_numbers:
+        return f"frame {source.frame_numbers[z]}"
+    return _said(source.headers[z], "InstanceNumber") or "?"
 
 
 def _quality(result: Result) -> Iterator[str]:
@@ -190,35 +224,86 @@ def _origin(result: Result) -> Iterator[str]:
     model = result.model
     yield f"cmbnet {result.request.cmbnet}, model {model.bundle}, {model.backend} {model.precision}"
     yield f"Model sha256 {result.request.bundle_sha256}"
-    yield f"Images sha256 {result.request.input_sha256 or 'unknown (array)'}"
 
 
-def _picture_pages(prediction: Prediction, result: Result) -> Iterator[Figure]:
+def _images(result: Result, source: DicomSource | None) -> Iterator[str]:
+    """Series and instances as viewers number them."""
+    if source is not None:
+        header = source.headers[0]
+        series, name = _said(header, "SeriesNumber"), _said(header, "SeriesDescription")
+        numbers = [_said(one, "InstanceNumber") for one in source.headers]
+        known = sorted(int(one) for one in numbers if one.lstrip("-").isdigit())
+        which = f"instances {known[0]} to {known[-1]}" if known else "instances without numbers"
+        if source.frame_numbers:
+            which = f"instance {numbers[0]}, {len(source.frame_numbers)} frames"
+        yield f"Series {series or 'without a number'} ({name}): {len(numbers)} files, {which}"
+        yield f"Series Instance UID {source.series_instance_uid}"
+    if result.request.input_sha256:
+        yield f"Images sha256 {result.request.input_sha256}"
+
+
+def _patient(source: DicomSource) -> str:
+    """Whose images these are, on one line."""
+    header = source.headers[0]
+    name = next((one for one in _said(header, "PatientName").split("=") if one.strip("^ ")), "")
+    stated = (
+        ("", ", ".join(part for part in name.split("^") if part.strip())),
+        ("ID ", _said(header, "PatientID")),
+        ("born ", _said(header, "PatientBirthDate")),
+        ("", _said(header, "PatientSex")),
+        ("study of ", _said(header, "StudyDate")),
+        ("accession ", _said(header, "AccessionNumber")),
+    )
+    return "Patient: " + (
+        "; ".join(word + value for word, value in stated if value) or "not stated"
+    )
+
+
+def _said(header: Dataset, keyword: str) -> str:
+    """A value as text, dates as 2026-01-31; empty where it is absent or cannot be read."""
+    from cmbnet.io.dicom.dataset import quiet_pydicom
+
+    value = ""
+    # Values are converted when they are first looked at, which may raise nearly anything.
+    with quiet_pydicom(), suppress(Exception):
+        value = str(header.get(keyword) or "").strip()
+    if keyword.endswith("Date") and len(value) == 8 and value.isdigit():
+        return f"{value[:4]}-{value[4:6]}-{value[6:]}"
+    return value
+
+
+def _picture_pages(prediction: Prediction, result: Result, head: str) -> Iterator[Figure]:
     painter = Painter(prediction)
     chosen = painter.slices_to_show(result.lesions, (), most=_MOST_SLICES)
     for first in range(0, len(chosen), _SLICES_A_PAGE):
-        yield _picture_page(painter, chosen[first : first + _SLICES_A_PAGE], result.notice)
+        page = _page(result.notice, head)
+        _draw_slices(page, painter, chosen[first : first + _SLICES_A_PAGE])
+        yield page
 
 
-def _picture_page(painter: Painter, indices: Sequence[int], notice: str) -> Figure:
-    page = _page(notice)
+def _draw_slices(page: Figure, painter: Painter, indices: Sequence[int]) -> None:
     page.text(
-        _LEFT, _TOP - 2 * _LINE, size=9, color=_INK,
+        _LEFT, _TOP - 2.8 * _LINE, size=9, color=_INK,
         s="Axial slices, anterior is up, the patient's right is on the left; orange outlines "
         "surround lesions.",
     )  # fmt: skip
     for place, index in enumerate(indices):
         left = _LEFT + 0.42 * (place % 2)
-        bottom = 0.635 - 0.277 * (place // 2)
+        bottom = 0.62 - 0.277 * (place // 2)
         axes = page.add_axes((left, bottom, 0.41, 0.25))
         axes.imshow(painter.draw_slice(index), interpolation="nearest")
         axes.set_axis_off()
         ids = ", ".join(map(str, painter.lesions_on(index)))
         caption = f"Slice {index + 1} from below" + (f": lesion {ids}" if ids else "")
         axes.set_title(textwrap.shorten(caption, 60), size=8, color=_INK, pad=2)
-    return page
 
 
 def _plain(words: str) -> str:
-    """Letters that the font has; names of files may hold any."""
-    return words.encode("latin-1", "replace").decode("latin-1")
+    """Letters that the font has and that run from left to right; names may hold any."""
+    return "".join(one if one in _letters() else "?" for one in words)
+
+
+@cache
+def _letters() -> frozenset[str]:
+    known = get_font(findfont("DejaVu Sans")).get_charmap()
+    return frozenset(chr(code) for code in known if code < _FIRST_FROM_RIGHT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -51,6 +52,7 @@ def write_prediction(
     dicom: Collection[DicomObject] = (),
     case: str | None = None,
     request: Request | None = None,
+    created: datetime.datetime | None = None,
 ) -> Result:
     """Write mask, labels, table, result and report of a case.
 
@@ -62,6 +64,7 @@ def write_prediction(
             there are lesions, ``sr.dcm``, ``pdf.dcm``. Of a forced prediction only the SR.
         case: Name of the case; by default that of the folder.
         request: What was asked for, stored in the result; by default made of the prediction.
+        created: Content date and time of the DICOM objects, part of their UIDs; by default now.
 
     Returns:
         What ``result.json`` holds.
@@ -97,7 +100,7 @@ def write_prediction(
     write_text_atomically(folder / REPORT, page)
     if objects:
         try:
-            write_objects(prediction, folder, dicom, result=result)
+            write_objects(prediction, folder, dicom, result=result, created=created or _now())
         except InputRefused as refused:
             return write_prediction(
                 _warned(prediction, str(refused)),
@@ -119,12 +122,15 @@ def _warned(prediction: Prediction, reason: str) -> Prediction:
     return replace(prediction, quality=replace(prediction.quality, findings=findings))
 
 
-def write_refusal(refusal: Refusal, out_dir: str | Path) -> Path:
+def write_refusal(
+    refusal: Refusal, out_dir: str | Path, *, created: datetime.datetime | None = None
+) -> Path:
     """Write the SR that says of a DICOM series that it is not analysable.
 
     Args:
         refusal: Of `cmbnet.predict.NotAnalysable`.
         out_dir: Folder of the case; files of an earlier run in it are removed.
+        created: Content date and time of the report, part of its UID; by default now.
 
     Returns:
         The file.
@@ -140,8 +146,15 @@ def write_refusal(refusal: Refusal, out_dir: str | Path) -> Path:
     source = _dicom_source(refusal.record)
     clear_case(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_dicom_results(result_of_refusal(refusal), source, folder, seg=False)
+    write_dicom_results(
+        result_of_refusal(refusal), source, folder, seg=False, created=created or _now()
+    )
     return folder / SR
+
+
+def _now() -> datetime.datetime:
+    """In local time, as scanners state theirs."""
+    return datetime.datetime.now().replace(microsecond=0)
 
 
 def clear_case(folder: Path) -> None:
@@ -186,6 +199,7 @@ def write_objects(
     *,
     result: Result | None = None,
     previous: Dataset | None = None,
+    created: datetime.datetime | None = None,
 ) -> None:
     """Write the DICOM objects of a prediction, and nothing else.
 
@@ -195,6 +209,8 @@ def write_objects(
         wanted: Which; see `write_prediction`.
         result: The same as it stands in ``result.json``, for the PDF; by default it is made.
         previous: The report that the SR supersedes.
+        created: Content date and time, part of the UIDs; by default those of the images, so that
+            every run gives the same objects.
 
     Raises:
         UsageError: The scan was no DICOM.
@@ -212,6 +228,7 @@ def write_objects(
         report="sr" in wanted,
         key_pictures=draw_key_pictures(Painter(prediction), pictured) if pictured else (),
         pdf=_pdf(prediction, result) if "pdf" in wanted and trusted else None,
+        created=created,
     )
 
 

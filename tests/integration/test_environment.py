@@ -30,7 +30,8 @@ def test_orthanc_and_its_plugin_are_installed() -> None:
     [
         "tensorflow", "keras", "jax", "onnxruntime", "openvino", "ai_edge_litert", "nilearn",
         "tf2onnx", "tensorrt_rtx", "tritonclient", "pydicom", "pynetdicom", "highdicom",
-        "matplotlib", "openpyxl", "sklearn", "statsmodels", "jsonschema",
+        "matplotlib", "openpyxl", "sklearn", "statsmodels", "jsonschema", "playwright", "dcmqi",
+        "pypdfium2",
     ],
 )  # fmt: skip
 def test_declared_extras_are_installed(module: str) -> None:

@@ -37,6 +37,7 @@ EQUIVALENT_SPHERE = _private("DIAM-SPHERE", "Diameter of the sphere of equal vol
 MAX_IN_PLANE = _private("DIAM-PLANE", "Maximum in-plane diameter")
 PROBABILITY = CodedConcept("122157", "DCM", "Probability")
 COUNT = CodedConcept("246206008", "SCT", "Number of lesions")
+IMAGES = _private("IMAGES", "Number of source images")
 CENTRE = tuple(
     _private(f"CENTRE-{axis}", f"Centre of lesion, {axis} in patient coordinates (LPS)")
     for axis in "XYZ"
@@ -72,6 +73,7 @@ MILLIMETRE = CodedConcept("mm", "UCUM", "mm")
 CUBIC_MILLIMETRE = CodedConcept("mm3", "UCUM", "mm3")
 NO_UNIT = CodedConcept("1", "UCUM", "no units")
 LESIONS = CodedConcept("{lesions}", "UCUM", "lesions")
+IMAGES_READ = CodedConcept("{images}", "UCUM", "images")
 MILLISECOND = CodedConcept("ms", "UCUM", "ms")
 TESLA = CodedConcept("T", "UCUM", "Tesla")
 

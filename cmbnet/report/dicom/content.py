@@ -1,10 +1,8 @@
-"""`DicomResult`: what SEG and SR say, free of DICOM, and the names both objects share."""
+"""`DicomResult`: what SEG and SR say, free of DICOM."""
 
 from __future__ import annotations
 
 import datetime
-import hashlib
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +15,10 @@ from cmbnet.errors import UsageError
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from cmbnet.backends import BackendInfo
-    from cmbnet.bundle import Bundle, OperatingPoint
     from cmbnet.io.dicom import DicomSource
     from cmbnet.lesions import Lesion
     from cmbnet.predict import Prediction, Refusal
     from cmbnet.preprocess.qc import QualityReport
-
-_UID_SPACE = uuid.UUID("b3c1b0f2-5f0e-58a4-8a51-0c4f6e1d9b7a")
 
 _NO_MOMENT = datetime.datetime(1900, 1, 1)
 
@@ -105,7 +99,7 @@ def result_of(prediction: Prediction) -> DicomResult:
     return DicomResult(
         lesions=() if prediction.forced else prediction.finding.lesions,
         labels=np.zeros_like(labels) if prediction.forced else labels,
-        algorithm=_algorithm(prediction.bundle, prediction.operating_point, prediction.backend),
+        algorithm=_algorithm(prediction),
         quality=quality_of(prediction.quality),
     )
 
@@ -115,20 +109,22 @@ def result_of_refusal(refusal: Refusal) -> DicomResult:
     return DicomResult(
         lesions=(),
         labels=np.zeros(refusal.volume.shape, np.uint8),
-        algorithm=_algorithm(refusal.bundle, refusal.operating_point, refusal.backend),
+        algorithm=_algorithm(refusal),
         quality=quality_of(refusal.quality),
     )
 
 
-def _algorithm(bundle: Bundle, point: OperatingPoint, backend: BackendInfo) -> Algorithm:
+def _algorithm(run: Prediction | Refusal) -> Algorithm:
+    point, backend, mask = run.operating_point, run.backend, run.record.brain_mask_sha256
     return Algorithm(
-        model=bundle.manifest.name,
-        model_sha256=bundle.sha256,
+        model=run.bundle.manifest.name,
+        model_sha256=run.bundle.sha256,
         parameters=(
             f"operating point {point.name}",
             f"pixel threshold {point.pixel_threshold:g}",
             f"lesion score {point.lesion_score:g}",
             f"backend {backend.name} {backend.precision}",
+            *([f"brain mask sha256 {mask}"] if mask else []),
         ),
     )
 
@@ -137,31 +133,6 @@ def quality_of(report: QualityReport) -> Quality:
     """What SEG and SR say of the gate's report."""
     remarks = tuple(one.message for one in report.findings if one.severity != "info")
     return Quality(report.analysable, remarks)
-
-
-def uid_for(result: DicomResult, source: DicomSource, role: str) -> str:
-    """A UID that the same images, model and settings always give: a re-run sends the same object.
-
-    Args:
-        result: For its algorithm; two results of one algorithm on one series are the same.
-        source: For study and image UIDs.
-        role: What the UID names, for example ``"seg"``.
-
-    Returns:
-        ``2.25.`` and the number of a name-based UUID (PS3.5 B.2).
-    """
-    settings = "\n".join((result.algorithm.version, *result.algorithm.parameters))
-    name = "\n".join(
-        (
-            source.study_instance_uid,
-            *sorted(source.sop_instance_uids),
-            *(str(number) for number in sorted(source.frame_numbers)),
-            result.algorithm.model_sha256,
-            hashlib.sha256(settings.encode()).hexdigest(),
-            role,
-        )
-    )
-    return f"2.25.{uuid.uuid5(_UID_SPACE, name).int}"
 
 
 def moment_of(source: DicomSource) -> datetime.datetime:

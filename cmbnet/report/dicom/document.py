@@ -10,8 +10,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
-from cmbnet.report.dicom.content import DicomResult, moment_of, uid_for
+from cmbnet.report.dicom.content import DicomResult, moment_of
 from cmbnet.report.dicom.head import head_of
+from cmbnet.report.dicom.naming import name_by_content, uid_for
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def build_document(
     """Encapsulate a PDF.
 
     Args:
-        pdf: The document; it must not name the patient, for it says that it does not.
+        pdf: The document; it names the patient, and the object says so.
         result: For its algorithm.
         source: The images that were read.
         created: Content date and time; by default that of the images.
@@ -60,16 +61,17 @@ def build_document(
             ),
         )
         document.copy_patient_and_study_information(reference)
-        _fill(document, pdf, source, moment)
+        _fill(document, pdf, source)
         forget_clock(document)
+        name_by_content([document])
     return document
 
 
-def _fill(document: Dataset, pdf: bytes, source: DicomSource, moment: datetime.datetime) -> None:
+def _fill(document: Dataset, pdf: bytes, source: DicomSource) -> None:
     """The module Encapsulated Document (PS3.3 C.24.2)."""
     document.ConversionType = "WSD"
-    document.AcquisitionDateTime = moment.strftime("%Y%m%d%H%M%S")
-    document.BurnedInAnnotation = "NO"
+    document.AcquisitionDateTime = moment_of(source).strftime("%Y%m%d%H%M%S")
+    document.BurnedInAnnotation = "YES"
     document.DocumentTitle = TITLE
     document.ConceptNameCodeSequence = Sequence([])
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"

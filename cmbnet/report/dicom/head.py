@@ -1,14 +1,18 @@
-"""What every result object says of itself: its series, who made it, and when."""
+"""What every result object says of itself: its series, who made it, and when.
+
+UIDs of series and objects are provisional until `name_by_content`.
+"""
 
 from __future__ import annotations
 
 import datetime
 from typing import TYPE_CHECKING, Any
 
-from cmbnet.report.dicom.content import DicomResult, uid_for
+from cmbnet.report.dicom.naming import uid_for
 
 if TYPE_CHECKING:
     from cmbnet.io.dicom import DicomSource
+    from cmbnet.report.dicom.content import DicomResult
 
 
 def head_of(

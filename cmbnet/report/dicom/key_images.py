@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import highdicom as hd
 import numpy as np
@@ -18,8 +18,10 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM
 
 from cmbnet import RESEARCH_USE_ONLY
-from cmbnet.report.dicom.content import DicomResult, moment_of, uid_for
+from cmbnet.report.dicom.content import DicomResult, moment_of
 from cmbnet.report.dicom.head import head_of
+from cmbnet.report.dicom.naming import name_by_content, uid_for
+from cmbnet.report.dicom.places import reference_to
 from cmbnet.report.dicom.segmentation import tracking_id
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
 
@@ -119,10 +121,12 @@ def build_key_images(
     moment = created or moment_of(source)
     reference = source_images(source)[0]
     with quiet_highdicom("key images"):
-        return [
+        images = [
             _capture(picture, number, result, source, reference, moment)
             for number, picture in enumerate(pictures, start=1)
         ]
+        name_by_content(images)
+    return images
 
 
 def _capture(
@@ -161,19 +165,6 @@ def _capture(
     image.ImageComments = f"{tracking_id(picture.lesion)}: {_measures(picture.lesion)}. " + (
         RESEARCH_USE_ONLY
     )
-    image.SourceImageSequence = [_slice_of(picture.lesion, source)]
+    image.SourceImageSequence = [reference_to(source, picture.lesion.voxel_ijk[2])]
     forget_clock(image)
     return image
-
-
-def _slice_of(lesion: Lesion, source: DicomSource) -> Dataset:
-    """Reference to the slice through the middle of a lesion."""
-    item = Dataset()
-    z = lesion.voxel_ijk[2]
-    frames = source.frame_numbers
-    header: Any = source.headers[0] if frames else source.headers[min(z, len(source.headers) - 1)]
-    item.ReferencedSOPClassUID = header.SOPClassUID
-    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
-    if frames:
-        item.ReferencedFrameNumber = frames[min(z, len(frames) - 1)]
-    return item

@@ -13,8 +13,10 @@ from cmbnet.errors import UsageError
 from cmbnet.io.dicom import DicomSource
 from cmbnet.lesions import Lesion
 from cmbnet.report.dicom import codes
-from cmbnet.report.dicom.content import DicomResult, moment_of, uid_for
+from cmbnet.report.dicom.content import DicomResult, moment_of
 from cmbnet.report.dicom.head import head_of
+from cmbnet.report.dicom.naming import name_by_content, uid_for
+from cmbnet.report.dicom.places import slices_of
 from cmbnet.report.dicom.source_images import (
     as_one_series,
     forget_clock,
@@ -76,12 +78,13 @@ def build_segmentation(
         name_true_series(segmentation, source)
         _fix_uids(segmentation, uid_for(result, source, "seg dimensions"))
         forget_clock(segmentation)
+        name_by_content([segmentation])
     return segmentation
 
 
 def tracking_uid(result: DicomResult, source: DicomSource, lesion: Lesion) -> str:
     """UID by which segment and measurement group mean the same lesion."""
-    return uid_for(result, source, f"lesion {lesion.id}")
+    return uid_for(result, source, f"lesion {lesion.id} {lesion.voxel_ijk} {lesion.volume_mm3:.2f}")
 
 
 def tracking_id(lesion: Lesion) -> str:
@@ -89,10 +92,16 @@ def tracking_id(lesion: Lesion) -> str:
     return f"Microbleed candidate {lesion.id}"
 
 
+def label_of(lesion: Lesion) -> str:
+    """What a viewer's list says of a lesion."""
+    size = lesion.max_in_plane_diameter_mm
+    return f"Candidate {lesion.id}: {size:.1f} mm, score {lesion.score:.2f}"
+
+
 def _segment_volume(result: DicomResult, source: DicomSource) -> hd.Volume:
     """Lesion ids to segment numbers, with the affine that places them."""
     first = source.headers[0]
-    shape = (_slices(source), int(first.Rows), int(first.Columns))
+    shape = (slices_of(source), int(first.Rows), int(first.Columns))
     if result.labels.shape != shape:
         raise UsageError(f"labels of shape {shape} are required, got {result.labels.shape}")
     numbers = np.zeros(int(result.labels.max()) + 1, dtype=np.uint16)
@@ -106,17 +115,13 @@ def _segment_volume(result: DicomResult, source: DicomSource) -> hd.Volume:
     )
 
 
-def _slices(source: DicomSource) -> int:
-    return len(source.frame_numbers) or len(source.headers)
-
-
 def _description(
     result: DicomResult, source: DicomSource, lesion: Lesion, number: int
 ) -> SegmentDescription:
     algorithm = result.algorithm
     return SegmentDescription(
         segment_number=number,
-        segment_label=f"{tracking_id(lesion)}"[:64],
+        segment_label=label_of(lesion)[:64],
         segmented_property_category=codes.ABNORMAL_STRUCTURE,
         segmented_property_type=codes.MICROBLEED,
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,

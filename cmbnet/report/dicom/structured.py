@@ -6,6 +6,7 @@ Always written: also for no lesion, and for a scan on which cmbnet does not answ
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -14,13 +15,14 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from cmbnet import RESEARCH_USE_ONLY
-from cmbnet.errors import UsageError
 from cmbnet.io.dicom import DicomSource
 from cmbnet.lesions import Lesion
 from cmbnet.report.dicom import codes
-from cmbnet.report.dicom.content import DicomResult, moment_of, uid_for
+from cmbnet.report.dicom.content import DicomResult, moment_of
 from cmbnet.report.dicom.head import head_of
-from cmbnet.report.dicom.segmentation import tracking_id, tracking_uid
+from cmbnet.report.dicom.naming import name_by_content, uid_for
+from cmbnet.report.dicom.places import edge_of, point_of, slice_at, slices_of
+from cmbnet.report.dicom.segmentation import label_of, tracking_id, tracking_uid
 from cmbnet.report.dicom.segments import segments_of
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
 
@@ -43,15 +45,13 @@ def build_report(
     Args:
         result: Lesions, quality, algorithm.
         source: The images that were read.
-        segmentation: The segmentation of the same result; required where there are lesions.
+        segmentation: The segmentation of the same result, where it is written; without it the
+            report refers to images only.
         created: Content date and time; by default that of the images.
 
     Raises:
-        UsageError: There are lesions and no segmentation to refer to.
         InputRefused: The series states no frame of reference, or its headers are unusable.
     """
-    if result.lesions and segmentation is None:
-        raise UsageError("a report of lesions refers to their segmentation: build it first")
     moment = created or moment_of(source)
     images = source_images(source)
     with quiet_highdicom("a structured report"):
@@ -79,9 +79,9 @@ def build_report(
                 description=SERIES_DESCRIPTION,
             ),
         )
-        if segmentation is not None:
-            _insert_lesions(report, result, source, segmentation)
+        _insert_lesions(report, result, source, segmentation)
         forget_clock(report)
+        name_by_content([report])
     return report
 
 
@@ -89,9 +89,9 @@ def _insert_lesions(
     report: sr.Comprehensive3DSR,
     result: DicomResult,
     source: DicomSource,
-    segmentation: hd.seg.Segmentation,
+    segmentation: hd.seg.Segmentation | None,
 ) -> None:
-    """Put a group per lesion before the summary.
+    """Put the groups of lesions before the summary.
 
     Afterwards, because the constructor of the report copies its content and searches it four
     times: with 60 lesions that is more than half of the time.
@@ -101,11 +101,17 @@ def _insert_lesions(
         for item in report.ContentSequence
         if item.ConceptNameCodeSequence[0].CodeValue == _IMAGING_MEASUREMENTS
     )
-    groups = [
-        _lesion_group(result, source, lesion, segment)[0]
-        for lesion, segment in zip(result.lesions, segments_of(segmentation), strict=True)
+    segments: list[sr.ReferencedSegment] | list[None] = (
+        [None] * len(result.lesions) if segmentation is None else segments_of(segmentation)
+    )
+    plain: list[Dataset] = [
+        *(
+            _lesion_group(result, source, lesion, segment)
+            for lesion, segment in zip(result.lesions, segments, strict=True)
+        ),
+        *(_place_group(result, source, lesion) for lesion in result.lesions),
+        *measurements.ContentSequence,
     ]
-    plain: list[Dataset] = [*groups, *measurements.ContentSequence]
     measurements.ContentSequence = Sequence(plain)
 
 
@@ -141,8 +147,9 @@ def _lesion_group(
     result: DicomResult,
     source: DicomSource,
     lesion: Lesion,
-    segment: sr.ReferencedSegment,
-) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
+    segment: sr.ReferencedSegment | None,
+) -> Dataset:
+    """What was measured, of a segment or else of a slice."""
     region = result.region_of(lesion)
     evaluations = [
         sr.QualitativeEvaluation(codes.STATUS, codes.NOT_REVIEWED),
@@ -150,17 +157,51 @@ def _lesion_group(
     ]
     if region:
         evaluations.append(sr.QualitativeEvaluation(codes.REGION, codes.region_code(region)))
-    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(
+    about = _about(result, source, lesion) | {
+        "algorithm_id": _algorithm(result, parameters=False),
+        "measurements": _lesion_measurements(lesion),
+        "qualitative_evaluations": evaluations,
+    }
+    group: Dataset
+    if segment is None:
+        image = _image(source, lesion.voxel_ijk[2])
+        group = sr.MeasurementsAndQualitativeEvaluations(source_images=[image], **about)[0]
+    else:
+        group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+            referenced_segment=segment, **about
+        )[0]
+    return group
+
+
+def _place_group(result: DicomResult, source: DicomSource, lesion: Lesion) -> Dataset:
+    """A point on the image, to which viewers jump: they do not follow a segment.
+
+    A group of its own by TID 1410, since TID 1411 allows a segment or a region.
+    """
+    group: Dataset = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_region=point_of(lesion, source), **_about(result, source, lesion)
+    )[0]
+    group.ContentSequence.append(_comment(label_of(lesion)))
+    return group
+
+
+def _about(result: DicomResult, source: DicomSource, lesion: Lesion) -> dict[str, Any]:
+    """By which both groups of a lesion mean the same."""
+    return {
+        "tracking_identifier": sr.TrackingIdentifier(
             uid=tracking_uid(result, source, lesion), identifier=tracking_id(lesion)
         ),
-        referenced_segment=segment,
-        finding_category=codes.ABNORMAL_STRUCTURE,
-        finding_type=codes.MICROBLEED,
-        finding_sites=[sr.FindingSite(codes.site(region))],
-        algorithm_id=_algorithm(result, parameters=False),
-        measurements=_lesion_measurements(lesion),
-        qualitative_evaluations=evaluations,
+        "finding_category": codes.ABNORMAL_STRUCTURE,
+        "finding_type": codes.MICROBLEED,
+        "finding_sites": [sr.FindingSite(codes.site(result.region_of(lesion)))],
+    }
+
+
+def _comment(words: str) -> sr.TextContentItem:
+    return sr.TextContentItem(
+        name=codes.COMMENT,
+        value=words[:_LONGEST_REMARK],
+        relationship_type=sr.RelationshipTypeValues.CONTAINS,
     )
 
 
@@ -168,20 +209,21 @@ def _lesion_measurements(lesion: Lesion) -> list[sr.Measurement]:
     right, anterior, superior = lesion.centre_ras_mm
     centre = (-right, -anterior, superior)
     return [
-        _number(codes.VOLUME, lesion.volume_mm3, codes.CUBIC_MILLIMETRE, method=codes.VOXEL_SUM),
+        # First what viewers show beside a lesion that have place for little.
         _number(
             codes.DIAMETER,
             lesion.max_in_plane_diameter_mm,
             codes.MILLIMETRE,
             method=codes.MAX_IN_PLANE,
         ),
+        _number(codes.PROBABILITY, lesion.score, codes.NO_UNIT),
+        _number(codes.VOLUME, lesion.volume_mm3, codes.CUBIC_MILLIMETRE, method=codes.VOXEL_SUM),
         _number(
             codes.DIAMETER,
             lesion.equivalent_diameter_mm,
             codes.MILLIMETRE,
             method=codes.EQUIVALENT_SPHERE,
         ),
-        _number(codes.PROBABILITY, lesion.score, codes.NO_UNIT),
         *(
             _number(name, value, codes.MILLIMETRE)
             for name, value in zip(codes.CENTRE, centre, strict=True)
@@ -195,9 +237,16 @@ def _number(
     unit: sr.CodedConcept,
     *,
     method: sr.CodedConcept | None = None,
+    places: list[sr.CoordinatesForMeasurement] | None = None,
 ) -> sr.Measurement:
-    # Rounded: more digits than the voxels support, and DS allows 16 characters.
-    return sr.Measurement(name=name, value=round(float(value), 4), unit=unit, method=method)
+    return sr.Measurement(
+        name=name,
+        # Rounded: more digits than the voxels support, and DS allows 16 characters.
+        value=round(float(value), 4),
+        unit=unit,
+        method=method,
+        referenced_coordinates=places,
+    )
 
 
 def _summary(result: DicomResult, source: DicomSource) -> sr.MeasurementsAndQualitativeEvaluations:
@@ -212,24 +261,30 @@ def _summary(result: DicomResult, source: DicomSource) -> sr.MeasurementsAndQual
         algorithm_id=_algorithm(result, parameters=True),
         measurements=_summary_measurements(result, source),
         qualitative_evaluations=_summary_evaluations(result),
-        source_images=[_middle_image(source)],
+        source_images=[_image(source, slices_of(source) // 2)],
     )
-    remarks = [RESEARCH_USE_ONLY, *result.quality.remarks, *source.verdict.findings]
-    for remark in remarks:
-        group[0].ContentSequence.append(
-            sr.TextContentItem(
-                name=codes.COMMENT,
-                value=remark[:_LONGEST_REMARK],
-                relationship_type=sr.RelationshipTypeValues.CONTAINS,
-            )
-        )
+    answer = _answer(result)
+    for remark in (answer, RESEARCH_USE_ONLY, *result.quality.remarks, *source.verdict.findings):
+        group[0].ContentSequence.append(_comment(remark))
     return group
+
+
+def _answer(result: DicomResult) -> str:
+    if not result.quality.analysable:
+        return "Not analysable: no count was made"
+    count = len(result.lesions)
+    return f"{count} microbleed candidate{'' if count == 1 else 's'} by AI, not reviewed"
 
 
 def _summary_measurements(result: DicomResult, source: DicomSource) -> list[sr.Measurement]:
     """A scan that is not analysable has no count: 0 would be an answer."""
     spacing = np.linalg.norm(source.affine_lps[:3, :3], axis=0)
+    images = slices_of(source)
     measurements = [
+        # Viewers show a group only where it has a place, and its words to the right of that.
+        _number(codes.IMAGES, images, codes.IMAGES_READ, places=edge_of(source, images // 2)),
+    ]
+    measurements += [
         _number(name, value, codes.MILLIMETRE)
         for name, value in zip(codes.VOXEL_SPACING, spacing, strict=True)
         if np.isfinite(value)  # unknown where the images are no volume
@@ -259,11 +314,10 @@ def _summary_evaluations(result: DicomResult) -> list[sr.QualitativeEvaluation]:
     ]
 
 
-def _middle_image(source: DicomSource) -> sr.SourceImageForMeasurementGroup:
-    header = source.headers[len(source.headers) // 2]
-    frames = source.frame_numbers
+def _image(source: DicomSource, z: int) -> sr.SourceImageForMeasurementGroup:
+    header, frame = slice_at(source, z)
     return sr.SourceImageForMeasurementGroup(
         referenced_sop_class_uid=str(header.SOPClassUID),
         referenced_sop_instance_uid=str(header.SOPInstanceUID),
-        referenced_frame_numbers=[frames[len(frames) // 2]] if frames else None,
+        referenced_frame_numbers=None if frame is None else [frame],
     )

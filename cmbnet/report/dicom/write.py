@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from cmbnet.io.dicom import DicomSource
 from cmbnet.report.dicom.content import DicomResult
 from cmbnet.report.dicom.document import build_document
 from cmbnet.report.dicom.key_images import KeyPicture, build_key_images
+from cmbnet.report.dicom.naming import encoded
 from cmbnet.report.dicom.segmentation import build_segmentation
 from cmbnet.report.dicom.source_images import quiet_highdicom
 from cmbnet.report.dicom.structured import build_report
@@ -57,8 +57,7 @@ def write_dicom_results(
 ) -> DicomPaths:
     """Write ``seg.dcm``, ``sr.dcm``, ``key-01.dcm``... and ``pdf.dcm`` into a folder.
 
-    The report refers to the segmentation, which is therefore made even where only the report is
-    written.
+    The report refers to the segmentation where both are written, else to images only.
 
     Args:
         result: What was found.
@@ -67,7 +66,7 @@ def write_dicom_results(
         seg: Write the segmentation. There is none without lesions.
         report: Write the structured report.
         key_pictures: What the key images show; none are written without.
-        pdf: A document to encapsulate, which must not name the patient.
+        pdf: A document to encapsulate.
         created: Content date and time; by default that of the images, so that every run on them
             gives the same bytes.
 
@@ -76,7 +75,7 @@ def write_dicom_results(
         UsageError: The labels lie on another grid.
     """
     segmentation = None
-    if result.lesions and (seg or report):
+    if result.lesions and seg:
         segmentation = build_segmentation(result, source, created=created)
     seg_path = report_path = pdf_path = None
     if report:
@@ -98,10 +97,8 @@ def write_dicom_results(
 
 
 def _write(dataset: Dataset, path: Path) -> None:
-    buffer = io.BytesIO()
     with quiet_highdicom(path.name):
-        dataset.save_as(buffer, enforce_file_format=True)
-    content = buffer.getvalue()
+        content = encoded(dataset)
     if not content:
         raise InputRefused(f"nothing was encoded for {path.name}")
     write_bytes_atomically(path, content)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from pypdfium2 import PdfDocument
 
 pytest.importorskip("matplotlib", reason="the dicom extra is not installed")
+pytest.importorskip("highdicom", reason="the dicom extra is not installed")
 
 from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
-from cmbnet.predict import Prediction, predict_volume
+from cmbnet.io.dicom import read_dicom_series
+from cmbnet.phantom.dicom import Scan, Vendor, write_dicom_series
+from cmbnet.predict import InputRecord, Prediction, predict_volume
 from cmbnet.report.pdf import report_pdf
 from cmbnet.report.result import build_result, request_of
 from tests.tiny_scan import tiny_scan
@@ -26,6 +31,39 @@ def prediction(tiny_bundle: Bundle, tiny_backend: Backend) -> Prediction:
 def make(prediction: Prediction, case: str = "case") -> bytes:
     request = request_of(prediction, backend="auto", save_probability=False)
     return report_pdf(prediction, build_result(prediction, case=case, request=request, files=()))
+
+
+def words_of(pdf: bytes) -> list[str]:
+    """What stands on each page."""
+    return [page.get_textpage().get_text_range() for page in PdfDocument(pdf)]
+
+
+@pytest.mark.parametrize("enhanced", [False, True], ids=["classic", "enhanced"])
+def test_every_page_of_a_dicom_series_names_patient_and_images(
+    tiny_bundle: Bundle, tiny_backend: Backend, tmp_path: Path, enhanced: bool
+) -> None:
+    scan = Scan(name="PDF-1")
+    write_dicom_series(tiny_scan(), tmp_path, vendor=Vendor.SIEMENS, scan=scan, enhanced=enhanced)
+    volume, source = read_dicom_series(tmp_path)
+    for header in source.headers:
+        header.PatientName = "Müller^Žofie Ελένη=山田"
+        header.PatientBirthDate, header.PatientSex = "19470213", "F"
+        header.AccessionNumber = "ACC(7)"
+    found = predict_volume(volume, tiny_bundle, tiny_backend, record=InputRecord(dicom=source))
+    text, slices = words_of(make(found))
+    for page in (text, slices):
+        assert "Patient: Müller, Žofie Ελένη; ID PDF-1; born 1947-02-13; F; " in page
+        assert "study of 2026-01-01; accession ACC(7)" in page
+    assert "unknown" not in text
+    assert source.series_instance_uid in text
+    (first, *_) = found.finding.lesions
+    z = first.voxel_ijk[2]
+    if enhanced:
+        assert "Series 5 (SWI_Images): 1 files, instance 1, 24 frames" in text
+        assert f" frame {source.frame_numbers[z]}\r\n" in text
+    else:
+        assert "Series 5 (SWI_Images): 24 files, instances 1 to 24" in text
+        assert f" {source.headers[z].InstanceNumber}\r\n" in text
 
 
 def pages(pdf: bytes) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import shutil
 import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -181,6 +184,18 @@ def groups(report: Dataset) -> list[Dataset]:
     return list(measurements.ContentSequence)
 
 
+def lesion_groups(report: Dataset) -> list[Dataset]:
+    """What was measured of each lesion; as many places and the summary follow."""
+    found = groups(report)
+    return found[: len(found) // 2]
+
+
+def place_groups(report: Dataset) -> list[Dataset]:
+    """Where each lesion is."""
+    found = groups(report)
+    return found[len(found) // 2 : -1]
+
+
 def said(group: Dataset) -> dict[str, object]:
     """Name (and method) of each item to its value."""
     found: dict[str, object] = {}
@@ -197,6 +212,8 @@ def said(group: Dataset) -> dict[str, object]:
             found.setdefault(name, []).append(item.TextValue)  # type: ignore[attr-defined]
         elif item.ValueType == "UIDREF":
             found[name] = item.UID
+        elif item.ValueType == "SCOORD":
+            found[name] = (item.GraphicType, *item.GraphicData)
         elif "ReferencedSegmentNumber" in item.ReferencedSOPSequence[0]:
             found[name] = item.ReferencedSOPSequence[0].ReferencedSegmentNumber
     return found
@@ -210,7 +227,7 @@ def written(tmp_path: Path, source: DicomSource, content: DicomResult) -> Datase
 
 def test_report_of_lesions(tmp_path: Path, source: DicomSource) -> None:
     report = written(tmp_path, source, result())
-    *lesions, summary = groups(report)
+    lesions, summary = lesion_groups(report), groups(report)[-1]
     assert len(lesions) == 3
     first, second, _ = map(said, lesions)
     assert first["Sum of segmented voxel method for volume"] == 12.3457
@@ -243,13 +260,94 @@ def test_segment_and_group_mean_the_same_lesion(tmp_path: Path, source: DicomSou
     assert paths.segmentation is not None
     assert paths.report is not None
     segments = pydicom.dcmread(paths.segmentation).SegmentSequence
-    lesions = groups(pydicom.dcmread(paths.report))[:-1]
+    lesions = lesion_groups(pydicom.dcmread(paths.report))
     for segment, group in zip(segments, lesions, strict=True):
         assert segment.TrackingUID == said(group)["Tracking Unique Identifier"]
         assert [segment.TrackingID] == said(group)["Tracking Identifier"]
     assert [segment.TrackingID for segment in segments] == [
         f"Microbleed candidate {number}" for number in (3, 7, 4)
     ]
+    assert [segment.SegmentLabel for segment in segments] == [
+        "Candidate 3: 3.2 mm, score 0.91",
+        "Candidate 7: 3.2 mm, score 0.70",
+        "Candidate 4: 3.2 mm, score 0.50",
+    ]
+
+
+PLACES = {3: (4, 6, 2), 7: (9, 12, 3), 4: (1, 13, 21)}
+"""Voxels i, j, k of each lesion of `result`."""
+
+
+def placed() -> DicomResult:
+    """Lesions whose centres lie in them."""
+    found = result()
+    at = tuple(replace(one, voxel_ijk=PLACES[one.id]) for one in found.lesions)
+    return replace(found, lesions=at)
+
+
+@pytest.mark.parametrize("enhanced", [False, True], ids=["classic", "enhanced"])
+@pytest.mark.parametrize("seg", [False, True], ids=["SR alone", "with SEG"])
+def test_each_lesion_has_a_point_on_its_image(tmp_path: Path, seg: bool, enhanced: bool) -> None:
+    """Viewers jump to a point; of a segment they know nothing."""
+    _, source = read_dicom_series(write_tiny(tmp_path / "s", enhanced=enhanced))
+    paths = write_dicom_results(placed(), source, tmp_path / "out", seg=seg)
+    report = pydicom.dcmread(paths.report)  # type: ignore[arg-type]
+    for group, place, one in zip(
+        lesion_groups(report), place_groups(report), placed().lesions, strict=True
+    ):
+        i, j, k = PLACES[one.id]
+        assert said(place)["Image Region"] == ("POINT", i + 0.5, j + 0.5)
+        uid = "Tracking Unique Identifier"
+        assert said(place)[uid] == said(group)[uid]
+        assert said(place)["Comment"] == [f"Candidate {one.id}: 3.2 mm, score {one.score:.2f}"]
+        (region,) = (item for item in place.ContentSequence if item.ValueType == "SCOORD")
+        image = region.ContentSequence[0].ReferencedSOPSequence[0]
+        if enhanced:
+            assert image.ReferencedFrameNumber == source.frame_numbers[k]
+        else:
+            assert image.ReferencedSOPInstanceUID == source.sop_instance_uids[k]
+        assert placed().labels[k, j, i] == one.id
+
+
+def test_a_report_alone_refers_to_no_segmentation(tmp_path: Path, source: DicomSource) -> None:
+    """It would never be found: nobody writes it."""
+    paths = write_dicom_results(placed(), source, tmp_path / "out", seg=False)
+    assert [path.name for path in paths.all] == ["sr.dcm"]
+    assert dciodvfy(paths.all[0]) == []
+    report = pydicom.dcmread(paths.all[0])
+    evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    assert [item.SeriesInstanceUID for item in evidence] == [source.series_instance_uid]
+    referred = [item for item in report.iterall() if item.keyword == "ReferencedSOPInstanceUID"]
+    assert {item.value for item in referred} == set(source.sop_instance_uids)
+    measured = said(lesion_groups(report)[0])
+    assert measured["Sum of segmented voxel method for volume"] == 12.3457
+    assert "Referenced Segment" not in measured
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        (result(), "3 microbleed candidates by AI, not reviewed"),
+        (empty(), "0 microbleed candidates by AI, not reviewed"),
+        (empty(Quality(analysable=False)), "Not analysable: no count was made"),
+    ],
+)
+def test_the_summary_has_a_place_and_begins_with_the_answer(
+    tmp_path: Path, source: DicomSource, content: DicomResult, answer: str
+) -> None:
+    """OHIF opens an empty page where a group of a report has no place."""
+    summary = groups(written(tmp_path, source, content))[-1]
+    assert said(summary)["Comment"][0] == answer  # type: ignore[index]
+    (number,) = (
+        item
+        for item in summary.ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Number of source images"
+    )
+    assert number.MeasuredValueSequence[0].NumericValue == 24
+    (place,) = number.ContentSequence
+    assert (place.ValueType, *place.GraphicData) == ("SCOORD", 0, 0, 0, SHAPE[1] / 8)
+    image = place.ContentSequence[0].ReferencedSOPSequence[0]
+    assert image.ReferencedSOPInstanceUID == source.sop_instance_uids[12]
 
 
 def test_report_of_no_lesion(tmp_path: Path, source: DicomSource) -> None:
@@ -270,7 +368,11 @@ def test_report_of_a_scan_that_is_not_analysable(tmp_path: Path, source: DicomSo
     assert "Number of lesions" not in content, "0 would be an answer"
     assert "Band of the count of candidates" not in content
     assert content["Quality Assessment"] == "Insufficient quality for interpretation"
-    assert content["Comment"] == [RESEARCH_USE_ONLY, "no brain was found"]
+    assert content["Comment"] == [
+        "Not analysable: no count was made",
+        RESEARCH_USE_ONLY,
+        "no brain was found",
+    ]
     with pytest.raises(UsageError, match="not analysable has no lesions"):
         result(quality=quality)
 
@@ -351,6 +453,48 @@ def test_other_settings_give_other_uids(tmp_path: Path, source: DicomSource) -> 
     assert build_segmentation(result(), fewer).SOPInstanceUID != first.SOPInstanceUID
 
 
+def other_patient(source: DicomSource) -> DicomSource:
+    headers = tuple(copy.deepcopy(header) for header in source.headers)
+    for header in headers:
+        header.PatientID = "CORRECTED"
+    return replace(source, headers=headers)
+
+
+MASKED = Algorithm("demo", "ab" * 32, (*ALGORITHM.parameters, "brain mask sha256 ef"), "1.2.3")
+REMARK = Quality(remarks=("thick slices",))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda source: (empty(), source),
+        lambda source: (empty(Quality(analysable=False)), source),
+        lambda source: (result(quality=REMARK), source),
+        lambda source: (result(algorithm=MASKED), source),
+        lambda source: (result(regions=()), source),
+        lambda source: (result(labels=np.roll(result().labels, 1, axis=1)), source),
+        lambda source: (result(lesions=(*result().lesions[:2], lesion(4, score=0.6))), source),
+        lambda source: (result(), other_patient(source)),
+    ],
+    ids=["no-lesion", "refused", "remark", "mask", "regions", "outline", "score", "patient"],
+)
+def test_no_two_contents_bear_one_uid(
+    tmp_path: Path,
+    source: DicomSource,
+    other: Callable[[DicomSource], tuple[DicomResult, DicomSource]],
+) -> None:
+    """A PACS would keep the first: a refusal where there is an answer now."""
+    told = datetime.datetime(2027, 3, 4, 5, 6, 7)
+    write_dicom_results(result(), source, tmp_path / "a", created=told)
+    write_dicom_results(*other(source), tmp_path / "b", created=told)
+    for path in (tmp_path / "b").iterdir():
+        one, another = (pydicom.dcmread(tmp_path / run / path.name) for run in "ab")
+        same = path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
+        assert (one.SOPInstanceUID == another.SOPInstanceUID) == same, path.name
+        assert (one.SeriesInstanceUID == another.SeriesInstanceUID) == same, path.name
+    assert (tmp_path / "a" / "sr.dcm").read_bytes() != (tmp_path / "b" / "sr.dcm").read_bytes()
+
+
 def test_content_time_is_that_of_the_images_or_as_told(source: DicomSource) -> None:
     told = datetime.datetime(2027, 3, 4, 5, 6, 7)
     for created, expected in ((None, ("20260101", "120000")), (told, ("20270304", "050607"))):
@@ -373,8 +517,6 @@ def test_labels_must_fit(source: DicomSource) -> None:
     labels[labels == 4] = 0
     with pytest.raises(UsageError, match=r"\{4\} have none"):
         result(labels=labels)
-    with pytest.raises(UsageError, match="refers to their segmentation"):
-        build_report(result(), source)
 
 
 def test_without_frame_of_reference_nothing_is_placed(tmp_path: Path) -> None:
@@ -435,4 +577,4 @@ def test_sixty_lesions(source: DicomSource) -> None:
     many = result(lesions=tuple(lesion(n) for n in range(1, 61)), labels=labels, regions=())
     segmentation = build_segmentation(many, source)
     assert len(segmentation.SegmentSequence) == 60
-    assert len(groups(build_report(many, source, segmentation))) == 61
+    assert len(lesion_groups(build_report(many, source, segmentation))) == 60

@@ -15,8 +15,8 @@ from cmbnet.report.dicom.write import DicomPaths
 from tests.dicom_series import SHAPE, write_tiny
 from tests.unit.report_dicom.test_objects import (
     dciodvfy,
-    groups,
     lesion,
+    lesion_groups,
     needs_dciodvfy,
     read_back,
     result,
@@ -43,7 +43,7 @@ def references(report: Dataset, concept: str) -> list[list[Dataset]]:
             for item in group.ContentSequence
             if item.ConceptNameCodeSequence[0].CodeMeaning == concept
         ]
-        for group in groups(report)[:-1]
+        for group in lesion_groups(report)
     ]
 
 

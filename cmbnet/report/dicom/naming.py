@@ -1,0 +1,68 @@
+"""UIDs of the objects: the same content always bears the same, any other content another.
+
+A PACS keeps the first of two objects that bear one UID, so whatever changes a byte must change it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydicom.dataset import Dataset
+
+if TYPE_CHECKING:
+    from cmbnet.io.dicom import DicomSource
+    from cmbnet.report.dicom.content import DicomResult
+
+_UID_SPACE = uuid.UUID("b3c1b0f2-5f0e-58a4-8a51-0c4f6e1d9b7a")
+
+
+def uid_for(result: DicomResult, source: DicomSource, role: str) -> str:
+    """A UID of something inside the objects, which these images, model and settings always give.
+
+    Args:
+        result: For its algorithm; two results of one algorithm on one series are the same.
+        source: For study and image UIDs.
+        role: What the UID names, for example ``"observer"``.
+
+    Returns:
+        ``2.25.`` and the number of a name-based UUID (PS3.5 B.2).
+    """
+    settings = "\n".join((result.algorithm.version, *result.algorithm.parameters))
+    return _uid(
+        source.study_instance_uid,
+        *sorted(source.sop_instance_uids),
+        *(str(number) for number in sorted(source.frame_numbers)),
+        result.algorithm.model_sha256,
+        hashlib.sha256(settings.encode()).hexdigest(),
+        role,
+    )
+
+
+def name_by_content(series: Sequence[Dataset]) -> None:
+    """Give the objects of a series UIDs made of all that they hold.
+
+    That is: patient, images, answer, settings, pixels, dates and the versions of what wrote them.
+
+    Args:
+        series: Finished objects; UIDs of series and objects are replaced.
+    """
+    content = hashlib.sha256(b"".join(encoded(one) for one in series)).hexdigest()
+    for number, one in enumerate(series):
+        one.SeriesInstanceUID = _uid(content, "series")
+        one.SOPInstanceUID = _uid(content, str(number))
+        one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
+
+
+def encoded(dataset: Dataset) -> bytes:
+    """The whole file."""
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _uid(*name: str) -> str:
+    return f"2.25.{uuid.uuid5(_UID_SPACE, chr(10).join(name)).int}"
