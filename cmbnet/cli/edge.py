@@ -41,7 +41,7 @@ def run(config: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
     node = Node(settings)
-    watch = Watch(settings, node.journal)
+    watch = Watch(settings, node.journal, full=lambda: node.receiver.full)
     node.events.add(watch)
     watch.start()
     node.start()

@@ -42,6 +42,8 @@ class ListenSettings(_Settings):
     allowed_callers: Annotated[tuple[AeTitle, ...], Field(min_length=1)]
     """AE titles that may open an association; all others are rejected."""
     max_associations: Annotated[int, Field(ge=1, le=512)] = 32
+    max_per_address: Annotated[int, Field(ge=1, le=512)] = 32
+    """Connections of one network address at a time; all others of it are closed at once."""
     max_object_mb: Megabytes = 2048
     timeout_s: Seconds = 60
     """Silence after which an association is aborted."""

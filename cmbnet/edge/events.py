@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 EventName = Literal[
     "node_started",
     "node_stopped",
+    "connection_refused",  # details: address, reason; nobody said yet who calls
     "association_refused",  # details: reason, caller
     "object_received",  # details: caller, bytes, seconds
     "object_duplicate",  # details: caller, bytes; the first copy is kept

@@ -18,7 +18,8 @@ from cmbnet.edge.pseudonyms import Pseudonyms
 _LOGGER = logging.getLogger("cmbnet.edge.log")
 
 _WARNINGS = {
-    "association_refused", "object_refused", "worker_restarted", "delivery_failed", "disk_low",
+    "connection_refused", "association_refused", "object_refused", "worker_restarted",
+    "delivery_failed", "disk_low",
 }  # fmt: skip
 _QUIET = {"object_received", "object_duplicate"}
 """One a slice: too many to be told of unless asked for (level DEBUG)."""

@@ -37,6 +37,10 @@ class Metrics:
         )  # fmt: skip
         self._refused = Counter("cmbnet_associations_refused", "Callers that were turned away.",
                                 registry=registry)  # fmt: skip
+        self._connections = Counter(
+            "cmbnet_connections_refused", "Connections that were closed before anyone was named.",
+            registry=registry,
+        )  # fmt: skip
         self._runs = Counter("cmbnet_study_runs", "Runs of the worker by outcome.", ["outcome"],
                              registry=registry)  # fmt: skip
         self._run_s = Histogram(
@@ -67,6 +71,7 @@ class Metrics:
             "object_received": self._received,
             "object_duplicate": lambda _: self._objects.labels("duplicate").inc(),
             "object_refused": lambda _: self._objects.labels("refused").inc(),
+            "connection_refused": lambda _: self._connections.inc(),
             "association_refused": lambda _: self._refused.inc(),
             "study_run": self._run,
             "worker_restarted": lambda _: self._restarts.inc(),

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import IO
@@ -36,6 +36,7 @@ class Watch:
         config: The settings.
         journal: The node's journal.
         log: Where log lines go.
+        full: Tells whether all places for associations are taken.
 
     Raises:
         AuditBroken: The audit trail of the root is none.
@@ -44,8 +45,14 @@ class Watch:
     """
 
     def __init__(
-        self, config: EdgeConfig, journal: JournalReader, *, log: IO[str] | None = None
+        self,
+        config: EdgeConfig,
+        journal: JournalReader,
+        *,
+        log: IO[str] | None = None,
+        full: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._full = full
         self._config = config
         self._journal = journal
         self._folders = Folders(config.root)
@@ -111,6 +118,8 @@ class Watch:
             found.append(f"the journal cannot be read ({type(error).__name__})")
         if self._folders.free_bytes() < self._reserve_bytes:
             found.append("the disk is full up to the reserve")
+        if self._full():
+            found.append("all places for associations are taken")
         return found
 
     def answer(self, path: str) -> tuple[HTTPStatus, str, bytes] | None:
