@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any, Literal
 
 import pytest
@@ -48,7 +48,7 @@ def forget_sockets() -> Iterator[None]:
 def study_files(
     folder: Path, name: str, *, slices: int = 6, size: int = 16, first: int = 0
 ) -> list[Path]:
-    """A study of slices, one file each; the same name gives the same UIDs."""
+    """A study of slices, one file each; the same name gives the same UIDs and pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number in range(first, first + slices):
@@ -65,7 +65,7 @@ def study_files(
         dataset.BitsAllocated = dataset.BitsStored = 16
         dataset.HighBit, dataset.PixelRepresentation, dataset.SamplesPerPixel = 15, 0, 1
         dataset.PhotometricInterpretation = "MONOCHROME2"
-        dataset.PixelData = os.urandom(2 * size * size)
+        dataset.PixelData = Random(f"{name}/{number}").randbytes(2 * size * size)
         dataset["PixelData"].VR = "OW"
         paths.append(folder / f"{name}-{number:04d}.dcm")
         save(dataset, paths[-1])

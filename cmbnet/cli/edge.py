@@ -86,22 +86,24 @@ def status(config: Path, last: int) -> None:
 @_CONFIG
 @click.argument("studies", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All that are refused or failed.")
-def retry(config: Path, studies: tuple[str, ...], everything: bool) -> None:
-    """Run studies again that were refused or failed, named by Study Instance UID.
+@click.option("--done", is_flag=True, help="With --all: those with a count, too.")
+def retry(config: Path, studies: tuple[str, ...], everything: bool, done: bool) -> None:
+    """Run studies again, named by Study Instance UID: after a change of model, or of anything else.
 
-    The node may be running.
+    The new report names the one before as its predecessor. The node may be running.
     """
     if not studies and not everything:
         raise UsageError("a Study Instance UID, or --all, is required")
     journal = _journal(_load(config))
     if everything:
-        ended = [one for one in journal.last_studies(1_000_000) if one.outcome != "done"]
-        studies = tuple(one.study for one in ended if one.outcome)
+        wanted = {"refused", "failed", *(["done"] if done else [])}
+        known = journal.last_studies(1_000_000)
+        studies = tuple(one.study for one in known if one.outcome in wanted and not one.purged)
     again = [study for study in studies if journal.retry(study)]
     journal.close()
     click.echo(f"{len(again)} of {len(studies)} studies will be run again\n{RESEARCH_USE_ONLY}")
     if len(again) < len(studies):
-        raise UsageError("only studies that were refused or failed, and are on disk, run again")
+        raise UsageError("only studies that ended, and are still on disk, run again")
 
 
 @command.command(epilog=RESEARCH_USE_ONLY)

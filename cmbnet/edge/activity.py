@@ -18,6 +18,7 @@ _REFUSALS = {
     "connection_refused": "connection",
     "association_refused": "association",
     "object_refused": "object",
+    "object_conflict": "object",
 }
 
 
@@ -92,7 +93,7 @@ class Activity:
                 caller = str(details.get("caller") or details.get("address", ""))
                 reason = str(details.get("reason", ""))
                 self._refusals.appendleft(Refusal(self._wall(), _REFUSALS[name], caller, reason))
-            elif name == "object_received":
+            elif name in ("object_received", "object_corrected"):
                 self._objects.append((self._clock(), _number(details.get("bytes"))))
             elif name == "study_run" and details.get("outcome") in ("done", "refused"):
                 self._studies.append((self._clock(), _number(details.get("run_s"))))
@@ -114,7 +115,7 @@ class Activity:
             refused_callers=sum(
                 counts.get(f"{what}_refused", 0) for what in ("connection", "association")
             ),
-            refused_objects=counts.get("object_refused", 0),
+            refused_objects=counts.get("object_refused", 0) + counts.get("object_conflict", 0),
             worker_restarts=counts.get("worker_restarted", 0),
             refusals=refusals,
         )

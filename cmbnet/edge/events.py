@@ -12,7 +12,9 @@ EventName = Literal[
     "connection_refused",  # details: address, reason; nobody said yet who calls
     "association_refused",  # details: reason, caller
     "object_received",  # details: caller, bytes, seconds
-    "object_duplicate",  # details: caller, bytes; the first copy is kept
+    "object_duplicate",  # details: caller, bytes, seconds; the first copy is kept
+    "object_corrected",  # details: caller, bytes, seconds; it replaces one of another identity
+    "object_conflict",  # details: caller, reason; another image under a known UID
     "object_refused",  # details: caller, status, reason
     "state_changed",  # details: state, reason
     "study_run",  # details: outcome, reason, images, run_s and what the processor reports

@@ -44,6 +44,11 @@ class Folders:
         return self.root / "quarantine"
 
     @property
+    def conflicts(self) -> Path:
+        """Objects that bear the UID of another image."""
+        return self.quarantine / "conflicts"
+
+    @property
     def journal(self) -> Path:
         """The journal's file."""
         return self.root / "journal.sqlite"

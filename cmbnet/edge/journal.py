@@ -114,8 +114,10 @@ class Journal(JournalReader):
             )
             others = [state for state in State if state is not State.RECEIVED]
             if self._move(study, ["", *others], State.RECEIVED):
+                # Of what was purged nobody knows whether what comes now is the same.
                 run(
-                    "UPDATE studies SET caller = ?, received_at = ?, failures = 0, purged = 0 "
+                    "UPDATE studies SET caller = ?, received_at = ?, failures = 0, "
+                    "digest = CASE WHEN purged THEN '' ELSE digest END, purged = 0 "
                     "WHERE study = ?",
                     (caller, now, study),
                 )
@@ -314,15 +316,11 @@ class Journal(JournalReader):
         return running
 
     def retry(self, study: str) -> bool:
-        """Run a study again that was refused or failed, though its images are the same."""
+        """Run a study again that ended, though its images are the same; they must be on disk."""
         with self._transaction() as run:
             ended = [State.FAILED, State.RESULT_WRITTEN, State.SENT, State.COMMITTED]
-            row = run("SELECT outcome FROM studies WHERE study = ?", (study,)).fetchone()
-            if (
-                row is None
-                or row[0] == "done"
-                or not self._move(study, ended, State.READY, "retry")
-            ):
+            row = run("SELECT purged FROM studies WHERE study = ?", (study,)).fetchone()
+            if row is None or row[0] or not self._move(study, ended, State.READY, "retry"):
                 return False
             run("UPDATE studies SET digest = '', failures = 0 WHERE study = ?", (study,))
             return True

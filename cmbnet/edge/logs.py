@@ -19,7 +19,7 @@ _LOGGER = logging.getLogger("cmbnet.edge.log")
 
 _WARNINGS = {
     "connection_refused", "association_refused", "object_refused", "worker_restarted",
-    "delivery_failed", "disk_low",
+    "delivery_failed", "disk_low", "object_corrected", "object_conflict",
 }  # fmt: skip
 _QUIET = {"object_received", "object_duplicate"}
 """One a slice: too many to be told of unless asked for (level DEBUG)."""

@@ -68,7 +68,9 @@ class Metrics:
     def _counts(self) -> dict[str, Callable[[Mapping[str, object]], None]]:
         """What to do at which event."""
         return {
-            "object_received": self._received,
+            "object_received": lambda facts: self._received("kept", facts),
+            "object_corrected": lambda facts: self._received("corrected", facts),
+            "object_conflict": lambda _: self._objects.labels("conflict").inc(),
             "object_duplicate": lambda _: self._objects.labels("duplicate").inc(),
             "object_refused": lambda _: self._objects.labels("refused").inc(),
             "connection_refused": lambda _: self._connections.inc(),
@@ -85,8 +87,8 @@ class Metrics:
         """All metrics in Prometheus's format."""
         return generate_latest(self._registry)
 
-    def _received(self, facts: Mapping[str, object]) -> None:
-        self._objects.labels("kept").inc()
+    def _received(self, answer: str, facts: Mapping[str, object]) -> None:
+        self._objects.labels(answer).inc()
         self._bytes.inc(_number(facts.get("bytes")))
         self._store_s.observe(_number(facts.get("seconds")))
 

@@ -34,10 +34,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from cmbnet.edge.config import EdgeConfig
-from cmbnet.edge.events import Events
+from cmbnet.edge.events import EventName, Events
 from cmbnet.edge.folders import Folders
 from cmbnet.edge.server import LARGEST_PDU, EdgeEntity, EdgeServer, bound_reading
-from cmbnet.edge.spool import ObjectRefused, Spool, identify
+from cmbnet.edge.spool import Kept, ObjectConflict, ObjectRefused, Spool, identify
 from cmbnet.edge.tls import server_context
 from cmbnet.errors import UsageError
 
@@ -55,6 +55,11 @@ _LARGEST_MESSAGE = 1 << 24
 _NOT_AUTHORISED = 0x0124
 _NO_SPACE = 0xA700
 _SUCCESS = 0x0000
+_ANSWERS: dict[Kept, EventName] = {
+    Kept.NEW: "object_received",
+    Kept.CORRECTED: "object_corrected",
+    Kept.DUPLICATE: "object_duplicate",
+}
 
 
 def transfer_syntaxes() -> list[str]:
@@ -177,12 +182,14 @@ class Receiver:
                 str(request.AffectedSOPInstanceUID),
             )
             study = identity.study
-            if self._spool.keep(event.dataset_path, identity):
+            kept = self._spool.keep(event.dataset_path, identity)
+            if kept is not Kept.DUPLICATE:
                 self._stored(study, caller)
-                seconds = time.monotonic() - started
-                self._events("object_received", study, caller=caller, bytes=size, seconds=seconds)
-            else:
-                self._events("object_duplicate", study, caller=caller, bytes=size)
+            seconds = time.monotonic() - started
+            self._events(_ANSWERS[kept], study, caller=caller, bytes=size, seconds=seconds)
+        except ObjectConflict as conflict:
+            self._events("object_conflict", study, caller=caller, reason=str(conflict))
+            return conflict.status
         except ObjectRefused as refused:
             self._events(
                 "object_refused", study, caller=caller, status=refused.status, reason=str(refused)

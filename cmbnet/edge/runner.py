@@ -63,9 +63,13 @@ class Runner:
         self._worker.warm()
 
     def step(self) -> bool:
-        """Run the study that waits longest; False where none waits, or the disk is full."""
+        """Run the study that waits longest; False where none waits, or the disk is full.
+
+        Where images are no longer taken, what is here still runs: its result is what lets it be
+        purged.
+        """
         self._journal.recover()  # we run one at a time: what is RUNNING now was cut off
-        study = None if self._spool.full else self._journal.take()
+        study = None if self._spool.exhausted else self._journal.take()
         if study is None:
             return False
         self._spool.restore(study.study)
@@ -93,6 +97,8 @@ class Runner:
             else:
                 failed = Finished("failed", snapshot.digest, len(snapshot.names), reason=reason)
                 self._journal.finish(study.study, failed, self._destinations)
+        finally:
+            self._spool.unlink()
 
     def _run(self, study: Study, snapshot: Snapshot) -> None:
         start = time.monotonic()
@@ -126,15 +132,10 @@ class Runner:
         shutil.rmtree(out, ignore_errors=True)  # of a run that was cut off
         make_folder(out.parent)
         make_folder(out)
-        previous = out.with_name(str(study.run)) / REPORT
-        return Job(
-            self._spool.link(study.study, snapshot),
-            out,
-            patient,
-            failure,
-            # After a retry it may bear the very UID that the new one will.
-            previous if study.digest and previous.exists() else None,
-        )
+        # The last run may have left none.
+        reports = (out.with_name(str(run)) / REPORT for run in range(study.run, 0, -1))
+        previous = next((one for one in reports if one.exists()), None)
+        return Job(self._spool.link(study.study, snapshot), out, patient, failure, previous)
 
     def _out(self, study: Study) -> Path:
         return self._folders.results / study.study / str(study.run + 1)

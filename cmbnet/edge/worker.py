@@ -31,7 +31,7 @@ class Job:
         out: Folder for the objects to send; made where absent.
         patient: Whether gaps are answered "incomplete", since more images may come.
         failure: Why the study is given up; then only that is to be reported, reading little.
-        previous: Report of an earlier run, made of fewer images, which this one supersedes.
+        previous: Report of an earlier run, which this one supersedes.
     """
 
     images: Path

@@ -78,10 +78,10 @@ def test_status_counts_states_and_lists_studies_newest_first(site: Site) -> None
     assert "2.25." not in call("status", settings, "--last", "0")
 
 
-def test_retry_takes_what_failed_and_nothing_else(site: Site) -> None:
+def test_retry_takes_what_failed_and_what_is_named(site: Site) -> None:
     settings = worked(site)
-    with pytest.raises(UsageError, match="only studies that were refused or failed"):
-        call("retry", settings, uid_of("good"), uid_of("unknown"))
+    with pytest.raises(UsageError, match="only studies that ended"):
+        call("retry", settings, uid_of("unknown"))
     with pytest.raises(UsageError, match="or --all, is required"):
         call("retry", settings)
     study = wait_for(site.node, uid_of("poison"), State.COMMITTED)
@@ -89,6 +89,11 @@ def test_retry_takes_what_failed_and_nothing_else(site: Site) -> None:
     while study.run < 2:
         study = wait_for(site.node, uid_of("poison"), State.COMMITTED)
     assert wait_for(site.node, uid_of("good"), State.COMMITTED).run == 1
+    study = wait_for(site.node, uid_of("good"), State.COMMITTED)
+    assert "1 of 1 studies will be run again" in call("retry", settings, uid_of("good"))
+    while study.run < 2:
+        study = wait_for(site.node, uid_of("good"), State.COMMITTED)
+    assert "2 of 2 studies will be run again" in call("retry", settings, "--all", "--done")
 
 
 def test_purge_waits_for_the_node_and_leaves_what_is_young(site: Site) -> None:

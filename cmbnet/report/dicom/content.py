@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cmbnet.predict import Prediction, Refusal
     from cmbnet.preprocess.qc import QualityReport
 
+_PERSON = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber")
 _UID_SPACE = uuid.UUID("b3c1b0f2-5f0e-58a4-8a51-0c4f6e1d9b7a")
 
 _NO_MOMENT = datetime.datetime(1900, 1, 1)
@@ -69,8 +70,7 @@ class DicomResult:
         algorithm: Who found it.
         quality: What the gate said.
         regions: Lesion id to the name of its approximate region, where known.
-        previous: The report that this one supersedes, made when the study had fewer images; only
-            its UIDs are read.
+        previous: The report that this one supersedes; only its UIDs are read.
 
     Raises:
         UsageError: A lesion has no voxel, or a result that is not analysable has lesions.
@@ -140,7 +140,9 @@ def quality_of(report: QualityReport) -> Quality:
 
 
 def uid_for(result: DicomResult, source: DicomSource, role: str) -> str:
-    """A UID that the same images, model and settings always give: a re-run sends the same object.
+    """A UID that the same images, patient, model, settings and predecessor always give.
+
+    A run that is repeated sends the same object; whatever is stated otherwise has another name.
 
     Args:
         result: For its algorithm; two results of one algorithm on one series are the same.
@@ -151,6 +153,7 @@ def uid_for(result: DicomResult, source: DicomSource, role: str) -> str:
         ``2.25.`` and the number of a name-based UUID (PS3.5 B.2).
     """
     settings = "\n".join((result.algorithm.version, *result.algorithm.parameters))
+    person = (str(source.headers[0].get(keyword, "")) for keyword in _PERSON)
     name = "\n".join(
         (
             source.study_instance_uid,
@@ -158,6 +161,8 @@ def uid_for(result: DicomResult, source: DicomSource, role: str) -> str:
             *(str(number) for number in sorted(source.frame_numbers)),
             result.algorithm.model_sha256,
             hashlib.sha256(settings.encode()).hexdigest(),
+            *person,
+            "" if result.previous is None else str(result.previous.SOPInstanceUID),
             role,
         )
     )

@@ -219,15 +219,24 @@ def test_only_what_ended_is_purged_and_not_what_got_images_since(journal: Journa
     assert journal.purgeable() == []
 
 
-def test_retry_runs_what_failed_and_nothing_else(journal: Journal) -> None:
-    run_to_result(journal)
-    assert not journal.retry(A), "it is done"
+@pytest.mark.parametrize("finished", [done(), Finished("failed", "d", 5, (SR,), reason="time-out")])
+def test_retry_runs_what_ended(journal: Journal, finished: Finished) -> None:
     assert not journal.retry("9.9"), "it is unknown"
-    run_to_result(journal, B, Finished("failed", "d", 5, (SR,), reason="time-out"))
-    assert journal.retry(B)
-    study = journal.study(B)
+    journal.received(A, "SCANNER")
+    assert not journal.retry(A), "it has not ended"
+    run_to_result(journal, A, finished)
+    assert journal.retry(A)
+    study = journal.study(A)
     assert study is not None
     assert (study.state, study.digest) == (State.READY, "")
+
+
+def test_what_left_the_disk_is_not_run_again(journal: Journal) -> None:
+    run_to_result(journal)
+    study = journal.study(A)
+    assert study is not None
+    assert journal.purged(study)
+    assert not journal.retry(A)
 
 
 def test_hooks_hear_of_states_and_their_faults_stop_nothing(tmp_path: Path) -> None:

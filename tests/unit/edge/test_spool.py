@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cmbnet.edge.folders import Folders
-from cmbnet.edge.spool import Identity, ObjectRefused, Spool, identify
+from cmbnet.edge.spool import Identity, Kept, ObjectRefused, Spool, identify
 from tests.edge_peers import study_files
 from tests.edge_processor import uid_of
 
@@ -49,7 +49,7 @@ def test_file_then_name_then_folder_are_on_disk_before_it_is_kept(
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(Path, "rename", rename)
     path, identity = incoming(folders)
-    assert spool.keep(path, identity)
+    assert spool.keep(path, identity) is Kept.NEW
     study = uid_of("a")
     assert calls == [
         f"sync {path.name}",
@@ -61,12 +61,12 @@ def test_file_then_name_then_folder_are_on_disk_before_it_is_kept(
 
 def test_what_is_sent_twice_is_kept_once(folders: Folders, spool: Spool) -> None:
     path, identity = incoming(folders)
-    assert spool.keep(path, identity)
+    assert spool.keep(path, identity) is Kept.NEW
     before = spool.snapshot(identity.study)
     kept = folders.spool / identity.study / before.names[0]
     content = kept.read_bytes()
     path, identity = incoming(folders)
-    assert not spool.keep(path, identity)
+    assert spool.keep(path, identity) is Kept.DUPLICATE
     assert kept.read_bytes() == content
     assert spool.snapshot(identity.study) == before
 
