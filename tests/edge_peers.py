@@ -82,7 +82,7 @@ class FakePacs:
     ae_title = "PACS"
 
     def __init__(self, node_port: Callable[[], int], port: int = 0) -> None:
-        self.mode: Literal["good", "refuse", "silent", "lose"] = "good"
+        self.mode: Literal["good", "refuse", "silent", "lose", "same"] = "good"
         self.stored: Counter[str] = Counter()
         self.studies: dict[str, str] = {}
         self.committed: Counter[str] = Counter()
@@ -122,10 +122,11 @@ class FakePacs:
     def _asked(self, event: Any) -> tuple[int, None]:
         self.asked += 1
         if self.mode != "silent":
-            threading.Thread(target=self._report, args=(event.action_information,)).start()
+            words = (event.action_information, event.assoc)
+            threading.Thread(target=self._report, args=words).start()
         return 0x0000, None
 
-    def _report(self, request: Dataset) -> None:
+    def _report(self, request: Dataset, asked_on: Any) -> None:
         report = Dataset()
         report.TransactionUID = request.TransactionUID
         kept = [
@@ -136,6 +137,12 @@ class FakePacs:
         report.ReferencedSOPSequence = kept
         for item in kept:
             self.committed[str(item.ReferencedSOPInstanceUID)] += 1
+        kind = 1 if len(kept) == len(request.ReferencedSOPSequence) else 2
+        how = (report, kind, StorageCommitmentPushModel, StorageCommitmentPushModelInstance)
+        if self.mode == "same":
+            time.sleep(0.3)
+            asked_on.send_n_event_report(*how)
+            return
         ae = AE(self.ae_title)
         ae.add_requested_context(StorageCommitmentPushModel)
         association = ae.associate(
@@ -145,13 +152,7 @@ class FakePacs:
             ext_neg=[build_role(StorageCommitmentPushModel, scp_role=True)],
         )
         if association.is_established:
-            whole = len(kept) == len(request.ReferencedSOPSequence)
-            association.send_n_event_report(
-                report,
-                1 if whole else 2,
-                StorageCommitmentPushModel,
-                StorageCommitmentPushModelInstance,
-            )
+            association.send_n_event_report(*how)
             association.release()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import tempfile
@@ -33,10 +34,14 @@ def command() -> None:
 @_CONFIG
 def run(config: Path) -> None:
     """Run the node until it is told to stop (Ctrl-C, SIGTERM)."""
+    from cmbnet.edge.check import open_to_all
+    from cmbnet.edge.logs import quiet_libraries
     from cmbnet.edge.node import Node
     from cmbnet.edge.watch import Watch
 
     settings = _load(config)
+    os.umask(0o077)
+    quiet_libraries()
     told = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
@@ -49,6 +54,9 @@ def run(config: Path) -> None:
         f"{settings.ae_title} listens on {settings.listen.host}:{node.receiver.port}\n"
         f"{_page(settings, watch)}\n{RESEARCH_USE_ONLY}"
     )
+    for host in (settings.listen.host, settings.watch.host):
+        if fault := open_to_all(host):
+            click.echo(f"warning: {fault}", err=True)
     told.wait()
     node.stop()
     watch.stop()
@@ -167,12 +175,14 @@ def simulate(
 @_CONFIG
 def check(config: Path) -> None:
     """Try everything that the node needs: settings, disk, model, destinations."""
-    from cmbnet.edge.check import check_node
+    from cmbnet.edge.check import NOT_TRIED, check_node
 
     faults = 0
     for name, fault in check_node(_load(config)):
         faults += bool(fault)
         click.echo(f"{'FAULT' if fault else 'ok':6} {name}{': ' + fault if fault else ''}")
+    for what in NOT_TRIED:
+        click.echo(f"{'?':6} not tried: {what}")
     click.echo(RESEARCH_USE_ONLY)
     sys.exit(4 if faults else 0)
 

@@ -21,6 +21,7 @@ EventName = Literal[
     "worker_restarted",  # details: reason
     "results_sent",  # details: destination, objects, seconds
     "delivery_failed",  # details: destination, reason, tries, next_try_s
+    "destination_gone",  # details: results; that were on their way there, and go to the others now
     "commitment",  # details: destination, committed, failed
     "purged",  # details: bytes
     "disk_low",  # details: free_bytes, reserve_bytes

@@ -54,6 +54,11 @@ class Folders:
         return self.root / "journal.sqlite"
 
     @property
+    def alive(self) -> Path:
+        """Its time is when the node last worked."""
+        return self.root / "alive"
+
+    @property
     def lock(self) -> Path:
         """Held by the node that runs on this root."""
         return self.root / "node.lock"

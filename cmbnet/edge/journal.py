@@ -93,7 +93,10 @@ class Journal(JournalReader):
         events: Events | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives its other files the rights of this one.
+        path.touch(mode=0o600)
+        path.chmod(0o600)
         super().__init__(path, wall=wall, read_only=False)
         self._events = events or Events()
         self._moved: list[tuple[str, State, str]] = []
@@ -211,11 +214,14 @@ class Journal(JournalReader):
                 (study, number, one.sop_class_uid, one.sop_instance_uid, one.file),
             )
         for destination in destinations if files else ():
-            run(
-                "INSERT INTO deliveries (study, run, destination, state, changed_at) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (study, number, destination, DeliveryState.PENDING, self._wall()),
-            )
+            self._insert_delivery(study, number, destination)
+
+    def _insert_delivery(self, study: str, number: int, destination: str) -> None:
+        self._connection.execute(
+            "INSERT OR IGNORE INTO deliveries (study, run, destination, state, changed_at) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (study, number, destination, DeliveryState.PENDING, self._wall()),
+        )
 
     # From result to destination.
 
@@ -315,6 +321,28 @@ class Journal(JournalReader):
                 self._move(study, [State.RUNNING], State.READY, "it was cut off")
         return running
 
+    def readdress(self, destinations: Sequence[str]) -> int:
+        """Results on their way to a destination that is gone go to those that have not got them.
+
+        Args:
+            destinations: Names of all that there are.
+
+        Returns:
+            Number of results that were on such a way.
+        """
+        under_way = self._deliveries("state != 'COMMITTED'", ())
+        gone = [one for one in under_way if one.destination not in destinations]
+        for one in gone:
+            with self._transaction() as run:
+                run(
+                    "DELETE FROM deliveries WHERE study = ? AND run = ? AND destination = ?",
+                    (one.study, one.run, one.destination),
+                )
+                for name in destinations:
+                    self._insert_delivery(one.study, one.run, name)
+                self._follow_deliveries(one.study)
+        return len(gone)
+
     def retry(self, study: str) -> bool:
         """Run a study again that ended, though its images are the same; they must be on disk."""
         with self._transaction() as run:
@@ -328,11 +356,11 @@ class Journal(JournalReader):
     def purgeable(self) -> list[Study]:
         """Whose images and results may leave the disk, oldest change first.
 
-        COMMITTED, or refused with nothing to send. What failed stays for people to look at.
+        COMMITTED, or with nothing to send: refused, or given up and put aside for people to see.
         """
         return self._studies(
             "WHERE purged = 0 AND (state = 'COMMITTED' OR (state = 'FAILED' AND "
-            "outcome = 'refused')) ORDER BY changed_at, number",
+            "outcome IN ('refused', 'failed'))) ORDER BY changed_at, number",
             (),
         )
 

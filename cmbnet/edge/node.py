@@ -103,6 +103,9 @@ class Node:
             UsageError: The port is taken, or certificates cannot be used.
         """
         self.journal.recover()
+        moved = self.journal.readdress([one.name for one in self.config.destinations])
+        if moved:
+            self.events("destination_gone", results=moved)
         self._reconcile(self.spool.studies())
         self.receiver.start()
         self._repeat("settle", self._settle_step)
@@ -205,7 +208,7 @@ class Node:
 
 def _lock(path: Path) -> IO[bytes]:
     """Hold the root for this node alone, until the process ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = path.open("wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -50,7 +50,7 @@ IMAGE_CLASSES = (
 
 _COMPRESSED = (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless)
 _NEGOTIATION_S = 30.0
-_LARGEST_MESSAGE = 1 << 24
+_LARGEST_MESSAGE = 1 << 20
 """Of what is no image: commands and reports of commitment are held in memory."""
 _NOT_AUTHORISED = 0x0124
 _NO_SPACE = 0xA700

@@ -174,8 +174,7 @@ class Spool:
 
     def snapshot(self, study: str) -> Snapshot:
         """The images of a study now."""
-        folder = self._folders.spool / study
-        return Snapshot(tuple(sorted(path.name for path in folder.glob(f"*{_SUFFIX}"))))
+        return _snapshot_of(self._folders.spool / study)
 
     def link(self, study: str, snapshot: Snapshot) -> Path:
         """A folder that holds exactly the images of a snapshot, whatever comes meanwhile.
@@ -221,18 +220,28 @@ class Spool:
         """
         freed = 0
         with self._moving:
-            if self.snapshot(study).digest != digest:
+            images = self._images(study)
+            if _snapshot_of(images).digest != digest:
                 return 0
-            for parent in (self._folders.spool, self._folders.results):
-                folder = parent / study
+            for folder in (images, self._folders.results / study):
                 freed += sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
                 shutil.rmtree(folder, ignore_errors=True)
         return freed
 
     def used_bytes(self, study: str) -> int:
         """Bytes that the images of a study take."""
-        folder = self._folders.spool / study
-        return sum(one.stat().st_size for one in folder.glob(f"*{_SUFFIX}"))
+        return sum(one.stat().st_size for one in self._images(study).glob(f"*{_SUFFIX}"))
+
+    def forget_conflicts(self, before: float) -> None:
+        """Remove objects that were put aside as conflicts before a Unix time."""
+        for path in self._folders.conflicts.glob(f"*{_SUFFIX}"):
+            if path.stat().st_mtime < before:
+                path.unlink()
+
+    def _images(self, study: str) -> Path:
+        """Where the images of a study are: in the spool, or in quarantine."""
+        aside, folder = self._folders.quarantine / study, self._folders.spool / study
+        return aside if aside.is_dir() and not folder.exists() else folder
 
     def _restored(self, study: str) -> Path:
         folder = self._folders.spool / study
@@ -266,6 +275,10 @@ def identify(path: Path, announced_class: str, announced_instance: str) -> Ident
     if (sop_class, sop_instance) != (announced_class, announced_instance):
         raise ObjectRefused(_WRONG_OBJECT, "the object is another than the one announced")
     return Identity(study, sop_instance, sop_class)
+
+
+def _snapshot_of(folder: Path) -> Snapshot:
+    return Snapshot(tuple(sorted(path.name for path in folder.glob(f"*{_SUFFIX}"))))
 
 
 def _digest_of(found: Contents) -> str:

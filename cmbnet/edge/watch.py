@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import logging
 import sqlite3
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import IO
+from urllib.parse import urlsplit
 
 from cmbnet.edge.activity import Activity
 from cmbnet.edge.audit import AUDIT_FILE, AuditTrail
@@ -26,6 +28,7 @@ from cmbnet.edge.status_page import StatusPage
 from cmbnet.errors import UsageError
 
 _REQUEST_S = 10.0
+_OTHER_NAME = b"this node goes by another name: see watch.names in its settings\n"
 _LOGGER = logging.getLogger("cmbnet.edge.watch")
 
 
@@ -139,6 +142,20 @@ class Watch:
             return status, "application/json", json.dumps(body).encode() + b"\n"
         return None
 
+    def known_as(self, host: str) -> bool:
+        """Whether a Host header names this page: a stranger's name may lead a browser to it."""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        settings = self._config.watch
+        if name in {"localhost", settings.host.lower(), *map(str.lower, settings.names)}:
+            return True
+        try:
+            return bool(ipaddress.ip_address(name))
+        except ValueError:
+            return False
+
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
@@ -166,7 +183,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         try:
-            found = self.server.watch.answer(self.path.partition("?")[0])
+            if self.server.watch.known_as(self.headers.get("Host", "")):
+                found = self.server.watch.answer(self.path.partition("?")[0])
+            else:
+                found = HTTPStatus.MISDIRECTED_REQUEST, "text/plain", _OTHER_NAME
         # Of the journal, the disk: the watcher must be told that there is no answer.
         except Exception as error:
             _LOGGER.error("no answer to a request: %s", type(error).__name__)

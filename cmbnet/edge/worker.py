@@ -187,6 +187,7 @@ def _serve(pipe: Connection, processor: Processor, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     _die_with(multiprocessing.parent_process())
     processor.open()
+    _say_nothing()
     pipe.send(None)
     while True:
         try:
@@ -194,6 +195,14 @@ def _serve(pipe: Connection, processor: Processor, memory_bytes: int) -> None:
         except EOFError:
             return
         pipe.send(_answer(processor, job))
+
+
+def _say_nothing() -> None:
+    """Once the model is loaded: what decoders and warnings print from now on may quote a header."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def _answer(processor: Callable[[Job], Answer], job: Job) -> Answer:

@@ -169,6 +169,29 @@ def test_pacs_that_never_commits_is_asked_again_and_nothing_is_purged(site: Site
     assert not site.spooled("a")
 
 
+def test_pacs_that_commits_on_the_association_of_the_request_is_heard(site: Site) -> None:
+    site.pacs.mode = "same"
+    site.open()
+    site.send(site.study("a"))
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert site.pacs.asked == 1
+    assert set(site.pacs.stored.values()) == {1}
+
+
+def test_results_for_a_destination_that_was_renamed_go_to_the_new_one(site: Site) -> None:
+    site.pacs.stop()
+    site.open()
+    site.send(site.study("a"))
+    wait_for(site.node, uid_of("a"), State.RESULT_WRITTEN)
+    site.node.stop()
+    site.pacs.start()
+    (old,) = site.node.config.model_dump(mode="json")["destinations"]
+    site.open(destinations=[{**old, "name": "archive", "port": site.pacs.port}])
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert site.told("destination_gone") == [{"results": 1}]
+    assert set(site.pacs.stored.values()) == {1}
+
+
 def test_pacs_that_lost_the_objects_gets_them_again(site: Site) -> None:
     site.pacs.mode = "lose"
     site.open()

@@ -131,7 +131,7 @@ def test_a_command_without_end_is_not_held_in_memory(site: Site) -> None:
     else:
         pytest.fail("200 MB were taken")
     wait_until(lambda: bool(site.told("object_refused")))
-    assert "exceeds 16 MiB" in str(site.told("object_refused")[0]["reason"])
+    assert "exceeds 1 MiB" in str(site.told("object_refused")[0]["reason"])
     assert site.send(site.study("a")) == {0: 6}
 
 

@@ -239,6 +239,23 @@ def test_what_left_the_disk_is_not_run_again(journal: Journal) -> None:
     assert not journal.retry(A)
 
 
+def test_the_file_is_for_the_nodes_user_alone(tmp_path: Path) -> None:
+    """Whatever the umask is, and also if it was readable before."""
+    path = tmp_path / "root" / "journal.sqlite"
+    before = os.umask(0o022)
+    try:
+        Journal(path).close()
+        path.chmod(0o644)
+        journal = Journal(path)
+        journal.received(A, "SCANNER")
+        modes = {one.name: one.stat().st_mode & 0o777 for one in path.parent.iterdir()}
+        journal.close()
+    finally:
+        os.umask(before)
+    assert set(modes.values()) == {0o600}
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
 def test_hooks_hear_of_states_and_their_faults_stop_nothing(tmp_path: Path) -> None:
     heard: list[tuple[str, object]] = []
 

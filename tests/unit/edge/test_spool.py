@@ -81,7 +81,9 @@ def test_the_digest_is_that_of_the_set_of_images(folders: Folders, spool: Spool)
     assert spool.snapshot(uid_of("a")).digest != first
 
 
-@pytest.mark.parametrize("uid", ["", ".", "..", "../../etc", "1.2/3", "1." * 33, "a.b", "1.2\n"])
+@pytest.mark.parametrize(
+    "uid", ["", ".", "..", "1.2..3", "1.2.", "../../etc", "1.2/3", "1." * 33, "a.b", "1.2\n"]
+)
 def test_no_uid_leads_out_of_the_spool(folders: Folders, spool: Spool, uid: str) -> None:
     path, _ = incoming(folders)
     for study, sop in ((uid, "1.2"), ("1.2", uid)):
