@@ -25,7 +25,7 @@ class Folders:
 
     @property
     def spool(self) -> Path:
-        """Acknowledged objects: ``<study uid>/<sop uid>.dcm``, each whole."""
+        """Acknowledged objects: ``<study uid>/<sop uid>~<version>.dcm``, each whole."""
         return self.root / "spool"
 
     @property

@@ -12,10 +12,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 
 from cmbnet.edge.events import Events
-from cmbnet.edge.journal_reader import JournalReader
+from cmbnet.edge.journal_reader import RESULT, JournalReader
 from cmbnet.edge.records import (
     Delivery,
     DeliveryState,
@@ -49,6 +50,7 @@ CREATE TABLE IF NOT EXISTS results (
     sop_class_uid TEXT NOT NULL,
     sop_instance_uid TEXT NOT NULL,
     file TEXT NOT NULL,
+    series_instance_uid TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (study, run, sop_instance_uid)
 );
 CREATE TABLE IF NOT EXISTS deliveries (
@@ -73,6 +75,10 @@ CREATE TABLE IF NOT EXISTS transitions (
 CREATE INDEX IF NOT EXISTS studies_by_state ON studies (state);
 CREATE INDEX IF NOT EXISTS transitions_by_study ON transitions (study);
 """
+
+_RESULT_COLUMNS = "PRAGMA table_info(results)"
+_ADD_SERIES = "ALTER TABLE results ADD COLUMN series_instance_uid TEXT NOT NULL DEFAULT ''"
+"""For the journal of a node that is older than this column."""
 
 
 class Journal(JournalReader):
@@ -103,6 +109,8 @@ class Journal(JournalReader):
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.executescript(_SCHEMA)
+        if "series_instance_uid" not in {row[1] for row in self._read(_RESULT_COLUMNS, ())}:
+            self._connection.execute(_ADD_SERIES)
 
     # From image to result.
 
@@ -117,10 +125,8 @@ class Journal(JournalReader):
             )
             others = [state for state in State if state is not State.RECEIVED]
             if self._move(study, ["", *others], State.RECEIVED):
-                # Of what was purged nobody knows whether what comes now is the same.
                 run(
-                    "UPDATE studies SET caller = ?, received_at = ?, failures = 0, "
-                    "digest = CASE WHEN purged THEN '' ELSE digest END, purged = 0 "
+                    "UPDATE studies SET caller = ?, received_at = ?, failures = 0, purged = 0 "
                     "WHERE study = ?",
                     (caller, now, study),
                 )
@@ -210,8 +216,8 @@ class Journal(JournalReader):
         run("DELETE FROM deliveries WHERE study = ?", (study,))
         for one in files:
             run(
-                "INSERT INTO results VALUES (?, ?, ?, ?, ?)",
-                (study, number, one.sop_class_uid, one.sop_instance_uid, one.file),
+                f"INSERT INTO results (study, run, {RESULT}) VALUES (?, ?, ?, ?, ?, ?)",
+                (study, number, *astuple(one)),
             )
         for destination in destinations if files else ():
             self._insert_delivery(study, number, destination)

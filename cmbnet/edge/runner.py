@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pydicom
+from pydicom.dataset import Dataset
 
 from cmbnet.edge.events import Events
 from cmbnet.edge.folders import Folders, make_folder
@@ -21,6 +22,8 @@ from cmbnet.edge.records import Finished, Outcome, ResultFile, Study
 from cmbnet.edge.settle import Settle
 from cmbnet.edge.spool import Snapshot, Spool
 from cmbnet.edge.worker import Answer, Job, Worker, WorkerStopped
+
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
 
 
 class Runner:
@@ -132,10 +135,20 @@ class Runner:
         shutil.rmtree(out, ignore_errors=True)  # of a run that was cut off
         make_folder(out.parent)
         make_folder(out)
-        # The last run may have left none.
-        reports = (out.with_name(str(run)) / REPORT for run in range(study.run, 0, -1))
-        previous = next((one for one in reports if one.exists()), None)
-        return Job(self._spool.link(study.study, snapshot), out, patient, failure, previous)
+        images, previous = self._spool.link(study.study, snapshot), self._previous(study.study)
+        return Job(images, out, patient, failure, previous)
+
+    def _previous(self, study: str) -> Dataset | None:
+        """What a reference to the last report of a study needs."""
+        last = self._journal.last_result(study, REPORT)
+        if last is None or not last.series_instance_uid:
+            return None
+        report = Dataset()
+        report.StudyInstanceUID = study
+        report.SeriesInstanceUID = last.series_instance_uid
+        report.SOPClassUID = last.sop_class_uid
+        report.SOPInstanceUID = last.sop_instance_uid
+        return report
 
     def _out(self, study: Study) -> Path:
         return self._folders.results / study.study / str(study.run + 1)
@@ -156,9 +169,10 @@ class Runner:
         return taken
 
     def _result_file(self, path: Path) -> ResultFile:
-        header = pydicom.dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"])
+        header = pydicom.dcmread(path, specific_tags=[*_UIDS])
         return ResultFile(
             str(header.SOPClassUID),
             str(header.SOPInstanceUID),
             str(path.relative_to(self._folders.results)),
+            str(header.SeriesInstanceUID),
         )

@@ -23,7 +23,7 @@ from cmbnet.errors import CmbnetError
 _UID = re.compile(r"(?=[0-9.]{1,64}$)[0-9]+(?:\.[0-9]+)*")
 _SUFFIX = ".dcm"
 _VERSION = "~"
-"""Between UID and digest in the name of a later version of an object."""
+"""Between the UID and the digest of the version: a set of names tells what a result was made of."""
 _NO_SPACE = 0xA700
 _WRONG_OBJECT = 0xA900
 _NOT_UNDERSTOOD = 0xC000
@@ -130,47 +130,45 @@ class Spool:
             raise ObjectRefused(_NO_SPACE, "the disk of the node is full up to its reserve")
         try:
             sync_file(received)
+            now = contents_of(received)
             with self._moving:
                 folder = self._restored(expected.study)
                 make_folder(folder)
-                kept = self._place(received, folder, expected.sop_instance)
+                kept = self._place(received, folder, expected.sop_instance, now)
             # Also for a known name: its first sender may still wait for this very sync.
             sync_folder(folder)
         except OSError as error:
             raise ObjectRefused(_NO_SPACE, f"the node cannot write: {error.strerror}") from error
         return kept
 
-    def _place(self, received: Path, folder: Path, uid: str) -> Kept:
+    def _place(self, received: Path, folder: Path, uid: str, now: Contents) -> Kept:
         """Give a file its name, by what lies there under its UID."""
-        first = folder / f"{uid}{_SUFFIX}"
-        versions = [*folder.glob(f"{uid}{_VERSION}*{_SUFFIX}"), first]
-        known = [path for path in versions if path.exists()]
+        target = folder / f"{uid}{_VERSION}{_digest_of(now)}{_SUFFIX}"
+        # An older node wrote no version; a kill while one was replaced leaves two.
+        versions = [folder / f"{uid}{_SUFFIX}", *folder.glob(f"{uid}{_VERSION}*")]
+        found = [path for path in versions if path.exists()]
+        known = sorted(found, key=lambda path: path.stat().st_mtime_ns)
         if not known:
-            received.rename(first)
+            received.rename(target)
             return Kept.NEW
-        # A kill while one was replaced leaves two.
-        last = max(known, key=lambda path: path.stat().st_mtime_ns)
-        before, now = contents_of(last), contents_of(received)
+        last = known[-1]
+        before = contents_of(last)
         if now.shows_the_same_as(before) or (now.whole and not before.whole):
             corrected = now.person != before.person or now.whole > before.whole
             kept = Kept.CORRECTED if corrected else Kept.DUPLICATE
         else:
-            self._put_aside(received, uid, now)
+            make_folder(self._folders.conflicts)
+            move(received, self._folders.conflicts / target.name)
             raise ObjectConflict(
                 _WRONG_OBJECT, "another image bears the UID of this one: a copy is in quarantine"
             )
         if kept is Kept.CORRECTED:
-            last = received.rename(folder / f"{uid}{_VERSION}{_digest_of(now)}{_SUFFIX}")
+            last = received.rename(target)
             sync_folder(folder)
         for path in known:
             if path != last:
                 path.unlink()
         return kept
-
-    def _put_aside(self, received: Path, uid: str, found: Contents) -> None:
-        make_folder(self._folders.conflicts)
-        name = f"{uid}{_VERSION}{_digest_of(found)}{_SUFFIX}"
-        move(received, self._folders.conflicts / name)
 
     def snapshot(self, study: str) -> Snapshot:
         """The images of a study now."""

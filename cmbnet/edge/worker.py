@@ -14,6 +14,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from pydicom.dataset import Dataset
+
 from cmbnet.edge.events import Events
 from cmbnet.errors import CmbnetError
 
@@ -31,14 +33,14 @@ class Job:
         out: Folder for the objects to send; made where absent.
         patient: Whether gaps are answered "incomplete", since more images may come.
         failure: Why the study is given up; then only that is to be reported, reading little.
-        previous: Report of an earlier run, which this one supersedes.
+        previous: UIDs of the report of an earlier run, which this one supersedes.
     """
 
     images: Path
     out: Path
     patient: bool = False
     failure: str = ""
-    previous: Path | None = None
+    previous: Dataset | None = None
 
 
 @dataclass(frozen=True, slots=True)

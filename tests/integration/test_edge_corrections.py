@@ -121,6 +121,19 @@ def test_a_correction_after_the_purge_is_a_new_result(site: Site) -> None:
     site.send(edit(files, PatientID="RIGHT-2"))
     committed(site, uid_of("a"), 2)
     assert not set(before) & set(results_of(site, "a"))
+    assert sent(site, uid_of("a"), 2)["SR"].TextValue == before[-1], "the SR that left the disk"
+
+
+def test_the_same_study_after_the_purge_is_no_new_result(site: Site) -> None:
+    site.open()
+    files = site.study("a")
+    site.send(files)
+    committed(site, uid_of("a"), 1)
+    assert site.node.purge.step(everything=True) == 1
+    assert site.send(files) == {0: 6}
+    wait_for(site.node, uid_of("a"), State.RECEIVED, State.READY, State.RUNNING)
+    assert wait_for(site.node, uid_of("a"), State.COMMITTED).run == 1
+    assert set(site.pacs.stored.values()) == {1}
 
 
 def test_a_whole_object_replaces_one_that_was_cut_off(site: Site) -> None:

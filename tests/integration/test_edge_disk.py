@@ -86,7 +86,7 @@ def whole(site: Site, files: list[Path]) -> set[str]:
     """UIDs of the images in the spool, each of which must be what was sent."""
     sent = {str(pydicom.dcmread(path).SOPInstanceUID): path for path in files}
     folder = site.node.folders.spool / uid_of("a")
-    kept = {path.stem: path for path in folder.glob("*.dcm")}
+    kept = {path.stem.partition("~")[0]: path for path in folder.glob("*.dcm")}
     for uid, path in kept.items():
         assert pydicom.dcmread(path).PixelData == pydicom.dcmread(sent[uid]).PixelData
     return set(kept)
@@ -166,7 +166,7 @@ def test_a_file_that_cannot_grow(tmp_path: Path, record_property: Tell) -> None:
         resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
         answers = send_files([large], peer) + send_files(small, peer)
         spool = Folders(config.root).spool
-        kept = {path.stem for path in spool.rglob("*.dcm")}
+        kept = {path.stem.partition("~")[0] for path in spool.rglob("*.dcm")}
     finally:
         kill_node(node)
     tell_counts(record_property, {f"answers 0x{answer:04X}": n for answer, n in answers.items()})

@@ -71,6 +71,36 @@ def test_what_is_sent_twice_is_kept_once(folders: Folders, spool: Spool) -> None
     assert spool.snapshot(identity.study) == before
 
 
+def test_what_an_older_node_kept_is_known(folders: Folders, spool: Spool) -> None:
+    path, identity = incoming(folders)
+    assert spool.keep(path, identity) is Kept.NEW
+    (kept,) = (folders.spool / identity.study).iterdir()
+    kept.rename(kept.with_name(f"{identity.sop_instance}.dcm"))
+    assert spool.keep(*incoming(folders)) is Kept.DUPLICATE
+    assert len(spool.snapshot(identity.study).names) == 1
+
+
+def test_a_kill_while_a_version_was_replaced_leaves_one_in_the_end(
+    folders: Folders, spool: Spool
+) -> None:
+    path, identity = incoming(folders)
+    spool.keep(path, identity)
+    (first,) = (folders.spool / identity.study).iterdir()
+    content = first.read_bytes()
+    before = spool.snapshot(identity.study).digest
+    path, _ = incoming(folders)
+    path.write_bytes(path.read_bytes().replace(b"PHANTOM^EDGE", b"PHANTOM^PAUL"))
+    assert spool.keep(path, identity) is Kept.CORRECTED
+    assert spool.snapshot(identity.study).digest != before
+    (second,) = (folders.spool / identity.study).iterdir()
+    first.write_bytes(content)
+    os.utime(first, (1, 1))
+    path, _ = incoming(folders)
+    path.write_bytes(path.read_bytes().replace(b"PHANTOM^EDGE", b"PHANTOM^PAUL"))
+    assert spool.keep(path, identity) is Kept.DUPLICATE
+    assert list((folders.spool / identity.study).iterdir()) == [second]
+
+
 def test_the_digest_is_that_of_the_set_of_images(folders: Folders, spool: Spool) -> None:
     for number in (1, 0):
         spool.keep(*incoming(folders, "a", number))
