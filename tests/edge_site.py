@@ -86,7 +86,10 @@ class Site:
 _COUNTED = {
     "object_received": "images acknowledged",
     "object_duplicate": "duplicates acknowledged",
+    "object_corrected": "corrections acknowledged",
     "object_refused": "objects refused",
+    "object_conflict": "objects in conflict",
+    "connection_refused": "connections refused",
     "association_refused": "associations refused",
     "delivery_failed": "failed deliveries",
     "worker_restarted": "workers killed",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from pydicom.datadict import tag_for_keyword
-from pydicom.uid import UID
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 _PREAMBLE_BYTES: Final = 132
 _UNDEFINED: Final = 0xFFFFFFFF
@@ -28,6 +28,7 @@ _MOST_NESTED: Final = 500_000
 """In sequences of undefined length: of a thousand frames with hundreds of elements each."""
 _LONGEST_VALUE: Final = 1024
 _PIECE_BYTES: Final = 1 << 20
+_UNCOMPRESSED: Final = {str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)}
 
 
 def _tags(*keywords: str) -> tuple[int, ...]:
@@ -78,9 +79,7 @@ class Contents:
         )
 
     def _comparable(self, other: Contents) -> bool:
-        return self.syntax == other.syntax or not (
-            UID(self.syntax).is_compressed or UID(other.syntax).is_compressed
-        )
+        return self.syntax == other.syntax or {self.syntax, other.syntax} == _UNCOMPRESSED
 
 
 def read_values(path: Path, keywords: tuple[str, ...]) -> dict[str, str]:
@@ -121,7 +120,7 @@ def contents_of(path: Path) -> Contents:
         grid=_digest(values, _GRID + _SIZES + _BITS),
         pixels=pixels.hexdigest(),
         syntax=syntax,
-        whole=size > 0 if UID(syntax).is_compressed else size >= _announced(values) > 0,
+        whole=size >= (_announced(values) if syntax in _UNCOMPRESSED else 1) > 0,
     )
 
 

@@ -29,6 +29,7 @@ from cmbnet.edge.events import Events
 from cmbnet.edge.folders import Folders
 from cmbnet.edge.journal import Journal
 from cmbnet.edge.records import Delivery, ResultFile
+from cmbnet.edge.server import bound_reading
 from cmbnet.edge.tls import client_context
 from cmbnet.errors import CmbnetError
 
@@ -231,7 +232,7 @@ def associate(
         destination.host,
         destination.port,
         ae_title=destination.ae_title,
-        evt_handlers=list(handlers),
+        evt_handlers=[(evt.EVT_CONN_OPEN, _bounded, [destination.timeout_s]), *handlers],
         tls_args=None if tls is None else (client_context(tls), destination.host),
     )
     if not association.is_established:
@@ -242,6 +243,11 @@ def associate(
         association.release()
         raise NotDelivered(f"{destination.name} does not accept {', '.join(sorted(missing))}")
     return association
+
+
+def _bounded(event: Any, timeout_s: float) -> None:
+    """A destination that begins to answer and does not go on must not hold us for ever."""
+    bound_reading(event.assoc, timeout_s, lambda _reason: None)
 
 
 def echo(ae_title: str, destination: DestinationSettings) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import IO
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from cmbnet.edge.activity import Activity
@@ -28,6 +28,7 @@ from cmbnet.edge.status_page import StatusPage
 from cmbnet.errors import UsageError
 
 _REQUEST_S = 10.0
+_MOST_REQUESTS = 32
 _OTHER_NAME = b"this node goes by another name: see watch.names in its settings\n"
 _LOGGER = logging.getLogger("cmbnet.edge.watch")
 
@@ -158,8 +159,25 @@ class Watch:
 
 
 class _Server(ThreadingHTTPServer):
+    """Each request takes a thread: of those there are only so many, however many ask."""
+
     daemon_threads = True
     watch: Watch
+
+    def __init__(self, *args: Any) -> None:
+        self._places = threading.BoundedSemaphore(_MOST_REQUESTS)
+        super().__init__(*args)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether there is a thread for it."""
+        return self._places.acquire(blocking=False)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and give the thread back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
 
 
 class _Handler(BaseHTTPRequestHandler):

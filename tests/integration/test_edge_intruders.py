@@ -173,6 +173,25 @@ def test_a_watcher_is_told_that_no_place_is_free(site: Site) -> None:
         watch.stop()
 
 
+def test_silent_readers_of_the_status_page_hold_few_threads(site: Site) -> None:
+    site.open(watch={"port": 0})
+    watch = Watch(site.node.config, site.node.journal)
+    watch.start()
+    before = threading.active_count()
+    try:
+        with ExitStack() as stack:
+            for _ in range(100):
+                stack.enter_context(socket.create_connection(("127.0.0.1", watch.port), PATIENCE_S))
+            last = stack.enter_context(socket.create_connection(("127.0.0.1", watch.port)))
+            last.settimeout(PATIENCE_S)
+            assert closed(last)
+            assert threading.active_count() - before <= 32
+        wait_until(lambda: threading.active_count() <= before)
+        assert ask(watch, "/healthz")[0] == 200
+    finally:
+        watch.stop()
+
+
 def ask(watch: Watch, path: str) -> tuple[int, str]:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{watch.port}{path}", timeout=30) as got:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -237,6 +239,22 @@ def test_what_left_the_disk_is_not_run_again(journal: Journal) -> None:
     assert study is not None
     assert journal.purged(study)
     assert not journal.retry(A)
+
+
+def test_the_journal_of_an_older_node_is_taken_over(tmp_path: Path) -> None:
+    """Its results do not say of which series they are."""
+    path = tmp_path / "journal.sqlite"
+    journal = Journal(path)
+    run_to_result(journal)
+    journal.close()
+    with contextlib.closing(sqlite3.connect(path)) as older:
+        older.execute("ALTER TABLE results DROP COLUMN series_instance_uid")
+    journal = Journal(path)
+    (before,) = journal.results(A, 1)
+    assert (before.sop_instance_uid, before.series_instance_uid) == (SR.sop_instance_uid, "")
+    run_to_result(journal, B)
+    assert len(journal.results(B, 1)) == 1
+    journal.close()
 
 
 def test_the_file_is_for_the_nodes_user_alone(tmp_path: Path) -> None:
