@@ -33,7 +33,8 @@ from cmbnet.edge.records import State
 from tests.edge_kill import KillReport, kill_round
 
 FAULT_TESTS = tuple(
-    f"tests/integration/test_edge_{name}.py" for name in ("faults", "disk", "large", "clock", "tls")
+    f"tests/integration/test_edge_{name}.py"
+    for name in ("faults", "corrections", "intruders", "disk", "large", "clock", "tls")
 )
 _ROOT = Path(__file__).parents[1]
 _KILLED_IN = (State.RECEIVED, State.READY, State.RUNNING, State.RESULT_WRITTEN, State.SENT)

@@ -176,7 +176,7 @@ def _finish(root: Path, name: str, scanner: _Scanner, pacs: FakePacs, state: str
     reader.close()
     sent = {uid_of(f"{name}/{int(path.stem[-4:])}"): path for path in scanner.acknowledged}
     spool = Folders(root).spool / study.study
-    kept = {path.stem: path for path in spool.glob("*.dcm")}
+    kept = {path.stem.partition("~")[0]: path for path in spool.glob("*.dcm")}
     return KillReport(
         acknowledged=len(sent),
         on_disk=len(sent.keys() & kept.keys()),

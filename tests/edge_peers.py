@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any, Literal
 
 import pytest
@@ -48,7 +48,7 @@ def forget_sockets() -> Iterator[None]:
 def study_files(
     folder: Path, name: str, *, slices: int = 6, size: int = 16, first: int = 0
 ) -> list[Path]:
-    """A study of slices, one file each; the same name gives the same UIDs."""
+    """A study of slices, one file each; the same name gives the same UIDs and pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number in range(first, first + slices):
@@ -65,7 +65,7 @@ def study_files(
         dataset.BitsAllocated = dataset.BitsStored = 16
         dataset.HighBit, dataset.PixelRepresentation, dataset.SamplesPerPixel = 15, 0, 1
         dataset.PhotometricInterpretation = "MONOCHROME2"
-        dataset.PixelData = os.urandom(2 * size * size)
+        dataset.PixelData = Random(f"{name}/{number}").randbytes(2 * size * size)
         dataset["PixelData"].VR = "OW"
         paths.append(folder / f"{name}-{number:04d}.dcm")
         save(dataset, paths[-1])
@@ -82,7 +82,7 @@ class FakePacs:
     ae_title = "PACS"
 
     def __init__(self, node_port: Callable[[], int], port: int = 0) -> None:
-        self.mode: Literal["good", "refuse", "silent", "lose"] = "good"
+        self.mode: Literal["good", "refuse", "silent", "lose", "same"] = "good"
         self.stored: Counter[str] = Counter()
         self.studies: dict[str, str] = {}
         self.committed: Counter[str] = Counter()
@@ -122,10 +122,11 @@ class FakePacs:
     def _asked(self, event: Any) -> tuple[int, None]:
         self.asked += 1
         if self.mode != "silent":
-            threading.Thread(target=self._report, args=(event.action_information,)).start()
+            words = (event.action_information, event.assoc)
+            threading.Thread(target=self._report, args=words).start()
         return 0x0000, None
 
-    def _report(self, request: Dataset) -> None:
+    def _report(self, request: Dataset, asked_on: Any) -> None:
         report = Dataset()
         report.TransactionUID = request.TransactionUID
         kept = [
@@ -136,6 +137,12 @@ class FakePacs:
         report.ReferencedSOPSequence = kept
         for item in kept:
             self.committed[str(item.ReferencedSOPInstanceUID)] += 1
+        kind = 1 if len(kept) == len(request.ReferencedSOPSequence) else 2
+        how = (report, kind, StorageCommitmentPushModel, StorageCommitmentPushModelInstance)
+        if self.mode == "same":
+            time.sleep(0.3)
+            asked_on.send_n_event_report(*how)
+            return
         ae = AE(self.ae_title)
         ae.add_requested_context(StorageCommitmentPushModel)
         association = ae.associate(
@@ -145,13 +152,7 @@ class FakePacs:
             ext_neg=[build_role(StorageCommitmentPushModel, scp_role=True)],
         )
         if association.is_established:
-            whole = len(kept) == len(request.ReferencedSOPSequence)
-            association.send_n_event_report(
-                report,
-                1 if whole else 2,
-                StorageCommitmentPushModel,
-                StorageCommitmentPushModelInstance,
-            )
+            association.send_n_event_report(*how)
             association.release()
 
 

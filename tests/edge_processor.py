@@ -59,10 +59,15 @@ class FakeProcessor:
         if len(headers) < self.needs and job.patient:
             return Answer("incomplete", f"{len(headers)} of {self.needs} slices are here")
         names = sorted(str(header.SOPInstanceUID) for header in headers)
-        key = "/".join((*names, job.failure))
+        before = "" if job.previous is None else str(job.previous.SOPInstanceUID)
+        header = headers[0]
+        person = (header.PatientID, header.PatientName, header.get("PatientBirthDate", ""))
+        key = "/".join((*names, job.failure, *map(str, person), before))
         for role, sop_class in (("seg", SEG_CLASS), ("sr", SR_CLASS)):
             if role == "sr" or not job.failure:
-                save(_result(headers[0], f"{role}/{key}", sop_class), job.out / f"{role}.dcm")
+                result = _result(headers[0], f"{role}/{key}", sop_class)
+                result.TextValue = before
+                save(result, job.out / f"{role}.dcm")
         return Answer("done", details={"lesions": 1})
 
     def _misbehave(self) -> None:

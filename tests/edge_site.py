@@ -62,7 +62,7 @@ class Site:
 
     def spooled(self, name: str) -> set[str]:
         folder = self.node.folders.spool / uid_of(name)
-        return {path.stem for path in folder.glob("*.dcm")}
+        return {path.stem.partition("~")[0] for path in folder.glob("*.dcm")}
 
     def told(self, name: str) -> list[dict[str, Any]]:
         return [details for heard, details in self.heard if heard == name]
@@ -86,7 +86,10 @@ class Site:
 _COUNTED = {
     "object_received": "images acknowledged",
     "object_duplicate": "duplicates acknowledged",
+    "object_corrected": "corrections acknowledged",
     "object_refused": "objects refused",
+    "object_conflict": "objects in conflict",
+    "connection_refused": "connections refused",
     "association_refused": "associations refused",
     "delivery_failed": "failed deliveries",
     "worker_restarted": "workers killed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import tempfile
@@ -33,15 +34,19 @@ def command() -> None:
 @_CONFIG
 def run(config: Path) -> None:
     """Run the node until it is told to stop (Ctrl-C, SIGTERM)."""
+    from cmbnet.edge.check import open_to_all
+    from cmbnet.edge.logs import quiet_libraries
     from cmbnet.edge.node import Node
     from cmbnet.edge.watch import Watch
 
     settings = _load(config)
+    os.umask(0o077)
+    quiet_libraries()
     told = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
     node = Node(settings)
-    watch = Watch(settings, node.journal)
+    watch = Watch(settings, node.journal, full=lambda: node.receiver.full)
     node.events.add(watch)
     watch.start()
     node.start()
@@ -49,6 +54,9 @@ def run(config: Path) -> None:
         f"{settings.ae_title} listens on {settings.listen.host}:{node.receiver.port}\n"
         f"{_page(settings, watch)}\n{RESEARCH_USE_ONLY}"
     )
+    for host in (settings.listen.host, settings.watch.host):
+        if fault := open_to_all(host):
+            click.echo(f"warning: {fault}", err=True)
     told.wait()
     node.stop()
     watch.stop()
@@ -86,22 +94,24 @@ def status(config: Path, last: int) -> None:
 @_CONFIG
 @click.argument("studies", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All that are refused or failed.")
-def retry(config: Path, studies: tuple[str, ...], everything: bool) -> None:
-    """Run studies again that were refused or failed, named by Study Instance UID.
+@click.option("--done", is_flag=True, help="With --all: those with a count, too.")
+def retry(config: Path, studies: tuple[str, ...], everything: bool, done: bool) -> None:
+    """Run studies again, named by Study Instance UID: after a change of model, or of anything else.
 
-    The node may be running.
+    The new report names the one before as its predecessor. The node may be running.
     """
     if not studies and not everything:
         raise UsageError("a Study Instance UID, or --all, is required")
     journal = _journal(_load(config))
     if everything:
-        ended = [one for one in journal.last_studies(1_000_000) if one.outcome != "done"]
-        studies = tuple(one.study for one in ended if one.outcome)
+        wanted = {"refused", "failed", *(["done"] if done else [])}
+        known = journal.last_studies(1_000_000)
+        studies = tuple(one.study for one in known if one.outcome in wanted and not one.purged)
     again = [study for study in studies if journal.retry(study)]
     journal.close()
     click.echo(f"{len(again)} of {len(studies)} studies will be run again\n{RESEARCH_USE_ONLY}")
     if len(again) < len(studies):
-        raise UsageError("only studies that were refused or failed, and are on disk, run again")
+        raise UsageError("only studies that ended, and are still on disk, run again")
 
 
 @command.command(epilog=RESEARCH_USE_ONLY)
@@ -165,12 +175,14 @@ def simulate(
 @_CONFIG
 def check(config: Path) -> None:
     """Try everything that the node needs: settings, disk, model, destinations."""
-    from cmbnet.edge.check import check_node
+    from cmbnet.edge.check import NOT_TRIED, check_node
 
     faults = 0
     for name, fault in check_node(_load(config)):
         faults += bool(fault)
         click.echo(f"{'FAULT' if fault else 'ok':6} {name}{': ' + fault if fault else ''}")
+    for what in NOT_TRIED:
+        click.echo(f"{'?':6} not tried: {what}")
     click.echo(RESEARCH_USE_ONLY)
     sys.exit(4 if faults else 0)
 

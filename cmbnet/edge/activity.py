@@ -14,17 +14,22 @@ _MINUTE_S = 60.0
 _HOUR_S = 3600.0
 _MOST = 200_000
 _LAST_REFUSALS = 8
-_REFUSALS = {"association_refused": "association", "object_refused": "object"}
+_REFUSALS = {
+    "connection_refused": "connection",
+    "association_refused": "association",
+    "object_refused": "object",
+    "object_conflict": "object",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An association or object that was turned away.
+    """A connection, association or object that was turned away.
 
     Args:
         at: Unix time.
-        what: "association" or "object".
-        caller: AE title that called.
+        what: "connection", "association" or "object".
+        caller: AE title that called; of a connection the network address.
         reason: Why; names no patient.
     """
 
@@ -43,7 +48,7 @@ class Lately:
         megabytes_a_minute: Their size.
         studies_an_hour: Runs of the worker that ended with an answer in the last hour.
         seconds_a_study: Mean time of these, 0 without one.
-        refused_callers: Associations refused since the start.
+        refused_callers: Connections and associations refused since the start.
         refused_objects: Objects refused since the start.
         worker_restarts: Since the start.
         refusals: The last ones, newest first.
@@ -85,9 +90,10 @@ class Activity:
         with self._lock:
             self._counts[name] = self._counts.get(name, 0) + 1
             if name in _REFUSALS:
-                caller, reason = (str(details.get(key, "")) for key in ("caller", "reason"))
+                caller = str(details.get("caller") or details.get("address", ""))
+                reason = str(details.get("reason", ""))
                 self._refusals.appendleft(Refusal(self._wall(), _REFUSALS[name], caller, reason))
-            elif name == "object_received":
+            elif name in ("object_received", "object_corrected"):
                 self._objects.append((self._clock(), _number(details.get("bytes"))))
             elif name == "study_run" and details.get("outcome") in ("done", "refused"):
                 self._studies.append((self._clock(), _number(details.get("run_s"))))
@@ -106,8 +112,10 @@ class Activity:
             megabytes_a_minute=sum(sizes) / 1e6,
             studies_an_hour=len(seconds),
             seconds_a_study=sum(seconds) / len(seconds) if seconds else 0.0,
-            refused_callers=counts.get("association_refused", 0),
-            refused_objects=counts.get("object_refused", 0),
+            refused_callers=sum(
+                counts.get(f"{what}_refused", 0) for what in ("connection", "association")
+            ),
+            refused_objects=counts.get("object_refused", 0) + counts.get("object_conflict", 0),
             worker_restarts=counts.get("worker_restarted", 0),
             refusals=refusals,
         )

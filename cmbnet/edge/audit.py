@@ -31,7 +31,9 @@ _TAIL_BYTES: Final = 1 << 16
 _LEFT_OUT: Final = {"object_received", "object_duplicate", "disk_low"}
 """One a slice, or one a minute: the changes of state say the same of the study."""
 
-_BY_STRANGERS: Final = {"association_refused", "object_refused"}
+_BY_STRANGERS: Final = {
+    "connection_refused", "association_refused", "object_refused", "object_conflict",
+}  # fmt: skip
 _MOST_A_MINUTE: Final = 60
 """Of what anyone on the network can bring about: else they could fill the disk with it."""
 

@@ -20,6 +20,8 @@ def check_node(config: EdgeConfig) -> Iterator[tuple[str, str]]:
     Yields:
         What was tried, and what is wrong with it; empty where nothing is.
     """
+    for name, host in (("listen", config.listen.host), ("watch", config.watch.host)):
+        yield f"{name}.host is one interface", open_to_all(host)
     yield "root can be written", _fault(lambda: _write(config))
     yield "free disk is above the reserve", _fault(lambda: _space(config))
     yield "the audit trail holds together", _fault(lambda: verify_audit(config.root / AUDIT_FILE))
@@ -28,7 +30,16 @@ def check_node(config: EdgeConfig) -> Iterator[tuple[str, str]]:
         yield "certificates can be used", _fault(lambda: server_context(tls))
     yield "the model can be loaded", _fault(StudyProcessor(config.worker).open)
     for destination in config.destinations:
-        yield f"{destination.name} answers", _fault(_echo_of(config, destination))
+        what = "answers, and agrees to SEG, SR" + " and commitment" * destination.commitment
+        yield f"{destination.name} {what}", _fault(_echo_of(config, destination))
+
+
+NOT_TRIED = (
+    "whether a destination keeps an object: none could be taken back by DICOM (`cmbnet edge "
+    "simulate` sends a phantom all the way)",
+    "whether destinations reach this node with their answers to storage commitment",
+)
+"""What `check_node` leaves open."""
 
 
 def _fault(action: Callable[[], object]) -> str:
@@ -39,8 +50,15 @@ def _fault(action: Callable[[], object]) -> str:
     return ""
 
 
+def open_to_all(host: str) -> str:
+    """What is wrong with an address that stands for all of the machine; empty for any other."""
+    if host not in ("", "0.0.0.0", "::"):
+        return ""
+    return f"{host or 'an empty name'} opens the port to every network that the machine is in"
+
+
 def _write(config: EdgeConfig) -> None:
-    config.root.mkdir(parents=True, exist_ok=True)
+    config.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=config.root) as file:
         file.write(b"0")
 

@@ -42,6 +42,8 @@ class ListenSettings(_Settings):
     allowed_callers: Annotated[tuple[AeTitle, ...], Field(min_length=1)]
     """AE titles that may open an association; all others are rejected."""
     max_associations: Annotated[int, Field(ge=1, le=512)] = 32
+    max_per_address: Annotated[int, Field(ge=1, le=512)] = 32
+    """Connections of one network address at a time; all others of it are closed at once."""
     max_object_mb: Megabytes = 2048
     timeout_s: Seconds = 60
     """Silence after which an association is aborted."""
@@ -55,6 +57,8 @@ class StorageSettings(_Settings):
     """With less free space than this, objects are answered 0xA700 (out of resources)."""
     keep_days: Annotated[float, Field(ge=0)] = 7
     """How long images and results are kept after every destination committed to the results."""
+    quarantine_days: Annotated[float, Field(ge=0)] = 90
+    """How long studies that were given up, and objects in conflict, are kept for people to see."""
     largest_gb: Annotated[float, Field(gt=0)] | None = None
     """Above this the oldest committed studies go before their time; None sets no limit."""
 
@@ -108,6 +112,8 @@ class WatchSettings(_Settings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] | None = 8112
     """None opens no page; 0 takes a free port (tests)."""
+    names: tuple[str, ...] = ()
+    """Names by which it may be asked for; addresses, localhost and `host` always are."""
 
 
 class EdgeConfig(_Settings):

@@ -5,6 +5,7 @@ Sending again is harmless: the same results bear the same UIDs.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    Comprehensive3DSRStorage,
+    SegmentationStorage,
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
     Verification,
@@ -26,12 +29,16 @@ from cmbnet.edge.events import Events
 from cmbnet.edge.folders import Folders
 from cmbnet.edge.journal import Journal
 from cmbnet.edge.records import Delivery, ResultFile
+from cmbnet.edge.server import bound_reading
 from cmbnet.edge.tls import client_context
 from cmbnet.errors import CmbnetError
 
 _ALL_COMMITTED = 1
 _PEER = "peer"
 _TRANSFER_FACTOR = 10
+_SAME_ASSOCIATION_S = 5.0
+"""Some archives answer a request for commitment before its association ends, or never."""
+_POLL_S = 0.05
 
 
 class NotDelivered(CmbnetError):
@@ -65,6 +72,7 @@ class Deliverer:
         self._journal = journal
         self._events = events
         self._backoff = Backoff(destination.retry_first_s, destination.retry_longest_s, clock)
+        self._answered = threading.Event()
 
     def step(self) -> bool:
         """Send what is due, or ask for commitment to it; False where nothing was to be done."""
@@ -85,6 +93,7 @@ class Deliverer:
         delivery = self._journal.by_transaction(str(report.get("TransactionUID", "")))
         if delivery is None or caller != self._destination.ae_title:
             return
+        self._answered.set()
         kept = {
             str(item.get("ReferencedSOPInstanceUID", ""))
             for item in report.get("ReferencedSOPSequence") or ()
@@ -153,6 +162,9 @@ class Deliverer:
         reason = "the destination has not committed in time" if delivery.transaction_uid else ""
         # First on disk: the answer may come before this association ends.
         self._journal.asked(delivery, transaction, reason)
+        # Before an answer can come: it may be heard while we are still asking.
+        self._backoff.hold(_key(delivery), self._destination.commitment_timeout_s)
+        self._answered.clear()
         association = self._associate([StorageCommitmentPushModel])
         try:
             status, _ = association.send_n_action(
@@ -161,10 +173,18 @@ class Deliverer:
                 StorageCommitmentPushModel,
                 StorageCommitmentPushModelInstance,
             )
+            _require_success(status, "the request for storage commitment")
+            self._listen(association)
         finally:
             association.release()
-        _require_success(status, "the request for storage commitment")
-        self._backoff.hold(_key(delivery), self._destination.commitment_timeout_s)
+
+    def _listen(self, association: Association) -> None:
+        """Give the destination time to answer on the association of the request."""
+        end = time.monotonic() + _SAME_ASSOCIATION_S
+        while association.is_established and time.monotonic() < end:
+            if self._answered.wait(_POLL_S):
+                time.sleep(_POLL_S)  # our thanks are on their way
+                return
 
     def _not_asked(self, delivery: Delivery, reason: str) -> None:
         self._journal.asked(delivery, "", reason)
@@ -212,7 +232,7 @@ def associate(
         destination.host,
         destination.port,
         ae_title=destination.ae_title,
-        evt_handlers=list(handlers),
+        evt_handlers=[(evt.EVT_CONN_OPEN, _bounded, [destination.timeout_s]), *handlers],
         tls_args=None if tls is None else (client_context(tls), destination.host),
     )
     if not association.is_established:
@@ -225,13 +245,21 @@ def associate(
     return association
 
 
+def _bounded(event: Any, timeout_s: float) -> None:
+    """A destination that begins to answer and does not go on must not hold us for ever."""
+    bound_reading(event.assoc, timeout_s, lambda _reason: None)
+
+
 def echo(ae_title: str, destination: DestinationSettings) -> None:
-    """Ask a destination whether it is there.
+    """Ask a destination whether it is there, and agrees to what it is to be sent.
 
     Raises:
-        NotDelivered: It is not, or does not know us.
+        NotDelivered: It is not, does not know us, or does not accept a class of objects.
     """
-    association = associate(ae_title, destination, [Verification])
+    classes = [SegmentationStorage, Comprehensive3DSRStorage]
+    if destination.commitment:
+        classes.append(StorageCommitmentPushModel)
+    association = associate(ae_title, destination, [Verification, *classes])
     try:
         _require_success(association.send_c_echo(), "C-ECHO")
     finally:

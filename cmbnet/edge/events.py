@@ -9,15 +9,19 @@ from typing import Literal, TypeAlias
 EventName = Literal[
     "node_started",
     "node_stopped",
+    "connection_refused",  # details: address, reason; nobody said yet who calls
     "association_refused",  # details: reason, caller
     "object_received",  # details: caller, bytes, seconds
-    "object_duplicate",  # details: caller, bytes; the first copy is kept
+    "object_duplicate",  # details: caller, bytes, seconds; the first copy is kept
+    "object_corrected",  # details: caller, bytes, seconds; it replaces one of another identity
+    "object_conflict",  # details: caller, reason; another image under a known UID
     "object_refused",  # details: caller, status, reason
     "state_changed",  # details: state, reason
     "study_run",  # details: outcome, reason, images, run_s and what the processor reports
     "worker_restarted",  # details: reason
     "results_sent",  # details: destination, objects, seconds
     "delivery_failed",  # details: destination, reason, tries, next_try_s
+    "destination_gone",  # details: results; that were on their way there, and go to the others now
     "commitment",  # details: destination, committed, failed
     "purged",  # details: bytes
     "disk_low",  # details: free_bytes, reserve_bytes

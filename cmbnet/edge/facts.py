@@ -9,7 +9,7 @@ from cmbnet.edge.pseudonyms import Pseudonyms
 
 Fact: TypeAlias = str | int | float | bool
 
-_WORDS = frozenset({"caller", "destination", "outcome", "reason", "state", "status"})
+_WORDS = frozenset({"address", "caller", "destination", "outcome", "reason", "state", "status"})
 """Details that are words. A new one stays out until someone has thought about it here."""
 
 _LONGEST = 500

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset
 
-from cmbnet.edge.objects import previous_report
 from cmbnet.edge.worker import Job
 from cmbnet.errors import CmbnetError, InputRefused
 from cmbnet.io.dicom import DicomSource, ImageKind, SeriesVerdict
@@ -51,7 +50,7 @@ def write_failure(job: Job, reason: str, *, bundle: Bundle, series: str = "") ->
         # Other parameters than of a count: the UIDs differ from those of a later success.
         algorithm=Algorithm(bundle.manifest.name, bundle.sha256, ("no answer", reason[:64])),
         quality=Quality(False, (f"not analysable: {reason}",)),
-        previous=previous_report(job),
+        previous=job.previous,
     )
     paths = write_dicom_results(result, _source(headers), job.out, seg=False)
     if paths.report is None:

@@ -25,7 +25,7 @@ class Folders:
 
     @property
     def spool(self) -> Path:
-        """Acknowledged objects: ``<study uid>/<sop uid>.dcm``, each whole."""
+        """Acknowledged objects: ``<study uid>/<sop uid>~<version>.dcm``, each whole."""
         return self.root / "spool"
 
     @property
@@ -44,9 +44,19 @@ class Folders:
         return self.root / "quarantine"
 
     @property
+    def conflicts(self) -> Path:
+        """Objects that bear the UID of another image."""
+        return self.quarantine / "conflicts"
+
+    @property
     def journal(self) -> Path:
         """The journal's file."""
         return self.root / "journal.sqlite"
+
+    @property
+    def alive(self) -> Path:
+        """Its time is when the node last worked."""
+        return self.root / "alive"
 
     @property
     def lock(self) -> Path:

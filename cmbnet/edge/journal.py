@@ -12,10 +12,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 
 from cmbnet.edge.events import Events
-from cmbnet.edge.journal_reader import JournalReader
+from cmbnet.edge.journal_reader import RESULT, JournalReader
 from cmbnet.edge.records import (
     Delivery,
     DeliveryState,
@@ -24,55 +25,7 @@ from cmbnet.edge.records import (
     State,
     Study,
 )
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS studies (
-    number INTEGER PRIMARY KEY,
-    study TEXT NOT NULL UNIQUE,
-    state TEXT NOT NULL,
-    outcome TEXT NOT NULL DEFAULT '',
-    reason TEXT NOT NULL DEFAULT '',
-    caller TEXT NOT NULL DEFAULT '',
-    run INTEGER NOT NULL DEFAULT 0,
-    digest TEXT NOT NULL DEFAULT '',
-    failures INTEGER NOT NULL DEFAULT 0,
-    images INTEGER NOT NULL DEFAULT 0,
-    first_received_at REAL NOT NULL,
-    received_at REAL NOT NULL,
-    changed_at REAL NOT NULL,
-    details TEXT NOT NULL DEFAULT '{}',
-    purged INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE IF NOT EXISTS results (
-    study TEXT NOT NULL,
-    run INTEGER NOT NULL,
-    sop_class_uid TEXT NOT NULL,
-    sop_instance_uid TEXT NOT NULL,
-    file TEXT NOT NULL,
-    PRIMARY KEY (study, run, sop_instance_uid)
-);
-CREATE TABLE IF NOT EXISTS deliveries (
-    study TEXT NOT NULL,
-    run INTEGER NOT NULL,
-    destination TEXT NOT NULL,
-    state TEXT NOT NULL,
-    tries INTEGER NOT NULL DEFAULT 0,
-    transaction_uid TEXT NOT NULL DEFAULT '',
-    reason TEXT NOT NULL DEFAULT '',
-    changed_at REAL NOT NULL,
-    PRIMARY KEY (study, run, destination)
-);
-CREATE TABLE IF NOT EXISTS transitions (
-    number INTEGER PRIMARY KEY,
-    study TEXT NOT NULL,
-    state TEXT NOT NULL,
-    run INTEGER NOT NULL,
-    at REAL NOT NULL,
-    reason TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS studies_by_state ON studies (state);
-CREATE INDEX IF NOT EXISTS transitions_by_study ON transitions (study);
-"""
+from cmbnet.edge.tables import make_tables
 
 
 class Journal(JournalReader):
@@ -93,13 +46,16 @@ class Journal(JournalReader):
         events: Events | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives its other files the rights of this one.
+        path.touch(mode=0o600)
+        path.chmod(0o600)
         super().__init__(path, wall=wall, read_only=False)
         self._events = events or Events()
         self._moved: list[tuple[str, State, str]] = []
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(_SCHEMA)
+        make_tables(self._connection)
 
     # From image to result.
 
@@ -205,15 +161,18 @@ class Journal(JournalReader):
         run("DELETE FROM deliveries WHERE study = ?", (study,))
         for one in files:
             run(
-                "INSERT INTO results VALUES (?, ?, ?, ?, ?)",
-                (study, number, one.sop_class_uid, one.sop_instance_uid, one.file),
+                f"INSERT INTO results (study, run, {RESULT}) VALUES (?, ?, ?, ?, ?, ?)",
+                (study, number, *astuple(one)),
             )
         for destination in destinations if files else ():
-            run(
-                "INSERT INTO deliveries (study, run, destination, state, changed_at) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (study, number, destination, DeliveryState.PENDING, self._wall()),
-            )
+            self._insert_delivery(study, number, destination)
+
+    def _insert_delivery(self, study: str, number: int, destination: str) -> None:
+        self._connection.execute(
+            "INSERT OR IGNORE INTO deliveries (study, run, destination, state, changed_at) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (study, number, destination, DeliveryState.PENDING, self._wall()),
+        )
 
     # From result to destination.
 
@@ -313,16 +272,34 @@ class Journal(JournalReader):
                 self._move(study, [State.RUNNING], State.READY, "it was cut off")
         return running
 
+    def readdress(self, destinations: Sequence[str]) -> int:
+        """Results on their way to a destination that is gone go to those that have not got them.
+
+        Args:
+            destinations: Names of all that there are.
+
+        Returns:
+            Number of results that were on such a way.
+        """
+        under_way = self._deliveries("state != 'COMMITTED'", ())
+        gone = [one for one in under_way if one.destination not in destinations]
+        for one in gone:
+            with self._transaction() as run:
+                run(
+                    "DELETE FROM deliveries WHERE study = ? AND run = ? AND destination = ?",
+                    (one.study, one.run, one.destination),
+                )
+                for name in destinations:
+                    self._insert_delivery(one.study, one.run, name)
+                self._follow_deliveries(one.study)
+        return len(gone)
+
     def retry(self, study: str) -> bool:
-        """Run a study again that was refused or failed, though its images are the same."""
+        """Run a study again that ended, though its images are the same; they must be on disk."""
         with self._transaction() as run:
             ended = [State.FAILED, State.RESULT_WRITTEN, State.SENT, State.COMMITTED]
-            row = run("SELECT outcome FROM studies WHERE study = ?", (study,)).fetchone()
-            if (
-                row is None
-                or row[0] == "done"
-                or not self._move(study, ended, State.READY, "retry")
-            ):
+            row = run("SELECT purged FROM studies WHERE study = ?", (study,)).fetchone()
+            if row is None or row[0] or not self._move(study, ended, State.READY, "retry"):
                 return False
             run("UPDATE studies SET digest = '', failures = 0 WHERE study = ?", (study,))
             return True
@@ -330,11 +307,11 @@ class Journal(JournalReader):
     def purgeable(self) -> list[Study]:
         """Whose images and results may leave the disk, oldest change first.
 
-        COMMITTED, or refused with nothing to send. What failed stays for people to look at.
+        COMMITTED, or with nothing to send: refused, or given up and put aside for people to see.
         """
         return self._studies(
             "WHERE purged = 0 AND (state = 'COMMITTED' OR (state = 'FAILED' AND "
-            "outcome = 'refused')) ORDER BY changed_at, number",
+            "outcome IN ('refused', 'failed'))) ORDER BY changed_at, number",
             (),
         )
 

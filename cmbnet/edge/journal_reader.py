@@ -17,6 +17,8 @@ _STUDY = (
     "received_at, changed_at, details, purged"
 )
 _DELIVERY = "study, run, destination, state, tries, transaction_uid, reason, changed_at"
+RESULT = "sop_class_uid, sop_instance_uid, file, series_instance_uid"
+"""The columns of a `ResultFile`, in its order."""
 _BUSY_S = 30.0
 
 
@@ -87,11 +89,18 @@ class JournalReader:
     def results(self, study: str, run: int) -> tuple[ResultFile, ...]:
         """The objects that a run gave."""
         rows = self._read(
-            "SELECT sop_class_uid, sop_instance_uid, file FROM results WHERE study = ? AND run = ? "
-            "ORDER BY rowid",
+            f"SELECT {RESULT} FROM results WHERE study = ? AND run = ? ORDER BY rowid",
             (study, run),
         )
         return tuple(ResultFile(*row) for row in rows)
+
+    def last_result(self, study: str, name: str) -> ResultFile | None:
+        """The newest object of a study whose file has this name, also where it left the disk."""
+        rows = self._read(
+            f"SELECT {RESULT} FROM results WHERE study = ? AND file LIKE ? ORDER BY run DESC",
+            (study, f"%/{name}"),
+        )
+        return ResultFile(*rows[0]) if rows else None
 
     def deliveries(self, study: str) -> list[Delivery]:
         """How far the last results of a study are, by destination."""

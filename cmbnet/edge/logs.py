@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import threading
+import warnings
 from collections.abc import Mapping
 from typing import IO
 
@@ -18,7 +20,9 @@ from cmbnet.edge.pseudonyms import Pseudonyms
 _LOGGER = logging.getLogger("cmbnet.edge.log")
 
 _WARNINGS = {
-    "association_refused", "object_refused", "worker_restarted", "delivery_failed", "disk_low",
+    "connection_refused", "association_refused", "object_refused", "worker_restarted",
+    "delivery_failed", "disk_low", "object_corrected", "object_conflict",
+    "destination_gone",
 }  # fmt: skip
 _QUIET = {"object_received", "object_duplicate"}
 """One a slice: too many to be told of unless asked for (level DEBUG)."""
@@ -73,6 +77,25 @@ class LogHook:
         if study:
             facts = {"study": self._names(study), **facts}
         _LOGGER.log(level, name, extra={"event": name, "facts": facts})
+
+
+def quiet_libraries() -> None:
+    """Let libraries and threads that end say only what kind of thing happened.
+
+    Their warnings, log lines and tracebacks quote headers: names and UIDs.
+    """
+    logging.getLogger().addHandler(logging.NullHandler())  # else Python prints what nobody takes
+
+    def warned(
+        message: Warning | str, category: type[Warning], *_: object, **_more: object
+    ) -> None:
+        _LOGGER.warning("a library warned: %s", category.__name__)
+
+    def ended(args: threading.ExceptHookArgs) -> None:
+        _LOGGER.error("a thread ended: %s", args.exc_type.__name__)
+
+    warnings.showwarning = warned
+    threading.excepthook = ended
 
 
 def log_to(stream: IO[str], names: Pseudonyms, *, level: int = logging.INFO) -> logging.Handler:

@@ -37,6 +37,10 @@ class Metrics:
         )  # fmt: skip
         self._refused = Counter("cmbnet_associations_refused", "Callers that were turned away.",
                                 registry=registry)  # fmt: skip
+        self._connections = Counter(
+            "cmbnet_connections_refused", "Connections that were closed before anyone was named.",
+            registry=registry,
+        )  # fmt: skip
         self._runs = Counter("cmbnet_study_runs", "Runs of the worker by outcome.", ["outcome"],
                              registry=registry)  # fmt: skip
         self._run_s = Histogram(
@@ -64,9 +68,12 @@ class Metrics:
     def _counts(self) -> dict[str, Callable[[Mapping[str, object]], None]]:
         """What to do at which event."""
         return {
-            "object_received": self._received,
+            "object_received": lambda facts: self._received("kept", facts),
+            "object_corrected": lambda facts: self._received("corrected", facts),
+            "object_conflict": lambda _: self._objects.labels("conflict").inc(),
             "object_duplicate": lambda _: self._objects.labels("duplicate").inc(),
             "object_refused": lambda _: self._objects.labels("refused").inc(),
+            "connection_refused": lambda _: self._connections.inc(),
             "association_refused": lambda _: self._refused.inc(),
             "study_run": self._run,
             "worker_restarted": lambda _: self._restarts.inc(),
@@ -80,8 +87,8 @@ class Metrics:
         """All metrics in Prometheus's format."""
         return generate_latest(self._registry)
 
-    def _received(self, facts: Mapping[str, object]) -> None:
-        self._objects.labels("kept").inc()
+    def _received(self, answer: str, facts: Mapping[str, object]) -> None:
+        self._objects.labels(answer).inc()
         self._bytes.inc(_number(facts.get("bytes")))
         self._store_s.observe(_number(facts.get("seconds")))
 

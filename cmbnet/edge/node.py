@@ -102,6 +102,9 @@ class Node:
             UsageError: The port is taken, or certificates cannot be used.
         """
         self.journal.recover()
+        moved = self.journal.readdress([one.name for one in self.config.destinations])
+        if moved:
+            self.events("destination_gone", results=moved)
         self._reconcile(self.spool.studies())
         self.receiver.start()
         self._repeat("settle", self._settle_step)
@@ -204,7 +207,7 @@ class Node:
 
 def _lock(path: Path) -> FileLock:
     """Hold the root for this node alone, until the process ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = FileLock(path, blocking=False, thread_local=False)
     try:
         lock.acquire()

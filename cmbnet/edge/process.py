@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cmbnet.edge.config import WorkerSettings
-from cmbnet.edge.objects import previous_report
 from cmbnet.edge.worker import Answer, Job
 from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
 
@@ -79,13 +78,13 @@ class StudyProcessor:
                 record=InputRecord(dicom=source),
             )
         except NotAnalysable as refused:
-            result = replace(result_of_refusal(refused.refusal), previous=previous_report(job))
+            result = replace(result_of_refusal(refused.refusal), previous=job.previous)
             write_dicom_results(result, source, job.out, seg=False)
             findings = refused.refusal.quality.findings
             remarks = [one.message for one in findings if one.severity == "refuse"]
             return Answer("refused", f"not analysable: {'; '.join(remarks)}", _series(source))
         written = time.perf_counter()
-        write_objects(prediction, job.out, self._wanted(), previous=previous_report(job))
+        write_objects(prediction, job.out, self._wanted(), previous=job.previous)
         seconds = {
             "read": round(read_s, 3),
             **prediction.timings_s,

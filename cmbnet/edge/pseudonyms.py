@@ -62,7 +62,7 @@ def open_pseudonyms(root: Path) -> Pseudonyms:
         OSError: It cannot be read or written.
     """
     path = root / KEY_FILE
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         _write_key(path)
     key = path.read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -9,10 +10,11 @@ from cmbnet.edge.config import StorageSettings
 from cmbnet.edge.events import Events
 from cmbnet.edge.folders import Folders
 from cmbnet.edge.journal import Journal
-from cmbnet.edge.records import Study
+from cmbnet.edge.records import State, Study
 from cmbnet.edge.spool import Spool
 
 _DAY_S = 86_400.0
+_LONGEST_BREAK_S = _DAY_S
 
 
 class Purge:
@@ -24,7 +26,8 @@ class Purge:
         spool: The images.
         settings: How long to keep, and when space is short.
         events: Told of what went.
-        wall: Unix time; set back, it only makes things stay longer.
+        wall: Unix time; set back or ahead, it only makes things stay longer.
+        clock: Seconds that never go back, and never jump.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Purge:
         settings: StorageSettings,
         events: Events,
         wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folders = folders
         self._journal = journal
@@ -42,6 +46,13 @@ class Purge:
         self._settings = settings
         self._events = events
         self._wall = wall
+        self._clock = clock
+        self._started_s = clock()
+        self._began_at = wall()
+        if folders.alive.exists():
+            # A clock that is wrong at the start cannot be told from a long break.
+            longest = folders.alive.stat().st_mtime + _LONGEST_BREAK_S
+            self._began_at = min(self._began_at, longest)
 
     def step(self, *, everything: bool = False) -> int:
         """Remove what is too old, and more while space is short; returns the number of studies.
@@ -54,17 +65,26 @@ class Purge:
         limited = self._settings.largest_gb is not None
         used = sum(self._spool.used_bytes(one.study) for one in studies) if limited else 0
         for study in studies:
-            if not (everything or self._old(study) or self._short(used)):
-                break  # the others are younger
-            if self._journal.purged(study):
+            elsewhere = study.state is State.COMMITTED or study.outcome == "refused"
+            early = elsewhere and (everything or self._short(used))
+            if (early or self._old(study)) and self._journal.purged(study):
                 freed = self._spool.remove(study.study, study.digest)
                 used -= freed
                 removed += 1
                 self._events("purged", study.study, bytes=freed)
+        self._spool.forget_conflicts(self._now() - self._settings.quarantine_days * _DAY_S)
+        self._folders.alive.touch(mode=0o600)
+        os.utime(self._folders.alive, (self._now(), self._now()))
         return removed
 
     def _old(self, study: Study) -> bool:
-        return self._wall() - study.changed_at > self._settings.keep_days * _DAY_S
+        given_up = study.outcome == "failed"
+        days = self._settings.quarantine_days if given_up else self._settings.keep_days
+        return self._now() - study.changed_at > days * _DAY_S
+
+    def _now(self) -> float:
+        """Unix time, without what a clock that is set ahead adds to it."""
+        return min(self._wall(), self._began_at + self._clock() - self._started_s)
 
     def _short(self, used_bytes: int) -> bool:
         """Less than twice the reserve is free, or purgeable studies take more than allowed."""

@@ -27,18 +27,17 @@ from pydicom.uid import (
     MRImageStorage,
     RLELossless,
 )
-from pynetdicom import AE, _config, evt
+from pynetdicom import _config, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     Verification,
 )
-from pynetdicom.transport import ThreadedAssociationServer
 
 from cmbnet.edge.config import EdgeConfig
-from cmbnet.edge.events import Events
+from cmbnet.edge.events import EventName, Events
 from cmbnet.edge.folders import Folders
-from cmbnet.edge.server import EdgeServer
-from cmbnet.edge.spool import ObjectRefused, Spool, identify
+from cmbnet.edge.server import LARGEST_PDU, EdgeEntity, EdgeServer, bound_reading
+from cmbnet.edge.spool import Kept, ObjectConflict, ObjectRefused, Spool, identify
 from cmbnet.edge.tls import server_context
 from cmbnet.errors import UsageError
 
@@ -50,10 +49,17 @@ IMAGE_CLASSES = (
 """Nothing else is accepted: results that a PACS routes back to us must not make us run again."""
 
 _COMPRESSED = (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless)
-_LARGEST_PDU = 1 << 18
+_NEGOTIATION_S = 30.0
+_LARGEST_MESSAGE = 1 << 20
+"""Of what is no image: commands and reports of commitment are held in memory."""
 _NOT_AUTHORISED = 0x0124
 _NO_SPACE = 0xA700
 _SUCCESS = 0x0000
+_ANSWERS: dict[Kept, EventName] = {
+    Kept.NEW: "object_received",
+    Kept.CORRECTED: "object_corrected",
+    Kept.DUPLICATE: "object_duplicate",
+}
 
 
 def transfer_syntaxes() -> list[str]:
@@ -96,12 +102,20 @@ class Receiver:
         self._largest_bytes = config.listen.max_object_mb << 20
         self._received: dict[Any, int] = {}
         self._ae = _application_entity(config)
-        self._server: ThreadedAssociationServer | None = None
+        self._server: EdgeServer | None = None
 
     @property
     def port(self) -> int:
         """Where it listens; 0 before it does."""
         return 0 if self._server is None else int(self._server.server_address[1])
+
+    @property
+    def full(self) -> bool:
+        """Whether who calls now finds no place."""
+        if self._server is None:
+            return False
+        taken, connected = len(self._ae.active_associations), self._server.connections().total()
+        return taken >= self._listen.max_associations or connected >= self._server.most
 
     def start(self) -> None:
         """Begin to listen.
@@ -115,7 +129,7 @@ class Receiver:
         tempfile.tempdir = str(self._folders.incoming)
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it quotes what it receives
         try:
-            server = self._ae.make_server(
+            server: Any = self._ae.make_server(
                 (self._listen.host, self._listen.port),
                 ssl_context=tls,
                 evt_handlers=self._handlers(),
@@ -125,6 +139,8 @@ class Receiver:
             raise UsageError(
                 f"cannot listen on {self._listen.host}:{self._listen.port} ({error.strerror})"
             ) from error
+        server.most_per_address = self._listen.max_per_address
+        server.refused = self._refused
         self._server = server
         threading.Thread(
             target=server.serve_forever, args=(0.2,), name="listen", daemon=True
@@ -166,12 +182,14 @@ class Receiver:
                 str(request.AffectedSOPInstanceUID),
             )
             study = identity.study
-            if self._spool.keep(event.dataset_path, identity):
+            kept = self._spool.keep(event.dataset_path, identity)
+            if kept is not Kept.DUPLICATE:
                 self._stored(study, caller)
-                seconds = time.monotonic() - started
-                self._events("object_received", study, caller=caller, bytes=size, seconds=seconds)
-            else:
-                self._events("object_duplicate", study, caller=caller, bytes=size)
+            seconds = time.monotonic() - started
+            self._events(_ANSWERS[kept], study, caller=caller, bytes=size, seconds=seconds)
+        except ObjectConflict as conflict:
+            self._events("object_conflict", study, caller=caller, reason=str(conflict))
+            return conflict.status
         except ObjectRefused as refused:
             self._events(
                 "object_refused", study, caller=caller, status=refused.status, reason=str(refused)
@@ -190,12 +208,16 @@ class Receiver:
         return _SUCCESS, None
 
     def _opened(self, event: Any) -> None:
-        """See to it that a write that fails in mid-object ends the association.
+        """See to it that a write that fails, or a message without end, ends the association.
 
-        In pynetdicom 3.0 it ends the thread that would have to do so: the sender would wait for an
-        answer until its patience ends, and the association would never be given back.
+        In pynetdicom 3.0 a failed write ends the thread that would have to do so: the sender would
+        wait for an answer until its patience ends, and the association would never be given back.
         """
         association = event.assoc
+        address = str(association.requestor.address)
+        bound_reading(
+            association, self._listen.timeout_s, lambda reason: self._refused(address, reason)
+        )
         receive = association.dimse.receive_primitive
         failed = False
 
@@ -208,6 +230,9 @@ class Receiver:
             except OSError as error:
                 failed = True
                 self._abort(association, f"the node cannot write: {error.strerror}")
+            if not failed and _in_memory(association.dimse.message) > _LARGEST_MESSAGE:
+                failed = True
+                self._abort(association, f"a message exceeds {_LARGEST_MESSAGE >> 20} MiB")
 
         association.dimse.receive_primitive = guarded
 
@@ -227,6 +252,9 @@ class Receiver:
         # In a thread of its own: it waits for the very thread that tells us of the data.
         threading.Thread(target=association.abort, daemon=True).start()
 
+    def _refused(self, address: str, reason: str) -> None:
+        self._events("connection_refused", address=address, reason=reason)
+
     def _rejected(self, event: Any) -> None:
         caller = str(event.assoc.requestor.ae_title).strip()
         self._events("association_refused", caller=caller, reason="caller, called AE or number")
@@ -243,16 +271,24 @@ class Receiver:
             partial.unlink(missing_ok=True)
 
 
-def _application_entity(config: EdgeConfig) -> AE:
-    ae = AE(config.ae_title)
+def _in_memory(message: Any) -> int:
+    """Bytes of a DIMSE message that do not go to disk."""
+    if message is None:
+        return 0
+    return int(message.encoded_command_set.tell() + message.data_set.tell())
+
+
+def _application_entity(config: EdgeConfig) -> EdgeEntity:
+    ae = EdgeEntity(config.ae_title)
     listen = config.listen
     ae.maximum_associations = listen.max_associations
-    ae.maximum_pdu_size = _LARGEST_PDU
+    ae.maximum_pdu_size = LARGEST_PDU
     ae.require_called_aet = True
     ae.require_calling_aet = sorted(
         {*listen.allowed_callers, *(one.ae_title for one in config.destinations)}
     )
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = listen.timeout_s
+    ae.dimse_timeout = ae.network_timeout = listen.timeout_s
+    ae.acse_timeout = min(listen.timeout_s, _NEGOTIATION_S)
     ae.add_supported_context(Verification)
     for image_class in IMAGE_CLASSES:
         ae.add_supported_context(image_class, transfer_syntaxes())

@@ -74,11 +74,13 @@ class ResultFile:
         sop_class_uid: What it is.
         sop_instance_uid: Its name; the same images give the same.
         file: Below the folder of results.
+        series_instance_uid: Of its series; empty where an older node wrote it down.
     """
 
     sop_class_uid: str
     sop_instance_uid: str
     file: str
+    series_instance_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

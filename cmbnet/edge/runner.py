@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pydicom
+from pydicom.dataset import Dataset
 
 from cmbnet.edge.events import Events
 from cmbnet.edge.folders import Folders, make_folder
@@ -21,6 +22,8 @@ from cmbnet.edge.records import Finished, Outcome, ResultFile, Study
 from cmbnet.edge.settle import Settle
 from cmbnet.edge.spool import Snapshot, Spool
 from cmbnet.edge.worker import Answer, Job, Worker, WorkerStopped
+
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
 
 
 class Runner:
@@ -63,9 +66,13 @@ class Runner:
         self._worker.warm()
 
     def step(self) -> bool:
-        """Run the study that waits longest; False where none waits, or the disk is full."""
+        """Run the study that waits longest; False where none waits, or the disk is full.
+
+        Where images are no longer taken, what is here still runs: its result is what lets it be
+        purged.
+        """
         self._journal.recover()  # we run one at a time: what is RUNNING now was cut off
-        study = None if self._spool.full else self._journal.take()
+        study = None if self._spool.exhausted else self._journal.take()
         if study is None:
             return False
         self._spool.restore(study.study)
@@ -93,6 +100,8 @@ class Runner:
             else:
                 failed = Finished("failed", snapshot.digest, len(snapshot.names), reason=reason)
                 self._journal.finish(study.study, failed, self._destinations)
+        finally:
+            self._spool.unlink()
 
     def _run(self, study: Study, snapshot: Snapshot) -> None:
         start = time.monotonic()
@@ -126,15 +135,20 @@ class Runner:
         shutil.rmtree(out, ignore_errors=True)  # of a run that was cut off
         make_folder(out.parent)
         make_folder(out)
-        previous = out.with_name(str(study.run)) / REPORT
-        return Job(
-            self._spool.link(study.study, snapshot),
-            out,
-            patient,
-            failure,
-            # After a retry it may bear the very UID that the new one will.
-            previous if study.digest and previous.exists() else None,
-        )
+        images, previous = self._spool.link(study.study, snapshot), self._previous(study.study)
+        return Job(images, out, patient, failure, previous)
+
+    def _previous(self, study: str) -> Dataset | None:
+        """What a reference to the last report of a study needs."""
+        last = self._journal.last_result(study, REPORT)
+        if last is None or not last.series_instance_uid:
+            return None
+        report = Dataset()
+        report.StudyInstanceUID = study
+        report.SeriesInstanceUID = last.series_instance_uid
+        report.SOPClassUID = last.sop_class_uid
+        report.SOPInstanceUID = last.sop_instance_uid
+        return report
 
     def _out(self, study: Study) -> Path:
         return self._folders.results / study.study / str(study.run + 1)
@@ -155,9 +169,10 @@ class Runner:
         return taken
 
     def _result_file(self, path: Path) -> ResultFile:
-        header = pydicom.dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"])
+        header = pydicom.dcmread(path, specific_tags=[*_UIDS])
         return ResultFile(
             str(header.SOPClassUID),
             str(header.SOPInstanceUID),
             str(path.relative_to(self._folders.results)),
+            str(header.SeriesInstanceUID),
         )

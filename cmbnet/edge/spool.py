@@ -13,23 +13,21 @@ import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
-from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag
-
+from cmbnet.edge.contents import Contents, contents_of, read_values
 from cmbnet.edge.folders import Folders, make_folder, move, sync_file, sync_folder
 from cmbnet.errors import CmbnetError
-from cmbnet.io.dicom.dataset import quiet_pydicom
 
-_UID = re.compile(r"[0-9](?:[0-9.]{0,62}[0-9])?")
+_UID = re.compile(r"(?=[0-9.]{1,64}$)[0-9]+(?:\.[0-9]+)*")
 _SUFFIX = ".dcm"
+_VERSION = "~"
+"""Between the UID and the digest of the version: a set of names tells what a result was made of."""
 _NO_SPACE = 0xA700
 _WRONG_OBJECT = 0xA900
 _NOT_UNDERSTOOD = 0xC000
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
-_STUDY_INSTANCE_UID = 0x0020000D
-_LONGEST_VALUE = 1024
 
 
 class ObjectRefused(CmbnetError):
@@ -43,6 +41,20 @@ class ObjectRefused(CmbnetError):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
+
+
+class ObjectConflict(ObjectRefused):
+    """An object bears the UID of another image: one of both is an error, and which, is unknown."""
+
+
+class Kept(StrEnum):
+    """What became of an object that is acknowledged."""
+
+    NEW = "new"
+    CORRECTED = "corrected"
+    """The same image with another identity, or whole where the first was not: it replaces it."""
+    DUPLICATE = "duplicate"
+    """The first copy stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +84,7 @@ class Snapshot:
 
     @property
     def digest(self) -> str:
-        """Stands for the set of images: SHA-256 of their UIDs."""
+        """Stands for the set of images and their versions: SHA-256 of their names."""
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()
 
 
@@ -100,18 +112,16 @@ class Spool:
         """Whether half of the reserve is gone, too: what is under way must be cut off."""
         return self._folders.free_bytes() < self._reserve_bytes // 2
 
-    def keep(self, received: Path, expected: Identity) -> bool:
+    def keep(self, received: Path, expected: Identity) -> Kept:
         """Take over a received file; when this returns, a power cut cannot take it away.
 
         Args:
             received: A whole DICOM file in ``incoming/``.
             expected: As it was announced and as its header says.
 
-        Returns:
-            False if it was there before: a study that is sent twice.
-
         Raises:
             ObjectRefused: The disk is too full, or a UID is none.
+            ObjectConflict: Another image bears this UID; a copy of this one is in quarantine.
         """
         for uid in (expected.study, expected.sop_instance):
             if not _UID.fullmatch(uid):
@@ -120,23 +130,49 @@ class Spool:
             raise ObjectRefused(_NO_SPACE, "the disk of the node is full up to its reserve")
         try:
             sync_file(received)
+            now = contents_of(received)
             with self._moving:
                 folder = self._restored(expected.study)
                 make_folder(folder)
-                target = folder / f"{expected.sop_instance}{_SUFFIX}"
-                known = target.exists()
-                if not known:
-                    received.rename(target)
+                kept = self._place(received, folder, expected.sop_instance, now)
             # Also for a known name: its first sender may still wait for this very sync.
             sync_folder(folder)
         except OSError as error:
             raise ObjectRefused(_NO_SPACE, f"the node cannot write: {error.strerror}") from error
-        return not known
+        return kept
+
+    def _place(self, received: Path, folder: Path, uid: str, now: Contents) -> Kept:
+        """Give a file its name, by what lies there under its UID."""
+        target = folder / f"{uid}{_VERSION}{_digest_of(now)}{_SUFFIX}"
+        # An older node wrote no version; a kill while one was replaced leaves two.
+        versions = [folder / f"{uid}{_SUFFIX}", *folder.glob(f"{uid}{_VERSION}*")]
+        found = [path for path in versions if path.exists()]
+        known = sorted(found, key=lambda path: path.stat().st_mtime_ns)
+        if not known:
+            received.rename(target)
+            return Kept.NEW
+        last = known[-1]
+        before = contents_of(last)
+        if now.shows_the_same_as(before) or (now.whole and not before.whole):
+            corrected = now.person != before.person or now.whole > before.whole
+            kept = Kept.CORRECTED if corrected else Kept.DUPLICATE
+        else:
+            make_folder(self._folders.conflicts)
+            move(received, self._folders.conflicts / target.name)
+            raise ObjectConflict(
+                _WRONG_OBJECT, "another image bears the UID of this one: a copy is in quarantine"
+            )
+        if kept is Kept.CORRECTED:
+            last = received.rename(target)
+            sync_folder(folder)
+        for path in known:
+            if path != last:
+                path.unlink()
+        return kept
 
     def snapshot(self, study: str) -> Snapshot:
         """The images of a study now."""
-        folder = self._folders.spool / study
-        return Snapshot(tuple(sorted(path.name for path in folder.glob(f"*{_SUFFIX}"))))
+        return _snapshot_of(self._folders.spool / study)
 
     def link(self, study: str, snapshot: Snapshot) -> Path:
         """A folder that holds exactly the images of a snapshot, whatever comes meanwhile.
@@ -152,6 +188,10 @@ class Spool:
         for number, name in enumerate(snapshot.names, start=1):
             os.link(self._folders.spool / study / name, target / f"{number:06d}{_SUFFIX}")
         return target
+
+    def unlink(self) -> None:
+        """Remove the folder of `link`: it would keep on disk what is purged."""
+        shutil.rmtree(self._folders.work / "study", ignore_errors=True)
 
     def studies(self) -> Iterator[str]:
         """Studies of which images lie in the spool."""
@@ -178,18 +218,28 @@ class Spool:
         """
         freed = 0
         with self._moving:
-            if self.snapshot(study).digest != digest:
+            images = self._images(study)
+            if _snapshot_of(images).digest != digest:
                 return 0
-            for parent in (self._folders.spool, self._folders.results):
-                folder = parent / study
+            for folder in (images, self._folders.results / study):
                 freed += sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
                 shutil.rmtree(folder, ignore_errors=True)
         return freed
 
     def used_bytes(self, study: str) -> int:
         """Bytes that the images of a study take."""
-        folder = self._folders.spool / study
-        return sum(one.stat().st_size for one in folder.glob(f"*{_SUFFIX}"))
+        return sum(one.stat().st_size for one in self._images(study).glob(f"*{_SUFFIX}"))
+
+    def forget_conflicts(self, before: float) -> None:
+        """Remove objects that were put aside as conflicts before a Unix time."""
+        for path in self._folders.conflicts.glob(f"*{_SUFFIX}"):
+            if path.stat().st_mtime < before:
+                path.unlink()
+
+    def _images(self, study: str) -> Path:
+        """Where the images of a study are: in the spool, or in quarantine."""
+        aside, folder = self._folders.quarantine / study, self._folders.spool / study
+        return aside if aside.is_dir() and not folder.exists() else folder
 
     def _restored(self, study: str) -> Path:
         folder = self._folders.spool / study
@@ -202,7 +252,7 @@ class Spool:
 def identify(path: Path, announced_class: str, announced_instance: str) -> Identity:
     """Read what an object says of itself and compare it with what was announced.
 
-    Only the first elements are parsed, up to the study: the rest is looked at by the worker, which
+    Only the first elements are read, up to the study: the rest is looked at by the worker, which
     may die of it.
 
     Args:
@@ -214,16 +264,10 @@ def identify(path: Path, announced_class: str, announced_instance: str) -> Ident
         ObjectRefused: It is no DICOM object, belongs to no study, or is another than announced.
     """
     try:
-        with quiet_pydicom(), path.open("rb") as stream:
-            # Long values are passed over: a length may claim more than there is memory.
-            header = read_partial(stream, stop_when=_after_study, defer_size=_LONGEST_VALUE)
-            found = [str(header.get(keyword, "") or "").strip() for keyword in _IDENTITY]
-    # A mutated header makes the parser raise nearly anything.
-    except Exception as error:
-        raise ObjectRefused(
-            _NOT_UNDERSTOOD, f"the object cannot be read ({type(error).__name__})"
-        ) from error
-    sop_class, sop_instance, study = found
+        found = read_values(path, _IDENTITY)
+    except (ValueError, OSError) as error:
+        raise ObjectRefused(_NOT_UNDERSTOOD, f"the object cannot be read: {error}") from error
+    sop_class, sop_instance, study = (found[keyword] for keyword in _IDENTITY)
     if not study:
         raise ObjectRefused(_NOT_UNDERSTOOD, "the object states no study")
     if (sop_class, sop_instance) != (announced_class, announced_instance):
@@ -231,5 +275,10 @@ def identify(path: Path, announced_class: str, announced_instance: str) -> Ident
     return Identity(study, sop_instance, sop_class)
 
 
-def _after_study(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return int(tag) > _STUDY_INSTANCE_UID
+def _snapshot_of(folder: Path) -> Snapshot:
+    return Snapshot(tuple(sorted(path.name for path in folder.glob(f"*{_SUFFIX}"))))
+
+
+def _digest_of(found: Contents) -> str:
+    parts = "\n".join((found.person, found.grid, found.pixels, str(found.whole)))
+    return hashlib.sha256(parts.encode()).hexdigest()[:12]

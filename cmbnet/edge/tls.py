@@ -18,13 +18,14 @@ def server_context(settings: TlsSettings) -> ssl.SSLContext:
 
 
 def client_context(settings: TlsSettings) -> ssl.SSLContext:
-    """For those whom we send to; without an authority those of the system are trusted.
+    """For those whom we send to; only an authority of the settings, or else those of the system.
 
     Raises:
         UsageError: A file is missing or is no certificate or key.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_default_certs()
+    if settings.ca is None:
+        context.load_default_certs()
     return _filled(context, settings)
 
 

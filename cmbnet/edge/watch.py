@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import logging
 import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import IO
+from typing import IO, Any
+from urllib.parse import urlsplit
 
 from cmbnet.edge.activity import Activity
 from cmbnet.edge.audit import AUDIT_FILE, AuditTrail
@@ -26,6 +28,8 @@ from cmbnet.edge.status_page import StatusPage
 from cmbnet.errors import UsageError
 
 _REQUEST_S = 10.0
+_MOST_REQUESTS = 32
+_OTHER_NAME = b"this node goes by another name: see watch.names in its settings\n"
 _LOGGER = logging.getLogger("cmbnet.edge.watch")
 
 
@@ -36,6 +40,7 @@ class Watch:
         config: The settings.
         journal: The node's journal.
         log: Where log lines go.
+        full: Tells whether all places for associations are taken.
 
     Raises:
         AuditBroken: The audit trail of the root is none.
@@ -44,8 +49,14 @@ class Watch:
     """
 
     def __init__(
-        self, config: EdgeConfig, journal: JournalReader, *, log: IO[str] | None = None
+        self,
+        config: EdgeConfig,
+        journal: JournalReader,
+        *,
+        log: IO[str] | None = None,
+        full: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._full = full
         self._config = config
         self._journal = journal
         self._folders = Folders(config.root)
@@ -111,6 +122,8 @@ class Watch:
             found.append(f"the journal cannot be read ({type(error).__name__})")
         if self._folders.free_bytes() < self._reserve_bytes:
             found.append("the disk is full up to the reserve")
+        if self._full():
+            found.append("all places for associations are taken")
         return found
 
     def answer(self, path: str) -> tuple[HTTPStatus, str, bytes] | None:
@@ -130,10 +143,41 @@ class Watch:
             return status, "application/json", json.dumps(body).encode() + b"\n"
         return None
 
+    def known_as(self, host: str) -> bool:
+        """Whether a Host header names this page: a stranger's name may lead a browser to it."""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        settings = self._config.watch
+        if name in {"localhost", settings.host.lower(), *map(str.lower, settings.names)}:
+            return True
+        try:
+            return bool(ipaddress.ip_address(name))
+        except ValueError:
+            return False
+
 
 class _Server(ThreadingHTTPServer):
+    """Each request takes a thread: of those there are only so many, however many ask."""
+
     daemon_threads = True
     watch: Watch
+
+    def __init__(self, *args: Any) -> None:
+        self._places = threading.BoundedSemaphore(_MOST_REQUESTS)
+        super().__init__(*args)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether there is a thread for it."""
+        return self._places.acquire(blocking=False)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and give the thread back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -157,7 +201,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         try:
-            found = self.server.watch.answer(self.path.partition("?")[0])
+            if self.server.watch.known_as(self.headers.get("Host", "")):
+                found = self.server.watch.answer(self.path.partition("?")[0])
+            else:
+                found = HTTPStatus.MISDIRECTED_REQUEST, "text/plain", _OTHER_NAME
         # Of the journal, the disk: the watcher must be told that there is no answer.
         except Exception as error:
             _LOGGER.error("no answer to a request: %s", type(error).__name__)

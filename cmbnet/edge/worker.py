@@ -13,6 +13,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from pydicom.dataset import Dataset
+
 from cmbnet.edge.events import Events
 from cmbnet.errors import CmbnetError
 
@@ -30,14 +32,14 @@ class Job:
         out: Folder for the objects to send; made where absent.
         patient: Whether gaps are answered "incomplete", since more images may come.
         failure: Why the study is given up; then only that is to be reported, reading little.
-        previous: Report of an earlier run, made of fewer images, which this one supersedes.
+        previous: UIDs of the report of an earlier run, which this one supersedes.
     """
 
     images: Path
     out: Path
     patient: bool = False
     failure: str = ""
-    previous: Path | None = None
+    previous: Dataset | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,7 @@ def _serve(pipe: Connection, processor: Processor, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     _die_with(multiprocessing.parent_process())
     processor.open()
+    _say_nothing()
     pipe.send(None)
     while True:
         try:
@@ -195,6 +198,14 @@ def _serve(pipe: Connection, processor: Processor, memory_bytes: int) -> None:
         except EOFError:
             return
         pipe.send(_answer(processor, job))
+
+
+def _say_nothing() -> None:
+    """Once the model is loaded: what decoders and warnings print from now on may quote a header."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def _answer(processor: Callable[[Job], Answer], job: Job) -> Answer:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from pynetdicom import AE
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    Comprehensive3DSRStorage,
+    SegmentationStorage,
+    StorageCommitmentPushModel,
+    Verification,
+)
 
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.cli.edge import command
@@ -15,7 +23,7 @@ from cmbnet.edge.audit import AUDIT_FILE
 from cmbnet.edge.config import EdgeConfig
 from cmbnet.edge.records import State
 from cmbnet.errors import CmbnetError, UsageError
-from tests.edge_peers import forget_sockets, sockets_left_open, wait_for
+from tests.edge_peers import FakePacs, forget_sockets, sockets_left_open, wait_for
 from tests.edge_processor import FakeProcessor, uid_of
 from tests.edge_site import Site, Tell, site_in
 from tests.orthanc import free_port
@@ -78,10 +86,10 @@ def test_status_counts_states_and_lists_studies_newest_first(site: Site) -> None
     assert "2.25." not in call("status", settings, "--last", "0")
 
 
-def test_retry_takes_what_failed_and_nothing_else(site: Site) -> None:
+def test_retry_takes_what_failed_and_what_is_named(site: Site) -> None:
     settings = worked(site)
-    with pytest.raises(UsageError, match="only studies that were refused or failed"):
-        call("retry", settings, uid_of("good"), uid_of("unknown"))
+    with pytest.raises(UsageError, match="only studies that ended"):
+        call("retry", settings, uid_of("unknown"))
     with pytest.raises(UsageError, match="or --all, is required"):
         call("retry", settings)
     study = wait_for(site.node, uid_of("poison"), State.COMMITTED)
@@ -89,6 +97,11 @@ def test_retry_takes_what_failed_and_nothing_else(site: Site) -> None:
     while study.run < 2:
         study = wait_for(site.node, uid_of("poison"), State.COMMITTED)
     assert wait_for(site.node, uid_of("good"), State.COMMITTED).run == 1
+    study = wait_for(site.node, uid_of("good"), State.COMMITTED)
+    assert "1 of 1 studies will be run again" in call("retry", settings, uid_of("good"))
+    while study.run < 2:
+        study = wait_for(site.node, uid_of("good"), State.COMMITTED)
+    assert "2 of 2 studies will be run again" in call("retry", settings, "--all", "--done")
 
 
 def test_purge_waits_for_the_node_and_leaves_what_is_young(site: Site) -> None:
@@ -163,6 +176,7 @@ def test_check_names_what_is_wrong(site: Site) -> None:
     bad = good.model_copy(
         update={
             "worker": good.worker.model_copy(update={"bundle": str(site.folder / "nowhere")}),
+            "watch": good.watch.model_copy(update={"host": "0.0.0.0"}),
             "storage": good.storage.model_copy(update={"reserve_mb": 1 << 40}),
         }
     )
@@ -175,9 +189,31 @@ def test_check_names_what_is_wrong(site: Site) -> None:
         "free disk is above the reserve": "FAULT",
         "the audit trail holds together": "FAULT",
         "the model can be loaded": "FAULT",
-        "pacs answers": "FAULT",
+        "pacs answers, and agrees to SEG, SR and commitment": "FAULT",
+        "listen.host is one interface": "ok",
+        "watch.host is one interface": "FAULT",
     }
+    assert sum(line.startswith("?      not tried: ") for line in lines) == 2
     site.open()  # to be stopped by the fixture
+
+
+def test_check_asks_whether_the_pacs_takes_what_it_will_be_sent(site: Site) -> None:
+    """One that knows us by name, and accepts the SR alone."""
+    site.open()
+    ae = AE(FakePacs.ae_title)
+    for uid in (Comprehensive3DSRStorage, Verification, StorageCommitmentPushModel):
+        ae.add_supported_context(uid)
+    server: Any = ae.start_server(("127.0.0.1", 0), block=False)
+    (pacs,) = site.node.config.destinations
+    other = pacs.model_copy(update={"port": server.server_address[1]})
+    _, lines = check(
+        settings_of(site.node.config.model_copy(update={"destinations": (other,)}), site.folder)
+    )
+    server.shutdown()
+    (line,) = [line for line in lines if "pacs answers" in line]
+    assert line.startswith("FAULT")
+    assert SegmentationStorage in line
+    assert Comprehensive3DSRStorage not in line
 
 
 @pytest.mark.parametrize("name", ["status", "retry"])

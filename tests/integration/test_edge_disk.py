@@ -86,7 +86,7 @@ def whole(site: Site, files: list[Path]) -> set[str]:
     """UIDs of the images in the spool, each of which must be what was sent."""
     sent = {str(pydicom.dcmread(path).SOPInstanceUID): path for path in files}
     folder = site.node.folders.spool / uid_of("a")
-    kept = {path.stem: path for path in folder.glob("*.dcm")}
+    kept = {path.stem.partition("~")[0]: path for path in folder.glob("*.dcm")}
     for uid, path in kept.items():
         assert pydicom.dcmread(path).PixelData == pydicom.dcmread(sent[uid]).PixelData
     return set(kept)
@@ -122,6 +122,36 @@ def test_a_disk_full_to_the_last_byte(site: Site) -> None:
     assert not list(site.node.folders.incoming.iterdir())
 
 
+def test_more_studies_than_the_disk_holds_go_through_it(site: Site) -> None:
+    """What is committed makes room for what comes, without a restart."""
+    site.open(storage={"reserve_mb": 4})
+    for name in "abcde":
+        files = site.study(name, slices=10, size=512)
+        end = time.monotonic() + 120
+        while site.send(files) != {0: 10}:
+            assert time.monotonic() < end
+            site.node._housekeeping()
+            time.sleep(0.2)
+        wait_for(site.node, uid_of(name), State.COMMITTED)
+    assert sum(len(files) for files in site.told("purged")) >= 2
+
+
+def test_what_is_here_runs_where_nothing_more_is_taken(site: Site) -> None:
+    """Below the reserve a result is what lets a study be purged."""
+    site.open(storage={"reserve_mb": 1}, settle={"settle_s": 2})
+    site.send(site.study("a"))
+    site.node.spool._reserve_bytes = site.node.folders.free_bytes() * 3 // 2
+    assert site.send(site.study("b")) == {0xA700: 6}
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+
+
+def test_a_run_leaves_no_links_that_keep_purged_pixels(site: Site) -> None:
+    site.open()
+    site.send(site.study("a"))
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert not list(site.node.folders.work.iterdir())
+
+
 def test_a_file_that_cannot_grow(tmp_path: Path, record_property: Tell) -> None:
     """A quota on file size, set on the running node: refused in mid-object, the next is kept."""
     port = free_port()
@@ -136,7 +166,7 @@ def test_a_file_that_cannot_grow(tmp_path: Path, record_property: Tell) -> None:
         resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
         answers = send_files([large], peer) + send_files(small, peer)
         spool = Folders(config.root).spool
-        kept = {path.stem for path in spool.rglob("*.dcm")}
+        kept = {path.stem.partition("~")[0] for path in spool.rglob("*.dcm")}
     finally:
         kill_node(node)
     tell_counts(record_property, {f"answers 0x{answer:04X}": n for answer, n in answers.items()})

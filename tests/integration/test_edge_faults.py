@@ -20,6 +20,7 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import MRImageStorage, Verification  # type: ignore[attr-defined]
 
+from cmbnet.edge.deliver import NotDelivered, echo
 from cmbnet.edge.node import Node
 from cmbnet.edge.records import State
 from cmbnet.edge.simulate import send_files
@@ -167,6 +168,50 @@ def test_pacs_that_never_commits_is_asked_again_and_nothing_is_purged(site: Site
     assert set(site.pacs.stored.values()) == {1}, "asked again, not sent again"
     assert site.node.purge.step(everything=True) == 1
     assert not site.spooled("a")
+
+
+def test_pacs_that_commits_on_the_association_of_the_request_is_heard(site: Site) -> None:
+    site.pacs.mode = "same"
+    site.open()
+    site.send(site.study("a"))
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert site.pacs.asked == 1
+    assert set(site.pacs.stored.values()) == {1}
+
+
+def test_results_for_a_destination_that_was_renamed_go_to_the_new_one(site: Site) -> None:
+    site.pacs.stop()
+    site.open()
+    site.send(site.study("a"))
+    wait_for(site.node, uid_of("a"), State.RESULT_WRITTEN)
+    site.node.stop()
+    site.pacs.start()
+    (old,) = site.node.config.model_dump(mode="json")["destinations"]
+    site.open(destinations=[{**old, "name": "archive", "port": site.pacs.port}])
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert site.told("destination_gone") == [{"results": 1}]
+    assert set(site.pacs.stored.values()) == {1}
+
+
+def test_pacs_that_begins_to_answer_and_goes_silent_is_given_up(site: Site) -> None:
+    """It is tried again later, and the other destinations are not kept waiting."""
+    site.open()
+    (pacs,) = site.node.config.destinations
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        silent = pacs.model_copy(update={"port": server.getsockname()[1], "timeout_s": 1})
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            connection.sendall(b"\x02\x00\x00")
+            connection.recv(1 << 16)
+            held.append(connection)
+
+        held: list[socket.socket] = []
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(answer)
+            with pytest.raises(NotDelivered, match="cannot be reached"):
+                echo("CMBNET", silent)
+        held[0].close()
 
 
 def test_pacs_that_lost_the_objects_gets_them_again(site: Site) -> None:

@@ -14,6 +14,7 @@ import pytest
 from cmbnet.edge.config import TlsSettings
 from cmbnet.edge.node import Node
 from cmbnet.edge.simulate import Peer, send_files
+from cmbnet.edge.tls import client_context
 from cmbnet.errors import UsageError
 from tests.edge_peers import SCANNER, forget_sockets, node_config, sockets_left_open, study_files
 from tests.edge_processor import FakeProcessor
@@ -86,6 +87,18 @@ def test_without_one_nobody_comes_in(
     with pytest.raises(UsageError, match="no association"):
         send_files(files, peer(node, tls))
     assert not list(node.spool.studies())
+
+
+def test_with_an_authority_of_ours_no_other_is_trusted(
+    certificates: dict[str, TlsSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One who gets a certificate from any public authority must not pass for the PACS."""
+    own = certificates["node"]
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates["stranger"].certificate))
+    trusted = client_context(trusting(certificates, "scanner")).get_ca_certs()
+    assert [one["subject"] for one in trusted] == [((("commonName", "node"),),)]
+    system = client_context(own).get_ca_certs()
+    assert "stranger" in str(system)
 
 
 def test_silent_clients_keep_nobody_waiting(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import shutil
 import subprocess
+import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +17,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import yaml
 from PIL import Image
 
+from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.edge.audit import AUDIT_FILE, verify_audit
+from cmbnet.edge.journal_reader import JournalReader
 from cmbnet.edge.node import Node
 from cmbnet.edge.records import State
 from cmbnet.edge.simulate import Peer, send_files
@@ -24,6 +30,7 @@ from cmbnet.edge.watch import Watch
 from cmbnet.errors import UsageError
 from tests.edge_peers import SCANNER, FakePacs, node_config, study_files, wait_for
 from tests.edge_processor import FakeProcessor, save, uid_of
+from tests.orthanc import free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECRETS = ("ZIMMERMANN", "Friederike", "KIS-998877", "19470213", "ACC-4711")
@@ -134,6 +141,73 @@ def test_the_page_shows_both_studies(site: Watched) -> None:
     assert lines_of(site, "good") in page
     assert "processing failed 2 times: the worker died" in page
     assert "Ready to receive" in page
+
+
+def test_a_name_that_strangers_chose_is_not_answered(site: Watched) -> None:
+    """A browser that was led here by a name of theirs would read the page to them."""
+    port = site.watch.port
+    for host, status in (
+        ("evil.example", 421), (f"evil.example:{port}", 421), ("", 421), ("127.0.0.1.evil", 421),
+        (f"127.0.0.1:{port}", 200), ("localhost", 200), (f"[::1]:{port}", 200),
+    ):  # fmt: skip
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", "/", headers={"Host": host})
+        answer = connection.getresponse()
+        assert answer.status == status, host
+        assert (b"cmbnet node" in answer.read()) == (status == 200)
+        connection.close()
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_a_node_prints_nothing_that_names_anyone(tmp_path: Path) -> None:
+    """As it is run, with a umask of 022: also what libraries warn of is no more than its kind."""
+    pacs = FakePacs(lambda: port)
+    pacs.start()
+    port = free_port()
+    config = node_config(
+        tmp_path / "node", port=port, pacs_port=pacs.port, worker={"memory_mb": 4096}
+    )
+    settings = tmp_path / "node.yaml"
+    settings.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    files = study_files(tmp_path / "scans", "a")
+    for path in files:
+        name_patient(path, "a")
+        raw = path.read_bytes()
+        uid = str(pydicom.dcmread(path).SeriesInstanceUID).encode()
+        path.write_bytes(raw.replace(uid, uid[:-2] + b".x").replace(b"19470213", b"1947021x"))
+    words = [sys.executable, "-m", "cmbnet", "edge", "run", str(settings)]
+    log = tmp_path / "log"
+    with log.open("wb") as stream:
+        node = subprocess.Popen(words, stdout=stream, stderr=stream, umask=0o022)
+    try:
+        end = time.monotonic() + 240
+        while "node_started" not in log.read_text():
+            assert time.monotonic() < end
+            assert node.poll() is None, log.read_text()
+            time.sleep(0.2)
+        peer = Peer("127.0.0.1", port, "CMBNET", SCANNER)
+        assert dict(send_files(files, peer)) == {0: 6}
+        wrong = pydicom.dcmread(files[0])
+        wrong.SOPInstanceUID = f"{uid_of('a/0')[:30]}..3"
+        wrong.file_meta.MediaStorageSOPInstanceUID = wrong.SOPInstanceUID
+        wrong.save_as(files[0])
+        assert dict(send_files(files[:1], peer)) == {0xA900: 1}
+        reader = JournalReader(config.root / "journal.sqlite")
+        wait_for(reader, uid_of("a"), State.COMMITTED, State.FAILED, seconds=240)
+        reader.close()
+        modes = {one.stat().st_mode & 0o077 for one in config.root.rglob("*")}
+        assert modes == {0}
+    finally:
+        node.terminate()
+        assert node.wait(60) == 0
+        pacs.stop()
+    said = log.read_text()
+    lines = [line for line in said.splitlines() if not line.startswith("{")]
+    assert lines == [
+        f"CMBNET listens on 127.0.0.1:{port}", "no status page", RESEARCH_USE_ONLY
+    ]  # fmt: skip
+    for secret in (*SECRETS, uid_of("a")[:30], uid_of("a/series")[:30], uid_of("a/0")[:30]):
+        assert secret not in said
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")

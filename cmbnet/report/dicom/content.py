@@ -63,8 +63,7 @@ class DicomResult:
         algorithm: Who found it.
         quality: What the gate said.
         regions: Lesion id to the name of its approximate region, where known.
-        previous: The report that this one supersedes, made when the study had fewer images; only
-            its UIDs are read.
+        previous: The report that this one supersedes; only its UIDs are read.
 
     Raises:
         UsageError: A lesion has no voxel, or a result that is not analysable has lesions.

@@ -19,8 +19,8 @@ def test_late_images_make_a_report_that_names_the_first(tmp_path: Path) -> None:
     late = sorted(images.iterdir())[10].rename(tmp_path / "late")
     first = write_failure(Job(images, tmp_path / "1"), "slice 11 is absent", bundle=bundle)
     late.rename(images / "late")
-    job = Job(images, tmp_path / "2", previous=first)
     before = pydicom.dcmread(first)
+    job = Job(images, tmp_path / "2", previous=before)
     after = pydicom.dcmread(write_failure(job, "a fault", bundle=bundle))
     assert before.SOPInstanceUID != after.SOPInstanceUID
     assert before.StudyInstanceUID == after.StudyInstanceUID

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -219,15 +221,57 @@ def test_only_what_ended_is_purged_and_not_what_got_images_since(journal: Journa
     assert journal.purgeable() == []
 
 
-def test_retry_runs_what_failed_and_nothing_else(journal: Journal) -> None:
-    run_to_result(journal)
-    assert not journal.retry(A), "it is done"
+@pytest.mark.parametrize("finished", [done(), Finished("failed", "d", 5, (SR,), reason="time-out")])
+def test_retry_runs_what_ended(journal: Journal, finished: Finished) -> None:
     assert not journal.retry("9.9"), "it is unknown"
-    run_to_result(journal, B, Finished("failed", "d", 5, (SR,), reason="time-out"))
-    assert journal.retry(B)
-    study = journal.study(B)
+    journal.received(A, "SCANNER")
+    assert not journal.retry(A), "it has not ended"
+    run_to_result(journal, A, finished)
+    assert journal.retry(A)
+    study = journal.study(A)
     assert study is not None
     assert (study.state, study.digest) == (State.READY, "")
+
+
+def test_what_left_the_disk_is_not_run_again(journal: Journal) -> None:
+    run_to_result(journal)
+    study = journal.study(A)
+    assert study is not None
+    assert journal.purged(study)
+    assert not journal.retry(A)
+
+
+def test_the_journal_of_an_older_node_is_taken_over(tmp_path: Path) -> None:
+    """Its results do not say of which series they are."""
+    path = tmp_path / "journal.sqlite"
+    journal = Journal(path)
+    run_to_result(journal)
+    journal.close()
+    with contextlib.closing(sqlite3.connect(path)) as older:
+        older.execute("ALTER TABLE results DROP COLUMN series_instance_uid")
+    journal = Journal(path)
+    (before,) = journal.results(A, 1)
+    assert (before.sop_instance_uid, before.series_instance_uid) == (SR.sop_instance_uid, "")
+    run_to_result(journal, B)
+    assert len(journal.results(B, 1)) == 1
+    journal.close()
+
+
+def test_the_file_is_for_the_nodes_user_alone(tmp_path: Path) -> None:
+    """Whatever the umask is, and also if it was readable before."""
+    path = tmp_path / "root" / "journal.sqlite"
+    before = os.umask(0o022)
+    try:
+        Journal(path).close()
+        path.chmod(0o644)
+        journal = Journal(path)
+        journal.received(A, "SCANNER")
+        modes = {one.name: one.stat().st_mode & 0o777 for one in path.parent.iterdir()}
+        journal.close()
+    finally:
+        os.umask(before)
+    assert set(modes.values()) == {0o600}
+    assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_hooks_hear_of_states_and_their_faults_stop_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class Store:
     """Three studies, a day apart, of which the second is not committed."""
 
     def __init__(self, folder: Path) -> None:
-        self.now = 1_000_000.0
+        self.now, self.elapsed = 1_000_000.0, 0.0
         self.folders = Folders(folder)
         self.folders.make()
         self.journal = Journal(self.folders.journal, wall=lambda: self.now)
@@ -49,14 +50,33 @@ class Store:
         if committed:
             self.journal.committed(delivery)
 
+    def add_failed(self, name: str) -> None:
+        """A study that the worker died of, of which not even a report could be written."""
+        study = uid_of(name)
+        (path,) = study_files(self.folders.incoming, name, slices=1)
+        self.spool.keep(path, Identity(study, uid_of(f"{name}/0"), ""))
+        self.journal.received(study, "SCANNER")
+        self.journal.settled(study)
+        self.journal.take()
+        digest = self.spool.snapshot(study).digest
+        self.journal.finish(study, Finished("failed", digest, 1, reason="it died"), ["pacs"])
+        self.spool.quarantine(study)
+
+    def opened(self, settings: StorageSettings) -> Purge:
+        return Purge(
+            self.folders, self.journal, self.spool, settings, Events(),
+            wall=lambda: self.now, clock=lambda: self.elapsed,
+        )  # fmt: skip
+
+    def left(self) -> list[str]:
+        return [name for name in "abc" if (self.folders.spool / uid_of(name)).exists()]
+
     def purge(self, *, everything: bool = False, **settings: float) -> list[str]:
         """Purge; the studies that are left."""
         values = StorageSettings.model_validate({"reserve_mb": 0, "keep_days": 100, **settings})
-        purge = Purge(
-            self.folders, self.journal, self.spool, values, Events(), wall=lambda: self.now
-        )
+        purge = self.opened(values)
         purge.step(everything=everything)
-        return [name for name in "abc" if (self.folders.spool / uid_of(name)).exists()]
+        return self.left()
 
 
 @pytest.fixture
@@ -75,6 +95,46 @@ def test_age_counts_from_commitment(store: Store) -> None:
 def test_a_clock_set_back_keeps_everything(store: Store) -> None:
     store.now -= 30 * DAY_S
     assert store.purge(keep_days=0) == ["a", "b", "c"]
+
+
+def test_a_clock_that_jumps_ahead_keeps_everything(store: Store) -> None:
+    """While the node runs, and while it is off: then it knows of one day at most."""
+    settings = StorageSettings(reserve_mb=0, keep_days=10)
+    running = store.opened(settings)
+    running.step()
+    store.now += 400 * DAY_S
+    running.step()
+    assert store.left() == ["a", "b", "c"]
+    store.opened(settings).step()
+    assert store.left() == ["a", "b", "c"]
+    store.now, store.elapsed = store.now + 8 * DAY_S, store.elapsed + 8 * DAY_S
+    running.step()
+    assert store.left() == ["b", "c"], "eleven days by the clock that never jumps"
+
+
+def test_what_was_given_up_leaves_quarantine_when_its_time_is_over(store: Store) -> None:
+    study, aside = uid_of("d"), store.folders.quarantine / uid_of("d")
+    store.add_failed("d")
+    store.now += 20 * DAY_S
+    store.purge(everything=True, quarantine_days=30, reserve_mb=1 << 40)
+    assert aside.is_dir(), "nobody else has its images"
+    store.purge(quarantine_days=19)
+    assert not aside.exists()
+    found = store.journal.study(study)
+    assert found is not None
+    assert found.purged
+
+
+def test_conflicts_leave_quarantine_when_their_time_is_over(store: Store) -> None:
+    store.folders.conflicts.mkdir()
+    path = store.folders.conflicts / "1.2~abc.dcm"
+    path.touch()
+    os.utime(path, (store.now, store.now))
+    store.now += 20 * DAY_S
+    store.purge(quarantine_days=30)
+    assert path.exists()
+    store.purge(quarantine_days=19)
+    assert not path.exists()
 
 
 def test_the_oldest_goes_when_committed_studies_take_too_much(store: Store) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cmbnet.edge.folders import Folders
-from cmbnet.edge.spool import Identity, ObjectRefused, Spool, identify
+from cmbnet.edge.spool import Identity, Kept, ObjectRefused, Spool, identify
 from tests.edge_peers import study_files
 from tests.edge_processor import uid_of
 
@@ -49,7 +49,7 @@ def test_file_then_name_then_folder_are_on_disk_before_it_is_kept(
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(Path, "rename", rename)
     path, identity = incoming(folders)
-    assert spool.keep(path, identity)
+    assert spool.keep(path, identity) is Kept.NEW
     study = uid_of("a")
     assert calls == [
         f"sync {path.name}",
@@ -61,14 +61,44 @@ def test_file_then_name_then_folder_are_on_disk_before_it_is_kept(
 
 def test_what_is_sent_twice_is_kept_once(folders: Folders, spool: Spool) -> None:
     path, identity = incoming(folders)
-    assert spool.keep(path, identity)
+    assert spool.keep(path, identity) is Kept.NEW
     before = spool.snapshot(identity.study)
     kept = folders.spool / identity.study / before.names[0]
     content = kept.read_bytes()
     path, identity = incoming(folders)
-    assert not spool.keep(path, identity)
+    assert spool.keep(path, identity) is Kept.DUPLICATE
     assert kept.read_bytes() == content
     assert spool.snapshot(identity.study) == before
+
+
+def test_what_an_older_node_kept_is_known(folders: Folders, spool: Spool) -> None:
+    path, identity = incoming(folders)
+    assert spool.keep(path, identity) is Kept.NEW
+    (kept,) = (folders.spool / identity.study).iterdir()
+    kept.rename(kept.with_name(f"{identity.sop_instance}.dcm"))
+    assert spool.keep(*incoming(folders)) is Kept.DUPLICATE
+    assert len(spool.snapshot(identity.study).names) == 1
+
+
+def test_a_kill_while_a_version_was_replaced_leaves_one_in_the_end(
+    folders: Folders, spool: Spool
+) -> None:
+    path, identity = incoming(folders)
+    spool.keep(path, identity)
+    (first,) = (folders.spool / identity.study).iterdir()
+    content = first.read_bytes()
+    before = spool.snapshot(identity.study).digest
+    path, _ = incoming(folders)
+    path.write_bytes(path.read_bytes().replace(b"PHANTOM^EDGE", b"PHANTOM^PAUL"))
+    assert spool.keep(path, identity) is Kept.CORRECTED
+    assert spool.snapshot(identity.study).digest != before
+    (second,) = (folders.spool / identity.study).iterdir()
+    first.write_bytes(content)
+    os.utime(first, (1, 1))
+    path, _ = incoming(folders)
+    path.write_bytes(path.read_bytes().replace(b"PHANTOM^EDGE", b"PHANTOM^PAUL"))
+    assert spool.keep(path, identity) is Kept.DUPLICATE
+    assert list((folders.spool / identity.study).iterdir()) == [second]
 
 
 def test_the_digest_is_that_of_the_set_of_images(folders: Folders, spool: Spool) -> None:
@@ -81,7 +111,9 @@ def test_the_digest_is_that_of_the_set_of_images(folders: Folders, spool: Spool)
     assert spool.snapshot(uid_of("a")).digest != first
 
 
-@pytest.mark.parametrize("uid", ["", ".", "..", "../../etc", "1.2/3", "1." * 33, "a.b", "1.2\n"])
+@pytest.mark.parametrize(
+    "uid", ["", ".", "..", "1.2..3", "1.2.", "../../etc", "1.2/3", "1." * 33, "a.b", "1.2\n"]
+)
 def test_no_uid_leads_out_of_the_spool(folders: Folders, spool: Spool, uid: str) -> None:
     path, _ = incoming(folders)
     for study, sop in ((uid, "1.2"), ("1.2", uid)):

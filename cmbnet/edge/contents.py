@@ -1,0 +1,229 @@
+"""What an object says of itself, read with bounds: it may be made to exhaust who reads it.
+
+pydicom parses a sequence of undefined length whole, item by item, to get behind it: 22 MB of empty
+items take 4 GB and minutes. Here sequences are passed over without an object for each item.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+_PREAMBLE_BYTES: Final = 132
+_UNDEFINED: Final = 0xFFFFFFFF
+_META_GROUP: Final = 0x0002
+_ITEM_GROUP: Final = 0xFFFE
+_ITEM_END: Final = 0xFFFEE00D
+_SEQUENCE_END: Final = 0xFFFEE0DD
+_LONG_FORMS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_MOST_NESTED: Final = 500_000
+"""In sequences of undefined length: of a thousand frames with hundreds of elements each."""
+_LONGEST_VALUE: Final = 1024
+_PIECE_BYTES: Final = 1 << 20
+_UNCOMPRESSED: Final = {str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)}
+
+
+def _tags(*keywords: str) -> tuple[int, ...]:
+    found = [tag_for_keyword(keyword) for keyword in keywords]
+    return tuple(sorted(tag for tag in found if tag is not None))
+
+
+_SYNTAX: Final = 0x00020010
+_PIXELS: Final = _tags("FloatPixelData", "DoubleFloatPixelData", "PixelData")
+_PERSON: Final = _tags(
+    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
+    "AccessionNumber", "StudyID", "StudyDate", "ReferringPhysicianName",
+)  # fmt: skip
+"""Who and which examination it was: results repeat them."""
+_GRID: Final = _tags(
+    "SeriesInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "SliceThickness", "NumberOfFrames", "PhotometricInterpretation",
+    "RescaleIntercept", "RescaleSlope",
+)  # fmt: skip
+_SIZES: Final = _tags("SamplesPerPixel", "Rows", "Columns", "BitsAllocated")
+_BITS: Final = _tags("BitsStored", "HighBit", "PixelRepresentation")
+"""With those above: what the pixels mean, and where they lie. These are numbers, not text."""
+_FRAMES: Final = _tags("NumberOfFrames")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What tells two versions of an object apart.
+
+    Args:
+        person: Digest of the identity.
+        grid: Digest of what the pixels mean, and where they lie.
+        pixels: Digest of the pixels as they stand in the file, empty without any.
+        syntax: Transfer syntax; pixels of two can be compared where neither is compressed.
+        whole: Whether all pixels that the header announces are there.
+    """
+
+    person: str
+    grid: str
+    pixels: str
+    syntax: str
+    whole: bool
+
+    def shows_the_same_as(self, other: Contents) -> bool:
+        """Whether both are the same image, as far as that can be told without decoding."""
+        return self.grid == other.grid and (
+            self.pixels == other.pixels or not self._comparable(other)
+        )
+
+    def _comparable(self, other: Contents) -> bool:
+        return self.syntax == other.syntax or {self.syntax, other.syntax} == _UNCOMPRESSED
+
+
+def read_values(path: Path, keywords: tuple[str, ...]) -> dict[str, str]:
+    """Short values of the top level, empty for what is absent.
+
+    Args:
+        path: A DICOM file.
+        keywords: What to read; nothing behind the last of them is looked at.
+
+    Raises:
+        ValueError: It is none, is cut off before that, or its sequences hold too much.
+        OSError: It cannot be read.
+    """
+    wanted = dict(zip(keywords, map(tag_for_keyword, keywords), strict=True))
+    values: dict[int, str] = {}
+    with path.open("rb") as stream:
+        for tag, length in _elements(stream, last=max(filter(None, wanted.values()))):
+            if tag in wanted.values():
+                values[tag] = _short(stream, length).decode("ascii", "replace")
+    return {keyword: values.get(tag or 0, "") for keyword, tag in wanted.items()}
+
+
+def contents_of(path: Path) -> Contents:
+    """Read a file to its end; one that is damaged counts as far as it can be read."""
+    values: dict[int, bytes] = {}
+    pixels, size = hashlib.sha256(), 0
+    with path.open("rb") as stream, contextlib.suppress(ValueError):
+        for tag, length in _elements(stream, last=max(_PIXELS)):
+            if tag in _PIXELS:
+                size += _hash_pixels(stream, length, pixels.update)
+            elif tag in _SIZES or tag in _BITS:
+                values[tag] = stream.read(min(length, 2))
+            elif tag == _SYNTAX or tag in _PERSON or tag in _GRID:
+                values[tag] = _short(stream, length)
+    syntax = values.get(_SYNTAX, b"").decode("ascii", "replace")
+    return Contents(
+        person=_digest(values, _PERSON),
+        grid=_digest(values, _GRID + _SIZES + _BITS),
+        pixels=pixels.hexdigest(),
+        syntax=syntax,
+        whole=size >= (_announced(values) if syntax in _UNCOMPRESSED else 1) > 0,
+    )
+
+
+def _announced(values: Mapping[int, bytes]) -> int:
+    """Bytes that uncompressed pixels take."""
+    frames = values.get(_FRAMES, b"")
+    bits = int(frames) if frames.isdigit() else 1
+    for tag in _SIZES:
+        bits *= int.from_bytes(values.get(tag, b""), "little")
+    return bits // 8
+
+
+def _digest(values: Mapping[int, bytes], tags: tuple[int, ...]) -> str:
+    return hashlib.sha256(b"\n".join(values.get(tag, b"") for tag in tags)).hexdigest()
+
+
+def _short(stream: BinaryIO, length: int) -> bytes:
+    """A value without its padding; of one that is none of a name, number or UID the beginning."""
+    return stream.read(min(length, _LONGEST_VALUE)).strip(b" \0")
+
+
+def _hash_pixels(stream: BinaryIO, length: int, update: Callable[[bytes], None]) -> int:
+    """Hash pixels in pieces; how many bytes there are. Compressed ones are the rest of the file."""
+    left = length
+    while left and (piece := stream.read(min(left, _PIECE_BYTES))):
+        update(piece)
+        left -= len(piece)
+    return length - left
+
+
+def _elements(stream: BinaryIO, last: int) -> Iterator[tuple[int, int]]:
+    """Tag and length of each element of the top level; the stream stands at its value.
+
+    Args:
+        stream: A DICOM file, little endian.
+        last: Tag after which nothing is looked at.
+
+    Raises:
+        ValueError: It is no DICOM file, is cut off within an element, or holds too much.
+    """
+    if stream.read(_PREAMBLE_BYTES)[-4:] != b"DICM":
+        raise ValueError("there is no DICOM mark")
+    reader = _Reader(stream)
+    while (found := reader.header()) is not None and found[0] <= last:
+        value = stream.tell()
+        yield found
+        stream.seek(value)
+        reader.pass_over(found[1])
+
+
+class _Reader:
+    """Goes from element to element without a value in memory."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._nested = 0
+        self._implicit: bool | None = None
+        self._vr = b""
+
+    def header(self) -> tuple[int, int] | None:
+        """Tag and length of the next element, None at the end of the file."""
+        head = self._stream.read(8)
+        if not head:
+            return None
+        if len(head) < 8:
+            raise ValueError("it is cut off")
+        group, element, self._vr, short = struct.unpack("<HH2sH", head)
+        tag, stated = group << 16 | element, self._vr.isupper()
+        if self._implicit is None and group > _META_GROUP:
+            # As the first element is: some senders do not write what they announce.
+            self._implicit = not stated
+        implicit = group > _META_GROUP and bool(self._implicit)
+        if implicit or not stated or group == _ITEM_GROUP:
+            return tag, int.from_bytes(head[4:], "little")
+        return tag, self._long() if self._vr in _LONG_FORMS else short
+
+    def _long(self) -> int:
+        rest = self._stream.read(4)
+        if len(rest) < 4:
+            raise ValueError("it is cut off")
+        return int.from_bytes(rest, "little")
+
+    def pass_over(self, length: int) -> None:
+        """Go behind a value; one of undefined length ends with a mark, and may hold others."""
+        if length != _UNDEFINED:
+            self._stream.seek(length, 1)
+            return
+        outside = [self._enter()]
+        while outside:
+            found = self.header()
+            self._nested += 1
+            if found is None or self._nested > _MOST_NESTED:
+                raise ValueError("its sequences have no end, or hold too much")
+            tag, length = found
+            if tag in (_ITEM_END, _SEQUENCE_END):
+                self._implicit = outside.pop()
+            elif length == _UNDEFINED:
+                outside.append(self._enter())
+            else:
+                self._stream.seek(length, 1)
+
+    def _enter(self) -> bool | None:
+        """Go into a value; what is of unknown kind is written implicitly (PS3.5 6.2.2)."""
+        before = self._implicit
+        self._implicit = before or self._vr == b"UN"
+        return before
