@@ -30,7 +30,7 @@ from xml.etree import ElementTree
 
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.edge.records import State
-from tests.edge_kill import KillReport, kill_round
+from tests.helpers.edge_kill import KillReport, kill_round
 
 FAULT_TESTS = tuple(
     f"tests/integration/test_edge_{name}.py"

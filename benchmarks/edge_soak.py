@@ -40,7 +40,7 @@ from cmbnet.errors import CmbnetError, UsageError
 from cmbnet.phantom import make_case
 from cmbnet.phantom.dicom import Scan, Vendor, uid_of, write_dicom_series
 from cmbnet.volume import Volume
-from tests.edge_peers import SCANNER, FakePacs
+from tests.helpers.edge_peers import SCANNER, FakePacs
 
 _MOST_SENT = 10
 _LEAST_FOR_SLOPE = 50
@@ -134,7 +134,7 @@ def serve(settings: Path) -> None:
     from cmbnet.edge.config import load_config
     from cmbnet.edge.node import Node
     from cmbnet.edge.watch import Watch
-    from tests.edge_processor import FakeProcessor
+    from tests.helpers.edge_processor import FakeProcessor
 
     node = Node(load_config(settings), processor=FakeProcessor())
     watch = Watch(node.config, node.journal)

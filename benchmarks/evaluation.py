@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from cmbnet.evaluation import Case, MatchingRule, Settings, score_case, summarise
-from cmbnet.evaluation.bootstrap import ClusteredAuc, resample
-from cmbnet.evaluation.files import CaseFiles
-from cmbnet.evaluation.load import score_many
+from cmbnet.evaluation.cohort.files import CaseFiles
+from cmbnet.evaluation.cohort.load import score_many
+from cmbnet.evaluation.stats.bootstrap import ClusteredAuc, resample
 from cmbnet.io import write_nifti
 from cmbnet.lesions import spacing_affine
 from cmbnet.volume import Volume

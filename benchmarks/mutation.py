@@ -62,14 +62,14 @@ OUTPUT = "output.txt"
 CPU_LIMIT_S, WALL_LIMIT_S = 240, 3600
 NAMED = {
     "40 % or more instead of more than 40 %": (
-        "cmbnet/evaluation/matching.py", "/ whole > threshold", "/ whole >= threshold"),
+        "cmbnet/evaluation/match/matching.py", "/ whole > threshold", "/ whole >= threshold"),
     "6-connectivity": (
         "cmbnet/lesions/components.py", "np.ones((3, 3, 3), dtype=bool)",
         "ndimage.generate_binary_structure(3, 1)"),
     "pooled Dice for the mean over patients": (
-        "cmbnet/evaluation/metrics.py", '_mean("dice")', "_dice"),
+        "cmbnet/evaluation/stats/metrics.py", '_mean("dice")', "_dice"),
     "mean precision for the pooled one": (
-        "cmbnet/evaluation/metrics.py", '_share("tp", "tp", "fp")', '_mean("precision")'),
+        "cmbnet/evaluation/stats/metrics.py", '_share("tp", "tp", "fp")', '_mean("precision")'),
 }  # fmt: skip
 """Fault -> file, text, replacement."""
 EQUIVALENT = {

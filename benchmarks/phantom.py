@@ -15,6 +15,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from benchmarks.planted.patch import PatchResult, image_microbleed
+from benchmarks.planted.reader import Look, Reader
+from benchmarks.planted.rescan import look_with_each
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.phantom.anatomy import make_anatomy
 from cmbnet.phantom.lesions import (
@@ -24,11 +27,8 @@ from cmbnet.phantom.lesions import (
     draw_count,
     draw_microbleed,
 )
-from cmbnet.phantom.patch import PatchResult, image_microbleed
 from cmbnet.phantom.protocol import Protocol, draw_protocol
-from cmbnet.phantom.reader import Look, Reader
 from cmbnet.phantom.regions import Region
-from cmbnet.phantom.rescan import look_with_each
 
 Row = tuple[str, str, str]
 AT_3T = Protocol("3t", 3.0, 20, 28, 15, 0.5, 2.0, 0.5, snr=24)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.semi_real [MODEL] -o OUT [--data ../shared/data] [--copies 40]
 
-The lesions are the phantom's (`cmbnet.phantom.plant`): moment, field, dephasing, and SWI weighting
-where the phase of the scan is there. They lie in tissue, away from what is dark. The truth is the
-phantom's too: what of a lesion can be seen against the scan without it. OUT gets ``table.md``,
-``lesions.csv`` and ``montage.png``; no image is kept.
+The lesions are the phantom's (`benchmarks.planted.plant`): moment, field, dephasing, and SWI
+weighting where the phase of the scan is there. They lie in tissue, away from what is dark. The
+truth is the phantom's too: what of a lesion can be seen against the scan without it. OUT gets
+``table.md``, ``lesions.csv`` and ``montage.png``; no image is kept.
 
 No scan here is of a patient, and few heads stand behind many copies: the intervals (Wilson's, by
 lesion) say how well a share is known on these scans, not how it varies between heads.
@@ -23,17 +23,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.planted.plant import free_distance_mm, place_in, plant, scan_of
 from benchmarks.real_brains import EPI_FOLDER, example4d
 from benchmarks.semi_real_montage import write_montage
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.backends import Backend, open_backend
 from cmbnet.bundle import Bundle, load_bundle
 from cmbnet.evaluation import Case, ScoredCase, Settings, score_case, summarise
-from cmbnet.evaluation.intervals import wilson
+from cmbnet.evaluation.stats.intervals import wilson
 from cmbnet.io import read_nifti
 from cmbnet.phantom.grid import FloatArray
 from cmbnet.phantom.lesions import draw_moments
-from cmbnet.phantom.plant import free_distance_mm, place_in, plant, scan_of
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.scan import ComplexArray, Scan
 from cmbnet.phantom.swi import susceptibility_weighted

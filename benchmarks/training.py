@@ -35,10 +35,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Time one recipe in this process."""
     import tensorflow as tf
 
-    from cmbnet.training.fit import compiled_model
-    from cmbnet.training.pipeline import Pipeline
-    from cmbnet.training.reader import Cache
-    from cmbnet.training.recipe import load_recipe
+    from cmbnet.training.data.reader import Cache
+    from cmbnet.training.fit.loop import compiled_model
+    from cmbnet.training.fit.pipeline import Pipeline
+    from cmbnet.training.fit.recipe import load_recipe
 
     recipe, steps, rounds = load_recipe(options.recipes[0]), options.steps, options.rounds
     if options.crop_px:

@@ -30,7 +30,7 @@ import numpy as np
 
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.evaluation import Case, CohortScores, ScoredCase, Settings, score_case, summarise
-from cmbnet.evaluation.intervals import wilson
+from cmbnet.evaluation.stats.intervals import wilson
 from cmbnet.io import read_nifti
 from cmbnet.volume import Volume
 

@@ -13,7 +13,7 @@ from cmbnet.bundle import Bundle
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle that finds dark dots; made by tensorflow's converter, once per session."""
-    from tests.tiny_bundle import write_tiny_bundle
+    from tests.helpers.tiny_bundle import write_tiny_bundle
 
     return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
 

@@ -14,8 +14,8 @@ from cmbnet.bundle.bundle import Bundle
 from cmbnet.bundle.manifest import ChosenOn, OperatingPoint
 from cmbnet.data_kind import KINDS
 from cmbnet.errors import InputRefused
-from cmbnet.evaluation.intervals import Interval, wilson
-from cmbnet.evaluation.origin import THRESHOLDS
+from cmbnet.evaluation.cohort.origin import THRESHOLDS
+from cmbnet.evaluation.stats.intervals import Interval, wilson
 
 Results = Mapping[str, Any]
 """Content of a ``results.json``."""

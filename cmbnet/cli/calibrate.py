@@ -41,7 +41,7 @@ def command(
     BUNDLE is a folder that holds bundle.json, or "default". It needs no training software.
     """
     from cmbnet.bundle import load_bundle
-    from cmbnet.training.calibrate import calibrate
+    from cmbnet.training.choose.calibrate import calibrate
 
     written = calibrate(
         load_bundle(bundle),

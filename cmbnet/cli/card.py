@@ -57,7 +57,7 @@ def read_results(path: Path) -> Any:
     Raises:
         UnreadableFile: If it is none.
     """
-    from cmbnet.evaluation.results import SCHEMA
+    from cmbnet.evaluation.show.results import SCHEMA
 
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

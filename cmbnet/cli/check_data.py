@@ -30,16 +30,16 @@ def command(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from cmbnet.errors import InputRefused, UsageError
     from cmbnet.preprocess import PreprocessRecipe
-    from cmbnet.training.cache import reports_of
-    from cmbnet.training.check_table import (
+    from cmbnet.training.data.cache import reports_of
+    from cmbnet.training.data.check_table import (
         print_cases,
         print_faults,
         print_reference,
         print_summary,
         write_json,
     )
-    from cmbnet.training.specs.load import load_spec
-    from cmbnet.training.specs.model import ReferenceSpec
+    from cmbnet.training.data.specs.load import load_spec
+    from cmbnet.training.data.specs.model import ReferenceSpec
 
     spec = load_spec(spec_path)
     if isinstance(spec, ReferenceSpec):

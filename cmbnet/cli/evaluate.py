@@ -14,7 +14,7 @@ from cmbnet.errors import UsageError
 
 if TYPE_CHECKING:
     from cmbnet.evaluation import CohortScores, Settings
-    from cmbnet.evaluation.files import CaseFiles, ManifestRow
+    from cmbnet.evaluation.cohort.files import CaseFiles, ManifestRow
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -76,13 +76,13 @@ def command(**options: Any) -> None:
     Cases are paired by file name. Nothing is resampled, padded or left out in silence.
     """
     from cmbnet.evaluation import MatchingRule, Settings
-    from cmbnet.evaluation.analysis import Plan, analyse
-    from cmbnet.evaluation.compare import compare
-    from cmbnet.evaluation.files import find_images
-    from cmbnet.evaluation.origin import origin_of
-    from cmbnet.evaluation.table import join_markdown
-    from cmbnet.evaluation.tables import all_tables
-    from cmbnet.evaluation.write import title, write_figures, write_tables
+    from cmbnet.evaluation.cohort.analysis import Plan, analyse
+    from cmbnet.evaluation.cohort.compare import compare
+    from cmbnet.evaluation.cohort.files import find_images
+    from cmbnet.evaluation.cohort.origin import origin_of
+    from cmbnet.evaluation.show.table import join_markdown
+    from cmbnet.evaluation.show.tables import all_tables
+    from cmbnet.evaluation.show.write import title, write_figures, write_tables
 
     inputs = Inputs(**{name: options[name] for name in Inputs.__dataclass_fields__})
     settings = Settings(
@@ -118,7 +118,12 @@ def command(**options: Any) -> None:
 
 
 def _pair(inputs: Inputs, predicted: Path | None) -> list[CaseFiles]:
-    from cmbnet.evaluation.files import Folders, pair_files, read_lesion_regions, read_manifest
+    from cmbnet.evaluation.cohort.files import (
+        Folders,
+        pair_files,
+        read_lesion_regions,
+        read_manifest,
+    )
 
     if inputs.regions is not None and inputs.lesions is not None:
         raise UsageError("either --regions or --lesions says where lesions are, got both")
@@ -141,7 +146,7 @@ def _score(files: list[CaseFiles], settings: Settings, jobs: int, what: str) -> 
     from rich.progress import track
 
     from cmbnet.evaluation import summarise
-    from cmbnet.evaluation.load import score_many
+    from cmbnet.evaluation.cohort.load import score_many
 
     scored = score_many(files, settings, jobs=jobs)
     console = Console(stderr=True)
@@ -155,7 +160,7 @@ def _score(files: list[CaseFiles], settings: Settings, jobs: int, what: str) -> 
 
 
 def _print_summary(scores: CohortScores, out: Path) -> None:
-    from cmbnet.evaluation.table import number
+    from cmbnet.evaluation.show.table import number
 
     for name in ("dice", "lesion_precision", "lesion_recall", "fp_per_scan", "patient_fpr"):
         click.echo(f"{name:18} {number(scores.metrics[name])}")

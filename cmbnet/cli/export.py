@@ -133,8 +133,8 @@ def _bundle_of_run(options: dict[str, Any]) -> Bundle:
     missing = [words for name, words in needed.items() if not options[name]]
     if missing:
         raise UsageError(f"{options['bundle']} is a training run: it needs {', '.join(missing)}")
-    from cmbnet.training.bundle_writer import Export, export_run
-    from cmbnet.training.sources import cache_of_run
+    from cmbnet.training.choose.bundle_writer import Export, export_run
+    from cmbnet.training.data.sources import cache_of_run
 
     run = Path(options["bundle"])
     export = Export(

@@ -35,13 +35,13 @@ def command(
     # Read when numpy is imported: more threads only spin between our small matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from cmbnet.preprocess import PreprocessRecipe
-    from cmbnet.training.cache import prepare_cache, report_line
-    from cmbnet.training.check_table import print_summary
-    from cmbnet.training.specs.load import load_scan_spec
+    from cmbnet.training.data.cache import prepare_cache, report_line
+    from cmbnet.training.data.check_table import print_summary
+    from cmbnet.training.data.specs.load import load_scan_spec
 
     recipe = PreprocessRecipe()
     if recipe_path is not None:
-        from cmbnet.training.recipe import load_recipe
+        from cmbnet.training.fit.recipe import load_recipe
 
         recipe = load_recipe(recipe_path).preprocess.recipe()
     spec = load_scan_spec(spec_path)

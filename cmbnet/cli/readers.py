@@ -41,7 +41,7 @@ def command(times: Path | None, out: Path | None, **options: Any) -> None:
     from cmbnet.evaluation.readers.report import study_tables, title, write_study
     from cmbnet.evaluation.readers.study import analyse_study
     from cmbnet.evaluation.readers.times import compare_times, read_times
-    from cmbnet.evaluation.table import join_markdown
+    from cmbnet.evaluation.show.table import join_markdown
 
     system, readers, truth, ignore, labels = (
         options[name] for name in ("system", "readers", "truth", "ignore", "labels")

@@ -45,16 +45,16 @@ def command(
     """
     # Read when numpy is imported: more threads only spin between the small matrices of preparing.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from cmbnet.training.recipe import load_recipe
-    from cmbnet.training.sources import Sources, caches_of
+    from cmbnet.training.data.sources import Sources, caches_of
+    from cmbnet.training.fit.recipe import load_recipe
 
     recipe = load_recipe(recipe_path)
     sources = Sources(data, validation, root, run, jobs)
     sides = caches_of(sources, recipe.preprocess.recipe(), report=click.echo)
     if prepare_only:
         return
-    from cmbnet.training.fit import train
-    from cmbnet.training.reader import Cache
+    from cmbnet.training.data.reader import Cache
+    from cmbnet.training.fit.loop import train
 
     result = train(
         recipe,

@@ -1,10 +1,10 @@
 """Evaluation: every figure of the paper's tables, exactly defined. numpy, scipy, no network."""
 
-from cmbnet.evaluation.case import Case, Settings
-from cmbnet.evaluation.cohort import CohortScores, evaluate_cohort, summarise
-from cmbnet.evaluation.matching import MatchingRule
-from cmbnet.evaluation.metrics import METRICS
-from cmbnet.evaluation.score import ScoredCase, ScoredLesion, score_case
+from cmbnet.evaluation.cohort.scores import CohortScores, evaluate_cohort, summarise
+from cmbnet.evaluation.match.case import Case, Settings
+from cmbnet.evaluation.match.matching import MatchingRule
+from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion, score_case
+from cmbnet.evaluation.stats.metrics import METRICS
 
 __all__ = [
     "METRICS",

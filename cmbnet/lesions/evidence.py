@@ -3,8 +3,8 @@
 The mean probability of a candidate says little by itself: the wide rim of a sure lesion lowers it.
 Together with the highest probability, size, shape and what the candidate lies in it tells
 microbleeds from pieces of veins. The weights are fitted on labelled scans
-(`cmbnet.training.score_model`), so a score is the share of candidates like this one that were
-microbleeds there.
+(`cmbnet.training.choose.score_model`), so a score is the share of candidates like this one that
+were microbleeds there.
 """
 
 from __future__ import annotations

@@ -9,14 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from cmbnet.evaluation import Case, CohortScores, MatchingRule, Settings, evaluate_cohort
-from cmbnet.evaluation.froc import (
+from cmbnet.evaluation.stats.froc import (
     froc_curve,
     lesion_average_precision,
     lesion_scores_of,
     patient_samples,
     sensitivity_at,
 )
-from cmbnet.evaluation.roc import auc
+from cmbnet.evaluation.stats.roc import auc
 from cmbnet.io import read_nifti
 from cmbnet.lesions import label_components
 from cmbnet.volume import Volume
@@ -98,7 +98,7 @@ def test_published_froc_points(drawn: CohortScores) -> None:
 @needs_data
 def test_published_froc_of_plain_lists() -> None:
     """One FROC given as lists of (is lesion, confidence): six scans, five lesions."""
-    from cmbnet.evaluation.froc import LesionScores
+    from cmbnet.evaluation.stats.froc import LesionScores
 
     expected = load_json("picai_eval_cases/expected/froc_case.json")
     rows = [row for case in expected["lesion_results"].values() for row in case]

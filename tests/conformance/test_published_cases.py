@@ -10,10 +10,10 @@ import pytest
 
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, evaluate_cohort, score_case
-from cmbnet.evaluation.columns import Columns, patient_columns
-from cmbnet.evaluation.metrics import compute_all
-from cmbnet.evaluation.pixels import VoxelCounts
-from cmbnet.evaluation.score import ScoredCase
+from cmbnet.evaluation.match.pixels import VoxelCounts
+from cmbnet.evaluation.match.score import ScoredCase
+from cmbnet.evaluation.stats.columns import Columns, patient_columns
+from cmbnet.evaluation.stats.metrics import compute_all
 from cmbnet.io import read_nifti
 from cmbnet.volume import Volume
 

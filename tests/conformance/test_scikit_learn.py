@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cmbnet.evaluation.curves import (
+from cmbnet.evaluation.match.labels import read_labels
+from cmbnet.evaluation.match.pixels import count_voxels
+from cmbnet.evaluation.stats.curves import (
     average_precision,
     pixel_auc,
     pixel_pr,
     pixel_roc,
     probability_histogram,
 )
-from cmbnet.evaluation.kappa import KappaWeights, confusion, kappa_value
-from cmbnet.evaluation.labels import read_labels
-from cmbnet.evaluation.pixels import count_voxels
-from cmbnet.evaluation.roc import auc, roc_curve
+from cmbnet.evaluation.stats.kappa import KappaWeights, confusion, kappa_value
+from cmbnet.evaluation.stats.roc import auc, roc_curve
 from cmbnet.volume import Volume
 
 metrics = pytest.importorskip("sklearn.metrics")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cmbnet.evaluation.compare import mcnemar
-from cmbnet.evaluation.counts import intraclass_correlation
-from cmbnet.evaluation.intervals import bca, wilson
-from cmbnet.evaluation.kappa import cohen_kappa, fleiss_kappa
+from cmbnet.evaluation.cohort.compare import mcnemar
 from cmbnet.evaluation.readers.study import cochran_q
-from cmbnet.evaluation.roc import auc, delong_interval, delong_p
+from cmbnet.evaluation.stats.counts import intraclass_correlation
+from cmbnet.evaluation.stats.intervals import bca, wilson
+from cmbnet.evaluation.stats.kappa import cohen_kappa, fleiss_kappa
+from cmbnet.evaluation.stats.roc import auc, delong_interval, delong_p
 
 from .shared import load_json, needs_data
 

@@ -18,7 +18,7 @@ from cmbnet.backends import Backend, available_backends, open_backend
 from cmbnet.backends.registry import RUNTIMES
 from cmbnet.bundle import Bundle, NewArtefact, write_bundle
 from cmbnet.errors import BundleError, UsageError
-from tests.tiny_bundle import (
+from tests.helpers.tiny_bundle import (
     dot_finder,
     dotted_slices,
     expected_probabilities,

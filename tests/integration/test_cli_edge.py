@@ -23,10 +23,10 @@ from cmbnet.edge.audit import AUDIT_FILE
 from cmbnet.edge.config import EdgeConfig
 from cmbnet.edge.records import State
 from cmbnet.errors import CmbnetError, UsageError
-from tests.edge_peers import FakePacs, forget_sockets, sockets_left_open, wait_for
-from tests.edge_processor import FakeProcessor, uid_of
-from tests.edge_site import Site, Tell, site_in
-from tests.orthanc import free_port
+from tests.helpers.edge_peers import FakePacs, forget_sockets, sockets_left_open, wait_for
+from tests.helpers.edge_processor import FakeProcessor, uid_of
+from tests.helpers.edge_site import Site, Tell, site_in
+from tests.helpers.orthanc import free_port
 
 __all__ = ["forget_sockets"]  # a fixture that every test of this file uses
 

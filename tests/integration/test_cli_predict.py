@@ -18,7 +18,7 @@ from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.bundle import Bundle
 from cmbnet.io import read_nifti, write_nifti
 from cmbnet.volume import grid_difference
-from tests.tiny_scan import DOTS, SHAPE, tiny_scan
+from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 FILES = {"mask.nii.gz", "lesions.nii.gz", "lesions.csv", "result.json", "report.html"}

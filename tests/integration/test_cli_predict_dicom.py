@@ -25,8 +25,8 @@ from cmbnet.io import read_nifti, write_nifti
 from cmbnet.io.dicom import read_dicom_series
 from cmbnet.phantom.dicom import Vendor, write_dicom_series
 from cmbnet.volume import grid_difference
-from tests.dicom_series import edit
-from tests.tiny_scan import DOTS, SHAPE, tiny_scan
+from tests.helpers.dicom_series import edit
+from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 COUNT = "Number of lesions"

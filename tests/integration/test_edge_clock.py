@@ -13,8 +13,8 @@ from cmbnet.edge.journal_reader import JournalReader
 from cmbnet.edge.records import State, Study
 from cmbnet.edge.simulate import Peer, send_files
 from cmbnet.io.atomic import write_text_atomically
-from tests.edge_kill import kill_node, start_node
-from tests.edge_peers import (
+from tests.helpers.edge_kill import kill_node, start_node
+from tests.helpers.edge_peers import (
     SCANNER,
     FakePacs,
     forget_sockets,
@@ -23,9 +23,9 @@ from tests.edge_peers import (
     study_files,
     wait_for,
 )
-from tests.edge_processor import uid_of
-from tests.edge_site import Tell, tell_counts
-from tests.orthanc import free_port
+from tests.helpers.edge_processor import uid_of
+from tests.helpers.edge_site import Tell, tell_counts
+from tests.helpers.orthanc import free_port
 
 __all__ = ["forget_sockets"]  # a fixture that every test of this file uses
 

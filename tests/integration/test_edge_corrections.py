@@ -18,10 +18,10 @@ from cmbnet.edge.process import StudyProcessor
 from cmbnet.edge.records import State
 from cmbnet.edge.watch import Watch
 from cmbnet.phantom.dicom import Vendor, write_dicom_series
-from tests.edge_peers import forget_sockets, sockets_left_open, wait_for
-from tests.edge_processor import uid_of
-from tests.edge_site import Site, Tell, results_of, site_in
-from tests.tiny_scan import tiny_scan
+from tests.helpers.edge_peers import forget_sockets, sockets_left_open, wait_for
+from tests.helpers.edge_processor import uid_of
+from tests.helpers.edge_site import Site, Tell, results_of, site_in
+from tests.helpers.tiny_scan import tiny_scan
 
 __all__ = ["forget_sockets"]  # a fixture that every test of this file uses
 

@@ -16,8 +16,8 @@ import yaml
 from cmbnet.edge.folders import Folders
 from cmbnet.edge.records import State
 from cmbnet.edge.simulate import Peer, send_files
-from tests.edge_kill import kill_node, start_node
-from tests.edge_peers import (
+from tests.helpers.edge_kill import kill_node, start_node
+from tests.helpers.edge_peers import (
     SCANNER,
     forget_sockets,
     node_config,
@@ -25,9 +25,9 @@ from tests.edge_peers import (
     study_files,
     wait_for,
 )
-from tests.edge_processor import uid_of
-from tests.edge_site import Site, Tell, site_in, tell_counts
-from tests.orthanc import free_port
+from tests.helpers.edge_processor import uid_of
+from tests.helpers.edge_site import Site, Tell, site_in, tell_counts
+from tests.helpers.orthanc import free_port
 
 __all__ = ["forget_sockets"]  # a fixture that every test of this file uses
 

@@ -25,8 +25,8 @@ from cmbnet.edge.node import Node
 from cmbnet.edge.records import State
 from cmbnet.edge.simulate import send_files
 from cmbnet.errors import UsageError
-from tests.edge_kill import kill_round
-from tests.edge_peers import (
+from tests.helpers.edge_kill import kill_round
+from tests.helpers.edge_peers import (
     SCANNER,
     FakePacs,
     forget_sockets,
@@ -34,8 +34,8 @@ from tests.edge_peers import (
     sockets_left_open,
     wait_for,
 )
-from tests.edge_processor import FakeProcessor, uid_of
-from tests.edge_site import Site, Tell, results_of, site_in, tell_counts
+from tests.helpers.edge_processor import FakeProcessor, uid_of
+from tests.helpers.edge_site import Site, Tell, results_of, site_in, tell_counts
 
 __all__ = ["forget_sockets"]  # a fixture that every test of this file uses
 

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from cmbnet.phantom.dicom import Vendor, write_dicom_series
-from tests.edge_peers import SCANNER, FakePacs
-from tests.orthanc import free_port, orthanc_program
-from tests.tiny_scan import tiny_scan
+from tests.helpers.edge_peers import SCANNER, FakePacs
+from tests.helpers.orthanc import free_port, orthanc_program
+from tests.helpers.tiny_scan import tiny_scan
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "edge"

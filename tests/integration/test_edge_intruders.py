@@ -21,8 +21,8 @@ from pynetdicom.sop_class import MRImageStorage  # type: ignore[attr-defined]
 
 from cmbnet.edge.config import TlsSettings
 from cmbnet.edge.watch import Watch
-from tests.edge_peers import SCANNER, forget_sockets, sockets_left_open
-from tests.edge_site import Site, Tell, site_in
+from tests.helpers.edge_peers import SCANNER, forget_sockets, sockets_left_open
+from tests.helpers.edge_site import Site, Tell, site_in
 from tests.integration.test_edge_tls import certificate
 
 __all__ = ["forget_sockets"]  # a fixture that every test of this file uses

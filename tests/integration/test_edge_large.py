@@ -18,9 +18,9 @@ from cmbnet.edge.config import WorkerSettings
 from cmbnet.edge.process import StudyProcessor
 from cmbnet.edge.records import State
 from cmbnet.lesions import spacing_affine
-from tests.dicom_series import tiny_swi, write_tiny
-from tests.edge_peers import forget_sockets, sockets_left_open, wait_for
-from tests.edge_site import Site, Tell, site_in, tell_counts
+from tests.helpers.dicom_series import tiny_swi, write_tiny
+from tests.helpers.edge_peers import forget_sockets, sockets_left_open, wait_for
+from tests.helpers.edge_site import Site, Tell, site_in, tell_counts
 
 __all__ = ["forget_sockets"]  # a fixture that every test of this file uses
 

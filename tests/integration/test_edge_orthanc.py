@@ -19,9 +19,15 @@ from cmbnet.bundle import Bundle
 from cmbnet.edge.node import Node
 from cmbnet.edge.records import State
 from cmbnet.phantom.dicom import Scan, Vendor, write_dicom_series
-from tests.edge_peers import SCANNER, forget_sockets, node_config, sockets_left_open, wait_for
-from tests.orthanc import Orthanc, free_port
-from tests.tiny_scan import tiny_scan
+from tests.helpers.edge_peers import (
+    SCANNER,
+    forget_sockets,
+    node_config,
+    sockets_left_open,
+    wait_for,
+)
+from tests.helpers.orthanc import Orthanc, free_port
+from tests.helpers.tiny_scan import tiny_scan
 
 __all__ = ["forget_sockets"]  # a fixture that every test of this file uses
 

@@ -16,9 +16,15 @@ from cmbnet.edge.node import Node
 from cmbnet.edge.simulate import Peer, send_files
 from cmbnet.edge.tls import client_context
 from cmbnet.errors import UsageError
-from tests.edge_peers import SCANNER, forget_sockets, node_config, sockets_left_open, study_files
-from tests.edge_processor import FakeProcessor
-from tests.edge_site import Tell, tell_counts
+from tests.helpers.edge_peers import (
+    SCANNER,
+    forget_sockets,
+    node_config,
+    sockets_left_open,
+    study_files,
+)
+from tests.helpers.edge_processor import FakeProcessor
+from tests.helpers.edge_site import Tell, tell_counts
 
 __all__ = ["forget_sockets"]  # a fixture that every test of this file uses
 

@@ -28,9 +28,9 @@ from cmbnet.edge.records import State
 from cmbnet.edge.simulate import Peer, send_files
 from cmbnet.edge.watch import Watch
 from cmbnet.errors import UsageError
-from tests.edge_peers import SCANNER, FakePacs, node_config, study_files, wait_for
-from tests.edge_processor import FakeProcessor, save, uid_of
-from tests.orthanc import free_port
+from tests.helpers.edge_peers import SCANNER, FakePacs, node_config, study_files, wait_for
+from tests.helpers.edge_processor import FakeProcessor, save, uid_of
+from tests.helpers.orthanc import free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECRETS = ("ZIMMERMANN", "Friederike", "KIS-998877", "19470213", "ACC-4711")

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.orthanc import orthanc_program
+from tests.helpers.orthanc import orthanc_program
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("CI") != "true", reason="only CI promises the Debian packages and every extra"

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from cmbnet.bundle import Bundle, NewArtefact, load_bundle, write_bundle
 from cmbnet.cli.export import command
 from cmbnet.deploy.gate import FLOAT_LIMITS, Limits, ParityFailed
-from tests.tiny_bundle import dot_finder, spec, write_tiny_bundle
+from tests.helpers.tiny_bundle import dot_finder, spec, write_tiny_bundle
 
 
 def export(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -27,9 +27,9 @@ from cmbnet.io.dicom import read_dicom_series
 from cmbnet.lesions import Lesion
 from cmbnet.phantom.dicom import Scan, Vendor, write_dicom_series
 from cmbnet.report.dicom import DicomResult, Quality, write_dicom_results
+from tests.helpers.orthanc import Orthanc, free_port
+from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
 from tests.integration.ohif import PACKAGE, Ohif
-from tests.orthanc import Orthanc, free_port
-from tests.tiny_scan import DOTS, SHAPE, tiny_scan
 from tests.unit.report_dicom.test_objects import ALGORITHM, lesion
 
 CHROMIUM = shutil.which("chromium")

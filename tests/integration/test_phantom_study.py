@@ -17,9 +17,9 @@ import pytest
 from click.testing import CliRunner
 
 from cmbnet.cli import evaluate, readers
-from cmbnet.evaluation.simulate import Errors, simulate_prediction, simulate_reader
 from cmbnet.io import read_nifti, write_nifti
 from cmbnet.phantom import CohortPlan, write_cohort
+from tests.helpers.simulate import Errors, simulate_prediction, simulate_reader
 
 PLAN = CohortPlan(6, 2, 41, "tiny", "procedural", cases_per_head=4, lesions=(2, 6))
 READERS = ("R1", "R2", "R3", "R4", "R5")

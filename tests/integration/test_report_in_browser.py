@@ -12,7 +12,7 @@ from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
 from cmbnet.predict import predict_volume
 from cmbnet.report import write_prediction
-from tests.tiny_scan import tiny_scan
+from tests.helpers.tiny_scan import tiny_scan
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 

@@ -33,9 +33,9 @@ from cmbnet.errors import CmbnetError, InputRefused, UsageError
 from cmbnet.lesions import Lesion
 from cmbnet.predict import Prediction, predict_volume
 from cmbnet.volume import Volume
+from tests.helpers.tiny_bundle import dot_finder, dotted_slices, spec, to_litert
+from tests.helpers.tiny_scan import DOTS, tiny_scan
 from tests.integration.triton_server import CACHE, TritonServer, self_signed, tls_front, wheel
-from tests.tiny_bundle import dot_finder, dotted_slices, spec, to_litert
-from tests.tiny_scan import DOTS, tiny_scan
 
 pytestmark = [
     pytest.mark.xdist_group("triton"),

@@ -12,13 +12,13 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from cmbnet.evaluation import Case, CohortScores, MatchingRule, Settings, evaluate_cohort
-from cmbnet.evaluation.bootstrap import ClusteredAuc, draw_weights, resample
-from cmbnet.evaluation.froc import froc_curve, lesion_scores_of
-from cmbnet.evaluation.intervals import wilson
-from cmbnet.evaluation.kappa import kappa_value
-from cmbnet.evaluation.labels import centroids_mm, diameters_mm, read_labels
-from cmbnet.evaluation.metrics import METRICS
-from cmbnet.evaluation.roc import auc, roc_curve
+from cmbnet.evaluation.match.labels import centroids_mm, diameters_mm, read_labels
+from cmbnet.evaluation.stats.bootstrap import ClusteredAuc, draw_weights, resample
+from cmbnet.evaluation.stats.froc import froc_curve, lesion_scores_of
+from cmbnet.evaluation.stats.intervals import wilson
+from cmbnet.evaluation.stats.kappa import kappa_value
+from cmbnet.evaluation.stats.metrics import METRICS
+from cmbnet.evaluation.stats.roc import auc, roc_curve
 from cmbnet.lesions import label_components, measure_components, spacing_affine
 from cmbnet.volume import Volume
 

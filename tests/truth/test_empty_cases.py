@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from cmbnet.evaluation import Case, CohortScores, evaluate_cohort
-from cmbnet.evaluation.columns import group_by_patient
-from cmbnet.evaluation.counts import bland_altman, intraclass_correlation
-from cmbnet.evaluation.empty_cases import EMPTY_CASES, EmptyCase
-from cmbnet.evaluation.froc import (
+from cmbnet.evaluation.stats.columns import group_by_patient
+from cmbnet.evaluation.stats.counts import bland_altman, intraclass_correlation
+from cmbnet.evaluation.stats.empty_cases import EMPTY_CASES, EmptyCase
+from cmbnet.evaluation.stats.froc import (
     froc_curve,
     froc_score,
     lesion_average_precision,
     lesion_scores_of,
     patient_samples,
 )
-from cmbnet.evaluation.kappa import cohen_kappa, fleiss_kappa
-from cmbnet.evaluation.roc import auc
+from cmbnet.evaluation.stats.kappa import cohen_kappa, fleiss_kappa
+from cmbnet.evaluation.stats.roc import auc
 from cmbnet.volume import Volume
 
 

@@ -10,27 +10,27 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from cmbnet.evaluation import Case, CohortScores, Settings, evaluate_cohort
-from cmbnet.evaluation.bands import curve_band, froc_events, roc_events
-from cmbnet.evaluation.bootstrap import resample
-from cmbnet.evaluation.compare import compare, permutation_p
-from cmbnet.evaluation.counts import agreement_of_counts, intraclass_correlation
-from cmbnet.evaluation.curves import (
+from cmbnet.evaluation.cohort.compare import compare, permutation_p
+from cmbnet.evaluation.readers.study import cochran_q
+from cmbnet.evaluation.stats.bands import curve_band, froc_events, roc_events
+from cmbnet.evaluation.stats.bootstrap import resample
+from cmbnet.evaluation.stats.counts import agreement_of_counts, intraclass_correlation
+from cmbnet.evaluation.stats.curves import (
     ProbabilityHistogram,
     area_error,
     pixel_roc,
     probability_histogram,
 )
-from cmbnet.evaluation.froc import (
+from cmbnet.evaluation.stats.froc import (
     FP_PER_SCAN,
     Samples,
     froc_curve,
     lesion_scores_of,
     sensitivity_at,
 )
-from cmbnet.evaluation.intervals import bca, percentile
-from cmbnet.evaluation.kappa import fleiss_kappa, kappa_value
-from cmbnet.evaluation.readers.study import cochran_q
-from cmbnet.evaluation.roc import delong_interval, delong_p, roc_curve
+from cmbnet.evaluation.stats.intervals import bca, percentile
+from cmbnet.evaluation.stats.kappa import fleiss_kappa, kappa_value
+from cmbnet.evaluation.stats.roc import delong_interval, delong_p, roc_curve
 from cmbnet.lesions import spacing_affine
 from cmbnet.volume import Volume
 

@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 
 from cmbnet.evaluation import Case, MatchingRule, Settings, evaluate_cohort, score_case
-from cmbnet.evaluation.analysis import Plan, analyse
-from cmbnet.evaluation.candidates import Candidate, outline
-from cmbnet.evaluation.figures import froc
-from cmbnet.evaluation.froc import candidate_samples, froc_curve, lesion_samples, lesion_scores_of
-from cmbnet.evaluation.labels import read_labels
-from cmbnet.evaluation.load import read_lesion_table
-from cmbnet.evaluation.results import lesions_csv, patient_thresholds
+from cmbnet.evaluation.cohort.analysis import Plan, analyse
+from cmbnet.evaluation.cohort.load import read_lesion_table
+from cmbnet.evaluation.match.candidates import Candidate, outline
+from cmbnet.evaluation.match.labels import read_labels
+from cmbnet.evaluation.show.figures import froc
+from cmbnet.evaluation.show.results import lesions_csv, patient_thresholds
+from cmbnet.evaluation.stats.froc import (
+    candidate_samples,
+    froc_curve,
+    lesion_samples,
+    lesion_scores_of,
+)
 from cmbnet.lesions import LesionRules, find_lesions, spacing_affine
 from cmbnet.report.tables import lesions_csv as table_of_predict
 from cmbnet.volume import Volume

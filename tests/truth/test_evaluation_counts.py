@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, CohortScores, Settings, evaluate_cohort, score_case
-from cmbnet.evaluation.columns import Columns
-from cmbnet.evaluation.counts import agreement_of_counts
-from cmbnet.evaluation.froc import (
+from cmbnet.evaluation.cohort.strata import stratify
+from cmbnet.evaluation.stats.columns import Columns
+from cmbnet.evaluation.stats.counts import agreement_of_counts
+from cmbnet.evaluation.stats.froc import (
     candidate_samples,
     froc_curve,
     lesion_average_precision,
@@ -22,9 +23,8 @@ from cmbnet.evaluation.froc import (
     patient_samples,
     sensitivity_at,
 )
-from cmbnet.evaluation.metrics import METRICS, compute_all
-from cmbnet.evaluation.roc import auc
-from cmbnet.evaluation.strata import stratify
+from cmbnet.evaluation.stats.metrics import METRICS, compute_all
+from cmbnet.evaluation.stats.roc import auc
 from cmbnet.lesions import size_name, spacing_affine
 from cmbnet.volume import Volume
 

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from cmbnet.evaluation import METRICS, Case, CohortScores, Settings, evaluate_cohort, score_case
-from cmbnet.evaluation.analysis import Plan, analyse
-from cmbnet.evaluation.bootstrap import resample
-from cmbnet.evaluation.compare import compare
-from cmbnet.evaluation.origin import CaseOrigin, Origin
+from cmbnet.evaluation.cohort.analysis import Plan, analyse
+from cmbnet.evaluation.cohort.compare import compare
+from cmbnet.evaluation.cohort.origin import CaseOrigin, Origin
+from cmbnet.evaluation.cohort.strata import stratify
 from cmbnet.evaluation.readers.study import analyse_study
 from cmbnet.evaluation.readers.times import compare_times
-from cmbnet.evaluation.results import (
+from cmbnet.evaluation.show.results import (
     cases_csv,
     cohort_counts,
     curves_csv,
@@ -28,8 +28,8 @@ from cmbnet.evaluation.results import (
     patient_thresholds,
     to_json,
 )
-from cmbnet.evaluation.strata import stratify
-from cmbnet.evaluation.tables import all_tables
+from cmbnet.evaluation.show.tables import all_tables
+from cmbnet.evaluation.stats.bootstrap import resample
 from cmbnet.lesions import spacing_affine
 from cmbnet.volume import Volume
 

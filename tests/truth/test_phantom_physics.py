@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.planted.patch import PatchResult, image_microbleed, patch_scan
 from cmbnet.phantom.acquisition import acquire
 from cmbnet.phantom.field import dipole_field, remove_shim, sphere_field
 from cmbnet.phantom.grid import Grid
 from cmbnet.phantom.lesions import Microbleed
-from cmbnet.phantom.patch import PatchResult, image_microbleed, patch_scan
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.regions import Region
 from cmbnet.phantom.scan import average_sub_slices

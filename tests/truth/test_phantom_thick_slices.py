@@ -12,10 +12,10 @@ from importlib.util import find_spec
 
 import pytest
 
+from benchmarks.planted.reader import Look, Reader
+from benchmarks.planted.rescan import look_with_each
 from cmbnet.phantom.anatomy import make_anatomy
 from cmbnet.phantom.protocol import TINY, Protocol
-from cmbnet.phantom.reader import Look, Reader
-from cmbnet.phantom.rescan import look_with_each
 
 # The middle 36 mm of a head.
 THIN_SWI = Protocol("swi", 1.5, 40, 49, 18, 0.5, 1.5, 0.5, snr=14, shape=(24, 384, 320))

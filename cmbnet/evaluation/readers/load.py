@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cmbnet.errors import InputRefused
-from cmbnet.evaluation.files import MASKS, find_images
-from cmbnet.evaluation.labels import read_labels, scattered
-from cmbnet.evaluation.load import read_labels_file
+from cmbnet.evaluation.cohort.files import MASKS, find_images
+from cmbnet.evaluation.cohort.load import read_labels_file
+from cmbnet.evaluation.match.labels import read_labels, scattered
 from cmbnet.evaluation.readers.sites import ReadCase, find_sites
 
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.data_kind import KINDS, DataKind
-from cmbnet.evaluation.figures import BLUE, GREY, ORANGE, make_figure, to_bytes
-from cmbnet.evaluation.origin import NOT_STATED
-from cmbnet.evaluation.page import render_page
+from cmbnet.evaluation.cohort.origin import NOT_STATED
 from cmbnet.evaluation.readers.study import Agreement, LabelCounts, StudyResult
 from cmbnet.evaluation.readers.times import TimeResult
-from cmbnet.evaluation.results import plain
-from cmbnet.evaluation.table import (
+from cmbnet.evaluation.show.figures import BLUE, GREY, ORANGE, make_figure, to_bytes
+from cmbnet.evaluation.show.page import render_page
+from cmbnet.evaluation.show.results import plain
+from cmbnet.evaluation.show.table import (
     Table,
     interval_text,
     join_latex,

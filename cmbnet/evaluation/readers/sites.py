@@ -2,7 +2,7 @@
 
 Agreement on lesions needs a list of things to agree on. A site is one lesion as seen by several
 raters: lesions of two raters are the same site if they share a voxel, paired one to one by
-`cmbnet.evaluation.matching` (rule ``any-voxel``: most pairs first, then the largest overlap).
+`cmbnet.evaluation.match.matching` (rule ``any-voxel``: most pairs first, then the largest overlap).
 Sites are collected in the order truth, system, readers by name.
 """
 
@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
-from cmbnet.evaluation.labels import Labels, read_labels
-from cmbnet.evaluation.matching import MatchingRule, exceeds, match
-from cmbnet.evaluation.overlap import find_overlap
+from cmbnet.evaluation.match.labels import Labels, read_labels
+from cmbnet.evaluation.match.matching import MatchingRule, exceeds, match
+from cmbnet.evaluation.match.overlap import find_overlap
 from cmbnet.volume import Volume, grid_difference
 
 SAME_SITE = MatchingRule("any-voxel", 0.0)
 IGNORED = 0.4
-"""As in `cmbnet.evaluation.case.Settings`."""
+"""As in `cmbnet.evaluation.match.case.Settings`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,18 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from cmbnet.errors import InputRefused
-from cmbnet.evaluation.bootstrap import draw_weights
-from cmbnet.evaluation.counts import BANDS, band
-from cmbnet.evaluation.empty_cases import ratio
-from cmbnet.evaluation.intervals import Interval, percentile
-from cmbnet.evaluation.kappa import Kappa, KappaWeights, cohen_kappa, fleiss_kappa, kappa_value
 from cmbnet.evaluation.readers.sites import ReadCase
+from cmbnet.evaluation.stats.bootstrap import draw_weights
+from cmbnet.evaluation.stats.counts import BANDS, band
+from cmbnet.evaluation.stats.empty_cases import ratio
+from cmbnet.evaluation.stats.intervals import Interval, percentile
+from cmbnet.evaluation.stats.kappa import (
+    Kappa,
+    KappaWeights,
+    cohen_kappa,
+    fleiss_kappa,
+    kappa_value,
+)
 
 LABELS = ("correct", "missed", "incorrect")
 Marks = Sequence[NDArray[np.bool_]]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
 from cmbnet.errors import InputRefused, UnreadableFile
-from cmbnet.evaluation.bootstrap import draw_weights
-from cmbnet.evaluation.empty_cases import ratio
-from cmbnet.evaluation.intervals import Interval, percentile
+from cmbnet.evaluation.stats.bootstrap import draw_weights
+from cmbnet.evaluation.stats.empty_cases import ratio
+from cmbnet.evaluation.stats.intervals import Interval, percentile
 
 Arm = Literal["with", "without"]
 FEWEST_PAIRS = 6

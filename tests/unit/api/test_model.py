@@ -16,7 +16,7 @@ from cmbnet.bundle import Bundle
 from cmbnet.errors import InputRefused, UsageError
 from cmbnet.io import write_nifti
 from cmbnet.volume import Volume, grid_difference
-from tests.tiny_scan import DOTS, tiny_scan
+from tests.helpers.tiny_scan import DOTS, tiny_scan
 
 nibabel = pytest.importorskip("nibabel")
 

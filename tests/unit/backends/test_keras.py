@@ -10,7 +10,7 @@ import pytest
 
 from cmbnet.backends import open_backend
 from cmbnet.bundle import NewArtefact, write_bundle
-from tests.tiny_bundle import dot_finder, dotted_slices, expected_probabilities, spec
+from tests.helpers.tiny_bundle import dot_finder, dotted_slices, expected_probabilities, spec
 
 
 @pytest.mark.parametrize("batch", [1, 4])

@@ -11,7 +11,7 @@ import pytest
 from cmbnet.backends.keras import load_keras
 from cmbnet.bundle import Bundle, NewArtefact, write_bundle
 from cmbnet.errors import BundleError
-from tests.tiny_bundle import dot_finder, spec
+from tests.helpers.tiny_bundle import dot_finder, spec
 
 
 def bundle_of(folder: Path, content: bytes) -> Bundle:

@@ -9,7 +9,7 @@ from cmbnet.backends import available_backends, open_backend
 from cmbnet.backends.registry import RUNTIMES, BrokenRuntime
 from cmbnet.bundle import Bundle, NewArtefact, write_bundle
 from cmbnet.errors import MissingExtra, UsageError
-from tests.tiny_bundle import spec
+from tests.helpers.tiny_bundle import spec
 
 LITERT = NewArtefact(
     file="a.tflite", content=b"a", kind="litert", precision="float32", shape=(1, 96, 96, 3)

@@ -17,8 +17,8 @@ from cmbnet.backends.probe import fingerprint, probe_stack
 from cmbnet.backends.tensorrt import SLOTS, TensorRTBackend, require_version
 from cmbnet.bundle import Artefact, Bundle, NewArtefact, write_bundle
 from cmbnet.errors import BundleError, CmbnetError, MissingExtra, UsageError
-from tests.fake_tensorrt import Cuda, TensorRT
-from tests.tiny_bundle import spec
+from tests.helpers.fake_tensorrt import Cuda, TensorRT
+from tests.helpers.tiny_bundle import spec
 
 INFO = BackendInfo("tensorrt", "float16", "none 0", 1, "test")
 

@@ -13,8 +13,8 @@ from cmbnet.bundle.card import FIGURES, Evidence, model_card
 from cmbnet.bundle.manifest import ChosenOn
 from cmbnet.cli.card import command, read_results
 from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
-from cmbnet.evaluation.origin import THRESHOLDS
-from cmbnet.evaluation.results import SCHEMA
+from cmbnet.evaluation.cohort.origin import THRESHOLDS
+from cmbnet.evaluation.show.results import SCHEMA
 
 ROOT = Path(__file__).parents[3]
 EVIDENCE = ROOT / "benchmarks" / "card"

@@ -7,7 +7,7 @@ import pytest
 
 from cmbnet.cli.cases import collect_cases
 from cmbnet.errors import UsageError
-from tests.dicom_series import swi_only
+from tests.helpers.dicom_series import swi_only
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import cmbnet.phantom
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.bundle import Bundle
 from cmbnet.cli.demo import command
-from tests.tiny_scan import DOTS, SHAPE, tiny_scan
+from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
 
 
 def test_found_missed_and_false(

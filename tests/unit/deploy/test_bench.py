@@ -15,8 +15,8 @@ from cmbnet.deploy.arithmetic import multiply_adds, peak_operations_per_s
 from cmbnet.deploy.bench import candidates, run_bench
 from cmbnet.errors import UsageError
 from cmbnet.io import write_nifti
-from tests.tiny_bundle import dot_finder, litert_artefacts, spec
-from tests.tiny_scan import DOTS, tiny_scan
+from tests.helpers.tiny_bundle import dot_finder, litert_artefacts, spec
+from tests.helpers.tiny_scan import DOTS, tiny_scan
 
 
 def quiet(_: str) -> None:

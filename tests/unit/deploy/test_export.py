@@ -17,7 +17,7 @@ from cmbnet.deploy.gate import ParityFailed
 from cmbnet.deploy.samples import Samples, calibration_stacks
 from cmbnet.deploy.savedmodel import open_savedmodel
 from cmbnet.errors import BundleError, UsageError
-from tests.tiny_bundle import (
+from tests.helpers.tiny_bundle import (
     SLOPE,
     dot_finder,
     dotted_slices,

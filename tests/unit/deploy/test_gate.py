@@ -27,7 +27,7 @@ from cmbnet.errors import UsageError
 from cmbnet.lesions import find_lesions, label_components
 from cmbnet.preprocess import prepare
 from cmbnet.slices import brain_box
-from tests.tiny_scan import DOTS, tiny_scan
+from tests.helpers.tiny_scan import DOTS, tiny_scan
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from cmbnet.bundle import Artefact, NewArtefact, load_bundle, write_bundle
 from cmbnet.deploy.gate import GateResult, ParityFailed
 from cmbnet.deploy.judge import Judge, accepted, require_passed
-from tests.tiny_bundle import spec
+from tests.helpers.tiny_bundle import spec
 
 FIRST = NewArtefact(
     file="a.tflite", content=b"0", kind="litert", precision="int8", shape=(1, 96, 96, 3)

@@ -8,7 +8,7 @@ import pytest
 from cmbnet.backends import Backend
 from cmbnet.deploy.triton.network_model import answer_together
 from cmbnet.errors import UsageError
-from tests.tiny_bundle import dotted_slices
+from tests.helpers.tiny_bundle import dotted_slices
 
 
 def test_each_request_of_a_batch_gets_its_own_answer(tiny_backend: Backend) -> None:

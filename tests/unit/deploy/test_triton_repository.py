@@ -20,7 +20,7 @@ from cmbnet.deploy.triton.config import (
 from cmbnet.deploy.triton.repository import CannotWrite, write_repository
 from cmbnet.deploy.triton.spec import SCAN_INPUTS, SCAN_OUTPUTS
 from cmbnet.errors import UsageError
-from tests.tiny_bundle import spec
+from tests.helpers.tiny_bundle import spec
 
 SHAPES = ((320, 256), (384, 384))
 

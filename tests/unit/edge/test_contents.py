@@ -15,8 +15,8 @@ from pydicom.uid import ImplicitVRLittleEndian, JPEGLSLossless
 
 from cmbnet.edge import contents
 from cmbnet.edge.contents import contents_of, read_values
-from tests.edge_peers import study_files
-from tests.edge_processor import uid_of
+from tests.helpers.edge_peers import study_files
+from tests.helpers.edge_processor import uid_of
 
 WANTED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
 EMPTY_ITEM = b"\xfe\xff\x00\xe0\x00\x00\x00\x00"

@@ -11,7 +11,7 @@ from cmbnet.bundle import load_bundle
 from cmbnet.edge.failed import write_failure
 from cmbnet.edge.worker import Job
 from cmbnet.errors import InputRefused
-from tests.dicom_series import swi_only
+from tests.helpers.dicom_series import swi_only
 
 
 def test_late_images_make_a_report_that_names_the_first(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from cmbnet.edge.objects import objects_in
 from cmbnet.edge.process import StudyProcessor
 from cmbnet.edge.worker import Job
 from cmbnet.phantom.dicom import Vendor, write_dicom_series
-from tests.tiny_scan import DOTS, tiny_scan
+from tests.helpers.tiny_scan import DOTS, tiny_scan
 
 PLAIN = ["seg.dcm", "sr.dcm"]
 ALL = [*PLAIN, *(f"key-{n:02d}.dcm" for n in range(1, len(DOTS) + 1)), "pdf.dcm"]

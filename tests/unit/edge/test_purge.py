@@ -15,8 +15,8 @@ from cmbnet.edge.journal import Journal
 from cmbnet.edge.purge import Purge
 from cmbnet.edge.records import Finished, ResultFile
 from cmbnet.edge.spool import Identity, Spool
-from tests.edge_peers import study_files
-from tests.edge_processor import SR_CLASS, uid_of
+from tests.helpers.edge_peers import study_files
+from tests.helpers.edge_processor import SR_CLASS, uid_of
 
 DAY_S = 86_400
 

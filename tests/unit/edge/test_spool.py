@@ -9,8 +9,8 @@ import pytest
 
 from cmbnet.edge.folders import Folders
 from cmbnet.edge.spool import Identity, Kept, ObjectRefused, Spool, identify
-from tests.edge_peers import study_files
-from tests.edge_processor import uid_of
+from tests.helpers.edge_peers import study_files
+from tests.helpers.edge_processor import uid_of
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 

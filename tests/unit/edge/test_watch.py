@@ -24,8 +24,8 @@ from cmbnet.edge.pseudonyms import KEY_FILE, Pseudonyms, open_pseudonyms
 from cmbnet.edge.records import Finished, ResultFile
 from cmbnet.edge.watch import Watch
 from cmbnet.errors import CmbnetError, UsageError
-from tests.edge_peers import node_config
-from tests.edge_processor import uid_of
+from tests.helpers.edge_peers import node_config
+from tests.helpers.edge_processor import uid_of
 
 NAMES = Pseudonyms(b"k" * 32)
 STUDY = uid_of("a study")

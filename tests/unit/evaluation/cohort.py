@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cmbnet.evaluation.simulate import Errors, simulate_prediction
 from cmbnet.io import write_nifti
 from cmbnet.lesions import spacing_affine
 from cmbnet.volume import Volume
+from tests.helpers.simulate import Errors, simulate_prediction
 
 SHAPE = (8, 40, 40)
 AFFINE = spacing_affine((2.0, 0.8, 0.8))

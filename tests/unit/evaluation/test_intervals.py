@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from cmbnet.evaluation import Case, CohortScores, evaluate_cohort
-from cmbnet.evaluation.analysis import Plan, analyse
-from cmbnet.evaluation.bands import curve_band, froc_events
-from cmbnet.evaluation.bootstrap import draw_weights, resample
-from cmbnet.evaluation.compare import compare, mcnemar, permutation_p
-from cmbnet.evaluation.froc import FP_PER_SCAN
-from cmbnet.evaluation.intervals import bca, percentile
-from cmbnet.evaluation.simulate import Errors, simulate_prediction
+from cmbnet.evaluation.cohort.analysis import Plan, analyse
+from cmbnet.evaluation.cohort.compare import compare, mcnemar, permutation_p
+from cmbnet.evaluation.stats.bands import curve_band, froc_events
+from cmbnet.evaluation.stats.bootstrap import draw_weights, resample
+from cmbnet.evaluation.stats.froc import FP_PER_SCAN
+from cmbnet.evaluation.stats.intervals import bca, percentile
+from tests.helpers.simulate import Errors, simulate_prediction
 
 from .cohort import truth_of
 

@@ -18,12 +18,12 @@ from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.cli.evaluate import command
 from cmbnet.errors import InputRefused, UsageError
 from cmbnet.evaluation import Case, evaluate_cohort
-from cmbnet.evaluation.analysis import Plan, analyse
-from cmbnet.evaluation.figures import bland_altman, to_bytes
-from cmbnet.evaluation.gallery import HALF_MM, STEP_MM, axial_cut
-from cmbnet.evaluation.page import render_page
-from cmbnet.evaluation.table import Table, join_latex
-from cmbnet.evaluation.write import notes
+from cmbnet.evaluation.cohort.analysis import Plan, analyse
+from cmbnet.evaluation.show.figures import bland_altman, to_bytes
+from cmbnet.evaluation.show.gallery import HALF_MM, STEP_MM, axial_cut
+from cmbnet.evaluation.show.page import render_page
+from cmbnet.evaluation.show.table import Table, join_latex
+from cmbnet.evaluation.show.write import notes
 from cmbnet.io import write_nifti
 from cmbnet.lesions import spacing_affine
 from cmbnet.volume import Volume

@@ -17,9 +17,9 @@ from cmbnet.evaluation.readers import ReadCase, analyse_study, find_sites
 from cmbnet.evaluation.readers.labels import read_labels_table
 from cmbnet.evaluation.readers.report import study_tables
 from cmbnet.evaluation.readers.times import Arm, Reading, compare_times, read_times
-from cmbnet.evaluation.simulate import simulate_reader
 from cmbnet.io import read_nifti, write_nifti
 from cmbnet.volume import Volume
+from tests.helpers.simulate import simulate_reader
 
 from .cohort import write_cohort
 

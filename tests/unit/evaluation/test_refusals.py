@@ -11,15 +11,15 @@ from click.testing import CliRunner
 from cmbnet.cli import evaluate, readers
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.evaluation import Case, MatchingRule, Settings, evaluate_cohort, score_case
-from cmbnet.evaluation.compare import compare
-from cmbnet.evaluation.files import (
+from cmbnet.evaluation.cohort.compare import compare
+from cmbnet.evaluation.cohort.files import (
     Folders,
     find_images,
     pair_files,
     read_lesion_regions,
     read_manifest,
 )
-from cmbnet.evaluation.load import load_case, read_labels_file, read_lesion_table, score_many
+from cmbnet.evaluation.cohort.load import load_case, read_labels_file, read_lesion_table, score_many
 from cmbnet.io import write_nifti
 from cmbnet.lesions import spacing_affine
 from cmbnet.volume import Volume
@@ -177,7 +177,7 @@ def test_processes_are_started_for_two_cases_and_two_jobs_only(
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("a pool")
 
-    monkeypatch.setattr("cmbnet.evaluation.load.start_workers", refuse)
+    monkeypatch.setattr("cmbnet.evaluation.cohort.load.start_workers", refuse)
     files = pair_files(Folders(root / "truth", root / "pred"), allow_missing=False)
     assert len(list(score_many(files, Settings(), jobs=1))) == 4
     assert len(list(score_many(files[:1], Settings(), jobs=2))) == 1

@@ -21,7 +21,7 @@ from cmbnet.errors import InputRefused, UnreadableFile
 from cmbnet.io.detect import holds_dicom
 from cmbnet.io.dicom import read_dicom
 from cmbnet.io.dicom.files import Limits, copy_member, open_files
-from tests.dicom_series import swi_only, write_tiny
+from tests.helpers.dicom_series import swi_only, write_tiny
 
 
 def zipped(folder: Path, archive: Path, *, prefix: str = "") -> Path:

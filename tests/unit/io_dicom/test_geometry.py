@@ -16,7 +16,7 @@ from cmbnet.errors import InputRefused
 from cmbnet.io.dicom import read_dicom, read_dicom_series
 from cmbnet.io.dicom.geometry import axial_tilt_degrees
 from cmbnet.volume import Volume, grid_difference
-from tests.dicom_series import edit, edit_all, swi_only, tiny_swi, write_tiny
+from tests.helpers.dicom_series import edit, edit_all, swi_only, tiny_swi, write_tiny
 
 
 def by_highdicom(folder: Path) -> hd.Volume:

@@ -14,7 +14,7 @@ from pydicom.dataset import FileDataset
 
 from cmbnet.errors import InputRefused
 from cmbnet.io.dicom import explain_dicom, read_dicom, read_dicom_series
-from tests.dicom_series import edit, edit_all, swi_only
+from tests.helpers.dicom_series import edit, edit_all, swi_only
 
 
 def duplicate(folder: Path, *, shift: int = 0) -> None:

@@ -11,7 +11,7 @@ from pydicom.dataset import FileDataset
 from cmbnet.errors import InputRefused
 from cmbnet.io.dicom import examine_dicom, explain_dicom, read_dicom
 from cmbnet.phantom.dicom import Scan
-from tests.dicom_series import edit, edit_all, swi_only, write_tiny
+from tests.helpers.dicom_series import edit, edit_all, swi_only, write_tiny
 
 
 def two_studies(folder: Path, *, patients: bool) -> Path:

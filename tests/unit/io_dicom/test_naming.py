@@ -12,7 +12,7 @@ from pydicom.dataset import FileDataset
 
 from cmbnet.io.dicom.naming import safe_name
 from cmbnet.io.digest import content_sha256
-from tests.dicom_series import edit, swi_only
+from tests.helpers.dicom_series import edit, swi_only
 
 
 def named_like_a_patient(dataset: FileDataset) -> None:

@@ -11,7 +11,7 @@ from pydicom.dataset import FileDataset
 
 from cmbnet.errors import InputRefused, UsageError
 from cmbnet.io.dicom import explain_dicom, read_dicom, read_dicom_series
-from tests.dicom_series import edit, edit_all, swi_only
+from tests.helpers.dicom_series import edit, edit_all, swi_only
 
 SLICES = 24
 

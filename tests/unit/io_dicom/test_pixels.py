@@ -20,7 +20,7 @@ from cmbnet.io.dicom.codestream import stated_size
 from cmbnet.io.dicom.dataset import DicomFile, read_header
 from cmbnet.io.dicom.frames import read_frames
 from cmbnet.io.dicom.geometry import Grid
-from tests.dicom_series import edit, edit_all, swi_only, write_tiny
+from tests.helpers.dicom_series import edit, edit_all, swi_only, write_tiny
 
 SAME_SLICE = (
     "MR_small.dcm",

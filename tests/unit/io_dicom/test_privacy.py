@@ -16,7 +16,7 @@ from cmbnet.cli.dicom import command
 from cmbnet.errors import CmbnetError
 from cmbnet.io.dicom import examine_dicom, read_dicom_series
 from cmbnet.io.dicom.privacy import patient_identifiers, scrub
-from tests.dicom_series import edit_all, swi_only
+from tests.helpers.dicom_series import edit_all, swi_only
 
 SECRETS = ("zimmermann", "friederike", "19470213", "kis-998877")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cmbnet.errors import CmbnetError
 from cmbnet.io.dicom import examine_dicom, explain_dicom, read_dicom
 from cmbnet.phantom.dicom import Vendor
-from tests.dicom_series import edit_all, swi_only, write_tiny
+from tests.helpers.dicom_series import edit_all, swi_only, write_tiny
 
 
 @functools.cache

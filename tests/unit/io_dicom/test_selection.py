@@ -19,7 +19,7 @@ from cmbnet.io.dicom import (
     read_dicom_series,
 )
 from cmbnet.phantom.dicom import Vendor
-from tests.dicom_series import edit, edit_all, swi_only, tiny_swi, write_tiny
+from tests.helpers.dicom_series import edit, edit_all, swi_only, tiny_swi, write_tiny
 
 CHOSEN = {Vendor.SIEMENS: "5", Vendor.GE: "7", Vendor.PHILIPS: "501.1", Vendor.CANON: "6000"}
 

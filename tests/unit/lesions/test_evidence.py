@@ -16,7 +16,7 @@ from cmbnet.lesions import LesionRules, find_lesions, spacing_affine
 from cmbnet.lesions.evidence import FEATURES, FURTHEST, OWN, Evidence, features
 from cmbnet.lesions.profile import MEASURES
 from cmbnet.volume import Volume
-from tests.candidate import CANDIDATE, weighing
+from tests.helpers.candidate import CANDIDATE, weighing
 
 
 def test_features_by_hand() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from cmbnet.deploy.gate import small_lesions
 from cmbnet.evaluation import Case, score_case
-from cmbnet.evaluation.figures import size_bar
+from cmbnet.evaluation.show.figures import size_bar
 from cmbnet.lesions import (
     LesionRules,
     find_lesions,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import children_of, running, wait_until
+from tests.helpers.processes import children_of, running, wait_until
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads who started whom in /proc")

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.planted.plant import free_distance_mm, place_in, plant, scan_of
 from cmbnet.phantom.grid import Grid
 from cmbnet.phantom.lesions import Microbleed
-from cmbnet.phantom.plant import free_distance_mm, place_in, plant, scan_of
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.regions import Region
 from cmbnet.phantom.scan import Scan

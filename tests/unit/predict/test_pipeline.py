@@ -14,8 +14,8 @@ from cmbnet.io import write_nifti
 from cmbnet.predict import Prediction, predict_file, predict_volume
 from cmbnet.slices import SliceContext, make_stacks
 from cmbnet.volume import Volume, grid_difference
-from tests.tiny_bundle import spec
-from tests.tiny_scan import DOTS, SHAPE, tiny_scan
+from tests.helpers.tiny_bundle import spec
+from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
 
 
 class Recorder:

@@ -15,7 +15,7 @@ from cmbnet.io import write_nifti
 from cmbnet.io.case import Case
 from cmbnet.report import batch, update_summary
 from cmbnet.report.batch import Options, Outcome, run_batch
-from tests.tiny_scan import tiny_scan
+from tests.helpers.tiny_scan import tiny_scan
 
 
 @pytest.fixture

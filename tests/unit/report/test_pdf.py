@@ -20,7 +20,7 @@ from cmbnet.phantom.dicom import Scan, Vendor, write_dicom_series
 from cmbnet.predict import InputRecord, Prediction, predict_volume
 from cmbnet.report.pdf import report_pdf
 from cmbnet.report.result import build_result, request_of
-from tests.tiny_scan import tiny_scan
+from tests.helpers.tiny_scan import tiny_scan
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
 from cmbnet.predict import Prediction, predict_volume
 from cmbnet.report.pictures import OUTLINE, SLICE_PIXELS, TILE_PIXELS, Painter, Picture
-from tests.tiny_scan import tiny_scan
+from tests.helpers.tiny_scan import tiny_scan
 
 DOT = (12, 60, 70)
 """Toward anterior and toward the patient's right."""

@@ -20,8 +20,8 @@ from cmbnet.report import Result, write_prediction
 from cmbnet.report.html import report_html
 from cmbnet.report.result import MAX_EXCLUDED, schema_text
 from cmbnet.volume import Volume, grid_difference
-from tests.candidate import weighing
-from tests.tiny_scan import DOTS, tiny_scan
+from tests.helpers.candidate import weighing
+from tests.helpers.tiny_scan import DOTS, tiny_scan
 
 HOSTILE = """<script>alert('x')</script>"><img src=x onerror=alert(1)>&$notice${title}.nii.gz"""
 

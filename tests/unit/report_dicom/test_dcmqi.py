@@ -17,7 +17,7 @@ pytest.importorskip("dcmqi", reason="dcmqi is not installed (pip install dcmqi)"
 
 from cmbnet.io.dicom import read_dicom_series
 from cmbnet.report.dicom import DicomPaths, write_dicom_results
-from tests.dicom_series import write_tiny
+from tests.helpers.dicom_series import write_tiny
 from tests.unit.report_dicom.test_objects import result
 
 

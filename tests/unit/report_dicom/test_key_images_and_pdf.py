@@ -12,7 +12,7 @@ from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.io.dicom import DicomSource, read_dicom, read_dicom_series
 from cmbnet.report.dicom import KeyPicture, write_dicom_results
 from cmbnet.report.dicom.write import DicomPaths
-from tests.dicom_series import swi_only, write_tiny
+from tests.helpers.dicom_series import swi_only, write_tiny
 from tests.unit.report_dicom.test_objects import dciodvfy, empty, lesion, needs_dciodvfy, result
 
 PDF = b"%PDF-1.4 an odd number of bytes\n%%EOF"

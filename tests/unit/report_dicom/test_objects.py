@@ -29,7 +29,7 @@ from cmbnet.report.dicom import (
     build_segmentation,
     write_dicom_results,
 )
-from tests.dicom_series import SHAPE, edit_all, swi_only, tiny_swi, write_tiny
+from tests.helpers.dicom_series import SHAPE, edit_all, swi_only, tiny_swi, write_tiny
 
 ALGORITHM = Algorithm("demo", "ab" * 32, ("operating point default",), version="1.2.3")
 

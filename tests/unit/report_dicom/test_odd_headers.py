@@ -17,8 +17,8 @@ from cmbnet.phantom.dicom import Vendor, write_dicom_series
 from cmbnet.predict import InputRecord, predict_volume
 from cmbnet.report import write_prediction
 from cmbnet.report.dicom import write_dicom_results
-from tests.dicom_series import swi_only, write_tiny
-from tests.tiny_scan import tiny_scan
+from tests.helpers.dicom_series import swi_only, write_tiny
+from tests.helpers.tiny_scan import tiny_scan
 from tests.unit.io_dicom.test_parts import split
 from tests.unit.report_dicom.test_objects import read_back
 from tests.unit.report_dicom.test_segments import result_of

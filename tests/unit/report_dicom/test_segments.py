@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from cmbnet.io.dicom import DicomSource, read_dicom_series
 from cmbnet.report.dicom import DicomResult, write_dicom_results
 from cmbnet.report.dicom.write import DicomPaths
-from tests.dicom_series import SHAPE, write_tiny
+from tests.helpers.dicom_series import SHAPE, write_tiny
 from tests.unit.report_dicom.test_objects import (
     dciodvfy,
     lesion,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from cmbnet.io import write_nifti
 from cmbnet.lesions import spacing_affine
 from cmbnet.preprocess import PreprocessRecipe
-from cmbnet.training.cache import build_cache
-from cmbnet.training.reader import Cache
+from cmbnet.training.data.cache import build_cache
+from cmbnet.training.data.reader import Cache
 from cmbnet.volume import Volume
 
 SHAPE = (8, 112, 112)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmbnet.training.augment import Augmenter, mirror, side_with_margin
-from cmbnet.training.cache import BRAIN, IGNORE, LESION, MIMIC
-from cmbnet.training.paste import paste_lesions
-from cmbnet.training.recipe import AugmentSettings
+from cmbnet.training.data.cache import BRAIN, IGNORE, LESION, MIMIC
+from cmbnet.training.fit.augment import Augmenter, mirror, side_with_margin
+from cmbnet.training.fit.paste import paste_lesions
+from cmbnet.training.fit.recipe import AugmentSettings
 
 NOTHING: dict[str, Any] = {
     "flip": False,

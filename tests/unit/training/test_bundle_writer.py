@@ -17,20 +17,20 @@ from cmbnet.io import read_nifti, write_nifti
 from cmbnet.phantom import make_case
 from cmbnet.predict import predict_volume
 from cmbnet.preprocess import PreprocessRecipe
-from cmbnet.training import bundle_writer
-from cmbnet.training.artefacts import (
+from cmbnet.training.choose import bundle_writer
+from cmbnet.training.choose.artefacts import (
     ArtefactPlan,
     centre_crop,
     gate_cases,
     representative_stacks,
 )
-from cmbnet.training.bundle_writer import Export, export_run
-from cmbnet.training.cache import build_cache
-from cmbnet.training.candidates import offers_of
-from cmbnet.training.fit import train
-from cmbnet.training.operating_points import choose_operating_points
-from cmbnet.training.reader import Cache
-from cmbnet.training.recipe import parse_recipe
+from cmbnet.training.choose.bundle_writer import Export, export_run
+from cmbnet.training.choose.candidates import offers_of
+from cmbnet.training.choose.operating_points import choose_operating_points
+from cmbnet.training.data.cache import build_cache
+from cmbnet.training.data.reader import Cache
+from cmbnet.training.fit.loop import train
+from cmbnet.training.fit.recipe import parse_recipe
 
 RECIPE = parse_recipe(
     {

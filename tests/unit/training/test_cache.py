@@ -12,11 +12,11 @@ from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
 from cmbnet.io import read_nifti, write_nifti
 from cmbnet.lesions import spacing_affine
 from cmbnet.preprocess import PreprocessRecipe, prepare
-from cmbnet.training import cache_part
-from cmbnet.training.cache import IGNORE, LESION, MIMIC, build_cache
-from cmbnet.training.cache_index import read_index
-from cmbnet.training.cohort import list_cohort
-from cmbnet.training.reader import Cache
+from cmbnet.training.data import cache_part
+from cmbnet.training.data.cache import IGNORE, LESION, MIMIC, build_cache
+from cmbnet.training.data.cache_index import read_index
+from cmbnet.training.data.cohort import list_cohort
+from cmbnet.training.data.reader import Cache
 from cmbnet.volume import Volume
 
 RECIPE = PreprocessRecipe(size=112)

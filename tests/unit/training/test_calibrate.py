@@ -16,10 +16,10 @@ from cmbnet.cli.calibrate import command
 from cmbnet.data_kind import DataKind
 from cmbnet.errors import InputRefused, UsageError
 from cmbnet.io import read_nifti, write_nifti
-from cmbnet.training.calibrate import calibrate
-from cmbnet.training.statement import calibrated as trained_and_calibrated
-from cmbnet.training.statement import statement
-from tests.tiny_scan import DOTS, tiny_scan
+from cmbnet.training.choose.calibrate import calibrate
+from cmbnet.training.choose.statement import calibrated as trained_and_calibrated
+from cmbnet.training.choose.statement import statement
+from tests.helpers.tiny_scan import DOTS, tiny_scan
 
 WITHOUT_TRAINING_SOFTWARE = (
     "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'keras', 'h5py')))\n"

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from cmbnet.cli.export import command as export_command
 from cmbnet.cli.train import command
 from cmbnet.errors import UnreadableFile, UsageError
-from cmbnet.training.reader import Cache
+from cmbnet.training.data.reader import Cache
 
 SMOKE = Path(__file__).parents[3] / "training" / "recipes" / "smoke.yaml"
 
@@ -83,7 +83,7 @@ def test_an_export_learns_the_score_from_the_cohorts_that_it_is_given(
 ) -> None:
     """The options of the command reach the export; what it makes of them is tested there."""
     from cmbnet.bundle import load_bundle
-    from cmbnet.training import bundle_writer
+    from cmbnet.training.choose import bundle_writer
 
     run_folder, given = tmp_path / "run", {}
     run_folder.mkdir()

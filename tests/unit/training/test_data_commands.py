@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from cmbnet.cli import check_data, prepare, train
 from cmbnet.errors import CmbnetError, InputRefused, UsageError
 from cmbnet.io import read_nifti, write_nifti
-from cmbnet.training.cache_index import read_index
-from cmbnet.training.reader import Cache
+from cmbnet.training.data.cache_index import read_index
+from cmbnet.training.data.reader import Cache
 
 ROOT = Path(__file__).parents[3]
 SPECS = ROOT / "data_specs"

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from cmbnet.errors import UsageError
-from cmbnet.training.distribute import open_workers
-from cmbnet.training.fit import train
-from cmbnet.training.reader import Cache
-from cmbnet.training.recipe import parse_recipe
+from cmbnet.training.data.reader import Cache
+from cmbnet.training.fit.distribute import open_workers
+from cmbnet.training.fit.loop import train
+from cmbnet.training.fit.recipe import parse_recipe
 
 TIMEOUT_S = 600.0
 WORKER = Path(__file__).parents[3] / "training" / "slurm" / "worker.sh"
@@ -41,9 +41,9 @@ if devices > 1:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
-from cmbnet.training.fit import train
-from cmbnet.training.reader import Cache
-from cmbnet.training.recipe import parse_recipe
+from cmbnet.training.fit.loop import train
+from cmbnet.training.data.reader import Cache
+from cmbnet.training.fit.recipe import parse_recipe
 cache = Cache(Path(sys.argv[1]))
 recipe = parse_recipe(json.loads(sys.argv[3]), source="test")
 train(recipe, cache, cache, Path(sys.argv[2]), report=print)

@@ -14,19 +14,19 @@ import pytest
 
 from cmbnet.errors import UnreadableFile, UsageError
 from cmbnet.model.files import load_model
-from cmbnet.training.callbacks import (
+from cmbnet.training.data.reader import Cache
+from cmbnet.training.fit.callbacks import (
     EMA_EVERY_STEPS,
     AverageWeights,
     FiniteLoss,
     RateAndBudget,
     TrainingDiverged,
 )
-from cmbnet.training.checkpoint import CHECKPOINT, Progress, State, load_state, save_state
-from cmbnet.training.fit import TrainingResult, train
-from cmbnet.training.reader import Cache
-from cmbnet.training.recipe import Recipe, parse_recipe
-from cmbnet.training.run_files import write_log
-from cmbnet.training.storage import DiskFull, alone_in, room_in
+from cmbnet.training.fit.checkpoint import CHECKPOINT, Progress, State, load_state, save_state
+from cmbnet.training.fit.loop import TrainingResult, train
+from cmbnet.training.fit.recipe import Recipe, parse_recipe
+from cmbnet.training.fit.run_files import write_log
+from cmbnet.training.fit.storage import DiskFull, alone_in, room_in
 
 VALUES: dict[str, Any] = {
     "name": "test",
@@ -110,7 +110,7 @@ def test_a_full_disk_is_explained_and_the_run_goes_on(
 
     run = tmp_path / "r"
     with monkeypatch.context() as patch:
-        patch.setattr("cmbnet.training.fit.write_log", fills_up)
+        patch.setattr("cmbnet.training.fit.loop.write_log", fills_up)
         with pytest.raises(DiskFull, match=r"no space is left for .*same command"):
             train(recipe(), cache, cache, run)
     assert not list(run.glob(".*"))
@@ -141,8 +141,9 @@ def test_a_killed_run_goes_on_to_the_same_curve(
 ) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from cmbnet.training.fit import train; from cmbnet.training.reader import Cache\n"
-        "from cmbnet.training.recipe import load_recipe\n"
+        "from cmbnet.training.fit.loop import train\n"
+        "from cmbnet.training.data.reader import Cache\n"
+        "from cmbnet.training.fit.recipe import load_recipe\n"
         "cache = Cache(Path(sys.argv[1]))\n"
         "def report(line):\n"
         "    if line.startswith('epoch 2'): os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -190,8 +191,8 @@ def test_another_recipe_does_not_go_on(finished: TrainingResult, cache: Cache) -
 def test_the_best_model_is_the_one_that_was_validated(
     finished: TrainingResult, cache: Cache
 ) -> None:
-    from cmbnet.training.sampler import Sampler
-    from cmbnet.training.validation import SlicePredictor, choose_slices, validate
+    from cmbnet.training.fit.sampler import Sampler
+    from cmbnet.training.fit.validation import SlicePredictor, choose_slices, validate
 
     settings = recipe()
     sampler = Sampler(cache, settings.sampling, 32)

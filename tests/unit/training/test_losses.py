@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmbnet.training.losses import OVERLAP_SMOOTHING_PX, make_loss
-from cmbnet.training.recipe import LossSettings
+from cmbnet.training.fit.losses import OVERLAP_SMOOTHING_PX, make_loss
+from cmbnet.training.fit.recipe import LossSettings
 
 
 def loss(truth: Any, probability: Any, weight: Any = None, **settings: Any) -> float:

@@ -12,8 +12,8 @@ from cmbnet.bundle import OperatingPoint
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, score_case, summarise
 from cmbnet.lesions import LesionRules, find_lesions, spacing_affine
-from cmbnet.training.candidates import SCORING, Candidates, Cut, Map, candidates_of
-from cmbnet.training.operating_points import (
+from cmbnet.training.choose.candidates import SCORING, Candidates, Cut, Map, candidates_of
+from cmbnet.training.choose.operating_points import (
     F1_TOLERANCE,
     PATIENT_FPR,
     Chosen,
@@ -22,9 +22,9 @@ from cmbnet.training.operating_points import (
     rule_variants,
     sweep,
 )
-from cmbnet.training.rates import Rates, ScoredScans
+from cmbnet.training.choose.rates import Rates, ScoredScans
 from cmbnet.volume import Volume
-from tests.candidate import weighing
+from tests.helpers.candidate import weighing
 
 SHAPE = (6, 60, 60)
 AFFINE = spacing_affine((2.0, 0.6, 0.6))

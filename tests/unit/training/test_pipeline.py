@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from cmbnet.training.pipeline import Pipeline
-from cmbnet.training.reader import Cache
-from cmbnet.training.recipe import Recipe, SamplingSettings
-from cmbnet.training.sampler import Batch
+from cmbnet.training.data.reader import Cache
+from cmbnet.training.fit.pipeline import Pipeline
+from cmbnet.training.fit.recipe import Recipe, SamplingSettings
+from cmbnet.training.fit.sampler import Batch
 
 RECIPE = Recipe(name="x", seed=3, sampling=SamplingSettings(crop_px=32, batch_size=4, shift_px=8))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from cmbnet.training.places import MIMICS_PER_LABEL, PIXELS_PER_PLACE, find_places
+from cmbnet.training.data.places import MIMICS_PER_LABEL, PIXELS_PER_PLACE, find_places
 
 SHAPE = (3, 40, 40)
 

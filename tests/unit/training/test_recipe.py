@@ -8,7 +8,7 @@ import pytest
 
 from cmbnet.errors import UsageError
 from cmbnet.model import ModelConfig, preset
-from cmbnet.training.recipe import Recipe, load_recipe, parse_recipe
+from cmbnet.training.fit.recipe import Recipe, load_recipe, parse_recipe
 
 RECIPES = sorted((Path(__file__).parents[3] / "training" / "recipes").glob("*.yaml"))
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from cmbnet.errors import InputRefused
-from cmbnet.training.cache import LESION, MIMIC
-from cmbnet.training.reader import Cache
-from cmbnet.training.recipe import SamplingSettings
-from cmbnet.training.sampler import Sampler
+from cmbnet.training.data.cache import LESION, MIMIC
+from cmbnet.training.data.reader import Cache
+from cmbnet.training.fit.recipe import SamplingSettings
+from cmbnet.training.fit.sampler import Sampler
 
 SIDE = 40
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from cmbnet.training.checkpoint import Progress
-from cmbnet.training.recipe import OptimiserSettings, StopSettings
-from cmbnet.training.schedule import after_epoch, learning_rate, stop_reason, used_share
+from cmbnet.training.fit.checkpoint import Progress
+from cmbnet.training.fit.recipe import OptimiserSettings, StopSettings
+from cmbnet.training.fit.schedule import after_epoch, learning_rate, stop_reason, used_share
 
 STOP = StopSettings(epochs=10, steps_per_epoch=10)
 

@@ -11,9 +11,9 @@ import pytest
 from cmbnet.lesions import Lesion
 from cmbnet.lesions.evidence import FEATURES, OWN, Evidence, features
 from cmbnet.lesions.profile import MEASURES
-from cmbnet.training import score_model
-from cmbnet.training.candidates import Candidates
-from cmbnet.training.score_model import (
+from cmbnet.training.choose import score_model
+from cmbnet.training.choose.candidates import Candidates
+from cmbnet.training.choose.score_model import (
     FOLDS,
     MEMBERS,
     NETWORK_FROM,
@@ -22,7 +22,7 @@ from cmbnet.training.score_model import (
     fit_network,
     learn_score,
 )
-from tests.candidate import CANDIDATE, weighing
+from tests.helpers.candidate import CANDIDATE, weighing
 
 
 def drawn(count: int, seed: int) -> list[Lesion]:

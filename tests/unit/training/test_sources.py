@@ -7,9 +7,9 @@ import pytest
 
 from cmbnet.errors import UsageError
 from cmbnet.preprocess import PreprocessRecipe
-from cmbnet.training.cache import prepare_cache
-from cmbnet.training.cohort import FOLDER
-from cmbnet.training.sources import Sources, caches_of
+from cmbnet.training.data.cache import prepare_cache
+from cmbnet.training.data.cohort import FOLDER
+from cmbnet.training.data.sources import Sources, caches_of
 
 RECIPE = PreprocessRecipe(size=112)
 LESIONS = {"case-a": 4, "case-b": 2, "control": 0}

@@ -12,12 +12,12 @@ from cmbnet.model import ModelConfig
 from cmbnet.model.files import save_model
 from cmbnet.model.unet import build_unet
 from cmbnet.slices import SliceContext
-from cmbnet.training.fit import train
-from cmbnet.training.reader import Cache
-from cmbnet.training.recipe import load_recipe, parse_recipe
-from cmbnet.training.run_files import RECIPE as RECIPE_FILE
-from cmbnet.training.start import weights_of_bundle, with_context_of_bundle
-from tests.tiny_bundle import spec
+from cmbnet.training.data.reader import Cache
+from cmbnet.training.fit.loop import train
+from cmbnet.training.fit.recipe import load_recipe, parse_recipe
+from cmbnet.training.fit.run_files import RECIPE as RECIPE_FILE
+from cmbnet.training.fit.start import weights_of_bundle, with_context_of_bundle
+from tests.helpers.tiny_bundle import spec
 
 CONFIG = ModelConfig(channels=(4, 4, 4, 4), up_kernel=1, skip="add")
 RECIPE: dict[str, Any] = {

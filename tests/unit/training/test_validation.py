@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cmbnet.training.cache import IGNORE, LESION
-from cmbnet.training.mining import CLEARANCE_PX, Miner, false_blobs
-from cmbnet.training.reader import Cache
-from cmbnet.training.recipe import MiningSettings, Recipe, SamplingSettings, ValidationSettings
-from cmbnet.training.sampler import Sampler
-from cmbnet.training.validation import choose_slices, validate
+from cmbnet.training.data.cache import IGNORE, LESION
+from cmbnet.training.data.reader import Cache
+from cmbnet.training.fit.mining import CLEARANCE_PX, Miner, false_blobs
+from cmbnet.training.fit.recipe import MiningSettings, Recipe, SamplingSettings, ValidationSettings
+from cmbnet.training.fit.sampler import Sampler
+from cmbnet.training.fit.validation import choose_slices, validate
 
 
 @pytest.fixture

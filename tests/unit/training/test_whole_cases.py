@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cmbnet.training.cache import LESION
-from cmbnet.training.reader import Cache
-from cmbnet.training.recipe import SamplingSettings
-from cmbnet.training.sampler import Sampler
-from cmbnet.training.tensorboard import ANSWER_COLOUR, SIDE_PX, TRUTH_COLOUR, example_picture
-from cmbnet.training.whole_cases import choose_cases, judge_cases
+from cmbnet.training.data.cache import LESION
+from cmbnet.training.data.reader import Cache
+from cmbnet.training.fit.recipe import SamplingSettings
+from cmbnet.training.fit.sampler import Sampler
+from cmbnet.training.fit.tensorboard import ANSWER_COLOUR, SIDE_PX, TRUTH_COLOUR, example_picture
+from cmbnet.training.fit.whole_cases import choose_cases, judge_cases
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from cmbnet.lesions import label_components, measure_components, spacing_affine
-from cmbnet.training.cohort import FrameCase
-from cmbnet.training.specs import Fault, ScanCase, ScanSpec, discover
-from cmbnet.training.specs.check import CaseReport, check_together, report_case
-from cmbnet.training.specs.discover import draw_split
-from cmbnet.training.specs.model import Expected, PatientSplit
+from cmbnet.training.data.cohort import FrameCase
+from cmbnet.training.data.specs import Fault, ScanCase, ScanSpec, discover
+from cmbnet.training.data.specs.check import CaseReport, check_together, report_case
+from cmbnet.training.data.specs.discover import draw_split
+from cmbnet.training.data.specs.model import Expected, PatientSplit
 
 SPACING_MM = (2.0, 0.6, 0.6)
 
@@ -227,7 +227,7 @@ def test_drawn_sides_keep_their_shares_and_their_patients() -> None:
 @pytest.mark.parametrize(("name", "text"), [("t.csv", "a,b\n1,x\n"), ("t.tsv", "a\tb\n1\tx\n")])
 def test_tables_of_text(tmp_path: Path, name: str, text: str) -> None:
     from cmbnet.errors import UnreadableFile, UsageError
-    from cmbnet.training.specs.tables import read_table
+    from cmbnet.training.data.specs.tables import read_table
 
     (tmp_path / name).write_text("\ufeff" + text, encoding="utf-8")
     table = read_table(tmp_path / name)

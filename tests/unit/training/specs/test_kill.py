@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cmbnet.errors import UnreadableFile
-from cmbnet.training.reader import Cache
-from tests.processes import children_of, running, wait_until
+from cmbnet.training.data.reader import Cache
+from tests.helpers.processes import children_of, running, wait_until
 
 SCRIPT = """
 import os, signal, sys
@@ -20,8 +20,8 @@ from pathlib import Path
 import h5py
 from cmbnet.errors import UnreadableFile
 from cmbnet.preprocess import PreprocessRecipe
-from cmbnet.training import cache as builder, cache_index, cache_part
-from cmbnet.training.reader import Cache
+from cmbnet.training.data import cache as builder, cache_index, cache_part
+from cmbnet.training.data.reader import Cache
 
 cohort, target = Path(sys.argv[1]), Path(sys.argv[2])
 recipe = PreprocessRecipe(size=112)
@@ -99,7 +99,7 @@ def test_a_kill_at_any_moment_leaves_a_cache_that_is_refused_and_resumed(
     assert parts == [0, 0, 0, 1, 3, 3]
 
     from cmbnet.preprocess import PreprocessRecipe
-    from cmbnet.training.cache import build_cache
+    from cmbnet.training.data.cache import build_cache
 
     result = build_cache(cohort, target, recipe=PreprocessRecipe(size=112))
     assert (result.cases, result.kept) == (("case-a", "case-b", "control"), 3)
@@ -114,7 +114,7 @@ import sys
 from pathlib import Path
 
 from cmbnet.preprocess import PreprocessRecipe
-from cmbnet.training.cache import build_cache
+from cmbnet.training.data.cache import build_cache
 
 if __name__ == "__main__":
     build_cache(

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from cmbnet.errors import InputRefused, UnreadableFile
 from cmbnet.io import write_nifti
 from cmbnet.lesions import spacing_affine
-from cmbnet.training.specs.centres import Centres
-from cmbnet.training.specs.labels import LabelImage, read_labels
-from cmbnet.training.specs.model import RegionTarget
+from cmbnet.training.data.specs.centres import Centres
+from cmbnet.training.data.specs.labels import LabelImage, read_labels
+from cmbnet.training.data.specs.model import RegionTarget
 from cmbnet.volume import Volume
 
 AFFINE = spacing_affine((2.0, 0.6, 0.6))

@@ -9,8 +9,8 @@ import pytest
 
 from cmbnet.io import read_nifti
 from cmbnet.lesions import label_components, measure_components
-from cmbnet.training.specs import ScanCase, ScanSpec, discover, load_scan_spec
-from cmbnet.training.specs.labels import read_labels
+from cmbnet.training.data.specs import ScanCase, ScanSpec, discover, load_scan_spec
+from cmbnet.training.data.specs.labels import read_labels
 
 SPECS = Path(__file__).parents[4] / "data_specs"
 

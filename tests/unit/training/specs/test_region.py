@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmbnet.lesions import measure_components, spacing_affine
-from cmbnet.training.specs.model import RegionTarget
-from cmbnet.training.specs.region import grow_region
+from cmbnet.training.data.specs.model import RegionTarget
+from cmbnet.training.data.specs.region import grow_region
 from cmbnet.volume import Volume
 
 SPACING_MM = (1.5, 0.6, 0.6)

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from cmbnet.errors import UsageError
-from cmbnet.training.cohort import FOLDER
-from cmbnet.training.specs import ReferenceSpec, load_scan_spec, load_spec, spec_sha256
-from cmbnet.training.specs.load import schema_text
+from cmbnet.training.data.cohort import FOLDER
+from cmbnet.training.data.specs import ReferenceSpec, load_scan_spec, load_spec, spec_sha256
+from cmbnet.training.data.specs.load import schema_text
 
 SPECS = Path(__file__).parents[4] / "data_specs"
 FILES = sorted(SPECS.glob("*.yaml"))

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from cmbnet.cli import group
-from cmbnet.training.cache_index import read_index
+from cmbnet.training.data.cache_index import read_index
 
 ROOT = Path(__file__).parents[4]
 

@@ -1,0 +1,1 @@
+"""Cases of a cohort: files, scores, strata, comparison."""

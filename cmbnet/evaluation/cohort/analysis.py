@@ -1,0 +1,297 @@
+"""Everything a cohort's scores are asked for: intervals, curves, strata, agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cmbnet.evaluation.cohort.scores import CohortScores
+from cmbnet.evaluation.cohort.strata import Stratum, stratify
+from cmbnet.evaluation.match.score import ScoredCase
+from cmbnet.evaluation.stats.bands import Band, curve_band, froc_events, roc_events
+from cmbnet.evaluation.stats.bootstrap import BootstrapMethod, ClusteredAuc, Resampled, resample
+from cmbnet.evaluation.stats.counts import CountAgreement, count_agreement
+from cmbnet.evaluation.stats.curves import (
+    area_error,
+    average_precision,
+    pixel_auc,
+    pixel_pr,
+    pixel_roc,
+)
+from cmbnet.evaluation.stats.froc import (
+    FP_PER_SCAN,
+    Samples,
+    candidate_samples,
+    froc_curve,
+    froc_score,
+    lesion_average_precision,
+    lesion_samples,
+    lesion_scores_of,
+    patient_samples,
+    precision_recall_curve,
+    sensitivity_at,
+)
+from cmbnet.evaluation.stats.intervals import Interval, wilson
+from cmbnet.evaluation.stats.metrics import METRICS
+from cmbnet.evaluation.stats.roc import Curve, auc, delong_interval, roc_curve
+
+ROC_GRID = np.linspace(0, 1, 101)
+AREAS: Mapping[str, tuple[str, Callable[[Sequence[ScoredCase]], Samples | None]]] = {
+    "lesion_auc": ("all true lesions against false predicted lesions", lesion_samples),
+    "candidate_auc": ("correct against false predicted lesions", candidate_samples),
+    "patient_auc": ("patients with against without true lesions", patient_samples),
+}
+"""ROC curves of a cohort: what is ranked against what, and who says so."""
+PAPER_LESION_AUC = 0.861
+FEWEST = 10
+"""With fewer samples of a class there is no area and no FROC: one lesion more would move it by a
+tenth and more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much resampling to do.
+
+    Args:
+        resamples: Of the metrics and areas.
+        band_resamples: Of the curves.
+        seed: Of both.
+        method: Bootstrap interval.
+        fewest: Samples of each class that an area needs, and false lesions that a FROC does.
+    """
+
+    resamples: int = 10_000
+    band_resamples: int = 1000
+    seed: int = 20220324
+    method: BootstrapMethod = "bca"
+    fewest: int = FEWEST
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A ROC curve with its area.
+
+    Args:
+        name: Key in ``results.json``.
+        classes: What is ranked against what.
+        positives: Number of positive samples.
+        negatives: Number of negative samples.
+        value: Area; NaN with one class.
+        bootstrap: Interval by patient.
+        delong: DeLong's interval, samples taken as independent.
+        curve: The curve.
+        band: Interval of the curve.
+    """
+
+    name: str
+    classes: str
+    positives: int
+    negatives: int
+    value: float
+    bootstrap: Interval
+    delong: Interval
+    curve: Curve
+    band: Band
+
+
+@dataclass(frozen=True, slots=True)
+class Froc:
+    """FROC and average precision.
+
+    Args:
+        curve: False positives per scan against sensitivity.
+        precision_recall: Recall against precision.
+        at: Sensitivity with its band at `FP_PER_SCAN`.
+        sensitivities: Sensitivity at `FP_PER_SCAN`.
+        score: Their mean.
+        operating_point: False positives per scan and recall of the prediction itself.
+        average_precision: Step area of the precision-recall curve.
+    """
+
+    curve: Curve
+    precision_recall: Curve
+    at: Band
+    sensitivities: tuple[float, ...]
+    score: float
+    operating_point: tuple[float, float]
+    average_precision: float
+
+
+@dataclass(frozen=True, slots=True)
+class PixelCurves:
+    """Curves of the voxels.
+
+    Args:
+        roc: ROC curve.
+        precision_recall: Recall against precision.
+        auc: Area under the ROC curve.
+        auc_error: Largest error of the area from the bins.
+        average_precision: Step area of the precision-recall curve.
+        bin_width: Width of the bins.
+    """
+
+    roc: Curve
+    precision_recall: Curve
+    auc: float
+    auc_error: float
+    average_precision: float
+    bin_width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A cohort, analysed.
+
+    Args:
+        scores: Point values and lesions.
+        intervals: Bootstrap interval of every headline metric.
+        wilson: Wilson interval of the metrics that are proportions.
+        undefined_resamples: Share of the resamples in which each metric was undefined.
+        areas: ROC curves; those with too few samples are left out.
+        froc: None without scores of lesions or with too few false ones.
+        withheld: What was left out for too few samples, or ends early, in sentences.
+        pixel: None without probability maps.
+        strata: Parts of the cohort.
+        counts: Agreement of lesion counts.
+        plan: How it was resampled.
+    """
+
+    scores: CohortScores
+    intervals: Mapping[str, Interval]
+    wilson: Mapping[str, Interval]
+    undefined_resamples: Mapping[str, float]
+    areas: tuple[Area, ...]
+    froc: Froc | None
+    withheld: tuple[str, ...]
+    pixel: PixelCurves | None
+    strata: tuple[Stratum, ...]
+    counts: CountAgreement
+    plan: Plan
+
+
+def analyse(scores: CohortScores, plan: Plan | None = None) -> Analysis:
+    """Compute intervals, curves, strata and agreement of a scored cohort."""
+    plan = plan or Plan()
+    samples = {name: collect(scores.cases) for name, (_, collect) in AREAS.items()}
+    scored = {name: one for name, one in samples.items() if one is not None}
+    few = {name: _too_few(one, plan.fewest) for name, one in scored.items()}
+    known = {name: one for name, one in scored.items() if not few[name]}
+    froc, no_froc = _froc(scores, plan)
+    rows = {name: index for index, name in enumerate(scores.columns.patients)}
+    clustered = {
+        name: ClusteredAuc.of(
+            np.array([rows[p] for p in one.patient], np.int64), one.positive, one.score, len(rows)
+        )
+        for name, one in known.items()
+    }
+    resampled = resample(scores.columns, aucs=clustered, resamples=plan.resamples, seed=plan.seed)
+    return Analysis(
+        scores=scores,
+        intervals={m.name: resampled[m.name].interval(plan.method) for m in METRICS},
+        wilson=_wilson(scores),
+        undefined_resamples={
+            m.name: float(np.isnan(resampled[m.name].values).mean()) for m in METRICS
+        },
+        areas=tuple(_area(name, one, resampled[name], scores, plan) for name, one in known.items()),
+        froc=froc,
+        withheld=(
+            *(f"No ROC of {AREAS[name][0]}: {why}." for name, why in few.items() if why),
+            *no_froc,
+            *_cut(scores),
+        ),
+        pixel=_pixel(scores),
+        strata=tuple(stratify(scores.cases)),
+        counts=count_agreement(scores.columns),
+        plan=plan,
+    )
+
+
+def _wilson(scores: CohortScores) -> dict[str, Interval]:
+    return {
+        m.name: wilson(
+            scores.counts[m.proportion[0]], sum(scores.counts[name] for name in m.proportion[1])
+        )
+        for m in METRICS
+        if m.proportion is not None
+    }
+
+
+def _area(
+    name: str, samples: Samples, resampled: Resampled, scores: CohortScores, plan: Plan
+) -> Area:
+    events = roc_events(samples, scores.columns.patients)
+    return Area(
+        name=name,
+        classes=AREAS[name][0],
+        positives=int(samples.positive.sum()),
+        negatives=int((~samples.positive).sum()),
+        value=auc(samples.positive, samples.score),
+        bootstrap=resampled.interval(plan.method),
+        delong=delong_interval(samples.positive, samples.score),
+        curve=roc_curve(samples.positive, samples.score),
+        band=curve_band(events, ROC_GRID, resamples=plan.band_resamples, seed=plan.seed),
+    )
+
+
+def _too_few(samples: Samples, fewest: int) -> str:
+    """Why samples are too few for an area; empty if they are enough."""
+    for what, count in (
+        ("negatives", int((~samples.positive).sum())),
+        ("positives", int(samples.positive.sum())),
+    ):
+        if count < fewest:
+            return f"not enough {what}, {count} where {fewest} are required"
+    return ""
+
+
+def _cut(scores: CohortScores) -> list[str]:
+    """Where curves end early."""
+    cut = sum(case.is_cut and case.has_scores for case in scores.cases)
+    if not cut:
+        return []
+    return [
+        f"What the detector excluded by its score is not known of {cut} cases: FROC and ROC end at "
+        "its operating point (give the output folder of cmbnet predict, or probability maps alone "
+        "with a low --threshold)."
+    ]
+
+
+def _froc(scores: CohortScores, plan: Plan) -> tuple[Froc | None, list[str]]:
+    """The FROC, or why there is none."""
+    lesions = lesion_scores_of(scores.cases)
+    if lesions is None:
+        return None, []
+    if len(lesions.false) < plan.fewest:
+        few = f"{len(lesions.false)} false lesions where {plan.fewest} are required"
+        return None, [f"No FROC: not enough negatives, {few}."]
+    curve = froc_curve(lesions)
+    events = froc_events(scores.cases, scores.columns.patients)
+    at = np.array(FP_PER_SCAN)
+    metrics = scores.metrics
+    froc = Froc(
+        curve=curve,
+        precision_recall=precision_recall_curve(lesions),
+        at=curve_band(events, at, resamples=plan.band_resamples, seed=plan.seed),
+        sensitivities=tuple(sensitivity_at(curve, x) for x in FP_PER_SCAN),
+        score=froc_score(curve),
+        operating_point=(metrics["fp_per_scan"], metrics["lesion_recall"]),
+        average_precision=lesion_average_precision(lesions),
+    )
+    return froc, []
+
+
+def _pixel(scores: CohortScores) -> PixelCurves | None:
+    histogram = scores.histogram
+    if histogram is None:
+        return None
+    precision_recall = pixel_pr(histogram)
+    return PixelCurves(
+        roc=pixel_roc(histogram),
+        precision_recall=precision_recall,
+        auc=pixel_auc(histogram),
+        auc_error=area_error(histogram),
+        average_precision=average_precision(precision_recall),
+        bin_width=histogram.bin_width,
+    )

@@ -1,0 +1,132 @@
+"""Where results come from: the kind of data, the cases, and the model that made the predictions.
+
+A number without these says nothing: they stand in every ``results.json``, and the model card
+refuses what does not fit its bundle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cmbnet.data_kind import KINDS, DataKind
+from cmbnet.errors import InputRefused, UnreadableFile
+from cmbnet.evaluation.cohort.files import CaseFiles
+
+NOT_STATED = "scans of a kind that was not stated"
+THRESHOLDS = ("pixel_threshold", "lesion_score", "patient_threshold")
+"""Of an operating point."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUsed:
+    """What made the predictions, from the ``result.json`` files of ``cmbnet predict``.
+
+    Args:
+        bundle: Name of the bundle.
+        bundle_sha256: Its hash.
+        operating_point: Name; None where probability maps were thresholded anew.
+        pixel_threshold: Of the operating point; None like its name, as are the others.
+        lesion_score: Of the operating point.
+        patient_threshold: Of the operating point.
+    """
+
+    bundle: str
+    bundle_sha256: str
+    operating_point: str | None = None
+    pixel_threshold: float | None = None
+    lesion_score: float | None = None
+    patient_threshold: float | None = None
+
+    def __str__(self) -> str:
+        point = self.operating_point or "probability maps thresholded anew"
+        return f"{self.bundle}, sha256 {self.bundle_sha256[:12]}, {point}"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseOrigin:
+    """A case, whose it is, and the hash of the scan; empty where no ``result.json`` says it."""
+
+    case: str
+    patient: str
+    input_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where results come from.
+
+    Args:
+        kind: What the scans are; None if it was not stated.
+        cases: What was scored.
+        model: What made the predictions; None if that is not recorded.
+        other: What made those that they are compared with.
+    """
+
+    kind: DataKind | None
+    cases: tuple[CaseOrigin, ...]
+    model: ModelUsed | None
+    other: ModelUsed | None = None
+
+    @property
+    def words(self) -> str:
+        """What the scans are."""
+        return NOT_STATED if self.kind is None else KINDS[self.kind]
+
+
+def origin_of(
+    files: Sequence[CaseFiles], kind: DataKind | None, other: Sequence[CaseFiles] = ()
+) -> Origin:
+    """Gather the origin of results.
+
+    Args:
+        files: The cases.
+        kind: What the scans are, as stated.
+        other: The cases with the predictions of another model.
+
+    Raises:
+        UnreadableFile: If a ``result.json`` is none of ``cmbnet predict``.
+        InputRefused: If the predictions are not all of one bundle at one operating point.
+    """
+    answers = {one.name: _read(one) for one in files}
+    cases = tuple(
+        CaseOrigin(one.name, one.patient or one.name, answers[one.name][1]) for one in files
+    )
+    others = {one.name: _read(one) for one in other}
+    return Origin(kind, cases, _one_model(files, answers), _one_model(other, others))
+
+
+_Answer = tuple[ModelUsed | None, str]
+"""What made a prediction, and the hash of the scan."""
+
+
+def _read(files: CaseFiles) -> _Answer:
+    if files.result is None:
+        return None, ""
+    try:
+        document = json.loads(files.result.read_text(encoding="utf-8"))
+        request, model = document["request"], document["model"]
+        used = ModelUsed(str(model["bundle"]), str(request["bundle_sha256"]))
+        if files.predicted is not None:
+            pixel, lesion, patient = (float(model[name]) for name in THRESHOLDS)
+            point = str(model["operating_point"])
+            used = ModelUsed(used.bundle, used.bundle_sha256, point, pixel, lesion, patient)
+        return used, str(request["input_sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnreadableFile(
+            f"a result.json of cmbnet predict is required, got {files.result}: {error!r}"
+        ) from error
+
+
+def _one_model(files: Sequence[CaseFiles], answers: Mapping[str, _Answer]) -> ModelUsed | None:
+    """The one model of all predictions; None where a prediction does not say what made it."""
+    found = {answers[one.name][0]: one.name for one in files if not one.missing}
+    known = [model for model in found if model is not None]
+    if len(known) > 1:
+        raise InputRefused(
+            "predictions of one bundle at one operating point are required, got "
+            + " and ".join(f"{model} (case {found[model]})" for model in known[:2])
+            + ": score them one by one"
+        )
+    return known[0] if known and None not in found else None

@@ -1,0 +1,136 @@
+"""Lesion metrics of parts of a cohort: by size, region, slice thickness, field, count band."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from cmbnet.evaluation.match.case import THICKNESSES
+from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion
+from cmbnet.evaluation.stats.columns import counted_predicted, counted_truth, group_by_patient
+from cmbnet.evaluation.stats.counts import BANDS, band
+from cmbnet.evaluation.stats.empty_cases import f1_score, ratio
+from cmbnet.evaluation.stats.intervals import Interval, wilson
+from cmbnet.lesions import SIZES
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """Lesion metrics of one part.
+
+    Args:
+        kind: What the cohort was divided by.
+        name: The part.
+        scans: Scans in the part; for parts of lesions, all scans.
+        found: True lesions found.
+        missed: True lesions missed.
+        correct: Predicted lesions that are correct.
+        false: Predicted lesions that are false.
+        recall: found / (found + missed).
+        recall_interval: Wilson, lesions taken as independent.
+        precision: correct / (correct + false).
+        precision_interval: Wilson, lesions taken as independent.
+        f1: Harmonic mean of the two.
+        fp_per_scan: false / scans; NaN where it is not known to which part a false lesion belongs.
+    """
+
+    kind: str
+    name: str
+    scans: int
+    found: int
+    missed: int
+    correct: int
+    false: int
+    recall: float
+    recall_interval: Interval
+    precision: float
+    precision_interval: Interval
+    f1: float
+    fp_per_scan: float
+
+
+def stratify(cases: Sequence[ScoredCase]) -> list[Stratum]:
+    """All strata of a cohort.
+
+    Lesions fall into a stratum by their own property: recall counts true lesions of that size or
+    region, precision predicted ones of that size or region. Scans fall into strata by theirs,
+    patients by the number of their true lesions.
+    """
+    strata = [_of_lesions("size", name, cases, _has_size(name)) for name in SIZES]
+    strata = [one for one in strata if one.found + one.missed + one.correct + one.false]
+    strata += _regions(cases)
+    kinds = sorted({kind for case in cases for kind in case.strata})
+    for kind in kinds:
+        values = sorted({case.strata.get(kind, "") for case in cases}, key=_rank)
+        strata += [
+            _of_scans(kind, v, [c for c in cases if c.strata.get(kind, "") == v]) for v in values
+        ]
+    groups = group_by_patient(cases)
+    bands = {name: band(len(counted_truth(scans))) for name, scans in groups.items()}
+    for index, name in enumerate(BANDS):
+        members = [case for case in cases if bands[case.patient] == index]
+        if members:
+            strata.append(_of_scans("true lesions per patient", name, members))
+    return strata
+
+
+def _rank(value: str) -> tuple[float, str]:
+    """Classes of slice distance in their order, numbers by size, then words.
+
+    Examples:
+        >>> sorted(["united", "10", "9.4", "2.5-4 mm", "below 1.5 mm", ""], key=_rank)
+        ['below 1.5 mm', '2.5-4 mm', '9.4', '10', '', 'united']
+    """
+    if value in THICKNESSES:
+        return THICKNESSES.index(value) - len(THICKNESSES), value
+    try:
+        return float(value), value
+    except ValueError:
+        return float("inf"), value
+
+
+def _regions(cases: Sequence[ScoredCase]) -> list[Stratum]:
+    """By region; where only those of true lesions are known, nothing is said of precision."""
+    true, predicted = counted_truth(cases), counted_predicted(cases)
+    names = sorted({lesion.region for lesion in (*true, *predicted)} - {""})
+    strata = [_of_lesions("region", name, cases, _has_region(name)) for name in names]
+    if any(lesion.region for lesion in predicted):
+        return strata
+    return [replace(one, fp_per_scan=float("nan"), f1=float("nan")) for one in strata]
+
+
+def _has_size(name: str) -> Callable[[ScoredLesion], bool]:
+    return lambda lesion: lesion.size == name
+
+
+def _has_region(name: str) -> Callable[[ScoredLesion], bool]:
+    return lambda lesion: lesion.region == name
+
+
+def _of_scans(kind: str, name: str, cases: Sequence[ScoredCase]) -> Stratum:
+    return _of_lesions(kind, name or "unknown", cases, lambda _: True)
+
+
+def _of_lesions(
+    kind: str, name: str, cases: Sequence[ScoredCase], belongs: Callable[[ScoredLesion], bool]
+) -> Stratum:
+    lesions = [x for x in (*counted_truth(cases), *counted_predicted(cases)) if belongs(x)]
+    counts = {
+        verdict: sum(lesion.verdict == verdict for lesion in lesions)
+        for verdict in ("found", "missed", "correct", "false")
+    }
+    n_true, n_predicted = counts["found"] + counts["missed"], counts["correct"] + counts["false"]
+    recall = float(ratio(counts["found"], n_true))
+    precision = float(ratio(counts["correct"], n_predicted))
+    return Stratum(
+        kind=kind,
+        name=name,
+        scans=len(cases),
+        **counts,
+        recall=recall,
+        recall_interval=wilson(counts["found"], n_true),
+        precision=precision,
+        precision_interval=wilson(counts["correct"], n_predicted),
+        f1=float(f1_score(precision, recall)),
+        fp_per_scan=float(ratio(counts["false"], len(cases))),
+    )

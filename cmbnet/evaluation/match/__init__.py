@@ -1,0 +1,1 @@
+"""Labels, overlap, and which lesion of one side belongs to which of the other."""

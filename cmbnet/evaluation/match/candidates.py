@@ -1,0 +1,157 @@
+"""Candidates that the detector itself excluded by their score: what curves are made of below it.
+
+``lesions.csv`` of ``cmbnet predict`` lists them with place, volume and score, but no image has
+their outline. As many voxels as they have volume, nearest to their centre, stand for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.errors import InputRefused
+from cmbnet.evaluation.match.detection import detection_scores
+from cmbnet.evaluation.match.labels import Labels
+from cmbnet.evaluation.match.matching import Matching, MatchingRule, match
+from cmbnet.evaluation.match.overlap import Overlap, find_overlap
+from cmbnet.volume import Volume
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A candidate below the detector's operating point.
+
+    Args:
+        label: Its number in the table.
+        centre_ras_mm: Where it is.
+        volume_mm3: Its volume.
+        score: What the detector gave it.
+        mean_probability: Of its voxels; NaN where the table does not say.
+        max_probability: Of its voxels; NaN where the table does not say.
+    """
+
+    label: int
+    centre_ras_mm: tuple[float, float, float]
+    volume_mm3: float
+    score: float
+    mean_probability: float = float("nan")
+    max_probability: float = float("nan")
+
+
+def outline(candidates: Sequence[Candidate], predicted: Labels, grid: Volume) -> Labels:
+    """Voxels that stand for candidates; none of a predicted lesion, none twice.
+
+    Args:
+        candidates: In the order of the lesions that come back.
+        predicted: Lesions of the prediction.
+        grid: Shape and affine.
+
+    Raises:
+        InputRefused: If a candidate has no voxel of its own.
+    """
+    taken = set(predicted.index.tolist())
+    parts: list[NDArray[np.int64]] = []
+    for one in candidates:
+        free = [voxel for voxel in _nearest(one, grid).tolist() if voxel not in taken]
+        if not free:
+            raise InputRefused(
+                f"candidate {one.label} lies wholly in lesions of {grid.source}: mask and "
+                "lesions.csv are of different runs; predict again"
+            )
+        own = free[: max(1, round(one.volume_mm3 / grid.voxel_volume_mm3))]
+        taken.update(own)
+        parts.append(np.array(own, np.int64))
+    index = np.concatenate([np.zeros(0, np.int64), *parts])
+    lesion = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    order = np.argsort(index)
+    labels = np.array([one.label for one in candidates], np.int64)
+    return Labels(grid.shape, index[order], lesion[order], labels)
+
+
+def _nearest(one: Candidate, grid: Volume) -> NDArray[np.int64]:
+    """Flat indices of the voxels around a candidate, the nearest first."""
+    spacing = np.array(grid.spacing_mm)
+    centre = np.linalg.solve(grid.affine[:3, :3], np.array(one.centre_ras_mm) - grid.affine[:3, 3])
+    reach = 2 * np.cbrt(one.volume_mm3) / spacing + 2
+    low = np.clip(np.floor(centre - reach), 0, np.array(grid.shape) - 1).astype(int)
+    high = np.clip(np.ceil(centre + reach) + 1, low + 1, grid.shape).astype(int)
+    box = np.stack(np.meshgrid(*map(np.arange, low, high), indexing="ij"), axis=-1).reshape(-1, 3)
+    distance = np.linalg.norm((box - centre) * spacing, axis=1)
+    nearest = box[np.argsort(distance, kind="stable")]
+    flat: NDArray[np.int64] = np.ravel_multi_index(tuple(nearest.T), grid.shape)
+    return flat
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """What candidates change below the operating point.
+
+    Args:
+        detection: Highest threshold at which each true lesion is found; NaN if it never is.
+        correct: Bool, one per candidate.
+        spared: Bool, one per candidate: neither correct nor false.
+    """
+
+    detection: NDArray[np.float64]
+    correct: NDArray[np.bool_]
+    spared: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Lesions with the scores that the detector gave them."""
+
+    labels: Labels
+    scores: NDArray[np.float64]
+
+
+def match_candidates(
+    truth: Labels,
+    predicted: Scored,
+    candidates: Scored,
+    at_point: tuple[Overlap, Matching],
+    rule: MatchingRule,
+    affine: NDArray[np.float64],
+) -> Later:
+    """Go on below the operating point; what is found there stays found.
+
+    Under ``paper`` candidates add to what predicted lesions cover. Under a one-to-one rule they
+    are paired with the true lesions that have no partner yet.
+
+    Args:
+        truth: True lesions that count.
+        predicted: Lesions of the prediction.
+        candidates: What it excluded by its score.
+        at_point: How true and predicted lesions lie and match.
+        rule: The rule that matched them.
+        affine: Of the grid.
+    """
+    above, matching = at_point
+    detection = detection_scores(above, matching, predicted.scores, rule)
+    none = np.zeros(candidates.labels.count, bool)
+    if not candidates.labels.count:
+        return Later(detection, none, none)
+    if rule.kind == "paper":
+        both = find_overlap(truth, joined(predicted.labels, candidates.labels), affine)
+        scores = np.concatenate([predicted.scores, candidates.scores])
+        every = match(both, rule)
+        found_at = detection_scores(both, every, scores, rule)
+        return Later(found_at, every.correct[predicted.labels.count :], none)
+    rest = find_overlap(truth.subset(~matching.found), candidates.labels, affine)
+    pairs = match(rest, rule)
+    detection[~matching.found] = detection_scores(rest, pairs, candidates.scores, rule)
+    admissible: Matching = match(find_overlap(truth, candidates.labels, affine), rule)
+    extra = (admissible.correct | admissible.spared) & ~pairs.correct
+    return Later(detection, pairs.correct, extra if rule.spare_extras else none)
+
+
+def joined(first: Labels, second: Labels) -> Labels:
+    """The lesions of both, those of the first before those of the second; none shares a voxel."""
+    index = np.concatenate([first.index, second.index])
+    lesion = np.concatenate([first.lesion, second.lesion + first.count])
+    order = np.argsort(index)
+    values = np.concatenate([first.values, second.values])
+    return Labels(first.shape, index[order], lesion[order], values)

@@ -1,0 +1,1 @@
+"""Tables, figures, pages and the files of an evaluation."""

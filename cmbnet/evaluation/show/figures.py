@@ -1,0 +1,238 @@
+"""Figures of an evaluation, as matplotlib figures; nothing is drawn unless asked for.
+
+matplotlib is imported inside: scoring needs none.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.errors import MissingExtra
+from cmbnet.evaluation.cohort.analysis import Analysis, Area
+from cmbnet.evaluation.stats.columns import counted_truth
+from cmbnet.evaluation.stats.froc import FP_PER_SCAN
+from cmbnet.evaluation.stats.intervals import wilson
+from cmbnet.lesions.sizes import LARGE_FROM_MM, LARGEST_MM, SMALLEST_MM, exceeds, reaches
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "#1f5f8b", "#c2571a", "#6b6b6b"
+DIAMETERS_MM = (SMALLEST_MM, 3.0, 4.0, LARGE_FROM_MM, 7.0)
+"""Lower bounds of the bars after the first; the last holds what is above `LARGEST_MM`."""
+STYLE = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10,
+    "font.size": 9,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cmbnet",
+}
+
+
+def all_figures(analysis: Analysis) -> dict[str, Figure]:
+    """Every figure that the cohort has data for, by file name without ending."""
+    figures = {"bland_altman": bland_altman(analysis), "size_detection": size_detection(analysis)}
+    if analysis.areas:
+        figures = {"roc": roc(analysis), **figures}
+    if analysis.froc is not None:
+        figures["froc"] = froc(analysis)
+    if analysis.pixel is not None:
+        figures["pixel_curves"] = pixel_curves(analysis)
+    return figures
+
+
+def to_bytes(figure: Figure, kind: str) -> bytes:
+    """A figure as ``svg`` or ``png``; the same figure gives the same bytes."""
+    import matplotlib as mpl
+
+    stream = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        metadata = {"Date": None} if kind == "svg" else {"Software": None}
+        figure.savefig(stream, format=kind, dpi=150, metadata=metadata, bbox_inches="tight")
+    return stream.getvalue()
+
+
+def roc(analysis: Analysis) -> Figure:
+    """ROC curves of lesions and patients, each with its interval band."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots(1, len(analysis.areas), squeeze=False)[0]
+        for ax, area in zip(axes, analysis.areas, strict=True):
+            _roc_panel(ax, area)
+
+    return make_figure(draw, (3.6 * len(analysis.areas), 3.9))
+
+
+def _roc_panel(ax: Any, area: Area) -> None:
+    ax.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
+    if not np.isnan(area.value):
+        ax.fill_between(area.band.x, area.band.low, area.band.high, color=BLUE, alpha=0.2, lw=0)
+        ax.plot(area.curve.x, area.curve.y, color=BLUE, lw=1.6)
+    low, high = area.bootstrap.low, area.bootstrap.high
+    ax.set_title(_wrapped(area.classes[0].upper() + area.classes[1:]))
+    ax.text(
+        0.97,
+        0.04,
+        f"AUC {area.value:.3f}\n95 % {low:.3f} to {high:.3f}\n"
+        f"{area.positives} positive, {area.negatives} negative",
+        transform=ax.transAxes,
+        ha="right",
+        va="bottom",
+    )
+    ax.set(xlabel="False-positive rate", ylabel="True-positive rate", aspect="equal")
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+
+
+def froc(analysis: Analysis) -> Figure:
+    """FROC with the interval at each of the seven abscissae."""
+
+    def draw(figure: Figure) -> None:
+        ax, curve = figure.subplots(), analysis.froc
+        if curve is None:
+            raise ValueError("a FROC needs scores of lesions")
+        at, middle = np.array(FP_PER_SCAN), np.array(curve.sensitivities)
+        x, y = curve.curve.x, curve.curve.y
+        right = max(8.0, float(x[-1]), curve.operating_point[0])
+        ax.step(np.append(x, right), np.append(y, y[-1]), where="post", color=BLUE, lw=1.6)
+        point = curve.operating_point
+        ax.plot(*point, "o", color=ORANGE, ms=6, label="operating point", zorder=3)
+        errors = np.stack([middle - curve.at.low, curve.at.high - middle]).clip(min=0)
+        ax.errorbar(at, middle, errors, fmt="none", ecolor=BLUE, capsize=3, lw=1, label="95 %")
+        # Logarithmic from 1/8 on, linear below: a point may lie at 0.
+        ax.set_xscale("symlog", base=2, linthresh=at[0])
+        ax.set_xticks([0, *at], ["0", "1/8", "1/4", "1/2", "1", "2", "4", "8"])
+        ax.set(xlabel="False positives per scan", ylabel="Sensitivity", ylim=(0, 1.02))
+        ax.set_xlim(-at[0] / 8, 1.1 * right)
+        ax.set_title(
+            f"FROC: mean sensitivity {curve.score:.3f}, "
+            f"average precision {curve.average_precision:.3f}"
+        )
+        ax.legend(loc="lower right")
+
+    return make_figure(draw, (5.2, 3.8))
+
+
+def bland_altman(analysis: Analysis) -> Figure:
+    """Difference of the number of lesions against their mean, one dot a patient."""
+
+    def draw(figure: Figure) -> None:
+        ax, agreement = figure.subplots(), analysis.counts.bland_altman
+        points = np.stack([agreement.mean, agreement.difference], axis=1)
+        places, many = np.unique(points, axis=0, return_counts=True)
+        ax.scatter(places[:, 0], places[:, 1], s=14 * many**0.7, color=BLUE, alpha=0.6, lw=0)
+        lines = ((agreement.bias, "bias", ORANGE, "-"),)
+        limits = ((agreement.limits[0], "-1.96 SD", GREY, "--"),
+                  (agreement.limits[1], "+1.96 SD", GREY, "--"))  # fmt: skip
+        for (value, interval), name, colour, style in (*lines, *limits):
+            if np.isnan(value):
+                continue
+            ax.axhline(value, color=colour, ls=style, lw=1.2)
+            if not np.isnan(interval.low):
+                ax.axhspan(interval.low, interval.high, color=colour, alpha=0.12, lw=0)
+            label = f"{name} {value:.2f}"
+            ax.annotate(label, (1.01, value), xycoords=("axes fraction", "data"), va="center")
+        ax.set(xlabel="Mean of predicted and true number of lesions")
+        ax.set(ylabel="Predicted - true", title="Lesions per patient; larger dots: more of them")
+
+    return make_figure(draw, (5.6, 3.8))
+
+
+def size_detection(analysis: Analysis) -> Figure:
+    """Share of true lesions found, by maximum in-plane diameter, with Wilson intervals."""
+
+    def draw(figure: Figure) -> None:
+        ax = figure.subplots()
+        lesions = counted_truth(analysis.scores.cases)
+        bars = np.array([size_bar(lesion.diameter_mm) for lesion in lesions], int)
+        found = np.array([lesion.verdict == "found" for lesion in lesions], bool)
+        names = ["<2", "2-3", "3-4", "4-5", "5-7", "7-10", ">10"]
+        for index in range(len(names)):
+            inside = bars == index
+            total, hits = int(inside.sum()), int(found[inside].sum())
+            if not total:
+                continue
+            interval = wilson(hits, total)
+            colour = ORANGE if index in (0, len(names) - 1) else BLUE
+            ax.plot([index, index], [interval.low, interval.high], color=colour, lw=1.4)
+            ax.plot(index, hits / total, "o", color=colour, ms=6)
+            ax.annotate(f"{hits}/{total}", (index, 1.03), ha="center", fontsize=8)
+        ax.set_xticks(range(len(names)), names)
+        # The bars beyond the definition of a microbleed are there only if they hold something.
+        first, last = int(0 not in bars), len(names) - int(len(names) - 1 not in bars)
+        ax.set(xlim=(first - 0.6, last - 0.4), ylim=(-0.02, 1.1), ylabel="Share found")
+        ax.set(xlabel="Maximum in-plane diameter of the true lesion, mm (lower bound included)")
+        ax.set_title("Detection by size")
+
+    return make_figure(draw, (5.6, 3.6))
+
+
+def size_bar(diameter_mm: float) -> int:
+    """Index of the bar of a diameter.
+
+    Examples:
+        >>> [size_bar(d) for d in (1.9, 2.0, 4.9, 5.0, 10.0000001, 10.1)]
+        [0, 1, 3, 4, 5, 6]
+    """
+    if exceeds(diameter_mm, LARGEST_MM):
+        return len(DIAMETERS_MM) + 1
+    return sum(reaches(diameter_mm, bound) for bound in DIAMETERS_MM)
+
+
+def pixel_curves(analysis: Analysis) -> Figure:
+    """ROC and precision-recall of the voxels."""
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2)
+        pixel = analysis.pixel
+        if pixel is None:
+            raise ValueError("pixel curves need probability maps")
+        left.plot(pixel.roc.x, pixel.roc.y, color=BLUE, lw=1.6)
+        left.set(xlabel="False-positive rate", ylabel="True-positive rate")
+        left.set_title(f"Voxels, ROC: AUC {pixel.auc:.4f}")
+        right.plot(pixel.precision_recall.x, pixel.precision_recall.y, color=BLUE, lw=1.6)
+        right.set(xlabel="Recall", ylabel="Precision")
+        right.set_title(f"Voxels: average precision {pixel.average_precision:.3f}")
+        for ax in (left, right):
+            ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+
+    return make_figure(draw, (7.2, 3.8))
+
+
+def make_figure(draw: Callable[[Figure], None], size: tuple[float, float]) -> Figure:
+    """A figure in the house style, with the sentence that every page carries."""
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra("matplotlib", "evaluate", "to draw figures") from error
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        figure.supxlabel(RESEARCH_USE_ONLY, fontsize=6, color=GREY)
+    return figure
+
+
+def _wrapped(text: str) -> str:
+    """A title in two lines, broken before its second half."""
+    words = text.split()
+    lengths = np.cumsum([len(word) + 1 for word in words])
+    cut = int(np.searchsorted(lengths, lengths[-1] / 2)) + 1
+    return " ".join(words[:cut]) + "\n" + " ".join(words[cut:])
+
+
+def rendered(figures: Mapping[str, Figure]) -> dict[str, bytes]:
+    """Every figure as SVG and PNG, by file name."""
+    return {
+        f"{name}.{kind}": to_bytes(figure, kind)
+        for name, figure in figures.items()
+        for kind in ("svg", "png")
+    }

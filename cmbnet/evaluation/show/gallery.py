@@ -1,0 +1,171 @@
+"""The error gallery: missed and false lesions on the slice through their centre."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from cmbnet.evaluation.match.case import Case
+from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion, predicted_volume
+from cmbnet.evaluation.show.figures import BLUE, GREY, ORANGE, make_figure
+from cmbnet.volume import Volume
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from cmbnet.evaluation.match.case import Settings
+
+HALF_MM, STEP_MM = 14.0, 0.25
+PER_KIND = 12
+COLUMNS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One lesion, cut out.
+
+    Args:
+        title: What it is.
+        image: (rows, columns) or None without an image.
+        truth: True lesions.
+        predicted: Predicted lesions.
+        window: Values shown black and white: percentile 2 of the whole image, 99.5 of the tile.
+    """
+
+    title: str
+    image: NDArray[np.float64] | None
+    truth: NDArray[np.bool_]
+    predicted: NDArray[np.bool_]
+    window: tuple[float, float] = (0.0, 1.0)
+
+
+def worst_errors(cases: Sequence[ScoredCase]) -> list[tuple[str, ScoredLesion]]:
+    """The largest missed and the highest-scored (else largest) false lesions, with their case."""
+    missed = [(c.name, t) for c in cases for t in c.truth if t.verdict == "missed"]
+    false = [(c.name, p) for c in cases for p in c.predicted if p.verdict == "false"]
+    missed.sort(key=lambda one: -one[1].diameter_mm)
+    false.sort(
+        key=lambda one: (-np.nan_to_num(one[1].detection_score, nan=0.0), -one[1].diameter_mm)
+    )
+    return missed[:PER_KIND] + false[:PER_KIND]
+
+
+def error_gallery(
+    errors: Sequence[tuple[str, ScoredLesion]],
+    load: Callable[[str], tuple[Case, Volume | None]],
+    settings: Settings,
+) -> Figure:
+    """Draw the errors.
+
+    Args:
+        errors: From `worst_errors`.
+        load: Reads a case and, if there is one, its image.
+        settings: How the case was scored.
+    """
+    by_case: dict[str, list[int]] = {}
+    for index, (name, _) in enumerate(errors):
+        by_case.setdefault(name, []).append(index)
+    tiles: dict[int, Tile] = {}
+    for name, members in by_case.items():  # each case is read once
+        case, image = load(name)
+        predicted = predicted_volume(case, settings)
+        for index in members:
+            tiles[index] = _tile(errors[index][1], name, (image, case.truth, predicted))
+    return draw_tiles([tiles[index] for index in range(len(errors))])
+
+
+def _tile(lesion: ScoredLesion, name: str, volumes: tuple[Volume | None, Volume, Volume]) -> Tile:
+    image, truth, predicted = volumes
+    what = "missed" if lesion.verdict == "missed" else "false"
+    score = "" if np.isnan(lesion.score) else f", p {lesion.score:.2f}"
+    at = lesion.centroid_ras_mm
+    cut = None if image is None else axial_cut(image, at, order=1)
+    return Tile(
+        title=f"{what}, {lesion.diameter_mm:.1f} mm{score}\n{name}",
+        image=cut,
+        truth=axial_cut(truth, at, order=0, present=True) > 0.5,
+        predicted=axial_cut(predicted, at, order=0, present=True) > 0.5,
+        window=(0.0, 1.0) if image is None or cut is None else _window(image, cut),
+    )
+
+
+def _window(image: Volume, cut: NDArray[np.float64]) -> tuple[float, float]:
+    """Black is black in every tile of a scan; white is the tile's own, for coils shade a head."""
+    low, high = np.percentile(image.data[::2, ::4, ::4], 2), np.percentile(cut, 99.5)
+    return float(low), float(high)
+
+
+def axial_cut(
+    volume: Volume,
+    centre_ras_mm: tuple[float, float, float],
+    *,
+    order: int,
+    present: bool = False,
+) -> NDArray[np.float64]:
+    """Axial square around a point, in radiological order: the patient's right is on the left.
+
+    The cut is sampled in world coordinates, so the file's orientation does not matter.
+
+    Args:
+        volume: Any grid.
+        centre_ras_mm: Middle of the square.
+        order: 0 nearest, 1 linear.
+        present: Sample whether the value is not 0, instead of the value.
+
+    Returns:
+        Rows from anterior to posterior, columns from right to left; 0 outside the grid.
+    """
+    offsets = np.arange(-HALF_MM, HALF_MM + STEP_MM / 2, STEP_MM)
+    anterior, right = np.meshgrid(-offsets, -offsets, indexing="ij")
+    world = np.stack([right, anterior, np.zeros_like(right), np.ones_like(right)])
+    world[:3] += np.array(centre_ras_mm)[:, None, None]
+    index = np.einsum("ij,jyx->iyx", np.linalg.inv(volume.affine), world)[:3]
+    # Only the slab around the cut is looked at: a scan has 10 million voxels, the cut 13,000.
+    low = np.clip(np.floor(index.min(axis=(1, 2))).astype(int) - 1, 0, None)
+    high = np.ceil(index.max(axis=(1, 2))).astype(int) + 2
+    slab = volume.data[tuple(slice(a, max(a + 1, b)) for a, b in zip(low, high, strict=True))]
+    if slab.size == 0:
+        return np.zeros(right.shape)
+    values = (slab != 0).astype(np.float32) if present else slab.astype(np.float32)
+    cut: NDArray[np.float64] = map_coordinates(values, index - low[:, None, None], order=order)
+    return cut
+
+
+def draw_tiles(tiles: Sequence[Tile]) -> Figure:
+    """Tiles in rows: true outlines blue, predicted ones orange and dashed."""
+
+    def draw(figure: Figure) -> None:
+        rows = max(1, -(-len(tiles) // COLUMNS))
+        axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+        for ax in axes:
+            ax.axis("off")
+        for ax, tile in zip(axes, tiles, strict=False):
+            _draw_tile(ax, tile)
+        if not tiles:
+            axes[0].text(0, 0.5, "No missed and no false lesion.")
+        figure.suptitle(
+            f"Errors: outline of true lesions blue, of predicted ones orange and dashed; "
+            f"{2 * HALF_MM:g} mm squares, the patient's right on the left",
+            fontsize=9,
+            color=GREY,
+        )
+
+    return make_figure(draw, (1.9 * COLUMNS, 2.25 * max(1, -(-len(tiles) // COLUMNS)) + 0.6))
+
+
+def _draw_tile(ax: Any, tile: Tile) -> None:
+    if tile.image is not None:
+        low, high = tile.window
+        ax.imshow(tile.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+    else:
+        ax.imshow(np.full(tile.truth.shape, 0.92), cmap="gray", vmin=0, vmax=1)
+    for mask, colour, style in ((tile.truth, BLUE, "-"), (tile.predicted, ORANGE, "--")):
+        if mask.any() and not mask.all():
+            colour = {BLUE: "#3fa9f5", ORANGE: "#ff8c2b"}[colour]
+            ax.contour(mask, levels=[0.5], colors=colour, linestyles=style, linewidths=1.2)
+    ax.set_title(tile.title, fontsize=7)

@@ -1,0 +1,252 @@
+"""An analysis as ``results.json`` and CSV tables; NaN becomes null and an empty cell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+
+from cmbnet import RESEARCH_USE_ONLY, __version__
+from cmbnet.evaluation.cohort.analysis import Analysis
+from cmbnet.evaluation.cohort.compare import Comparison
+from cmbnet.evaluation.cohort.origin import Origin
+from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion
+from cmbnet.evaluation.stats.columns import group_by_patient
+from cmbnet.evaluation.stats.empty_cases import ratio
+from cmbnet.evaluation.stats.froc import FP_PER_SCAN, patient_scores
+from cmbnet.evaluation.stats.metrics import METRICS
+from cmbnet.evaluation.stats.roc import Curve
+from cmbnet.io import table_csv
+from cmbnet.lesions import SIZES
+
+SCHEMA = "cmbnet-evaluation/2"
+
+
+def to_json(analysis: Analysis, origin: Origin, comparison: Comparison | None = None) -> str:
+    """``results.json``; its schema is ``data_specs/evaluation.schema.json``."""
+    settings = asdict(analysis.scores.settings) | {
+        "rule": str(analysis.scores.settings.rule),
+        "connectivity": 26,
+    }
+    document = {
+        "schema": SCHEMA,
+        "research_use_only": RESEARCH_USE_ONLY,
+        "cmbnet": __version__,
+        "data": {"kind": origin.kind, "cases": [asdict(case) for case in origin.cases]},
+        "model": None if origin.model is None else asdict(origin.model),
+        "settings": settings,
+        "resampling": asdict(analysis.plan),
+        "cohort": cohort_counts(analysis.scores.cases),
+        "counts": dict(analysis.scores.counts),
+        "metrics": [_metric(analysis, name.name) for name in METRICS],
+        "areas": [_area(area) for area in analysis.areas],
+        "pixel_curves": _pixel(analysis),
+        "froc": _froc(analysis),
+        "patient_thresholds": patient_thresholds(analysis.scores.cases),
+        "strata": [asdict(one) for one in analysis.strata],
+        "lesions_per_patient": _agreement(analysis),
+        "comparison": _comparison(comparison, origin),
+        "notes": [*analysis.withheld, *case_notes(analysis.scores.cases)],
+    }
+    return json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """Only what JSON has: lists, numbers without NaN and infinity (null), strings, objects."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def cohort_counts(cases: Sequence[ScoredCase]) -> dict[str, int]:
+    """What the cohort consists of, and what of it was left out."""
+    truth = [lesion for case in cases for lesion in case.truth]
+    predicted = [lesion for case in cases for lesion in case.predicted]
+    positive = [
+        any(lesion.verdict != "ignored" for case in scans for lesion in case.truth)
+        for scans in group_by_patient(cases).values()
+    ]
+    return {
+        "scans": len(cases),
+        "patients": len(positive),
+        "patients_with_lesions": sum(positive),
+        "controls": len(positive) - sum(positive),
+        "true_lesions": sum(lesion.verdict != "ignored" for lesion in truth),
+        "true_lesions_ignored": sum(lesion.verdict == "ignored" for lesion in truth),
+        "true_lesions_below_2_mm": sum(lesion.size == SIZES[0] for lesion in truth),
+        "true_lesions_above_10_mm": sum(lesion.size == SIZES[-1] for lesion in truth),
+        "predicted_lesions": sum(p.verdict in ("correct", "false") for p in predicted),
+        "predicted_lesions_ignored": sum(p.verdict == "ignored" for p in predicted),
+        "predicted_lesions_spared": sum(p.verdict == "spared" for p in predicted),
+        "missing_predictions": sum("prediction missing" in " ".join(c.notes) for c in cases),
+    }
+
+
+def patient_thresholds(cases: Sequence[ScoredCase]) -> list[dict[str, float]] | None:
+    """Patient level by threshold: the counts and rates of `cmbnet.evaluation.stats.patients`.
+
+    None without scores.
+    """
+    scores = patient_scores(cases)
+    if scores is None:
+        return None
+    rows = []
+    for threshold in sorted(set(scores.reach[np.isfinite(scores.reach)].tolist()), reverse=True):
+        at = scores.at(threshold)
+        rates = {
+            "tpr": float(ratio(at["tp"], at["tp"] + at["fn"])),
+            "fpr": float(ratio(at["fp"], at["fp"] + at["tn"])),
+            "fnr": float(ratio(at["fn"], at["tp"] + at["fn"])),
+        }
+        rows.append({"threshold": threshold, **at, **rates})
+    return rows
+
+
+def cases_csv(cases: Sequence[ScoredCase]) -> str:
+    """A row a case: voxel counts and lesion counts."""
+    kinds = sorted({kind for case in cases for kind in case.strata})
+    header = ["case", "patient", *kinds, "tp", "fp", "fn", "tn", "voxel_mm3", "found", "missed"]
+    header += ["true_ignored", "correct", "false", "spared", "predicted_ignored", "notes"]
+    rows = []
+    for case in cases:
+        true = [lesion.verdict for lesion in case.truth]
+        predicted = [lesion.verdict for lesion in case.predicted]
+        rows.append(
+            [
+                case.name,
+                case.patient,
+                *(case.strata.get(kind, "") for kind in kinds),
+                *(getattr(case.voxels, name) for name in ("tp", "fp", "fn", "tn", "voxel_mm3")),
+                *(true.count(verdict) for verdict in ("found", "missed", "ignored")),
+                *(predicted.count(v) for v in ("correct", "false", "spared", "ignored")),
+                "; ".join((*case.warnings, *case.notes)),
+            ]
+        )
+    return _csv(header, rows)
+
+
+def lesions_csv(cases: Sequence[ScoredCase]) -> str:
+    """A row a lesion of either side, with its verdict."""
+    names = [field.name for field in fields(ScoredLesion) if field.name != "centroid_ras_mm"]
+    header = ["case", "patient", *names, "right_mm", "anterior_mm", "superior_mm"]
+    rows = [
+        [
+            case.name,
+            case.patient,
+            *(getattr(lesion, name) for name in names),
+            *(round(mm, 3) for mm in lesion.centroid_ras_mm),
+        ]
+        for case in cases
+        for lesion in (*case.truth, *case.predicted)
+    ]
+    return _csv(header, rows)
+
+
+def curves_csv(analysis: Analysis) -> str:
+    """Every point of every curve: curve, x, y, threshold."""
+    curves: dict[str, Curve] = {f"roc {area.name}": area.curve for area in analysis.areas}
+    if analysis.froc is not None:
+        curves["froc"] = analysis.froc.curve
+        curves["lesion precision-recall"] = analysis.froc.precision_recall
+    if analysis.pixel is not None:
+        curves["pixel roc"] = analysis.pixel.roc
+        curves["pixel precision-recall"] = analysis.pixel.precision_recall
+    rows = [
+        [name, x, y, threshold]
+        for name, curve in curves.items()
+        for x, y, threshold in zip(curve.x, curve.y, curve.threshold, strict=True)
+    ]
+    return _csv(["curve", "x", "y", "threshold"], rows)
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    return table_csv(header, ([_cell(value) for value in row] for row in rows))
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (float, np.floating)):
+        return "" if not np.isfinite(value) else repr(round(float(value), 6))
+    return value
+
+
+def _metric(analysis: Analysis, name: str) -> dict[str, Any]:
+    one = next(metric for metric in METRICS if metric.name == name)
+    wilson = analysis.wilson.get(name)
+    return {
+        "name": name,
+        "title": one.title,
+        "level": one.level,
+        "unit": one.unit,
+        "formula": one.formula,
+        "value": analysis.scores.metrics[name],
+        "interval": asdict(analysis.intervals[name]),
+        "wilson": None if wilson is None else asdict(wilson),
+        "undefined_resamples": analysis.undefined_resamples[name],
+        "patients_defined": _defined(analysis, one.name),
+        "paper": one.paper,
+    }
+
+
+def _defined(analysis: Analysis, name: str) -> float | None:
+    """Number of patients that went into a mean over patients."""
+    key = f"has_{name.removeprefix('patient_mean_')}"
+    mean = name.startswith("patient_mean_")
+    return analysis.scores.counts[key] if mean else None
+
+
+def _area(area: Any) -> dict[str, Any]:
+    return {
+        key: asdict(getattr(area, key)) if key in ("bootstrap", "delong") else getattr(area, key)
+        for key in ("name", "classes", "positives", "negatives", "value", "bootstrap", "delong")
+    }
+
+
+def _pixel(analysis: Analysis) -> dict[str, float] | None:
+    pixel = analysis.pixel
+    if pixel is None:
+        return None
+    keys = ("auc", "auc_error", "average_precision", "bin_width")
+    return {key: getattr(pixel, key) for key in keys}
+
+
+def _comparison(comparison: Comparison | None, origin: Origin) -> dict[str, Any] | None:
+    if comparison is None:
+        return None
+    return {"model": None if origin.other is None else asdict(origin.other), **asdict(comparison)}
+
+
+def _froc(analysis: Analysis) -> dict[str, Any] | None:
+    froc = analysis.froc
+    if froc is None:
+        return None
+    return {
+        "fp_per_scan": list(FP_PER_SCAN),
+        "sensitivity": list(froc.sensitivities),
+        "low": froc.at.low,
+        "high": froc.at.high,
+        "mean": froc.score,
+        "operating_point": froc.operating_point,
+        "average_precision": froc.average_precision,
+    }
+
+
+def _agreement(analysis: Analysis) -> dict[str, Any]:
+    agreement = asdict(analysis.counts)
+    del agreement["bland_altman"]["mean"], agreement["bland_altman"]["difference"]
+    return agreement
+
+
+def case_notes(cases: Sequence[ScoredCase]) -> list[str]:
+    """Warnings and findings, case by case."""
+    return [f"{case.name}: {note}" for case in cases for note in (*case.warnings, *case.notes)]

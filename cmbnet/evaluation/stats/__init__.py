@@ -1,0 +1,1 @@
+"""Counts, metrics, curves, agreement and intervals."""

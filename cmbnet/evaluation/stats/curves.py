@@ -1,0 +1,116 @@
+"""Pixel-level curves from probabilities, streamed: a histogram of each class is all that is kept.
+
+Voxels are sorted into bins of equal width. Voxels of one bin count as tied, which is exact where
+the probabilities have fewer levels than there are bins (8-bit maps have 256); otherwise the error
+of the area is at most `area_error`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.evaluation.stats.empty_cases import ratio
+from cmbnet.evaluation.stats.roc import Curve
+
+
+@dataclass(frozen=True, slots=True)
+class ProbabilityHistogram:
+    """Voxels of each class by probability.
+
+    Args:
+        positives: int64 (bins,), voxels of true lesions.
+        negatives: int64 (bins,), the others.
+    """
+
+    positives: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+
+    def __add__(self, other: ProbabilityHistogram) -> ProbabilityHistogram:
+        return ProbabilityHistogram(
+            self.positives + other.positives, self.negatives + other.negatives
+        )
+
+    @property
+    def bin_width(self) -> float:
+        """Width of a bin; bin k holds probabilities in [k, k + 1) widths, the last also 1."""
+        return 1 / len(self.positives)
+
+
+def probability_histogram(
+    probability: NDArray[Any],
+    positives: NDArray[np.int64],
+    *,
+    bins: int,
+    brain: NDArray[np.bool_] | None = None,
+    ignore: NDArray[np.bool_] | None = None,
+) -> ProbabilityHistogram:
+    """Count the voxels of a case by probability and class.
+
+    Args:
+        probability: Shape (z, y, x), in [0, 1].
+        positives: Flat indices of the counted voxels of true lesions.
+        bins: Number of bins.
+        brain: Where to count; everywhere if None.
+        ignore: Where not to count.
+    """
+    every = np.zeros(bins, np.int64)
+    for z in range(len(probability)):  # slice by slice: a whole scan of int64 would be 85 MB
+        inside = np.ones(probability.shape[1:], bool) if brain is None else brain[z]
+        if ignore is not None:
+            inside = inside & ~ignore[z]
+        every += np.bincount(_bin(probability[z][inside], bins), minlength=bins)
+    own = np.bincount(_bin(probability.ravel()[positives], bins), minlength=bins)
+    return ProbabilityHistogram(own, every - own)
+
+
+def _bin(probability: NDArray[Any], bins: int) -> NDArray[np.int64]:
+    """Bin of each probability; 1 falls into the last."""
+    return np.minimum((probability * bins).astype(np.int64), bins - 1)
+
+
+def pixel_roc(histogram: ProbabilityHistogram) -> Curve:
+    """ROC of the voxels, from (0, 0) to (1, 1)."""
+    tp, fp = _from_the_top(histogram.positives), _from_the_top(histogram.negatives)
+    return Curve(ratio(fp, fp[-1]), ratio(tp, tp[-1]), _thresholds(histogram))
+
+
+def pixel_pr(histogram: ProbabilityHistogram) -> Curve:
+    """Recall (x) and precision (y) of the voxels; precision is NaN where nothing is predicted."""
+    tp, fp = _from_the_top(histogram.positives), _from_the_top(histogram.negatives)
+    return Curve(ratio(tp, tp[-1]), ratio(tp, tp + fp), _thresholds(histogram))
+
+
+def pixel_auc(histogram: ProbabilityHistogram) -> float:
+    """Area under the pixel ROC; NaN with one class."""
+    curve = pixel_roc(histogram)
+    return float(np.sum(np.diff(curve.x) * (curve.y[1:] + curve.y[:-1])) / 2)
+
+
+def area_error(histogram: ProbabilityHistogram) -> float:
+    """Largest difference of `pixel_auc` from the area without bins: half the pairs in one bin."""
+    pairs = float(histogram.positives.sum()) * float(histogram.negatives.sum())
+    tied = float(np.sum(histogram.positives.astype(float) * histogram.negatives))
+    return float(ratio(tied / 2, pairs))
+
+
+def average_precision(curve: Curve) -> float:
+    """Step area under a recall-precision curve: sum of recall gained times precision there.
+
+    NaN where recall is undefined.
+    """
+    if np.isnan(curve.x).any():
+        return float("nan")
+    return float(np.sum(np.diff(curve.x) * np.nan_to_num(curve.y[1:], nan=0.0)))
+
+
+def _from_the_top(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.concatenate([[0.0], np.cumsum(counts[::-1])])
+
+
+def _thresholds(histogram: ProbabilityHistogram) -> NDArray[np.float64]:
+    bins = len(histogram.positives)
+    return np.concatenate([[np.inf], np.arange(bins - 1, -1, -1) / bins])

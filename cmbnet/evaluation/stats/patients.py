@@ -1,0 +1,55 @@
+"""Who is missed and who is alarmed: the patient level, defined here and nowhere else.
+
+A patient with lesions is *missed* unless at least one of the true lesions is found. A control is
+*alarmed* if at least one predicted lesion is false. At a threshold, only predicted lesions of that
+score or more count. What a scan is called by its best score, right or wrong, is another thing
+(`cmbnet.evaluation.stats.froc.patient_samples`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEVER = -np.inf
+"""Reach of a patient of whom no lesion is found, and of a control without a false lesion."""
+
+
+def patient_classes(has_lesions: Any, found: Any, false: Any) -> dict[str, NDArray[np.bool_]]:
+    """Which patients are TP, FN (missed), FP (alarmed) and TN.
+
+    Args:
+        has_lesions: Whether each patient has true lesions.
+        found: Whether at least one of these is found.
+        false: Whether at least one predicted lesion of the patient is false.
+
+    Examples:
+        >>> classes = patient_classes([True, True, False], [True, False, False], [True, True, True])
+        >>> [name for name, of in classes.items() for member in of if member]
+        ['tp', 'fn', 'fp']
+    """
+    has, found, false = (np.asarray(one, bool) for one in (has_lesions, found, false))
+    return {"tp": has & found, "fn": has & ~found, "fp": ~has & false, "tn": ~has & ~false}
+
+
+@dataclass(frozen=True, slots=True)
+class PatientScores:
+    """The patient level by threshold.
+
+    Args:
+        has_lesions: Whether each patient has true lesions.
+        reach: Of a patient with lesions the highest threshold at which one of them is found, of
+            a control the highest score of a false lesion; `NEVER` without any.
+    """
+
+    has_lesions: NDArray[np.bool_]
+    reach: NDArray[np.float64]
+
+    def at(self, threshold: float) -> dict[str, int]:
+        """Numbers of TP, FN, FP and TN at a threshold."""
+        reached = self.reach >= threshold
+        classes = patient_classes(self.has_lesions, reached, reached)
+        return {name: int(members.sum()) for name, members in classes.items()}

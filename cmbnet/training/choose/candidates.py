@@ -1,0 +1,212 @@
+"""What a network offers on the scans of a cohort, small enough to try every threshold on.
+
+The network runs once for each scan. At every cut of a grid the candidates are found and compared
+with the truth once; after that only numbers are left, and lesion rules, lesion scores and patient
+thresholds are tried without touching an image again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.backends import Backend
+from cmbnet.bundle import Bundle
+from cmbnet.errors import InputRefused
+from cmbnet.evaluation import Case, MatchingRule, Settings, score_case
+from cmbnet.evaluation.match.detection import detection_scores
+from cmbnet.evaluation.match.labels import read_labels, scattered
+from cmbnet.evaluation.match.matching import Matching, match
+from cmbnet.evaluation.match.overlap import Overlap, find_overlap
+from cmbnet.io import read_nifti
+from cmbnet.lesions import (
+    Component,
+    Lesion,
+    LesionRules,
+    axial_axis,
+    find_lesions,
+    measure_components,
+)
+from cmbnet.lesions.rules import continuation_reason, lesion_score, shape_reason
+from cmbnet.predict import predict_volume
+from cmbnet.training.data.cohort import CohortCase, list_cohort
+from cmbnet.volume import Volume
+
+SCORING = Settings(size_rule="ignore")
+"""The paper's rule; true lesions outside 2 to 10 mm are not counted."""
+
+REMOVED = -1.0
+"""Score of a candidate that a rule removes: below every threshold."""
+
+
+class Cut(NamedTuple):
+    """How candidates are cut out of a map of probabilities; see `LesionRules`."""
+
+    pixel_threshold: float
+    outline_share: float = 0.0
+
+    def of(self, rules: LesionRules) -> LesionRules:
+        """The rules with this cut."""
+        return replace(
+            rules, pixel_threshold=self.pixel_threshold, outline_share=self.outline_share
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """What the network said about a scan, with its truth; all on the native grid."""
+
+    name: str
+    image: Volume
+    probability: Volume
+    brain: NDArray[np.bool_]
+    truth: Volume
+    ignore: Volume | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The candidates of a scan at one cut, compared with the truth.
+
+    Args:
+        lesions: As `find_lesions` gives them with every rule but size turned off.
+        components: The same, measured.
+        slice_mm: Distance of neighbouring slices.
+        longest_side_mm: Of a voxel.
+        correct: Bool, one for each candidate.
+        ignored: Bool, one for each: neither correct nor false.
+        overlap: With the true lesions that count.
+        matching: Of all candidates.
+    """
+
+    lesions: tuple[Lesion, ...]
+    components: tuple[Component, ...]
+    slice_mm: float
+    longest_side_mm: float
+    correct: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    overlap: Overlap
+    matching: Matching
+
+    def scores(self, rules: LesionRules) -> NDArray[np.float64]:
+        """Score of each candidate under some rules, `REMOVED` where one of them says no.
+
+        `find_lesions` with these rules and no score threshold keeps the same candidates and gives
+        them the same scores.
+        """
+        return np.array(
+            [
+                self._score(lesion, component, rules)
+                for lesion, component in zip(self.lesions, self.components, strict=True)
+            ],
+            float,
+        )
+
+    def _score(self, lesion: Lesion, component: Component, rules: LesionRules) -> float:
+        outside = lesion.outside_brain
+        reason = shape_reason(
+            component, rules, slice_mm=self.slice_mm, longest_side_mm=self.longest_side_mm
+        )
+        reason = reason or continuation_reason(lesion.continuation_mm, rules)
+        if reason is not None or (outside is not None and outside > rules.max_outside_brain):
+            return REMOVED
+        return lesion_score(lesion, rules)
+
+    def found_at(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Highest threshold on `scores` at which each true lesion is found; `REMOVED` if never."""
+        found = detection_scores(self.overlap, self.matching, scores, SCORING.rule)
+        return np.where(np.isnan(found), REMOVED, found)
+
+
+Offers = Mapping[Cut, Sequence[Candidates]]
+"""Cut -> the candidates of each scan of a cohort, scans in the same order."""
+
+
+def offers_of(
+    cohorts: Sequence[Path],
+    bundle: Bundle,
+    backend: Backend,
+    *,
+    cuts: Sequence[Cut],
+    report: Callable[[str], None],
+) -> Offers:
+    """Run the pipeline over cohorts. Scans that the quality gate refuses are left out, aloud.
+
+    Only one scan is in memory at a time.
+
+    Raises:
+        InputRefused: If no scan of the cohorts is analysable.
+    """
+    offers: dict[Cut, list[Candidates]] = {cut: [] for cut in cuts}
+    for case in itertools.chain.from_iterable(map(list_cohort, cohorts)):
+        try:
+            found = _map(case, bundle, backend)
+        except InputRefused as refusal:
+            report(f"left out: {refusal}")
+            continue
+        for line in scattered(read_labels(found.truth), found.truth):
+            report(f"warning: case {found.name}: {line}")
+        for cut, scans in offers.items():
+            scans.append(candidates_of(found, cut, bundle.manifest.rules))
+    if not any(offers.values()):
+        names = ", ".join(map(str, cohorts))
+        raise InputRefused(f"no scan of {names} is analysable: operating points need some")
+    return offers
+
+
+def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> Map:
+    """The map of one scan."""
+    image = read_nifti(case.image)
+    prediction = predict_volume(image, bundle, backend)
+    return Map(
+        name=case.name,
+        image=image,
+        probability=prediction.probability,
+        brain=prediction.prepared.frame.to_native(prediction.prepared.brain),
+        truth=read_nifti(case.lesions),
+        ignore=None if case.ignore is None else read_nifti(case.ignore),
+    )
+
+
+def candidates_of(found: Map, cut: Cut, rules: LesionRules) -> Candidates:
+    """Find the candidates of a scan and compare them with its truth.
+
+    Args:
+        found: The scan.
+        cut: How candidates are cut out of the map.
+        rules: Their limits of size are kept; shape, border and score remove nothing yet.
+    """
+    lenient = replace(
+        cut.of(rules),
+        min_score=0.0,
+        max_elongation=math.inf,
+        max_z_ratio=math.inf,
+        max_continuation_mm=math.inf,
+        max_outside_brain=1.0,
+        border_mm=0.0,
+    )
+    finding = find_lesions(found.probability, lenient, brain=found.brain, image=found.image)
+    predicted = found.truth.with_data(finding.labels)
+    case = Case(name=found.name, truth=found.truth, predicted=predicted, ignore=found.ignore)
+    scored = score_case(case, SCORING)
+    counted = np.array([lesion.verdict != "ignored" for lesion in scored.truth], bool)
+    truth = read_labels(found.truth).subset(counted)
+    overlap = find_overlap(truth, read_labels(predicted), found.truth.affine)
+    affine, spacing_mm = found.probability.affine, found.probability.spacing_mm
+    return Candidates(
+        lesions=finding.lesions,
+        components=tuple(measure_components(finding.labels, affine)),
+        slice_mm=spacing_mm[axial_axis(affine)],
+        longest_side_mm=max(spacing_mm),
+        correct=np.array([lesion.verdict == "correct" for lesion in scored.predicted], bool),
+        ignored=np.array([lesion.verdict == "ignored" for lesion in scored.predicted], bool),
+        overlap=overlap,
+        matching=match(overlap, MatchingRule()),
+    )

@@ -1,0 +1,266 @@
+"""Thresholds chosen on a labelled cohort by running the real pipeline over it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cmbnet.bundle import OperatingPoint
+from cmbnet.errors import InputRefused
+from cmbnet.lesions import LesionRules
+from cmbnet.training.choose.candidates import Cut, Offers
+from cmbnet.training.choose.rates import Rates, ScoredScans
+from cmbnet.training.choose.score_model import FEWEST, learn_score
+
+CUTS = (*map(Cut, (0.1, 0.2, 0.3, 0.5, 0.7)), Cut(0.1, 0.5))
+"""The last finds faint lesions and outlines each by half of its own peak, or less (`outlined`)."""
+
+MAX_CONTINUATIONS_MM = (None, 1.5, 3.0, 5.0)
+
+STEPS = 100
+"""Lesion scores that are tried; a cohort can hold thousands."""
+
+BALANCED_FALSE_PER_CONTROL = 0.125
+"""Most false lesions per control at the balanced point. Whether a scan is called positive is left
+to the patient threshold, which may be higher than the lesion score."""
+
+F1_TOLERANCE = 0.005
+"""Lesion F1 this near to the best is as good: fewer missed patients decide then."""
+
+DICE_TOLERANCE = 0.02
+"""Of these, outlines this near to the best are as good: the number of lesions decides then."""
+
+PATIENT_FPR = 0.08
+"""Most controls called positive, where the threshold can keep it. Fan et al. 2022 had .106; among
+90 other controls, more than .1 is seen once in five times where the rate is .08."""
+
+SENSITIVE_RECALL_LOSS = 0.0025
+"""The sensitive point gives away at most this much of the highest sensitivity."""
+
+SENSITIVE_FALSE_POSITIVES = 2.0
+"""Most false lesions per scan at the sensitive point: more, and nobody reads them."""
+
+SCREENING_PATIENT_FPR = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Thresholds and what they reached."""
+
+    scored: ScoredScans
+    lesion_score: float
+    rates: Rates
+
+    @property
+    def rules(self) -> LesionRules:
+        """Lesion rules with the pixel threshold."""
+        return self.scored.rules
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The operating points of a bundle, and the lesion rules that all of them share."""
+
+    rules: LesionRules
+    points: tuple[OperatingPoint, ...]
+    report: tuple[str, ...]
+
+
+def rule_variants(base: LesionRules) -> tuple[LesionRules, ...]:
+    """The rules that are tried where too few candidates are known to learn a score from."""
+    return tuple(replace(base, max_continuation_mm=limit) for limit in MAX_CONTINUATIONS_MM)
+
+
+def choose_operating_points(
+    offers: Offers,
+    *,
+    cohort: str,
+    variants: Iterable[LesionRules],
+    learn: bool = False,
+    teachers: Offers | None = None,
+) -> Chosen:
+    """Choose ``balanced``, ``sensitive`` and ``screening``.
+
+    Args:
+        offers: Of a cohort, from `cmbnet.training.choose.candidates.offers_of`.
+        cohort: What the cohort is, for the manifest.
+        variants: Lesion rules to choose from; one leaves them as they are.
+        learn: Learn the score of candidates where there are enough to learn from; the rates are
+            then those of scores that had not seen the scan, and `variants` only says which other
+            rules hold.
+        teachers: Of other scans, which the score is learned from in their stead; only the cuts
+            that they have are tried then.
+
+    Returns:
+        ``balanced`` has the best lesion F1 with at most `BALANCED_FALSE_PER_CONTROL` false lesions
+        in a control, and of nearly the best the one that misses the fewest patients and counts
+        lesions most rightly; ``sensitive`` the best precision near the highest sensitivity that
+        `SENSITIVE_FALSE_POSITIVES` allow; ``screening`` the fewest missed patients with at most
+        `SCREENING_PATIENT_FPR`. The lesion rules are those of ``balanced`` for all. Where no
+        candidate keeps a limit, the lowest rate of false alarms decides.
+
+    Raises:
+        InputRefused: If no scan of the cohort holds a lesion, or the teachers are too few.
+    """
+    if not any(len(scan.overlap.truth_voxels) for scans in offers.values() for scan in scans):
+        raise InputRefused("operating points need scans with lesions, the cohort holds none")
+    variants = tuple(variants)
+    candidates = _with_learned_scores(offers, teachers, variants[0]) if learn else []
+    if teachers and learn and not candidates:
+        raise InputRefused(
+            f"a score is learned from {FEWEST} microbleeds and {FEWEST} false candidates at least; "
+            "give more scans with --score-from, or leave it out"
+        )
+    if not candidates:
+        for rules, cut in itertools.product(variants, offers):
+            candidates += sweep(ScoredScans(offers[cut], _at(rules, cut)))
+    if not any(c.rates.f1 for c in candidates):
+        # An untrained network: only the strictest threshold keeps its noise apart.
+        strictest = max(c.rules.pixel_threshold for c in candidates)
+        candidates = [c for c in candidates if c.rules.pixel_threshold == strictest]
+    balanced = _best_f1(candidates)
+    shared = _without_thresholds(balanced.rules)
+    same = [c for c in candidates if _without_thresholds(c.rules) == shared]
+    sensitive = _most_found(same)
+    points = (
+        _point("balanced", balanced, _patient_threshold(balanced), cohort),
+        _point("sensitive", sensitive, _patient_threshold(sensitive), cohort),
+        _point("screening", *_screening(same), cohort),
+    )
+    return Chosen(shared, points, tuple(_effect_of_rules(candidates, shared)))
+
+
+def _with_learned_scores(
+    offers: Offers, teachers: Offers | None, base: LesionRules
+) -> list[Candidate]:
+    """What scores learned at each pixel threshold reach on scans that they have not seen."""
+    candidates: list[Candidate] = []
+    for cut in offers if teachers is None else teachers:
+        scans = offers[cut]
+        learned = learn_score(scans, () if teachers is None else teachers[cut])
+        if learned is not None:
+            rules = replace(_at(base, cut), evidence=learned.evidence)
+            candidates += sweep(ScoredScans(scans, rules, learned.held_out))
+    return candidates
+
+
+def _at(rules: LesionRules, cut: Cut) -> LesionRules:
+    """The rules at a cut, without a score threshold."""
+    return replace(cut.of(rules), min_score=0.0)
+
+
+def _without_thresholds(rules: LesionRules) -> LesionRules:
+    """What all operating points of a bundle share; the thresholds are their own."""
+    return replace(rules, pixel_threshold=LesionRules().pixel_threshold, min_score=0.0)
+
+
+def sweep(scored: ScoredScans) -> list[Candidate]:
+    """Rates at every lesion score that changes something, `STEPS` of them at most."""
+    # Rounded down: a threshold must not remove the lesion that it was taken from.
+    values = sorted({0.0, *(math.floor(1000 * score) / 1000 for score in scored.scores.tolist())})
+    picked = np.linspace(0, len(values) - 1, min(len(values), STEPS)).astype(int)
+    scores = [values[index] for index in sorted(set(picked.tolist()))]
+    return [Candidate(scored, score, scored.rates(score)) for score in scores]
+
+
+def _best_f1(candidates: Sequence[Candidate]) -> Candidate:
+    """Best lesion F1 within the limit of false lesions in controls.
+
+    Of nearly equal ones those that miss the fewest patients, then those of nearly the best
+    outlines, then those whose cut has most to find at other scores, then the one that counts most
+    nearly as many lesions as there are.
+    """
+    allowed = [c for c in candidates if c.rates.false_per_control <= BALANCED_FALSE_PER_CONTROL]
+    allowed = allowed or list(candidates)
+    best = max(c.rates.f1 for c in allowed)
+    near = [c for c in allowed if c.rates.f1 >= best - F1_TOLERANCE]
+    fewest = min(c.rates.missed for c in near)
+    near = [c for c in near if c.rates.missed == fewest]
+    outlined = max(c.rates.dice for c in near)
+    near = [c for c in near if c.rates.dice >= outlined - DICE_TOLERANCE]
+    reach = [c.scored.rates(0.0).found for c in near]
+    furthest = max(reach)
+    near = [c for c, found in zip(near, reach, strict=True) if found == furthest]
+    return min(near, key=lambda c: (abs(c.rates.surplus), -c.rates.f1, -c.lesion_score))
+
+
+def _most_found(candidates: Sequence[Candidate]) -> Candidate:
+    """Best precision near the highest sensitivity within the limit of false lesions."""
+    readable = [
+        c for c in candidates if c.rates.false_positives_per_scan <= SENSITIVE_FALSE_POSITIVES
+    ]
+    readable = readable or [min(candidates, key=lambda c: c.rates.false_positives_per_scan)]
+    highest = max(c.rates.sensitivity for c in readable)
+    near = [c for c in readable if c.rates.sensitivity >= highest - SENSITIVE_RECALL_LOSS]
+    return max(near, key=lambda c: (c.rates.precision, c.rates.sensitivity))
+
+
+def _patient_threshold(candidate: Candidate) -> float:
+    """The score that misses fewest patients within `PATIENT_FPR`, and then alarms fewest controls.
+
+    The middle one where several do. Scans are judged by their best lesion, and lesions below the
+    lesion score are dropped.
+    """
+    scored, lowest = candidate.scored, candidate.lesion_score
+    tried = [c.lesion_score for c in sweep(scored) if c.lesion_score >= lowest]
+    rates = {score: scored.rates(lowest, score) for score in tried}
+    limit = max(PATIENT_FPR, min(own.patient_fpr for own in rates.values()))
+    wrong = {s: (own.missed, own.alarms) for s, own in rates.items() if own.patient_fpr <= limit}
+    fewest = min(wrong.values())
+    best = [score for score, counts in wrong.items() if counts == fewest]
+    return best[len(best) // 2]
+
+
+def _screening(candidates: Sequence[Candidate]) -> tuple[Candidate, float]:
+    """The fewest missed patients within the limit of false alarms: lesions and threshold.
+
+    The patient threshold alone keeps the limit; the lesion score below it is the one of the best
+    lesion F1, so that the lesions of a scan that is called positive are told well.
+    """
+    limit = max(SCREENING_PATIENT_FPR, min(c.rates.patient_fpr for c in candidates))
+    allowed = [c for c in candidates if c.rates.patient_fpr <= limit]
+    fewest = min(c.rates.patient_fnr for c in allowed)
+    choices = []
+    for patient in (c for c in allowed if c.rates.patient_fnr == fewest):
+        below = [
+            c
+            for c in candidates
+            if c.scored is patient.scored and c.lesion_score <= patient.lesion_score
+        ]
+        choices.append((max(below, key=lambda c: c.rates.f1), patient.lesion_score))
+    return max(choices, key=lambda choice: (choice[0].rates.f1, choice[1]))
+
+
+def _point(name: str, candidate: Candidate, patient: float, cohort: str) -> OperatingPoint:
+    """As it stands in a manifest."""
+    return OperatingPoint(
+        name=name,
+        pixel_threshold=candidate.rules.pixel_threshold,
+        lesion_score=candidate.lesion_score,
+        patient_threshold=patient,
+        measured=candidate.scored.measured(candidate.lesion_score, patient, cohort),
+    )
+
+
+def _effect_of_rules(candidates: Sequence[Candidate], chosen: LesionRules) -> Iterable[str]:
+    """What a learned score is made of, or what each limit of the vein rule would have reached."""
+    if chosen.evidence is not None:
+        evidence = chosen.evidence
+        kind = f"{len(evidence.hidden)} hidden units" if evidence.hidden else "no hidden layer"
+        yield f"score: learned from {len(evidence.features)} features, {kind}"
+        return
+    tried = {c.rules.max_continuation_mm for c in candidates}
+    for value in sorted(tried, key=lambda v: (v is not None, v)):
+        wanted = replace(chosen, max_continuation_mm=value)
+        like = [c for c in candidates if _without_thresholds(c.rules) == wanted]
+        if like:
+            best = _best_f1(like)
+            yield (
+                f"max_continuation_mm {value}: lesion F1 {best.rates.f1:.3f} at pixel threshold "
+                f"{best.rules.pixel_threshold:g}, controls with false alarms "
+                f"{best.rates.patient_fpr:.3f}, Dice {best.rates.dice:.3f}"
+            )

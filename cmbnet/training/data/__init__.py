@@ -1,0 +1,1 @@
+"""Labelled scans: data specs, cohorts, the training cache."""

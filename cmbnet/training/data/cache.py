@@ -1,0 +1,306 @@
+"""Preparing a training cache: spec and scans in, one HDF5 file a case and ``cache.json`` out.
+
+Processes prepare cases and write each at once (`cache_part.py`); ``cache.json``, the
+list of all cases, comes last. So a kill at any moment leaves a cache without a list, which every
+reader refuses, and the same command goes on: a part is kept if the files it was made of, the
+recipe and the rules of the labels are still the same (their hash is its key).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from cmbnet import RESEARCH_USE_ONLY, __version__
+from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
+from cmbnet.preprocess import PreprocessRecipe
+from cmbnet.training.data.cache_index import (
+    INDEX,
+    CacheIndex,
+    IndexedCase,
+    LeftOut,
+    part_path,
+    write_index,
+)
+from cmbnet.training.data.cache_key import hash_sources, part_key
+from cmbnet.training.data.cache_part import (
+    BRAIN,
+    FORMAT,
+    IGNORE,
+    LESION,
+    MIMIC,
+    CachedCase,
+    PartLabel,
+    encode,
+    read_label,
+    write_part,
+)
+from cmbnet.training.data.cohort import FOLDER, read_case
+from cmbnet.training.data.specs.check import CaseReport, check_together, report_case
+from cmbnet.training.data.specs.discover import Discovery, ScanCase, discover
+from cmbnet.training.data.specs.fault import Fault
+from cmbnet.training.data.specs.load import spec_sha256
+from cmbnet.training.data.specs.model import ScanSpec
+from cmbnet.workers import start_workers
+
+__all__ = [
+    "BRAIN",
+    "FORMAT",
+    "IGNORE",
+    "LESION",
+    "MIMIC",
+    "BuildResult",
+    "CachedCase",
+    "build_cache",
+    "prepare_cache",
+    "report_line",
+    "reports_of",
+]
+
+FAULTS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """How a build went.
+
+    Args:
+        cases: Names in the cache, in order.
+        refused: Case and reason of those left out.
+        reports: Of the cases in the cache.
+        kept: How many of them were there already.
+        faults: What the check found, notes too.
+    """
+
+    cases: tuple[str, ...]
+    refused: tuple[tuple[str, str], ...]
+    reports: tuple[CaseReport, ...]
+    kept: int
+    faults: tuple[Fault, ...]
+
+    @property
+    def wrong(self) -> int:
+        """How many faults would make training wrong."""
+        return sum(fault.severity == "wrong" for fault in self.faults)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What came of one case: a report, or the reason why there is none."""
+
+    case: ScanCase
+    key: str = ""
+    report: CaseReport | None = None
+    kept: bool = False
+    reason: str = ""
+
+
+def build_cache(
+    cohort: Path, path: Path, *, recipe: PreprocessRecipe | None = None, jobs: int = 1
+) -> BuildResult:
+    """Prepare a cohort folder that has no spec; cases that cannot be used are left out, aloud.
+
+    Args:
+        cohort: Directory with ``images/``, ``lesions/`` and, if there are, ``ignore/``
+            and ``mimics/``, one file of the same name for a case in each.
+        path: Folder of the cache.
+        recipe: `cmbnet.preprocess.PreprocessRecipe`; its default if None.
+        jobs: Processes that prepare cases.
+
+    Raises:
+        UnreadableFile: If there are no images, or an image has no label.
+        InputRefused: If no case is left.
+    """
+    recipe = recipe or PreprocessRecipe()
+    _require_none(discover(FOLDER, cohort).faults, UnreadableFile, cohort)
+    return prepare_cache(FOLDER, cohort, path, recipe=recipe, jobs=jobs, leave_out=True)
+
+
+def prepare_cache(
+    spec: ScanSpec,
+    root: Path,
+    cache: Path,
+    *,
+    recipe: PreprocessRecipe,
+    jobs: int = 1,
+    leave_out: bool = False,
+) -> BuildResult:
+    """Prepare every case of a data set, or finish what an earlier run left.
+
+    Args:
+        spec: What the data set looks like.
+        root: Where it lies.
+        cache: Folder of the cache.
+        recipe: How scans are preprocessed.
+        jobs: Processes that prepare cases.
+        leave_out: Leave out cases with which something is wrong, and write down why; by default
+            nothing is finished then.
+
+    Raises:
+        UnreadableFile: If the folder or a table is missing.
+        InputRefused: If no case is left, or something is wrong and may not be left out.
+        CmbnetError: If the disk is full or a process was ended from outside.
+    """
+    found = discover(spec, root)
+    if not leave_out:
+        _require_none(found.faults, InputRefused, root)
+    (cache / INDEX).unlink(missing_ok=True)
+    done = sorted(_prepare_all(found, cache, recipe, jobs), key=lambda one: one.case.name)
+    result = _judge(spec, found, done, leave_out=leave_out)
+    _require_none(result.faults, InputRefused, root)
+    if not result.cases:
+        raise InputRefused(f"no case of {root} could be used: {list(result.refused[:3])}")
+    index = _index(spec, root, recipe, found, done, result)
+    _remove_others(cache, index)
+    write_index(cache, index)
+    return result
+
+
+def reports_of(
+    spec: ScanSpec, root: Path, *, recipe: PreprocessRecipe, jobs: int = 1
+) -> BuildResult:
+    """Check a data set as `prepare_cache` does, and write nothing."""
+    found = discover(spec, root)
+    done = sorted(_prepare_all(found, None, recipe, jobs), key=lambda one: one.case.name)
+    return _judge(spec, found, done, leave_out=False)
+
+
+def _judge(spec: ScanSpec, found: Discovery, done: list[_Done], *, leave_out: bool) -> BuildResult:
+    """Put together what is known of all cases; leave out those with a fault if that is wanted."""
+    refused = {one.case.name: one.reason for one in done if one.report is None}
+    faults = [*found.faults, *(Fault("unusable", "wrong", why, n) for n, why in refused.items())]
+    faults += [fault for one in done if one.report for fault in one.report.faults]
+    if leave_out:
+        wrong = [fault for fault in faults if fault.severity == "wrong" and fault.case]
+        refused |= {fault.case: fault.message for fault in wrong}
+        faults = [fault for fault in faults if fault not in wrong]
+    kept = [one for one in done if one.case.name not in refused]
+    reports = tuple(one.report for one in kept if one.report is not None)
+    faults += check_together(reports, spec.expected)
+    return BuildResult(
+        cases=tuple(report.name for report in reports),
+        refused=tuple(sorted(refused.items())),
+        reports=reports,
+        kept=sum(one.kept for one in kept),
+        faults=tuple(sorted(faults, key=lambda one: (one.severity == "note", one.code, one.case))),
+    )
+
+
+def _require_none(faults: tuple[Fault, ...], error: type[CmbnetError], root: Path) -> None:
+    """Refuse to go on while something is wrong."""
+    wrong = [fault for fault in faults if fault.severity == "wrong"]
+    if wrong:
+        shown = "; ".join(f"{fault.case} {fault.message}".strip() for fault in wrong[:FAULTS_SHOWN])
+        more = f"; and {len(wrong) - FAULTS_SHOWN} more" if len(wrong) > FAULTS_SHOWN else ""
+        raise error(f"{root}: {shown}{more}")
+
+
+def _prepare_all(
+    found: Discovery, cache: Path | None, recipe: PreprocessRecipe, jobs: int
+) -> Iterator[_Done]:
+    """What came of each case, as they are finished."""
+    from rich.progress import track
+
+    cases = found.cases
+    word = "checking" if cache is None else "preparing"
+    if jobs <= 1:
+        for case in track(cases, word):
+            yield _prepare(case, cache, recipe)
+        return
+    with start_workers(jobs) as pool:
+        futures = [pool.submit(_prepare, case, cache, recipe) for case in cases]
+        try:
+            for future in track(as_completed(futures), word, total=len(cases)):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise CmbnetError(
+                "a process that prepared cases was ended from outside, most often for want of "
+                "memory: repeat the command with fewer --jobs, it goes on where it stopped"
+            ) from error
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _prepare(case: ScanCase, cache: Path | None, recipe: PreprocessRecipe) -> _Done:
+    """Prepare one case, or take what is there; the reason in words if it cannot be used."""
+    try:
+        if cache is None:
+            return _Done(case, report=report_case(case, read_case(case, recipe)))
+        sources = hash_sources(case)
+        key = part_key(case, sources, recipe)
+        path = part_path(cache, case.split, case.name)
+        label = read_label(path)
+        if label is not None and label.key == key:
+            return _Done(case, key, CaseReport.from_dict(label.report), kept=True)
+        content = read_case(case, recipe)
+    except CmbnetError as error:
+        return _Done(case, reason=str(error))
+    report = report_case(case, content)
+    write_part(path, encode(case.name, content), PartLabel(key, sources, report.to_dict()))
+    return _Done(case, key, report)
+
+
+def _index(
+    spec: ScanSpec,
+    root: Path,
+    recipe: PreprocessRecipe,
+    found: Discovery,
+    done: list[_Done],
+    result: BuildResult,
+) -> CacheIndex:
+    """The list of what was made."""
+    keys = {one.case.name: one.key for one in done}
+    splits: dict[str, list[IndexedCase]] = {}
+    for one in result.reports:
+        entry = IndexedCase(
+            case=one.name, patient=one.patient, key=keys[one.name], lesions=one.lesions
+        )
+        splits.setdefault(one.split, []).append(entry)
+    description = root / "cohort.json"
+    return CacheIndex(
+        format=FORMAT,
+        statement=RESEARCH_USE_ONLY,
+        versions={
+            "cmbnet": __version__,
+            **{package: version(package) for package in ("numpy", "scipy", "h5py")},
+        },
+        spec=spec.model_dump(mode="json"),
+        spec_sha256=spec_sha256(spec),
+        description=(
+            description.read_text(encoding="utf-8") if description.is_file() else spec.title
+        ),
+        preprocess=recipe.to_dict(),
+        splits={name: tuple(cases) for name, cases in sorted(splits.items())},
+        excluded=tuple(LeftOut(case=name, reason=why) for name, why in found.excluded),
+        left_out=tuple(LeftOut(case=name, reason=why) for name, why in result.refused),
+        notes=tuple(str(fault) for fault in result.faults),
+    )
+
+
+def _remove_others(cache: Path, index: CacheIndex) -> None:
+    """Delete parts of cases that are no longer in the data set, and what a kill left."""
+    listed = {
+        part_path(cache, split, case.case)
+        for split, cases in index.splits.items()
+        for case in cases
+    }
+    for path in cache.glob("*/*.h5"):
+        # A folder may hold other people's HDF5 files.
+        if path not in listed and read_label(path) is not None:
+            path.unlink()
+    for split in index.splits:
+        for path in (cache / split).glob(".*.h5.*.tmp"):
+            path.unlink(missing_ok=True)
+
+
+def report_line(target: Path, result: BuildResult, report: Callable[[str], None]) -> None:
+    """Say what was built and what was left out."""
+    kept = f", {result.kept} of them were there already" if result.kept else ""
+    report(f"{target}: {len(result.cases)} cases prepared{kept}, {len(result.refused)} left out")
+    for name, reason in result.refused:
+        report(f"left out {name}: {reason}")

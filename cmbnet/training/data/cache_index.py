@@ -1,0 +1,93 @@
+"""``cache.json``: what a finished cache holds. Written last; a cache without it is not finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from cmbnet.errors import UnreadableFile
+from cmbnet.io import write_text_atomically
+from cmbnet.training.data.cache_part import FORMAT
+
+INDEX = "cache.json"
+
+
+class _Frozen(pydantic.BaseModel):
+    """Frozen, without unknown keys."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class IndexedCase(_Frozen):
+    """One case."""
+
+    case: str
+    patient: str
+    key: str
+    """What the part must have been made of."""
+    lesions: int
+
+
+class LeftOut(_Frozen):
+    """A case that is not in the cache."""
+
+    case: str
+    reason: str
+
+
+class CacheIndex(_Frozen):
+    """What a cache holds and what it was made of and by."""
+
+    format: str
+    statement: str
+    versions: dict[str, str]
+    """Of cmbnet and the libraries that decide about the content."""
+    spec: dict[str, Any]
+    spec_sha256: str
+    description: str
+    """``cohort.json`` of a phantom cohort; else empty."""
+    preprocess: dict[str, Any]
+    splits: dict[str, tuple[IndexedCase, ...]]
+    excluded: tuple[LeftOut, ...]
+    """By the spec."""
+    left_out: tuple[LeftOut, ...]
+    """Because they could not be used."""
+    notes: tuple[str, ...]
+    """What the check found odd."""
+
+
+def part_path(cache: Path, split: str, case: str) -> Path:
+    """Where a case lies."""
+    return cache / split / f"{case}.h5"
+
+
+def write_index(cache: Path, index: CacheIndex) -> None:
+    """Finish a cache."""
+    write_text_atomically(cache / INDEX, index.model_dump_json(indent=1) + "\n")
+
+
+def read_index(cache: Path) -> CacheIndex:
+    """What a finished cache holds.
+
+    Raises:
+        UnreadableFile: If there is no cache, it is not finished, damaged, or of another version.
+    """
+    file = cache / INDEX
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        if any(cache.glob("*/*.h5")) or any(cache.glob("*/.*.tmp")):
+            raise UnreadableFile(
+                f"the training cache {cache} is not finished: repeat the command that prepares "
+                "it, it goes on where it stopped"
+            ) from None
+        raise UnreadableFile(f"a training cache is required, got {cache}: {error}") from error
+    try:
+        index = CacheIndex.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        raise UnreadableFile(f"{file} is damaged: {error.errors()[0]['msg']}") from None
+    if index.format != FORMAT:
+        raise UnreadableFile(f"{cache} must be a {FORMAT!r}, got {index.format!r}: build it again")
+    return index

@@ -1,0 +1,219 @@
+"""One case of the training cache: an HDF5 file that is whole or not there.
+
+Layout of ``CACHE/<split>/<case>.h5``:
+
+- ``image`` uint8 (z, y, x), the prepared image times 255. One grey level is 0.004 of the window;
+  the noise of a scan is several times that, and a case takes a quarter of its float32 size.
+- ``marks`` uint8 (z, y, x), bits `LESION`, `IGNORE`, `MIMIC`, `BRAIN`.
+- ``places/lesion``, ``brain``, ``dark``, ``mimic``: see `cmbnet.training.data.places`.
+- attributes ``spacing_mm``, ``origin`` (of the box within the frame), ``frame_shape``,
+  ``lesions`` (in the target), ``findings`` of the preprocessing; ``report`` of the check;
+  ``key``, which says what the case was made of, and ``sources``, the hashes of its files.
+
+A chunk is a slice, packed with LZF, with a checksum that HDF5 verifies on reading.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet import RESEARCH_USE_ONLY, __version__
+from cmbnet.errors import CmbnetError, UnreadableFile
+from cmbnet.training.data.cohort import FrameCase
+from cmbnet.training.data.places import KINDS, Places, find_places
+
+FORMAT = "cmbnet training cache 2"
+LESION, IGNORE, MIMIC, BRAIN = 1, 2, 4, 8
+"""Bits of ``marks``."""
+
+BOX_MARGIN_PX = 32
+"""What is kept of the frame around the brain; lesions near the edge see their surround."""
+
+BOX_MULTIPLE_PX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class CachedCase:
+    """What the cache holds of one case; see the page of the module."""
+
+    name: str
+    image: NDArray[np.uint8]
+    marks: NDArray[np.uint8]
+    places: Places
+    spacing_mm: tuple[float, float, float]
+    origin: tuple[int, int, int]
+    frame_shape: tuple[int, int, int]
+    lesions: int
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartLabel:
+    """What is written on a part besides its content.
+
+    Args:
+        key: Hash of all that the content depends on.
+        sources: Role and SHA-256 of the files it was made of.
+        report: `cmbnet.training.data.specs.check.CaseReport.to_dict`.
+    """
+
+    key: str
+    sources: dict[str, str]
+    report: dict[str, Any]
+
+
+def encode(name: str, content: FrameCase) -> CachedCase:
+    """Cut, mark and pack a case."""
+    box = _box(content.brain | (content.lesions > 0))
+    image = content.image[box]
+    lesions, ignore = content.lesions[box], content.ignore[box]
+    mimics, brain = content.mimics[box], content.brain[box]
+    marks = (lesions > 0) * LESION + ignore * IGNORE + (mimics > 0) * MIMIC + brain * BRAIN
+    return CachedCase(
+        name=name,
+        image=np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8),
+        marks=marks.astype(np.uint8),
+        places=find_places(
+            image,
+            lesions=lesions,
+            excluded=ignore,
+            mimics=mimics,
+            brain=brain,
+            spacing_mm=content.spacing_mm,
+        ),
+        spacing_mm=content.spacing_mm,
+        origin=tuple(edge.start for edge in box),
+        frame_shape=content.image.shape,
+        lesions=len(np.unique(lesions[lesions > 0])),
+        findings=content.findings,
+    )
+
+
+def _box(occupied: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """The part of the frame that is kept: every slice, and the brain with a margin in plane."""
+    edges = [slice(0, occupied.shape[0])]
+    for axis in (1, 2):
+        other = tuple(n for n in range(3) if n != axis)
+        where = np.flatnonzero(occupied.any(axis=other))
+        size = occupied.shape[axis]
+        start, stop = (int(where[0]), int(where[-1]) + 1) if len(where) else (0, size)
+        start = max(start - BOX_MARGIN_PX, 0) // BOX_MULTIPLE_PX * BOX_MULTIPLE_PX
+        stop = -(-min(stop + BOX_MARGIN_PX, size) // BOX_MULTIPLE_PX) * BOX_MULTIPLE_PX
+        edges.append(slice(start, min(stop, size)))
+    z, y, x = edges
+    return z, y, x
+
+
+def write_part(path: Path, case: CachedCase, label: PartLabel) -> None:
+    """Write a part under another name, sync it, and give it its own.
+
+    Raises:
+        CmbnetError: If the disk is full or cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A name for each process: after a kill, workers of that run may still be writing.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with h5py.File(temporary, "w") as file:
+            _fill(file, case, label)
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise CmbnetError(
+            f"cannot write {path}: {error}; make room and repeat the command, it goes on where "
+            "it stopped"
+        ) from error
+
+
+def _fill(file: h5py.File, case: CachedCase, label: PartLabel) -> None:
+    """The content of a part."""
+    chunk = (1, *case.image.shape[1:])
+    packed = {"chunks": chunk, "compression": "lzf", "fletcher32": True}
+    file.create_dataset("image", data=case.image, **packed)
+    file.create_dataset("marks", data=case.marks, **packed)
+    for kind in KINDS:
+        file.create_dataset(f"places/{kind}", data=getattr(case.places, kind))
+    attributes = {
+        "format": FORMAT,
+        "cmbnet_version": __version__,
+        "statement": RESEARCH_USE_ONLY,
+        "case": case.name,
+        "spacing_mm": case.spacing_mm,
+        "origin": case.origin,
+        "frame_shape": case.frame_shape,
+        "lesions": case.lesions,
+        "findings": json.dumps(case.findings),
+        "key": label.key,
+        "sources": json.dumps(label.sources, sort_keys=True),
+        "report": json.dumps(label.report),
+    }
+    file.attrs.update(attributes)
+
+
+def read_label(path: Path) -> PartLabel | None:
+    """What is written on a part; None if it is missing, damaged or of another version."""
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs["format"] != FORMAT:
+                return None
+            return PartLabel(
+                key=str(file.attrs["key"]),
+                sources=json.loads(file.attrs["sources"]),
+                report=json.loads(file.attrs["report"]),
+            )
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def read_part(path: Path, key: str) -> CachedCase:
+    """The case that a part holds.
+
+    Raises:
+        UnreadableFile: If it is missing or damaged, or was made of something else than `key`.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs["key"] != key:
+                raise UnreadableFile(
+                    f"{path} was changed after the cache was finished: prepare it again"
+                )
+            return _content(file)
+    except (OSError, KeyError, ValueError) as error:
+        raise UnreadableFile(
+            f"{path} is missing or damaged ({error}): prepare the cache again, only what is "
+            "missing is made"
+        ) from error
+
+
+def _content(file: h5py.File) -> CachedCase:
+    """The case out of an open part."""
+    attributes = file.attrs
+    return CachedCase(
+        name=str(attributes["case"]),
+        image=file["image"][()],
+        marks=file["marks"][()],
+        places=Places(**{kind: file[f"places/{kind}"][()] for kind in KINDS}),
+        spacing_mm=_triple(attributes["spacing_mm"], float),
+        origin=_triple(attributes["origin"], int),
+        frame_shape=_triple(attributes["frame_shape"], int),
+        lesions=int(attributes["lesions"]),
+        findings=tuple(json.loads(attributes["findings"])),
+    )
+
+
+def _triple(values: NDArray[Any], kind: Any) -> Any:
+    """Three plain numbers."""
+    z, y, x = np.asarray(values).tolist()
+    return kind(z), kind(y), kind(x)

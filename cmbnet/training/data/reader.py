@@ -1,0 +1,72 @@
+"""Reading the training cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cmbnet.errors import UnreadableFile, UsageError
+from cmbnet.training.data.cache_index import INDEX, part_path, read_index
+from cmbnet.training.data.cache_part import CachedCase, read_part
+
+
+class Cache:
+    """All cases on one side of a cache, held in memory.
+
+    A crop is then a copy of a few rows; from disk each would cost a search through HDF5's index.
+    60 slices of a head take about 6 MB.
+
+    Args:
+        path: Folder written by `cmbnet.training.data.cache.prepare_cache`, or the folder of a side
+            in it.
+        split: Side of the split; may be left out where there is one only.
+
+    Raises:
+        UnreadableFile: If the cache is missing, not finished, damaged, or of another version.
+        UsageError: If it has no such side, or several and none is chosen.
+    """
+
+    def __init__(self, path: Path, split: str | None = None) -> None:
+        folder, split = locate(path, split)
+        index = read_index(folder)
+        if split is None and len(index.splits) == 1:
+            (split,) = index.splits
+        if split is None or split not in index.splits:
+            raise UsageError(
+                f"one of {', '.join(index.splits)} is required of the cache {folder}, got "
+                f"{split or 'none'}"
+            )
+        self.preprocess: dict[str, Any] = index.preprocess
+        self.cohort_description = index.description
+        self.cases: tuple[CachedCase, ...] = tuple(
+            read_part(part_path(folder, split, entry.case), entry.key)
+            for entry in index.splits[split]
+        )
+
+    @property
+    def with_lesions(self) -> list[int]:
+        """Indices of the cases that hold a target lesion."""
+        return [n for n, case in enumerate(self.cases) if len(case.places.lesion)]
+
+    @property
+    def controls(self) -> list[int]:
+        """Indices of the cases that hold none."""
+        return [n for n, case in enumerate(self.cases) if not len(case.places.lesion)]
+
+
+def is_cache(path: Path) -> bool:
+    """Whether a path is a finished cache, or one side of it."""
+    return any((folder / INDEX).is_file() for folder in (path, path.parent))
+
+
+def locate(path: Path, split: str | None) -> tuple[Path, str | None]:
+    """Folder of a cache and its side, where the folder of a side may be named.
+
+    Raises:
+        UnreadableFile: If it is a single file, as caches of earlier versions were.
+    """
+    if path.is_file():
+        raise UnreadableFile(f"a training cache is required, a folder, got {path}: build it again")
+    if split is None and not (path / INDEX).is_file() and (path.parent / INDEX).is_file():
+        return path.parent, path.name
+    return path, split

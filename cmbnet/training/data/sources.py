@@ -1,0 +1,136 @@
+"""What may be given to training as data, and the caches that come of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cmbnet.errors import UsageError
+from cmbnet.preprocess import PreprocessRecipe
+from cmbnet.training.data.cache import build_cache, prepare_cache, report_line
+from cmbnet.training.data.cache_index import INDEX, read_index
+from cmbnet.training.data.cohort import FOLDER, require_other_patients
+from cmbnet.training.data.reader import is_cache, locate
+from cmbnet.training.data.specs.check import TRAINING, VALIDATION
+from cmbnet.training.data.specs.load import load_scan_spec
+
+SPEC_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What was given.
+
+    Args:
+        data: A data spec, a cache, one side of a cache, or a cohort folder.
+        validation: The same, or None: the side ``validation`` of `data`.
+        root: Where the scans of a spec lie; None if no spec was given.
+        run: Folder of the run; caches are made in it.
+        jobs: Processes that prepare cases.
+    """
+
+    data: Path
+    validation: Path | None
+    root: Path | None
+    run: Path
+    jobs: int = 1
+
+
+Side = tuple[Path, str | None]
+"""Folder of a cache, and which side of it."""
+
+
+def caches_of(
+    sources: Sources, recipe: PreprocessRecipe, *, report: Callable[[str], None]
+) -> tuple[Side, Side]:
+    """The caches to train and to validate with; what is not prepared yet is prepared.
+
+    Args:
+        sources: What was given.
+        recipe: How scans are preprocessed.
+        report: Receives what was built and what was left out.
+
+    Raises:
+        UsageError: If there is a cache already that was prepared in another way, a spec comes
+            without a root, there is no validation side, or a patient is on both sides.
+        CmbnetError: As `prepare_cache`.
+    """
+    training = _cache_of(sources, sources.data, TRAINING, recipe, report)
+    if sources.validation is not None:
+        validation = _cache_of(sources, sources.validation, VALIDATION, recipe, report)
+        where = f"--data {sources.data} and --validation {sources.validation}"
+        require_other_patients(patients_of(*training), patients_of(*validation), where)
+        return training, validation
+    folder = training[0]
+    if VALIDATION not in read_index(folder).splits:
+        raise UsageError(
+            f"{sources.data} has no side {VALIDATION!r}: give the validation cases with "
+            "--validation"
+        )
+    return training, (folder, VALIDATION)
+
+
+def cache_of_run(run: Path) -> Path:
+    """The cache that a run made for itself: of a spec, or of a cohort folder."""
+    of_spec = run / "cache" / TRAINING
+    return of_spec if of_spec.is_dir() else run / TRAINING
+
+
+def _cache_of(
+    sources: Sources,
+    given: Path,
+    role: str,
+    recipe: PreprocessRecipe,
+    report: Callable[[str], None],
+) -> Side:
+    """The cache of one side."""
+    if given.suffix in SPEC_SUFFIXES and given.is_file():
+        if sources.root is None:
+            raise UsageError(f"{given} is a data spec: say with --root where its scans lie")
+        folder: Path = sources.run / "cache"
+        result = prepare_cache(
+            load_scan_spec(given), sources.root, folder, recipe=recipe, jobs=sources.jobs
+        )
+        report_line(folder, result, report)
+        split = role
+    elif given.is_file() or is_cache(given):
+        folder, chosen = locate(given, None)
+        _require_recipe(folder, recipe)
+        sides = read_index(folder).splits
+        split = chosen or (role if role in sides or len(sides) > 1 else next(iter(sides)))
+    else:
+        folder, split = sources.run / role, "all"
+        if (folder / INDEX).is_file():
+            _require_recipe(folder, recipe)
+        else:
+            report_line(
+                folder, build_cache(given, folder, recipe=recipe, jobs=sources.jobs), report
+            )
+    return folder, split
+
+
+def patients_of(cache: Path, split: str | None = None) -> set[str]:
+    """Whose scans a cache, or one side of it, holds: each with the name of its data set.
+
+    Two data sets may number their patients alike. Of a folder without a spec it is only known
+    where a table says so: of phantoms, the heads.
+    """
+    index = read_index(cache)
+    sides = index.splits if split is None else {split: index.splits.get(split, ())}
+    cases = itertools.chain.from_iterable(sides.values())
+    name = index.spec["name"]
+    if name in (FOLDER.name, "phantom"):
+        return {case.patient for case in cases if case.patient != case.case}
+    return {f"{case.patient} of {name}" for case in cases}
+
+
+def _require_recipe(cache: Path, recipe: PreprocessRecipe) -> None:
+    """Refuse a cache whose scans were preprocessed in another way."""
+    found = read_index(cache).preprocess
+    if found != recipe.to_dict():
+        raise UsageError(
+            f"the cache {cache} was prepared with {found}, the recipe asks for "
+            f"{recipe.to_dict()}: take another run folder, or the scans instead of their cache"
+        )

@@ -1,0 +1,18 @@
+"""Data specs: where the scans and labels of a data set lie, and what is odd about them."""
+
+from cmbnet.training.data.specs.discover import Discovery, ScanCase, discover
+from cmbnet.training.data.specs.fault import Fault
+from cmbnet.training.data.specs.load import load_scan_spec, load_spec, spec_sha256
+from cmbnet.training.data.specs.model import ReferenceSpec, ScanSpec
+
+__all__ = [
+    "Discovery",
+    "Fault",
+    "ReferenceSpec",
+    "ScanCase",
+    "ScanSpec",
+    "discover",
+    "load_scan_spec",
+    "load_spec",
+    "spec_sha256",
+]

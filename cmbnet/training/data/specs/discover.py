@@ -1,0 +1,217 @@
+"""From a spec and a folder to the cases in it, and what can be said without opening an image."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from cmbnet.errors import CmbnetError, UnreadableFile, UsageError
+from cmbnet.training.data.specs.centres import CentreReader
+from cmbnet.training.data.specs.fault import Fault
+from cmbnet.training.data.specs.labels import Label, LabelImage
+from cmbnet.training.data.specs.model import (
+    NAME,
+    CentreLabels,
+    FieldSplit,
+    Group,
+    Lookup,
+    NoLesions,
+    OneSplit,
+    PatientSplit,
+    ScanSpec,
+)
+from cmbnet.training.data.specs.template import fill, find, find_one
+
+
+@dataclass(frozen=True, slots=True)
+class ScanCase:
+    """One scan of a data set.
+
+    Args:
+        name: Unique in the data set.
+        patient: Whose scan it is.
+        split: Side of the split.
+        image: The scan.
+        label: Where its lesions are stated.
+        ignore: Image of what the reader could not say, or None.
+        mimics: Image of labelled mimics, or None.
+        stated_lesions: How many lesions a table says it has; None if none says.
+        expects_lesions: Whether it was chosen because it has some.
+    """
+
+    name: str
+    patient: str
+    split: str
+    image: Path
+    label: Label
+    ignore: Path | None = None
+    mimics: Path | None = None
+    stated_lesions: int | None = None
+    expects_lesions: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What a folder holds.
+
+    Args:
+        cases: Usable as far as can be said, by name.
+        excluded: Name and reason of those that the spec leaves out.
+        faults: What is missing or named twice.
+    """
+
+    cases: tuple[ScanCase, ...]
+    excluded: tuple[tuple[str, str], ...]
+    faults: tuple[Fault, ...]
+
+
+def discover(spec: ScanSpec, root: Path) -> Discovery:
+    """Find the cases of a data set.
+
+    Raises:
+        UnreadableFile: If the folder is missing, or a table that all cases need.
+        UsageError: If a table has no column of the stated name.
+    """
+    if not root.is_dir():
+        raise UnreadableFile(f"the folder of the data set is required, got {root}")
+    finder = _Finder(spec, root)
+    for group in spec.groups:
+        for image, fields in find(root, group.images):
+            finder.add(group, image, fields)
+    finder.check_names()
+    cases = tuple(sorted(finder.cases, key=lambda case: case.name))
+    return Discovery(cases, tuple(finder.excluded), tuple(finder.faults))
+
+
+class _Finder:
+    """Collects cases and faults."""
+
+    def __init__(self, spec: ScanSpec, root: Path) -> None:
+        self.spec, self.root = spec, root
+        self.reader = CentreReader(root)
+        self.cases: list[ScanCase] = []
+        self.excluded: list[tuple[str, str]] = []
+        self.faults: list[Fault] = []
+
+    def add(self, group: Group, image: Path, matched: Mapping[str, str]) -> None:
+        """One image that the template of a group matches."""
+        stem = image.name.removesuffix(".gz").removesuffix(".nii")
+        fields = {**matched, "file": image.name, "stem": stem}
+        fields["case"] = name = fill(self.spec.case, fields)
+        for exclusion in self.spec.exclude:
+            if fnmatchcase(name, exclusion.case):
+                self.excluded.append((name, exclusion.reason))
+                return
+        try:
+            case = ScanCase(
+                name=name,
+                patient=self._patient(fields),
+                split=self._split(fields),
+                image=image,
+                label=self._label(group, fields),
+                ignore=find_one(self.root, group.ignore, fields) if group.ignore else None,
+                mimics=find_one(self.root, group.mimics, fields) if group.mimics else None,
+                stated_lesions=self._stated_lesions(fields),
+                expects_lesions=group.expects == "lesions",
+            )
+        except UnreadableFile as error:
+            self.faults.append(Fault("missing-label", "wrong", str(error), name))
+        except CmbnetError as error:
+            self.faults.append(Fault("spec", "wrong", str(error), name))
+        else:
+            self.cases.append(case)
+
+    def check_names(self) -> None:
+        """Names that come twice, exclusions of nothing, and an empty folder."""
+        by_name: dict[str, list[ScanCase]] = defaultdict(list)
+        for case in self.cases:
+            by_name[case.name].append(case)
+        for name, same in by_name.items():
+            if len(same) > 1:
+                files = ", ".join(str(case.image.relative_to(self.root)) for case in same)
+                message = f"a case has one scan, got {files}: make the name of cases longer"
+                self.faults.append(Fault("duplicate-case", "wrong", message, name))
+        self.cases = [same[0] for same in by_name.values() if len(same) == 1]
+        for exclusion in self.spec.exclude:
+            if not any(fnmatchcase(name, exclusion.case) for name, _ in self.excluded):
+                message = f"the exclusion {exclusion.case!r} matches no case"
+                self.faults.append(Fault("idle-exclusion", "note", message))
+        if not self.cases and not self.faults:
+            wanted = ", ".join(repr(group.images) for group in self.spec.groups)
+            message = f"images {wanted} are required, found none"
+            self.faults.append(Fault("no-images", "wrong", message))
+
+    def _label(self, group: Group, fields: Mapping[str, str]) -> Label:
+        labels = group.labels
+        if isinstance(labels, NoLesions):
+            return None
+        if isinstance(labels, CentreLabels):
+            centres = self.reader.read(labels, fields)
+            if centres is None:
+                table = fill(labels.table.path, fields)
+                raise UnreadableFile(f"{fields['file']} is not named in {table}")
+            return centres
+        path = find_one(self.root, labels.path, fields)
+        if path is None:
+            raise UnreadableFile(f"{fields['file']} has no label {fill(labels.path, fields)}")
+        return LabelImage(path, labels.convention)
+
+    def _patient(self, fields: Mapping[str, str]) -> str:
+        if isinstance(self.spec.patient, Lookup):
+            return self._look_up(self.spec.patient, fields) or fields["case"]
+        return fill(self.spec.patient, fields)
+
+    def _split(self, fields: Mapping[str, str]) -> str:
+        splits = self.spec.splits
+        if isinstance(splits, OneSplit):
+            return splits.name
+        if isinstance(splits, PatientSplit):
+            return draw_split(splits, self._patient(fields))
+        if isinstance(splits, FieldSplit):
+            name: str | None = fields[splits.field]
+        else:
+            name = self._look_up(splits.value, fields)
+        if not re.fullmatch(NAME, name or ""):
+            raise UsageError(f"the side of a split must be a name as 'training', got {name!r}")
+        return name or ""
+
+    def _stated_lesions(self, fields: Mapping[str, str]) -> int | None:
+        text = self._look_up(self.spec.lesions, fields) if self.spec.lesions else None
+        return int(text) if text and text.isdecimal() else None
+
+    def _look_up(self, lookup: Lookup, fields: Mapping[str, str]) -> str | None:
+        """The value, or None if the table is optional and missing.
+
+        Raises:
+            UnreadableFile: If the table does not name the case, or leaves its value empty.
+        """
+        path = self.root / lookup.table
+        if lookup.optional and not path.is_file():
+            return None
+        table = self.reader.table(path)
+        row_column, column = table.column(lookup.row), table.column(lookup.column)
+        wanted = fill(lookup.equals, fields)
+        values = {row[column] for row in table.rows if row[row_column] == wanted} - {""}
+        if len(values) != 1:
+            raise UnreadableFile(
+                f"{lookup.table} must give {lookup.column} of {wanted!r} once, got "
+                f"{sorted(values) or 'none'}"
+            )
+        return values.pop()
+
+
+def draw_split(splits: PatientSplit, patient: str) -> str:
+    """The side of a patient: a number in [0, 1) hashed from the name, cut by the shares."""
+    digest = hashlib.sha256(f"{splits.seed}:{patient}".encode()).digest()
+    drawn = int.from_bytes(digest[:8], "big") / 2**64
+    upper = 0.0
+    for name, share in splits.shares.items():
+        upper += share
+        if drawn < upper:
+            return name
+    return name

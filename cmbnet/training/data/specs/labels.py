@@ -1,0 +1,163 @@
+"""The labels of one scan, whatever their convention, as numbers on the grid of the scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.errors import InputRefused, UnreadableFile
+from cmbnet.io import read_nifti
+from cmbnet.lesions import (
+    Component,
+    LesionRules,
+    distant_pieces,
+    label_components,
+    measure_components,
+    size_class,
+)
+from cmbnet.training.data.specs.centres import Centres
+from cmbnet.training.data.specs.fault import Fault
+from cmbnet.training.data.specs.region import grow_region, inside
+from cmbnet.volume import Volume, grid_difference
+
+
+@dataclass(frozen=True, slots=True)
+class LabelImage:
+    """An image of labels and how to read it."""
+
+    path: Path
+    kind: Literal["mask", "instances", "mask_or_instances"]
+
+
+Label = LabelImage | Centres | None
+"""None says that the scan was read and holds no lesion."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanLabels:
+    """Lesions of a scan, on its grid, arrays of shape (z, y, x).
+
+    Args:
+        target: int32 instance labels of lesions of 2 to 10 mm.
+        ignore: Bool, where nothing is learned or counted: other lesions, what the reader could
+            not say, estimated borders.
+        components: All lesions, measured, those outside 2 to 10 mm as well.
+        faults: What is odd about the labels.
+    """
+
+    target: NDArray[np.int32]
+    ignore: NDArray[np.bool_]
+    components: tuple[Component, ...]
+    faults: tuple[Fault, ...]
+
+
+def read_labels(label: Label, ignore: Path | None, image: Volume) -> ScanLabels:
+    """Read the labels of a scan.
+
+    Args:
+        label: Where lesions are stated.
+        ignore: Image that is not 0 where the reader could not say.
+        image: The scan.
+
+    Raises:
+        UnreadableFile: If a file cannot be read.
+        InputRefused: If a label image lies on another grid or holds fractions.
+    """
+    faults: list[Fault] = []
+    uncertain = np.zeros(image.shape, bool)
+    if isinstance(label, Centres):
+        instances = _from_centres(label, image, uncertain, faults)
+    elif label is None:
+        instances = np.zeros(image.shape, np.int32)
+    else:
+        instances = _from_image(label, image, faults)
+    if ignore is not None:
+        uncertain |= read_label_image(ignore, image) > 0
+    components = measure_components(instances, image.affine)
+    target, outside = split_by_size(instances, components)
+    return ScanLabels(target, (outside | uncertain) & (target == 0), components, tuple(faults))
+
+
+def split_by_size(
+    instances: NDArray[np.int32], components: tuple[Component, ...]
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Target lesions, and the mask of those outside 2 to 10 mm in plane.
+
+    The paper's lesions are of 2 to 10 mm; others are neither target nor negative, but ignored.
+    """
+    outside = np.zeros(instances.shape, bool)
+    for component in components:
+        if size_class(component.max_in_plane_diameter_mm, LesionRules()) == "outside":
+            outside[component.box] |= instances[component.box] == component.label
+    return np.where(outside, 0, instances), outside
+
+
+def read_label_image(path: Path, image: Volume) -> NDArray[np.int32]:
+    """Whole numbers on the grid of the scan."""
+    volume = read_nifti(path)
+    difference = grid_difference(volume, image)
+    if difference is not None:
+        raise InputRefused(f"{path} must lie on the grid of its image: {difference}")
+    labels = np.rint(volume.data)
+    if not np.array_equal(labels, volume.data) or labels.min() < 0:
+        odd = volume.data[(labels != volume.data) | (volume.data < 0)]
+        raise InputRefused(f"{path} must hold whole numbers from 0 on, got {odd[0]:g}")
+    whole: NDArray[np.int32] = labels.astype(np.int32)
+    return whole
+
+
+def _from_image(label: LabelImage, image: Volume, faults: list[Fault]) -> NDArray[np.int32]:
+    """Instances of a label image."""
+    values = read_label_image(label.path, image)
+    several = values.max(initial=0) > 1
+    if label.kind == "mask" and several:
+        found = np.unique(values[values > 0]).tolist()
+        faults.append(
+            Fault(
+                "values-in-mask",
+                "note",
+                f"a mask of 0 and 1 is stated, got {found[:5]} in {label.path.name}; all that is "
+                "not 0 is taken for lesion",
+            )
+        )
+    if label.kind == "instances" or (label.kind == "mask_or_instances" and several):
+        where = np.argwhere(values > 0)
+        for number, pieces, apart_mm in distant_pieces(where, values[tuple(where.T)], image.affine):
+            message = (
+                f"label {number} of {label.path.name} has {pieces} pieces up to {apart_mm:.0f} mm "
+                "apart, which count as one lesion: are its values classes and no instances?"
+            )
+            faults.append(Fault("scattered-instance", "note", message))
+        return values
+    return label_components(values > 0)[0]
+
+
+def _from_centres(
+    label: Centres, image: Volume, uncertain: NDArray[np.bool_], faults: list[Fault]
+) -> NDArray[np.int32]:
+    """Instances grown from centres; what stays uncertain is marked in `uncertain`."""
+    instances = np.zeros(image.shape, np.int32)
+    for number, centre in enumerate(label.indices_zyx(image), start=1):
+        place = f"centre {number} of {label.source.name}"
+        if not inside(image, centre):
+            at = tuple(round(value, 1) for value in centre)
+            raise UnreadableFile(
+                f"{place} lies outside the image: (z, y, x) {at} in {image.shape}; check the "
+                "unit and the first index"
+            )
+        region = grow_region(image, centre, label.target)
+        uncertain[region.box] |= region.ignore
+        if region.reason:
+            code = "no-dark-spot" if region.reason == "no dark spot" else "region-too-large"
+            faults.append(Fault(code, "note", f"{place}: {region.reason}; the place is ignored"))
+            continue
+        taken = instances[region.box]
+        if np.any(taken[region.lesion]):
+            faults.append(Fault("shared-region", "note", f"{place} lies in the region of another"))
+        taken[region.lesion & (taken == 0)] = number
+    uncertain &= instances == 0
+    return instances

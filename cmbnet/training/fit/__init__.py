@@ -1,0 +1,1 @@
+"""Training: recipe, batches, augmentation, losses, the loop over epochs."""

@@ -1,0 +1,82 @@
+"""Hard negatives: places where the model of this moment sees a lesion that is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cmbnet.training.data.cache import IGNORE, LESION
+from cmbnet.training.fit.recipe import MiningSettings
+from cmbnet.training.fit.sampler import Sampler
+from cmbnet.training.fit.validation import EIGHT_CONNECTED
+
+CLEARANCE_PX = 3
+"""A blob this close to a lesion or an ignored place is no false positive, but a blurred edge."""
+
+
+class Miner:
+    """Keeps the false positives of a rotating subset of training slices.
+
+    Args:
+        sampler: Of the training cache; receives what is found.
+        settings: How often, how much.
+        seed: Fixes which slices are looked at in which epoch.
+    """
+
+    def __init__(self, sampler: Sampler, settings: MiningSettings, seed: int) -> None:
+        self.sampler = sampler
+        self.settings = settings
+        self._seed = seed
+        self.rows: NDArray[np.int16] = np.zeros((0, 4), np.int16)
+        """Found places, oldest first: (case, z, y, x)."""
+
+    def due(self, epoch: int) -> bool:
+        """Whether to mine after this epoch (from 0)."""
+        every = self.settings.every_epochs
+        return every > 0 and (epoch + 1) % every == 0
+
+    def mine(self, predict: Any, epoch: int) -> int:
+        """Look at some slices; return how many false positives they gave.
+
+        Args:
+            predict: Function of (sampler, case, z) to a probability (y, x).
+            epoch: Chooses the slices.
+        """
+        rng = np.random.default_rng((self._seed, epoch, 1))
+        cases = self.sampler.cache.cases
+        found = []
+        for _ in range(self.settings.slices):
+            case = int(rng.integers(len(cases)))
+            brain_z = cases[case].places.brain[:, 0]
+            z = int(brain_z[rng.integers(len(brain_z))])
+            centres = false_blobs(
+                predict(self.sampler, case, z), cases[case].marks[z], self.settings.probability
+            )
+            found += [(case, z, y, x) for y, x in centres]
+        new = np.array(found, np.int16).reshape(-1, 4)
+        self.restore(np.concatenate([self.rows, new])[-self.settings.keep :])
+        return len(new)
+
+    def restore(self, rows: NDArray[np.int16]) -> None:
+        """Take found places over, for example from a checkpoint."""
+        self.rows = rows
+        self.sampler.set_mined(
+            {int(case): rows[rows[:, 0] == case, 1:] for case in np.unique(rows[:, 0])}
+        )
+
+
+def false_blobs(
+    probability: NDArray[np.float32], marks: NDArray[np.uint8], threshold: float
+) -> list[tuple[int, int]]:
+    """Centres (y, x) of blobs above the threshold that are clear of lesions and ignored places."""
+    taken = (marks & (LESION | IGNORE)) > 0
+    if taken.any():
+        taken = ndimage.binary_dilation(taken, EIGHT_CONNECTED, iterations=CLEARANCE_PX)
+    labels, count = ndimage.label(probability > threshold, EIGHT_CONNECTED)
+    touched = set(np.unique(labels[taken]).tolist())
+    free = [label for label in range(1, count + 1) if label not in touched]
+    centres = ndimage.center_of_mass(labels > 0, labels, free) if free else []
+    return [(round(y), round(x)) for y, x in centres]

@@ -1,0 +1,148 @@
+"""Validation on whole slices while training: pixel Dice, and hits and false alarms by blob."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cmbnet.errors import InputRefused
+from cmbnet.training.data.cache import IGNORE, LESION
+from cmbnet.training.fit.recipe import Recipe
+from cmbnet.training.fit.sampler import Sampler
+
+EIGHT_CONNECTED = np.ones((3, 3), bool)
+THRESHOLDS = tuple(np.round(np.arange(0.1, 0.95, 0.05), 2).tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationScores:
+    """Scores over all validation slices together.
+
+    Args:
+        dice: At the recipe's threshold, pixels of all slices pooled.
+        best_dice: At the best threshold of `THRESHOLDS`.
+        best_threshold: That threshold.
+        loss: Binary cross-entropy, mean over pixels.
+        sensitivity: Share of lesion blobs (2D, 8-connected) that the mask touches.
+        false_blobs: Blobs of the mask that touch no lesion, per slice.
+    """
+
+    dice: float
+    best_dice: float
+    best_threshold: float
+    loss: float
+    sensitivity: float
+    false_blobs: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Columns of the log, ``val_`` in front."""
+        return {f"val_{name}": float(getattr(self, name)) for name in self.__slots__}
+
+
+def choose_slices(sampler: Sampler, count: int, seed: int) -> list[tuple[int, int]]:
+    """Fixed validation slices, as (case, z): half with a lesion, half without.
+
+    Negative slices are the ones with mimics or dark blobs where there are enough of them.
+
+    Raises:
+        InputRefused: If the validation cases hold no lesion.
+    """
+    rng = np.random.default_rng(seed)
+    positive: set[tuple[int, int]] = set()
+    hard: set[tuple[int, int]] = set()
+    for index, case in enumerate(sampler.cache.cases):
+        with_lesion = set(case.places.lesion[:, 0].tolist())
+        positive |= {(index, z) for z in with_lesion}
+        others = [*case.places.mimic[:, 0].tolist(), *case.places.dark[:, 0].tolist()]
+        hard |= {(index, z) for z in others if z not in with_lesion}
+    if not positive:
+        raise InputRefused("validation needs a case with lesions, the cache holds none")
+    return _some(positive, count - count // 2, rng) + _some(hard, count // 2, rng)
+
+
+def _some(slices: set[tuple[int, int]], count: int, rng: Any) -> list[tuple[int, int]]:
+    """At most `count` slices, drawn without repetition, in order."""
+    ordered = sorted(slices)
+    chosen = rng.choice(len(ordered), min(count, len(ordered)), replace=False)
+    return [ordered[n] for n in np.sort(chosen)]
+
+
+class SlicePredictor:
+    """Runs a model on whole slices of the cache, a case's box at a time.
+
+    JAX compiles the network anew for every size, and every case has a box of its own: there the
+    box is laid into the frame, 0 around it as in the crops of training.
+
+    Args:
+        model: Network for any size of slice.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __call__(self, sampler: Sampler, case: int, z: int) -> NDArray[np.float32]:
+        """Probability (y, x) of one slice."""
+        stack = np.moveaxis(sampler.stack(case, z), 0, -1)[np.newaxis]
+        batch = stack.astype(np.float32) / np.float32(255.0)
+        if keras.backend.backend() == "tensorflow":
+            answer = np.asarray(self._model(batch, training=False))
+        else:
+            _, height, width = sampler.cache.cases[case].frame_shape
+            around = ((0, 0), (0, height - batch.shape[1]), (0, width - batch.shape[2]), (0, 0))
+            whole = self._model.predict_on_batch(np.pad(batch, around))
+            answer = np.asarray(whole)[:, : batch.shape[1], : batch.shape[2]]
+        probability: NDArray[np.float32] = answer[0, ..., 0]
+        return probability
+
+
+def validate(
+    predict: Any, sampler: Sampler, slices: list[tuple[int, int]], recipe: Recipe
+) -> ValidationScores:
+    """Score the model on the chosen slices.
+
+    Args:
+        predict: Function of (sampler, case, z) to a probability (y, x).
+        sampler: Of the validation cache.
+        slices: From `choose_slices`.
+        recipe: Its validation threshold.
+    """
+    overlap = np.zeros((len(THRESHOLDS) + 1, 3))
+    loss, pixels = 0.0, 0
+    blobs = np.zeros(3)
+    thresholds = (recipe.validation.threshold, *THRESHOLDS)
+    for case, z in slices:
+        probability = predict(sampler, case, z)
+        marks = sampler.cache.cases[case].marks[z]
+        counted = (marks & IGNORE) == 0
+        truth = ((marks & LESION) > 0) & counted
+        for row, threshold in enumerate(thresholds):
+            mask = (probability > threshold) & counted
+            overlap[row] += (np.sum(mask & truth), np.sum(mask), np.sum(truth))
+        p = np.clip(probability[counted].astype(np.float64), 1e-7, 1 - 1e-7)
+        loss -= float(np.sum(np.where(truth[counted], np.log(p), np.log1p(-p))))
+        pixels += p.size
+        blobs += _blobs((probability > thresholds[0]) & counted, truth)
+    dice = 2 * overlap[:, 0] / np.maximum(overlap[:, 1] + overlap[:, 2], 1)
+    best = int(np.argmax(dice[1:]))
+    return ValidationScores(
+        dice=float(dice[0]),
+        best_dice=float(dice[1 + best]),
+        best_threshold=THRESHOLDS[best],
+        loss=loss / max(pixels, 1),
+        sensitivity=float(blobs[0] / max(blobs[1], 1)),
+        false_blobs=float(blobs[2] / max(len(slices), 1)),
+    )
+
+
+def _blobs(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Lesion blobs hit, lesion blobs, and blobs of the mask that touch no lesion."""
+    lesions, n_lesions = ndimage.label(truth, EIGHT_CONNECTED)
+    found, n_found = ndimage.label(mask, EIGHT_CONNECTED)
+    hit = len(np.unique(lesions[mask & truth]))
+    true_found = len(np.unique(found[mask & truth]))
+    return np.array([hit, n_lesions, n_found - true_found], float)
