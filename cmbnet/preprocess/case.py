@@ -10,6 +10,7 @@ import numpy as np
 
 from cmbnet.errors import InputRefused
 from cmbnet.preprocess.brain import CoarseBrain, estimate_brain
+from cmbnet.preprocess.brain_network import learned_brain
 from cmbnet.preprocess.frame import FrameTransform, fit_frame
 from cmbnet.preprocess.intensity import IntensityMap, fit_intensity
 from cmbnet.preprocess.orientation import Orientation, closest_orientation
@@ -43,6 +44,8 @@ class PreparedCase:
         intensity: The map that was applied to the stored values.
         white_matter_level: Value of the white-matter peak in `image`.
         brain_found: False if the estimate failed and `brain` is all that has signal.
+        brain_certainty: How sure the estimate is of its mask, 0 to 1; see `CoarseBrain`.
+        brain_largest_share: Part of what looked like brain that the mask holds.
         findings: What was changed or is odd, in words.
     """
 
@@ -54,6 +57,8 @@ class PreparedCase:
     white_matter_level: float
     brain_found: bool
     findings: tuple[str, ...]
+    brain_certainty: float = 1.0
+    brain_largest_share: float = 1.0
 
 
 def prepare(
@@ -80,7 +85,8 @@ def prepare(
     canonical = orientation.apply(data)
     z_mm, y_mm, x_mm = (volume.spacing_mm[axis] for axis in orientation.axes)
 
-    estimated = None if brain_mask is not None else estimate_brain(canonical, (z_mm, y_mm, x_mm))
+    estimate = learned_brain if recipe.brain == "learned-1" else estimate_brain
+    estimated = None if brain_mask is not None else estimate(canonical, (z_mm, y_mm, x_mm))
     given = None if brain_mask is None else _given_brain(brain_mask, volume)
     box = estimated.bounding_box() if estimated else _mask_box(orientation, given)
     frame = fit_frame(
@@ -107,6 +113,8 @@ def prepare(
         white_matter_level=intensity.level(intensity.peak),
         brain_found=found,
         findings=tuple(findings),
+        brain_certainty=estimated.certainty if estimated else 1.0,
+        brain_largest_share=estimated.largest_share if estimated else 1.0,
     )
 
 

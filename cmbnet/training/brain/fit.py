@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PROCEDURAL_SHARE: Final = 0.15
 """Of the heads; the others are made from the MNI maps."""
 
-LEARNING_RATE: Final = 2e-3
+LEARNING_RATE: Final = 3e-3
 WARM_UP: Final = 50
 AVERAGED: Final = 0.99
 """The network that is kept is a running mean of the weights: each step keeps this much of it."""

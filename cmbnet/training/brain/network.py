@@ -78,7 +78,7 @@ class Doubled(keras.layers.Layer):  # type: ignore[misc]
 
 
 def build_network() -> keras.Model:
-    """The untrained network, groups (z, y, x, 27) to probabilities of the same shape."""
+    """The untrained network, groups (z, y, x, 8) to probabilities of the same shape."""
     layers = keras.layers
     source = keras.Input((None, None, GROUP**3))
 

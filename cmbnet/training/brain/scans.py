@@ -23,6 +23,12 @@ from cmbnet.training.brain.heads import (
 
 LABEL_BITS: Final = np.uint8(31)
 
+FLUID_CELLS: Final = 2
+"""How far fluid outside the hull belongs to it; farther it is that of the spine."""
+
+FINE_MM: Final = 2.0
+"""Pixels and slices are this or larger; finer ones would be averaged anyway."""
+
 
 @dataclass(frozen=True, slots=True)
 class SyntheticScan:
@@ -31,7 +37,7 @@ class SyntheticScan:
     Args:
         image: float32 (z, y, x), canonical axes, any unit.
         spacing_mm: Of the image.
-        brain: bool on the cells of the network (2 mm) over the same field of view.
+        brain: bool on the cells of the network over the same field of view.
     """
 
     image: FloatArray
@@ -94,9 +100,8 @@ def draw_scan(head: LabelHead, rng: np.random.Generator) -> SyntheticScan:
     plan = _draw_plan(head, rng)
     positions = (plan.sub_slices_mm(), *plan.plane_mm())
     codes = _look(head.codes, plan, positions)
-    brain = _look(head.codes, plan, plan.cells_mm()) & IN_BRAIN > 0
-    labels = codes & LABEL_BITS
-    image = _contrast(labels, rng)
+    brain = _truth(_look(head.codes, plan, plan.cells_mm()))
+    image = _contrast(codes & LABEL_BITS, rng)
     _spots(image, codes & IN_BRAIN > 0, plan, rng)
     _drop_out(image, head, plan, positions, rng)
     _cut_away(image, codes, plan, positions, rng)
@@ -114,8 +119,8 @@ def _draw_plan(head: LabelHead, rng: np.random.Generator) -> _Plan:
         turn = turn @ one
     turn = turn @ np.diag(rng.uniform(0.94, 1.06) * rng.uniform(0.96, 1.04, 3))
     turn[2] *= rng.choice([-1, 1])  # the other hand
-    pixel = CELL_MM if rng.random() < 0.75 else rng.uniform(CELL_MM, 3.6)
-    z_mm = CELL_MM if rng.random() < 0.4 else rng.uniform(CELL_MM, 6.8)
+    pixel = FINE_MM if rng.random() < 0.75 else rng.uniform(FINE_MM, 3.6)
+    z_mm = FINE_MM if rng.random() < 0.4 else rng.uniform(FINE_MM, 6.8)
     spacing = [z_mm, pixel, pixel]
     fov = [rng.uniform(130, 185), rng.uniform(195, 265), rng.uniform(160, 265)]
     shift = rng.normal(0, (6.0, 6.0, 5.0))
@@ -155,19 +160,21 @@ def _look(
 
 def _levels(rng: np.random.Generator) -> FloatArray:
     """Brightness of every label: anything at all, or some kind of MR image."""
+    kind = rng.choice(["anything", "any MR", "T2*"], p=[0.08, 0.32, 0.6])
     level = rng.uniform(0, 1, N_LABELS)
-    if rng.random() < 0.2:
+    if kind == "anything":
         level[Label.AIR] *= rng.choice([0.0, 0.1, 1.0], p=[0.6, 0.3, 0.1])
         return level.astype(np.float32)
+    wide = kind == "any MR"
     white = rng.uniform(0.35, 0.8)
     level[[Label.WHITE, Label.STEM, Label.CORD]] = white * rng.uniform(0.92, 1.08, 3)
-    grey = white * rng.uniform(0.65, 1.35)
+    grey = white * (rng.uniform(0.65, 1.35) if wide else rng.uniform(0.88, 1.2))
     level[[Label.GREY, Label.CEREBELLUM, Label.NUCLEI]] = grey * rng.uniform(0.9, 1.1, 3)
     level[Label.IRON] = grey * rng.uniform(0.4, 1.1)
-    fluid = white * rng.choice([rng.uniform(0.0, 0.8), rng.uniform(0.7, 1.3), rng.uniform(1, 2)])
+    fluid = white * (rng.uniform(0.0, 2.0) if wide else rng.uniform(0.45, 1.45))
     level[[Label.VENTRICLE, Label.FLUID, Label.EYE]] = fluid * rng.uniform(0.9, 1.1, 3)
-    level[Label.BONE] = white * rng.uniform(0, 0.25)
-    level[Label.MARROW] = white * rng.uniform(0, 1.3)
+    level[Label.BONE] = white * rng.uniform(0, 0.25 if wide else 0.12)
+    level[Label.MARROW] = white * rng.uniform(0, 1.3 if wide else 0.6)
     level[Label.DURA] = white * rng.uniform(0.05, 1.1)
     level[[Label.FAT, Label.SKIN]] = white * rng.uniform(0.1, 1.9, 2)
     level[Label.FLESH : Label.FLESH + N_FLESH] = white * rng.uniform(0.1, 1.4, N_FLESH)
@@ -175,6 +182,17 @@ def _levels(rng: np.random.Generator) -> FloatArray:
     level[Label.CAVITY] = white * rng.uniform(0, 0.15)
     level[Label.AIR] = 0
     return level.astype(np.float32)
+
+
+def _truth(codes: NDArray[np.uint8]) -> Bools:
+    """All that dura encloses but sinuses: fluid often looks like cortex, dura and bone do not."""
+    from scipy.ndimage import binary_dilation
+
+    labels = codes & LABEL_BITS
+    hull = codes & IN_HULL > 0
+    near = binary_dilation(hull, iterations=FLUID_CELLS) & (labels == Label.FLUID)
+    enclosed: Bools = (hull | near) & (labels != Label.SINUS)
+    return enclosed
 
 
 def _contrast(labels: NDArray[np.uint8], rng: np.random.Generator) -> FloatArray:

@@ -43,13 +43,12 @@ def test_scans_lie_on_the_grid_of_the_network(head: LabelHead) -> None:
 def test_truth_and_scan_show_the_same_brain(
     head: LabelHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With brain alone bright and nothing else random, cells and truth agree."""
+    """With bright what dura encloses, and nothing random, cells and truth agree."""
     from cmbnet.training.brain import scans
 
-    def only_brain(labels: np.ndarray, _: np.random.Generator) -> np.ndarray:
-        return np.isin(labels, heads_module.BRAIN).astype(np.float32)
-
-    monkeypatch.setattr(scans, "_contrast", only_brain)
+    shown = (*heads_module.BRAIN, Label.FLUID, Label.VEIN, Label.DURA)
+    levels = np.isin(np.arange(heads_module.N_LABELS), shown).astype(np.float32)
+    monkeypatch.setattr(scans, "_contrast", lambda labels, _: levels[labels])
     for name in ("_spots", "_drop_out", "_cut_away"):
         monkeypatch.setattr(scans, name, lambda *_: None)
     monkeypatch.setattr(scans, "_received", lambda slices, *_: slices)
@@ -57,7 +56,7 @@ def test_truth_and_scan_show_the_same_brain(
         scan = draw_scan(head, np.random.default_rng(seed))
         mask = network_cells(scan.image, scan.spacing_mm) >= 0.5
         dice = 2 * (mask & scan.brain).sum() / (mask.sum() + scan.brain.sum())
-        assert dice > 0.93
+        assert dice > 0.9
 
 
 def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
