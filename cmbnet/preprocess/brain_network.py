@@ -1,4 +1,4 @@
-"""A brain mask by a small network: what dura encloses, without sinuses, dura and bone.
+"""A brain mask by a small network: what dura encloses, bone and dura left out.
 
 The network looks at cells of 3 mm, eight of them (2 x 2 x 2) as the channels of one place, so
 that its arithmetic happens on a grid of 6 mm and its answer has the detail of 3 mm. It was

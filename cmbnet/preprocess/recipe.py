@@ -32,9 +32,8 @@ class PreprocessRecipe:
             ``histogram`` ends it at the last bin that is not rare, as the paper's text reads.
         brain: Which estimate of the brain the frame, the intensity, the gate and the rules see:
             ``classical`` (`cmbnet.preprocess.brain`) holds dura, sinuses and some of the skull,
-            ``learned-1`` (`cmbnet.preprocess.brain_network`) what dura encloses, no sinuses. A
-            model is used with the one that it was trained with; a better network gets another
-            name.
+            ``learned-1`` (`cmbnet.preprocess.brain_network`) what dura encloses. A model is used
+            with the one that it was trained with; a better network gets another name.
 
     Raises:
         UsageError: A value outside its range.
