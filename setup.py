@@ -102,7 +102,15 @@ setup(
     python_requires=">=3.11",
     # Without the filter, training/, deploy/ and tests/ would land in the wheel.
     packages=find_packages(include=["cmbnet", "cmbnet.*"]),
-    package_data={"cmbnet": ["py.typed", "bundle/default/*", "edge/*.html", "report/*.html"]},
+    package_data={
+        "cmbnet": [
+            "py.typed",
+            "bundle/default/*",
+            "edge/*.html",
+            "preprocess/*.tflite",
+            "report/*.html",
+        ]
+    },
     install_requires=[
         "ai-edge-litert>=2.1",
         "click>=8.2",

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "readers": ("cmbnet.cli.readers", "Analyse a reader study of the model's output."),
     "triton": ("cmbnet.cli.triton", "Look after a Triton server that runs cmbnet."),
     "train": ("cmbnet.cli.train", "Train a model from a recipe."),
+    "train-brain": ("cmbnet.cli.train_brain", "Train the network of the brain mask."),
 }
 """Command name -> (module that holds `command`, one line for ``cmbnet --help``)."""
 

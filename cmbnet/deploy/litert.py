@@ -1,7 +1,8 @@
 """Keras to LiteRT (TensorFlow Lite): float32, float16 weights, int8; static shapes.
 
 This file and `cmbnet.deploy.mixed` alone know TensorFlow's converter. Shapes are static: with free
-ones, upsampling has come out with wrong sizes (tensorflow issues 45090, 43595, 56820).
+ones, upsampling has come out with wrong sizes (tensorflow issues 45090, 43595, 56820); only a
+network without any may have them.
 """
 
 from __future__ import annotations
@@ -83,6 +84,22 @@ def convert_fixed(
     if precision == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
+    with _quiet():
+        content: bytes = converter.convert()
+    return content
+
+
+def free_shape_to_litert(network: keras.Model) -> bytes:
+    """Half-precision weights, and shapes that the runtime sets: for a network without upsampling.
+
+    Args:
+        network: Every axis but the last of its input is free.
+    """
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(network)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
     with _quiet():
         content: bytes = converter.convert()
     return content

@@ -57,11 +57,15 @@ class CoarseBrain:
         inside: float32 0..1, shape (z, y, x) of the coarse grid, smooth; brain is >= 0.5.
         step: Canonical voxels a coarse cell along z, y, x.
         found: False if nothing brain-like was there; `inside` is then 1 wherever there is signal.
+        certainty: How sure the estimate is of itself, 0 to 1; 1 where it cannot tell.
+        largest_share: Part of what looked like brain that `inside` holds, its largest piece.
     """
 
     inside: NDArray[np.float32]
     step: tuple[float, float, float]
     found: bool
+    certainty: float = 1.0
+    largest_share: float = 1.0
 
     def bounding_box(self) -> tuple[tuple[float, float], ...]:
         """First and last canonical index (edges of cells) of the brain along z, y, x."""
@@ -82,7 +86,7 @@ class CoarseBrain:
         if not self.found:
             return None
         brain = self.inside >= 0.5
-        return float((_average(mask.astype(np.float32), self.step)[brain]).mean())
+        return float((cells_of(mask.astype(np.float32), self.step)[brain]).mean())
 
     def sample(
         self,
@@ -133,7 +137,7 @@ def estimate_brain(
     """
     steps = tuple(max(1.0, COARSE_MM / spacing) for spacing in spacing_mm)
     step = (steps[0], steps[1], steps[2])
-    cells = _average(canonical, step)
+    cells = cells_of(canonical, step)
     cell_mm = tuple(spacing * one for spacing, one in zip(spacing_mm, step, strict=True))
     cells -= cells.min()
     if not cells.any():
@@ -149,10 +153,11 @@ def estimate_brain(
     return CoarseBrain(_smooth(mask, cell_mm) if found else mask.astype(np.float32), step, found)
 
 
-def _average(
+def cells_of(
     canonical: NDArray[np.float32], step: tuple[float, float, float]
 ) -> NDArray[np.float32]:
-    z, y, x = (averaging_matrix(n, one) for n, one in zip(canonical.shape, step, strict=True))
+    """A scan in cells of `step` voxels: averaged where a cell is larger than a voxel."""
+    z, y, x = (_cell_matrix(n, one) for n, one in zip(canonical.shape, step, strict=True))
     # Backward views would be copied by the matrix product: turn the small matrix instead.
     flip_y, flip_x = (canonical.strides[axis] < 0 for axis in (1, 2))
     forward = canonical[:, :: -1 if flip_y else 1, :: -1 if flip_x else 1]
@@ -162,6 +167,13 @@ def _average(
         -1, *cells.shape[1:]
     )
     return averaged
+
+
+def _cell_matrix(n: int, step: float) -> NDArray[np.float32]:
+    if step >= 1:
+        return averaging_matrix(n, step)
+    cells = int(np.ceil(n / step - 1e-9))
+    return sampling_matrix(n, (np.arange(cells, dtype=np.float64) + 0.5) * step - 0.5)
 
 
 def _tissue(cells: NDArray[np.float32], cell_mm: tuple[float, ...]) -> NDArray[np.bool_]:
@@ -196,15 +208,11 @@ def _middle_piece(
     tissue: NDArray[np.bool_], cell_mm: tuple[float, ...]
 ) -> NDArray[np.bool_] | None:
     """Opening, the largest piece, closing, filling; None if nothing survives the opening."""
-    from scipy.ndimage import label
-
     core = distance_mm(tissue, cell_mm, reach_mm=BRIDGE_MM) > BRIDGE_MM
-    labels, count = label(core)
-    if count == 0:
+    if not core.any():
         return None
-    largest = int(np.bincount(labels.ravel())[1:].argmax()) + 1
     grown_back_mm = BRIDGE_MM + 1.0
-    away = distance_mm(labels != largest, cell_mm, reach_mm=grown_back_mm)
+    away = distance_mm(~largest_piece(core), cell_mm, reach_mm=grown_back_mm)
     brain = tissue & (away <= grown_back_mm)
     # Closing with room around, or the border of the volume would act as background.
     pad = [int(np.ceil(CLOSING_MM / mm)) + 1 for mm in cell_mm]
@@ -212,10 +220,19 @@ def _middle_piece(
     grown = distance_mm(~padded, cell_mm, reach_mm=CLOSING_MM) <= CLOSING_MM
     closed = distance_mm(grown, cell_mm, reach_mm=CLOSING_MM) > CLOSING_MM
     closed = closed[tuple(slice(one, -one) for one in pad)] | brain
-    return _filled(_filled(closed, in_slices=True), in_slices=False)
+    return filled(filled(closed, in_slices=True), in_slices=False)
 
 
-def _filled(mask: NDArray[np.bool_], *, in_slices: bool) -> NDArray[np.bool_]:
+def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest of the pieces of a mask that is not empty; pieces touch by their faces."""
+    from scipy.ndimage import label
+
+    labels, _ = label(mask)
+    piece: NDArray[np.bool_] = labels == int(np.bincount(labels.ravel())[1:].argmax()) + 1
+    return piece
+
+
+def filled(mask: NDArray[np.bool_], *, in_slices: bool) -> NDArray[np.bool_]:
     """A mask without holes: what is outside reaches the border, of its slice or of the volume."""
     from scipy.ndimage import generate_binary_structure, label
 
@@ -228,8 +245,8 @@ def _filled(mask: NDArray[np.bool_], *, in_slices: bool) -> NDArray[np.bool_]:
         ends = np.moveaxis(labels, axis, 0)[[0, -1]]
         outside[ends.ravel()] = True
     outside[0] = False
-    filled: NDArray[np.bool_] = ~outside[labels]
-    return filled
+    whole: NDArray[np.bool_] = ~outside[labels]
+    return whole
 
 
 def _smooth(mask: NDArray[np.bool_], cell_mm: tuple[float, ...]) -> NDArray[np.float32]:

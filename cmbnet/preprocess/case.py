@@ -10,6 +10,7 @@ import numpy as np
 
 from cmbnet.errors import InputRefused
 from cmbnet.preprocess.brain import CoarseBrain, estimate_brain
+from cmbnet.preprocess.brain_network import learned_brain
 from cmbnet.preprocess.frame import FrameTransform, fit_frame
 from cmbnet.preprocess.intensity import IntensityMap, fit_intensity
 from cmbnet.preprocess.orientation import Orientation, closest_orientation
@@ -49,6 +50,8 @@ class PreparedCase:
         intensity: The map that was applied to the stored values.
         white_matter_level: Value of the white-matter peak in `image`.
         brain_found: False if the estimate failed and `brain` is all that has signal.
+        brain_certainty: How sure the estimate is of its mask, 0 to 1; see `CoarseBrain`.
+        brain_largest_share: Part of what looked like brain that the mask holds.
         findings: What was changed or is odd, in words.
         mask_cover: How much of the brain that is estimated a brain mask that was given covers,
             0 to 1; None where there is none of both.
@@ -63,6 +66,8 @@ class PreparedCase:
     brain_found: bool
     findings: tuple[str, ...]
     mask_cover: float | None = None
+    brain_certainty: float = 1.0
+    brain_largest_share: float = 1.0
 
 
 def prepare(
@@ -90,7 +95,8 @@ def prepare(
     canonical = orientation.apply(data)
     z_mm, y_mm, x_mm = (volume.spacing_mm[axis] for axis in orientation.axes)
 
-    estimate = estimate_brain(canonical, (z_mm, y_mm, x_mm))
+    look = learned_brain if recipe.brain == "learned-1" else estimate_brain
+    estimate = look(canonical, (z_mm, y_mm, x_mm))
     estimated = estimate if brain_mask is None else None
     given = None if brain_mask is None else _given_brain(brain_mask, volume, findings)
     box = estimated.bounding_box() if estimated else _mask_box(orientation, given)
@@ -119,6 +125,8 @@ def prepare(
         brain_found=found,
         findings=tuple(findings),
         mask_cover=None if given is None else estimate.covered_by(orientation.apply(given)),
+        brain_certainty=estimated.certainty if estimated else 1.0,
+        brain_largest_share=estimated.largest_share if estimated else 1.0,
     )
 
 

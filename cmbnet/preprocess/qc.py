@@ -27,8 +27,15 @@ MIN_BRAIN_ML: Final = 100.0
 PART_BRAIN_ML: Final = 800.0
 """Less is warned of as a part of a brain."""
 
-MAX_BRAIN_ML: Final = 2800.0
-"""More is no head: a bottle phantom 3640, the largest brain mask 2030."""
+MAX_BRAIN_ML: Final = 2500.0
+"""More is no head: a bottle phantom 3640, and 2680 by the learned mask; the largest brain mask of a
+head 2280."""
+
+MIN_LARGEST_SHARE: Final = 0.8
+"""Less is no single brain: the learned mask of two heads in one field of view holds a half."""
+
+MIN_CERTAINTY: Final = 0.9
+"""Less is a guess of the learned mask: crops and noise 0.81 to 0.84, whole heads 0.92 and more."""
 
 MIN_STRUCTURE: Final = 0.032
 """Less is a bottle: uniform phantom 0.022; brain whose tissues differ by 10 % 0.047, heads of the
@@ -159,6 +166,8 @@ def _anatomy(measures: QualityMeasures, prepared: PreparedCase) -> list[Finding]
                 f"the object measures {ml:.0f} ml, more than any brain; is this a phantom?",
             )
         ]
+    if unsure := _mask(prepared):
+        return [unsure]
     if measures.structure < MIN_STRUCTURE:
         return [
             _refuse(
@@ -176,6 +185,23 @@ def _anatomy(measures: QualityMeasures, prepared: PreparedCase) -> list[Finding]
             )
         ]
     return _coverage(measures)
+
+
+def _mask(prepared: PreparedCase) -> Finding | None:
+    """Whether the learned mask is one brain, and sure of it."""
+    if prepared.brain_largest_share < MIN_LARGEST_SHARE:
+        return _refuse(
+            "brain_in_pieces",
+            f"what looks like brain lies in pieces, the largest holds "
+            f"{prepared.brain_largest_share:.0%} of it; give one whole head, or a brain mask",
+        )
+    if prepared.brain_certainty < MIN_CERTAINTY:
+        return _refuse(
+            "brain_unsure",
+            f"the brain mask is a guess (certainty {prepared.brain_certainty:.2f}, at least "
+            f"{MIN_CERTAINTY} is required); look at the scan, or give a brain mask",
+        )
+    return None
 
 
 def _coverage(measures: QualityMeasures) -> list[Finding]:

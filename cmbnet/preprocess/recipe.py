@@ -9,6 +9,7 @@ from cmbnet.errors import UsageError
 
 FrameKind = Literal["physical", "paper"]
 WindowKind = Literal["peak", "histogram"]
+BrainKind = Literal["classical", "learned-1"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,10 @@ class PreprocessRecipe:
         white_matter_level: Where in [0, 1] the white-matter peak lands in every scan.
         window: ``peak`` ends the window where the peak puts it, the same contrast in each scan;
             ``histogram`` ends it at the last bin that is not rare, as the paper's text reads.
+        brain: Which estimate of the brain the frame, the intensity, the gate and the rules see:
+            ``classical`` (`cmbnet.preprocess.brain`) holds dura, sinuses and some of the skull,
+            ``learned-1`` (`cmbnet.preprocess.brain_network`) what dura encloses. A model is used
+            with the one that it was trained with; a better network gets another name.
 
     Raises:
         UsageError: A value outside its range.
@@ -42,9 +47,14 @@ class PreprocessRecipe:
     rare_bin_fraction: float = 1e-4
     white_matter_level: float = 0.6
     window: WindowKind = "peak"
+    brain: BrainKind = "classical"
 
     def __post_init__(self) -> None:
-        choices = {"frame": get_args(FrameKind), "window": get_args(WindowKind)}
+        choices = {
+            "frame": get_args(FrameKind),
+            "window": get_args(WindowKind),
+            "brain": get_args(BrainKind),
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise UsageError(

@@ -28,6 +28,7 @@ class PreprocessSettings(_Settings):
 
     frame: Literal["physical", "paper"] = "physical"
     pixel_mm: Positive = 0.6
+    brain: Literal["classical", "learned-1"] = "classical"
 
     def recipe(self) -> PreprocessRecipe:
         """The settings of preprocessing that the bundle will hold."""

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter
 
-from cmbnet.preprocess.brain import _filled
+from cmbnet.preprocess.brain import filled
 from cmbnet.preprocess.cells import distance_mm, mean_around
 
 
@@ -60,6 +60,6 @@ def test_mean_of_what_a_mask_holds(mode: str) -> None:
 def test_holes_are_those_of_scipy(share: float) -> None:
     mask = random_mask(2, (7, 30, 25), share)
     by_slice = np.stack([binary_fill_holes(one) for one in mask])
-    np.testing.assert_array_equal(_filled(mask, in_slices=True), by_slice)
-    np.testing.assert_array_equal(_filled(mask, in_slices=False), binary_fill_holes(mask))
+    np.testing.assert_array_equal(filled(mask, in_slices=True), by_slice)
+    np.testing.assert_array_equal(filled(mask, in_slices=False), binary_fill_holes(mask))
     assert (by_slice != mask).any()

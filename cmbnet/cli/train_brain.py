@@ -1,0 +1,36 @@
+"""``cmbnet train-brain``: train the network of the brain mask."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from cmbnet import RESEARCH_USE_ONLY
+
+
+@click.command("train-brain", epilog=RESEARCH_USE_ONLY)
+@click.option("-o", "--output", "run", required=True,
+              type=click.Path(file_okay=False, path_type=Path),
+              help="Directory of the run; the same command goes on with an "
+                   "interrupted run.")  # fmt: skip
+@click.option("--steps", default=3000, show_default=True, type=click.IntRange(1),
+              help="Scans to learn from, one a step.")  # fmt: skip
+@click.option("--heads", default=48, show_default=True, type=click.IntRange(1),
+              help="Heads that the scans are drawn from.")  # fmt: skip
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0),
+              help="Of heads and scans.")  # fmt: skip
+def command(run: Path, steps: int, heads: int, seed: int) -> None:
+    """Train the network of the brain mask on synthetic scans.
+
+    The scans are drawn while it learns, with every contrast, from the phantom's anatomy; the MNI
+    maps (the phantom extra) are needed. Writes RUN/brain.tflite.
+    """
+    # Read when numpy is imported: the process that draws needs no threads beside it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from cmbnet.training.brain.fit import BrainTraining, train_brain
+
+    _, file = train_brain(run, BrainTraining(steps, heads, seed), report=click.echo)
+    click.echo(file)
+    click.echo(RESEARCH_USE_ONLY)

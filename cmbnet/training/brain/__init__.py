@@ -1,0 +1,1 @@
+"""Training of the brain mask on synthetic scans of every contrast."""
