@@ -21,6 +21,9 @@ LAYERS = ("dura", "bone", "marrow", "muscle", "fat", "eye")
 EYE: tuple[Triple, Triple] = ((-38, 60, 32), (12, 13, 12))
 """Centre and radii (z, y, |x|) in MNI mm."""
 
+MOST_HOLE_MM2 = 200
+"""Smaller holes of the brain in a slice are filled."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FamilyHead:
@@ -202,4 +205,10 @@ def _brain(
         parenchyma = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
     ball = ndimage.generate_binary_structure(3, 1)
     closed = ndimage.binary_closing(parenchyma | ventricle, ball, max(1, round(2 * scale)))
-    return ndimage.binary_fill_holes(closed), ventricle
+    closed = ndimage.binary_fill_holes(closed)
+    for part in closed:  # what is left of a fissure between two gyri
+        holes, count = ndimage.label(~part)
+        small = np.bincount(holes.ravel()) < MOST_HOLE_MM2
+        part |= small[holes]
+    smooth = ndimage.gaussian_filter(closed.astype(np.float32), 1.2 * scale, truncate=2)
+    return smooth > 0.5, ventricle

@@ -55,7 +55,7 @@ def draw_looks(rng: np.random.Generator, protocol: Protocol) -> Looks:
         for name, tissue in TISSUES.items()
     }
     chi = {name: tissue.chi_ppm for name, tissue in TISSUES.items()}
-    chi["sinus"] = chi["vein"] = float(rng.uniform(0.12, 0.52))
+    chi["sinus"] = chi["vein"] = float(rng.uniform(0.18, 0.6))
     physical = rng.random() < PHYSICAL_PROBABILITY
     for name, (low, high) in WIDE.items():
         if name not in signal or not physical:

@@ -73,14 +73,14 @@ def draw_trees(
         rng, coarse, (fluid, free & (grey > 0.5)), (1.0, float(rng.uniform(2.5, 6))), roots_mm,
         round(rng.uniform(400, 2200) * amount),
     )  # fmt: skip
-    parts = [_grow(rng, surface, thickness * rng.uniform(0.1, 0.2), spread, 2.2)]
+    parts = [_grow(rng, surface, thickness * rng.uniform(0.13, 0.34), spread, 2.2)]
     deep, gathered = _deep_veins(rng, deformation, size)
     wall = ndimage.binary_dilation(ventricle) & ~ventricle
     medulla = _ground(
         rng, coarse, (wall, (white > 0.6) & (far_mm < 36)), (0.5, 1.0), gathered,
         round(rng.uniform(60, 450) * amount),
     )  # fmt: skip
-    parts += [_grow(rng, medulla, thickness * rng.uniform(0.08, 0.16), spread, 0.9), *deep]
+    parts += [_grow(rng, medulla, thickness * rng.uniform(0.1, 0.26), spread, 1.0), *deep]
     return VeinPoints.joined(parts)
 
 
