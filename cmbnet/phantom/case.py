@@ -133,7 +133,7 @@ def make_case(
             add_spheres(seen.signal, scan, lesion.spheres)
         complete = average_sub_slices(seen.signal, scan)
     bias = receive_bias(np.random.default_rng([seed, 13]), scan.grid.shape, protocol.bias)
-    truth = outline(lesions, without, complete, bias, scan, seen.white)
+    truth = _truth(lesions, without, complete, bias, scan, seen.white)
     del without
     image = _image(seed, complete * bias, scan, seen.white)
     return _store(seed, scan, head, mimics, truth, image, seen, tilt)
@@ -173,11 +173,22 @@ def _draw_lesions(
 Truth = tuple[NDArray[np.uint16], NDArray[np.uint8], list[LesionTruth]]
 
 
-def outline(
+def _truth(
     lesions: list[Microbleed], without: ComplexArray, complete: ComplexArray, bias: FloatArray,
-    scan: Scan, white: float, *, filled: bool = False,
+    scan: Scan, white: float,
 ) -> Truth:  # fmt: skip
-    """Outline the lesions by comparing noise-free images; only slices near one are processed."""
+    """Outline the lesions by comparing noise-free images."""
+    pair = noise_free_pair(lesions, without, complete, bias, scan)
+    return find_apparent(
+        lesions, scan.grid, pair[1], pair[0], noise=white / scan.protocol.snr, white=white
+    )
+
+
+def noise_free_pair(
+    lesions: list[Microbleed], without: ComplexArray, complete: ComplexArray, bias: FloatArray,
+    scan: Scan,
+) -> FloatArray:  # fmt: skip
+    """Images without and with the lesions (2, z, y, x); only slices near one are made."""
     grid = scan.grid
     pair = np.zeros((2, *grid.shape), np.float32)
     near = np.zeros(grid.shape[0], bool)
@@ -189,10 +200,7 @@ def outline(
         for image, slices in zip(pair, (without, complete), strict=True):
             noise_free = acquire(slices[z : z + 1] * bias[z], scan.protocol)
             image[z] = susceptibility_weighted(noise_free, grid, scan.protocol)[0]
-    return find_apparent(
-        lesions, grid, pair[1], pair[0], noise=white / scan.protocol.snr, white=white,
-        filled=filled,
-    )  # fmt: skip
+    return pair
 
 
 def _image(seed: int, complete: ComplexArray, scan: Scan, white: float) -> FloatArray:

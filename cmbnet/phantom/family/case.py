@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,16 @@ from cmbnet.phantom.case import (
     PhantomCase,
     Truth,
     flip_row,
-    outline,
+    noise_free_pair,
     stored_affine,
 )
 from cmbnet.phantom.family.disease import Disease, draw_diseases
 from cmbnet.phantom.family.head import FamilyHead, make_family_head
 from cmbnet.phantom.family.lesions import draw_family_lesions
-from cmbnet.phantom.family.looks import draw_looks, paint
+from cmbnet.phantom.family.looks import Looks, draw_looks, paint
 from cmbnet.phantom.family.mimics import draw_family_mimics
 from cmbnet.phantom.grid import FloatArray, Grid, resample
+from cmbnet.phantom.lesions import Microbleed
 from cmbnet.phantom.mimics import Mimic, MimicKind, paint_mimics
 from cmbnet.phantom.protocol import WideProtocol
 from cmbnet.phantom.scan import (
@@ -44,6 +45,7 @@ from cmbnet.phantom.scan import (
 from cmbnet.phantom.spheres import add_spheres
 from cmbnet.phantom.swi import susceptibility_weighted
 from cmbnet.phantom.template import AnatomyKind
+from cmbnet.phantom.truth import find_apparent
 from cmbnet.phantom.veins import VeinPoints
 from cmbnet.volume import Volume
 
@@ -75,27 +77,98 @@ def make_family_case(
     tilt = rng.uniform(-MAX_TILT_RAD, MAX_TILT_RAD) if rng.random() < TILT_PROBABILITY else 0.0
     margin = (float(rng.uniform(0, 24)), *(rng.uniform(24, 50, 2) * protocol.head_scale).tolist())
     scan = _part(plan_scan(head.anatomy, protocol, tilt, margin))
-    seen, mimics, diseases = _head_signal(seed, head, scan)
-    without = average_sub_slices(seen.signal, scan)
-    lesions = []
-    complete = without
-    if positive:
-
-        def suitable(points_mm: NDArray[np.floating]) -> NDArray[np.bool_]:
-            return shows_lesions(points_mm, scan, seen, without)
-
-        lesions = draw_family_lesions(
-            np.random.default_rng([seed, 42]), head, scan, suitable, _taken(mimics, diseases),
-            lesion_count,
-        )  # fmt: skip
-        for lesion in lesions:
-            add_spheres(seen.signal, scan, lesion.spheres)
-        complete = average_sub_slices(seen.signal, scan)
+    patient = _draw_patient(seed, head, protocol)
     bias = receive_bias(np.random.default_rng([seed, 43]), scan.grid.shape, protocol.bias)
-    bias *= _slab(scan)
-    truth = outline(lesions, without, complete, bias, scan, seen.white, filled=True)
-    image = _image(seed, complete * bias, scan, seen.white)
-    return _store(seed, scan, head, (mimics, diseases), truth, image, seen, tilt)
+    bias *= _slab(scan, protocol)
+    rng = np.random.default_rng([seed, 47])
+    pair = np.zeros((2, *scan.grid.shape), np.float32)
+    image = np.zeros(scan.grid.shape, np.float32)
+    lesions: list[Microbleed] = []
+    echoes = [
+        replace(scan, protocol=replace(protocol, te_ms=te_ms)) for te_ms in echo_times_ms(protocol)
+    ]
+    for number, echo in enumerate(echoes):
+        seen = _seen(patient, echo)
+        without = complete = average_sub_slices(seen.signal, echo)
+        if number == 0:
+            first = replace(seen, signal=seen.signal[:0])
+            if positive:
+                lesions = _draw_lesions(seed, patient, echo, seen, without, lesion_count)
+        if lesions:
+            for lesion in lesions:
+                add_spheres(seen.signal, echo, lesion.spheres)
+            complete = average_sub_slices(seen.signal, echo)
+        del seen
+        pair += noise_free_pair(lesions, without, complete, bias, echo)
+        image += _image(rng, complete * bias, echo, np.sqrt(len(echoes)) / protocol.snr)
+    truth = find_apparent(
+        lesions, scan.grid, pair[1] / len(echoes), pair[0] / len(echoes), noise=1 / protocol.snr,
+        white=1.0, filled=True,
+    )  # fmt: skip
+    return _store(seed, scan, patient, truth, image / np.float32(len(echoes)), first, tilt)
+
+
+def echo_times_ms(protocol: WideProtocol) -> list[float]:
+    """Echo times whose mean is that of the protocol, the middle or the last one first."""
+    shares = {1: (1.0,), 2: (1.35, 0.65), 3: (1.0, 1.5, 0.5)}[protocol.echoes]
+    return [protocol.te_ms * share for share in shares]
+
+
+@dataclass(frozen=True, slots=True)
+class _Patient:
+    """A head with its contrasts, veins, mimics and diseases, before it is scanned."""
+
+    head: FamilyHead
+    looks: Looks
+    signal: FloatArray
+    chi_ppm: FloatArray
+    veins: VeinPoints
+    mimics: list[Mimic]
+    diseases: list[Disease]
+
+
+def _draw_patient(seed: int, head: FamilyHead, protocol: WideProtocol) -> _Patient:
+    rng = np.random.default_rng([seed, 44])
+    looks = draw_looks(rng, protocol)
+    signal, chi = paint(rng, head, looks)
+    diseases = draw_diseases(np.random.default_rng([seed, 45]), head, looks, signal, chi)
+    mimics, veins = draw_family_mimics(
+        np.random.default_rng([seed, 46]), head, protocol, looks.signal["csf"]
+    )
+    veins = VeinPoints.joined([head.anatomy.veins, veins])
+    return _Patient(head, looks, signal, chi, veins, mimics, diseases)
+
+
+def _seen(patient: _Patient, scan: Scan) -> HeadSignal:
+    """The patient with mimics and diseases, before microbleeds."""
+    looks = patient.looks
+    seen = signal_of(
+        patient.signal, patient.chi_ppm, 1.0, patient.head.anatomy, scan, patient.veins,
+        (looks.signal["vein"], looks.chi_ppm["vein"]),
+    )  # fmt: skip
+    for mimic in patient.mimics:
+        for sphere in mimic.spheres:
+            add_spheres(seen.signal, scan, [sphere])
+    return seen
+
+
+def _draw_lesions(
+    seed: int, patient: _Patient, scan: Scan, seen: HeadSignal, without: ComplexArray,
+    count: int | None,
+) -> list[Microbleed]:  # fmt: skip
+    """Draw the microbleeds where they could be seen, and in no other disease."""
+
+    def suitable(points_mm: NDArray[np.floating]) -> NDArray[np.bool_]:
+        return shows_lesions(points_mm, scan, seen, without)
+
+    taken = [
+        (np.asarray(point, float), mimic.reach_mm)
+        for mimic in patient.mimics
+        for point in (mimic.path_mm[::6] if len(mimic.path_mm) else mimic.centre_mm[None])
+    ]
+    taken += [(one.centre_mm, one.reach_mm) for one in patient.diseases if one.reach_mm]
+    rng = np.random.default_rng([seed, 42])
+    return draw_family_lesions(rng, patient.head, scan, suitable, taken, count)
 
 
 def _part(scan: Scan) -> Scan:
@@ -113,41 +186,9 @@ def _part(scan: Scan) -> Scan:
     return replace(scan, grid=cut(scan.grid, 1), work=cut(scan.work, scan.sub_slices))
 
 
-def _head_signal(
-    seed: int, head: FamilyHead, scan: Scan
-) -> tuple[HeadSignal, list[Mimic], list[Disease]]:
-    """The head with its mimics and diseases, before microbleeds."""
-    rng = np.random.default_rng([seed, 44])
-    looks = draw_looks(rng, scan.protocol)
-    signal, chi = paint(rng, head, looks)
-    diseases = draw_diseases(np.random.default_rng([seed, 45]), head, looks, signal, chi)
-    mimics, veins = draw_family_mimics(
-        np.random.default_rng([seed, 46]), head, scan.protocol, looks.signal["csf"]
-    )
-    seen = signal_of(
-        signal, chi, 1.0, head.anatomy, scan, VeinPoints.joined([head.anatomy.veins, veins]),
-        (looks.signal["vein"], looks.chi_ppm["vein"]),
-    )  # fmt: skip
-    for mimic in mimics:
-        for sphere in mimic.spheres:
-            add_spheres(seen.signal, scan, [sphere])
-    return seen, mimics, diseases
-
-
-def _taken(mimics: list[Mimic], diseases: list[Disease]) -> list[tuple[NDArray[np.float64], float]]:
-    """Where no lesion may lie: centres and distances in mm."""
-    places = [
-        (np.asarray(point, float), mimic.reach_mm)
-        for mimic in mimics
-        for point in (mimic.path_mm[::6] if len(mimic.path_mm) else mimic.centre_mm[None])
-    ]
-    return places + [(d.centre_mm, d.reach_mm) for d in diseases if d.reach_mm]
-
-
-def _slab(scan: Scan) -> FloatArray:
+def _slab(scan: Scan, protocol: WideProtocol) -> FloatArray:
     """(z, 1, 1) signal along a slab: the outer slices of 3D scans fade."""
-    protocol = scan.protocol
-    edge = protocol.edge_slices if isinstance(protocol, WideProtocol) else 0.0
+    edge = protocol.edge_slices
     z = np.arange(scan.grid.shape[0])
     from_end = np.minimum(z, z[::-1]) + 0.5
     share = 1 / (1 + np.exp(-(from_end - edge / 2) / max(edge / 4, 1e-3))) if edge else z * 0 + 1
@@ -155,9 +196,10 @@ def _slab(scan: Scan) -> FloatArray:
     return result
 
 
-def _image(seed: int, complete: ComplexArray, scan: Scan, white: float) -> FloatArray:
+def _image(
+    rng: np.random.Generator, complete: ComplexArray, scan: Scan, noise_sd: float
+) -> FloatArray:
     """What the scanner makes of the slices: motion, ghosts, noise, SWI, filters."""
-    rng = np.random.default_rng([seed, 47])
     protocol = scan.protocol
     assert isinstance(protocol, WideProtocol)
     factor = _ghosts(rng, scan.grid, protocol.ghost)
@@ -165,7 +207,7 @@ def _image(seed: int, complete: ComplexArray, scan: Scan, white: float) -> Float
         factor = factor * motion_factor(rng, scan.grid, float(rng.uniform(0.2, 0.8)))
     z, y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in scan.grid.shape)
     middle = np.exp(-2 * (y[:, None] ** 2 + x**2))
-    sd = white / protocol.snr * (1 + protocol.uneven_noise * middle[..., None])
+    sd = (noise_sd * (1 + protocol.uneven_noise * middle[..., None])).astype(np.float32)
     image = np.empty(complete.shape, np.float32)
     for number in range(len(z)):
         noise = rng.standard_normal((1, *scan.grid.shape[1:], 2), np.float32) * sd
@@ -185,13 +227,13 @@ def _ghosts(rng: np.random.Generator, grid: Grid, strength: float) -> ComplexArr
 
 
 def _store(
-    seed: int, scan: Scan, head: FamilyHead, others: tuple[list[Mimic], list[Disease]],
-    truth: Truth, image: FloatArray, seen: HeadSignal, tilt: float,
+    seed: int, scan: Scan, patient: _Patient, truth: Truth, image: FloatArray, seen: HeadSignal,
+    tilt: float,
 ) -> PhantomCase:  # fmt: skip
     """Strip or deface, scale to whole numbers and store the axes as a scanner might."""
     rng = np.random.default_rng([seed, 48])
-    mimics, diseases = others
-    brain = _on(head.anatomy.brain, head, scan) > 0.5
+    head = patient.head
+    brain = (_on(head.anatomy.brain, head, scan) > 0.5) & (_on(head.sinus, head, scan) < 128)
     stripped = bool(rng.random() < STRIPPED_PROBABILITY)
     if stripped:
         image *= _stripped(rng, head, scan, brain)
@@ -202,8 +244,8 @@ def _store(
     flips = STORAGE_FLIPS[int(rng.integers(len(STORAGE_FLIPS)))]
     affine = stored_affine(scan.grid, tilt, flips)
     labels, ignore, rows = truth
-    marks = _mimic_map(mimics, diseases, head, scan, seen, brain)
-    for disease in diseases:
+    marks = _mimic_map(patient, scan, seen, brain)
+    for disease in patient.diseases:
         if disease.ignored:
             box, share = disease.on(head.anatomy.grid, scan.grid)
             ignore[box][(share > 0.3) & (labels[box] == 0)] = 1
@@ -258,10 +300,10 @@ def _defaced(rng: np.random.Generator, head: FamilyHead, scan: Scan) -> NDArray[
 
 
 def _mimic_map(
-    mimics: list[Mimic], diseases: list[Disease], head: FamilyHead, scan: Scan, seen: HeadSignal,
-    brain: NDArray[np.bool_],
-) -> NDArray[np.uint16]:  # fmt: skip
+    patient: _Patient, scan: Scan, seen: HeadSignal, brain: NDArray[np.bool_]
+) -> NDArray[np.uint16]:
     """Where which kind of mimic is; the more specific kind is written over the other."""
+    head = patient.head
     marks = np.zeros(scan.grid.shape, np.uint16)
     marks[(seen.left < 0.6) & brain] = MimicKind.DROP_OUT
     iron = np.isin(head.anatomy.nucleus, IRON_LABELS) * head.anatomy.nucleus_share
@@ -269,8 +311,8 @@ def _mimic_map(
     marks[seen.blood > VEIN_SHARE] = MimicKind.VEIN
     marks[_on(head.sinus, head, scan) > 128] = MimicKind.SINUS
     marks[_on(head.artery, head, scan) > 100] = MimicKind.FLOW_VOID
-    for disease in diseases:
+    for disease in patient.diseases:
         box, share = disease.on(head.anatomy.grid, scan.grid)
         marks[box][share > 0.5] = MimicKind.OTHER_DISEASE
-    paint_mimics(mimics, scan.grid, marks)
+    paint_mimics(patient.mimics, scan.grid, marks)
     return marks

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cmbnet.phantom.anatomy import AIR_PPM, BONE_PPM, Anatomy, Bytes, Folds, as_byte, draw_maps
-from cmbnet.phantom.family.sinuses import draw_arteries, draw_sinuses, share_of
+from cmbnet.phantom.family.sinuses import STEP_MM, Tube, draw_arteries, draw_sinuses, share_of
 from cmbnet.phantom.family.trees import draw_trees
 from cmbnet.phantom.grid import FloatArray, Grid, resample
 from cmbnet.phantom.regions import AIR_SPACES, Coordinates, Region, Triple, ellipsoid_radius
@@ -180,11 +180,11 @@ def _with_dura(
     return np.maximum(dura, as_byte(share.astype(np.float32)))
 
 
-def _roots(rng: np.random.Generator, sinuses: list) -> FloatArray:  # type: ignore[type-arg]
+def _roots(rng: np.random.Generator, sinuses: list[Tube]) -> FloatArray:
     """Where veins join the sinuses: every 8 to 20 mm."""
     roots = []
     for tube in sinuses:
-        step = max(1, round(rng.uniform(8, 20) / 0.45))
+        step = max(1, round(rng.uniform(8, 20) / STEP_MM))
         roots.append(
             tube.path_mm[step // 2 :: step]
             - 0.3 * (tube.width_mm[step // 2 :: step, None] * tube.outward[step // 2 :: step])

@@ -23,11 +23,15 @@ MOST_LESIONS = 83
 DIAMETER_MM, SIGMA_LOG_DIAMETER = 1.95, 0.42
 """Diameter of the ball of the volume of a deposit, log-normal, for slices of 2 mm."""
 DIAMETER_RANGE_MM = (0.7, 8.5)
-CHI_PPM, SIGMA_LOG_CHI = 0.18, 0.75
+CHI_PPM, SIGMA_LOG_CHI = 0.13, 0.8
 CHI_RANGE_PPM = (0.04, 3.0)
-THICK_POWER, MAGNITUDE_GAIN = 0.3, 1.9
+THICK_POWER, MAGNITUDE_GAIN = 0.3, 2.5
 """Most small ones vanish in thick slices and without a phase mask. There larger and denser ones are
 drawn, as those are that readers of such scans mark."""
+
+LEAST_HOLLOW_MM, HOLLOW_PROBABILITY = 2.3, 0.35
+"""From which size on a lesion may have a bright core or bright grains, and how often."""
+HALO_PROBABILITY = 0.12
 
 LOBAR = (Region.FRONTAL, Region.PARIETAL, Region.TEMPORAL, Region.OCCIPITAL)
 BASAL = (Region.PUTAMEN, Region.PALLIDUS, Region.CAUDATE, Region.CAPSULE)
@@ -136,6 +140,12 @@ def draw_family_microbleed(
     """
     diameter, chi = deposit
     volume = np.pi / 6 * diameter**3
+    # Iron decays what is inside as it is dense: a faint deposit leaves most of the signal.
+    left = float(rng.uniform(0.85, 1.0) * np.exp(-protocol.te_ms * 1e-3 * 90 * chi))
+    if diameter > LEAST_HOLLOW_MM and rng.random() < HOLLOW_PROBABILITY:
+        hollow = _hollow(rng, centre_mm, diameter, chi, left)
+        moment = sum(sphere.moment_ppm_mm3 for sphere in hollow)
+        return Microbleed(region, centre_mm, chi, moment, hollow)
     count = int(rng.integers(1, 5)) if diameter < 2 else int(rng.integers(2, 7))
     radius = (3 * volume / (4 * np.pi * count)) ** (1 / 3) * rng.uniform(0.85, 1.15, count)
     middle = rng.uniform(0.5, 0.95)
@@ -144,38 +154,35 @@ def draw_family_microbleed(
     offset = rng.standard_normal((count, 3)) * axes
     offset *= rng.uniform(0.2, 0.5) * diameter / (np.abs(offset).max() + 1e-9) * (count > 1)
     offset = (offset - offset.mean(axis=0)) @ turn.T
-    # Iron decays what is inside as it is dense: a faint deposit leaves most of the signal.
-    left = float(rng.uniform(0.85, 1.0) * np.exp(-protocol.te_ms * 1e-3 * 90 * chi))
     overlap = max(1.0, count * float(np.mean(radius**3)) * 8 / diameter**3 / 1.5)
     spheres = [
         Sphere(centre_mm + shift, float(r), chi, left ** (1 / overlap))
         for shift, r in zip(offset, radius, strict=True)
     ]
-    spheres += _structure(rng, centre_mm, diameter, left)
+    if rng.random() < HALO_PROBABILITY:
+        wide = float(diameter * rng.uniform(0.7, 1.1))
+        spheres.append(Sphere(centre_mm, wide, 0.0, float(rng.uniform(0.7, 1.2))))
     moment = sum(sphere.moment_ppm_mm3 for sphere in spheres)
     return Microbleed(region, centre_mm, chi, moment, tuple(spheres))
 
 
-def _structure(
-    rng: np.random.Generator, centre_mm: NDArray[np.float64], diameter: float, left: float
-) -> list[Sphere]:
-    """What else is in or around a deposit: a bright core, bright grains, a halo."""
-    kind = rng.random()
-    back = 1 / max(left, 0.12)
-    if diameter > 2.2 and kind < 0.16:
-        core = diameter * rng.uniform(0.18, 0.36)
-        shift = rng.normal(0, 0.06 * diameter, 3)
-        return [Sphere(centre_mm + shift, float(core), 0.0, float(back * rng.uniform(0.5, 1.4)))]
-    if diameter > 2.2 and kind < 0.3:
-        places = rng.normal(0, 0.2 * diameter, (int(rng.integers(2, 7)), 3))
-        return [
-            Sphere(centre_mm + at, float(diameter * rng.uniform(0.06, 0.16)), 0.0, float(back))
-            for at in places
-        ]
-    if kind < 0.42:
-        wide = diameter * rng.uniform(0.7, 1.1)
-        return [Sphere(centre_mm, float(wide), 0.01, float(rng.uniform(0.7, 1.2)))]
-    return []
+def _hollow(
+    rng: np.random.Generator, centre_mm: NDArray[np.float64], diameter: float, chi: float,
+    left: float,
+) -> tuple[Sphere, ...]:  # fmt: skip
+    """A ball whose core, or a few grains in it, hold no iron: a ring, or speckles."""
+    back = 1 / max(left, 0.1)
+    outer = Sphere(centre_mm, diameter / 2, chi, left)
+    if rng.random() < 0.55:
+        core = float(diameter * rng.uniform(0.2, 0.4))
+        shift = rng.normal(0, 0.04 * diameter, 3)
+        bright = float(back * rng.uniform(0.6, 1.5))
+        return outer, Sphere(centre_mm + shift, core, -chi, bright)
+    places = rng.normal(0, 0.18 * diameter, (int(rng.integers(2, 7)), 3))
+    return outer, *(
+        Sphere(centre_mm + at, float(diameter * rng.uniform(0.08, 0.16)), -chi, back)
+        for at in places
+    )
 
 
 def _value_at(head: FamilyHead, point_mm: NDArray[np.float64]) -> int:

@@ -16,8 +16,8 @@ PHYSICAL_PROBABILITY = 0.35
 """Share of cases whose tissues have the contrast that their relaxation gives."""
 
 WIDE: dict[str, tuple[float, float]] = {
-    "csf": (0.2, 2.2), "dura": (0.05, 1.3), "bone": (0.01, 0.12), "marrow": (0.03, 1.6),
-    "muscle": (0.1, 1.2), "fat": (0.05, 2.5), "eye": (0.1, 2.0), "vein": (0.15, 1.0),
+    "csf": (0.2, 2.2), "dura": (0.05, 1.6), "bone": (0.01, 0.12), "marrow": (0.04, 2.0),
+    "muscle": (0.1, 1.6), "fat": (0.05, 2.5), "eye": (0.1, 2.0), "vein": (0.15, 1.0),
 }  # fmt: skip
 """Lowest and highest signal, where white matter has 1; drawn log-uniformly."""
 

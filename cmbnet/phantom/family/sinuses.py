@@ -18,7 +18,7 @@ Corners = tuple[tuple[float, float, float], ...]
 MIDDLE_MM = (10.0, -20.0, 0.0)
 """Middle of the head in MNI space (z, y, x): sinuses turn their base away from it."""
 
-STEP_MM = 0.45
+STEP_MM = 0.3
 
 SAGITTAL: Corners = (
     (20, 70, 0), (36, 64, 0), (52, 52, 0), (66, 34, 0), (76, 8, 0), (80, -20, 0), (76, -46, 0),
