@@ -60,7 +60,7 @@ def make_family_head(kind: AnatomyKind, seed: int, scale: float = 1.0) -> Family
     scale = float(scale * rng.uniform(0.84, 1.0))
     folds = Folds(
         ribbon_mm=float(rng.uniform(2.2, 3.6)),
-        sulcus_mm=float(np.exp(rng.uniform(np.log(0.6), np.log(1.7)))),
+        sulcus_mm=float(np.exp(rng.uniform(np.log(0.6), np.log(2.8)))),
         fluid=float(rng.uniform(4, 16)),
     )
     base, grey, white, csf = draw_maps(kind, seed, scale, folds)
@@ -72,7 +72,7 @@ def make_family_head(kind: AnatomyKind, seed: int, scale: float = 1.0) -> Family
     sinus = share_of(sinuses, grid)
     artery = share_of(draw_arteries(rng, base.deformation), grid) * (1 - sinus)
     layers, chi = _layers(rng, q, outside_mm, base, scale)
-    layers["dura"] = _with_dura(rng, layers["dura"], sinus, q, csf, scale)
+    layers["dura"] = _with_dura(rng, layers["dura"], sinus, q, csf, inside, scale)
     veins = draw_trees(
         rng, grid, (grey, white, csf), inside, _roots(rng, sinuses), base.deformation
     )
@@ -166,16 +166,17 @@ def _air(rng: np.random.Generator, q: Coordinates, outside_mm: FloatArray) -> ND
 
 def _with_dura(
     rng: np.random.Generator, dura: Bytes, sinus: FloatArray, q: Coordinates, csf: FloatArray,
-    scale: float,
+    inside: NDArray[np.bool_], scale: float,
 ) -> Bytes:  # fmt: skip
     """Dura of the vault, around sinuses, the falx and the tentorium."""
     wall = np.clip(ndimage.grey_dilation(sinus, (3, 3, 3)) - sinus, 0, 1)
     z, y, x = q
     half = rng.uniform(0.4, 1.0) * max(scale, 0.6)
+    gap = inside & ((csf > 0.3) | (rng.random() < 0.5))  # a sheet without holes, or in fluid alone
     high = z > 26 + 10 * ((y + 20) / 60) ** 2  # the free edge, above the callosum
-    falx = np.clip(half + 0.5 - np.abs(x), 0, 1) * (high | (y < -62) & (z > 0)) * (csf > 0.3)
+    falx = np.clip(half + 0.5 - np.abs(x), 0, 1) * (high | (y < -62) & (z > 0)) * gap
     roof = -8 + 0.35 * (y + 90) - 0.004 * x**2
-    tent = np.clip(half + 0.5 - np.abs(z - roof), 0, 1) * (y < -34) * (csf > 0.3)
+    tent = np.clip(half + 0.5 - np.abs(z - roof), 0, 1) * (y < -34) * gap
     share = np.maximum(np.maximum(wall, falx), tent) * (1 - sinus)
     return np.maximum(dura, as_byte(share.astype(np.float32)))
 
