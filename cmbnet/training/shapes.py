@@ -24,7 +24,8 @@ GAIN = (0.05, 1.4)
 """What a shape leaves of the signal."""
 
 CLEARANCE_PX = 9
-"""Side of the square around a lesion's pixel that a shape leaves alone."""
+"""Side of the square around a lesion's pixel where no shape may be."""
+LEAST_TOUCH = 0.05
 
 
 def draw_shapes(
@@ -32,8 +33,8 @@ def draw_shapes(
 ) -> Any:
     """Draw a shape into a share of the crops; the truth stays as it is.
 
-    A shape runs on through the three slices, moved a little from one to the next. Where there is a
-    lesion it is left out.
+    A shape runs on through the three slices, moved a little from one to the next. One that would
+    touch a lesion is left out.
 
     Args:
         image: float32 (n, y, x, 3) in [0, 1].
@@ -55,7 +56,8 @@ def draw_shapes(
     inside = tf.sigmoid(-distance / drawn(0.25, 1.0))
     lesion = tf.cast(tf.bitwise.bitwise_and(tf.gather(marks, rows), LESION) > 0, tf.float32)
     near = tf.nn.max_pool2d(lesion, CLEARANCE_PX, 1, "SAME")
-    inside *= 1.0 - tf.nn.avg_pool2d(near, 3, 1, "SAME")
+    touched = tf.reduce_max(inside * near, axis=(1, 2, 3), keepdims=True) > LEAST_TOUCH
+    inside = tf.where(touched, 0.0, inside)
     part *= 1.0 - inside * (1.0 - drawn(*GAIN))
     return tf.tensor_scatter_nd_update(image, chosen, part)
 

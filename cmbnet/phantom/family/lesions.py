@@ -118,7 +118,7 @@ def draw_deposit(
     diameter = typical * np.exp(SIGMA_LOG_DIAMETER * rng.standard_normal())
     chi = dense * np.exp(SIGMA_LOG_CHI * rng.standard_normal())
     if first:
-        diameter, chi = max(diameter, typical), max(chi, dense)
+        diameter, chi = max(diameter, 1.3 * typical), max(chi, 2 * dense)
     return float(np.clip(diameter, *DIAMETER_RANGE_MM)), float(np.clip(chi, *CHI_RANGE_PPM))
 
 
