@@ -101,9 +101,11 @@ def make_family_case(
         del seen
         pair += noise_free_pair(lesions, without, complete, bias, echo)
         image += _image(rng, complete * bias, echo, np.sqrt(len(echoes)) / protocol.snr)
+    # Where there is most of the noise; texture hides a lesion as well as noise does.
+    noise = float(np.hypot((1 + protocol.uneven_noise) / protocol.snr, patient.looks.texture))
     truth = find_apparent(
-        lesions, scan.grid, pair[1] / len(echoes), pair[0] / len(echoes), noise=1 / protocol.snr,
-        white=1.0, filled=True,
+        lesions, scan.grid, pair[1] / len(echoes), pair[0] / len(echoes), noise=noise, white=1.0,
+        filled=True,
     )  # fmt: skip
     return _store(seed, scan, patient, truth, image / np.float32(len(echoes)), first, tilt)
 
