@@ -22,7 +22,8 @@ from cmbnet.errors import UsageError
               help="Cohorts of different seeds share neither cases nor heads.")  # fmt: skip
 @click.option("--protocols", default=None, metavar="NAME",
               help="training, validation, test, gaps, ood, family (wide), one of their families "
-                   "such as siemens-3t, or tiny.  [default: training; tiny for procedural heads]")  # fmt: skip
+                   "such as siemens-3t, or tiny.  "
+                   "[default: training; tiny for procedural heads]")  # fmt: skip
 @click.option("--anatomy", type=click.Choice(["mni", "procedural"]), default="mni",
               show_default=True, help="mni needs the extra 'phantom' (nilearn).")  # fmt: skip
 @click.option("--cases-per-head", default=3, show_default=True,

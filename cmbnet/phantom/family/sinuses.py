@@ -81,6 +81,7 @@ def draw_sinuses(
     """
     size = 1 / abs(np.linalg.det(deformation.matrix)) ** (1 / 3)
     width = float(np.exp(rng.uniform(np.log(4), np.log(12)))) * size
+    inset_mm = float(rng.uniform(-1.0, 2.5)) * size
 
     def tube(
         corners: Corners, first: float, last: float, *, at_table: bool = True, side: int = 1
@@ -93,7 +94,7 @@ def draw_sinuses(
         across *= (1 + rng.uniform(0, 0.25) * wobble).astype(np.float32)
         outward = _outward(path, deformation)
         if at_table:
-            path = _moved_to_table(path, outward, across, outside_mm, grid)
+            path = _moved_to_table(path, outward, 0.35 * across + inset_mm, outside_mm, grid)
         else:
             outward = np.broadcast_to(np.array([-1, 0, 0], np.float32), path.shape).copy()
         return Tube(path, across, sections[int(rng.integers(4))], outward)
@@ -149,15 +150,15 @@ def _outward(path_mm: FloatArray, deformation: Deformation) -> FloatArray:
 
 
 def _moved_to_table(
-    path_mm: FloatArray, outward: FloatArray, width_mm: FloatArray, outside_mm: FloatArray,
+    path_mm: FloatArray, outward: FloatArray, inset_mm: FloatArray, outside_mm: FloatArray,
     grid: Grid,
 ) -> FloatArray:  # fmt: skip
-    """The path moved along its outward vectors until its base lies at the inner table."""
+    """The path moved along its outward vectors until it lies so far within the inner table."""
     steps = np.arange(-16, 16.5, 1.0, dtype=np.float32)
     probes = path_mm[:, None] + steps[:, None] * outward[:, None]
     beyond = sample(outside_mm, grid, probes.reshape(-1, 3)).reshape(len(path_mm), -1) >= 0
     last_inside = len(steps) - 1 - np.argmax(~beyond[:, ::-1], axis=1)
-    shift = np.where(beyond.all(axis=1), 0, steps[last_inside]) - 0.35 * width_mm + 1.0
+    shift = np.where(beyond.all(axis=1), 0, steps[last_inside]) - inset_mm
     window = np.hanning(2 * min(25, len(shift) // 3) + 3)
     padded = np.pad(shift, len(window) // 2, mode="edge")
     smooth = np.convolve(padded, window / window.sum(), mode="valid")
