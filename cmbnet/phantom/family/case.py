@@ -51,6 +51,8 @@ from cmbnet.volume import Volume
 
 MOTION_PROBABILITY = 0.15
 STRIPPED_PROBABILITY, DEFACED_PROBABILITY = 0.15, 0.1
+LEAST_KEPT = 0.9
+"""Share of a lesion that must be left of it where the skull is stripped."""
 
 
 def make_family_case(
@@ -238,7 +240,9 @@ def _store(
     brain = (_on(head.anatomy.brain, head, scan) > 0.5) & (_on(head.sinus, head, scan) < 128)
     stripped = bool(rng.random() < STRIPPED_PROBABILITY)
     if stripped:
-        image *= _stripped(rng, head, scan, brain)
+        kept = _stripped(rng, head, scan, brain)
+        image *= kept
+        truth = _kept_truth(truth, kept)
     elif rng.random() < DEFACED_PROBABILITY:
         image *= _defaced(rng, head, scan)
     image *= WHITE_LEVEL * rng.uniform(0.3, 1.5) / seen.white
@@ -288,6 +292,25 @@ def _stripped(
     change = ndimage.binary_dilation if kind < 0.8 else ndimage.binary_erosion
     result: NDArray[np.bool_] = change(brain, structure, steps)
     return result
+
+
+def _kept_truth(truth: Truth, kept: NDArray[np.bool_]) -> Truth:
+    """The truth of a stripped scan: a lesion that is cut is lost."""
+    labels, ignore, rows = truth
+    count = len(rows) + 1
+    whole, left = (np.bincount(part, minlength=count) for part in (labels.ravel(), labels[kept]))
+    lost = left < LEAST_KEPT * whole
+    lost[0] = False  # the background
+    ignore[lost[labels]] = 1
+    number = np.cumsum(~lost) - 1
+    number[lost] = 0
+    changed = [
+        replace(row, status="lost", lesion=0)
+        if lost[row.lesion]
+        else replace(row, lesion=int(number[row.lesion]))
+        for row in rows
+    ]
+    return number[labels].astype(labels.dtype), ignore, changed
 
 
 def _defaced(rng: np.random.Generator, head: FamilyHead, scan: Scan) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from cmbnet.phantom import MimicKind, PhantomCase, draw_protocol, make_case
 from cmbnet.phantom.family import FamilyHead, make_family_head
-from cmbnet.phantom.family.case import echo_times_ms
+from cmbnet.phantom.family.case import _kept_truth, echo_times_ms
 from cmbnet.phantom.family.disease import PAINTERS, Canvas, Disease
 from cmbnet.phantom.family.lesions import (
     PATIENTS,
@@ -298,7 +298,22 @@ def test_masks_darken_the_phase_of_blood(mask: str) -> None:
     grid = Grid((1, 64, 64), (0.0, 0.0, 0.0), (2.0, 0.7, 0.7))
     image = np.ones((1, 64, 64), np.complex64)
     image[0, 30:33, 30:33] *= np.exp(1.8j)
-    protocol = replace(WIDE_TINY, mask=mask)
+    protocol = replace(WIDE_TINY, mask=mask)  # type: ignore[arg-type]
     seen = susceptibility_weighted(image, grid, protocol)
     assert seen[0, 31, 31] < 0.5 * seen[0, 5, 5]
     assert seen[0, 5, 5] == pytest.approx(1, abs=0.15)
+
+
+def test_a_lesion_that_stripping_cuts_is_lost(wide_case: PhantomCase) -> None:
+    labels = wide_case.lesions.data.copy()
+    assert labels.max() >= 2
+    kept = labels > 1  # little of the background is kept, as in a stripped scan
+    truth = labels, wide_case.ignore.data.copy(), list(wide_case.truth)
+    found, ignore, rows = _kept_truth(truth, kept)
+    assert found.max() == labels.max() - 1
+    np.testing.assert_array_equal(found > 0, labels > 1)
+    np.testing.assert_array_equal(ignore > 0, (wide_case.ignore.data > 0) | (labels == 1))
+    by_label = {row.lesion: new for row, new in zip(wide_case.truth, rows, strict=True)}
+    assert (by_label[1].status, by_label[1].lesion) == ("lost", 0)
+    assert by_label[2].lesion == 1
+    assert (found[labels == 2] == 1).all()
