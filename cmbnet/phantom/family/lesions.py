@@ -29,6 +29,10 @@ THICK_POWER, MAGNITUDE_GAIN = 0.3, 2.5
 """Most small ones vanish in thick slices and without a phase mask. There larger and denser ones are
 drawn, as those are that readers of such scans mark."""
 
+LEAST_SEEN, REDRAWN = {"swi": 5.0, "magnitude": 10.0}, 3
+"""Phase times volume, rad mm3, below which none was ever seen: most of those are drawn again, since
+they only cost time."""
+
 LEAST_HOLLOW_MM, HOLLOW_PROBABILITY = 2.3, 0.35
 """From which size on a lesion may have a bright core or bright grains, and how often."""
 HALO_PROBABILITY = 0.12
@@ -115,8 +119,12 @@ def draw_deposit(
     """Diameter in mm and susceptibility in ppm; the first of a patient is one that can be seen."""
     typical = DIAMETER_MM * max(protocol.slice_mm / 2, 1) ** THICK_POWER
     dense = CHI_PPM * (MAGNITUDE_GAIN if protocol.output == "magnitude" else 1.0)
-    diameter = typical * np.exp(SIGMA_LOG_DIAMETER * rng.standard_normal())
-    chi = dense * np.exp(SIGMA_LOG_CHI * rng.standard_normal())
+    for _ in range(REDRAWN):
+        diameter = typical * np.exp(SIGMA_LOG_DIAMETER * rng.standard_normal())
+        chi = dense * np.exp(SIGMA_LOG_CHI * rng.standard_normal())
+        turns = protocol.radians_per_ppm * chi * np.pi / 6 * diameter**3
+        if turns >= LEAST_SEEN[protocol.output]:
+            break
     if first:
         diameter, chi = max(diameter, 1.3 * typical), max(chi, 2 * dense)
     return float(np.clip(diameter, *DIAMETER_RANGE_MM)), float(np.clip(chi, *CHI_RANGE_PPM))
