@@ -21,7 +21,8 @@ from cmbnet.errors import UsageError
 @click.option("--seed", default=1, show_default=True,
               help="Cohorts of different seeds share neither cases nor heads.")  # fmt: skip
 @click.option("--protocols", default=None, metavar="NAME",
-              help="training, validation, test, gaps, ood, a family such as siemens-3t, or tiny.  "
+              help="training, validation, test, gaps, ood, family (wide), one of their families "
+                   "such as siemens-3t, or tiny.  "
                    "[default: training; tiny for procedural heads]")  # fmt: skip
 @click.option("--anatomy", type=click.Choice(["mni", "procedural"]), default="mni",
               show_default=True, help="mni needs the extra 'phantom' (nilearn).")  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,34 +77,61 @@ def make_anatomy(kind: AnatomyKind, seed: int, scale: float = 1.0) -> Anatomy:
         seed: Same seed, same head.
         scale: Size, 1 for an adult.
     """
+    anatomy, grey, white, csf = draw_maps(kind, seed, scale)
+    veins = grow_veins(
+        np.random.default_rng([seed, 2]), grid=anatomy.grid, grey=grey, white=white, csf=csf,
+        brain=anatomy.brain, deformation=anatomy.deformation,
+    )  # fmt: skip
+    return replace(anatomy, veins=veins)
+
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """Cortex of a person.
+
+    Args:
+        ribbon_mm: Its thickness.
+        sulcus_mm: Width of a sulcus.
+        fluid: How likely there is fluid in one where the template is undecided.
+    """
+
+    ribbon_mm: float = 2.9
+    sulcus_mm: float = 0.75
+    fluid: float = 5.0
+
+
+def draw_maps(
+    kind: AnatomyKind, seed: int, scale: float, folds: Folds = Folds()
+) -> tuple[Anatomy, FloatArray, FloatArray, FloatArray]:
+    """A head without veins, and its shares of grey matter, white matter and CSF, 0 to 1."""
     rng = np.random.default_rng([seed, 1])
     grid = head_grid(scale)
     deformation = draw_deformation(rng, grid, scale=scale, ventricles=float(rng.beta(2, 2.2)))
     q = deformation.on(grid)
-    grey, white, csf, brain = _tissues(kind, q, grid, rng, scale)
+    grey, white, csf, brain = _tissues(kind, q, grid, rng, scale, folds)
     nucleus, share = nuclei_of(q, grey, csf)
     share *= brain
     for part in (grey, white, csf):
         part *= 1 - share
     region = region_of(q, nucleus, brain)
     scalp, shell, chi, chi_grid = _head(q, brain, grid, scale)
-    veins = grow_veins(
-        np.random.default_rng([seed, 2]), grid=grid, grey=grey, white=white, csf=csf,
-        brain=brain, deformation=deformation,
+    none = VeinPoints(np.zeros((0, 3), np.float32), np.zeros(0, np.float32))
+    anatomy = Anatomy(
+        kind, seed, grid, as_byte(grey), as_byte(white), as_byte(csf), nucleus, as_byte(share),
+        brain, region, scalp, shell, chi, chi_grid, none, deformation,
     )  # fmt: skip
-    return Anatomy(
-        kind, seed, grid, _byte(grey), _byte(white), _byte(csf), nucleus, _byte(share), brain,
-        region, scalp, shell, chi, chi_grid, veins, deformation,
-    )  # fmt: skip
+    return anatomy, grey, white, csf
 
 
-def _byte(share: FloatArray) -> Bytes:
+def as_byte(share: FloatArray) -> Bytes:
+    """A share of 0 to 1 as 0 to 255."""
     return np.rint(share * 255).astype(np.uint8)
 
 
 def _tissues(
-    kind: AnatomyKind, q: Coordinates, grid: Grid, rng: np.random.Generator, scale: float
-) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_]]:
+    kind: AnatomyKind, q: Coordinates, grid: Grid, rng: np.random.Generator, scale: float,
+    folds: Folds,
+) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_]]:  # fmt: skip
     """Shares of grey matter, white matter and CSF, and the brain."""
     template = load_template(kind)
     index = np.stack(
@@ -119,7 +146,7 @@ def _tissues(
     )
     brain: NDArray[np.bool_] = inside > 0.5
     csf = np.clip(1 - grey - white, 0, 1)
-    likelihood = _folds(rng, grid, scale, q)
+    likelihood = _folds(rng, grid, scale, q, folds)
     for part, factor in zip((grey, white, csf), likelihood, strict=True):
         np.square(part, out=part)
         part *= factor
@@ -131,7 +158,7 @@ def _tissues(
 
 
 def _folds(
-    rng: np.random.Generator, grid: Grid, scale: float, q: Coordinates
+    rng: np.random.Generator, grid: Grid, scale: float, q: Coordinates, folds: Folds
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """How likely each tissue is, given the distance to the nearest sulcus of this person.
 
@@ -153,10 +180,11 @@ def _folds(
         slope = np.sqrt(sum(part**2 for part in np.gradient(noise, *coarse.spacing_mm)))
         depth += share * np.clip(noise / (slope + 0.15 * slope.mean()), -6, 6)
     distance = np.abs(resample(depth, coarse, grid))
-    sheet = np.exp(-0.5 * (distance / 0.75) ** 2)
-    ribbon = 1 / (1 + np.exp((distance - 2.9) / 0.3))
+    sheet = np.exp(-0.5 * (distance / folds.sulcus_mm) ** 2)
+    ribbon = 1 / (1 + np.exp((distance - folds.ribbon_mm) / 0.3))
     grey, white, csf = (
-        part.astype(np.float32) for part in (ribbon * (1 - 0.85 * sheet), 1 - ribbon, 5.0 * sheet)
+        part.astype(np.float32)
+        for part in (ribbon * (1 - 0.85 * sheet), 1 - ribbon, folds.fluid * sheet)
     )
     return grey + np.float32(0.03), white + np.float32(0.03), csf + np.float32(0.03)
 
@@ -187,4 +215,4 @@ def _head(
     ring = np.clip((fine - 7.5), 0, 1) * np.clip((14 - fine), 0, 1)
     scalp = np.maximum(ring, 0.55 * flesh) * (1 - holes)
     shell = np.clip(2.2 - fine, 0, 1) * ~brain
-    return _byte(scalp), _byte(shell.astype(np.float32)), chi, coarse
+    return as_byte(scalp), as_byte(shell.astype(np.float32)), chi, coarse

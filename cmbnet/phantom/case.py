@@ -14,7 +14,7 @@ from cmbnet.phantom.anatomy import Anatomy, make_anatomy
 from cmbnet.phantom.grid import FloatArray, Grid, resample
 from cmbnet.phantom.lesions import Microbleed, draw_count, draw_moments, place_lesions
 from cmbnet.phantom.mimics import Mimic, MimicKind, draw_mimics, paint_mimics
-from cmbnet.phantom.protocol import TINY, Protocol, draw_protocol
+from cmbnet.phantom.protocol import TINY, Protocol, WideProtocol, draw_protocol
 from cmbnet.phantom.scan import (
     ComplexArray,
     HeadSignal,
@@ -111,9 +111,15 @@ def make_case(
         protocol = "training" if anatomy == "mni" else TINY
     if isinstance(protocol, str):
         protocol = draw_protocol(protocol, np.random.default_rng([seed, 10]))
-    head = make_anatomy(
-        anatomy, seed if anatomy_seed is None else anatomy_seed, protocol.head_scale
-    )
+    head_seed = seed if anatomy_seed is None else anatomy_seed
+    if isinstance(protocol, WideProtocol):
+        from cmbnet.phantom.family import make_family_case
+
+        return make_family_case(
+            seed, protocol, positive=positive, anatomy=anatomy, anatomy_seed=head_seed,
+            lesion_count=lesion_count,
+        )  # fmt: skip
+    head = make_anatomy(anatomy, head_seed, protocol.head_scale)
     rng = np.random.default_rng([seed, 11])
     tilt = rng.uniform(-MAX_TILT_RAD, MAX_TILT_RAD) if rng.random() < TILT_PROBABILITY else 0.0
     scan = plan_scan(head, protocol, tilt)
@@ -171,7 +177,18 @@ def _truth(
     lesions: list[Microbleed], without: ComplexArray, complete: ComplexArray, bias: FloatArray,
     scan: Scan, white: float,
 ) -> Truth:  # fmt: skip
-    """Outline the lesions by comparing noise-free images; only slices near one are processed."""
+    """Outline the lesions by comparing noise-free images."""
+    pair = noise_free_pair(lesions, without, complete, bias, scan)
+    return find_apparent(
+        lesions, scan.grid, pair[1], pair[0], noise=white / scan.protocol.snr, white=white
+    )
+
+
+def noise_free_pair(
+    lesions: list[Microbleed], without: ComplexArray, complete: ComplexArray, bias: FloatArray,
+    scan: Scan,
+) -> FloatArray:  # fmt: skip
+    """Images without and with the lesions (2, z, y, x); only slices near one are made."""
     grid = scan.grid
     pair = np.zeros((2, *grid.shape), np.float32)
     near = np.zeros(grid.shape[0], bool)
@@ -183,9 +200,7 @@ def _truth(
         for image, slices in zip(pair, (without, complete), strict=True):
             noise_free = acquire(slices[z : z + 1] * bias[z], scan.protocol)
             image[z] = susceptibility_weighted(noise_free, grid, scan.protocol)[0]
-    return find_apparent(
-        lesions, grid, pair[1], pair[0], noise=white / scan.protocol.snr, white=white
-    )
+    return pair
 
 
 def _image(seed: int, complete: ComplexArray, scan: Scan, white: float) -> FloatArray:
@@ -216,7 +231,7 @@ def _store(
     image *= WHITE_LEVEL * rng.uniform(0.5, 1.5) / seen.white
     stored = np.minimum(np.rint(image), STORED_MAX).astype(np.int16)
     flips = STORAGE_FLIPS[int(rng.integers(len(STORAGE_FLIPS)))]
-    affine = _affine(scan.grid, tilt, flips)
+    affine = stored_affine(scan.grid, tilt, flips)
     labels, ignore, rows = truth
 
     def volume(data: NDArray[Any], what: str) -> Volume:
@@ -228,7 +243,7 @@ def _store(
         ignore=volume(ignore, "ignore"),
         mimics=volume(_mimic_map(mimics, head, scan, seen, brain), "mimics"),
         brain=volume(brain.astype(np.uint8), "brain"),
-        truth=tuple(_flip_row(row, flips, scan.grid.shape) for row in rows),
+        truth=tuple(flip_row(row, flips, scan.grid.shape) for row in rows),
         protocol=scan.protocol,
         seed=seed,
         anatomy_seed=head.seed,
@@ -237,7 +252,7 @@ def _store(
     )
 
 
-def _affine(grid: Grid, tilt: float, flips: tuple[int, ...]) -> NDArray[np.float64]:
+def stored_affine(grid: Grid, tilt: float, flips: tuple[int, ...]) -> NDArray[np.float64]:
     """Index (z, y, x) to RAS+ mm: the main field points along S, the slices are tilted to it."""
     cos, sin = np.cos(tilt), np.sin(tilt)
     # Columns: where z, y and x of the head point in R, A, S.
@@ -251,7 +266,7 @@ def _affine(grid: Grid, tilt: float, flips: tuple[int, ...]) -> NDArray[np.float
     return affine
 
 
-def _flip_row(row: LesionTruth, flips: tuple[int, ...], shape: tuple[int, int, int]) -> LesionTruth:
+def flip_row(row: LesionTruth, flips: tuple[int, ...], shape: tuple[int, int, int]) -> LesionTruth:
     """The truth row with the indices of the stored array."""
     index = [row.z, row.y, row.x]
     for axis in flips:

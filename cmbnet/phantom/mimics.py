@@ -28,6 +28,8 @@ class MimicKind(IntEnum):
     IRON = 5
     DROP_OUT = 6
     VEIN = 7
+    SINUS = 8
+    OTHER_DISEASE = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def draw_mimics(
     Returns:
         The mimics, and the points of the end-on veins among them.
     """
-    ends, points = _end_on_veins(rng, anatomy)
+    ends, points = end_on_veins(rng, anatomy)
     others = [
         *_calcifications(rng, anatomy, protocol),
         *_flow_voids(rng, anatomy),
@@ -66,9 +68,10 @@ def draw_mimics(
     return ends + others, points
 
 
-def _somewhere(
+def somewhere(
     rng: np.random.Generator, anatomy: Anatomy, where: NDArray[np.bool_], count: int
 ) -> NDArray[np.float64]:
+    """Random points (count, 3) of a mask in mm; none where the mask is empty."""
     candidates = np.flatnonzero(where)
     if not len(candidates) or not count:
         return np.zeros((0, 3))
@@ -76,12 +79,12 @@ def _somewhere(
     return anatomy.grid.points_of(np.stack(index, axis=1)).astype(float)
 
 
-def _end_on_veins(rng: np.random.Generator, anatomy: Anatomy) -> tuple[list[Mimic], VeinPoints]:
+def end_on_veins(rng: np.random.Generator, anatomy: Anatomy) -> tuple[list[Mimic], VeinPoints]:
     """Veins across the slices: a dot in each, a line through several."""
     amount = anatomy.brain.sum() / 1.85e6
     count = int(rng.poisson(max(5 * amount, 1)))
     lobar = (anatomy.region > 0) & (anatomy.region <= Region.OCCIPITAL)
-    starts = _somewhere(rng, anatomy, lobar & (anatomy.csf < 160), count)
+    starts = somewhere(rng, anatomy, lobar & (anatomy.csf < 160), count)
     mimics, parts = [], [VeinPoints(np.zeros((0, 3), np.float32), np.zeros(0, np.float32))]
     for start in starts:
         length = rng.uniform(6, 16)
@@ -114,17 +117,18 @@ def _calcifications(rng: np.random.Generator, anatomy: Anatomy, protocol: Protoc
         for side in (1, -1) if both else (1,):
             place = np.array([centre[0], centre[1], side * centre[2]]) + rng.normal(0, 1.5, 3)
             head = anatomy.deformation.from_mni(place[None].astype(np.float32))[0]
-            mimics.append(_calcification(rng, head.astype(float), rng.uniform(*radii), protocol))
+            mimics.append(calcification(rng, head.astype(float), rng.uniform(*radii), protocol))
     if rng.random() < 0.05:
         lobar = (anatomy.region > 0) & (anatomy.region <= Region.OCCIPITAL)
-        for place in _somewhere(rng, anatomy, lobar & (anatomy.csf < 40), 1):
-            mimics.append(_calcification(rng, place, rng.uniform(0.6, 1.3), protocol))
+        for place in somewhere(rng, anatomy, lobar & (anatomy.csf < 40), 1):
+            mimics.append(calcification(rng, place, rng.uniform(0.6, 1.3), protocol))
     return mimics
 
 
-def _calcification(
+def calcification(
     rng: np.random.Generator, centre: NDArray[np.float64], radius: float, protocol: Protocol
 ) -> Mimic:
+    """Diamagnetic grains that lie together."""
     chi = -rng.uniform(1.5, 3.5)
     left = 0.03 * float(np.exp(-protocol.te_ms * 1e-3 * 350))
     count = int(rng.integers(1, 4))
@@ -171,7 +175,7 @@ def _perivascular_spaces(
 ) -> list[Mimic]:
     """Fluid-filled spaces: no susceptibility to speak of, the signal of CSF."""
     deep = np.isin(anatomy.region, (Region.PUTAMEN, Region.CAPSULE))
-    places = _somewhere(rng, anatomy, deep, int(rng.poisson(3)))
+    places = somewhere(rng, anatomy, deep, int(rng.poisson(3)))
     left = spoiled_echo(TISSUES["csf"], protocol) / spoiled_echo(TISSUES["white"], protocol)
     mimics = []
     for place in places:

@@ -114,7 +114,67 @@ class ProtocolFamily:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class WideProtocol(Protocol):
+    """A protocol whose phantoms come from the wide family (`cmbnet.phantom.family`).
+
+    Args:
+        mask: How phase becomes a mask: ``"power"`` falls linearly from phase 0 on, ``"tanh"`` is a
+            soft step, ``"symmetric"`` darkens both signs.
+        echoes: Echoes that are combined; their mean is `te_ms`.
+        smoothing_px: Sd of a Gaussian filter of the image.
+        sharpening: Strength of an edge filter.
+        ghost: Strength of ghosts along the phase axis.
+        covered: First and last share of the head that the slab covers.
+        edge_slices: Slices at each end that fade.
+        uneven_noise: How much more noise there is in the middle of the head.
+    """
+
+    mask: Literal["power", "tanh", "symmetric"] = "power"
+    echoes: int = 1
+    smoothing_px: float = 0.0
+    sharpening: float = 0.0
+    ghost: float = 0.0
+    covered: tuple[float, float] = (0.0, 1.0)
+    edge_slices: float = 0.0
+    uneven_noise: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WideFamily(ProtocolFamily):
+    """Ranges to draw a `WideProtocol` from."""
+
+    masks: tuple[Literal["power", "tanh", "symmetric"], ...] = ("power",)
+    echoes: tuple[int, int] = (1, 1)
+    smoothing_px: tuple[float, float] = (0.0, 0.6)
+    edge_slices: tuple[float, float] = (0.0, 0.0)
+
+    def draw(self, rng: np.random.Generator) -> WideProtocol:
+        """One protocol; filters, ghosts and a part of the head alone are drawn, too."""
+        base = ProtocolFamily.draw(self, rng)
+        first, last = 0.0, 1.0
+        if rng.random() < PARTIAL_PROBABILITY:
+            size = rng.uniform(0.45, 0.9)
+            first = round(rng.uniform(0, 1 - size), 3)
+            last = round(first + size, 3)
+        filtered, sharpened, ghosted = rng.random(3) < (0.4, 0.2, 0.12)
+        return WideProtocol(
+            **asdict(base),
+            mask=self.masks[int(rng.integers(len(self.masks)))],
+            echoes=int(rng.integers(self.echoes[0], self.echoes[1] + 1)),
+            smoothing_px=round(rng.uniform(*self.smoothing_px), 3) if filtered else 0.0,
+            sharpening=round(rng.uniform(0.2, 1.0), 3) if sharpened else 0.0,
+            ghost=round(rng.uniform(0.01, 0.05), 3) if ghosted else 0.0,
+            covered=(first, last),
+            edge_slices=round(rng.uniform(*self.edge_slices), 2),
+            uneven_noise=round(rng.uniform(0, 1.2), 2) if rng.random() < 0.5 else 0.0,
+        )
+
+
+PARTIAL_PROBABILITY = 0.12
+
 _F = ProtocolFamily
+_W = WideFamily
 PROTOCOL_SETS: dict[str, tuple[ProtocolFamily, ...]] = {
     "training": (
         _F("siemens-1.5t", 1.5, (32, 46), (45, 54), (15, 20), (0.55, 0.9), (1.6, 2.5),
@@ -207,6 +267,40 @@ PROTOCOL_SETS: dict[str, tuple[ProtocolFamily, ...]] = {
         _F("gre-2d-wide-gap", 1.5, (20, 28), (500, 800), (18, 25), (0.75, 0.95), (4.5, 5.5),
            (15, 30), (0.1, 0.1), gap_share=(0.25, 0.35), output="magnitude"),
     ),
+    # Wide in all things: see `cmbnet.phantom.family`. Half is T2* (clinics: 588 of 808 scans): thin
+    # SWI has three times as many slices.
+    "family": (
+        _W("family-swi-3t", 3.0, (15, 26), (23, 40), (10, 20), (0.5, 1.0), (1.0, 3.0),
+           (10, 34), (0.07, 0.25), (2, 3, 4, 4, 4, 5), zero_fill=(1.0, 1.9),
+           phase_fraction=(0.6, 1.0), bias=(0.0, 1.3), masks=("power", "power", "power", "tanh"),
+           edge_slices=(0.0, 4.0), weight=2.0),
+        _W("family-swi-1.5t", 1.5, (28, 50), (40, 80), (12, 25), (0.5, 1.0), (1.2, 3.0),
+           (8, 24), (0.07, 0.25), (2, 3, 4, 4, 4, 5), zero_fill=(1.0, 1.9),
+           phase_fraction=(0.6, 1.0), bias=(0.0, 1.3), masks=("power", "power", "power", "tanh"),
+           edge_slices=(0.0, 4.0), weight=1.2),
+        _W("family-swan", 3.0, (18, 30), (32, 50), (10, 18), (0.43, 1.0), (1.0, 3.0),
+           (12, 34), (0.07, 0.2), (1, 2, 3, 4), zero_fill=(1.0, 2.0), bias=(0.0, 1.3),
+           masks=("power", "tanh"), echoes=(2, 3), edge_slices=(0.0, 4.0), weight=0.7),
+        _W("family-swip", 3.0, (13, 24), (26, 40), (12, 20), (0.4, 0.9), (0.8, 2.5),
+           (12, 30), (0.07, 0.25), (1, 2, 3, 4, 5), zero_fill=(1.0, 2.0), bias=(0.0, 1.0),
+           masks=("power", "tanh", "symmetric"), echoes=(2, 3), edge_slices=(0.0, 4.0),
+           weight=0.7),
+        _W("family-gre-3d", 3.0, (12, 34), (25, 60), (8, 22), (0.5, 1.1), (1.0, 4.0),
+           (10, 34), (0.1, 0.1), zero_fill=(1.0, 1.9), bias=(0.0, 1.3), output="magnitude",
+           edge_slices=(0.0, 4.0), weight=0.4),
+        _W("family-gre-2d-1.5t", 1.5, (15, 50), (350, 1000), (12, 35), (0.45, 1.1), (3.0, 6.5),
+           (10, 36), (0.1, 0.1), zero_fill=(1.0, 2.0), phase_fraction=(0.5, 1.0),
+           gap_share=(0.0, 0.3), bias=(0.0, 1.3), output="magnitude", weight=2.6),
+        _W("family-gre-2d-3t", 3.0, (10, 32), (350, 1000), (12, 35), (0.43, 1.1), (3.0, 6.5),
+           (12, 40), (0.1, 0.1), zero_fill=(1.0, 2.0), phase_fraction=(0.5, 1.0),
+           gap_share=(0.0, 0.3), bias=(0.0, 1.3), output="magnitude", weight=1.8),
+        _W("family-epi", 3.0, (18, 42), (1500, 4000), (60, 90), (0.9, 1.8), (2.5, 5.0),
+           (12, 40), (0.1, 0.1), zero_fill=(1.0, 1.5), phase_fraction=(0.7, 1.0),
+           gap_share=(0.0, 0.25), bias=(0.0, 1.0), output="magnitude", weight=0.4),
+        _W("family-7t", 7.0, (9, 18), (18, 40), (8, 15), (0.4, 0.8), (0.8, 2.0),
+           (10, 34), (0.1, 0.3), (2, 3, 4), bias=(0.2, 1.5), masks=("power", "tanh"),
+           edge_slices=(0.0, 4.0), weight=0.4),
+    ),
 }  # fmt: skip
 """Families by purpose. Only ``training`` is trained on. ``validation``, ``more-validation`` (other
 scanners, half of them of 1.5 T) and those that end in ``-validation`` choose (when to stop,
@@ -216,25 +310,30 @@ main field of 1 T or 7 T, or gaps wider than any in training."""
 
 TINY = Protocol("tiny", 3.0, 20, 28, 15, 0.95, 2.2, 0.95, head_scale=0.5, shape=(24, 96, 96))
 """For tests: half a head in 96 x 96 x 24 voxels."""
+WIDE_TINY = WideProtocol(
+    "family-tiny", 3.0, 20, 28, 15, 0.95, 2.2, 0.95, head_scale=0.5, shape=(24, 96, 96)
+)
+"""The same of the wide family."""
 
 
 def draw_protocol(name: str, rng: np.random.Generator) -> Protocol:
     """Draw a family of a named set by its weight, then a protocol from it.
 
     Args:
-        name: A key of `PROTOCOL_SETS`, the name of one family, or ``"tiny"``.
+        name: A key of `PROTOCOL_SETS`, the name of one family, ``"tiny"`` or ``"family-tiny"``.
         rng: Source of randomness.
 
     Raises:
         UsageError: If there is no such set or family.
     """
-    if name == TINY.name:
-        return TINY
+    for tiny in (TINY, WIDE_TINY):
+        if name == tiny.name:
+            return tiny
     families = {family.name: family for group in PROTOCOL_SETS.values() for family in group}
     if name in families:
         return families[name].draw(rng)
     if name not in PROTOCOL_SETS:
-        known = ", ".join([*PROTOCOL_SETS, *families, TINY.name])
+        known = ", ".join([*PROTOCOL_SETS, *families, TINY.name, WIDE_TINY.name])
         raise UsageError(f"a set or family of protocols is required ({known}), got {name!r}")
     group = PROTOCOL_SETS[name]
     weights = np.array([family.weight for family in group])

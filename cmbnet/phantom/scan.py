@@ -76,15 +76,21 @@ class HeadSignal:
     left: FloatArray
 
 
-def plan_scan(anatomy: Anatomy, protocol: Protocol, tilt_rad: float = 0.0) -> Scan:
+def plan_scan(
+    anatomy: Anatomy,
+    protocol: Protocol,
+    tilt_rad: float = 0.0,
+    margin_mm: tuple[float, float, float] = HEAD_MARGIN_MM,
+) -> Scan:
     """Place the slices over a head.
 
     Args:
         anatomy: The head.
         protocol: Pixel, slice distance and, where fixed, the matrix.
         tilt_rad: Angle between the slice normal and the main field, about the left-right axis.
+        margin_mm: Room beyond the brain along z, y, x.
     """
-    grid = _image_grid(anatomy, protocol)
+    grid = _image_grid(anatomy, protocol, margin_mm)
     count = max(1, round(protocol.slice_mm / SUB_SLICE_MM))
     thickness = protocol.slice_mm / count
     first = grid.origin_mm[0] - (protocol.slice_mm - thickness) / 2
@@ -97,7 +103,9 @@ def plan_scan(anatomy: Anatomy, protocol: Protocol, tilt_rad: float = 0.0) -> Sc
     return Scan(protocol, grid, work, count, b0)
 
 
-def _image_grid(anatomy: Anatomy, protocol: Protocol) -> Grid:
+def _image_grid(
+    anatomy: Anatomy, protocol: Protocol, margin_mm: tuple[float, float, float]
+) -> Grid:
     """Slices that cover the brain, rows and columns that cover the head."""
     step = 2
     used = np.argwhere(anatomy.brain[::step, ::step, ::step]) * step
@@ -106,7 +114,7 @@ def _image_grid(anatomy: Anatomy, protocol: Protocol) -> Grid:
     if protocol.shape is not None:
         shape = protocol.shape
     else:
-        size = high - low + np.array(HEAD_MARGIN_MM)
+        size = high - low + np.array(margin_mm)
         rows, columns = (int(np.ceil(mm / protocol.pixel_mm / 16)) * 16 for mm in size[1:])
         shape = (int(np.ceil(size[0] / protocol.slice_mm)), rows, columns)
     origin = (low + high) / 2 - (np.array(shape) - 1) / 2 * np.array(spacing)
@@ -126,16 +134,40 @@ def object_signal(
 
     """
     magnitude_map, chi_map, white = _tissue_maps(rng, anatomy, scan.protocol)
+    vein = spoiled_echo(TISSUES["vein"], scan.protocol), rng.uniform(0.36, 0.52)
+    return signal_of(magnitude_map, chi_map, white, anatomy, scan, veins, vein)
+
+
+def signal_of(
+    magnitude_map: FloatArray,
+    chi_map: FloatArray,
+    white: float,
+    anatomy: Anatomy,
+    scan: Scan,
+    veins: VeinPoints,
+    vein: tuple[float, float],
+) -> HeadSignal:
+    """Signal on the sub-slices of tissues that are mixed already.
+
+    Args:
+        magnitude_map: On the grid of the anatomy.
+        chi_map: Susceptibility in ppm, there.
+        white: Magnitude of white matter.
+        anatomy: The head; only its grids, air and bone count.
+        scan: Grids and protocol.
+        veins: All veins.
+        vein: Magnitude and susceptibility of their blood.
+    """
     blood = _blood_share(veins, scan.work)
     chi = resample(chi_map, anatomy.grid, scan.work, outside=0.0)
-    chi += blood * (np.float32(rng.uniform(0.36, 0.52)) - chi)
+    chi += blood * (np.float32(vein[1]) - chi)
     phase = dipole_field(chi, scan.work.spacing_mm, scan.b0_zyx)
     del chi
     head, drop_out = _head_field(anatomy, scan)
     phase += head
     phase *= np.float32(scan.protocol.radians_per_ppm)
     magnitude = resample(magnitude_map, anatomy.grid, scan.work, outside=0.0)
-    magnitude += blood * (np.float32(spoiled_echo(TISSUES["vein"], scan.protocol)) - magnitude)
+    magnitude += blood * (np.float32(vein[0]) - magnitude)
     magnitude *= drop_out
     signal = np.empty(magnitude.shape, np.complex64)
     np.multiply(magnitude, np.cos(phase), out=signal.real)

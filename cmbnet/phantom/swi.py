@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.fft
+from scipy import ndimage
 
 from cmbnet.phantom.grid import FloatArray, Grid
-from cmbnet.phantom.protocol import Protocol
+from cmbnet.phantom.protocol import Protocol, WideProtocol
 from cmbnet.phantom.scan import ComplexArray
 
 
@@ -52,9 +53,32 @@ def susceptibility_weighted(image: ComplexArray, grid: Grid, protocol: Protocol)
         (n, y, x) float32, not negative.
     """
     magnitude: FloatArray = np.abs(image)
-    if protocol.output == "magnitude":
-        return magnitude
-    phase = high_passed_phase(image, grid, protocol.high_pass_per_mm)
-    mask = np.clip(1 - phase / np.float32(np.pi), 0, 1)
-    magnitude *= mask**protocol.mask_power
+    if protocol.output == "swi":
+        phase = high_passed_phase(image, grid, protocol.high_pass_per_mm)
+        magnitude *= _phase_mask(phase, protocol) ** protocol.mask_power
+    if isinstance(protocol, WideProtocol):
+        magnitude = _filtered(magnitude, protocol)
     return magnitude
+
+
+def _filtered(image: FloatArray, protocol: WideProtocol) -> FloatArray:
+    """What a scanner does to please the eye: smoothing, or more of the edges."""
+    if protocol.smoothing_px:
+        width = (0, protocol.smoothing_px, protocol.smoothing_px)
+        image = ndimage.gaussian_filter(image, width, truncate=3)
+    if protocol.sharpening:
+        smooth = ndimage.gaussian_filter(image, (0, 1, 1), truncate=3)
+        image = np.maximum(image + np.float32(protocol.sharpening) * (image - smooth), 0)
+    return image
+
+
+def _phase_mask(phase: FloatArray, protocol: Protocol) -> FloatArray:
+    """1 where the phase says nothing, 0 where it says blood."""
+    kind = protocol.mask if isinstance(protocol, WideProtocol) else "power"
+    if kind == "symmetric":
+        phase = np.abs(phase)
+    if kind == "tanh":
+        soft: FloatArray = 0.5 - 0.5 * np.tanh(3 * (phase / np.float32(np.pi) - 0.5))
+        return soft / np.float32(0.5 + 0.5 * np.tanh(1.5))
+    mask: FloatArray = np.clip(1 - phase / np.float32(np.pi), 0, 1)
+    return mask

@@ -87,6 +87,7 @@ def find_apparent(
     *,
     noise: float,
     white: float,
+    filled: bool = False,
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8], list[LesionTruth]]:
     """Label what can be seen of each lesion.
 
@@ -97,6 +98,7 @@ def find_apparent(
         without: The same head without lesions.
         noise: Standard deviation of the noise of the image.
         white: Its value in white matter; where there is less than a fifth of it nothing is seen.
+        filled: Whether a bright core belongs to its lesion.
 
     Returns:
         Instance labels, ignore mask, and a row per lesion in the order given.
@@ -110,6 +112,8 @@ def find_apparent(
         box = _box(grid, lesion.centre_mm)
         own = _nearest(grid, box, centres, number)
         region, peak = _grow(np.where(own, drop[box], 0), grid, box, lesion.centre_mm)
+        if filled:
+            region = _filled(region)
         contrast = float(np.max(np.where(region, drop[box] * without[box], 0), initial=0))
         surrounded = _surrounded(region, without[box] >= TISSUE_SHARE * white, grid)
         row = _measure(lesion, region, grid, peak, contrast / max(noise, 1e-9), surrounded)
@@ -175,6 +179,14 @@ def _grow(
     at_peak = np.unravel_index(int(part.argmax()), part.shape)
     label = labels[core][at_peak]
     return labels == label, peak
+
+
+def _filled(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A region with the holes of its slices."""
+    from scipy import ndimage
+
+    holes = [ndimage.binary_fill_holes(part) for part in region]
+    return np.stack(holes) if holes else region
 
 
 def _touches(labels: NDArray[np.uint16], box: tuple[slice, slice, slice]) -> NDArray[np.bool_]:

@@ -58,7 +58,10 @@ class VeinPoints:
 
 
 def thicken(
-    rng: np.random.Generator, path_mm: FloatArray, radius_mm: FloatArray, step_mm: float
+    rng: np.random.Generator,
+    path_mm: FloatArray,
+    radius_mm: FloatArray,
+    step_mm: float | FloatArray,
 ) -> VeinPoints:
     """Turn centre-line points into points that fill the lumen.
 
@@ -66,7 +69,7 @@ def thicken(
         rng: Source of randomness.
         path_mm: (n, 3) centre line(s).
         radius_mm: (n,) radius at each point.
-        step_mm: Length that each point stands for.
+        step_mm: Length that each point stands for, of all or (n,) of each.
     """
     copies = np.clip(np.ceil((radius_mm / 0.3) ** 2), 1, 60).astype(int)
     points = np.repeat(path_mm, copies, axis=0)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cmbnet.training.data.cache import IGNORE, LESION
 from cmbnet.training.fit.paste import paste_lesions
 from cmbnet.training.fit.recipe import AugmentSettings
+from cmbnet.training.fit.shapes import draw_shapes
 
 BIAS_GRID = 4
 """Knots of the bias field along each side of a crop."""
@@ -91,6 +92,8 @@ class Augmenter:
         if self.settings.paste_probability > 0.0:
             chosen = draw.uniform(0.0, 1.0)[1::2] < self.settings.paste_probability
             image, marks = paste_lesions(image, marks, chosen)
+        if self.settings.shape_probability > 0.0:
+            image = draw_shapes(image, marks, self.settings.shape_probability, draw.uniform)
         image = self._intensity(image, draw)
         image = self._degrade(image, draw)
         return tf.clip_by_value(image, 0.0, 1.0), to_target(marks[..., 0])

@@ -94,6 +94,8 @@ class AugmentSettings(_Settings):
     slice_drop_probability: Share = 0.05
     paste_probability: Share = 0.0
     """Share of the crops without a lesion that get one of another crop."""
+    shape_probability: Share = 0.0
+    """Share of the crops that get a tube, sheet, plate, rim or blob that is no lesion."""
 
 
 class LossSettings(_Settings):

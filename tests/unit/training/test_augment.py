@@ -23,6 +23,7 @@ NOTHING: dict[str, Any] = {
     "bias_field": 0.0,
     "slice_drop_probability": 0.0,
     "paste_probability": 0.0,
+    "shape_probability": 0.0,
 }
 CROP = 32
 
@@ -203,3 +204,34 @@ def test_pasting_is_part_of_the_augmentation() -> None:
     _, targets = Augmenter(settings, CROP)(stacks, marks, tf.constant([0, 5]))
     np.testing.assert_array_equal(targets[1::2, ..., 0], targets[::2, ..., 0])
     assert targets.numpy()[1::2, ..., 0].any()
+
+
+def test_shapes_are_large_and_spare_lesions() -> None:
+    stacks, marks = batch(120, 96)
+    settings = AugmentSettings(**(NOTHING | {"shape_probability": 1.0}))
+    images, targets = Augmenter(settings, 96)(stacks, marks, tf.constant([3, 5]))
+    targets = targets.numpy()
+    change = np.abs(images.numpy() - stacks / 255.0)
+    lesion = (marks & LESION) > 0
+    np.testing.assert_array_equal(targets[..., 0], lesion)
+    assert (targets[..., 1] == 1).all()
+    assert change[lesion].max() < 0.01
+    extent = []
+    for crop in change.max(axis=-1) > 0.08:
+        rows, columns = np.nonzero(crop)
+        if len(rows):
+            extent.append(max(np.ptp(rows), np.ptp(columns)))
+    assert 40 < len(extent) < 110  # some would touch the lesion
+    assert np.mean(np.array(extent) > 17) > 0.9  # 10 mm; the rest reach in from outside
+
+
+def test_a_share_of_the_crops_gets_shapes_the_same_for_the_same_seed() -> None:
+    stacks, marks = batch(200)
+    marks[...] = BRAIN
+    settings = AugmentSettings(**(NOTHING | {"shape_probability": 0.3}))
+    first, again = (
+        Augmenter(settings, CROP)(stacks, marks, tf.constant([1, 2]))[0].numpy() for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, again)
+    changed = (np.abs(first - stacks / 255.0) > 0.05).any(axis=(1, 2, 3))
+    assert 0.15 < changed.mean() < 0.4
