@@ -237,7 +237,7 @@ def test_the_output_of_predict_is_read(root: Path, tmp_path: Path) -> None:
     # that of patients, with three controls.
     (area,) = results["areas"]
     assert (area["name"], area["negatives"], area["value"]) == ("candidate_auc", 18, 1)
-    assert any("not enough positives" in note for note in results["notes"])
+    assert any("not enough negatives, 3" in note for note in results["notes"]), results["notes"]
 
 
 def test_results_say_what_they_are_of(root: Path, tmp_path: Path) -> None:
