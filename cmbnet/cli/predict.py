@@ -77,6 +77,7 @@ def command(
     threads: int | None,
     brain_mask: Path | None,
     jobs: int,
+    overwrite: bool,
     **how: Any,
 ) -> None:
     """Find microbleeds on SWI scans: NIfTI files, DICOM folders and zips, patterns.
@@ -91,22 +92,30 @@ def command(
     cases = collect_cases(inputs, brain_mask=brain_mask, say=_remark)
     _require_dicom(cases, **{name: how[name] for name in _DICOM_ONLY})
     ahead = ReadAhead(how["frame"], how["series"])
-    if how["overwrite"] or not (out / cases[0].name).exists():
+    if overwrite or not (out / cases[0].name).exists():
         ahead.begin(cases[0].path)  # while the rest is imported
 
     from cmbnet.backends import open_backend
     from cmbnet.bundle import load_bundle
-    from cmbnet.report.batch import Options, run_batch
+    from cmbnet.predict import Request
+    from cmbnet.report.batch import run_batch
 
     bundle = load_bundle(model)
-    options = Options(**how)
+    request = Request(**how)
     # A wrong name is a fault of the call, not of a case.
-    bundle.operating_point(options.operating_point)
-    opened = open_backend(bundle, options.backend, threads=threads)
+    bundle.operating_point(request.operating_point)
+    opened = open_backend(bundle, request.backend, threads=threads)
     _make_folder(out)
     statuses = set()
     outcomes = run_batch(
-        cases, out, bundle=bundle, backend=opened, options=options, jobs=jobs, ahead=ahead
+        cases,
+        out,
+        bundle=bundle,
+        backend=opened,
+        request=request,
+        overwrite=overwrite,
+        jobs=jobs,
+        ahead=ahead,
     )
     with closing(outcomes):
         for outcome in _with_progress(outcomes, len(cases)):
