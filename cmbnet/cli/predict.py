@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.cli import with_flag
 from cmbnet.errors import CmbnetError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ def _say(outcome: Outcome) -> None:
     """A line a case: results on stdout, faults on stderr."""
     name = outcome.case.name
     if outcome.result is None:
-        click.echo(f"{name}: {outcome.status}: {outcome.reason}", err=True)
+        reason = with_flag(outcome.reason, outcome.argument)
+        click.echo(f"{name}: {outcome.status}: {reason}", err=True)
         return
     scan = outcome.result.scan
     again = " (finished before)" if outcome.status == "skipped" else ""

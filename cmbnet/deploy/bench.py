@@ -35,7 +35,7 @@ class Timing:
     """One backend and precision on one scan; times are of the best warm run.
 
     Args:
-        backend: As given to ``--backend``.
+        backend: As the user gave it.
         slices: That the network looked at.
         crop: Rows and columns of a slice.
         ms_per_slice: Network alone.

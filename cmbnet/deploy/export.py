@@ -70,7 +70,10 @@ def export_bundle(
 def _require_place(bundle: Bundle, output: Path | None) -> None:
     if output is None:
         if bundle.path.resolve() == DEFAULT_FOLDER.resolve():
-            raise UsageError("the bundle in the package is not changed; give -o FOLDER for a copy")
+            raise UsageError(
+                "the bundle in the package is not changed; give a folder for a copy",
+                argument="output",
+            )
     elif output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"a new or empty folder is required for the export, got {output}")
 

@@ -177,7 +177,7 @@ def require_passed(judged: Sequence[NewArtefact], folder: Path) -> None:
     usable = f"{', '.join(passed)} passed and will be used" if passed else "Keras will be used"
     raise ParityFailed(
         f"the parity gate failed for {', '.join(new.file for new in failed)}; {folder} is written "
-        f"and marks it: {usable}; to use what failed, export again with --allow-parity-failure",
+        f"and marks it: {usable}; to use what failed, export again and allow the failure",
         folder,
     )
 

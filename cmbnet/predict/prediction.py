@@ -71,7 +71,8 @@ class NotAnalysable(InputRefused):
         reasons = [f.message for f in refusal.quality.findings if f.severity == "refuse"]
         super().__init__(
             f"{refusal.volume.source} is not analysable and no count was made: "
-            f"{'; '.join(reasons)} (--force makes a count that should not be trusted)"
+            f"{'; '.join(reasons)}; a count that is forced should not be trusted",
+            argument="force",
         )
         self.refusal = refusal
 

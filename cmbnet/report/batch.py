@@ -45,6 +45,7 @@ class Outcome:
         status: "done", "skipped" (it was finished before), "refused" or "failed".
         result: What ``result.json`` holds, for done and skipped.
         reason: Why there is no result.
+        argument: Name of the field of the request by which the caller can decide otherwise.
         report: The page, for done and skipped.
     """
 
@@ -52,6 +53,7 @@ class Outcome:
     status: Literal["done", "skipped", "refused", "failed"]
     result: Result | None = None
     reason: str = ""
+    argument: str = ""
     report: Path | None = None
 
 
@@ -178,9 +180,9 @@ class _Runner:
         try:
             return self._predict(case)
         except InputRefused as error:
-            return Outcome(case=case, status="refused", reason=str(error))
+            return Outcome(case=case, status="refused", reason=str(error), argument=error.argument)
         except CmbnetError as error:
-            return Outcome(case=case, status="failed", reason=str(error))
+            return Outcome(case=case, status="failed", reason=str(error), argument=error.argument)
         except MemoryError:
             return Outcome(case=case, status="failed", reason=f"{where}: not enough memory")
         except OSError as error:
@@ -235,8 +237,8 @@ def _refuse_by_name(case: Case) -> None:
     why = None if stem is None else why_no_scan(stem)
     if why is not None:
         raise InputRefused(
-            f"{case.path} is {why} by its name; a magnitude or SWI scan is required (--force reads "
-            "it all the same)"
+            f"{case.path} is {why} by its name; a magnitude or SWI scan is required",
+            argument="force",
         )
 
 

@@ -121,8 +121,9 @@ def export_run(
     """
     if validation.resolve() in (cohort.resolve() for cohort in export.teachers):
         raise UsageError(
-            f"--score-from {validation} is the validation cohort: thresholds must be chosen on "
-            "scans that the score has not seen; leave it out, and folds see to that"
+            f"the score cannot be learned from the validation cohort {validation}: thresholds must "
+            "be chosen on scans that it has not seen; leave it out, and folds see to that",
+            argument="score_from",
         )
     judged = stated_patients(validation)
     require_other_patients(patients_of(*locate(cache, None)), judged, f"{run} and {validation}")

@@ -188,7 +188,9 @@ def test_the_score_is_learned_from_other_scans_where_there_are_some(
     monkeypatch.setattr(bundle_writer, "offers_of", offers)
     monkeypatch.setattr(bundle_writer, "choose_operating_points", choose)
     export = replace(EXPORT, teachers=(phantoms, phantoms))
-    with pytest.raises(InputRefused, match="--score-from"):  # two phantoms teach nothing
+    with pytest.raises(
+        InputRefused, match="give more scans to learn from"
+    ):  # two phantoms teach nothing
         bundle_writer._operating_points(load_bundle(exported[0]), phantoms, export, print)
     assert made == [(phantoms,), (phantoms, phantoms)]
     assert {len(scans) for scans in given["teachers"].values()} == {4}
