@@ -96,7 +96,7 @@ def test_a_failed_gate_still_writes_the_triton_repository_of_what_passed(
         (
             ["BUNDLE", "--trt", "--flavor", "datacenter", "-o", "new"],
             2,
-            "choose the flavor rtx (--flavor)",
+            "the flavor rtx builds here",
         ),
         (["BUNDLE", "--trt", "--capability", "SM90", "-o", "new"], 2, "compiles for"),
         (["LITERT", "--onnx", "-o", "new"], 2, "no keras:float32 artefact"),

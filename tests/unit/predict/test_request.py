@@ -27,7 +27,7 @@ STRICT = Request(operating_point="strict", backend="litert", force=True)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"forse": True}, "unknown key 'forse' .nearest: 'force'"),
+        ({"forced": True}, "unknown key 'forced' .nearest: 'force'"),
         ({"frame": "first"}, "frame: .*got 'first'"),
     ],
 )
