@@ -72,7 +72,8 @@ class Export:
         data_kind: What the scans are that network and score were learned from and points chosen on.
         licence: Of the bundle.
         name: Of the bundle.
-        plan: Files that are made of the network; int8 is calibrated on the training cache.
+        plan: Files that are made of the network; int8 is calibrated on the training cache where
+            the plan has no slices of its own.
         cohort_name: Of the validation cohort, for the manifest.
         teachers: Other labelled cohorts, which the lesion score is learned from; without any it
             is learned from the validation cohort, in folds.
@@ -134,7 +135,8 @@ def export_run(
     network = _network(run, recipe, spec.recipe.size)
     report(f"{network.file}: {len(network.content) / 1024:.0f} KiB")
     bundle = write_bundle(folder, spec=spec, artefacts=[network])
-    plan = replace(export.plan, calibration=cached_slices(cache, recipe))
+    calibration = export.plan.calibration or cached_slices(cache, recipe)
+    plan = replace(export.plan, calibration=calibration)
     converter = Converter(bundle, plan, report)
     made = list(converter.artefacts())
     rules, points = _operating_points(add_artefacts(bundle, made), validation, export, report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_every_way_of_asking_is_the_same_request_in_the_result(
         backend=tiny_backend,
         request=STRICT,
     )
-    tensors = {
+    tensors: dict[str, Any] = {
         "VOLUME_FP32": scan.data.astype(np.float32),
         "AFFINE": scan.affine,
         "OPERATING_POINT": np.frombuffer(b"strict", np.uint8),
