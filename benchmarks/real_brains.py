@@ -16,7 +16,7 @@ from pathlib import Path
 from cmbnet.backends import Backend, open_backend
 from cmbnet.bundle import Bundle, load_bundle
 from cmbnet.errors import CmbnetError, InputRefused
-from cmbnet.predict import predict_file
+from cmbnet.predict import Request, predict_file
 
 SCANS: tuple[tuple[str, str, int | None], ...] = (
     ("3 T gradient echo, TE 4.6 ms, 5 mm", "dcm_qa_fmap/Ref/GE_6_CV_Neuro_HH_Adv.nii", None),
@@ -51,7 +51,7 @@ def answer(file: Path, frame: int | None, bundle: Bundle, backend: Backend, forc
     """Lesions found, or why there is no answer."""
     for number in (frame, None):
         try:
-            prediction = predict_file(file, bundle, backend, frame=number, force=force)
+            prediction = predict_file(file, bundle, backend, Request(frame=number, force=force))
         except InputRefused as refusal:
             if number is not None and "frame" in str(refusal):
                 continue  # a file of one image takes no number

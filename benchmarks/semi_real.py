@@ -38,7 +38,7 @@ from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.scan import ComplexArray, Scan
 from cmbnet.phantom.swi import susceptibility_weighted
 from cmbnet.phantom.truth import LesionTruth, find_apparent
-from cmbnet.predict import predict_volume
+from cmbnet.predict import Request, predict_volume
 from cmbnet.preprocess import prepare
 from cmbnet.preprocess.measures import measure_quality
 from cmbnet.volume import Volume
@@ -171,7 +171,7 @@ def stored_phase(file: Path, frame: int) -> FloatArray:
 
 def score(copy: Copy, name: str, bundle: Bundle, backend: Backend) -> ScoredCase:
     """What the model finds of a copy. The gate is overruled: it refuses crops of a head."""
-    prediction = predict_volume(copy.image, bundle, backend, force=True)
+    prediction = predict_volume(copy.image, bundle, backend, Request(force=True))
     return score_case(
         Case(
             name=name,
@@ -190,7 +190,7 @@ def measure(
     planter = Planter(background, bundle)
     made = [planter.copy(seed) for seed in range(copies)]
     scored = [score(copy, f"{n:03d}", bundle, backend) for n, copy in enumerate(made)]
-    before = predict_volume(planter.without, bundle, backend, force=True)
+    before = predict_volume(planter.without, bundle, backend, Request(force=True))
     counts = summarise(scored, Settings(size_rule="ignore")).counts
     unseen = sum(row.status != "truth" for copy in made for row in copy.rows)
     spacing = " x ".join(f"{mm:.2g}" for mm in planter.without.spacing_mm[::-1])

@@ -24,7 +24,7 @@ from cmbnet.backends import open_backend
 from cmbnet.bundle import load_bundle
 from cmbnet.deploy.triton.client import TritonScanner
 from cmbnet.io import read_nifti
-from cmbnet.predict import predict_volume
+from cmbnet.predict import Request, predict_volume
 
 
 def seconds_per_scan(work: Callable[[], object], scans: int, clients: int) -> float:
@@ -56,17 +56,19 @@ def measure(scan: str, repository: Path, url: str, scans: int) -> None:
     bundle = load_bundle(repository / "cmbnet" / "1" / "bundle")
     backend = open_backend(bundle)
     scanner = TritonScanner(url)
-    here = predict_volume(volume, bundle, backend, force=True)
-    there = scanner.scan(volume, force=True)
+    here = predict_volume(volume, bundle, backend, Request(force=True))
+    there = scanner.scan(volume, Request(force=True))
     equal = np.array_equal(here.finding.labels, there.labels)
-    local = seconds_per_scan(lambda: predict_volume(volume, bundle, backend, force=True), scans, 1)
+    local = seconds_per_scan(
+        lambda: predict_volume(volume, bundle, backend, Request(force=True)), scans, 1
+    )
     print(f"scan {volume.shape} (z, y, x), {backend.info.name}:{backend.info.precision}")
     print(f"labels equal to the local ones: {'yes' if equal else 'NO'}\n")
     print("| what | s a scan | throughput against the local loop |")
     print("|---|---|---|")
     print(f"| local loop | {local:.2f} | 1.00 |")
     for clients in (1, 4):
-        served = seconds_per_scan(lambda: scanner.scan(volume, force=True), scans, clients)
+        served = seconds_per_scan(lambda: scanner.scan(volume, Request(force=True)), scans, clients)
         print(f"| Triton, {clients} client(s) | {served:.2f} | {local / served:.2f} |")
     scanner.close()
     backend.close()

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cmbnet.api import Found, Model, load
+    from cmbnet.api import Found, Model, Request, load
     from cmbnet.volume import Volume
 
 try:
@@ -28,12 +28,13 @@ except PackageNotFoundError:  # a checkout on the path that nobody installed
 RESEARCH_USE_ONLY = "Research use only. Not a medical device. Not for diagnosis."
 """The sentence that every report, object and page of cmbnet carries."""
 
-__all__ = ["RESEARCH_USE_ONLY", "Found", "Model", "Volume", "__version__", "load"]
+__all__ = ["RESEARCH_USE_ONLY", "Found", "Model", "Request", "Volume", "__version__", "load"]
 
 
 _PUBLIC = {
     "Found": "cmbnet.api",
     "Model": "cmbnet.api",
+    "Request": "cmbnet.api",
     "load": "cmbnet.api",
     "Volume": "cmbnet.volume",
 }

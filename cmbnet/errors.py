@@ -24,9 +24,19 @@ def printable(text: str) -> str:
 
 
 class CmbnetError(Exception):
-    """A fault that cmbnet explains in one line; commands end with `exit_code`."""
+    """A fault that cmbnet explains in one line; commands end with `exit_code`.
+
+    Args:
+        message: The line.
+        argument: Name of the argument by which the caller can decide otherwise, if there is one.
+            The command line says which flag that is.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str = "", *, argument: str = "") -> None:
+        super().__init__(message)
+        self.argument = argument
 
     def __str__(self) -> str:
         """What was said, safe for a terminal."""

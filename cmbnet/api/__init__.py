@@ -2,5 +2,6 @@
 
 from cmbnet.api.found import Found, LesionTable
 from cmbnet.api.model import Model, load
+from cmbnet.predict import Request
 
-__all__ = ["Found", "LesionTable", "Model", "load"]
+__all__ = ["Found", "LesionTable", "Model", "Request", "load"]

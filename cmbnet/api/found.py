@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -14,7 +15,7 @@ from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.report import write_prediction
 from cmbnet.report.html import headline
 from cmbnet.report.pictures import Painter
-from cmbnet.report.result import Result, build_result, request_of
+from cmbnet.report.result import Result, build_result
 from cmbnet.report.tables import lesions_csv
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from cmbnet.lesions import Lesion
     from cmbnet.predict import Prediction
     from cmbnet.preprocess.qc import Finding
-    from cmbnet.report.write import DicomObject
     from cmbnet.volume import Volume
 
 PICTURES = 6
@@ -127,28 +127,19 @@ class Found:
     @property
     def result(self) -> Result:
         """What ``result.json`` holds of it, as a pydantic model."""
-        asked = request_of(
-            self.prediction, backend=self.prediction.backend.name, save_probability=False
-        )
-        return build_result(self.prediction, case=self._case, request=asked, files=())
+        return build_result(self.prediction, case=self._case)
 
     @property
     def _case(self) -> str:
         return self.prediction.record.file or "scan"
 
-    def save(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        save_probability: bool = False,
-        dicom: Collection[DicomObject] = (),
-    ) -> Path:
+    def save(self, folder: str | os.PathLike[str], **asked: Any) -> Path:
         """Write the files that ``cmbnet predict`` writes for a case.
 
         Args:
             folder: Of the case; made if it is missing, files of an earlier run are replaced.
-            save_probability: Write ``probability.nii.gz``, too.
-            dicom: Of a DICOM scan: any of "seg", "sr", "key-images", "pdf".
+            asked: Fields of `Request`, such as ``save_probability=True`` or, of a DICOM scan,
+                ``dicom_sr=True``; others than those of the prediction.
 
         Returns:
             The report, ``report.html``.
@@ -158,7 +149,8 @@ class Found:
             UsageError: If DICOM objects are asked for and the scan was no DICOM.
         """
         where = Path(folder)
-        write_prediction(self.prediction, where, save_probability=save_probability, dicom=dicom)
+        request = self.prediction.request.but(**asked)
+        write_prediction(replace(self.prediction, request=request), where)
         return where / "report.html"
 
     def __repr__(self) -> str:

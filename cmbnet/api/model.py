@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cmbnet.api.found import Found
 from cmbnet.api.scans import AnyScan, path_of, volume_of
 from cmbnet.backends import open_backend
 from cmbnet.bundle import load_bundle
 from cmbnet.io.scan import read_scan
-from cmbnet.predict import predict_file, predict_volume
+from cmbnet.predict import PLAIN, Request, predict_file, predict_volume
 
 if TYPE_CHECKING:
     import os
@@ -72,12 +72,10 @@ class Model:
     def predict(
         self,
         scan: AnyScan,
+        request: Request = PLAIN,
         *,
-        operating_point: str = "default",
         brain_mask: AnyScan | None = None,
-        frame: int | None = None,
-        series: str | None = None,
-        force: bool = False,
+        **asked: Any,
     ) -> Found:
         """Find the microbleeds of a scan.
 
@@ -85,12 +83,11 @@ class Model:
             scan: A NIfTI file; a DICOM folder, zip or file; a `cmbnet.volume.Volume`; a nibabel
                 or SimpleITK image; or a pair of an array (i, j, k) and an affine from
                 (i, j, k, 1) to RAS+ mm, as nibabel has them.
-            operating_point: A name of `operating_points`, or "default".
+            request: What is asked, as for the command line; by default nothing special.
             brain_mask: On the grid of the scan, in any of these forms; by default the brain is
                 estimated.
-            frame: Which image of a 4D file or of a series with several images a place, from 0.
-            series: DICOM only: key or UID of the series; by default the SWI is found.
-            force: Answer even on a scan that the quality gate refuses.
+            asked: Fields of `Request` by name, in place of those of `request`:
+                ``operating_point="sensitive"``, ``frame=0``, ``series="S3"``, ``force=True``.
 
         Raises:
             UnreadableFile: If the file is missing, truncated, or neither NIfTI nor DICOM.
@@ -98,32 +95,16 @@ class Model:
             InputRefused: If the scan cannot be answered on for another reason.
             UsageError: If an argument does not fit.
         """
+        request = request.but(**{"backend": self.backend.info.name, **asked})
         path = path_of(scan)
         mask_path = None if brain_mask is None else path_of(brain_mask)
         if path is not None and (brain_mask is None or mask_path is not None):
-            prediction = predict_file(
-                path,
-                self.bundle,
-                self.backend,
-                operating_point=operating_point,
-                brain_mask=mask_path,
-                frame=frame,
-                force=force,
-                read=lambda: read_scan(path, frame=frame, series=series),
+            return Found(
+                predict_file(path, self.bundle, self.backend, request, brain_mask=mask_path)
             )
-            return Found(prediction)
-        volume = volume_of(scan) if path is None else read_scan(path, frame=frame).volume
+        volume = volume_of(scan) if path is None else _read(path, request)
         mask = None if brain_mask is None else _mask_of(brain_mask, mask_path)
-        return Found(
-            predict_volume(
-                volume,
-                self.bundle,
-                self.backend,
-                operating_point=operating_point,
-                brain_mask=mask,
-                force=force,
-            )
-        )
+        return Found(predict_volume(volume, self.bundle, self.backend, request, brain_mask=mask))
 
     def close(self) -> None:
         """Free what the runtime holds. Closing again does nothing."""
@@ -143,6 +124,10 @@ class Model:
     def __repr__(self) -> str:
         info = self.backend.info
         return f"Model({self.bundle.manifest.name!r}, {info.name}, {info.precision})"
+
+
+def _read(path: Path, request: Request) -> Volume:
+    return read_scan(path, frame=request.frame, series=request.series).volume
 
 
 def _mask_of(mask: AnyScan, path: Path | None) -> Volume:

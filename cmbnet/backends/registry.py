@@ -19,7 +19,7 @@ class Runtime:
     """An entry of the table of backends.
 
     Args:
-        name: As given to ``--backend``.
+        name: As the user gave it.
         module: Holds `opener`.
         opener: Function of (bundle, artefacts, threads) that opens it.
         package: Import name of what it needs.

@@ -147,7 +147,7 @@ def _check_answer(backend: TensorRTBackend, batch: int, artefact: Artefact) -> N
     if known is None:
         raise BundleError(
             f"{artefact.file} does not say what it must answer to the probe: it was exported by an "
-            "earlier cmbnet; run cmbnet export --trt again"
+            "earlier cmbnet; export the engine again"
         )
     stack = probe_stack(backend.shapes[0])
     answers = backend.predict(np.repeat(stack, batch * SLOTS, axis=0))
@@ -164,7 +164,7 @@ def require_version(artefact: Artefact, flavor: str, installed: str) -> None:
     if built != installed:
         raise BundleError(
             f"{artefact.file} was built by {flavor} {built}, {installed} is installed: "
-            "run cmbnet export --trt again, or install that version"
+            "export the engine again, or install that version"
         )
 
 
@@ -200,8 +200,8 @@ class CudaPipeline:
         if self._engine is None:
             raise BundleError(
                 f"{artefact.file} does not load on this GPU; it was built for "
-                f"{artefact.tools.get('targets', 'unknown targets')}: run cmbnet export --trt here "
-                "(with --flavor datacenter on Hopper, which TensorRT-RTX does not run on)"
+                f"{artefact.tools.get('targets', 'unknown targets')}: export the engine here "
+                "(of the flavor datacenter on Hopper, which TensorRT-RTX does not run on)"
             )
         shape = (self.batch, *artefact.shape[1:])
         self._slots: list[_Slot] = []
@@ -252,7 +252,7 @@ class CudaPipeline:
         """
         if answer is None or answer is False:
             raise BundleError(
-                f"{self._file} cannot run: {call} answered {answer}; run cmbnet export --trt again "
+                f"{self._file} cannot run: {call} answered {answer}; export the engine again "
                 "on this machine, or choose another backend"
             )
         return answer

@@ -148,8 +148,9 @@ def _read_manifest(folder: Path) -> bytes:
     except OSError as error:
         if folder == DEFAULT_FOLDER:
             raise BundleError(
-                "this installation of cmbnet has no default model; train one with cmbnet train "
-                "and give its folder with --model"
+                "this installation of cmbnet has no default model; train one and give "
+                "the folder of its bundle",
+                argument="bundle",
             ) from error
         raise BundleError(
             f"{folder} is no model bundle, its {MANIFEST_NAME} cannot be read "

@@ -92,8 +92,8 @@ class Evidence:
     @property
     def all(self) -> dict[str, Results]:
         """Every document, by what it is."""
-        given = {"--results": self.results, "--curves": self.curves}
-        given |= {f"--elsewhere {name}": one for name, one in self.elsewhere.items()}
+        given = {"results": self.results, "curves": self.curves}
+        given |= {f"results {name}": one for name, one in self.elsewhere.items()}
         return {name: one for name, one in given.items() if one is not None}
 
 
@@ -112,7 +112,7 @@ def model_card(bundle: Bundle, evidence: Evidence | None = None) -> str:
         title = "## What was measured on a test cohort"
         if curves is not None:
             if curves["data"] != results["data"]:
-                raise InputRefused("--curves must be of the cases of --results, and is of others")
+                raise InputRefused("curves must be of the cases of the results, and are of others")
             results = {**results, "areas": curves["areas"]}
         parts.append(_measured(title, FIGURES, results, bundle, paper=evidence.paper))
         if curves is not None:
@@ -131,31 +131,34 @@ def model_card(bundle: Bundle, evidence: Evidence | None = None) -> str:
 def _require_own(bundle: Bundle, what: str, results: Results, *, unrecorded: bool) -> None:
     """Refuse results of another bundle, of other thresholds, or of nobody knows what."""
     if results["data"]["kind"] is None:
-        raise InputRefused(f"{what} must say what its scans are: cmbnet evaluate --data-kind")
+        raise InputRefused(
+            f"the {what} do not say what kind of data their scans are: score them again"
+        )
     model = results["model"]
     if model is None:
         if unrecorded:
             return
         raise InputRefused(
-            f"{what} does not record which bundle made its predictions; score the folder that "
-            "cmbnet predict wrote, or accept with --unrecorded that the card says so"
+            f"the {what} do not record which bundle made their predictions; score the folder that "
+            "cmbnet predict wrote, or accept that the card says so",
+            argument="unrecorded",
         )
     if model["bundle_sha256"] != bundle.sha256:
         raise InputRefused(
-            f"{what} is of the bundle {model['bundle']} with the SHA-256 "
+            f"the {what} are of the bundle {model['bundle']} with the SHA-256 "
             f"{model['bundle_sha256']}, the card is of {bundle.manifest.name} with {bundle.sha256}"
         )
     name = model["operating_point"]
     if name is None:
-        if what == "--curves":
+        if what == "curves":
             return
-        raise InputRefused(f"{what} is of maps thresholded anew, of no operating point")
+        raise InputRefused(f"the {what} are of maps thresholded anew, of no operating point")
     point = bundle.operating_point(name)
     different = [key for key in THRESHOLDS if getattr(point, key) != model[key]]
     if different:
         raise InputRefused(
-            f"{what} has another {different[0]} than the operating point {name} of the bundle: "
-            f"{model[different[0]]:g}, required is {getattr(point, different[0]):g}"
+            f"the {what} have another {different[0]} than the operating point {name} of the "
+            f"bundle: {model[different[0]]:g}, required is {getattr(point, different[0]):g}"
         )
 
 

@@ -62,12 +62,23 @@ def group() -> None:
     """Find and measure cerebral microbleeds on susceptibility-weighted MRI."""
 
 
+_FLAGS = {"bundle": "--model", "output": "-o"}
+"""Arguments of the library whose flags have other names."""
+
+
+def with_flag(message: str, argument: str) -> str:
+    """What the library said, with the flag of the argument that it speaks of."""
+    if not argument:
+        return message
+    return f"{message} ({_FLAGS.get(argument, '--' + argument.replace('_', '-'))})"
+
+
 def run(command: click.Command, name: str, args: list[str] | None = None) -> None:
     """Run a command; a fault of ours or of the file system becomes a line on stderr and a code."""
     try:
         command.main(args=args, prog_name=name)
     except CmbnetError as error:
-        click.echo(f"{name}: {error}", err=True)
+        click.echo(f"{name}: {with_flag(str(error), error.argument)}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be written
         file = f"{error.filename}: " if error.filename else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +134,7 @@ def _bundle_of_run(options: dict[str, Any]) -> Bundle:
     missing = [words for name, words in needed.items() if not options[name]]
     if missing:
         raise UsageError(f"{options['bundle']} is a training run: it needs {', '.join(missing)}")
-    from cmbnet.training.choose.bundle_writer import Export, export_run
+    from cmbnet.training.choose.bundle_writer import FILES, GATE_SCANS, Export, export_run
     from cmbnet.training.data.sources import cache_of_run
 
     run = Path(options["bundle"])
@@ -143,8 +144,8 @@ def _bundle_of_run(options: dict[str, Any]) -> Bundle:
         name=options["name"],
         cohort_name=options["validation"].name,
         teachers=options["score_from"],
-        gate_phantoms=_samples(options) if options["data_kind"] == "phantoms" else None,
-        calibrations=options["calibrations"],
+        plan=replace(FILES, samples=_samples(options), calibrations=options["calibrations"]),
+        gate_scans=None if options["data_kind"] == "phantoms" else GATE_SCANS,
         allow_failure=options["allow_parity_failure"],
     )
     return export_run(

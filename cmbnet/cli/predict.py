@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.cli import with_flag
 from cmbnet.errors import CmbnetError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def command(
     threads: int | None,
     brain_mask: Path | None,
     jobs: int,
+    overwrite: bool,
     **how: Any,
 ) -> None:
     """Find microbleeds on SWI scans: NIfTI files, DICOM folders and zips, patterns.
@@ -91,22 +93,30 @@ def command(
     cases = collect_cases(inputs, brain_mask=brain_mask, say=_remark)
     _require_dicom(cases, **{name: how[name] for name in _DICOM_ONLY})
     ahead = ReadAhead(how["frame"], how["series"])
-    if how["overwrite"] or not (out / cases[0].name).exists():
+    if overwrite or not (out / cases[0].name).exists():
         ahead.begin(cases[0].path)  # while the rest is imported
 
     from cmbnet.backends import open_backend
     from cmbnet.bundle import load_bundle
-    from cmbnet.report.batch import Options, run_batch
+    from cmbnet.predict import Request
+    from cmbnet.report.batch import run_batch
 
     bundle = load_bundle(model)
-    options = Options(**how)
+    request = Request(**how)
     # A wrong name is a fault of the call, not of a case.
-    bundle.operating_point(options.operating_point)
-    opened = open_backend(bundle, options.backend, threads=threads)
+    bundle.operating_point(request.operating_point)
+    opened = open_backend(bundle, request.backend, threads=threads)
     _make_folder(out)
     statuses = set()
     outcomes = run_batch(
-        cases, out, bundle=bundle, backend=opened, options=options, jobs=jobs, ahead=ahead
+        cases,
+        out,
+        bundle=bundle,
+        backend=opened,
+        request=request,
+        overwrite=overwrite,
+        jobs=jobs,
+        ahead=ahead,
     )
     with closing(outcomes):
         for outcome in _with_progress(outcomes, len(cases)):
@@ -158,7 +168,8 @@ def _say(outcome: Outcome) -> None:
     """A line a case: results on stdout, faults on stderr."""
     name = outcome.case.name
     if outcome.result is None:
-        click.echo(f"{name}: {outcome.status}: {outcome.reason}", err=True)
+        reason = with_flag(outcome.reason, outcome.argument)
+        click.echo(f"{name}: {outcome.status}: {reason}", err=True)
         return
     scan = outcome.result.scan
     again = " (finished before)" if outcome.status == "skipped" else ""

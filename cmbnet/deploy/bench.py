@@ -22,7 +22,7 @@ from cmbnet.backends import Backend, open_backend
 from cmbnet.backends.registry import RUNTIMES
 from cmbnet.bundle import Bundle, load_bundle
 from cmbnet.errors import CmbnetError, UsageError
-from cmbnet.predict import Prediction, predict_file
+from cmbnet.predict import Prediction, Request, predict_file
 
 WARM_RUNS = 3
 """After one that is not counted; the best is kept, because others use the machine too."""
@@ -35,7 +35,7 @@ class Timing:
     """One backend and precision on one scan; times are of the best warm run.
 
     Args:
-        backend: As given to ``--backend``.
+        backend: As the user gave it.
         slices: That the network looked at.
         crop: Rows and columns of a slice.
         ms_per_slice: Network alone.
@@ -205,7 +205,7 @@ def _one_case(
     """One whole case: stages in ms, and the prediction."""
     from cmbnet.report import write_prediction
 
-    prediction = predict_file(scan, bundle, backend, force=True)
+    prediction = predict_file(scan, bundle, backend, Request(force=True))
     stages = {name: 1e3 * seconds for name, seconds in prediction.timings_s.items()}
     start = time.perf_counter()
     write_prediction(prediction, folder)

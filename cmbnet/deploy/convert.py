@@ -18,12 +18,11 @@ from cmbnet.bundle import Artefact, Bundle, NewArtefact
 from cmbnet.deploy.bundles import as_new
 from cmbnet.deploy.correction import logit_shift
 from cmbnet.deploy.judge import CALIBRATIONS
-from cmbnet.deploy.samples import Samples, calibration_stacks
+from cmbnet.deploy.samples import CalibrationSlices, Samples, phantom_slices
 from cmbnet.deploy.source import at_shape, load_source
 
 if TYPE_CHECKING:
     from cmbnet.deploy.tensorrt import EngineRequest
-    from cmbnet.phantom import PhantomCase
 
 Format = Literal["savedmodel", "litert", "onnx", "tensorrt"]
 Precision = Literal["float32", "float16", "int8"]
@@ -37,8 +36,10 @@ class ExportPlan:
         formats: In the order in which they are made.
         precisions: Of each format; a SavedModel is float32 always.
         shapes: Rows and columns; None takes those of the bundle's LiteRT files, or the network's.
+        float32_shapes: Of the float32 LiteRT files, where they are to be fewer.
         flavor: Which TensorRT, "rtx", "datacenter" or "auto".
-        samples: Phantoms to calibrate and to judge on.
+        samples: Phantoms to judge on and, without `calibration`, to calibrate on.
+        calibration: Slices that int8 ranges are measured on.
         calibrations: Attempts at a file in 8 bits until it counts as failed.
         capabilities: GPUs that TensorRT-RTX compiles for; None takes its usual ones.
         hardware_compatible: Let a data-centre engine run on every GPU from Ampere on.
@@ -48,8 +49,10 @@ class ExportPlan:
     formats: tuple[Format, ...]
     precisions: tuple[Precision, ...] = ("float32",)
     shapes: tuple[Shape, ...] | None = None
+    float32_shapes: tuple[Shape, ...] | None = None
     flavor: str = "auto"
     samples: Samples = field(default_factory=Samples)
+    calibration: CalibrationSlices | None = None
     calibrations: int = CALIBRATIONS
     capabilities: tuple[str, ...] | None = None
     hardware_compatible: bool = False
@@ -75,7 +78,7 @@ class Converter:
             check_request(self._request(choose_flavor(plan.flavor), "float32"))
         self._source = load_source(bundle)
         self._draw = 0
-        self._phantoms: dict[int, tuple[PhantomCase, ...]] = {}
+        self._calibration = plan.calibration or phantom_slices(bundle, plan.samples, report)
         self._plain: dict[Shape, bytes] = {}
         self.shapes = plan.shapes or _usual_shapes(bundle, self._source)
 
@@ -110,17 +113,11 @@ class Converter:
             content = self._litert_file(shape, "int8")
         else:
             content = self._onnx_int8(shape, symmetric=False, full_resolution=False)
-        self._report(f"{artefact.file}: made again, calibrated on other phantoms")
+        self._report(f"{artefact.file}: made again, calibrated on other slices")
         return as_new(self._bundle, artefact, {}, content=content)
 
-    def _calibrating(self) -> tuple[PhantomCase, ...]:
-        if self._draw not in self._phantoms:
-            self._report("making phantoms to calibrate int8 on")
-            self._phantoms[self._draw] = self._plan.samples.calibrating(self._draw)
-        return self._phantoms[self._draw]
-
     def _stacks(self, shape: Shape) -> NDArray[np.float32]:
-        return calibration_stacks(self._bundle, self._calibrating(), shape)
+        return self._calibration(shape, self._draw)
 
     def _savedmodel(self) -> Iterator[NewArtefact]:
         from cmbnet.deploy.savedmodel import FOLDER, GRAPH, to_savedmodel
@@ -135,12 +132,13 @@ class Converter:
             precision="float32",
             shape=(None, *shape, 3),
             companions={f"{FOLDER}/{name}": content for name, content in files.items() if content},
-            tools=_versions("keras", "tensorflow"),
+            tools=tool_versions("keras", "tensorflow"),
         )
 
     def _litert(self) -> Iterator[NewArtefact]:
         for precision in self._plan.precisions:
-            for shape in self.shapes:
+            few = self._plan.float32_shapes if precision == "float32" else None
+            for shape in few or self.shapes:
                 content = self._litert_file(shape, precision)
                 yield NewArtefact(
                     file=f"{precision}-1x{shape[0]}x{shape[1]}.tflite",
@@ -148,15 +146,17 @@ class Converter:
                     kind="litert",
                     precision=precision,
                     shape=(1, *shape, 3),
-                    tools=_versions("keras", "tensorflow", "ai-edge-litert"),
+                    tools=tool_versions("keras", "tensorflow", "ai-edge-litert"),
                 )
 
     def _litert_file(self, shape: Shape, precision: Precision) -> bytes:
-        model = at_shape(self._source, shape)
-        return to_litert(model, precision, self._stacks(shape) if precision == "int8" else None)
+        from cmbnet.deploy.litert import to_litert
+
+        stacks = self._stacks(shape) if precision == "int8" else None
+        return to_litert(at_shape(self._source, shape), precision=precision, representative=stacks)
 
     def _onnx(self) -> Iterator[NewArtefact]:
-        from cmbnet.deploy.onnx import tool_versions
+        from cmbnet.deploy import onnx
 
         for shape in self.shapes:
             for precision, content in self._onnx_files(shape, for_gpu=False):
@@ -166,7 +166,7 @@ class Converter:
                     kind="onnx",
                     precision=precision,
                     shape=(None, *shape, 3),
-                    tools=tool_versions(),
+                    tools=onnx.tool_versions(),
                 )
 
     def _onnx_files(self, shape: Shape, *, for_gpu: bool) -> Iterator[tuple[Precision, bytes]]:
@@ -229,19 +229,6 @@ class Converter:
         )
 
 
-def to_litert(model: Any, precision: Precision, stacks: NDArray[np.float32] | None) -> bytes:
-    """A LiteRT file of a Keras model of fixed shape.
-
-    Args:
-        model: Float32.
-        precision: What it computes in.
-        stacks: float32 (n, y, x, 3) that int8 is calibrated on; else not looked at.
-    """
-    from cmbnet.deploy.litert import convert_fixed
-
-    return convert_fixed(model, precision=precision, representative=stacks)
-
-
 def _usual_shapes(bundle: Bundle, model: Any) -> tuple[Shape, ...]:
     """Shapes of the LiteRT files, smallest first; else the one that the network was saved with."""
     found = {(a.shape[1], a.shape[2]) for a in bundle.artefacts("litert")}
@@ -249,7 +236,8 @@ def _usual_shapes(bundle: Bundle, model: Any) -> tuple[Shape, ...]:
     return tuple(sorted(found, key=lambda shape: shape[0] * shape[1]))
 
 
-def _versions(*packages: str) -> dict[str, str]:
+def tool_versions(*packages: str) -> dict[str, str]:
+    """Versions of installed packages; tensorflow may be installed as its cpu wheel."""
     found = {name: version(name) for name in packages if name != "tensorflow"}
     if "tensorflow" in packages:
         import tensorflow as tf

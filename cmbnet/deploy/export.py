@@ -10,7 +10,7 @@ from cmbnet.bundle import Bundle, add_artefacts, load_bundle
 from cmbnet.bundle.bundle import DEFAULT_FOLDER
 from cmbnet.deploy.bundles import copy_bundle
 from cmbnet.deploy.convert import Converter, ExportPlan
-from cmbnet.deploy.judge import Judge, accepted, require_passed
+from cmbnet.deploy.judge import Judge, require_passed
 from cmbnet.errors import CmbnetError, UsageError
 
 Report = Callable[[str], None]
@@ -54,10 +54,9 @@ def export_bundle(
             with plan.samples.judged_meanwhile() as cases:
                 made = list(converter.artefacts())
                 staged = add_artefacts(copy_bundle(bundle, Path(folder) / "staged"), made)
-                judge = Judge(staged, cases(), report, calibrations=plan.calibrations)
-            judged = [judge.settled(new.file, converter.redrawn) for new in made]
-        if allow_failure:
-            judged = [accepted(new) for new in judged]
+                judged_on = cases()
+            judge = Judge(staged, judged_on, report, calibrations=plan.calibrations)
+            judged = judge.all_settled(made, converter.redrawn, allow_failure=allow_failure)
         target = bundle if output is None else copy_bundle(bundle, output)
         done = add_artefacts(target, judged)
     except OSError as error:
@@ -71,7 +70,10 @@ def export_bundle(
 def _require_place(bundle: Bundle, output: Path | None) -> None:
     if output is None:
         if bundle.path.resolve() == DEFAULT_FOLDER.resolve():
-            raise UsageError("the bundle in the package is not changed; give -o FOLDER for a copy")
+            raise UsageError(
+                "the bundle in the package is not changed; give a folder for a copy",
+                argument="output",
+            )
     elif output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"a new or empty folder is required for the export, got {output}")
 

@@ -37,7 +37,7 @@ class ParityFailed(CmbnetError):
     """
 
     def __init__(self, message: str, folder: Path) -> None:
-        super().__init__(message)
+        super().__init__(message, argument="allow_parity_failure")
         self.folder = folder
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cmbnet.deploy.gate import GateCase
-from cmbnet.predict import Prediction, predict_prepared, predict_volume
+from cmbnet.predict import Prediction, Request, predict_prepared, predict_volume
 from cmbnet.preprocess import prepare
 from cmbnet.slices import DEFAULT_MARGIN_PIXELS
 
@@ -35,8 +35,8 @@ def gate_predictions(
             case.scan,
             bundle,
             backend,
+            Request(force=True),
             brain_mask=_within(case, bundle.recipe, backend.shapes[-1]),
-            force=True,
         )
         for case in cases
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,6 +56,19 @@ class Judge:
         self._report = report
         self._calibrations = calibrations
         self._references: dict[tuple[Shape, ...], list[Prediction]] = {}
+
+    def all_settled(
+        self, made: Iterable[NewArtefact], redrawn: Redrawn, *, allow_failure: bool
+    ) -> list[NewArtefact]:
+        """Artefacts of the bundle with their verdicts; see `settled`.
+
+        Args:
+            made: What is judged.
+            redrawn: Makes an artefact anew.
+            allow_failure: Accept what fails: the bundle then says both.
+        """
+        judged = [self.settled(new.file, redrawn) for new in made]
+        return [accepted(new) for new in judged] if allow_failure else judged
 
     def settled(self, file: str, redrawn: Redrawn) -> NewArtefact:
         """An artefact with its verdict.
@@ -164,7 +177,7 @@ def require_passed(judged: Sequence[NewArtefact], folder: Path) -> None:
     usable = f"{', '.join(passed)} passed and will be used" if passed else "Keras will be used"
     raise ParityFailed(
         f"the parity gate failed for {', '.join(new.file for new in failed)}; {folder} is written "
-        f"and marks it: {usable}; to use what failed, export again with --allow-parity-failure",
+        f"and marks it: {usable}; to use what failed, export again and allow the failure",
         folder,
     )
 

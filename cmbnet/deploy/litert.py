@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from cmbnet.deploy.mixed import to_mixed_int8
 from cmbnet.errors import UsageError
-from cmbnet.model.config import ModelConfig
-from cmbnet.model.files import copy_at_shape
 
 LiteRtPrecision = Literal["float32", "float16", "int8"]
 
@@ -30,20 +28,16 @@ DEFAULT_SHAPES: tuple[Shape, ...] = ((384, 384), (352, 288), (320, 256))
 """The whole frame, and crops of 211 x 173 and 192 x 154 mm, which hold most brains at 0.6 mm."""
 
 
-def convert_to_litert(
+def to_litert(
     model: keras.Model,
-    config: ModelConfig,
-    shape: Shape,
     *,
     precision: LiteRtPrecision = "float32",
     representative: NDArray[np.float32] | None = None,
 ) -> bytes:
-    """Convert a network for stacks of one shape, one at a time.
+    """Convert a network for stacks of its own shape, one at a time.
 
     Args:
-        model: From `cmbnet.model.build_unet`, on the TensorFlow backend of Keras.
-        config: Its configuration.
-        shape: Rows and columns.
+        model: Of fixed shape, float32, on the TensorFlow backend of Keras.
         precision: ``int8`` computes in int8 what `cmbnet.deploy.mixed` says; ``float16`` stores
             weights in half the bytes. Both take and give float32.
         representative: float32 (n, y, x, slices) from real input, with and without lesions;
@@ -53,32 +47,15 @@ def convert_to_litert(
         Content of a ``.tflite`` file, input float32 (1, y, x, slices), output (1, y, x, 1).
 
     Raises:
-        UsageError: If Keras runs on another backend, or representative stacks are missing or of
-            another shape.
+        UsageError: If representative stacks are missing or of another shape.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise UsageError(
-            "conversion to LiteRT needs KERAS_BACKEND=tensorflow, "
-            f"got {keras.backend.backend()}: load the .keras file there"
-        )
-    fixed = copy_at_shape(model, config, (*shape, config.input_slices))
-    return convert_fixed(fixed, precision=precision, representative=representative)
-
-
-def convert_fixed(
-    fixed: keras.Model,
-    *,
-    precision: LiteRtPrecision = "float32",
-    representative: NDArray[np.float32] | None = None,
-) -> bytes:
-    """Convert a network that has its final shape; see `convert_to_litert`."""
     import tensorflow as tf
 
-    shape = fixed.input_shape[1:]
+    shape = model.input_shape[1:]
     single = keras.Input(batch_shape=(1, *shape), name="stack")
     # Not from a concrete function: its variables stay in the file, and int8 then fails or
     # answers NaN (tensorflow-cpu 2.21).
-    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, fixed(single)))
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, model(single)))
     if precision == "int8":
         return _int8(converter, _checked(representative, shape))
     if precision == "float16":
@@ -137,26 +114,3 @@ def _checked(
         got = None if representative is None else representative.shape
         raise UsageError(f"int8 needs representative stacks of shape (n, {shape}), got {got}")
     return representative.astype(np.float32, copy=False)
-
-
-def run_litert(content: bytes, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Run a converted network, for comparison; `cmbnet.backends` runs it for use.
-
-    Args:
-        content: A ``.tflite`` file.
-        stacks: float32 (n, y, x, slices) of the file's shape.
-
-    Returns:
-        Probabilities, float32 (n, y, x).
-    """
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter: Any = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
-    (entry,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
-    answers = np.empty(stacks.shape[:3], np.float32)
-    for answer, stack in zip(answers, stacks, strict=True):
-        interpreter.set_tensor(entry["index"], stack[np.newaxis])
-        interpreter.invoke()
-        answer[...] = interpreter.get_tensor(end["index"])[0, ..., 0]
-    return answers

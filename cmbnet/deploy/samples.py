@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -36,6 +37,12 @@ JUDGED_SLICES = 40
 """Of a scan; those next to one another with the most of its lesions."""
 
 STACKS_PER_CASE = 16
+
+
+CalibrationSlices = Callable[[Shape, int], NDArray[np.float32]]
+"""From rows and columns and the number of a draw to float32 (n, y, x, 3) in [0, 1].
+
+Half of the slices hold lesions; another draw gives others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,20 +142,26 @@ def _densest(lesions: NDArray[Any], length: int) -> slice:
     return slice(start, start + length)
 
 
-def calibration_stacks(
-    bundle: Bundle, cases: Iterable[PhantomCase], shape: Shape
-) -> NDArray[np.float32]:
-    """What the network sees of phantoms, half of it with lesions.
+def phantom_slices(
+    bundle: Bundle, samples: Samples, report: Callable[[str], None]
+) -> CalibrationSlices:
+    """Calibration slices out of phantoms, which are made once for each draw.
 
     Args:
         bundle: Its recipe and context are applied, and the crop of its pipeline.
-        cases: Scans with lesions.
-        shape: Rows and columns of the crop.
-
-    Returns:
-        float32 (n, *shape, 3) in [0, 1].
+        samples: Which phantoms.
+        report: Hears that they are made.
     """
-    return np.concatenate([_stacks_of(bundle, case, shape) for case in cases])
+
+    @lru_cache(maxsize=1)
+    def drawn(draw: int) -> tuple[PhantomCase, ...]:
+        report("making phantoms to calibrate int8 on")
+        return samples.calibrating(draw)
+
+    def slices(shape: Shape, draw: int) -> NDArray[np.float32]:
+        return np.concatenate([_stacks_of(bundle, case, shape) for case in drawn(draw)])
+
+    return slices
 
 
 def _stacks_of(bundle: Bundle, case: PhantomCase, shape: Shape) -> NDArray[np.float32]:
@@ -165,7 +178,7 @@ def _stacks_of(bundle: Bundle, case: PhantomCase, shape: Shape) -> NDArray[np.fl
         spacing_z_mm=prepared.spacing_mm[0],
         context=bundle.context,
     )
-    return _centre(stacks, shape)
+    return centre_crop(stacks, shape)
 
 
 def _fitting(shape: Shape, whole: Shape) -> Sequence[Shape]:
@@ -183,7 +196,7 @@ def _half_and_half(slices: NDArray[np.intp], lesion: NDArray[np.bool_]) -> NDArr
     return np.sort(np.concatenate(chosen))
 
 
-def _centre(stacks: NDArray[np.float32], shape: Shape) -> NDArray[np.float32]:
-    """The middle of stacks that are larger than the crop."""
+def centre_crop(stacks: NDArray[np.float32], shape: Shape) -> NDArray[np.float32]:
+    """The middle of stacks (n, y, x, 3), where the physical frame has the brain."""
     y, x = ((have - want) // 2 for have, want in zip(stacks.shape[1:3], shape, strict=True))
     return np.ascontiguousarray(stacks[:, y : y + shape[0], x : x + shape[1]])

@@ -90,19 +90,20 @@ def choose_flavor(wanted: str) -> Flavor:
             raise MissingExtra(
                 "tensorrt",
                 "tensorrt",
-                "for --flavor datacenter (NVIDIA's own package index holds its libraries; "
-                "--flavor rtx builds here, without a GPU)",
+                "for the flavor datacenter (NVIDIA's own package index holds its libraries; "
+                "the flavor rtx builds here, without a GPU)",
             )
         if fault := gpu_fault():
             raise UsageError(
-                f"--flavor datacenter measures kernels on a GPU, and there is none here ({fault}); "
-                "run it on the machine that will serve, or use --flavor rtx, which builds here"
+                "the flavor datacenter measures kernels on a GPU, and there is none here "
+                f"({fault}); export on the machine that will serve, or choose the flavor rtx",
+                argument="flavor",
             )
         return "datacenter"
     if wanted != "rtx":
         raise UsageError(f"flavor must be rtx, datacenter or auto, got {wanted!r}")
     if find_spec("tensorrt_rtx") is None:
-        raise MissingExtra("tensorrt_rtx", "rtx", "for --flavor rtx")
+        raise MissingExtra("tensorrt_rtx", "rtx", "for the flavor rtx")
     return "rtx"
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cmbnet.io.settings import check_settings, read_settings
+
+if TYPE_CHECKING:
+    from cmbnet.predict import Request
 
 AeTitle = Annotated[str, Field(pattern=r"^[ -\[\]-~]{1,16}$")]
 """1 to 16 characters, no backslash (PS3.5, value representation AE)."""
@@ -87,6 +90,20 @@ class WorkerSettings(_Settings):
     memory_mb: Annotated[int, Field(ge=256)] = 4096
     tries: Count = 3
     """After so many deaths, time-outs or faults a study goes to quarantine, reported as failed."""
+
+    @property
+    def request(self) -> Request:
+        """What is asked of every study."""
+        from cmbnet.predict.request import Request
+
+        return Request(
+            operating_point=self.operating_point,
+            backend=self.backend,
+            dicom_seg=True,
+            dicom_sr=True,
+            dicom_key_images=self.key_images,
+            dicom_pdf=self.pdf,
+        )
 
 
 class DestinationSettings(_Settings):

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
     from cmbnet.io.dicom import DicomSource, Examination
-    from cmbnet.report.write import DicomObject
     from cmbnet.volume import Volume
 
 
@@ -74,7 +73,7 @@ class StudyProcessor:
                 volume,
                 model.bundle,
                 model.backend,
-                operating_point=self.settings.operating_point,
+                self.settings.request,
                 record=InputRecord(dicom=source),
             )
         except NotAnalysable as refused:
@@ -84,7 +83,7 @@ class StudyProcessor:
             remarks = [one.message for one in findings if one.severity == "refuse"]
             return Answer("refused", f"not analysable: {'; '.join(remarks)}", _series(source))
         written = time.perf_counter()
-        write_objects(prediction, job.out, self._wanted(), previous=job.previous)
+        write_objects(prediction, job.out, previous=job.previous)
         seconds = {
             "read": round(read_s, 3),
             **prediction.timings_s,
@@ -92,14 +91,6 @@ class StudyProcessor:
         }
         lesions = len(prediction.finding.lesions)
         return Answer("done", details={"lesions": lesions, "seconds": seconds, **_series(source)})
-
-    def _wanted(self) -> set[DicomObject]:
-        wanted: set[DicomObject] = {"seg", "sr"}
-        if self.settings.key_images:
-            wanted.add("key-images")
-        if self.settings.pdf:
-            wanted.add("pdf")
-        return wanted
 
     def _unreadable(self, job: Job, reason: str) -> Answer:
         """There is no SWI, or it has gaps, which later images may fill."""

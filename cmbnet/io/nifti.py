@@ -241,7 +241,8 @@ def _choose_frame(header: NiftiHeader, frame: int | None, source: Path, notes: l
     if frame is None and count > 1:
         raise InputRefused(
             f"{source} holds {count} images (shape {shape}) and one is required; choose "
-            f"one of 0..{count - 1} with --frame; they are never averaged"
+            f"one of 0..{count - 1}; they are never averaged",
+            argument="frame",
         )
     chosen = frame or 0
     if not 0 <= chosen < count:

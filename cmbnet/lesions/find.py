@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -15,15 +16,13 @@ from cmbnet.lesions.measure import Component, axial_axis, measure_components
 from cmbnet.lesions.outline import outlined
 from cmbnet.lesions.profile import profile
 from cmbnet.lesions.rules import (
+    RULES,
     LesionRules,
-    border_reason,
-    continuation_reason,
+    Rule,
+    first_no,
     is_small,
     lesion_score,
-    score_reason,
-    shape_reason,
     size_class,
-    size_reason,
 )
 from cmbnet.lesions.surroundings import continuation_mm, rim_brightness
 from cmbnet.volume import Volume
@@ -35,6 +34,7 @@ def find_lesions(
     *,
     brain: NDArray[Any] | None = None,
     image: Volume | None = None,
+    asked: Sequence[Rule] | None = None,
 ) -> LesionFinding:
     """Find the lesions of a probability map.
 
@@ -44,6 +44,7 @@ def find_lesions(
         brain: Mask of the same shape; without it the border rules are not asked.
         image: The scan on the same grid; without it nobody looks how far the dark structure
             of a candidate goes on.
+        asked: Which of `RULES` are asked; all of them if None.
 
     Returns:
         The lesions, what was excluded and why, and the instance labels.
@@ -58,7 +59,8 @@ def find_lesions(
                 f"got {other.shape}"
             )
     labels = outlined(probability, rules)
-    judge = _Judge(probability, labels, rules, brain, image)
+    asked = RULES if asked is None else asked
+    judge = _Judge(probability, labels, rules, tuple(asked), brain, image)
     judged = [judge.lesion(c) for c in measure_components(labels, probability.affine)]
     ranked = sorted(judged, key=lambda pair: (-pair[1].score, -pair[1].volume_mm3, pair[0]))
     kept = [pair for pair in ranked if pair[1].removed_by is None]
@@ -91,6 +93,7 @@ class _Judge:
     probability: Volume
     labels: NDArray[np.int32]
     rules: LesionRules
+    asked: tuple[Rule, ...]
     brain: NDArray[Any] | None
     image: Volume | None
 
@@ -105,18 +108,6 @@ class _Judge:
             min(float(values.max()), 1.0),
         )
         centre = self._centre_voxel(component, inside)
-        outside = None if self.brain is None else float(1 - (self.brain[box][inside] != 0).mean())
-        removed_by, reason = self._size_and_shape(component)
-        border_mm = continuation = rim = None
-        around: tuple[float, ...] = ()
-        if removed_by is None:
-            continuation = self._continuation_mm(component, inside)
-            removed_by, reason = _first(shape=continuation_reason(continuation, rules))
-        if removed_by is None:
-            border_mm = self._border_distance_mm(centre)
-            rim = self._rim_brightness(component, inside)
-            around = self._profile(component)
-            removed_by, reason = _first(border=border_reason(outside, rules))
         axis = axial_axis(self.probability.affine)
         lesion = Lesion(
             id=0,
@@ -132,40 +123,50 @@ class _Judge:
             score=0.0,
             mean_probability=mean,
             max_probability=highest,
-            outside_brain=outside,
-            border_distance_mm=border_mm,
+            outside_brain=self._outside_brain(box, inside),
+            border_distance_mm=None,
             bbox=component.bbox,
-            continuation_mm=continuation,
-            rim_brightness=rim,
-            profile=around,
-            removed_by=removed_by,
-            reason=reason,
+            axes_mm=component.axes_mm,
+            longest_voxel_side_mm=max(self.probability.spacing_mm),
         )
-        return component.label, self._scored(lesion)
+        return component.label, self._judged(lesion, component, inside, centre)
 
-    def _scored(self, lesion: Lesion) -> Lesion:
-        """The candidate with its score, removed if that is too low."""
-        scored = replace(lesion, score=lesion_score(lesion, self.rules))
-        if scored.removed_by is not None:
-            return scored
-        removed_by, reason = _first(score=score_reason(scored.score, self.rules))
-        return replace(scored, removed_by=removed_by, reason=reason)
+    def _judged(
+        self,
+        lesion: Lesion,
+        component: Component,
+        inside: NDArray[np.bool_],
+        centre: tuple[int, int, int],
+    ) -> Lesion:
+        """The candidate with its score and, if a rule says no, that rule's stage and reason."""
+        excluded = first_no(lesion, self.rules, [r for r in self.asked if not r.surroundings])
+        if excluded is None:
+            lesion = replace(
+                lesion,
+                continuation_mm=self._continuation_mm(component, inside),
+                border_distance_mm=self._border_distance_mm(centre),
+                rim_brightness=self._rim_brightness(component, inside),
+                profile=self._profile(component),
+            )
+        lesion = replace(lesion, score=lesion_score(lesion, self.rules))
+        if excluded is None:
+            excluded = first_no(lesion, self.rules, [r for r in self.asked if r.surroundings])
+        if excluded is None:
+            return lesion
+        return replace(lesion, removed_by=excluded[0].stage, reason=excluded[1])
 
-    def _size_and_shape(self, component: Component) -> tuple[Stage | None, str]:
-        spacing = self.probability.spacing_mm
-        return _first(
-            size=size_reason(component, self.rules),
-            shape=shape_reason(
-                component,
-                self.rules,
-                slice_mm=spacing[axial_axis(self.probability.affine)],
-                longest_side_mm=max(spacing),
-            ),
-        )
+    def _outside_brain(
+        self, box: tuple[slice, slice, slice], inside: NDArray[np.bool_]
+    ) -> float | None:
+        return None if self.brain is None else float(1 - (self.brain[box][inside] != 0).mean())
 
     def _continuation_mm(self, component: Component, inside: NDArray[np.bool_]) -> float | None:
         """Of small candidates: a large one reaches the next dark thing by its size alone."""
-        if self.image is None or not self._asked or not is_small(component, self.rules):
+        if (
+            self.image is None
+            or not self._asked
+            or not is_small(component.max_in_plane_diameter_mm, self.rules)
+        ):
             return None
         return continuation_mm(self.image, inside, component.box, self.brain)
 
@@ -206,11 +207,6 @@ class _Judge:
             return BORDER_REACH_MM
         offset = (np.argwhere(~crop) + start - np.array(centre)) * spacing
         return float(min(np.sqrt((offset**2).sum(axis=1).min()), BORDER_REACH_MM))
-
-
-def _first(**reasons: str | None) -> tuple[Any, str]:
-    """The first stage with a reason, and the reason; (None, "") if there is none."""
-    return next(((stage, why) for stage, why in reasons.items() if why is not None), (None, ""))
 
 
 def _box(lesion: Lesion) -> tuple[slice, ...]:

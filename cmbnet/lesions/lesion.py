@@ -15,7 +15,7 @@ SizeClass = Literal["small", "large", "outside"]
 """By maximum in-plane diameter; the bounds are those of `cmbnet.lesions.sizes`."""
 
 Stage = Literal["size", "shape", "border", "score"]
-"""The rules, in the order in which they are asked; the first that says no is the reason."""
+"""What the lesion rules look at, in the order of the counts (`cmbnet.lesions.rules`)."""
 
 Triple = tuple[float, float, float]
 
@@ -50,6 +50,8 @@ class Lesion:
         reason: Why, in words; empty for a lesion.
         profile: What lies around it (`cmbnet.lesions.profile.MEASURES`); empty where the rules do
             not ask, or size or shape excluded it. Not written into results.
+        axes_mm: Axes of the ellipsoid of equal second moments, longest first. Not written.
+        longest_voxel_side_mm: Of the scan. Not written.
     """
 
     id: int
@@ -73,6 +75,13 @@ class Lesion:
     removed_by: Stage | None = None
     reason: str = ""
     profile: Annotated[tuple[float, ...], Field(exclude=True)] = ()
+    axes_mm: Annotated[Triple, Field(exclude=True)] = (0.0, 0.0, 0.0)
+    longest_voxel_side_mm: Annotated[float, Field(exclude=True)] = 0.0
+
+    @property
+    def sure_z_extent_mm(self) -> float:
+        """Extent across the slices without the first and the last, which partial volume may add."""
+        return self.z_extent_mm * (self.slices - 2) / self.slices
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from cmbnet.io.nifti import read_nifti
 from cmbnet.io.scan import LoadedScan, is_dicom, read_scan
 from cmbnet.predict.pipeline import predict_volume
 from cmbnet.predict.prediction import InputRecord, Prediction
+from cmbnet.predict.request import PLAIN, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
     from cmbnet.bundle import Bundle
 
 
-def record_of(
-    path: Path, *, frame: int | None = None, brain_mask: Path | None = None
-) -> InputRecord:
+def record_of(path: Path, *, brain_mask: Path | None = None) -> InputRecord:
     """Hash the files that a prediction would read.
 
     Raises:
@@ -33,7 +32,6 @@ def record_of(
     return InputRecord(
         file="" if is_dicom(path) else printable(path.name),
         sha256=content_sha256(path),
-        frame=frame,
         brain_mask_sha256=None if brain_mask is None else content_sha256(brain_mask),
     )
 
@@ -42,11 +40,9 @@ def predict_file(
     path: str | Path,
     bundle: Bundle,
     backend: Backend,
+    request: Request = PLAIN,
     *,
-    operating_point: str = "default",
     brain_mask: str | Path | None = None,
-    frame: int | None = None,
-    force: bool = False,
     read: Callable[[], LoadedScan] | None = None,
 ) -> Prediction:
     """Read a NIfTI file or a DICOM series and find microbleeds on it; see `predict_volume`.
@@ -55,12 +51,9 @@ def predict_file(
         path: The file; for DICOM a folder, zip, DICOMDIR or file.
         bundle: The model.
         backend: Opened for this bundle.
-        operating_point: Name of a set of thresholds of the bundle.
+        request: Which image of the file or series to read, and how to look at it.
         brain_mask: A file on the grid of the scan; by default the brain is estimated.
-        frame: Which image of a 4D file, from 0.
-        force: Answer even on what is not analysable.
-        read: Gives the scan of `path` where a caller has begun to read it ahead, or wants a
-            DICOM series of its choice; by default the SWI is found.
+        read: Gives the scan of `path` where a caller has begun to read it ahead.
 
     Raises:
         UnreadableFile: If the file is missing, truncated, or neither NIfTI nor DICOM.
@@ -71,8 +64,12 @@ def predict_file(
     source = Path(path)
     mask_file = None if brain_mask is None else Path(brain_mask)
     with ThreadPoolExecutor(1, thread_name_prefix="hash") as beside:
-        hashing = beside.submit(record_of, source, frame=frame, brain_mask=mask_file)
-        scan = read_scan(source, frame=frame) if read is None else read()
+        hashing = beside.submit(record_of, source, brain_mask=mask_file)
+        scan = (
+            read_scan(source, frame=request.frame, series=request.series)
+            if read is None
+            else read()
+        )
         mask = None if mask_file is None else read_nifti(mask_file)
     record = replace(hashing.result(), dicom=scan.dicom)
     read_s = round(time.perf_counter() - start, 4)
@@ -80,9 +77,8 @@ def predict_file(
         scan.volume,
         bundle,
         backend,
-        operating_point=operating_point,
+        request,
         brain_mask=mask,
-        force=force,
         record=record,
     )
     return replace(prediction, timings_s={"read": read_s, **prediction.timings_s})

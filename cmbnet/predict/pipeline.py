@@ -14,6 +14,7 @@ import numpy as np
 from cmbnet.errors import InputRefused
 from cmbnet.lesions import find_lesions
 from cmbnet.predict.prediction import InputRecord, NotAnalysable, Prediction, Refusal
+from cmbnet.predict.request import PLAIN, Request
 from cmbnet.preprocess import prepare
 from cmbnet.preprocess.qc import check_quality
 from cmbnet.slices import BrainBox, brain_box, make_stacks
@@ -40,10 +41,9 @@ def predict_volume(
     volume: Volume,
     bundle: Bundle,
     backend: Backend,
+    request: Request = PLAIN,
     *,
-    operating_point: str = "default",
     brain_mask: Volume | None = None,
-    force: bool = False,
     record: InputRecord | None = None,
 ) -> Prediction:
     """Find microbleeds on a scan.
@@ -52,9 +52,9 @@ def predict_volume(
         volume: The scan on its own grid, as `read_nifti` gives it.
         bundle: The model.
         backend: Opened for this bundle.
-        operating_point: Name of a set of thresholds of the bundle.
+        request: How to look at it: its operating point, and whether to answer even if the quality
+            gate says that an answer would mean nothing.
         brain_mask: On the grid of the scan; by default the brain is estimated.
-        force: Answer even if the quality gate says that an answer would mean nothing.
         record: Which bytes the scan came from.
 
     Returns:
@@ -67,14 +67,14 @@ def predict_volume(
         BundleError: If the model cannot be run.
     """
     _require_possible_extent(volume)
-    point = bundle.operating_point(operating_point)
+    point = bundle.operating_point(request.operating_point)
     record = InputRecord() if record is None else record
     clock = _Clock()
     with clock.stage("prepare"):
         prepared = prepare(volume, bundle.recipe, brain_mask=brain_mask)
     with clock.stage("quality"):
         quality = check_quality(volume, prepared)
-        if not quality.analysable and not force:
+        if not quality.analysable and not request.force:
             raise NotAnalysable(
                 Refusal(
                     volume=volume,
@@ -89,9 +89,9 @@ def predict_volume(
         volume,
         bundle,
         backend,
+        request,
         prepared=prepared,
         quality=quality,
-        operating_point=operating_point,
         record=record,
     )
     return replace(prediction, timings_s={**clock.seconds, **prediction.timings_s})
@@ -116,10 +116,10 @@ def predict_prepared(
     volume: Volume,
     bundle: Bundle,
     backend: Backend,
+    request: Request = PLAIN,
     *,
     prepared: PreparedCase,
     quality: QualityReport,
-    operating_point: str = "default",
     record: InputRecord | None = None,
 ) -> Prediction:
     """Find microbleeds on a scan that is prepared already; what the quality gate said is noted.
@@ -128,16 +128,16 @@ def predict_prepared(
         volume: The scan on its own grid.
         bundle: The model.
         backend: Opened for this bundle.
+        request: Its operating point is used.
         prepared: The scan in the frame of the bundle's recipe.
         quality: What the quality gate said of it.
-        operating_point: Name of a set of thresholds of the bundle.
         record: Which bytes the scan came from.
 
     Raises:
         UsageError: If the operating point does not exist.
         BundleError: If the model cannot be run.
     """
-    point = bundle.operating_point(operating_point)
+    point = bundle.operating_point(request.operating_point)
     rules = bundle.rules_at(point)
     clock = _Clock()
     with clock.stage("network"):
@@ -152,6 +152,7 @@ def predict_prepared(
         finding = find_lesions(probability, rules, brain=brain, image=volume)
     return Prediction(
         volume=volume,
+        request=request,
         prepared=prepared,
         quality=quality,
         forced=not quality.analysable,

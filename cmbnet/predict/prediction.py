@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cmbnet.bundle import Bundle, OperatingPoint
     from cmbnet.io.dicom import DicomSource
     from cmbnet.lesions import LesionFinding, LesionRules
+    from cmbnet.predict.request import Request
     from cmbnet.preprocess import PreparedCase
     from cmbnet.preprocess.qc import QualityReport
     from cmbnet.volume import Volume
@@ -28,14 +29,12 @@ class InputRecord:
         file: Name of the file, without its folder; empty for an array in memory and for DICOM,
             whose names may be those of patients.
         sha256: Of its content; empty for an array in memory.
-        frame: Image of a 4D file, or None.
         brain_mask_sha256: Of the mask file that was given, or None.
         dicom: The images of a DICOM series, which SEG and SR refer to; else None.
     """
 
     file: str = ""
     sha256: str = ""
-    frame: int | None = None
     brain_mask_sha256: str | None = None
     dicom: DicomSource | None = field(default=None, compare=False)
 
@@ -72,7 +71,8 @@ class NotAnalysable(InputRefused):
         reasons = [f.message for f in refusal.quality.findings if f.severity == "refuse"]
         super().__init__(
             f"{refusal.volume.source} is not analysable and no count was made: "
-            f"{'; '.join(reasons)} (--force makes a count that should not be trusted)"
+            f"{'; '.join(reasons)}; a count that is forced should not be trusted",
+            argument="force",
         )
         self.refusal = refusal
 
@@ -83,6 +83,7 @@ class Prediction:
 
     Args:
         volume: The scan on its own grid.
+        request: What was asked.
         prepared: The scan in the network's frame.
         quality: What the gate said.
         forced: Whether the gate refused and was overruled.
@@ -99,6 +100,7 @@ class Prediction:
     """
 
     volume: Volume
+    request: Request
     prepared: PreparedCase
     quality: QualityReport
     forced: bool

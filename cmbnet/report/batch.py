@@ -9,23 +9,21 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cmbnet import RESEARCH_USE_ONLY, __version__
+from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.errors import CmbnetError, InputRefused, printable
 from cmbnet.io.ahead import ReadAhead
 from cmbnet.io.bids import why_no_scan
 from cmbnet.io.case import Case
-from cmbnet.io.scan import nifti_stem, read_scan
-from cmbnet.predict import NotAnalysable, predict_file, record_of
-from cmbnet.report.result import Request, Result
+from cmbnet.io.scan import nifti_stem
+from cmbnet.predict import NotAnalysable, Request, predict_file, record_of
+from cmbnet.report.result import RecordedRequest, Result, recorded
 from cmbnet.report.tables import fault_row, summary_row, update_summary
 from cmbnet.report.write import (
     REPORT,
     RESULT,
-    DicomObject,
     clear_case,
     write_prediction,
     write_refusal,
@@ -39,48 +37,6 @@ SUMMARY = "summary.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How every case of a run is treated.
-
-    Args:
-        operating_point: Name of a set of thresholds of the bundle.
-        backend: As it was asked for.
-        frame: Image of 4D files, or None.
-        series: Key or UID of the series of DICOM inputs, or None for the SWI.
-        dicom_seg: Write ``seg.dcm`` of DICOM inputs.
-        dicom_sr: Write ``sr.dcm`` of DICOM inputs.
-        dicom_key_images: Write ``key-01.dcm``... of DICOM inputs.
-        dicom_pdf: Write ``pdf.dcm`` of DICOM inputs.
-        force: Answer on what is not analysable, too.
-        save_probability: Write the probability map.
-        overwrite: Run again what is finished.
-    """
-
-    operating_point: str = "default"
-    backend: str = "auto"
-    frame: int | None = None
-    series: str | None = None
-    dicom_seg: bool = False
-    dicom_sr: bool = False
-    dicom_key_images: bool = False
-    dicom_pdf: bool = False
-    force: bool = False
-    save_probability: bool = False
-    overwrite: bool = False
-
-    @property
-    def dicom(self) -> frozenset[DicomObject]:
-        """The DICOM objects that are asked for."""
-        asked: dict[DicomObject, bool] = {
-            "seg": self.dicom_seg,
-            "sr": self.dicom_sr,
-            "key-images": self.dicom_key_images,
-            "pdf": self.dicom_pdf,
-        }
-        return frozenset(name for name, wanted in asked.items() if wanted)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What became of a case.
 
@@ -89,6 +45,7 @@ class Outcome:
         status: "done", "skipped" (it was finished before), "refused" or "failed".
         result: What ``result.json`` holds, for done and skipped.
         reason: Why there is no result.
+        argument: Name of the field of the request by which the caller can decide otherwise.
         report: The page, for done and skipped.
     """
 
@@ -96,6 +53,7 @@ class Outcome:
     status: Literal["done", "skipped", "refused", "failed"]
     result: Result | None = None
     reason: str = ""
+    argument: str = ""
     report: Path | None = None
 
 
@@ -105,7 +63,8 @@ def run_batch(
     *,
     bundle: Bundle,
     backend: Backend,
-    options: Options,
+    request: Request,
+    overwrite: bool = False,
     jobs: int = 1,
     ahead: ReadAhead | None = None,
 ) -> Generator[Outcome, None, None]:
@@ -116,7 +75,8 @@ def run_batch(
         out_dir: Gets a folder a case and the summary.
         bundle: The model.
         backend: Opened for it; shared by all jobs, which wait for one another there.
-        options: How.
+        request: What is asked of every case.
+        overwrite: Run again what is finished.
         jobs: Cases at a time.
         ahead: May have begun to read the first case.
 
@@ -129,8 +89,8 @@ def run_batch(
     """
     summary = _Summary(out_dir / SUMMARY)
     summary.write()
-    reading = ReadAhead(options.frame, options.series) if ahead is None else ahead
-    runner = _Runner(out_dir, bundle, backend, options, reading)
+    reading = ReadAhead(request.frame, request.series) if ahead is None else ahead
+    runner = _Runner(out_dir, bundle, backend, request, overwrite, reading)
 
     def run(case: Case) -> Outcome:
         outcome = runner.run(case)
@@ -202,7 +162,8 @@ class _Runner:
     out_dir: Path
     bundle: Bundle
     backend: Backend
-    options: Options
+    request: Request
+    overwrite: bool
     ahead: ReadAhead
 
     def run(self, case: Case) -> Outcome:
@@ -219,9 +180,9 @@ class _Runner:
         try:
             return self._predict(case)
         except InputRefused as error:
-            return Outcome(case=case, status="refused", reason=str(error))
+            return Outcome(case=case, status="refused", reason=str(error), argument=error.argument)
         except CmbnetError as error:
-            return Outcome(case=case, status="failed", reason=str(error))
+            return Outcome(case=case, status="failed", reason=str(error), argument=error.argument)
         except MemoryError:
             return Outcome(case=case, status="failed", reason=f"{where}: not enough memory")
         except OSError as error:
@@ -240,13 +201,11 @@ class _Runner:
         return f"{where if case.dicom or file is None else printable(file)}: {said}"
 
     def _predict(self, case: Case) -> Outcome:
-        folder, options = self.out_dir / case.name, self.options
-        read = self.ahead.take(case.path) or partial(
-            read_scan, case.path, frame=options.frame, series=options.series
-        )
+        folder, request = self.out_dir / case.name, self.request
+        read = self.ahead.take(case.path)
         try:
-            request = _request(case, self.bundle, options)
-            finished = None if options.overwrite else _finished(folder, request)
+            asked = recorded(request, record_of(case.path, brain_mask=case.brain_mask), self.bundle)
+            finished = None if self.overwrite else _finished(folder, asked)
         except OSError:
             clear_case(folder)
             raise
@@ -254,31 +213,22 @@ class _Runner:
             return Outcome(case=case, status="skipped", result=finished, report=folder / REPORT)
         # However this ends, an earlier answer must not be taken for that to this request.
         clear_case(folder)
-        if not options.force:
+        if not request.force:
             _refuse_by_name(case)
         try:
             prediction = predict_file(
                 case.path,
                 self.bundle,
                 self.backend,
-                operating_point=options.operating_point,
+                request,
                 brain_mask=case.brain_mask,
-                frame=options.frame,
-                force=options.force,
                 read=read,
             )
         except NotAnalysable as error:
-            if options.dicom_sr:
+            if request.dicom_sr:
                 write_refusal(error.refusal, folder)
             raise
-        result = write_prediction(
-            prediction,
-            folder,
-            save_probability=options.save_probability,
-            dicom=options.dicom,
-            case=case.name,
-            request=request,
-        )
+        result = write_prediction(prediction, folder, case=case.name)
         return Outcome(case=case, status="done", result=result, report=folder / REPORT)
 
 
@@ -287,8 +237,8 @@ def _refuse_by_name(case: Case) -> None:
     why = None if stem is None else why_no_scan(stem)
     if why is not None:
         raise InputRefused(
-            f"{case.path} is {why} by its name; a magnitude or SWI scan is required (--force reads "
-            "it all the same)"
+            f"{case.path} is {why} by its name; a magnitude or SWI scan is required",
+            argument="force",
         )
 
 
@@ -297,27 +247,7 @@ def _remedy(error: OSError) -> str:
     return "free some space" if full else "make the output folder writable"
 
 
-def _request(case: Case, bundle: Bundle, options: Options) -> Request:
-    record = record_of(case.path, frame=options.frame, brain_mask=case.brain_mask)
-    return Request(
-        input_sha256=record.sha256,
-        bundle_sha256=bundle.sha256,
-        cmbnet=__version__,
-        operating_point=options.operating_point,
-        backend=options.backend,
-        frame=options.frame,
-        brain_mask_sha256=record.brain_mask_sha256,
-        force=options.force,
-        save_probability=options.save_probability,
-        series=options.series,
-        dicom_seg=options.dicom_seg,
-        dicom_sr=options.dicom_sr,
-        dicom_key_images=options.dicom_key_images,
-        dicom_pdf=options.dicom_pdf,
-    )
-
-
-def _finished(folder: Path, request: Request) -> Result | None:
+def _finished(folder: Path, request: RecordedRequest) -> Result | None:
     """The result of an earlier run of the same request, if all its files are there."""
     try:
         text = (folder / RESULT).read_bytes()

@@ -12,9 +12,9 @@ import scipy
 from pydantic import BaseModel, ConfigDict, Field
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
-from cmbnet.bundle import Measured
+from cmbnet.bundle import Bundle, Measured
 from cmbnet.lesions import Lesion, LesionRules
-from cmbnet.predict import Prediction
+from cmbnet.predict import InputRecord, Prediction, Request
 
 MAX_EXCLUDED = 200
 """Excluded candidates that are listed, those of the highest score; all are counted."""
@@ -24,23 +24,13 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Request(_Strict):
-    """What was asked for: two runs of equal requests give equal results."""
+class RecordedRequest(Request):
+    """What was asked, and of which bytes: two runs of equal ones give equal results."""
 
     input_sha256: str
     bundle_sha256: str
     cmbnet: str
-    operating_point: str = "default"
-    backend: str = "auto"
-    frame: int | None = None
     brain_mask_sha256: str | None = None
-    force: bool = False
-    save_probability: bool = False
-    series: str | None = None
-    dicom_seg: bool = False
-    dicom_sr: bool = False
-    dicom_key_images: bool = False
-    dicom_pdf: bool = False
 
 
 class Input(_Strict):
@@ -112,7 +102,7 @@ class Result(_Strict):
     format: Literal[1] = 1
     notice: str
     case: str
-    request: Request
+    request: RecordedRequest
     input: Input
     model: Model
     quality: Quality
@@ -126,30 +116,24 @@ class Result(_Strict):
     timings_s: dict[str, float]
 
 
-def request_of(prediction: Prediction, *, backend: str, save_probability: bool) -> Request:
-    """The request that a prediction answers, for callers that did not make one."""
-    return Request(
-        input_sha256=prediction.record.sha256,
-        bundle_sha256=prediction.bundle.sha256,
+def recorded(request: Request, record: InputRecord, bundle: Bundle) -> RecordedRequest:
+    """A request with the hashes of all that it is about."""
+    return RecordedRequest(
+        **request.model_dump(),
+        input_sha256=record.sha256,
+        bundle_sha256=bundle.sha256,
         cmbnet=__version__,
-        operating_point=prediction.operating_point.name,
-        backend=backend,
-        frame=prediction.record.frame,
-        brain_mask_sha256=prediction.record.brain_mask_sha256,
-        force=prediction.forced,
-        save_probability=save_probability,
+        brain_mask_sha256=record.brain_mask_sha256,
     )
 
 
-def build_result(
-    prediction: Prediction, *, case: str, request: Request, files: tuple[str, ...]
-) -> Result:
+def build_result(prediction: Prediction, *, case: str, files: tuple[str, ...] = ()) -> Result:
     """Gather the result of a prediction."""
     finding = prediction.finding
     return Result(
         notice=RESEARCH_USE_ONLY,
         case=case,
-        request=request,
+        request=recorded(prediction.request, prediction.record, prediction.bundle),
         input=_input(prediction),
         model=_model(prediction),
         quality=_quality(prediction),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from cmbnet.io import write_nifti, write_text_atomically
 from cmbnet.preprocess import Finding
 from cmbnet.report.html import report_html
 from cmbnet.report.pictures import Painter
-from cmbnet.report.result import Request, Result, build_result, request_of
+from cmbnet.report.result import Result, build_result
 from cmbnet.report.tables import lesions_csv
 
 if TYPE_CHECKING:
@@ -40,30 +39,22 @@ PDF: Final = "pdf.dcm"
 NO_OBJECTS: Final = "no_dicom_objects"
 """Code of the finding that DICOM objects were asked for and could not be written."""
 
-DicomObject = Literal["seg", "sr", "key-images", "pdf"]
-"""What can go back into the study of a DICOM series."""
-
 
 def write_prediction(
     prediction: Prediction,
     out_dir: str | Path,
     *,
-    save_probability: bool = False,
-    dicom: Collection[DicomObject] = (),
     case: str | None = None,
-    request: Request | None = None,
     created: datetime.datetime | None = None,
 ) -> Result:
     """Write mask, labels, table, result and report of a case.
 
     Args:
-        prediction: What was found.
+        prediction: What was found. Its request says whether to write the probability map, too,
+            and which objects of a DICOM input: ``seg.dcm`` and ``key-01.dcm``... where there are
+            lesions, ``sr.dcm``, ``pdf.dcm``. Of a forced prediction only the SR.
         out_dir: Folder of the case; made if missing, files of an earlier run are removed.
-        save_probability: Whether to write the probability map, too.
-        dicom: Which objects to write for a DICOM input: ``seg.dcm`` and ``key-01.dcm``... where
-            there are lesions, ``sr.dcm``, ``pdf.dcm``. Of a forced prediction only the SR.
         case: Name of the case; by default that of the folder.
-        request: What was asked for, stored in the result; by default made of the prediction.
         created: Content date and time of the DICOM objects, part of their UIDs; by default now.
 
     Returns:
@@ -75,15 +66,31 @@ def write_prediction(
             allow no DICOM objects, the rest is written and a finding says so (`NO_OBJECTS`).
     """
     folder = Path(out_dir)
-    asked = request or request_of(
-        prediction, backend=prediction.backend.name, save_probability=save_probability
-    )
-    maps = [MASK, LESIONS, *([PROBABILITY] if save_probability else [])]
-    objects = _objects(prediction, dicom)
+    name = folder.name if case is None else case
+    try:
+        return _write(prediction, folder, name, objects=_objects(prediction), created=created)
+    except InputRefused as refused:
+        return _write(_warned(prediction, str(refused)), folder, name, objects=[], created=created)
+
+
+def _write(
+    prediction: Prediction,
+    folder: Path,
+    case: str,
+    *,
+    objects: list[str],
+    created: datetime.datetime | None,
+) -> Result:
+    """Write the files of a case, with these DICOM objects or none.
+
+    Raises:
+        InputRefused: If the headers of the series do not allow to write the objects; the case is
+            not finished then.
+    """
+    maps = [MASK, LESIONS, *([PROBABILITY] if prediction.request.save_probability else [])]
     result = build_result(
         prediction,
-        case=folder.name if case is None else case,
-        request=asked,
+        case=case,
         files=(*maps, TABLE, RESULT, REPORT, *objects),
     )
     clear_case(folder)
@@ -99,16 +106,7 @@ def write_prediction(
     )
     write_text_atomically(folder / REPORT, page)
     if objects:
-        try:
-            write_objects(prediction, folder, dicom, result=result, created=created or _now())
-        except InputRefused as refused:
-            return write_prediction(
-                _warned(prediction, str(refused)),
-                folder,
-                save_probability=save_probability,
-                case=case,
-                request=asked,
-            )
+        write_objects(prediction, folder, result=result, created=created or _now())
     write_text_atomically(folder / RESULT, result.model_dump_json(indent=2) + "\n")
     return result
 
@@ -175,8 +173,9 @@ def clear_case(folder: Path) -> None:
         folder.rmdir()
 
 
-def _objects(prediction: Prediction, wanted: Collection[DicomObject]) -> list[str]:
+def _objects(prediction: Prediction) -> list[str]:
     """Names of the DICOM objects that will be written."""
+    wanted = prediction.request.dicom
     if not wanted:
         return []
     from cmbnet.report.dicom import MOST_KEY_IMAGES
@@ -195,7 +194,6 @@ def _objects(prediction: Prediction, wanted: Collection[DicomObject]) -> list[st
 def write_objects(
     prediction: Prediction,
     folder: Path,
-    wanted: Collection[DicomObject],
     *,
     result: Result | None = None,
     previous: Dataset | None = None,
@@ -204,9 +202,8 @@ def write_objects(
     """Write the DICOM objects of a prediction, and nothing else.
 
     Args:
-        prediction: What was found on a DICOM series.
+        prediction: What was found on a DICOM series, and which objects are asked for.
         folder: Where to write.
-        wanted: Which; see `write_prediction`.
         result: The same as it stands in ``result.json``, for the PDF; by default it is made.
         previous: The report that the SR supersedes.
         created: Content date and time, part of the UIDs; by default those of the images, so that
@@ -218,7 +215,7 @@ def write_objects(
     """
     from cmbnet.report.dicom import draw_key_pictures, result_of, write_dicom_results
 
-    trusted = not prediction.forced
+    wanted, trusted = prediction.request.dicom, not prediction.forced
     pictured = prediction.finding.lesions if "key-images" in wanted and trusted else ()
     write_dicom_results(
         replace(result_of(prediction), previous=previous),
@@ -236,8 +233,7 @@ def _pdf(prediction: Prediction, result: Result | None) -> bytes:
     from cmbnet.report.pdf import report_pdf
 
     if result is None:
-        asked = request_of(prediction, backend=prediction.backend.name, save_probability=False)
-        result = build_result(prediction, case="DICOM study", request=asked, files=())
+        result = build_result(prediction, case="DICOM study")
     return report_pdf(prediction, result)
 
 

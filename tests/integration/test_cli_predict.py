@@ -274,7 +274,7 @@ def test_frames_of_a_4d_file(run: Run, tmp_path: Path) -> None:
     nib.Nifti1Image(frames, affine).to_filename(tmp_path / "two.nii.gz")
     none = run(tmp_path / "two.nii.gz", "-o", tmp_path / "out")
     assert none.returncode == 3
-    assert "choose one of 0..1 with --frame" in none.stderr
+    assert "choose one of 0..1; they are never averaged (--frame)" in none.stderr
     second = run(tmp_path / "two.nii.gz", "-o", tmp_path / "out", "--frame", 1)
     assert (second.returncode, summary(tmp_path / "out")["two"]["lesions"]) == (0, "3")
     third = run(tmp_path / "two.nii.gz", "-o", tmp_path / "out", "--frame", 2)

@@ -93,10 +93,14 @@ def test_a_failed_gate_still_writes_the_triton_repository_of_what_passed(
     [
         (["default-that-is-not-there", "--onnx"], 4, "no model bundle"),
         (["BUNDLE"], 2, "nothing to export"),
-        (["BUNDLE", "--trt", "--flavor", "datacenter", "-o", "new"], 2, "--flavor rtx"),
+        (
+            ["BUNDLE", "--trt", "--flavor", "datacenter", "-o", "new"],
+            2,
+            "the flavor rtx builds here",
+        ),
         (["BUNDLE", "--trt", "--capability", "SM90", "-o", "new"], 2, "compiles for"),
         (["LITERT", "--onnx", "-o", "new"], 2, "no keras:float32 artefact"),
-        (["BUNDLE", "--triton", "models"], 2, "nothing for --triton-network"),
+        (["BUNDLE", "--triton", "models"], 2, "nothing for a Triton network"),
         (["BUNDLE", "--onnx", "-o", "."], 2, "new or empty folder"),
         (["BUNDLE", "--onnx", "-o", "new", "--triton", "."], 2, "empty folder is required for the"),
     ],

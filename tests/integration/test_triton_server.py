@@ -31,7 +31,7 @@ from cmbnet.deploy.triton.repository import write_repository
 from cmbnet.deploy.triton.spec import MASK, SCAN_INPUTS, SCAN_MODEL, SCAN_OUTPUTS
 from cmbnet.errors import CmbnetError, InputRefused, UsageError
 from cmbnet.lesions import Lesion
-from cmbnet.predict import Prediction, predict_volume
+from cmbnet.predict import Prediction, Request, predict_volume
 from cmbnet.volume import Volume
 from tests.helpers.tiny_bundle import dot_finder, dotted_slices, spec, to_litert
 from tests.helpers.tiny_scan import DOTS, tiny_scan
@@ -113,7 +113,7 @@ def assert_alive(server: TritonServer) -> None:
 def test_a_scan_is_answered_as_locally(
     scanner: TritonScanner, served: Bundle, scan: Volume
 ) -> None:
-    answer = scanner.scan(scan, with_probability=True)
+    answer = scanner.scan(scan, Request(save_probability=True))
     here = local(served, scan.with_data(scan.data.astype(np.float32)))
     assert len(here.finding.lesions) == len(DOTS)
     np.testing.assert_array_equal(answer.mask, here.mask)
@@ -132,7 +132,8 @@ def _fields(lesion: Lesion) -> dict[str, object]:
     return {
         field.name: getattr(lesion, field.name)
         for field in fields(lesion)
-        if field.name != "profile"  # what the score looked at is not told
+        # What only rules and score look at is not told.
+        if field.name not in ("profile", "axes_mm", "longest_voxel_side_mm")
     }
 
 
@@ -144,11 +145,11 @@ def test_mask_operating_point_and_force_reach_the_pipeline(
     half = np.zeros(scan.shape, np.uint8)
     half[:, :, :45] = 1
     for point, mask in (("strict", None), ("balanced", half)):
-        answer = scanner.scan(scan, operating_point=point, brain_mask=mask)
+        answer = scanner.scan(scan, Request(operating_point=point), brain_mask=mask)
         here = local(
             served,
             scan,
-            operating_point=point,
+            request=Request(operating_point=point),
             brain_mask=None if mask is None else scan.with_data(mask),
         )
         np.testing.assert_array_equal(answer.labels, here.finding.labels)
@@ -156,7 +157,7 @@ def test_mask_operating_point_and_force_reach_the_pipeline(
     noise = scan.with_data(np.random.default_rng(0).random(scan.shape).astype(np.float32))
     with pytest.raises(InputRefused, match="not analysable"):
         scanner.scan(noise)
-    assert scanner.scan(noise, force=True).quality["forced"]
+    assert scanner.scan(noise, Request(force=True)).quality["forced"]
     scanner.close()
 
 

@@ -33,6 +33,7 @@ from cmbnet.deploy.triton.spec import (
     encode_text,
 )
 from cmbnet.errors import InputRefused, UsageError
+from cmbnet.predict.request import PLAIN, Request
 from cmbnet.volume import Volume
 
 DOT_BELOW = 100
@@ -77,31 +78,28 @@ class TritonScanner:
     def scan(
         self,
         volume: Volume,
+        request: Request = PLAIN,
         *,
-        operating_point: str | None = None,
         brain_mask: NDArray[Any] | None = None,
-        force: bool = False,
-        with_probability: bool = False,
     ) -> ScanAnswer:
         """Find the microbleeds of a scan.
 
         Args:
             volume: The scan; int16 travels as it is, everything else as float32.
-            operating_point: Name of a set of thresholds; None takes the bundle's default.
+            request: Its operating point, `force` and `save_probability` travel; a server knows
+                nothing of files.
             brain_mask: (z, y, x) on the grid of the scan.
-            force: Answer even if the quality gate refuses.
-            with_probability: Also bring the probability map.
 
         Raises:
             InputRefused, UsageError: As `cmbnet.predict.predict_volume`, raised by the server.
             ServerUnavailable: If it does not answer.
             ServerRefused: For any other error of the server.
         """
-        inputs = _inputs(volume, operating_point, brain_mask, force=force)
+        inputs = _inputs(volume, request, brain_mask)
         voxels = volume.data.size
         outputs = {MASK.name: voxels, LABELS.name: 2 * voxels}
         outputs |= {LESIONS.name: 0, QUALITY.name: 0, RESULT.name: 0}
-        if with_probability:
+        if request.save_probability:
             outputs[SCAN_PROBABILITY.name] = 4 * voxels
         found = self.connection.infer(SCAN_MODEL, inputs, outputs)
         return ScanAnswer(
@@ -119,7 +117,7 @@ class TritonScanner:
 
 
 def _inputs(
-    volume: Volume, operating_point: str | None, brain_mask: NDArray[Any] | None, *, force: bool
+    volume: Volume, request: Request, brain_mask: NDArray[Any] | None
 ) -> dict[str, NDArray[Any]]:
     """Tensors of a request."""
     if volume.data.dtype == np.int16:
@@ -128,11 +126,10 @@ def _inputs(
         inputs = {VOLUME_FLOAT.name: volume.data.astype(np.float32, copy=False)}
     inputs[AFFINE.name] = volume.affine
     inputs[SPACING.name] = np.array(volume.spacing_mm, np.float64)
-    if operating_point is not None:
-        inputs[OPERATING_POINT.name] = encode_text(operating_point)
+    inputs[OPERATING_POINT.name] = encode_text(request.operating_point)
     if brain_mask is not None:
         inputs[BRAIN_MASK.name] = (brain_mask != 0).astype(np.uint8)
-    if force:
+    if request.force:
         inputs[FORCE.name] = np.array([1], np.uint8)
     return inputs
 
@@ -176,8 +173,9 @@ def _ask_probe(scanner: TritonScanner, probe: Volume) -> ScanAnswer:
     """
     address = scanner.connection.address
     whole = np.ones(probe.shape, np.uint8)
+    asked = Request(force=True, save_probability=True)
     try:
-        answer = scanner.scan(probe, brain_mask=whole, force=True, with_probability=True)
+        answer = scanner.scan(probe, asked, brain_mask=whole)
     except (InputRefused, UsageError) as error:
         raise ServerRefused(
             f"{SCAN_MODEL} on {address} refuses the largest heads: {error}"

@@ -148,8 +148,8 @@ def _choose(
                 return kind, tuple(served if kind == "litert" else served[-1:])
     held = sorted({_described(a) for a in bundle.manifest.artefacts})
     raise UsageError(
-        f"bundle {bundle.manifest.name} has nothing for --triton-network {network} in "
-        f"{precision} that passed the parity gate and takes every head; it has "
+        f"bundle {bundle.manifest.name} has nothing for a Triton network of kind {network} "
+        f"in {precision} that passed the parity gate and takes every head; it has "
         f"{', '.join(held) or 'nothing'}"
     )
 

@@ -28,7 +28,7 @@ from cmbnet.deploy.triton.spec import (
     encode_text,
 )
 from cmbnet.errors import InputRefused, UsageError
-from cmbnet.predict import Prediction, predict_volume
+from cmbnet.predict import Prediction, Request, predict_volume
 from cmbnet.volume import Volume
 
 if TYPE_CHECKING:
@@ -66,13 +66,18 @@ def answer_scan(
     names = wanted or {tensor.name for tensor in SCAN_OUTPUTS} - {SCAN_PROBABILITY.name}
     volume = read_volume(tensors, max_voxels)
     mask, point = tensors.get(BRAIN_MASK.name), tensors.get(OPERATING_POINT.name)
+    request = Request(
+        operating_point="default" if point is None else decode_text(point),
+        backend=backend.info.name,
+        force=bool(tensors[FORCE.name].ravel()[0]) if FORCE.name in tensors else False,
+        save_probability=SCAN_PROBABILITY.name in names,
+    )
     prediction = predict_volume(
         volume,
         bundle,
         backend,
-        operating_point="default" if point is None else decode_text(point),
+        request,
         brain_mask=None if mask is None else _on_grid(volume, mask),
-        force=bool(tensors[FORCE.name].ravel()[0]) if FORCE.name in tensors else False,
     )
     outputs = _outputs(prediction)
     return {name: outputs[name] for name in outputs if name in names}
@@ -131,10 +136,9 @@ def _on_grid(volume: Volume, mask: NDArray[Any]) -> Volume:
 
 
 def _outputs(prediction: Prediction) -> dict[str, NDArray[Any]]:
-    from cmbnet.report.result import build_result, request_of
+    from cmbnet.report.result import build_result
 
-    request = request_of(prediction, backend=prediction.backend.name, save_probability=False)
-    result = build_result(prediction, case="request", request=request, files=())
+    result = build_result(prediction, case="request")
     document = result.model_dump(mode="json")
     return {
         MASK.name: prediction.mask.astype(np.uint8),

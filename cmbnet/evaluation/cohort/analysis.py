@@ -254,7 +254,7 @@ def _cut(scores: CohortScores) -> list[str]:
     return [
         f"What the detector excluded by its score is not known of {cut} cases: FROC and ROC end at "
         "its operating point (give the output folder of cmbnet predict, or probability maps alone "
-        "with a low --threshold)."
+        "with a low threshold)."
     ]
 
 

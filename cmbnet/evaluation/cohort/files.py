@@ -152,7 +152,8 @@ def read_manifest(
         if patient in patients and not repeated:
             raise InputRefused(
                 f"patient {patient} occurs twice in {path}, as {patients[patient]} and {case}; "
-                "pass --repeated-patients if these are scans of one person, to be pooled"
+                "allow that patients repeat if these are scans of one person, to be pooled",
+                argument="repeated_patients",
             )
         patients[patient] = case
         strata_of_case = {name: row[name] for name in chosen}
@@ -290,7 +291,8 @@ def _check_names(
             f"{folders.predicted or folders.probability} and {folders.truth} "
             "must hold the same cases; "
             f"without a prediction: {_list(missing)}; without a reference: {_list(extra)}. "
-            "--allow-missing counts a missing prediction as empty and leaves out the others"
+            "they may be missing where a missing prediction is to count as empty",
+            argument="allow_missing",
         )
 
 
@@ -299,7 +301,8 @@ def _check_probabilities(truth: Mapping[str, Path], probability: Mapping[str, Pa
     if without:
         raise InputRefused(
             f"probability maps are required of all cases or of none, got none of {_list(without)}: "
-            "there would be no curve. --allow-missing scores them without curves"
+            "there would be no curve. They may be missing where no curve is wanted",
+            argument="allow_missing",
         )
 
 
@@ -334,8 +337,9 @@ def _check_sessions(names: Sequence[str], manifest: Mapping[str, ManifestRow] | 
         if other != name:
             raise InputRefused(
                 f"{other} and {name} look like scans of one patient, {subject[1]}, and would "
-                "count as two: name the patients in the column patient of --manifest (and pass "
-                "--repeated-patients to pool the scans of each)"
+                "count as two: name the patients in the column patient of the manifest, and allow "
+                "that they repeat where the scans of each are to be pooled",
+                argument="repeated_patients",
             )
 
 

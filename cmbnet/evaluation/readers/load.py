@@ -44,9 +44,11 @@ def read_masks(
     Raises:
         InputRefused: If they do not hold the same cases.
     """
-    folders = {"the system": system, **readers, "the truth": truth, "--ignore": ignore}
+    folders = {"the system": system, **readers, "the truth": truth, "the masks to ignore": ignore}
     images = {
-        who: find_images(folder, ("ignore", "lesions", "mask") if who == "--ignore" else MASKS)
+        who: find_images(
+            folder, ("ignore", "lesions", "mask") if who == "the masks to ignore" else MASKS
+        )
         for who, folder in folders.items()
         if folder is not None
     }
@@ -62,10 +64,18 @@ def read_masks(
     for case in sorted(wanted):
         read = {who: read_labels_file(found[case]) for who, found in images.items()}
         for who, volume in read.items():
-            for line in scattered(read_labels(volume), volume) if who != "--ignore" else ():
+            for line in (
+                scattered(read_labels(volume), volume) if who != "the masks to ignore" else ()
+            ):
                 report(f"warning: case {case}, {who}: {line}")
         marks = {who: read[who] for who in readers}
         cases.append(
-            find_sites(case, read["the system"], marks, read.get("the truth"), read.get("--ignore"))
+            find_sites(
+                case,
+                read["the system"],
+                marks,
+                read.get("the truth"),
+                read.get("the masks to ignore"),
+            )
         )
     return cases

@@ -135,7 +135,7 @@ def strata(analysis: Analysis) -> Table:
         rows,
         "Size by maximum in-plane diameter d: 2-5 mm is 2 <= d < 5, 5-10 mm is 5 <= d <= 10. "
         "Recall counts true lesions of the stratum, precision predicted ones; a table of true "
-        "lesions (--lesions) knows no region of predicted ones.",
+        "lesions knows no region of predicted ones.",
     )
 
 

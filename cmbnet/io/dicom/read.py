@@ -155,7 +155,8 @@ def _choose(judged: list[Judged], name: str) -> Judged:
         likely = sorted(judged, key=lambda one: -one.verdict.score)
         raise InputRefused(
             f"images of one patient and one study are required, {name} holds {owners}: "
-            f"{_list_reasons(likely)}; separate them, or name the series to be read (--series)"
+            f"{_list_reasons(likely)}; separate them, or name the series to be read",
+            argument="series",
         )
     candidates = [one for one in judged if not one.verdict.objections]
     if not candidates:
@@ -168,8 +169,8 @@ def _choose(judged: list[Judged], name: str) -> Judged:
     if len(leading) > 1:
         names = ", ".join(f"{one.verdict.key} ({one.verdict.description})" for one in leading)
         raise InputRefused(
-            f"ambiguous: {len(leading)} series of {name} could be the SWI, {names}: name one "
-            "(--series)"
+            f"ambiguous: {len(leading)} series of {name} could be the SWI, {names}: name one",
+            argument="series",
         )
     return leading[0]
 

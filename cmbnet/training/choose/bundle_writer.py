@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cmbnet import __version__
 from cmbnet.backends import open_backend
 from cmbnet.bundle import (
-    Artefact,
     Bundle,
     BundleSpec,
     NewArtefact,
@@ -23,35 +23,41 @@ from cmbnet.bundle import (
 )
 from cmbnet.bundle.manifest import ChosenOn
 from cmbnet.data_kind import DataKind
-from cmbnet.deploy.judge import CALIBRATIONS, Judge, Redrawn, accepted, require_passed
-from cmbnet.deploy.samples import Samples
+from cmbnet.deploy.convert import Converter, ExportPlan, tool_versions
+from cmbnet.deploy.judge import Judge, require_passed
+from cmbnet.deploy.litert import DEFAULT_SHAPES
 from cmbnet.errors import UnreadableFile, UsageError
 from cmbnet.io.digest import content_sha256
 from cmbnet.lesions import LesionRules
-from cmbnet.model.files import load_model
+from cmbnet.model.files import copy_at_shape, load_model, save_model
+from cmbnet.model.half_weights import round_to_half
 from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.slices import SliceContext
-from cmbnet.training.choose.artefacts import (
-    REPRESENTATIVE_STACKS,
-    ArtefactPlan,
-    gate_cases,
-    make_artefact,
-    make_artefacts,
-    representative_stacks,
-    tool_versions,
-)
 from cmbnet.training.choose.candidates import offers_of
 from cmbnet.training.choose.operating_points import (
     CUTS,
     choose_operating_points,
     rule_variants,
 )
+from cmbnet.training.choose.samples import cached_slices, gate_cases
 from cmbnet.training.choose.statement import is_of_patients, statement
 from cmbnet.training.data.cohort import list_cohort, require_other_patients, stated_patients
-from cmbnet.training.data.reader import Cache, locate
+from cmbnet.training.data.reader import locate
 from cmbnet.training.data.sources import patients_of
 from cmbnet.training.fit.recipe import Recipe, load_recipe
 from cmbnet.training.fit.run_files import BEST_MODEL, DESCRIPTION, LOG, RECIPE
+
+KERAS_FILE = "model.keras"
+
+FILES = ExportPlan(
+    formats=("litert",),
+    precisions=("int8", "float32"),
+    shapes=DEFAULT_SHAPES,
+    float32_shapes=DEFAULT_SHAPES[:1],
+)
+"""What every bundle of a run holds beside the network: int8 is the default on CPUs."""
+
+GATE_SCANS = 6
 
 _UNDECIDED = OperatingPoint(
     name="balanced", pixel_threshold=0.5, lesion_score=0.0, patient_threshold=0.0
@@ -66,27 +72,25 @@ class Export:
         data_kind: What the scans are that network and score were learned from and points chosen on.
         licence: Of the bundle.
         name: Of the bundle.
-        plan: Files of the network.
+        plan: Files that are made of the network; int8 is calibrated on the training cache where
+            the plan has no slices of its own.
         cohort_name: Of the validation cohort, for the manifest.
         teachers: Other labelled cohorts, which the lesion score is learned from; without any it
             is learned from the validation cohort, in folds.
         gate_scans: Scans of the validation cohort on which every file must find the lesions that
-            the Keras network finds; 0 leaves the gate out.
-        gate_phantoms: Phantoms to judge on instead, as exports do: hundreds of lesions on few
-            slices, where a cohort has too few for one in a hundred to mean anything.
-        calibrations: Attempts at a file in 8 bits until it counts as failed.
+            the Keras network finds; None judges on the phantoms of the plan, as other exports
+            do: hundreds of lesions on few slices, where a cohort has too few for one in a
+            hundred to mean anything.
         allow_failure: Keep going, and say so in the bundle, if the gate fails.
     """
 
     data_kind: DataKind
     licence: str
     name: str = "cmbnet"
-    plan: ArtefactPlan = field(default_factory=ArtefactPlan)
+    plan: ExportPlan = FILES
     cohort_name: str = "validation phantoms"
     teachers: tuple[Path, ...] = ()
-    gate_scans: int = 6
-    gate_phantoms: Samples | None = None
-    calibrations: int = CALIBRATIONS
+    gate_scans: int | None = GATE_SCANS
     allow_failure: bool = False
 
 
@@ -118,50 +122,53 @@ def export_run(
     """
     if validation.resolve() in (cohort.resolve() for cohort in export.teachers):
         raise UsageError(
-            f"--score-from {validation} is the validation cohort: thresholds must be chosen on "
-            "scans that the score has not seen; leave it out, and folds see to that"
+            f"the score cannot be learned from the validation cohort {validation}: thresholds must "
+            "be chosen on scans that it has not seen; leave it out, and folds see to that",
+            argument="score_from",
         )
     judged = stated_patients(validation)
     require_other_patients(patients_of(*locate(cache, None)), judged, f"{run} and {validation}")
     for cohort in export.teachers:
         require_other_patients(stated_patients(cohort), judged, f"{cohort} and {validation}")
     recipe = load_recipe(run / RECIPE)
-    model, config = load_model(run / BEST_MODEL), recipe.model.config()
-    stacks = representative_stacks(Cache(cache), recipe, REPRESENTATIVE_STACKS)
-    artefacts = make_artefacts(model, config, export.plan, stacks, report=report)
     spec = _spec(run, recipe, export, validation)
-    bundle = write_bundle(folder, spec=spec, artefacts=artefacts)
-    rules, points = _operating_points(bundle, validation, export, report)
+    network = _network(run, recipe, spec.recipe.size)
+    report(f"{network.file}: {len(network.content) / 1024:.0f} KiB")
+    bundle = write_bundle(folder, spec=spec, artefacts=[network])
+    calibration = export.plan.calibration or cached_slices(cache, recipe)
+    plan = replace(export.plan, calibration=calibration)
+    converter = Converter(bundle, plan, report)
+    made = list(converter.artefacts())
+    rules, points = _operating_points(add_artefacts(bundle, made), validation, export, report)
     spec = replace(spec, rules=rules, operating_points=points)
-    bundle = write_bundle(folder, spec=spec, artefacts=artefacts)
-    if not (export.gate_scans and export.plan.with_keras):
-        return bundle
-    phantoms = export.gate_phantoms
-    cases = phantoms.judged() if phantoms else gate_cases(validation, export.gate_scans)
-
-    def redrawn(artefact: Artefact, attempts: int) -> NewArtefact | None:
-        if artefact.precision != "int8":
-            return None
-        report(f"{artefact.file}: made again, calibrated on other slices")
-        others = representative_stacks(Cache(cache), recipe, REPRESENTATIVE_STACKS, draw=attempts)
-        shape = artefact.shape[1], artefact.shape[2]
-        return make_artefact(model, config, shape, "int8", others)[0]
-
-    judge = Judge(bundle, cases, report, calibrations=export.calibrations)
-    return _judged(bundle, judge, redrawn, allow_failure=export.allow_failure)
-
-
-def _judged(bundle: Bundle, judge: Judge, redrawn: Redrawn, *, allow_failure: bool) -> Bundle:
-    """Put the verdict of the parity gate into the manifest."""
-    judged = []
-    for artefact in bundle.artefacts("litert"):
-        settled = judge.settled(artefact.file, redrawn)
-        judged.append(replace(settled, parity={**artefact.parity, **settled.parity}))
-    if allow_failure:
-        judged = [accepted(new) for new in judged]
-    bundle = add_artefacts(bundle, judged)
-    require_passed(judged, bundle.path)
+    bundle = write_bundle(folder, spec=spec, artefacts=[network, *made])
+    few = export.gate_scans
+    cases = plan.samples.judged() if few is None else gate_cases(validation, few)
+    judge = Judge(bundle, cases, report, calibrations=plan.calibrations)
+    settled = judge.all_settled(made, converter.redrawn, allow_failure=export.allow_failure)
+    bundle = add_artefacts(bundle, settled)
+    require_passed(settled, folder)
     return bundle
+
+
+def _network(run: Path, recipe: Recipe, size: int) -> NewArtefact:
+    """The best network of a run at the shape of the whole frame: every file is made of it.
+
+    Its weights are first rounded to what half precision holds.
+    """
+    model, config = load_model(run / BEST_MODEL), recipe.model.config()
+    round_to_half(model)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / KERAS_FILE
+        save_model(copy_at_shape(model, config, (size, size, config.input_slices)), config, path)
+        return NewArtefact(
+            file=KERAS_FILE,
+            content=path.read_bytes(),
+            kind="keras",
+            precision="float32",
+            shape=(1, size, size, 3),
+            tools=tool_versions("keras"),
+        )
 
 
 def _operating_points(
@@ -169,7 +176,7 @@ def _operating_points(
 ) -> tuple[LesionRules, tuple[OperatingPoint, ...]]:
     """Run the bundle, as it will be used, over the validation cohort."""
     # The default on CPUs, which is judged only later and so is not chosen unasked.
-    backend = open_backend(bundle, "litert:int8" if export.plan.int8_shapes else "auto")
+    backend = open_backend(bundle, "litert:int8")
     try:
         offers = offers_of([validation], bundle, backend, cuts=CUTS, report=report)
         teachers = (

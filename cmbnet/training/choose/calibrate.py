@@ -51,7 +51,7 @@ def calibrate(
         InputRefused: If no scan is analysable or none holds a lesion.
     """
     if (folder / MANIFEST_NAME).exists():
-        raise UsageError(f"{folder} holds a bundle already: give a new folder with -o")
+        raise UsageError(f"{folder} holds a bundle already: choose a new one", argument="output")
     name = cohort_name or cohort.resolve().name
     engine = open_backend(bundle, backend)
     try:

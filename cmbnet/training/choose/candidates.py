@@ -26,15 +26,8 @@ from cmbnet.evaluation.match.labels import read_labels, scattered
 from cmbnet.evaluation.match.matching import Matching, match
 from cmbnet.evaluation.match.overlap import Overlap, find_overlap
 from cmbnet.io import read_nifti
-from cmbnet.lesions import (
-    Component,
-    Lesion,
-    LesionRules,
-    axial_axis,
-    find_lesions,
-    measure_components,
-)
-from cmbnet.lesions.rules import continuation_reason, lesion_score, shape_reason
+from cmbnet.lesions import Lesion, LesionRules, find_lesions
+from cmbnet.lesions.rules import RULES, SIZE, first_no, lesion_score
 from cmbnet.predict import predict_volume
 from cmbnet.training.data.cohort import CohortCase, list_cohort
 from cmbnet.volume import Volume
@@ -76,10 +69,7 @@ class Candidates:
     """The candidates of a scan at one cut, compared with the truth.
 
     Args:
-        lesions: As `find_lesions` gives them with every rule but size turned off.
-        components: The same, measured.
-        slice_mm: Distance of neighbouring slices.
-        longest_side_mm: Of a voxel.
+        lesions: As `find_lesions` gives them where only the rule of size is asked.
         correct: Bool, one for each candidate.
         ignored: Bool, one for each: neither correct nor false.
         overlap: With the true lesions that count.
@@ -87,9 +77,6 @@ class Candidates:
     """
 
     lesions: tuple[Lesion, ...]
-    components: tuple[Component, ...]
-    slice_mm: float
-    longest_side_mm: float
     correct: NDArray[np.bool_]
     ignored: NDArray[np.bool_]
     overlap: Overlap
@@ -98,31 +85,19 @@ class Candidates:
     def scores(self, rules: LesionRules) -> NDArray[np.float64]:
         """Score of each candidate under some rules, `REMOVED` where one of them says no.
 
-        `find_lesions` with these rules and no score threshold keeps the same candidates and gives
-        them the same scores.
+        `find_lesions` with these rules keeps the same candidates and gives them the same scores.
         """
-        return np.array(
-            [
-                self._score(lesion, component, rules)
-                for lesion, component in zip(self.lesions, self.components, strict=True)
-            ],
-            float,
-        )
-
-    def _score(self, lesion: Lesion, component: Component, rules: LesionRules) -> float:
-        outside = lesion.outside_brain
-        reason = shape_reason(
-            component, rules, slice_mm=self.slice_mm, longest_side_mm=self.longest_side_mm
-        )
-        reason = reason or continuation_reason(lesion.continuation_mm, rules)
-        if reason is not None or (outside is not None and outside > rules.max_outside_brain):
-            return REMOVED
-        return lesion_score(lesion, rules)
+        return np.array([_score(lesion, rules) for lesion in self.lesions], float)
 
     def found_at(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Highest threshold on `scores` at which each true lesion is found; `REMOVED` if never."""
         found = detection_scores(self.overlap, self.matching, scores, SCORING.rule)
         return np.where(np.isnan(found), REMOVED, found)
+
+
+def _score(lesion: Lesion, rules: LesionRules) -> float:
+    scored = replace(lesion, score=lesion_score(lesion, rules))
+    return scored.score if first_no(scored, rules, RULES) is None else REMOVED
 
 
 Offers = Mapping[Cut, Sequence[Candidates]]
@@ -181,30 +156,21 @@ def candidates_of(found: Map, cut: Cut, rules: LesionRules) -> Candidates:
     Args:
         found: The scan.
         cut: How candidates are cut out of the map.
-        rules: Their limits of size are kept; shape, border and score remove nothing yet.
+        rules: Their limits of size are kept; no other rule removes anything yet.
     """
-    lenient = replace(
-        cut.of(rules),
-        min_score=0.0,
-        max_elongation=math.inf,
-        max_z_ratio=math.inf,
-        max_continuation_mm=math.inf,
-        max_outside_brain=1.0,
-        border_mm=0.0,
+    # Any limit makes `find_lesions` look at what lies around a candidate.
+    lenient = replace(cut.of(rules), max_continuation_mm=math.inf)
+    finding = find_lesions(
+        found.probability, lenient, brain=found.brain, image=found.image, asked=(SIZE,)
     )
-    finding = find_lesions(found.probability, lenient, brain=found.brain, image=found.image)
     predicted = found.truth.with_data(finding.labels)
     case = Case(name=found.name, truth=found.truth, predicted=predicted, ignore=found.ignore)
     scored = score_case(case, SCORING)
     counted = np.array([lesion.verdict != "ignored" for lesion in scored.truth], bool)
     truth = read_labels(found.truth).subset(counted)
     overlap = find_overlap(truth, read_labels(predicted), found.truth.affine)
-    affine, spacing_mm = found.probability.affine, found.probability.spacing_mm
     return Candidates(
         lesions=finding.lesions,
-        components=tuple(measure_components(finding.labels, affine)),
-        slice_mm=spacing_mm[axial_axis(affine)],
-        longest_side_mm=max(spacing_mm),
         correct=np.array([lesion.verdict == "correct" for lesion in scored.predicted], bool),
         ignored=np.array([lesion.verdict == "ignored" for lesion in scored.predicted], bool),
         overlap=overlap,

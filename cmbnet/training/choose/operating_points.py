@@ -113,7 +113,8 @@ def choose_operating_points(
     if teachers and learn and not candidates:
         raise InputRefused(
             f"a score is learned from {FEWEST} microbleeds and {FEWEST} false candidates at least; "
-            "give more scans with --score-from, or leave it out"
+            "give more scans to learn from, or none",
+            argument="score_from",
         )
     if not candidates:
         for rules, cut in itertools.product(variants, offers):

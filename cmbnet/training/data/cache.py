@@ -219,7 +219,8 @@ def _prepare_all(
         except BrokenProcessPool as error:
             raise CmbnetError(
                 "a process that prepared cases was ended from outside, most often for want of "
-                "memory: repeat the command with fewer --jobs, it goes on where it stopped"
+                "memory: repeat it with fewer at a time, it goes on where it stopped",
+                argument="jobs",
             ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)

@@ -120,7 +120,7 @@ def require_other_patients(learned: Iterable[str], judged: Iterable[str], where:
     if both:
         raise UsageError(
             f"{where} share {len(both)} patients ({', '.join(both[:3])}): what is judged by must "
-            "not be learned from; phantoms need another --seed, whatever their protocols"
+            "not be learned from; phantoms need another seed, whatever their protocols"
         )
 
 

@@ -60,14 +60,14 @@ def caches_of(
     training = _cache_of(sources, sources.data, TRAINING, recipe, report)
     if sources.validation is not None:
         validation = _cache_of(sources, sources.validation, VALIDATION, recipe, report)
-        where = f"--data {sources.data} and --validation {sources.validation}"
+        where = f"{sources.data} and {sources.validation}"
         require_other_patients(patients_of(*training), patients_of(*validation), where)
         return training, validation
     folder = training[0]
     if VALIDATION not in read_index(folder).splits:
         raise UsageError(
-            f"{sources.data} has no side {VALIDATION!r}: give the validation cases with "
-            "--validation"
+            f"{sources.data} has no side {VALIDATION!r}: give the validation cases",
+            argument="validation",
         )
     return training, (folder, VALIDATION)
 
@@ -88,7 +88,7 @@ def _cache_of(
     """The cache of one side."""
     if given.suffix in SPEC_SUFFIXES and given.is_file():
         if sources.root is None:
-            raise UsageError(f"{given} is a data spec: say with --root where its scans lie")
+            raise UsageError(f"{given} is a data spec: say where its scans lie", argument="root")
         folder: Path = sources.run / "cache"
         result = prepare_cache(
             load_scan_spec(given), sources.root, folder, recipe=recipe, jobs=sources.jobs

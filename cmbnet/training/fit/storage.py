@@ -30,7 +30,8 @@ def alone_in(run: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise UsageError(
-            f"another process trains in {run}: wait for it or choose another folder with -o"
+            f"another process trains in {run}: wait for it or choose another folder",
+            argument="output",
         ) from error
     try:
         yield

@@ -92,7 +92,9 @@ def artefact(**tools: str) -> Artefact:
 def test_an_engine_of_another_version_says_how_to_mend_it() -> None:
     built = artefact(**{"tensorrt-rtx": "1.6"})
     require_version(built, "tensorrt-rtx", "1.6")
-    with pytest.raises(BundleError, match=r"built by tensorrt-rtx 1.6, 1.7 is installed.*--trt"):
+    with pytest.raises(
+        BundleError, match=r"built by tensorrt-rtx 1.6, 1.7 is installed: export the engine again"
+    ):
         require_version(built, "tensorrt-rtx", "1.7")
 
 
@@ -178,7 +180,7 @@ def test_an_engine_that_says_it_ran_and_did_not_is_refused(
 def test_an_engine_whose_right_answer_is_not_known_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(BundleError, match=r"must answer to the probe.*--trt again"):
+    with pytest.raises(BundleError, match=r"must answer to the probe.*export the engine again"):
         opened(tmp_path / "none", monkeypatch, TensorRT(Cuda(), {}))
     with pytest.raises(BundleError, match="says 'x' about its probe"):
         opened(tmp_path / "x", monkeypatch, TensorRT(Cuda(), {}), probe="x")

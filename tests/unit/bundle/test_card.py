@@ -97,7 +97,7 @@ def test_the_area_is_that_of_the_results_that_hold_more_candidates(tiny_bundle: 
     assert row(card, "pixel Dice")[0] == "0.750"
     assert "maps hold from 0.1 on" in card
     of_others = other | {"data": {"kind": "phantoms", "cases": []}}
-    with pytest.raises(InputRefused, match="must be of the cases of --results"):
+    with pytest.raises(InputRefused, match="curves must be of the cases of the results"):
         model_card(tiny_bundle, Evidence(results=results(tiny_bundle), curves=of_others))
 
 
@@ -129,7 +129,7 @@ def altered(model: Any, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"bundle_sha256": "0" * 64}, "is of the bundle tiny with the SHA-256 0000"),
+        ({"bundle_sha256": "0" * 64}, "are of the bundle tiny with the SHA-256 0000"),
         ({"operating_point": "none-such"}, "operating point 'none-such' is not in bundle"),
         ({"operating_point": "strict"}, "another pixel_threshold than the operating point strict"),
         ({"operating_point": None}, "of no operating point"),
@@ -151,7 +151,7 @@ def test_results_that_name_no_bundle_are_refused_or_said_to_name_none(
     tiny_bundle: Bundle,
 ) -> None:
     nameless = results(tiny_bundle, model=None)
-    with pytest.raises(InputRefused, match="--results does not record which bundle"):
+    with pytest.raises(InputRefused, match="the results do not record which bundle"):
         model_card(tiny_bundle, Evidence(results=nameless))
     card = model_card(tiny_bundle, Evidence(results=nameless, unrecorded=True))
     assert "do not record the hash of the bundle" in card
@@ -196,7 +196,7 @@ def test_the_kind_of_data_stands_in_the_card(tiny_bundle: Bundle, kind: str, wor
     card = card_of(tiny_bundle, data=results(tiny_bundle)["data"] | {"kind": kind})
     assert f"30 {words}" in card or words in card
     assert ("is **unknown**" in card) == (kind != "patients")
-    with pytest.raises(InputRefused, match="--data-kind"):
+    with pytest.raises(InputRefused, match="do not say what kind of data"):
         card_of(tiny_bundle, data={"kind": None, "cases": []})
 
 

@@ -14,7 +14,7 @@ from cmbnet.bundle import Bundle, NewArtefact, load_bundle, write_bundle
 from cmbnet.deploy.convert import ExportPlan
 from cmbnet.deploy.export import CannotWrite, export_bundle, load_for_export
 from cmbnet.deploy.gate import ParityFailed
-from cmbnet.deploy.samples import Samples, calibration_stacks
+from cmbnet.deploy.samples import Samples, phantom_slices
 from cmbnet.deploy.savedmodel import open_savedmodel
 from cmbnet.errors import BundleError, UsageError
 from tests.helpers.tiny_bundle import (
@@ -83,21 +83,21 @@ def test_every_artefact_computes_the_network(exported: Bundle, name: str) -> Non
 
 def another_network(*_: Any, **__: Any) -> bytes:
     """What a broken converter would write: the network with another bias."""
-    from cmbnet.deploy.litert import convert_fixed
+    from cmbnet.deploy.litert import to_litert
 
     model = dot_finder(96)
     kernel, bias = model.get_layer("darkness").get_weights()
     model.get_layer("darkness").set_weights([kernel, bias - np.float32(SLOPE)])
-    return convert_fixed(model)
+    return to_litert(model)
 
 
 def test_a_failed_gate_fails_the_export_and_marks_the_artefact(
     source: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = another_network()
-    monkeypatch.setattr("cmbnet.deploy.litert.convert_fixed", lambda *_, **__: wrong)
+    monkeypatch.setattr("cmbnet.deploy.litert.to_litert", lambda *_, **__: wrong)
     plan = ExportPlan(formats=("litert",), samples=SAMPLES)
-    with pytest.raises(ParityFailed, match=r"float32-1x96x96.tflite.*--allow-parity-failure"):
+    with pytest.raises(ParityFailed, match=r"float32-1x96x96.tflite.*allow the failure"):
         export_bundle(source, tmp_path / "failed", plan, report=lambda _: None)
     (marked,) = load_bundle(tmp_path / "failed").artefacts("litert")
     assert marked.parity["passed"] is False
@@ -172,7 +172,7 @@ def test_life_size_scans_are_made_by_another_process() -> None:
 
 def test_calibration_is_what_the_network_sees(source: Bundle) -> None:
     cases = SAMPLES.calibrating()
-    stacks = calibration_stacks(source, cases, (96, 96))
+    stacks = phantom_slices(source, SAMPLES, print)((96, 96), 0)
     assert stacks.dtype == np.float32
     assert stacks.shape[1:] == (96, 96, 3)
     assert 0 <= stacks.min() <= stacks.max() <= 1

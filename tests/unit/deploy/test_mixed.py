@@ -8,10 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from cmbnet.deploy.fitting import patches
-from cmbnet.deploy.litert import convert_fixed, run_litert
+from cmbnet.deploy.litert import to_litert
 from cmbnet.deploy.litert_graph import LiteRtGraph
 from cmbnet.model import ModelConfig
 from cmbnet.model.unet import build_unet
+from tests.helpers.litert import run_litert
 
 SHAPE = (32, 40)
 
@@ -52,7 +53,7 @@ def network() -> keras.Model:
 
 
 def test_answers_are_near_those_of_the_network_on_other_stacks(network: keras.Model) -> None:
-    content = convert_fixed(network, precision="int8", representative=stacks(4, 1))
+    content = to_litert(network, precision="int8", representative=stacks(4, 1))
     probe = stacks(3, 2)
     expected = np.asarray(network(probe))[..., 0]
     assert 0.2 < (expected > 0.5).mean() < 0.8
@@ -60,8 +61,8 @@ def test_answers_are_near_those_of_the_network_on_other_stacks(network: keras.Mo
 
 
 def test_large_kernels_are_stored_in_8_bits(network: keras.Model) -> None:
-    small = convert_fixed(network, precision="int8", representative=stacks(2, 1))
-    exact = convert_fixed(network)
+    small = to_litert(network, precision="int8", representative=stacks(2, 1))
+    exact = to_litert(network)
     assert len(small) < 0.55 * len(exact), "nothing of the float weights is left behind"
     floats = [
         LiteRtGraph(small).values(layer.kernel).size for layer in LiteRtGraph(small).convolutions()
@@ -70,7 +71,7 @@ def test_large_kernels_are_stored_in_8_bits(network: keras.Model) -> None:
 
 
 def test_equal_constants_are_replaced_one_by_one(network: keras.Model) -> None:
-    graph = LiteRtGraph(convert_fixed(network))
+    graph = LiteRtGraph(to_litert(network))
     first, second = (layer.bias for layer in list(graph.convolutions())[1:3])
     before = graph.values(second).copy()  # no training: all biases are 0, and the file has one
     np.testing.assert_array_equal(graph.values(first), before)

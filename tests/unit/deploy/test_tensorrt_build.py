@@ -79,7 +79,7 @@ def test_without_a_gpu_rtx_is_chosen_and_datacenter_explained(
     with pytest.raises(UsageError, match="flavor must be"):
         choose_flavor("jetson")
     monkeypatch.setattr("cmbnet.deploy.tensorrt.find_spec", lambda name: name == "tensorrt")
-    with pytest.raises(UsageError, match=r"on a GPU, and there is none here .*--flavor rtx"):
+    with pytest.raises(UsageError, match=r"on a GPU, and there is none here .*flavor rtx"):
         choose_flavor("datacenter")
     monkeypatch.setattr("cmbnet.deploy.tensorrt.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"cmbnet\[tensorrt\]"):

@@ -126,7 +126,7 @@ def test_a_data_centre_plan_is_preferred_and_a_workstation_engine_never_taken(
     workstation = with_networks(tmp_path / "rtx", onnx, engine)
     assert write_repository(workstation, tmp_path / "b") == "onnx"
     assert (tmp_path / "b" / "cmbnet_unet" / "1" / "model.onnx").read_bytes() == b"onnx"
-    with pytest.raises(UsageError, match=r"nothing for --triton-network tensorrt"):
+    with pytest.raises(UsageError, match=r"nothing for a Triton network of kind tensorrt"):
         write_repository(workstation, tmp_path / "c", network="tensorrt")
 
 

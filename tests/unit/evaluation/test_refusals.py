@@ -315,7 +315,7 @@ def test_sessions_of_a_patient_are_not_pooled_unasked(tmp_path: Path) -> None:
     table.write_text(
         "case,patient\nsub-01_ses-1,p\nsub-01_ses-2,p\nsub-02_ses-1,q\n", encoding="utf-8"
     )
-    with pytest.raises(InputRefused, match="--repeated-patients"):
+    with pytest.raises(InputRefused, match="allow that patients repeat"):
         read_manifest(table)
     manifest = read_manifest(table, repeated=True)
     paired = pair_files(folders, manifest, allow_missing=False)

@@ -90,7 +90,8 @@ def test_a_vein_across_the_slices_is_removed() -> None:
         "vein-like: runs 20.0 mm across the slices with a diameter of 2.6 mm in them"
     )
     assert lesion.slices == 10
-    assert only(find_lesions(vein, replace(RULES, max_z_ratio=99, max_elongation=99))).reason == ""
+    lenient = replace(RULES, max_z_ratio=99, max_elongation=99, max_diameter_mm=99)
+    assert only(find_lesions(vein, lenient)).reason == ""
 
 
 def test_a_vein_along_a_slice_is_removed() -> None:
@@ -100,6 +101,40 @@ def test_a_vein_along_a_slice_is_removed() -> None:
     lesion = only(find_lesions(thin, RULES))
     assert lesion.removed_by == "shape"
     assert "elongation 8.0 is above 4" in lesion.reason
+
+
+def away_mm(slice_mm: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Distance from the middle across the slices and in them."""
+    z, y, x = np.indices((16, 60, 60))
+    return (z - 7.5) * slice_mm, np.hypot(y - 30, x - 30) / 2
+
+
+def test_a_sinus_that_crosses_the_slices_is_too_long() -> None:
+    _, within = away_mm(2.0)
+    sinus = scan()
+    sinus.data[2:13, within[0] <= 3.6] = 0.9
+    lesion = only(find_lesions(sinus, RULES))
+    assert lesion.max_in_plane_diameter_mm == pytest.approx(7.6, abs=0.2)
+    assert lesion.removed_by == "size"
+    assert lesion.reason == "22 mm long across the slices; a microbleed is at most 10 mm"
+
+
+@pytest.mark.parametrize("slice_mm", [0.5, 1.0, 2.0, 3.0])
+def test_a_lesion_of_9_mm_is_not_too_long(slice_mm: float) -> None:
+    ball = scan(spacing=(slice_mm, 0.5, 0.5))
+    across, within = away_mm(slice_mm)
+    ball.data[np.hypot(across, within) <= 4.5] = 0.9
+    lesion = only(find_lesions(ball, RULES))
+    assert lesion.max_in_plane_diameter_mm > 8
+    assert lesion.removed_by is None
+
+
+@pytest.mark.parametrize(("slices", "removed_by"), [(7, None), (8, "size")])
+def test_the_first_and_the_last_slice_do_not_make_a_lesion_too_long(
+    slices: int, removed_by: str | None
+) -> None:
+    tall = scan(box((4, 4 + slices), (10, 22), (10, 22)))  # 14 or 16 mm, 10 or 12 of them sure
+    assert only(find_lesions(tall, RULES)).removed_by == removed_by
 
 
 @pytest.mark.parametrize("slice_mm", [0.8, 2.0, 3.0, 5.0])

@@ -11,7 +11,7 @@ from cmbnet.backends import Backend, BackendInfo
 from cmbnet.bundle import Bundle, write_bundle
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.io import write_nifti
-from cmbnet.predict import Prediction, predict_file, predict_volume
+from cmbnet.predict import Prediction, Request, predict_file, predict_volume
 from cmbnet.slices import SliceContext, make_stacks
 from cmbnet.volume import Volume, grid_difference
 from tests.helpers.tiny_bundle import spec
@@ -120,7 +120,9 @@ def test_a_scan_without_dots_is_negative(tiny_bundle: Bundle, tiny_backend: Back
 def test_a_strict_operating_point_removes_by_score(
     tiny_bundle: Bundle, tiny_backend: Backend
 ) -> None:
-    strict = predict_volume(tiny_scan(), tiny_bundle, tiny_backend, operating_point="strict")
+    strict = predict_volume(
+        tiny_scan(), tiny_bundle, tiny_backend, Request(operating_point="strict")
+    )
     assert strict.finding.lesions == ()
     assert {lesion.removed_by for lesion in strict.finding.excluded} == {"score"}
     assert strict.finding.stages["removed_by_score"] == len(strict.finding.excluded) > 0
@@ -152,7 +154,9 @@ def test_only_the_masked_slices_are_looked_at(tmp_path: Path) -> None:
     scan, recorder = tiny_scan(), Recorder(answer=0.25)
     mask = np.zeros(SHAPE)
     mask[6:9, 20:70, 20:70] = 1
-    result = predict_volume(scan, bundle, recorder, brain_mask=scan.with_data(mask), force=True)
+    result = predict_volume(
+        scan, bundle, recorder, Request(force=True), brain_mask=scan.with_data(mask)
+    )
     assert result.slices == sum(map(len, recorder.stacks)) == 3
     assert np.flatnonzero(result.probability.data.any(axis=(1, 2))).tolist() == [6, 7, 8]
     assert result.finding.highest_probability == 0.25
@@ -165,14 +169,14 @@ def test_noise_is_not_analysable(tiny_bundle: Bundle, tiny_backend: Backend) -> 
         InputRefused, match=r"noise.nii is not analysable and no count was made: .*nois"
     ):
         predict_volume(volume, tiny_bundle, tiny_backend)
-    forced = predict_volume(volume, tiny_bundle, tiny_backend, force=True)
+    forced = predict_volume(volume, tiny_bundle, tiny_backend, Request(force=True))
     assert forced.forced
     assert not forced.quality.analysable
 
 
 def test_an_unknown_operating_point(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
     with pytest.raises(UsageError, match="it has: balanced, strict"):
-        predict_volume(tiny_scan(), tiny_bundle, tiny_backend, operating_point="best")
+        predict_volume(tiny_scan(), tiny_bundle, tiny_backend, Request(operating_point="best"))
 
 
 def test_a_file_is_read_and_its_hash_recorded(

@@ -13,8 +13,9 @@ from cmbnet.bundle import Bundle
 from cmbnet.errors import CmbnetError, UnreadableFile
 from cmbnet.io import write_nifti
 from cmbnet.io.case import Case
+from cmbnet.predict import Request
 from cmbnet.report import batch, update_summary
-from cmbnet.report.batch import Options, Outcome, run_batch
+from cmbnet.report.batch import Outcome, run_batch
 from tests.helpers.tiny_scan import tiny_scan
 
 
@@ -37,10 +38,12 @@ def test_a_run_that_is_cut_off_leaves_no_earlier_answer(
     out = tmp_path / "out"
 
     def run() -> list[Outcome]:
-        options = Options(overwrite=True)
         return list(
-            run_batch(cases[:1], out, bundle=tiny_bundle, backend=tiny_backend, options=options)
-        )
+            run_batch(
+                cases[:1], out, bundle=tiny_bundle, backend=tiny_backend, request=Request(),
+                overwrite=True,
+            )
+        )  # fmt: skip
 
     run()
     assert (out / "one" / "result.json").exists()
@@ -60,7 +63,7 @@ def test_an_input_that_cannot_be_read_any_more_has_no_answer(
     def run() -> list[Outcome]:
         return list(
             run_batch(
-                cases[:1], tmp_path, bundle=tiny_bundle, backend=tiny_backend, options=Options()
+                cases[:1], tmp_path, bundle=tiny_bundle, backend=tiny_backend, request=Request()
             )
         )
 
@@ -94,7 +97,7 @@ def test_a_full_disk_is_not_the_fault_of_the_input(
         monkeypatch.setattr(f"{module}.write_text_atomically", disk.write)
     monkeypatch.setattr("cmbnet.io.nifti_write.write_bytes_atomically", disk.write)
     out = tmp_path / "out"
-    running = run_batch(cases, out, bundle=tiny_bundle, backend=tiny_backend, options=Options())
+    running = run_batch(cases, out, bundle=tiny_bundle, backend=tiny_backend, request=Request())
     for case in cases:
         outcome = next(running)
         assert (outcome.case, outcome.status) == (case, "failed")
@@ -113,7 +116,7 @@ def test_rows_wait_until_there_is_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     running = run_batch(
-        cases, tmp_path, bundle=tiny_bundle, backend=tiny_backend, options=Options()
+        cases, tmp_path, bundle=tiny_bundle, backend=tiny_backend, request=Request()
     )
     with monkeypatch.context() as full:
         real = update_summary
@@ -137,7 +140,7 @@ def test_a_foreign_summary_stops_before_any_case(
 ) -> None:
     (tmp_path / "summary.csv").write_text("my,own\n")
     running = run_batch(
-        cases, tmp_path, bundle=tiny_bundle, backend=tiny_backend, options=Options()
+        cases, tmp_path, bundle=tiny_bundle, backend=tiny_backend, request=Request()
     )
     with pytest.raises(UnreadableFile, match="is no summary"):
         next(running)

@@ -19,7 +19,7 @@ from cmbnet.io.dicom import read_dicom_series
 from cmbnet.phantom.dicom import Scan, Vendor, write_dicom_series
 from cmbnet.predict import InputRecord, Prediction, predict_volume
 from cmbnet.report.pdf import report_pdf
-from cmbnet.report.result import build_result, request_of
+from cmbnet.report.result import build_result
 from tests.helpers.tiny_scan import tiny_scan
 
 
@@ -29,8 +29,7 @@ def prediction(tiny_bundle: Bundle, tiny_backend: Backend) -> Prediction:
 
 
 def make(prediction: Prediction, case: str = "case") -> bytes:
-    request = request_of(prediction, backend="auto", save_probability=False)
-    return report_pdf(prediction, build_result(prediction, case=case, request=request, files=()))
+    return report_pdf(prediction, build_result(prediction, case=case))
 
 
 def words_of(pdf: bytes) -> list[str]:

@@ -15,7 +15,7 @@ from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
 from cmbnet.io import read_nifti
-from cmbnet.predict import InputRecord, Prediction, predict_volume
+from cmbnet.predict import InputRecord, Prediction, Request, predict_volume
 from cmbnet.report import Result, write_prediction
 from cmbnet.report.html import report_html
 from cmbnet.report.result import MAX_EXCLUDED, schema_text
@@ -24,6 +24,10 @@ from tests.helpers.candidate import weighing
 from tests.helpers.tiny_scan import DOTS, tiny_scan
 
 HOSTILE = """<script>alert('x')</script>"><img src=x onerror=alert(1)>&$notice${title}.nii.gz"""
+
+
+def with_probability(found: Prediction) -> Prediction:
+    return replace(found, request=found.request.but(save_probability=True))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,7 @@ def empty(tiny_bundle: Bundle, tiny_backend: Backend) -> Prediction:
 
 @pytest.fixture(scope="module")
 def strict(tiny_bundle: Bundle, tiny_backend: Backend) -> Prediction:
-    return predict_volume(tiny_scan(), tiny_bundle, tiny_backend, operating_point="strict")
+    return predict_volume(tiny_scan(), tiny_bundle, tiny_backend, Request(operating_point="strict"))
 
 
 class Page(HTMLParser):
@@ -82,14 +86,14 @@ def test_all_files_and_none_else(found: Prediction, tmp_path: Path) -> None:
     result = write_prediction(found, tmp_path / "a")
     names = {"mask.nii.gz", "lesions.nii.gz", "lesions.csv", "result.json", "report.html"}
     assert {file.name for file in (tmp_path / "a").iterdir()} == names == set(result.files)
-    write_prediction(found, tmp_path / "a", save_probability=True)
+    write_prediction(with_probability(found), tmp_path / "a")
     assert {f.name for f in (tmp_path / "a").iterdir()} == names | {"probability.nii.gz"}
     write_prediction(found, tmp_path / "a")
     assert {file.name for file in (tmp_path / "a").iterdir()} == names
 
 
 def test_maps_lie_on_the_grid_of_the_scan(found: Prediction, tmp_path: Path) -> None:
-    write_prediction(found, tmp_path, save_probability=True)
+    write_prediction(with_probability(found), tmp_path)
     mask, labels, probability = (
         read_nifti(tmp_path / f"{name}.nii.gz") for name in ("mask", "lesions", "probability")
     )
@@ -294,7 +298,6 @@ def test_pictures_follow_the_patient_not_the_file(
 
 
 def write_like(prediction: Prediction) -> Result:
-    from cmbnet.report.result import build_result, request_of
+    from cmbnet.report.result import build_result
 
-    request = request_of(prediction, backend="auto", save_probability=False)
-    return build_result(prediction, case="case", request=request, files=())
+    return build_result(prediction, case="case")

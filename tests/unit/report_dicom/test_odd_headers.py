@@ -14,7 +14,7 @@ from cmbnet.bundle import Bundle
 from cmbnet.errors import InputRefused
 from cmbnet.io.dicom import read_dicom_series
 from cmbnet.phantom.dicom import Vendor, write_dicom_series
-from cmbnet.predict import InputRecord, predict_volume
+from cmbnet.predict import InputRecord, Request, predict_volume
 from cmbnet.report import write_prediction
 from cmbnet.report.dicom import write_dicom_results
 from tests.helpers.dicom_series import swi_only, write_tiny
@@ -85,9 +85,11 @@ def test_the_answer_is_kept_where_no_object_can_be_written(
 ) -> None:
     write_dicom_series(tiny_scan(), tmp_path / "scan", vendor=Vendor.SIEMENS)
     volume, source = read_dicom_series(without(tmp_path / "scan/5", "StudyInstanceUID"))
-    prediction = predict_volume(volume, tiny_bundle, tiny_backend, record=InputRecord(dicom=source))
+    asked = Request(dicom_seg=True, dicom_sr=True)
+    record = InputRecord(dicom=source)
+    prediction = predict_volume(volume, tiny_bundle, tiny_backend, asked, record=record)
     out = tmp_path / "out"
-    result = write_prediction(prediction, out, dicom={"seg", "sr"})
+    result = write_prediction(prediction, out)
     assert result.scan.lesions > 0
     assert {path.name for path in out.iterdir()} == set(result.files)
     assert {"mask.nii.gz", "result.json"} < set(result.files)

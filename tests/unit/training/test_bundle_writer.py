@@ -10,23 +10,19 @@ import numpy as np
 import pytest
 
 from cmbnet.backends import open_backend
-from cmbnet.bundle import load_bundle
+from cmbnet.bundle import Bundle, load_bundle
 from cmbnet.deploy.gate import ParityFailed
+from cmbnet.deploy.judge import Judge
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.io import read_nifti, write_nifti
 from cmbnet.phantom import make_case
 from cmbnet.predict import predict_volume
 from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.training.choose import bundle_writer
-from cmbnet.training.choose.artefacts import (
-    ArtefactPlan,
-    centre_crop,
-    gate_cases,
-    representative_stacks,
-)
-from cmbnet.training.choose.bundle_writer import Export, export_run
+from cmbnet.training.choose.bundle_writer import FILES, Export, export_run
 from cmbnet.training.choose.candidates import offers_of
 from cmbnet.training.choose.operating_points import choose_operating_points
+from cmbnet.training.choose.samples import gate_cases, whole_stacks
 from cmbnet.training.data.cache import build_cache
 from cmbnet.training.data.reader import Cache
 from cmbnet.training.fit.loop import train
@@ -47,7 +43,7 @@ EXPORT = Export(
     data_kind="phantoms",
     licence="CC0-1.0",
     name="tiny",
-    plan=ArtefactPlan(int8_shapes=((192, 192),), float32_shapes=((192, 192),)),
+    plan=replace(FILES, shapes=((192, 192), (96, 96)), float32_shapes=((192, 192),)),
     cohort_name="two procedural phantoms",
     gate_scans=1,
 )
@@ -109,11 +105,13 @@ def test_the_files_of_a_bundle(exported: Exported) -> None:
     assert [(a.kind, a.precision, a.shape) for a in bundle.manifest.artefacts] == [
         ("keras", "float32", (1, 192, 192, 3)),
         ("litert", "int8", (1, 192, 192, 3)),
+        ("litert", "int8", (1, 96, 96, 3)),
         ("litert", "float32", (1, 192, 192, 3)),
     ]
     for artefact in bundle.artefacts("litert"):
         assert artefact.parity["passed"] is True
         assert float(artefact.parity["max_difference"]) < 0.2
+    assert not any("phantoms to calibrate" in line for line in lines), "int8 is of the cache"
 
 
 def test_the_manifest_of_a_bundle(exported: Exported) -> None:
@@ -147,21 +145,28 @@ def test_the_bundle_predicts(exported: Exported, phantoms: Path) -> None:
 
 
 def test_a_file_that_fails_the_gate_fails_the_export(
-    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cmbnet.deploy.judge import Judge
-
-    bundle = load_bundle(shutil.copytree(exported[0], tmp_path / "b"))
     monkeypatch.setattr(Judge, "verdict", lambda _, a: {"passed": a.precision != "int8"})
-    judge = Judge(bundle, (), print)
+    few = replace(FILES, shapes=((192, 192),), float32_shapes=((192, 192),), calibrations=2)
+    lines: list[str] = []
+
+    def export(folder: Path, *, allow_failure: bool) -> Bundle:
+        return export_run(
+            run, folder, validation=phantoms, cache=run / "train.h5", report=lines.append,
+            export=replace(EXPORT, plan=few, allow_failure=allow_failure),
+        )  # fmt: skip
+
     with pytest.raises(ParityFailed, match=r"for int8-1x192x192\.tflite; .* float32-1x192x192\."):
-        bundle_writer._judged(bundle, judge, lambda *_: None, allow_failure=False)
-    marked = {a.precision: a.parity["passed"] for a in load_bundle(bundle.path).artefacts("litert")}
+        export(tmp_path / "b", allow_failure=False)
+    assert lines.count("int8-1x192x192.tflite: made again, calibrated on other slices") == 1
+    bundle = load_bundle(tmp_path / "b")
+    marked = {a.precision: a.parity["passed"] for a in bundle.artefacts("litert")}
     assert marked == {"int8": False, "float32": True}
-    backend = open_backend(load_bundle(bundle.path))
+    backend = open_backend(bundle)
     assert backend.info.precision == "float32", "what passed is usable and chosen"
     backend.close()
-    done = bundle_writer._judged(bundle, judge, lambda *_: None, allow_failure=True)
+    done = export(tmp_path / "c", allow_failure=True)
     (int8,) = (a for a in done.artefacts("litert") if a.precision == "int8")
     assert (int8.parity["passed"], int8.parity["failure_allowed"]) == (False, True)
 
@@ -183,7 +188,9 @@ def test_the_score_is_learned_from_other_scans_where_there_are_some(
     monkeypatch.setattr(bundle_writer, "offers_of", offers)
     monkeypatch.setattr(bundle_writer, "choose_operating_points", choose)
     export = replace(EXPORT, teachers=(phantoms, phantoms))
-    with pytest.raises(InputRefused, match="--score-from"):  # two phantoms teach nothing
+    with pytest.raises(
+        InputRefused, match="give more scans to learn from"
+    ):  # two phantoms teach nothing
         bundle_writer._operating_points(load_bundle(exported[0]), phantoms, export, print)
     assert made == [(phantoms,), (phantoms, phantoms)]
     assert {len(scans) for scans in given["teachers"].values()} == {4}
@@ -220,18 +227,12 @@ def test_an_unfinished_run_is_refused(run: Path, phantoms: Path, tmp_path: Path)
         bundle_writer._description(tmp_path)
 
 
-def test_representative_stacks_are_whole_slices_with_and_without_lesions(run: Path) -> None:
-    stacks = representative_stacks(Cache(run / "train.h5"), RECIPE, 6)
+def test_whole_stacks_are_whole_slices_with_and_without_lesions(run: Path) -> None:
+    stacks = whole_stacks(Cache(run / "train.h5"), RECIPE, 6)
     assert stacks.shape[1:] == (192, 192, 3)
     assert stacks.dtype == np.float32
     assert 0.3 < stacks.max() <= 1.0
     assert (stacks[0] != 0).mean() > 0.1
-
-
-def test_the_centre_crop_is_the_centre() -> None:
-    stacks = np.zeros((1, 12, 12, 3), np.float32)
-    stacks[0, 6, 6] = 1.0
-    assert centre_crop(stacks, (8, 4))[0, 4, 2, 0] == 1.0
 
 
 def test_gate_scans_hold_lesions(phantoms: Path) -> None:
@@ -241,11 +242,6 @@ def test_gate_scans_hold_lesions(phantoms: Path) -> None:
     assert cases[0].small <= set(np.unique(cases[0].lesions).tolist())
 
 
-def test_the_default_plan() -> None:
-    wanted: Any = ArtefactPlan().wanted
-    assert wanted == (
-        ("int8", (384, 384)),
-        ("int8", (352, 288)),
-        ("int8", (320, 256)),
-        ("float32", (384, 384)),
-    )
+def test_the_default_files() -> None:
+    assert FILES.shapes == ((384, 384), (352, 288), (320, 256))
+    assert (FILES.precisions, FILES.float32_shapes) == (("int8", "float32"), ((384, 384),))

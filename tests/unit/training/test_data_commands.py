@@ -117,7 +117,7 @@ def test_prepared_sides_feed_training(root: Path, spec: Path, tmp_path: Path) ->
 
 def test_training_takes_a_spec_and_its_root(root: Path, spec: Path, tmp_path: Path) -> None:
     arguments = (SMOKE, "--data", spec, "-o", tmp_path / "run", "--prepare-only")
-    assert "say with --root where its scans lie" in refusal(run(train, *arguments))
+    assert "is a data spec: say where its scans lie" in refusal(run(train, *arguments))
     result = run(train, *arguments, "--root", root)
     assert "cache: 3 cases prepared, 0 left out" in result.output
     assert set(read_index(tmp_path / "run" / "cache").splits) == {"training", "validation"}

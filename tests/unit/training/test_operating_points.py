@@ -320,7 +320,7 @@ def test_teachers_say_what_is_learned_and_the_cohort_which_thresholds() -> None:
     measured = taught.points[0].measured
     assert measured is not None
     assert (measured.n_positive, measured.n_negative) == (8, 8)
-    with pytest.raises(InputRefused, match="--score-from"):
+    with pytest.raises(InputRefused, match="give more scans to learn from"):
         choose_operating_points(
             cohort_, cohort="t", variants=[RULES], learn=True, teachers=offers(teachers[:2], 0.4)
         )

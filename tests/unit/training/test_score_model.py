@@ -140,9 +140,6 @@ def scans(count: int, each: int, *, ignored: bool = False) -> list[Candidates]:
         made.append(
             Candidates(
                 lesions=tuple(lesions),
-                components=(),
-                slice_mm=2.0,
-                longest_side_mm=2.0,
                 correct=verdicts(lesions, 100 + n),
                 ignored=np.full(each, ignored),
                 overlap=None,  # type: ignore[arg-type]

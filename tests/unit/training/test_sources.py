@@ -30,7 +30,7 @@ def sides(data: Path, validation: Path, run: Path) -> None:
 def test_a_patient_on_both_sides_is_refused(cohort: Path, tmp_path: Path) -> None:
     first = beside(cohort, tmp_path / "a", {"case-a": 1, "case-b": 2, "control": 3})
     again = beside(cohort, tmp_path / "b", {"case-a": 7, "case-b": 3, "control": 1})
-    with pytest.raises(UsageError, match=r"share 2 patients \(1, 3\).*another --seed"):
+    with pytest.raises(UsageError, match=r"share 2 patients \(1, 3\).*another seed"):
         sides(first, again, tmp_path / "run")
     other = beside(cohort, tmp_path / "c", {"case-a": 7, "case-b": 8, "control": 9})
     sides(first, other, tmp_path / "other")

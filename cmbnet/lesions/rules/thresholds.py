@@ -1,0 +1,105 @@
+"""The thresholds of the lesion rules, and the size classes that follow from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from cmbnet.errors import UsageError
+from cmbnet.lesions.evidence import Evidence
+from cmbnet.lesions.lesion import SizeClass
+from cmbnet.lesions.sizes import LARGE_FROM_MM, LARGEST_MM, SMALLEST_MM, exceeds, reaches
+
+
+@dataclass(frozen=True, slots=True)
+class LesionRules:
+    """Thresholds of `find_lesions`.
+
+    Args:
+        pixel_threshold: A voxel is part of a candidate from this probability on, in (0, 1].
+        outline_share: Of a candidate, the voxels from this share of its highest probability on
+            are kept, 0 to 1; 0 keeps all. The share is halved where all pieces of what the pixel
+            threshold finds would else be shorter than `min_diameter_mm`.
+        min_score: Candidates of a lower score are removed, 0 to 1.
+        score: The lesion's score where there is no `evidence`: the "mean" or the "max" of its
+            probability.
+        evidence: Makes the score of all that is known of a candidate.
+        min_diameter_mm: Smallest maximum in-plane diameter that counts; it counts itself.
+        large_from_mm: Diameter from which on a lesion is "large".
+        max_diameter_mm: Largest diameter that counts; it counts itself. A candidate that surely
+            spans more than this across the slices is no microbleed either.
+        min_volume_mm3: Smallest volume.
+        max_elongation: Longest over middle axis, above which a candidate is a vein seen along
+            its course. Asked only where the longest axis is more than four times the
+            longest voxel side, for on thick slices even a ball looks like a tube.
+        max_z_ratio: A candidate that surely spans more than this many in-plane diameters across
+            the slices is a vein that crosses them. Surely spanned are the slices between the
+            first and the last, which partial volume may have added.
+        max_continuation_mm: A candidate of less than `large_from_mm` whose dark structure reaches
+            further than this beyond it is a piece of a vein (`cmbnet.lesions.surroundings`); None
+            does not ask.
+        max_outside_brain: Largest fraction of voxels outside the brain mask.
+        border_mm: Nearer than this to the border of the brain, the score is multiplied by
+            `border_factor`.
+        border_factor: 1 leaves scores as they are.
+
+    Raises:
+        UsageError: If a value is out of its range.
+    """
+
+    pixel_threshold: float = 0.5
+    outline_share: float = 0.0
+    min_score: float = 0.0
+    score: Literal["mean", "max"] = "mean"
+    evidence: Evidence | None = None
+    min_diameter_mm: float = SMALLEST_MM
+    large_from_mm: float = LARGE_FROM_MM
+    max_diameter_mm: float = LARGEST_MM
+    min_volume_mm3: float = 1.0
+    max_elongation: float = 4.0
+    max_z_ratio: float = 2.5
+    max_continuation_mm: float | None = None
+    max_outside_brain: float = 0.25
+    border_mm: float = 2.0
+    border_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("min_score", "outline_share", "max_outside_brain", "border_factor"):
+            self._require(0 <= getattr(self, name) <= 1, f"{name} from 0 to 1", name)
+        self._require(0 < self.pixel_threshold <= 1, "pixel_threshold in (0, 1]", "pixel_threshold")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (int, float)):
+                self._require(value >= 0, f"{field.name} >= 0", field.name)
+        self._require(self.score in ("mean", "max"), 'score "mean" or "max"', "score")
+        self._require(
+            self.min_diameter_mm <= self.large_from_mm <= self.max_diameter_mm,
+            "min_diameter_mm <= large_from_mm <= max_diameter_mm",
+            "large_from_mm",
+        )
+
+    def _require(self, holds: bool, what: str, name: str) -> None:
+        if not holds:
+            raise UsageError(f"lesion rules require {what}, got {getattr(self, name)!r}")
+
+
+def size_class(diameter_mm: float, rules: LesionRules) -> SizeClass:
+    """Class by maximum in-plane diameter.
+
+    Examples:
+        >>> [size_class(d, LesionRules()) for d in (1.9, 2.0, 4.9, 5.0, 10.0, 10.1)]
+        ['outside', 'small', 'small', 'large', 'large', 'outside']
+    """
+    if is_too_short(diameter_mm, rules) or exceeds(diameter_mm, rules.max_diameter_mm):
+        return "outside"
+    return "large" if reaches(diameter_mm, rules.large_from_mm) else "small"
+
+
+def is_small(diameter_mm: float, rules: LesionRules) -> bool:
+    """Whether it would be of the class "small", however small."""
+    return not reaches(diameter_mm, rules.large_from_mm)
+
+
+def is_too_short(diameter_mm: float, rules: LesionRules) -> bool:
+    """Whether it is shorter than the smallest lesion that counts."""
+    return not reaches(diameter_mm, rules.min_diameter_mm)

@@ -1,0 +1,80 @@
+"""What an export takes of a run's own scans: slices to calibrate on and cases to judge on.
+
+`cmbnet.deploy.samples` has the phantoms that are taken in their place.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmbnet.backends.base import Shape
+from cmbnet.deploy.gate import GateCase, small_lesions
+from cmbnet.deploy.samples import CalibrationSlices, centre_crop
+from cmbnet.io import read_nifti
+from cmbnet.lesions import measure_components
+from cmbnet.training.data.cohort import CohortCase, list_cohort
+from cmbnet.training.data.reader import Cache
+from cmbnet.training.fit.recipe import Recipe
+from cmbnet.training.fit.sampler import Sampler
+from cmbnet.training.fit.validation import choose_slices
+
+STACKS = 64
+"""That int8 ranges are measured on."""
+
+
+def cached_slices(cache: Path, recipe: Recipe) -> CalibrationSlices:
+    """Calibration slices out of a training cache, which is read once for each draw."""
+
+    @lru_cache(maxsize=1)
+    def drawn(draw: int) -> NDArray[np.float32]:
+        return whole_stacks(Cache(cache), recipe, STACKS, draw=draw)
+
+    def slices(shape: Shape, draw: int) -> NDArray[np.float32]:
+        return centre_crop(drawn(draw), shape)
+
+    return slices
+
+
+def whole_stacks(cache: Cache, recipe: Recipe, count: int, *, draw: int = 0) -> NDArray[np.float32]:
+    """Whole slices, half of them with a lesion, float32 (n, frame, frame, 3) in [0, 1].
+
+    Args:
+        cache: Of the training cohort.
+        recipe: Of the run.
+        count: How many.
+        draw: Another number chooses other slices.
+    """
+    sampler = Sampler(cache, recipe.sampling, recipe.sampling.crop_px)
+    chosen = choose_slices(sampler, count, recipe.seed + draw)
+    frame = cache.cases[0].frame_shape
+    stacks = np.zeros((len(chosen), *frame[1:], 3), np.float32)
+    for stack, (case, z) in zip(stacks, chosen, strict=True):
+        _, y, x = cache.cases[case].origin
+        part = np.moveaxis(sampler.stack(case, z), 0, -1)
+        stack[y : y + part.shape[0], x : x + part.shape[1]] = part / np.float32(255.0)
+    return stacks
+
+
+def gate_cases(cohort: Path, count: int) -> tuple[GateCase, ...]:
+    """Scans of a cohort that hold lesions, at most `count`, for the parity gate."""
+    with_lesions = (case for case in map(_gate_case, list_cohort(cohort)) if case.lesions.any())
+    return tuple(islice(with_lesions, count))
+
+
+def _gate_case(case: CohortCase) -> GateCase:
+    volume = read_nifti(case.lesions)
+    labels = np.rint(volume.data).astype(np.int32)
+    rows = [
+        (c.label, c.max_in_plane_diameter_mm) for c in measure_components(labels, volume.affine)
+    ]
+    return GateCase(
+        name=case.name,
+        scan=read_nifti(case.image),
+        lesions=labels,
+        small=small_lesions(labels, rows),
+    )
