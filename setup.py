@@ -10,6 +10,8 @@ EXTRAS = {
     "train": [
         "tensorflow-cpu>=2.21",
         "keras>=3.15",
+        # The cache of prepared scans.
+        "h5py>=3.14",
         "pyyaml>=6.0",
         "matplotlib>=3.10",
         "openpyxl>=3.1",
@@ -107,7 +109,6 @@ setup(
         "ai-edge-litert>=2.1",
         "click>=8.2",
         "filelock>=3.18",
-        "h5py>=3.14",
         # gzip by Intel's ISA-L: half the time of zlib to read a scan, a tenth to write a map.
         "isal>=1.7",
         "nibabel>=5.3",
@@ -115,7 +116,6 @@ setup(
         "pillow>=11.0",
         "pydantic>=2.11",
         "rich>=14.0",
-        "scikit-image>=0.25",
         "scipy>=1.15",
     ],
     extras_require=EXTRAS,
