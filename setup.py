@@ -104,13 +104,14 @@ setup(
     python_requires=">=3.11",
     # Without the filter, training/, deploy/ and tests/ would land in the wheel.
     packages=find_packages(include=["cmbnet", "cmbnet.*"]),
-    package_data={"cmbnet": ["py.typed", "bundle/default/*", "edge/*.html", "report/*.html"]},
+    package_data={"cmbnet": ["py.typed", "bundle/default/*", "templates/*.html"]},
     install_requires=[
         "ai-edge-litert>=2.1",
         "click>=8.2",
         "filelock>=3.18",
         # gzip by Intel's ISA-L: half the time of zlib to read a scan, a tenth to write a map.
         "isal>=1.7",
+        "jinja2>=3.1",
         "nibabel>=5.3",
         "numpy>=2.2",
         "pillow>=11.0",
