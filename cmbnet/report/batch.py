@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Literal
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError, InputRefused, printable
+from cmbnet.io import write_text_atomically
 from cmbnet.io.ahead import ReadAhead
 from cmbnet.io.bids import why_no_scan
 from cmbnet.io.case import Case
 from cmbnet.io.scan import nifti_stem, read_scan
 from cmbnet.predict import NotAnalysable, predict_file, record_of
+from cmbnet.report.html import refusal_html
 from cmbnet.report.result import Request, Result
 from cmbnet.report.tables import fault_row, summary_row, update_summary
 from cmbnet.report.write import (
@@ -34,6 +36,7 @@ from cmbnet.report.write import (
 if TYPE_CHECKING:
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
+    from cmbnet.io.scan import LoadedScan
 
 SUMMARY = "summary.csv"
 
@@ -89,7 +92,7 @@ class Outcome:
         status: "done", "skipped" (it was finished before), "refused" or "failed".
         result: What ``result.json`` holds, for done and skipped.
         reason: Why there is no result.
-        report: The page, for done and skipped.
+        report: The page of the result, for done and skipped.
     """
 
     case: Case
@@ -208,11 +211,7 @@ class _Runner:
     def run(self, case: Case) -> Outcome:
         """The outcome of a case."""
         outcome = self._attempt(case)
-        if not case.identifiers:
-            return outcome
-        from cmbnet.io.dicom.privacy import scrub
-
-        return replace(outcome, reason=scrub(outcome.reason, case.identifiers))
+        return replace(outcome, reason=_scrubbed(outcome.reason, case))
 
     def _attempt(self, case: Case) -> Outcome:
         where = case.label if case.dicom else printable(str(case.path))
@@ -254,6 +253,18 @@ class _Runner:
             return Outcome(case=case, status="skipped", result=finished, report=folder / REPORT)
         # However this ends, an earlier answer must not be taken for that to this request.
         clear_case(folder)
+        try:
+            result = self._answer(case, folder, request, read)
+        except InputRefused as error:
+            page = refusal_html(case.name, case.label, _scrubbed(str(error), case))
+            write_text_atomically(folder / REPORT, page)
+            raise
+        return Outcome(case=case, status="done", result=result, report=folder / REPORT)
+
+    def _answer(
+        self, case: Case, folder: Path, request: Request, read: Callable[[], LoadedScan]
+    ) -> Result:
+        options = self.options
         if not options.force:
             _refuse_by_name(case)
         try:
@@ -271,7 +282,7 @@ class _Runner:
             if options.dicom_sr:
                 write_refusal(error.refusal, folder)
             raise
-        result = write_prediction(
+        return write_prediction(
             prediction,
             folder,
             save_probability=options.save_probability,
@@ -279,7 +290,15 @@ class _Runner:
             case=case.name,
             request=request,
         )
-        return Outcome(case=case, status="done", result=result, report=folder / REPORT)
+
+
+def _scrubbed(reason: str, case: Case) -> str:
+    """A reason without what names the patient of a DICOM input."""
+    if not case.identifiers:
+        return reason
+    from cmbnet.io.dicom.privacy import scrub
+
+    return scrub(reason, case.identifiers)
 
 
 def _refuse_by_name(case: Case) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.pages import render
 from cmbnet.report.pictures import Painter
 from cmbnet.threads import in_threads
@@ -51,6 +52,18 @@ def report_html(prediction: Prediction, result: Result) -> str:
         slice_of=shown,
         excluded=excluded,
         provenance=_provenance(result),
+    )
+
+
+def refusal_html(case: str, file: str, reason: str) -> str:
+    """The page of a scan that was refused; it holds nothing that looks like a result."""
+    return render(
+        "refused.html",
+        case=case,
+        file=file,
+        reason=reason,
+        notice=RESEARCH_USE_ONLY,
+        version=__version__,
     )
 
 
