@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from cmbnet.slices import brain_box
 
@@ -178,19 +179,9 @@ def _draw(
     large = np.asarray(
         Image.fromarray(labels.astype(np.int32)).resize(size, Image.Resampling.NEAREST)
     )
-    near = _grown(large > 0)
-    picture[_grown(near) & ~near] = OUTLINE
+    near = binary_dilation(large > 0)
+    picture[binary_dilation(near) & ~near] = OUTLINE
     return Image.fromarray(picture), large
-
-
-def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A mask and its neighbours across edges."""
-    grown = mask.copy()
-    grown[1:] |= mask[:-1]
-    grown[:-1] |= mask[1:]
-    grown[:, 1:] |= mask[:, :-1]
-    grown[:, :-1] |= mask[:, 1:]
-    return grown
 
 
 def _spread(indices: Iterable[int], most: int) -> list[int]:
