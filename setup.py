@@ -10,6 +10,8 @@ EXTRAS = {
     "train": [
         "tensorflow-cpu>=2.21",
         "keras>=3.15",
+        # The cache of prepared scans.
+        "h5py>=3.14",
         "pyyaml>=6.0",
         "matplotlib>=3.10",
         "openpyxl>=3.1",
@@ -103,27 +105,20 @@ setup(
     # Without the filter, training/, deploy/ and tests/ would land in the wheel.
     packages=find_packages(include=["cmbnet", "cmbnet.*"]),
     package_data={
-        "cmbnet": [
-            "py.typed",
-            "bundle/default/*",
-            "edge/*.html",
-            "preprocess/*.tflite",
-            "report/*.html",
-        ]
+        "cmbnet": ["py.typed", "bundle/default/*", "preprocess/*.tflite", "templates/*.html"]
     },
     install_requires=[
         "ai-edge-litert>=2.1",
         "click>=8.2",
         "filelock>=3.18",
-        "h5py>=3.14",
         # gzip by Intel's ISA-L: half the time of zlib to read a scan, a tenth to write a map.
         "isal>=1.7",
+        "jinja2>=3.1",
         "nibabel>=5.3",
         "numpy>=2.2",
         "pillow>=11.0",
         "pydantic>=2.11",
         "rich>=14.0",
-        "scikit-image>=0.25",
         "scipy>=1.15",
     ],
     extras_require=EXTRAS,

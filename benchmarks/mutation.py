@@ -54,7 +54,7 @@ TESTS = (
 """In the order in which they run."""
 WARM = (
     "numpy", "scipy.ndimage", "scipy.optimize", "scipy.sparse.csgraph", "scipy.stats",
-    "skimage.measure", "sklearn.metrics", "statsmodels.stats.inter_rater",
+    "sklearn.metrics", "statsmodels.stats.inter_rater",
     "statsmodels.stats.contingency_tables", "matplotlib.figure", "matplotlib.backends.backend_svg",
     "jsonschema", "rich.progress", "click.testing", "pytest",
 )  # fmt: skip

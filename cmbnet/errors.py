@@ -5,6 +5,8 @@ An error message says what was required, what was got, in which file, and what t
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 
 def printable(text: str) -> str:
     r"""A text on one line, with the codes of what is no letter, sign or space.
@@ -74,6 +76,17 @@ class MissingExtra(CmbnetError):
         super().__init__(
             f"{package} is needed {purpose} and is not installed: pip install 'cmbnet[{extra}]'"
         )
+
+
+def require(*packages: str, extra: str, purpose: str) -> None:
+    """Refuse to go on without optional dependencies; see `MissingExtra` for the arguments.
+
+    Raises:
+        MissingExtra: Naming the first that is not installed.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise MissingExtra(package, extra, purpose)
 
 
 class BundleError(CmbnetError):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.pages import render
 from cmbnet.report import write_prediction
 from cmbnet.report.html import headline
 from cmbnet.report.pictures import Painter
@@ -159,20 +159,10 @@ class Found:
     def _repr_html_(self) -> str:
         """Summary and pictures, for notebooks."""
         painter = Painter(self.prediction)
-        pictures = []
-        for lesion in self.lesions[:PICTURES]:
-            picture = painter.tile(lesion)
-            words = (
-                f"{lesion.id}: {lesion.max_in_plane_diameter_mm:.1f} mm, score {lesion.score:.2f}"
-            )
-            pictures.append(
-                f'<figure style="display:inline-block;margin:4px"><img src="{picture.uri}" '
-                f'width="{picture.width}" height="{picture.height}" alt="{escape(words)}">'
-                f"<figcaption>{escape(words)}</figcaption></figure>"
-            )
-        warned = "".join(f"<li>{escape(f.message)}</li>" for f in self.warnings)
-        return (
-            f"<div><p><b>{escape(headline(self.result))}</b></p>"
-            f"{f'<ul>{warned}</ul>' if warned else ''}{''.join(pictures)}"
-            f"<p><small>{escape(RESEARCH_USE_ONLY)}</small></p></div>"
+        return render(
+            "found.html",
+            headline=headline(self.result),
+            warnings=self.warnings,
+            pictures=[(lesion, painter.tile(lesion)) for lesion in self.lesions[:PICTURES]],
+            notice=RESEARCH_USE_ONLY,
         )

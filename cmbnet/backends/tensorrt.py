@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from cmbnet.backends.base import BackendInfo, Shape, require_stacks
 from cmbnet.backends.probe import probe_stack, require_known_answer
 from cmbnet.bundle import Artefact, Bundle
-from cmbnet.errors import BundleError, CmbnetError, MissingExtra, UsageError
+from cmbnet.errors import BundleError, CmbnetError, UsageError, require
 
 SLOTS = 2
 """Batches in flight: one is copied while the other is computed."""
@@ -114,9 +113,7 @@ def open_tensorrt(
     artefact = max(artefacts, key=lambda a: a.shape[1] * a.shape[2])
     flavor = _flavor(artefact)
     module, extra = _MODULES[flavor]
-    for package in (module, "cuda"):
-        if find_spec(package) is None:
-            raise MissingExtra(package, extra, f"to run {artefact.file}")
+    require(module, "cuda", extra=extra, purpose=f"to run {artefact.file}")
     trt, cuda = importlib.import_module(module), importlib.import_module("cuda.bindings.runtime")
     require_version(artefact, flavor, trt.__version__)
     # The bytes are hashed before any of them is given to the deserialiser.

@@ -12,7 +12,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.backends.triton_memory import SharedRegion
-from cmbnet.errors import CmbnetError, InputRefused, MissingExtra, UsageError
+from cmbnet.errors import CmbnetError, InputRefused, UsageError, require
 
 SCHEMES = ("triton+grpc", "triton+grpcs", "triton+http", "triton+https")
 FIRST_WAIT_S = 0.5
@@ -166,8 +165,7 @@ class TritonConnection:
     """
 
     def __init__(self, address: Address) -> None:
-        if find_spec("tritonclient") is None:
-            raise MissingExtra("tritonclient", "triton", "to ask a Triton server")
+        require("tritonclient", extra="triton", purpose="to ask a Triton server")
         self.address = address
         self._local = threading.local()
         self._clients: list[Any] = []

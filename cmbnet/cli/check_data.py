@@ -28,7 +28,9 @@ def command(
     """
     # Read when numpy is imported: more threads only spin between our small matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from cmbnet.errors import InputRefused, UsageError
+    from cmbnet.errors import InputRefused, UsageError, require
+
+    require("yaml", "h5py", extra="train", purpose="to read labelled scans")
     from cmbnet.preprocess import PreprocessRecipe
     from cmbnet.training.data.cache import reports_of
     from cmbnet.training.data.check_table import (

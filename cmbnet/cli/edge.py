@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
-from cmbnet.errors import CmbnetError, UsageError
+from cmbnet.errors import CmbnetError, UsageError, require
 
 if TYPE_CHECKING:
     from cmbnet.edge.config import EdgeConfig
@@ -28,6 +28,7 @@ _CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Pat
 @click.group(epilog=RESEARCH_USE_ONLY)
 def command() -> None:
     """Receive series by DICOM, find microbleeds, send SEG and SR back into the study."""
+    require("pynetdicom", "yaml", extra="edge", purpose="for the node")
 
 
 @command.command(epilog=RESEARCH_USE_ONLY)

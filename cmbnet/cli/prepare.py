@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.errors import require
 
 
 @click.command("prepare", epilog=RESEARCH_USE_ONLY)
@@ -32,6 +33,7 @@ def command(
     Each scan is brought into the frame of the network and written to a file of its own; the list
     of all, cache.json, comes last. What is there already is kept if nothing about it changed.
     """
+    require("yaml", "h5py", extra="train", purpose="to prepare scans")
     # Read when numpy is imported: more threads only spin between our small matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from cmbnet.preprocess import PreprocessRecipe

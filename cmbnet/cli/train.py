@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.errors import require
 
 _PATH = click.Path(exists=True, path_type=Path)
 
@@ -43,6 +44,7 @@ def command(
     A cohort folder holds images/, lesions/ and, if there are, ignore/ and mimics/, with one NIfTI
     file of the same name for each case. Scans are prepared once, into RUN.
     """
+    require("yaml", "h5py", extra="train", purpose="to prepare scans")
     # Read when numpy is imported: more threads only spin between the small matrices of preparing.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from cmbnet.training.data.sources import Sources, caches_of

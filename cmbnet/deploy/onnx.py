@@ -10,14 +10,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.errors import CmbnetError, MissingExtra
+from cmbnet.errors import CmbnetError, require
 
 INPUT_NAME = "stack"
 OUTPUT_NAME = "probability"
@@ -38,9 +37,7 @@ def require_onnx() -> None:
     Raises:
         MissingExtra: Naming the first that is missing.
     """
-    for package in PACKAGES:
-        if find_spec(package) is None:
-            raise MissingExtra(package, "onnx", "to export to ONNX")
+    require(*PACKAGES, extra="onnx", purpose="to export to ONNX")
 
 
 def tool_versions() -> dict[str, str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 from cmbnet.backends.base import BackendInfo, Shape, SlicesBackend
 from cmbnet.backends.keras import KerasNetwork, load_keras
 from cmbnet.bundle import Artefact, Bundle
-from cmbnet.errors import MissingExtra, UsageError
+from cmbnet.errors import UsageError, require
 
 
 def load_source(bundle: Bundle) -> Any:
@@ -35,9 +34,7 @@ def require_tensorflow(purpose: str) -> None:
     """
     # Exports run on CPUs; the notes about instruction sets would drown what is printed.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    for package in ("tensorflow", "keras"):
-        if find_spec(package) is None:
-            raise MissingExtra(package, "train", purpose)
+    require("tensorflow", "keras", extra="train", purpose=purpose)
     import keras
 
     if keras.backend.backend() != "tensorflow":

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.deploy.onnx import INPUT_NAME, ConversionFailed
-from cmbnet.errors import MissingExtra, UsageError
+from cmbnet.errors import UsageError, require
 
 Flavor = Literal["rtx", "datacenter"]
 
@@ -86,13 +86,12 @@ def choose_flavor(wanted: str) -> Flavor:
     if wanted == "auto":
         wanted = "datacenter" if find_spec("tensorrt") and gpu_fault() is None else "rtx"
     if wanted == "datacenter":
-        if find_spec("tensorrt") is None:
-            raise MissingExtra(
-                "tensorrt",
-                "tensorrt",
-                "for the flavor datacenter (NVIDIA's own package index holds its libraries; "
-                "the flavor rtx builds here, without a GPU)",
-            )
+        require(
+            "tensorrt",
+            extra="tensorrt",
+            purpose="for the flavor datacenter (NVIDIA's own package index holds its libraries; "
+            "the flavor rtx builds here, without a GPU)",
+        )
         if fault := gpu_fault():
             raise UsageError(
                 "the flavor datacenter measures kernels on a GPU, and there is none here "
@@ -102,8 +101,7 @@ def choose_flavor(wanted: str) -> Flavor:
         return "datacenter"
     if wanted != "rtx":
         raise UsageError(f"flavor must be rtx, datacenter or auto, got {wanted!r}")
-    if find_spec("tensorrt_rtx") is None:
-        raise MissingExtra("tensorrt_rtx", "rtx", "for the flavor rtx")
+    require("tensorrt_rtx", extra="rtx", purpose="for the flavor rtx")
     return "rtx"
 
 

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from cmbnet.io.detect import has_dicom_mark
+from cmbnet.io.nifti import files_of
 
 _CATALOGUE = "DICOMDIR"
 
@@ -13,17 +14,23 @@ _CATALOGUE = "DICOMDIR"
 def content_sha256(path: Path) -> str:
     """SHA-256 of a file; of a DICOM folder that of the sorted hashes of its DICOM files.
 
-    A DICOMDIR stands for its folder, since it only lists what lies there.
+    Of a NIfTI pair, ``.hdr`` and ``.img``, it is that of the hashes of both. A DICOMDIR stands for
+    its folder, since it only lists what lies there.
 
     Raises:
         OSError: If something cannot be read.
     """
     if path.is_file() and path.name.upper() != _CATALOGUE:
-        return _file_sha256(path)
+        hashes = [_file_sha256(file) for file in {*files_of(path)} if file.exists()]
+        return hashes[0] if len(hashes) == 1 else _joined(sorted(hashes))
     folder = path if path.is_dir() else path.parent
     hashes = sorted(
         _file_sha256(file) for file in folder.rglob("*") if file.is_file() and has_dicom_mark(file)
     )
+    return _joined(hashes)
+
+
+def _joined(hashes: list[str]) -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2 files in: one 3D image of real numbers, or a sentence why not.
+"""NIfTI and MGH files in: one 3D image of real numbers, or a sentence why not.
 
 The file's index order ``(i, j, k)`` is turned to ``(k, j, i)`` here, which costs nothing (the
 file stores i fastest), and no further: axis order and flips are those of the file.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -23,6 +24,7 @@ from cmbnet.io.nifti_header import (
     UNIT_MM,
     NiftiHeader,
     parse_header,
+    parse_mgh_header,
 )
 from cmbnet.threads import in_slabs
 from cmbnet.volume import MOST_VOXELS, HeaderForms, Volume
@@ -46,15 +48,19 @@ _SIZE_TOLERANCE: Final = 0.01
 _SMALLEST_VOXEL_MM: Final = 0.01
 _LARGEST_VOXEL_MM: Final = 50.0
 _LARGEST_OFFSET: Final = 1 << 28
+_PAIR_NAME = re.compile(r"(.*\.)(hdr|img)((?:\.gz)?)", re.IGNORECASE | re.DOTALL)
+_MGH_NAME = re.compile(r"\.(mgz|mgh|mgh\.gz)$", re.IGNORECASE)
+_MOST_REMARKS = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def read_nifti(path: str | os.PathLike[str], *, frame: int | None = None) -> Volume:
-    """Read one 3D image of a ``.nii`` or ``.nii.gz`` file, on its own grid.
+    """Read one 3D image of a NIfTI or FreeSurfer file, on its own grid.
 
     Args:
-        path: NIfTI-1 or NIfTI-2, either byte order, plain or gzip (told by content, not name).
+        path: NIfTI-1 or NIfTI-2, either byte order, plain or gzip (told by content, not name), as
+            one file or as a pair, of which ``.hdr`` or ``.img`` is named; or ``.mgh``, ``.mgz``.
         frame: Which image of a 4D file, from 0. May be left out where there is only one.
 
     Returns:
@@ -62,24 +68,53 @@ def read_nifti(path: str | os.PathLike[str], *, frame: int | None = None) -> Vol
         applied; NaN and Inf became 0. `notes` says what was changed or is unknown.
 
     Raises:
-        UnreadableFile: Missing, truncated, corrupted, or not single-file NIfTI.
+        UnreadableFile: Missing, truncated, corrupted, or neither NIfTI nor MGH.
         InputRefused: Complex or colour values, a sheared grid, not 3D, or several frames and
             none chosen.
         UsageError: `frame` does not exist in the file.
     """
-    source = Path(path)
+    source, voxels = files_of(Path(path))
+    mgh = _MGH_NAME.search(source.name) is not None
     notes: list[str] = []
-    with _opened(source) as stream:
-        header = _parse_header(stream.read(NIFTI2_BYTES), source)
+    with ExitStack() as files:
+        stream = files.enter_context(_opened(source))
+        start = stream.read(NIFTI2_BYTES)
+        header = parse_mgh_header(start) if mgh else parse_header(start, pair=voxels != source)
+        if header is None:
+            raise UnreadableFile(_no_header(source, voxels))
         affine, forms = _place(header, source, notes)
         chosen = _choose_frame(header, frame, source, notes)
-        raw = _stored_values(stream, header, chosen, source)
-        # At the end of gzip this compares the check sum.
-        if chosen + 1 == math.prod(header.shape_ijk[3:]) and stream.read(1):
+        if voxels != source:
+            stream = files.enter_context(_opened(voxels))
+        raw = _stored_values(stream, header, chosen, voxels)
+        # At the end of gzip this compares the check sum. MGH may end with remarks.
+        last = chosen + 1 == math.prod(header.shape_ijk[3:])
+        if last and stream.read(_MOST_REMARKS if mgh else 1) and not mgh:
             notes.append("the file goes on after what its header states; the rest was not read")
     data = _to_float32(raw, header, source)
     _replace_non_finite(data, notes)
-    return Volume(data, affine[:, [2, 1, 0, 3]], printable(source.name), tuple(notes), forms)
+    return Volume(
+        data,
+        affine[:, [2, 1, 0, 3]],
+        printable(source.name),
+        tuple(notes),
+        None if mgh else forms,
+    )
+
+
+def files_of(path: Path) -> tuple[Path, Path]:
+    """Where header and voxels are: in one file, or in a pair ``.hdr`` and ``.img``.
+
+    Examples:
+        >>> [file.name for file in files_of(Path("a.img.gz"))]
+        ['a.hdr.gz', 'a.img.gz']
+    """
+    pair = _PAIR_NAME.fullmatch(path.name)
+    if pair is None:
+        return path, path
+    start, kind, end = pair.groups()
+    names = [word.upper() if kind.isupper() else word for word in ("hdr", "img")]
+    return path.with_name(f"{start}{names[0]}{end}"), path.with_name(f"{start}{names[1]}{end}")
 
 
 @contextmanager
@@ -105,14 +140,13 @@ def _opened(source: Path) -> Iterator[BinaryIO]:
         raise UnreadableFile(f"cannot read {source}: {error.strerror or error}") from error
 
 
-def _parse_header(start: bytes, source: Path) -> NiftiHeader:
-    header = parse_header(start)
-    if header is None:
-        raise UnreadableFile(
-            f"{source} is not a NIfTI file (single file, version 1 or 2); convert it, for example "
-            "with dcm2niix, to .nii.gz"
-        )
-    return header
+def _no_header(source: Path, voxels: Path) -> str:
+    what = "a NIfTI file (single file, version 1 or 2)"
+    if _MGH_NAME.search(source.name):
+        what = "an MGH file (version 1)"
+    elif voxels != source:
+        what = "a NIfTI header (version 1 or 2; ANALYZE does not say which side is left)"
+    return f"{source} is not {what}; convert it, for example with dcm2niix, to .nii.gz"
 
 
 def _place(

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Literal
 
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.errors import CmbnetError, InputRefused, printable
+from cmbnet.io import write_text_atomically
 from cmbnet.io.ahead import ReadAhead
 from cmbnet.io.bids import why_no_scan
 from cmbnet.io.case import Case
 from cmbnet.io.scan import nifti_stem
 from cmbnet.predict import NotAnalysable, Request, predict_file, record_of
+from cmbnet.report.html import refusal_html
 from cmbnet.report.result import RecordedRequest, Result, recorded
 from cmbnet.report.tables import fault_row, summary_row, update_summary
 from cmbnet.report.write import (
@@ -32,6 +34,7 @@ from cmbnet.report.write import (
 if TYPE_CHECKING:
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
+    from cmbnet.io.scan import LoadedScan
 
 SUMMARY = "summary.csv"
 
@@ -46,7 +49,7 @@ class Outcome:
         result: What ``result.json`` holds, for done and skipped.
         reason: Why there is no result.
         argument: Name of the field of the request by which the caller can decide otherwise.
-        report: The page, for done and skipped.
+        report: The page of the result, for done and skipped.
     """
 
     case: Case
@@ -169,11 +172,7 @@ class _Runner:
     def run(self, case: Case) -> Outcome:
         """The outcome of a case."""
         outcome = self._attempt(case)
-        if not case.identifiers:
-            return outcome
-        from cmbnet.io.dicom.privacy import scrub
-
-        return replace(outcome, reason=scrub(outcome.reason, case.identifiers))
+        return replace(outcome, reason=_scrubbed(outcome.reason, case))
 
     def _attempt(self, case: Case) -> Outcome:
         where = case.label if case.dicom else printable(str(case.path))
@@ -213,6 +212,17 @@ class _Runner:
             return Outcome(case=case, status="skipped", result=finished, report=folder / REPORT)
         # However this ends, an earlier answer must not be taken for that to this request.
         clear_case(folder)
+        try:
+            result = self._answer(case, folder, request, read)
+        except InputRefused as error:
+            page = refusal_html(case.name, case.label, _scrubbed(str(error), case))
+            write_text_atomically(folder / REPORT, page)
+            raise
+        return Outcome(case=case, status="done", result=result, report=folder / REPORT)
+
+    def _answer(
+        self, case: Case, folder: Path, request: Request, read: Callable[[], LoadedScan] | None
+    ) -> Result:
         if not request.force:
             _refuse_by_name(case)
         try:
@@ -228,8 +238,16 @@ class _Runner:
             if request.dicom_sr:
                 write_refusal(error.refusal, folder)
             raise
-        result = write_prediction(prediction, folder, case=case.name)
-        return Outcome(case=case, status="done", result=result, report=folder / REPORT)
+        return write_prediction(prediction, folder, case=case.name)
+
+
+def _scrubbed(reason: str, case: Case) -> str:
+    """A reason without what names the patient of a DICOM input."""
+    if not case.identifiers:
+        return reason
+    from cmbnet.io.dicom.privacy import scrub
+
+    return scrub(reason, case.identifiers)
 
 
 def _refuse_by_name(case: Case) -> None:

@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from cmbnet.slices import brain_box
 
@@ -27,9 +28,15 @@ if TYPE_CHECKING:
 OUTLINE: Final = (255, 176, 0)
 CROSS: Final = (86, 180, 233)
 """Orange and blue that readers of every colour vision tell apart (Okabe and Ito)."""
+MARK: Final = (235, 235, 235)
+"""Letters and scale bars."""
 
 TILE_MM: Final = 24.0
 TILE_PIXELS: Final = 168
+SLICE_BAR_MM: Final = 20
+TILE_BAR_MM: Final = 5
+"""What the scale bars of slices and near views stand for."""
+
 RING_PIXELS: Final = 5
 """Distance of a ring from the candidate that it surrounds."""
 
@@ -104,6 +111,7 @@ class Painter:
                 pixels_a_mm = height / (grey.shape[0] * y_mm)
                 _ring(picture, column, row, lesion.max_in_plane_diameter_mm * pixels_a_mm / 2)
         _number(picture, outlined)
+        _orient(picture, "RL", width / (grey.shape[1] * x_mm), SLICE_BAR_MM)
         return picture
 
     def tile(self, lesion: Lesion) -> Picture:
@@ -138,6 +146,8 @@ class Painter:
             (TILE_PIXELS, TILE_PIXELS),
         )
         _cross(picture)
+        width_mm = grey.shape[1] * self._spacing_mm[1 if axis == 2 else 2]
+        _orient(picture, "AP" if axis == 2 else "RL", TILE_PIXELS / width_mm, TILE_BAR_MM)
         return picture
 
 
@@ -169,19 +179,9 @@ def _draw(
     large = np.asarray(
         Image.fromarray(labels.astype(np.int32)).resize(size, Image.Resampling.NEAREST)
     )
-    near = _grown(large > 0)
-    picture[_grown(near) & ~near] = OUTLINE
+    near = binary_dilation(large > 0)
+    picture[binary_dilation(near) & ~near] = OUTLINE
     return Image.fromarray(picture), large
-
-
-def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A mask and its neighbours across edges."""
-    grown = mask.copy()
-    grown[1:] |= mask[:-1]
-    grown[:-1] |= mask[1:]
-    grown[:, 1:] |= mask[:, :-1]
-    grown[:, :-1] |= mask[:, 1:]
-    return grown
 
 
 def _spread(indices: Iterable[int], most: int) -> list[int]:
@@ -232,6 +232,25 @@ def _cross(picture: Image) -> None:
     for first, last in (((0, middle), (length, middle)), ((end, middle), (end - length, middle))):
         draw.line([first, last], fill=CROSS)
         draw.line([first[::-1], last[::-1]], fill=CROSS)
+
+
+def _orient(picture: Image, sides: str, pixels_a_mm: float, bar_mm: int) -> None:
+    """Letter the left and the right side, and draw a scale bar into the lower right corner."""
+    from PIL import ImageDraw
+
+    draw, font = ImageDraw.Draw(picture), _font()
+    right, bottom = picture.width - 5, picture.height - 6
+    start = right - round(bar_mm * pixels_a_mm)
+    draw.rectangle((start - 1, bottom - 1, right + 1, bottom + 2), fill=(0, 0, 0))
+    draw.rectangle((start, bottom, right, bottom + 1), fill=MARK)
+    for place, text, anchor in (
+        ((5, 3), sides[0], "la"),
+        ((right, 3), sides[1], "ra"),
+        (((start + right) / 2, bottom - 4), f"{bar_mm} mm", "mb"),
+    ):
+        draw.text(
+            place, text, fill=MARK, font=font, anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0)
+        )
 
 
 def _encode(picture: Image) -> Picture:

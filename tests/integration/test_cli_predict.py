@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import os
 import signal
@@ -16,6 +17,8 @@ import pytest
 
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.bundle import Bundle
+from cmbnet.errors import InputRefused
+from cmbnet.evaluation.cohort.files import Folders, pair_files
 from cmbnet.io import read_nifti, write_nifti
 from cmbnet.volume import grid_difference
 from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
@@ -82,7 +85,8 @@ def test_one_bad_case_never_stops_the_others(run: Run, scans: Path, tmp_path: Pa
     assert rows["noise"]["lesions"] == rows["noise"]["positive"] == ""
     assert {row["notice"] for row in rows.values()} == {RESEARCH_USE_ONLY}
     assert {file.name for file in (tmp_path / "out" / "dots").iterdir()} == FILES
-    assert not (tmp_path / "out" / "noise").exists()
+    assert [file.name for file in (tmp_path / "out" / "noise").iterdir()] == ["report.html"]
+    assert not (tmp_path / "out" / "truncated").exists()
     assert "truncated: failed: " in done.stderr
     assert "is truncated: its gzip stream ends" in done.stderr
     assert "noise: refused: noise.nii is not analysable" in done.stderr
@@ -137,13 +141,26 @@ def test_finished_cases_are_skipped_until_something_changes(
 def test_what_is_refused_can_be_forced(run: Run, scans: Path, tmp_path: Path) -> None:
     refused = run(scans / "noise.nii", "-o", tmp_path)
     assert refused.returncode == 3
-    assert not (tmp_path / "noise").exists()
+    page = (tmp_path / "noise" / "report.html").read_text()
+    assert "No count was made, and this page is no result" in page
+    assert summary(tmp_path)["noise"]["reason"] in html.unescape(page)
+    for sign in ("Microbleed report", "possible microbleed", "No microbleeds", "<img", "<table"):
+        assert sign not in page
     forced = run(scans / "noise.nii", "-o", tmp_path, "--force")
     assert forced.returncode == 0
     quality = result_of(tmp_path / "noise")["quality"]
     assert isinstance(quality, dict)
     assert (quality["forced"], quality["analysable"]) == (True, False)
     assert summary(tmp_path)["noise"]["status"] == "done"
+    assert "overruled that" in (tmp_path / "noise" / "report.html").read_text()
+
+
+def test_a_refused_scan_is_not_scored(run: Run, scans: Path, tmp_path: Path) -> None:
+    assert run(scans / "noise.nii", scans / "dots.nii.gz", "-o", tmp_path / "out").returncode == 3
+    for name in ("noise", "dots"):
+        write_nifti(tiny_scan(), tmp_path / "truth" / f"{name}.nii.gz", dtype=np.float32)
+    with pytest.raises(InputRefused, match="noise"):
+        pair_files(Folders(tmp_path / "truth", tmp_path / "out"), allow_missing=False)
 
 
 @pytest.mark.parametrize("now", ["noise.nii", "truncated.nii.gz"])
@@ -156,7 +173,8 @@ def test_an_earlier_answer_does_not_outlive_its_input(
     (out / "dots" / "my notes.txt").write_text("not ours")
     scan.write_bytes((scans / now).read_bytes())
     assert run(scan, "-o", out).returncode in (3, 4)
-    assert [file.name for file in (out / "dots").iterdir()] == ["my notes.txt"]
+    left = {file.name for file in (out / "dots").iterdir()}
+    assert left == {"my notes.txt", *(["report.html"] if now == "noise.nii" else [])}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a signal for Ctrl-C")

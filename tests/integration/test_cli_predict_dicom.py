@@ -232,7 +232,7 @@ def test_a_refused_scan_gets_a_report_without_a_count(
     assert done.returncode == 3
     case = only_case(out)
     assert case.name.startswith("noise-")
-    assert [path.name for path in case.iterdir()] == ["sr.dcm"]
+    assert {path.name for path in case.iterdir()} == {"sr.dcm", "report.html"}
     report = pydicom.dcmread(case / "sr.dcm")
     assert b"Insufficient quality for interpretation" in (case / "sr.dcm").read_bytes()
     assert count_of(report) == []
@@ -250,12 +250,13 @@ def test_a_refused_scan_gets_a_report_without_a_count(
     assert not (case / "result.json").exists()
 
 
-def test_a_refused_scan_leaves_nothing_where_no_report_is_asked_for(
+def test_a_refused_scan_leaves_a_page_that_names_nobody(
     run: Run, scans: Path, tmp_path: Path
 ) -> None:
     assert run(scans / "Zimmermann noise", "-o", tmp_path / "out").returncode == 3
-    left = {path.name for path in (tmp_path / "out").iterdir()}
-    assert left == {"summary.csv", ".summary.csv.lock"}
+    case = only_case(tmp_path / "out")
+    assert [path.name for path in case.iterdir()] == ["report.html"]
+    assert_silent((case / "report.html").read_text())
 
 
 def test_a_series_can_be_named(run: Run, scans: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, Literal
 
 from cmbnet import RESEARCH_USE_ONLY
@@ -19,7 +18,7 @@ from cmbnet.deploy.triton.spec import (
     STACK,
     Tensor,
 )
-from cmbnet.errors import CmbnetError, MissingExtra
+from cmbnet.errors import CmbnetError, require
 from cmbnet.volume import MOST_VOXELS
 
 NetworkKind = Literal["litert", "onnx", "tensorrt"]
@@ -187,5 +186,4 @@ def require_protobuf() -> None:
     Raises:
         MissingExtra: If it is not installed.
     """
-    if find_spec("tritonclient") is None:
-        raise MissingExtra("tritonclient", "triton", "to write a Triton repository")
+    require("tritonclient", extra="triton", purpose="to write a Triton repository")

@@ -1,10 +1,9 @@
-"""A table once, written as Markdown, LaTeX and HTML."""
+"""A table once, written as Markdown and LaTeX."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
@@ -80,25 +79,8 @@ class Table:
             ]
         )
 
-    def to_html(self) -> str:
-        """A ``table`` element; cells are escaped."""
-        head = self._html_row(self.header, "th")
-        rows = "".join(self._html_row(row, "td") for row in self.rows)
-        note = f"<p class='note'>{escape(self.note)}</p>" if self.note else ""
-        return (
-            f"<h3>{escape(self.title)}</h3><div class='wide'><table><thead>{head}</thead>"
-            f"<tbody>{rows}</tbody></table></div>{note}"
-        )
-
     def _words(self) -> list[bool]:
         return [index < self.text_columns for index in range(len(self.header))]
-
-    def _html_row(self, row: tuple[str, ...], tag: str) -> str:
-        cells = [
-            f"<{tag}{' class=text' if words else ''}>{escape(cell)}</{tag}>"
-            for cell, words in zip(row, self._words(), strict=True)
-        ]
-        return f"<tr>{''.join(cells)}</tr>"
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -73,8 +73,7 @@ def _sheet(painter: Painter, lesion: Lesion, count: int) -> Image:
     sheet = Image.new("RGB", (_WIDTH, _HEIGHT))
     axial = painter.draw_slice(painter.index_of(lesion)[0], least_height=_SLICE_ROWS)
     axial.thumbnail((_WIDTH, _SLICE_ROWS), Image.Resampling.LANCZOS)
-    left = (_WIDTH - axial.width) // 2
-    sheet.paste(axial, (left, 50))
+    sheet.paste(axial, ((_WIDTH - axial.width) // 2, 50))
     tile = painter.draw_tile(lesion)
     sheet.paste(tile, ((_WIDTH - tile.width) // 2, 50 + _SLICE_ROWS + 10))
     draw = ImageDraw.Draw(sheet)
@@ -85,9 +84,6 @@ def _sheet(painter: Painter, lesion: Lesion, count: int) -> Image:
 
     write(6, f"{tracking_id(lesion)} of {count}: AI candidate, not reviewed", 18)
     write(29, _measures(lesion), 14)
-    draw.text((left + 4, 290), "R", fill=_INK, font=ImageFont.load_default(16))
-    draw.text((left + axial.width - 4, 290), "L", fill=_INK, font=ImageFont.load_default(16),
-              anchor="ra")  # fmt: skip
     write(718, "24 mm: axial, coronal, sagittal (anterior on the left)", 13)
     write(740, RESEARCH_USE_ONLY, 15, _WARNING)
     return sheet

@@ -78,10 +78,13 @@ def test_without_a_gpu_rtx_is_chosen_and_datacenter_explained(
     assert choose_flavor("rtx") == "rtx"
     with pytest.raises(UsageError, match="flavor must be"):
         choose_flavor("jetson")
-    monkeypatch.setattr("cmbnet.deploy.tensorrt.find_spec", lambda name: name == "tensorrt")
+    askers = ("cmbnet.deploy.tensorrt.find_spec", "cmbnet.errors.find_spec")
+    for asker in askers:
+        monkeypatch.setattr(asker, lambda name: name == "tensorrt")
     with pytest.raises(UsageError, match=r"on a GPU, and there is none here .*flavor rtx"):
         choose_flavor("datacenter")
-    monkeypatch.setattr("cmbnet.deploy.tensorrt.find_spec", lambda name: None)
+    for asker in askers:
+        monkeypatch.setattr(asker, lambda name: None)
     with pytest.raises(MissingExtra, match=r"cmbnet\[tensorrt\]"):
         choose_flavor("datacenter")
     with pytest.raises(MissingExtra, match=r"cmbnet\[rtx\]"):

@@ -10,7 +10,7 @@ from PIL import Image
 from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
 from cmbnet.predict import Prediction, predict_volume
-from cmbnet.report.pictures import OUTLINE, SLICE_PIXELS, TILE_PIXELS, Painter, Picture
+from cmbnet.report.pictures import MARK, OUTLINE, SLICE_PIXELS, TILE_PIXELS, Painter, Picture
 from tests.helpers.tiny_scan import tiny_scan
 
 DOT = (12, 60, 70)
@@ -73,3 +73,42 @@ def test_slices_are_spread_where_there_is_no_lesion(prediction: Prediction) -> N
     assert set(through) - set(shown) <= {12, 13}
     assert set(through) & {12, 13}
     assert painter.slices_to_show((lesion,), (), most=8) in ([12], [13])
+
+
+def bright(image: np.ndarray) -> np.ndarray:
+    return np.asarray(np.abs(image - MARK).sum(axis=2) < 60)
+
+
+def bar_pixels(image: np.ndarray) -> int:
+    """Width of the bar in the lower right corner."""
+    rows = bright(image)[-8:, image.shape[1] // 3 :]
+    return int(rows.sum(axis=1).max())
+
+
+def test_a_scale_bar_is_as_long_as_it_says(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
+    other = (DOT[0], DOT[1], DOT[2] - 30)
+    found = predict_volume(tiny_scan([DOT, other]), tiny_bundle, tiny_backend)
+    painter = Painter(found)
+    image = pixels(painter.slice(DOT[0]))
+    columns = np.nonzero(orange(image))[1]
+    apart = columns[columns > columns.mean()].mean() - columns[columns < columns.mean()].mean()
+    # 20 mm beside 30 mm; the number beside a lesion is as orange as its outline.
+    assert bar_pixels(image) == pytest.approx(apart * 20 / 30, abs=5)
+    tile = pixels(painter.tile(found.finding.lesions[0]))
+    for plane in range(3):
+        left = plane * (TILE_PIXELS + 4)
+        # 12 pixels of 1 mm on both sides of the middle one.
+        expected = 5 * TILE_PIXELS / 25
+        assert bar_pixels(tile[:, left : left + TILE_PIXELS]) == pytest.approx(expected, abs=2)
+
+
+def test_both_sides_are_lettered(prediction: Prediction) -> None:
+    painter = Painter(prediction)
+    (lesion,) = prediction.finding.lesions
+    tile = pixels(painter.tile(lesion))
+    planes = [tile[:, n * (TILE_PIXELS + 4) :][:, :TILE_PIXELS] for n in range(3)]
+    for image in (pixels(painter.slice(DOT[0])), *planes):
+        marked = bright(image)
+        assert marked[3:20, 3:18].sum() >= 10
+        assert marked[3:20, -18:-3].sum() >= 10
+        assert not np.array_equal(marked[3:20, 3:18], marked[3:20, -18:-3])

@@ -163,11 +163,33 @@ def test_the_page_stands_alone(found: Prediction, tmp_path: Path) -> None:
     assert page.of("script") == page.of("link") == page.of("iframe") == []
     for tag, attributes in page.tags:
         for name, value in attributes.items():
-            assert name not in ("href", "onerror", "onload"), tag
+            assert name not in ("onerror", "onload"), tag
+            if name == "href":
+                assert str(value).startswith("#")
             if name == "src":
                 assert str(value).startswith("data:image/jpeg;base64,")
     assert "url(" not in (tmp_path / "report.html").read_text()
     assert page.of("html") == [{"lang": "en"}]
+
+
+def test_rows_and_pictures_lead_to_one_another(
+    found: Prediction, strict: Prediction, tmp_path: Path
+) -> None:
+    write_prediction(found, tmp_path / "found")
+    write_prediction(strict, tmp_path / "strict")
+    for name in ("found", "strict"):
+        page = page_of(tmp_path / name)
+        ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+        assert len(ids) == len(set(ids))
+        leads = [str(link["href"]).removeprefix("#") for link in page.of("a")]
+        assert set(leads) <= set(ids)
+        if name == "found":
+            assert {f"lesion-{n}" for n in (1, 2, 3)} | {f"row-{n}" for n in (1, 2, 3)} <= set(
+                leads
+            )
+        else:  # excluded candidates have no row of their own picture, but a slice
+            assert {lead.split("-")[0] for lead in leads} == {"slice"}
+            assert len(leads) == len(strict.finding.excluded)
 
 
 def test_the_page_is_accessible(found: Prediction, tmp_path: Path) -> None:

@@ -1,0 +1,33 @@
+"""HTML pages from the files of ``cmbnet/templates``; whatever a value holds is shown as text."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def render(template: str, **values: object) -> str:
+    """Fill a template.
+
+    Args:
+        template: Name of a file of ``cmbnet/templates``.
+        values: What it shows; all of it is escaped, unless it is `markupsafe.Markup`.
+    """
+    return _environment().get_template(template).render(values)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
