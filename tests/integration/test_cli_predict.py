@@ -152,7 +152,7 @@ def test_what_is_refused_can_be_forced(run: Run, scans: Path, tmp_path: Path) ->
     assert isinstance(quality, dict)
     assert (quality["forced"], quality["analysable"]) == (True, False)
     assert summary(tmp_path)["noise"]["status"] == "done"
-    assert "overruled that" in (tmp_path / "noise" / "report.html").read_text()
+    assert "refusal was overruled" in (tmp_path / "noise" / "report.html").read_text()
 
 
 def test_a_refused_scan_is_not_scored(run: Run, scans: Path, tmp_path: Path) -> None:

@@ -247,7 +247,7 @@ def test_the_weights_of_a_learned_score_stay_in_the_bundle(
 
 def test_a_forced_result_says_so(found: Prediction, tmp_path: Path) -> None:
     write_prediction(replace(found, forced=True), tmp_path)
-    assert "refused as not analysable and --force overruled that" in page_of(tmp_path).text
+    assert "refused as not analysable, and the refusal was overruled" in page_of(tmp_path).text
 
 
 def test_nothing_from_a_file_becomes_markup(found: Prediction, tmp_path: Path) -> None:
