@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help docs demo demo-edge test lint format bench card clean train-smoke conformance mutation
+.PHONY: help docs demo demo-edge test test-fast lint format bench card clean train-smoke conformance mutation
 
 help:
 	@grep -E '^[a-z-]+:.*#' Makefile | sed 's/:.*#/ -/'
@@ -35,6 +35,9 @@ demo-edge: $(VENV)/.edge # scanner, node and PACS (Orthanc) on this machine; wha
 
 test: $(VENV)/.dev # install the dev extra and run every test
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+test-fast: $(VENV)/.dev # the tests that take no server, browser or training: about a minute
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not (browser or orthanc or slow or training or triton)"
 
 lint: $(VENV)/.dev # ruff, mypy strict, import-linter, codespell
 	$(BIN)/ruff check .

@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from cmbnet.backends import Backend, open_backend
 from cmbnet.bundle import Bundle
+
+MARKS = {
+    "browser": ("integration/test_ohif", "integration/test_report_in_browser"),
+    "orthanc": ("integration/test_edge_orthanc", "integration/test_ohif"),
+    "triton": ("integration/test_triton_server",),
+    "training": ("unit/training/", "unit/model/"),
+    "slow": ("integration/", "truth/test_phantom", "truth/test_dicom_sets", "unit/deploy/",
+             "unit/edge/", "unit/phantom/", "unit/io_dicom/", "unit/report_dicom/", "contract/"),
+}  # fmt: skip
+"""Marker -> beginnings of the paths of the tests that it stands for, below this folder."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by where they are, so that `make test-fast` can leave out what takes long."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            place = item.path.relative_to(here).as_posix()
+            for mark, beginnings in MARKS.items():
+                if place.startswith(beginnings):
+                    item.add_marker(mark)
 
 
 @pytest.fixture(scope="session")
