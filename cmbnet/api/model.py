@@ -53,11 +53,11 @@ def load(
 
 
 class Model:
-    """A model that is ready to run; its `predict` may be called from several threads.
+    """A model that is ready to run. Several threads may call its `predict`.
 
     Args:
-        bundle: What the model is made of.
-        backend: Opened for this bundle; closed with the model.
+        bundle: The bundle of the model.
+        backend: A backend that is open for this bundle. It is closed with the model.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
@@ -86,17 +86,18 @@ class Model:
                 or SimpleITK image; or a pair of an array (i, j, k) and an affine from
                 (i, j, k, 1) to RAS+ mm, as nibabel has them.
             operating_point: A name of `operating_points`, or "default".
-            brain_mask: On the grid of the scan, in any of these forms; by default the brain is
-                estimated.
-            frame: Which image of a 4D file or of a series with several images a place, from 0.
-            series: DICOM only: key or UID of the series; by default the SWI is found.
-            force: Answer even on a scan that the quality gate refuses.
+            brain_mask: A brain mask on the grid of the scan, in one of the forms of `scan`. Without
+                it, the brain is estimated.
+            frame: Number of the image, from 0, in a 4D file or in a series with several images per
+                position.
+            series: Key or UID of a DICOM series. Without it, the SWI series is found.
+            force: Whether to analyse a scan although the quality gate refuses it.
 
         Raises:
             UnreadableFile: If the file is missing, truncated, or neither NIfTI nor DICOM.
             NotAnalysable: If the quality gate refuses the scan.
-            InputRefused: If the scan cannot be answered on for another reason.
-            UsageError: If an argument does not fit.
+            InputRefused: If the scan cannot be analysed for another reason.
+            UsageError: If an argument does not fit the scan or the model.
         """
         path = path_of(scan)
         mask_path = None if brain_mask is None else path_of(brain_mask)
