@@ -11,7 +11,7 @@ from cmbnet.evaluation.show.table import Table
 
 WIDE_PT = 560.0
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""That of the report: nothing is fetched and no script runs, whatever a file name smuggles in."""
+"""Content security policy of the page, as in the report. Nothing is fetched and no script runs."""
 
 STYLE = """
 :root { color-scheme: light dark; --line: #c9d3da; --soft: #f2f5f7; --text: #17242c; }
@@ -45,14 +45,14 @@ def render_page(
     figures: Mapping[str, bytes],
     notes: Sequence[str] = (),
 ) -> str:
-    """A page with headline facts, figures, tables and notes; everything from files is escaped.
+    """Render a page with headline facts, figures, tables and notes. Text from files is escaped.
 
     Args:
-        title: Heading.
-        facts: Headline numbers, name to value.
-        tables: Tables.
-        figures: SVG drawings, name to content.
-        notes: Findings, one a line.
+        title: Heading of the page.
+        facts: Headline numbers, from name to value.
+        tables: Tables of the page.
+        figures: SVG drawings, from name to content.
+        notes: Notes, one per line.
     """
     items = "".join(f"<li>{escape(k)}<b>{escape(v)}</b></li>" for k, v in facts.items())
     drawn = "".join(
@@ -75,13 +75,13 @@ def render_page(
 
 
 def is_wide(svg: bytes) -> bool:
-    """Whether a drawing is wide enough to get a row of its own."""
+    """Return whether a drawing is wide enough for its own row."""
     match = re.search(rb'<svg[^>]* width="([0-9.]+)pt"', svg)
     return match is not None and float(match[1]) > WIDE_PT
 
 
 def inline_svg(svg: bytes, prefix: str) -> str:
-    """An SVG file as an element; its ids get a prefix, so that two drawings do not mix."""
+    """Turn an SVG file into an element. A prefix keeps its ids apart from other drawings."""
     text = svg.decode("utf-8")
     text = text[text.index("<svg") :]
     for mark in ('id="', 'xlink:href="#', "url(#"):
