@@ -34,7 +34,7 @@ class Kappa:
 
 
 def disagreement(categories: int, weights: KappaWeights) -> NDArray[np.float64]:
-    """Return the agreement weight of each pair of categories: 1 on the diagonal, 0 in the far corner."""
+    """Return the agreement weight of each pair of categories, from 0 to 1 on the diagonal."""
     away = np.abs(np.subtract.outer(np.arange(categories), np.arange(categories)))
     if weights == "none":
         return np.eye(categories)
@@ -71,14 +71,14 @@ def cohen_kappa(
 ) -> Kappa:
     """Compute Cohen's kappa with the standard error of Fleiss, Cohen and Everitt.
 
-        Args:
-            table: Counts (k, k), with the first rater along rows.
-    weights: Credit for near misses.
-            level: Confidence level.
+    Args:
+        table: Counts (k, k), with the first rater along rows.
+        weights: Credit for near misses.
+        level: Confidence level.
 
-        References:
-            Cohen, Educ Psychol Meas 1960, doi:10.1177/001316446002000104; Fleiss, Cohen, Everitt,
-            Psychol Bull 1969, doi:10.1037/h0028106.
+    References:
+        Cohen, Educ Psychol Meas 1960, doi:10.1177/001316446002000104; Fleiss, Cohen, Everitt,
+        Psychol Bull 1969, doi:10.1037/h0028106.
     """
     value = float(kappa_value(table, weights))
     if np.isnan(value):
