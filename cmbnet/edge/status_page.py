@@ -1,6 +1,6 @@
-"""The status page: one page without scripts, read-only, that names studies by pseudonyms.
+"""The status page: a read-only page without scripts that names studies by pseudonyms.
 
-Every word that comes from outside (reasons, AE titles) goes through `_e`.
+Every word from outside (reasons, AE titles) goes through `_e`.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ _MARKS: Final = {
     "refused": "bad",
     "failed": "bad",
 }
-"""Words that are coloured, and how."""
+"""Coloured words and their colours."""
 
 
 class StatusPage:
-    """Draws the page.
+    """The writer of the page.
 
     Args:
-        config: The settings.
-        journal: What is.
-        folders: For the disk.
-        names: For studies.
+        config: Settings of the node.
+        journal: Journal of the node.
+        folders: Folders whose disk is measured.
+        names: Pseudonyms of studies.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class StatusPage:
         self._names = names
 
     def html(self, lately: Lately, faults: Sequence[str], up_s: float) -> str:
-        """The page as it is now.
+        """Write the page of this moment.
 
         Args:
-            lately: What was done.
-            faults: Why the node is not ready; none where it is.
+            lately: Recent activity.
+            faults: Reasons why the node is not ready. Empty if it is ready.
             up_s: Seconds since the start.
         """
         studies = self._journal.last_studies(_MOST_STUDIES)
@@ -109,7 +109,7 @@ class StatusPage:
         )
 
     def _refusals(self, lately: Lately) -> str:
-        """What was turned away before it was part of a study, and why."""
+        """Write the table of refused connections and objects, with their reasons."""
         counts = _cells(
             [
                 ("objects since the start", str(lately.refused_objects)),
@@ -125,7 +125,7 @@ class StatusPage:
         return f"<dl>{counts}</dl>{last}"
 
     def _destinations(self, studies: Sequence[Study]) -> str:
-        """The last word of each destination on the studies that the page lists."""
+        """Write the last state of each destination for the studies on the page."""
         last: dict[str, list[str]] = {}
         for study in studies:
             for delivery in self._journal.deliveries(study.study):
@@ -201,7 +201,7 @@ def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) ->
 
 
 def _row(cells: Sequence[str]) -> str:
-    """The first cell is the head of the row, the last one holds a reason."""
+    """Write a row. The first cell is its head, and the last one holds a reason."""
     first, *middle, last = (_e(cell) for cell in cells)
     marked = "".join(
         f'<td class="{_MARKS[cell]}">{cell}</td>' if cell in _MARKS else f"<td>{cell}</td>"
@@ -215,7 +215,7 @@ def _time(seconds: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """In words.
+    """Write a duration in words.
 
     Examples:
         >>> _duration(59.4), _duration(3700), _duration(200_000)
