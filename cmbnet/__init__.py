@@ -41,7 +41,7 @@ _PUBLIC = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the Python face when it is first used, so that `import cmbnet` stays fast."""
+    """Import the Python interface when it is first used, so that `import cmbnet` stays fast."""
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'cmbnet' has no attribute {name!r}")

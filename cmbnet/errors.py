@@ -9,10 +9,10 @@ from importlib.util import find_spec
 
 
 def printable(text: str) -> str:
-    r"""A text on one line, with the codes of what is no letter, sign or space.
+    r"""Put a text on one line, and replace unprintable characters by their codes.
 
     Names of files and values of headers may hold sequences that move a terminal's cursor, and
-    bytes that are no UTF-8.
+    bytes that are not UTF-8.
 
     Examples:
         >>> print(printable("a\x1b[2Jb\nc"))
@@ -41,7 +41,7 @@ class CmbnetError(Exception):
         self.argument = argument
 
     def __str__(self) -> str:
-        """What was said, safe for a terminal."""
+        """Return the message, made safe for a terminal."""
         return printable(super().__str__())
 
 
@@ -52,7 +52,7 @@ class UsageError(CmbnetError):
 
 
 class InputRefused(CmbnetError):
-    """The input was read and understood, but cmbnet will not answer on it."""
+    """The input was read and understood, but cmbnet refuses to analyse it."""
 
     exit_code = 3
 
@@ -65,9 +65,9 @@ class MissingExtra(CmbnetError):
     """An optional dependency is not installed.
 
     Args:
-        package: Import name of what is missing, for example ``"openvino"``.
+        package: Import name of the missing package, for example ``"openvino"``.
         extra: The extra of cmbnet that installs it, for example ``"openvino"``.
-        purpose: What it is needed for, completing the sentence "is needed ...".
+        purpose: End of the sentence "is needed ...", for example "to write DICOM".
     """
 
     exit_code = 2

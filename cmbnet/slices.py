@@ -1,4 +1,7 @@
-"""2.5D input: three slices in, the mask of the middle one out; and where there is brain at all."""
+"""2.5D input: stacks of three slices, and the part of a scan that holds brain.
+
+The network sees three slices and answers for the middle one.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_MARGIN_PIXELS: Final = 8
-"""Room left around the brain in a crop, so that the network does not see the cut."""
+"""Margin around the brain in a crop. It keeps the cut out of the network's view."""
 
 
 @dataclass(frozen=True, slots=True)
 class SliceContext:
-    """Which two slices stand beside the middle one.
+    """The rule that chooses the two slices beside the middle one.
 
     Args:
-        kind: ``adjacent``: the slices above and below, as in the paper; ``target_mm``: the
-            slices nearest to `target_mm` above and below, never the middle slice itself.
-        target_mm: Distance, mm, positive; implies ``target_mm``.
+        kind: ``adjacent`` takes the slices above and below, as in the paper. ``target_mm`` takes
+            the slices nearest to `target_mm` above and below, and never the middle slice itself.
+        target_mm: Distance in mm, positive. It implies the kind ``target_mm``.
 
     Raises:
-        UsageError: A distance that is not positive, or missing, or with ``adjacent``.
+        UsageError: If the distance is not positive, is missing, or is given with ``adjacent``.
 
     Examples:
         >>> SliceContext(target_mm=2.0).offset(0.8)
@@ -51,21 +54,21 @@ class SliceContext:
             raise UsageError(f"slice context: target_mm must be in 0..100, got {self.target_mm}")
 
     def offset(self, spacing_z_mm: float) -> int:
-        """Slices between the middle and its neighbours, at least 1; of equals the farther."""
+        """Return the distance of the neighbours in slices, at least 1; a tie takes the farther."""
         if self.target_mm is None:
             return 1
         return max(1, int(np.floor(self.target_mm / spacing_z_mm + 0.5)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON or YAML; `from_dict` gives the same context back."""
+        """Return plain values for JSON or YAML, from which `from_dict` makes the same context."""
         return {"kind": self.kind, "target_mm": self.target_mm}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SliceContext:
-        """The context of `to_dict`.
+        """Make the context from the values of `to_dict`.
 
         Raises:
-            UsageError: An unknown key or value.
+            UsageError: If a key or value is unknown.
         """
         unknown = sorted(set(values) - {"kind", "target_mm"})
         if unknown:
@@ -76,16 +79,16 @@ class SliceContext:
 def neighbour_indices(
     n_slices: int, spacing_z_mm: float, context: SliceContext
 ) -> NDArray[np.intp]:
-    """The three slices that are the input for each slice.
+    """Return the three slices that are the input for each slice.
 
     Args:
-        n_slices: Slices of the scan, at least 1.
+        n_slices: Number of slices of the scan, at least 1.
         spacing_z_mm: Distance between slices.
         context: Which neighbours.
 
     Returns:
-        (n_slices, 3): below, middle, above. At the ends the last slice stands in for what is
-        missing.
+        Array of shape (n_slices, 3): below, middle, above. At the ends of the scan, the last slice
+        replaces a missing one.
 
     Examples:
         >>> neighbour_indices(3, 2.0, SliceContext("adjacent")).tolist()
@@ -108,16 +111,16 @@ def make_stacks(
     spacing_z_mm: float,
     context: SliceContext,
 ) -> NDArray[np.float32]:
-    """The network's input for some slices.
+    """Make the network's input for some slices.
 
     Args:
-        image: (z, y, x), the frame or a crop of it with all its slices.
-        indices: Middle slices, shape (k,).
+        image: The frame, or a crop of it with all its slices, of shape (z, y, x).
+        indices: Indices of the middle slices, of shape (k,).
         spacing_z_mm: Distance between slices.
         context: Which neighbours.
 
     Returns:
-        float32 (k, y, x, 3), C-contiguous; channels below, middle, above.
+        C-contiguous float32 array of shape (k, y, x, 3). The channels are below, middle, above.
     """
     neighbours = neighbour_indices(len(image), spacing_z_mm, context)[np.asarray(indices, np.intp)]
     stacks = np.empty((len(neighbours), *image.shape[1:], 3), np.float32)
@@ -129,10 +132,10 @@ def make_stacks(
 
 @dataclass(frozen=True, slots=True)
 class BrainBox:
-    """What of a frame has to be looked at.
+    """The part of a frame that the network must see.
 
     Args:
-        slices: Slices that hold brain, ascending, shape (k,).
+        slices: Ascending indices of the slices that hold brain, of shape (k,).
         y: Rows of the crop.
         x: Columns of the crop.
     """
@@ -147,7 +150,7 @@ class BrainBox:
         return self.y.stop - self.y.start, self.x.stop - self.x.start
 
     def crop(self, image: NDArray[Any]) -> NDArray[Any]:
-        """The crop of all slices of an array (z, y, x); a view."""
+        """Crop all slices of an array (z, y, x). The result is a view."""
         return image[:, self.y, self.x]
 
 
@@ -161,18 +164,19 @@ def brain_box(
     """Find the slices with brain, and the smallest crop that holds all of it.
 
     Args:
-        brain: bool (z, y, x) in the frame.
-        shapes: Rows and columns that the network accepts; the smallest (by area) that holds the
-            brain and its margin is taken, else the whole frame. None: any multiple of `multiple`.
+        brain: Mask of the brain in the frame, bool, of shape (z, y, x).
+        shapes: Rows and columns that the network accepts. The smallest shape (by area) that holds
+            the brain and its margin is taken. If none does, the whole frame is taken. With None,
+            every multiple of `multiple` is accepted.
         multiple: The network's stride.
-        margin_pixels: Room around the brain; at the border of the frame less is left.
+        margin_pixels: Margin around the brain. At the border of the frame it may be smaller.
 
     Returns:
-        The box. Without brain: no slices, and the whole frame.
+        The box. Without brain, it has no slices and covers the whole frame.
 
     Raises:
-        UsageError: No shape is accepted that lies within the frame, or the frame is none of
-            `shapes` and the brain fits in none.
+        UsageError: If no accepted shape lies within the frame, or if the brain fits in none of
+            `shapes` and the frame is not among them.
     """
     rows, columns = brain.shape[1:]
     in_plane = brain.any(axis=0)
@@ -207,12 +211,12 @@ def brain_box(
 
 
 def _span(used: NDArray[np.intp], size: int, margin: int) -> tuple[int, int]:
-    """First and last (exclusive) index in use, with a margin inside 0..size."""
+    """Return the first and last (exclusive) index in use, with a margin inside 0..size."""
     return max(int(used[0]) - margin, 0), min(int(used[-1]) + 1 + margin, size)
 
 
 def _place(span: tuple[int, int], length: int, size: int) -> slice:
-    """A slice of `length` within 0..size that holds the span, the span in its middle."""
+    """Return a slice of `length` within 0..size with the span in its middle."""
     start = (span[0] + span[1] - length) // 2
     start = min(max(start, 0), size - length)
     return slice(start, start + length)

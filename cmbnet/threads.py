@@ -1,6 +1,7 @@
-"""Parts of one scan in threads: numpy, scipy and the codecs leave the interpreter to each other.
+"""Work on parts of one scan in several threads.
 
-The parts are independent of one another, so no result depends on the number of threads.
+numpy, scipy and the codecs release the interpreter while they work. The parts are independent, so
+no result depends on the number of threads.
 """
 
 from __future__ import annotations
@@ -15,26 +16,28 @@ from typing import Final, TypeVar
 _Result = TypeVar("_Result")
 
 SLAB: Final = 2
-"""Slices at a time: what is made on the way then stays in the cache."""
+"""Number of slices in a slab. Intermediate arrays of this size stay in the processor's cache."""
 
 MOST_THREADS: Final = 8
-"""A scan is some thirty slabs of a millisecond: more threads would hardly start in that time."""
+"""Largest number of threads. A scan has about thirty slabs of a millisecond each, so more threads
+would hardly start in time."""
 
 
 def processors() -> int:
-    """Processors that this process may run on; a container may have fewer than the machine."""
+    """Count the processors that this process may use. A container may have fewer."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def in_threads(calls: Sequence[Callable[[], _Result]]) -> list[_Result]:
-    """Make some calls side by side, as many at a time as there are processors (at most 8).
+    """Make calls in parallel, as many at a time as there are processors (at most 8).
 
-    This thread makes calls, too, so that it may itself be one of many.
+    The calling thread makes calls, too, so it may itself be one of several.
 
     Returns:
-        What they returned, in order. If one raises, so does this, after the others are done.
+        The results of the calls, in order. If a call raises, its error is raised here when the
+        others are done.
     """
     others = max(min(processors(), MOST_THREADS, len(calls)) - 1, 0)
     waiting = SimpleQueue[int | None]()
@@ -58,15 +61,15 @@ def in_threads(calls: Sequence[Callable[[], _Result]]) -> list[_Result]:
 
 
 def in_slabs(work: Callable[[slice], _Result], count: int, *, slab: int = SLAB) -> list[_Result]:
-    """Call `work` for every slab of a number of slices, side by side.
+    """Call `work` for every slab of slices, in parallel.
 
     Args:
-        work: Takes a range of slices; called in several threads at once.
-        count: Slices in all.
-        slab: Slices at a time; the last slab may have fewer.
+        work: Function of a range of slices. Several threads call it at once.
+        count: Number of all slices.
+        slab: Number of slices in a slab. The last slab may have fewer.
 
     Returns:
-        What `work` returned, in the order of the slices.
+        The results of `work`, in the order of the slices.
 
     Examples:
         >>> in_slabs(lambda slab: (slab.start, slab.stop), 5)

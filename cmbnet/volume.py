@@ -18,31 +18,31 @@ from numpy.typing import NDArray
 from cmbnet.errors import InputRefused
 
 MOST_VOXELS = 1 << 28
-"""Larger scans are refused by what their headers say, before they are read: 1 GiB as float32. A
-head at 0.2 x 0.2 x 1 mm has 1.7e8."""
+"""Largest accepted scan: 1 GiB as float32. The header decides, before the data are read. A head at
+0.2 x 0.2 x 1 mm has 1.7e8 voxels."""
 
 AFFINE_TOLERANCE_MM = 1e-3
-"""Two grids are the same if no corner of one lies further than this from the other's."""
+"""Two grids are the same if each corner of one lies within this distance of the other's corner."""
 
 _REVERSED = [2, 1, 0, 3]
 """Columns of an affine for the reversed order of axes: (i, j, k) to (k, j, i) and back."""
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""DICOM and ITK count to the left and to posterior; the same matrix leads back."""
+"""DICOM and ITK point to the left and to posterior. The same matrix converts in both directions."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderForms:
-    """The two ways in which a NIfTI header says where it is; results say it in the same way.
+    """The two positions that a NIfTI header can state. Result files repeat both.
 
     Args:
-        qform: (4, 4) float64, index (i, j, k, 1) to RAS+ mm by the quaternion; None if it says
-            nothing.
-        sform: The same by the matrix.
-        qform_code: 0 if the quaternion says nothing.
-        sform_code: 0 if the matrix says nothing.
-        unit_code: The header's code of its unit of length.
-        unit_mm: How long that is.
+        qform: The quaternion's affine, (4, 4) float64, from index (i, j, k, 1) to RAS+ mm. None if
+            the header has no quaternion.
+        sform: The matrix's affine, in the same form.
+        qform_code: NIfTI's code of the quaternion. 0 means that the header has none.
+        sform_code: NIfTI's code of the matrix. 0 means that the header has none.
+        unit_code: NIfTI's code of the unit of length.
+        unit_mm: Length of that unit in mm.
     """
 
     qform: NDArray[np.float64] | None
@@ -54,7 +54,7 @@ class HeaderForms:
 
     @property
     def mirrored(self) -> bool:
-        """Whether one of them is a mirror image of the other."""
+        """Whether one of the two positions mirrors the other."""
         if self.qform is None or self.sform is None:
             return False
         return bool(np.linalg.det(self.qform[:3, :3]) * np.linalg.det(self.sform[:3, :3]) < 0)
@@ -66,10 +66,10 @@ class Volume:
 
     Args:
         data: Array of shape (z, y, x), any real dtype. It is not copied.
-        affine: (4, 4) float64, index (z, y, x, 1) to RAS+ mm.
-        source: Where the image came from, for messages; a file name, never a patient's name.
+        affine: Affine from index (z, y, x, 1) to RAS+ mm, (4, 4) float64.
+        source: Where the image came from, for messages. It is a file name, never a patient's name.
         notes: Findings made while reading ("3 voxels were NaN and became 0"), in order.
-        forms: What a NIfTI header said of its place; None for an image from elsewhere.
+        forms: The positions that a NIfTI header states. None for an image from another source.
 
     Raises:
         InputRefused: If the array is not 3D or the affine is singular or not finite.
@@ -109,14 +109,14 @@ class Volume:
 
     @property
     def voxel_volume_mm3(self) -> float:
-        """Volume of a voxel; from the determinant, so that it is right on sheared grids."""
+        """Volume of a voxel, from the determinant, so that it is right on sheared grids, too."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     @classmethod
     def from_array(
         cls, array: NDArray[Any], affine: NDArray[np.float64], *, source: str = "array"
     ) -> Volume:
-        """A volume of an array in the axis order of NIfTI files and of nibabel.
+        """Make a volume from an array in the axis order of NIfTI files and of nibabel.
 
         Args:
             array: Shape (i, j, k), any real dtype. It is not copied.
@@ -138,7 +138,7 @@ class Volume:
 
     @classmethod
     def from_nibabel(cls, image: Any) -> Volume:
-        """A volume of a `nibabel` image of three dimensions; values as float32.
+        """Make a volume from a 3D `nibabel` image. The values become float32.
 
         Raises:
             InputRefused: If it is not 3D.
@@ -151,7 +151,7 @@ class Volume:
 
     @classmethod
     def from_sitk(cls, image: Any) -> Volume:
-        """A volume of a `SimpleITK.Image` of three dimensions; values as float32.
+        """Make a volume from a 3D `SimpleITK.Image`. The values become float32.
 
         Raises:
             InputRefused: If it is not 3D.
@@ -169,9 +169,9 @@ class Volume:
         return cls(data, (_LPS_TO_RAS @ affine)[:, _REVERSED], source="SimpleITK image")
 
     def to_nibabel(self) -> Any:
-        """The same image as a `nibabel.Nifti1Image`, axes (i, j, k) = (x, y, z).
+        """Return the image as a `nibabel.Nifti1Image` with axes (i, j, k) = (x, y, z).
 
-        Truth values become uint8, for NIfTI has none.
+        Truth values become uint8, because NIfTI has no truth values.
         """
         import nibabel
 
@@ -179,7 +179,7 @@ class Volume:
         return nibabel.Nifti1Image(np.transpose(data), self.affine[:, _REVERSED])
 
     def to_sitk(self) -> Any:
-        """The same image as a `SimpleITK.Image`, which places images in LPS+ mm.
+        """Return the image as a `SimpleITK.Image`, which places images in LPS+ mm.
 
         Truth values become uint8.
         """
@@ -195,7 +195,7 @@ class Volume:
         return image
 
     def with_data(self, data: NDArray[Any]) -> Volume:
-        """The same grid with other values.
+        """Return a volume with other values on the same grid.
 
         Raises:
             InputRefused: If the shape differs.
@@ -208,13 +208,13 @@ class Volume:
         return replace(self, data=data)
 
     def world_mm(self, index_zyx: tuple[float, float, float]) -> tuple[float, float, float]:
-        """RAS+ position in mm of a (fractional) voxel index."""
+        """Return the RAS+ position in mm of a (fractional) voxel index."""
         right, anterior, superior, _ = self.affine @ np.array([*index_zyx, 1.0])
         return float(right), float(anterior), float(superior)
 
 
 def grid_difference(first: Volume, second: Volume) -> str | None:
-    """Say how two grids differ, or None if a voxel of one is the same place in the other.
+    """Say how two grids differ, or return None if they are the same.
 
     Shapes must be equal and the world positions of all eight corners within
     `AFFINE_TOLERANCE_MM`.

@@ -1,4 +1,4 @@
-"""Processes that share the work of this one, and that end when it ends."""
+"""Worker processes that end when their parent ends."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from threading import Thread
 
 
 def start_workers(jobs: int) -> ProcessPoolExecutor:
-    """Start processes that wait for work; none of them outlives this one, not even a kill -9.
+    """Start processes that wait for work. They end with this process, even after a kill -9.
 
-    What a worker is writing then is cut off: it must not have its final name yet.
+    A file that a worker is writing is then cut off. It must not have its final name yet.
 
     Args:
         jobs: Number of processes.
@@ -22,13 +22,13 @@ def start_workers(jobs: int) -> ProcessPoolExecutor:
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent ends: after a kill -9 it would wait for work for ever."""
+    """End this process when its parent ends. Otherwise it would wait for ever after a kill -9."""
     parent = parent_process()
     if parent is not None:
         Thread(target=_wait_and_exit, args=(parent.sentinel,), daemon=True).start()
 
 
 def _wait_and_exit(sentinel: int) -> None:
-    """Leave at once, whatever is being done."""
+    """End the process at once, whatever it is doing."""
     wait([sentinel])
     os._exit(1)

@@ -1,4 +1,4 @@
-"""The Python face of cmbnet: `load` a model, `Model.predict` a scan, look at the `Found`."""
+"""The Python interface of cmbnet: `load`, `Model.predict` and `Found`."""
 
 from cmbnet.api.found import Found, LesionTable
 from cmbnet.api.model import Model, load

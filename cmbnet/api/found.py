@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from cmbnet.volume import Volume
 
 PICTURES = 6
-"""A notebook shows this many lesions; the report shows all."""
+"""Number of lesions that a notebook shows. The report shows all."""
 
 
 class LesionTable(Sequence["Lesion"]):
-    """Lesions in order of their score, with the columns of ``lesions.csv``.
+    """A table of lesions in order of their score, with the columns of ``lesions.csv``.
 
     Args:
         lesions: The rows.
@@ -58,7 +58,7 @@ class LesionTable(Sequence["Lesion"]):
         return iter(self._lesions)
 
     def to_pandas(self) -> Any:
-        """The table as a `pandas.DataFrame`, a row for each lesion.
+        """Return the table as a `pandas.DataFrame` with a row for each lesion.
 
         Raises:
             ImportError: If pandas is not installed.
@@ -77,13 +77,13 @@ class LesionTable(Sequence["Lesion"]):
 
 
 class Found:
-    """What was found on a scan.
+    """The result of a prediction: lesions, masks, warnings.
 
     Args:
-        prediction: All that the pipeline knows.
+        prediction: The whole output of the pipeline.
 
     Attributes:
-        prediction: The same.
+        prediction: The whole output of the pipeline.
     """
 
     def __init__(self, prediction: Prediction) -> None:
@@ -91,27 +91,27 @@ class Found:
 
     @property
     def lesions(self) -> LesionTable:
-        """The microbleeds, best score first."""
+        """The microbleeds, the best score first."""
         return LesionTable(self.prediction.finding.lesions)
 
     @property
     def excluded(self) -> LesionTable:
-        """Candidates that a rule excluded; `Lesion.reason` says why."""
+        """Candidates that a rule excluded. `Lesion.reason` says why."""
         return LesionTable(self.prediction.finding.excluded)
 
     @property
     def mask(self) -> Volume:
-        """uint8, 1 in lesions, on the grid of the scan."""
+        """Mask on the grid of the scan, uint8, 1 in lesions."""
         return self.prediction.volume.with_data(self.prediction.mask.astype(np.uint8))
 
     @property
     def labels(self) -> Volume:
-        """uint16, the `Lesion.id` in each lesion, on the grid of the scan."""
+        """Labels on the grid of the scan, uint16, the `Lesion.id` in each lesion."""
         return self.prediction.volume.with_data(self.prediction.finding.labels)
 
     @property
     def probability(self) -> Volume:
-        """float32, 0 to 1, on the grid of the scan."""
+        """Probability map on the grid of the scan, float32, 0 to 1."""
         return self.prediction.probability
 
     @property
@@ -121,12 +121,12 @@ class Found:
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """What the quality gate warned of."""
+        """The warnings of the quality gate."""
         return tuple(f for f in self.prediction.quality.findings if f.severity != "info")
 
     @property
     def result(self) -> Result:
-        """What ``result.json`` holds of it, as a pydantic model."""
+        """The content of ``result.json``, as a pydantic model."""
         return build_result(self.prediction, case=self._case)
 
     @property
@@ -137,7 +137,8 @@ class Found:
         """Write the files that ``cmbnet predict`` writes for a case.
 
         Args:
-            folder: Of the case; made if it is missing, files of an earlier run are replaced.
+            folder: Folder of the case. It is made if it is missing. Files of an earlier run are
+                replaced.
             asked: Fields of `Request`, such as ``save_probability=True`` or, of a DICOM scan,
                 ``dicom_sr=True``; others than those of the prediction.
 
@@ -146,7 +147,7 @@ class Found:
 
         Raises:
             OSError: If the file system refuses.
-            UsageError: If DICOM objects are asked for and the scan was no DICOM.
+            UsageError: If you ask for DICOM objects and the scan is not DICOM.
         """
         where = Path(folder)
         request = self.prediction.request.but(**asked)
@@ -157,7 +158,7 @@ class Found:
         return f"Found({headline(self.result)!r})"
 
     def _repr_html_(self) -> str:
-        """Summary and pictures, for notebooks."""
+        """Return a summary and pictures as HTML, for notebooks."""
         painter = Painter(self.prediction)
         return render(
             "found.html",

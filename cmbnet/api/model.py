@@ -53,11 +53,11 @@ def load(
 
 
 class Model:
-    """A model that is ready to run; its `predict` may be called from several threads.
+    """A model that is ready to run. Several threads may call its `predict`.
 
     Args:
-        bundle: What the model is made of.
-        backend: Opened for this bundle; closed with the model.
+        bundle: The bundle of the model.
+        backend: A backend that is open for this bundle. It is closed with the model.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
@@ -83,17 +83,17 @@ class Model:
             scan: A NIfTI file; a DICOM folder, zip or file; a `cmbnet.volume.Volume`; a nibabel
                 or SimpleITK image; or a pair of an array (i, j, k) and an affine from
                 (i, j, k, 1) to RAS+ mm, as nibabel has them.
-            request: What is asked, as for the command line; by default nothing special.
-            brain_mask: On the grid of the scan, in any of these forms; by default the brain is
-                estimated.
-            asked: Fields of `Request` by name, in place of those of `request`:
+            request: The options, as for the command line. Without it, all have their defaults.
+            brain_mask: A brain mask on the grid of the scan, in one of the forms of `scan`. Without
+                it, the brain is estimated.
+            asked: Fields of `Request` by name. They replace those of `request`:
                 ``operating_point="sensitive"``, ``frame=0``, ``series="S3"``, ``force=True``.
 
         Raises:
             UnreadableFile: If the file is missing, truncated, or neither NIfTI nor DICOM.
             NotAnalysable: If the quality gate refuses the scan.
-            InputRefused: If the scan cannot be answered on for another reason.
-            UsageError: If an argument does not fit.
+            InputRefused: If the scan cannot be analysed for another reason.
+            UsageError: If an argument does not fit the scan or the model.
         """
         request = request.but(**{"backend": self.backend.info.name, **asked})
         path = path_of(scan)

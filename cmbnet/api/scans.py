@@ -1,4 +1,4 @@
-"""What a user may call a scan: a path, an image of another library, or an array with an affine."""
+"""The forms of a scan: a path, an image of another library, or an array with an affine."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ AnyScan = Any
 
 
 def volume_of(scan: AnyScan) -> Volume:
-    """A scan in memory as a `Volume`.
+    """Return a scan that is in memory as a `Volume`.
 
     Args:
         scan: A `Volume`, a nibabel image, a `SimpleITK.Image`, or a pair of an array of shape
             (i, j, k) and a 4x4 affine from (i, j, k, 1) to RAS+ mm, as nibabel has them.
 
     Raises:
-        UsageError: If it is none of these.
-        InputRefused: If it is not 3D, or the affine is no affine.
+        UsageError: If the scan has none of these forms.
+        InputRefused: If the scan is not 3D, or the affine is wrong.
     """
     if isinstance(scan, Volume):
         return scan
@@ -44,7 +44,7 @@ def volume_of(scan: AnyScan) -> Volume:
 
 
 def path_of(scan: AnyScan) -> Path | None:
-    """The path that a scan is given by, or None."""
+    """Return the path if the scan is given by one, else None."""
     return Path(scan) if isinstance(scan, str | os.PathLike) else None
 
 

@@ -1,4 +1,4 @@
-"""The contract of a backend, and what all of them check before they run."""
+"""The contract of a backend, and the checks that all backends share."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Shape = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class BackendInfo:
-    """What runs, recorded in every result.
+    """The description of a backend that every result records.
 
     Args:
-        name: Of the runtime: "litert", "onnx", "openvino", "keras".
+        name: Name of the runtime: "litert", "onnx", "openvino", "keras".
         precision: "float32", "float16" or "int8".
         runtime: The runtime's package and version.
-        threads: Threads it was given.
-        reason: Why this one was chosen.
+        threads: Number of threads that it may use.
+        reason: Why this backend was chosen.
     """
 
     name: str
@@ -42,26 +42,27 @@ class BackendInfo:
 class Backend(Protocol):
     """The network, run by one runtime.
 
-    Calls from several threads at once are safe; they may wait for one another. The same stacks
-    give the same probabilities, bit for bit, whatever stands beside them in the batch.
+    Several threads may call it at once; they may wait for one another. The same stacks give the
+    same probabilities, bit for bit. Other stacks in the batch do not change them.
     """
 
     info: BackendInfo
     shapes: tuple[Shape, ...]
-    """Rows and columns that are accepted, smallest first."""
+    """Accepted rows and columns, the smallest first."""
 
     def predict(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities of the middle slices.
+        """Compute the probabilities of the middle slices.
 
         Args:
-            stacks: float32 (n, y, x, 3), n >= 0, (y, x) one of `shapes`, finite, 0 to 1.
+            stacks: The stacks, float32 (n, y, x, 3), with n >= 0, (y, x) one of `shapes`, and
+                finite values from 0 to 1.
 
         Returns:
-            float32 (n, y, x), 0 to 1.
+            Probabilities, float32 (n, y, x), 0 to 1.
 
         Raises:
-            UsageError: If the stacks are of another shape or dtype or not finite, or the backend
-                was closed.
+            UsageError: If the stacks have another shape or dtype, or are not finite, or if the
+                backend is closed.
         """
         ...
 
@@ -71,26 +72,26 @@ class Backend(Protocol):
 
 
 class Network(Protocol):
-    """A loaded network of static shape; used by one thread at a time."""
+    """A loaded network of static shape. Only one thread uses it at a time."""
 
     batch: int
 
     def __call__(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """From float32 (batch, y, x, 3) to float32 (batch, y, x, 1)."""
+        """Compute float32 (batch, y, x, 1) from float32 (batch, y, x, 3)."""
         ...
 
 
 class SlicesBackend:
-    """A `Backend` made of networks of static shape, loaded when a shape is first asked for.
+    """A `Backend` made of networks of static shape. A network is loaded when it is first needed.
 
-    Slices run one batch of the file at a time, so that no slice depends on its neighbours. Calls
-    from several threads share the workers: none of these waits for the last slice of a call.
+    Slices run in batches of the file's size, so no slice depends on its neighbours. Calls from
+    several threads share the workers, so no worker waits for the last slice of a call.
 
     Args:
-        artefacts: Of one kind and precision, one per shape.
-        info: What is recorded.
-        load: Loads the network of an artefact for one worker.
-        workers: Networks that run side by side, each on slices of its own.
+        artefacts: Artefacts of one kind and precision, one per shape.
+        info: The description to record.
+        load: Function that loads the network of an artefact for one worker.
+        workers: Number of networks that run in parallel, each on its own slices.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class SlicesBackend:
         self._closed = False
 
     def predict(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities (n, y, x) of stacks (n, y, x, 3); see `Backend.predict`."""
+        """Compute probabilities (n, y, x) of stacks (n, y, x, 3); see `Backend.predict`."""
         with self._lock:
             if self._closed:
                 raise UsageError(f"{self.info.name} was closed; open the backend again")
@@ -127,7 +128,7 @@ class SlicesBackend:
         return output
 
     def close(self) -> None:
-        """Free the networks, after the calls that run."""
+        """Free the networks when the running calls are done."""
         with self._lock:
             self._closed = True
             self._pool.shutdown()
@@ -142,9 +143,9 @@ class SlicesBackend:
     def _look(
         self, idle: _Idle, stacks: NDArray[np.float32], output: NDArray[np.float32], where: slice
     ) -> None:
-        """Run one batch; what is missing in the last is filled up with zeros.
+        """Run one batch. The last batch is filled up with zeros.
 
-        The worker looks for what is not finite: here the values are in its cache.
+        The worker also looks for values that are not finite, because here they are in its cache.
         """
         batch = stacks[where]
         _require_finite(batch, self.info.name)
@@ -162,10 +163,10 @@ class SlicesBackend:
 
 
 class _Idle:
-    """The networks of one shape that no worker uses at the moment; there is one a worker.
+    """The idle networks of one shape. There is one network per worker.
 
     Args:
-        networks: All of them.
+        networks: All networks of the shape.
     """
 
     def __init__(self, networks: Sequence[Network]) -> None:
@@ -176,7 +177,7 @@ class _Idle:
 
     @contextmanager
     def network(self) -> Iterator[Network]:
-        """One of them, for a while."""
+        """Lend one network."""
         network = self._queue.get()
         try:
             yield network
@@ -185,10 +186,10 @@ class _Idle:
 
 
 def require_stacks(stacks: NDArray[Any], shapes: tuple[Shape, ...], name: str) -> None:
-    """Refuse stacks that a backend does not take.
+    """Refuse stacks that a backend does not accept.
 
     Raises:
-        UsageError: With what is required and what was got.
+        UsageError: If the stacks are wrong. It says what was required and what was got.
     """
     require_shape(stacks, shapes, name)
     _require_finite(stacks, name)
@@ -198,7 +199,7 @@ def require_shape(stacks: NDArray[Any], shapes: tuple[Shape, ...], name: str) ->
     """Refuse stacks of another shape or type.
 
     Raises:
-        UsageError: With what is required and what was got.
+        UsageError: If shape or type is wrong. It says what was required and what was got.
     """
     if stacks.dtype != np.float32 or stacks.ndim != 4 or stacks.shape[3] != 3:
         raise UsageError(
@@ -218,5 +219,5 @@ def _require_finite(stacks: NDArray[np.float32], name: str) -> None:
 
 
 def _is_finite(values: NDArray[np.float32]) -> bool:
-    """A sum is finite only if every value is, and needs no array of flags."""
+    """Return whether all values are finite. Their sum tells, and needs no array of flags."""
     return bool(np.isfinite(values.sum(dtype=np.float64)))

@@ -1,4 +1,4 @@
-"""Keras itself, on whatever Keras backend is configured: the reference, and slow to start."""
+"""Keras on the configured Keras backend. It is the reference, and slow to start."""
 
 from __future__ import annotations
 
@@ -37,11 +37,10 @@ def open_keras(
 
 
 def load_keras(bundle: Bundle, artefact: Artefact) -> Any:
-    """The Keras model of a bundle, which may come from anywhere.
+    """Load the Keras model of a bundle, which may come from anywhere.
 
     Raises:
-        BundleError: If the file was altered, could unpack to where or what it should not, or is
-            no model.
+        BundleError: If the file was altered, is not a sound archive, or is no model.
     """
     import keras
 
@@ -54,10 +53,10 @@ def load_keras(bundle: Bundle, artefact: Artefact) -> Any:
 
 
 def _require_sound_archive(content: bytes, file: str) -> None:
-    """Look into a ``.keras`` file, which is a zip archive, before Keras unpacks it.
+    """Check a ``.keras`` file, which is a zip archive, before Keras unpacks it.
 
     Raises:
-        BundleError: If it is none, an entry would leave its folder, or it unpacks to too much.
+        BundleError: If it is no archive, if an entry would leave its folder, or if it is too large.
     """
     try:
         entries = zipfile.ZipFile(io.BytesIO(content)).infolist()
@@ -82,8 +81,8 @@ class KerasNetwork:
     """A Keras model as a `cmbnet.backends.base.Network`, compiled once for its batch.
 
     Args:
-        model: Takes (n, y, x, 3).
-        batch: Slices of a call.
+        model: Keras model of stacks (n, y, x, 3).
+        batch: Number of slices in a call.
     """
 
     def __init__(self, model: Any, batch: int = 1) -> None:
@@ -91,6 +90,6 @@ class KerasNetwork:
         self._model = model
 
     def __call__(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """From float32 (batch, y, x, 3) to float32 (batch, y, x, 1)."""
+        """Compute float32 (batch, y, x, 1) from float32 (batch, y, x, 3)."""
         # Compiled by whatever Keras runs on; calling the model runs layer after layer.
         return np.asarray(self._model.predict_on_batch(stacks), np.float32)

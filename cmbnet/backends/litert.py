@@ -1,7 +1,7 @@
 """LiteRT (TensorFlow Lite) with XNNPACK: the default on CPUs, small and quick to start.
 
-Every worker has an interpreter of its own that runs whole slices on one thread: that scales
-better than several threads within one slice.
+Every worker has its own interpreter, which runs whole slices on one thread. That scales better than
+several threads within one slice.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Interpreter:
 
 
 def _stored(values: NDArray[np.float32], details: dict[str, Any]) -> NDArray[Any]:
-    """Values as the input tensor stores them; full-integer files take int8."""
+    """Convert values to the type of the input tensor. Full-integer files take int8."""
     dtype = np.dtype(details["dtype"])
     if dtype.kind == "f":
         return values
@@ -71,7 +71,7 @@ def _stored(values: NDArray[np.float32], details: dict[str, Any]) -> NDArray[Any
 
 
 def _real(stored: NDArray[Any], details: dict[str, Any]) -> NDArray[np.float32]:
-    """Values of the output tensor as probabilities."""
+    """Convert values of the output tensor to probabilities."""
     real: NDArray[np.float32] = stored.astype(np.float32, copy=False)
     if stored.dtype.kind != "f":
         scale, zero = details["quantization"]

@@ -1,4 +1,4 @@
-"""OpenVINO on CPUs; reads its own format and, where the bundle has none, ONNX."""
+"""OpenVINO on CPUs. It reads its own format, or ONNX if the bundle has no such file."""
 
 from __future__ import annotations
 

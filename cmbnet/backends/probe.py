@@ -1,4 +1,4 @@
-"""A slice whose answer is known: a runtime that fails and does not say so answers otherwise."""
+"""A slice with a known answer. It exposes a runtime that fails without saying so."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from cmbnet.backends.base import Shape
 from cmbnet.errors import BundleError
 
 BLOCKS = 4
-"""The answer is told by the highest probability in each of 4 x 4 blocks."""
+"""The slice has 4 x 4 blocks. The highest probability in each block makes the answer."""
 
 TOLERANCE = 0.25
-"""Of a block; far more than a precision costs, far less than a dot that is missed."""
+"""Largest accepted difference of a block. A precision costs far less, and a missed dot far more."""
 
 _DOTS = ((1, 1, 2.0), (1, 3, 2.5), (2, 2, 3.0), (3, 1, 3.5))
 """Row and column of a block, and the radius in pixels of the dot in its middle."""
 
 
 def probe_stack(shape: Shape) -> NDArray[np.float32]:
-    """Grainy tissue with black dots in the middle slice: float32 (1, y, x, 3).
+    """Make a stack of grainy tissue with black dots in the middle slice: float32 (1, y, x, 3).
 
     Args:
-        shape: Rows and columns.
+        shape: Rows and columns of the stack.
     """
     y, x, channel = np.indices((*shape, 3))
     stack: NDArray[np.float32] = np.empty((1, *shape, 3), np.float32)
@@ -35,10 +35,10 @@ def probe_stack(shape: Shape) -> NDArray[np.float32]:
 
 
 def fingerprint(answer: NDArray[np.float32]) -> str:
-    """What a network answered to the probe, short enough for a manifest.
+    """Shorten a network's answer to the probe, so that it fits into a manifest.
 
     Args:
-        answer: Probabilities (y, x).
+        answer: Probabilities of shape (y, x).
 
     Examples:
         >>> fingerprint(np.eye(4, dtype=np.float32)).split()[:5]
@@ -48,15 +48,15 @@ def fingerprint(answer: NDArray[np.float32]) -> str:
 
 
 def require_known_answer(answers: NDArray[np.float32], known: str, file: str) -> None:
-    """Refuse a network that answers the probe otherwise than the one it was made from.
+    """Refuse a network whose answer to the probe differs from that of its original.
 
     Args:
-        answers: To the probe, probabilities (n, y, x), one for each part that may fail.
+        answers: Answers to the probe, probabilities (n, y, x), one for each part that may fail.
         known: `fingerprint` of the right answer.
-        file: Of the network, for the message.
+        file: File of the network, for the message.
 
     Raises:
-        BundleError: With the block that differs most.
+        BundleError: If an answer differs. It names the block that differs most.
     """
     try:
         wanted = np.array(known.split(), np.float64).reshape(BLOCKS**2)

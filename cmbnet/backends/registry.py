@@ -1,4 +1,4 @@
-"""Which backends there are, which of them are installed, and which one a bundle runs on."""
+"""The table of backends, the check of what is installed, and the choice for a bundle."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Runtime:
     """An entry of the table of backends.
 
     Args:
-        name: As the user gave it.
-        module: Holds `opener`.
-        opener: Function of (bundle, artefacts, threads) that opens it.
-        package: Import name of what it needs.
-        imports: The module of it that a network is run by.
-        distribution: Its name on PyPI.
+        name: Name of the backend, as the user gives it.
+        module: Module that holds `opener`.
+        opener: Function of (bundle, artefacts, threads) that opens the backend.
+        package: Import name of the package that it needs.
+        imports: Module of that package that runs a network.
+        distribution: Name of the package on PyPI.
         extra: The extra of cmbnet that installs it.
-        kinds: Kinds of artefact it reads, the preferred first.
+        kinds: Kinds of artefact that it reads, the preferred first.
     """
 
     name: str
@@ -96,21 +96,22 @@ RUNTIMES = {
         ),
     )
 }
-"""In the order in which the automatic choice tries them."""
+"""All backends, in the order in which the automatic choice tries them."""
 
 PRECISIONS = ("int8", "float32", "float16")
-"""In the order of preference; int8 only where it passed the parity gate or was let through."""
+"""Precisions in the order of preference. int8 must have passed the parity gate or be allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackendStatus:
-    """Whether a backend can run here.
+    """The answer to whether a backend can run here.
 
     Args:
-        name: Of the backend.
-        installed: Whether its package is there.
-        detail: The package and its version, or what to install or to mend.
-        broken: Whether the package is there and does not import; False where it was not tried.
+        name: Name of the backend.
+        installed: Whether its package is installed.
+        detail: The package and its version, or what to install or to repair.
+        broken: Whether the package is installed and cannot be imported. False if this was not
+            tried.
     """
 
     name: str
@@ -120,14 +121,14 @@ class BackendStatus:
 
 
 class BrokenRuntime(CmbnetError):
-    """A backend's package is installed and does not import."""
+    """The package of a backend is installed and cannot be imported."""
 
 
 def available_backends(*, importing: bool = False) -> tuple[BackendStatus, ...]:
-    """Every backend and whether its package is installed.
+    """List every backend, and say whether its package is installed.
 
     Args:
-        importing: Also import each package, which takes seconds, and tell which are broken.
+        importing: Whether to import each package, too. That takes seconds, and finds broken ones.
     """
     statuses = []
     for runtime in RUNTIMES.values():
@@ -142,10 +143,10 @@ def available_backends(*, importing: bool = False) -> tuple[BackendStatus, ...]:
 
 
 def _import(runtime: Runtime) -> None:
-    """Import what a backend runs on.
+    """Import the package of a backend.
 
     Raises:
-        BrokenRuntime: With the package's own words.
+        BrokenRuntime: If the import fails. It quotes the package's message.
     """
     try:
         importlib.import_module(runtime.imports)
@@ -179,15 +180,16 @@ def open_backend(bundle: Bundle, name: str = "auto", *, threads: int | None = No
         bundle: The model.
         name: "auto", a backend ("litert"), a backend and a precision ("litert:float32"), or the
             address of a Triton server ("triton+grpc://host:8001").
-        threads: Threads to use; by default the processors this process may run on.
+        threads: Number of threads to use. The default is the number of processors that this process
+            may use.
 
     Returns:
-        The backend; `info.reason` says why it was chosen.
+        The backend. `info.reason` says why it was chosen.
 
     Raises:
-        UsageError: If there is no such backend, or the bundle has nothing it reads.
+        UsageError: If there is no such backend, or the bundle has no file that it reads.
         MissingExtra: If the backend's package is not installed.
-        BrokenRuntime: If it is installed and does not import.
+        BrokenRuntime: If the package is installed and cannot be imported.
     """
     count = processors() if threads is None else threads
     if count < 1:
@@ -216,7 +218,7 @@ def open_backend(bundle: Bundle, name: str = "auto", *, threads: int | None = No
 
 
 def _open_first(bundle: Bundle, precision: str, threads: int) -> Backend:
-    """The first backend of the table that is installed and finds an artefact."""
+    """Open the first backend of the table that is installed and finds an artefact."""
     passed: list[str] = []
     for runtime in RUNTIMES.values():
         artefacts = _choose(bundle, runtime, precision)
@@ -238,9 +240,9 @@ def _open_first(bundle: Bundle, precision: str, threads: int) -> Backend:
 
 
 def _choose(bundle: Bundle, runtime: Runtime, precision: str) -> tuple[Artefact, ...]:
-    """Artefacts of the first kind and precision that the bundle has.
+    """Return the artefacts of the first kind and precision that the bundle has.
 
-    Where the precision is not asked for, only what `chosen_unasked` lets through.
+    If the caller names no precision, only those count that `chosen_unasked` returns.
     """
     for kind in runtime.kinds:
         for one in (precision,) if precision else PRECISIONS:
@@ -253,24 +255,24 @@ def _choose(bundle: Bundle, runtime: Runtime, precision: str) -> tuple[Artefact,
 
 
 def chosen_unasked(bundle: Bundle, artefacts: Sequence[Artefact]) -> tuple[Artefact, ...]:
-    """Those of one kind and precision that may run though nobody asked for this precision.
+    """Return the artefacts of one kind and precision that may run without being named.
 
-    Not what failed the parity gate, nor int8 that was never judged, unless that was allowed at
-    export; and none at all where these have nothing for the largest heads, which would find no
-    network.
+    An artefact that failed the parity gate may not, nor may int8 that was never judged, unless the
+    export allowed it. If no such artefact takes the largest heads, none is returned, because those
+    heads would find no network.
     """
     fit = tuple(artefact for artefact in artefacts if _is_let_through(artefact))
     return fit if takes_every_head(bundle, fit) else ()
 
 
 def takes_every_head(bundle: Bundle, artefacts: Sequence[Artefact]) -> bool:
-    """Whether artefacts have the largest shape that the bundle has in any form."""
+    """Return whether artefacts have the largest shape that the bundle has in any form."""
     largest = max((_pixels(artefact) for artefact in bundle.manifest.artefacts), default=0)
     return any(_pixels(artefact) == largest for artefact in artefacts)
 
 
 def _is_let_through(artefact: Artefact) -> bool:
-    """Whether it passed the parity gate or may do without: floats that were never judged may."""
+    """Return whether an artefact passed the gate, was allowed, or is an unjudged float."""
     passed = artefact.parity.get("passed", "not judged")
     if artefact.parity.get("failure_allowed") is True or passed is True:
         return True
@@ -278,7 +280,7 @@ def _is_let_through(artefact: Artefact) -> bool:
 
 
 def _held_back(bundle: Bundle, runtime: Runtime, precision: str) -> str:
-    """What a backend reads and `chosen_unasked` holds back, in words; else nothing."""
+    """Say which artefacts a backend could read and `chosen_unasked` leaves out, if any."""
     held = sorted({a.precision for kind in runtime.kinds for a in bundle.artefacts(kind)})
     if precision or not held:
         return ""

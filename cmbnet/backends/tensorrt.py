@@ -1,7 +1,7 @@
 """TensorRT engines: pinned buffers, asynchronous copies and a CUDA graph, two batches in flight.
 
-A batch is copied in while the one before it is computed. What talks to CUDA is `CudaPipeline`;
-everything else runs without a GPU and is tested so.
+A batch is copied in while the batch before it is computed. Only `CudaPipeline` talks to CUDA.
+Everything else runs, and is tested, without a GPU.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from cmbnet.bundle import Artefact, Bundle
 from cmbnet.errors import BundleError, CmbnetError, UsageError, require
 
 SLOTS = 2
-"""Batches in flight: one is copied while the other is computed."""
+"""Number of batches in flight. One is copied while the other is computed."""
 
 _MODULES = {"tensorrt-rtx": ("tensorrt_rtx", "rtx"), "tensorrt": ("tensorrt", "tensorrt")}
-"""Name in an artefact's tools -> module and extra."""
+"""Name in an artefact's tools -> its module and extra."""
 
 
 class Pipeline(Protocol):
-    """Batches of one size that are submitted to a slot and collected from it."""
+    """A pipeline of batches of one size. A batch is submitted to a slot and collected from it."""
 
     batch: int
 
     def submit(self, slot: int, stacks: NDArray[np.float32]) -> None:
-        """Start a batch (batch, y, x, 3); returns before it is done."""
+        """Start a batch (batch, y, x, 3), and return before it is done."""
         ...
 
     def collect(self, slot: int) -> NDArray[np.float32]:
-        """Wait for a slot's batch: (batch, y, x, 1), valid until the slot's next submit."""
+        """Wait for a slot's batch (batch, y, x, 1). It is valid until the slot's next submit."""
         ...
 
     def close(self) -> None:
@@ -48,9 +48,9 @@ class TensorRTBackend:
     """A `cmbnet.backends.Backend` over a pipeline.
 
     Args:
-        pipeline: Runs batches.
-        shape: Rows and columns that it takes.
-        info: What is recorded.
+        pipeline: Pipeline that runs batches.
+        shape: Rows and columns that it accepts.
+        info: The description to record.
     """
 
     def __init__(self, pipeline: Pipeline, shape: Shape, info: BackendInfo) -> None:
@@ -61,7 +61,7 @@ class TensorRTBackend:
         self._closed = False
 
     def predict(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities (n, y, x) of stacks (n, y, x, 3); see `Backend.predict`."""
+        """Compute probabilities (n, y, x) of stacks (n, y, x, 3); see `Backend.predict`."""
         with self._lock:
             if self._closed:
                 raise UsageError("tensorrt was closed; open the backend again")
@@ -92,7 +92,7 @@ class TensorRTBackend:
         part[...] = self._pipeline.collect(slot)[: len(part), :, :, 0]
 
     def _whole(self, rest: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The first batch of the rest, filled up with zeros: a CUDA graph has one size."""
+        """Take the first batch of the rest, filled up with zeros: a CUDA graph has one size."""
         batch = rest[: self._pipeline.batch]
         missing = self._pipeline.batch - len(batch)
         if missing:
@@ -103,12 +103,12 @@ class TensorRTBackend:
 def open_tensorrt(
     bundle: Bundle, artefacts: Sequence[Artefact], *, threads: int, reason: str
 ) -> TensorRTBackend:
-    """Open the engine of one precision; of several the one with the largest shape.
+    """Open the engine of one precision. Of several engines, take the one with the largest shape.
 
     Raises:
         MissingExtra: If the TensorRT that built it, or cuda-python, is not installed.
-        BundleError: If it was built by another version or for another GPU, there is none, or it
-            answers the known probe wrongly.
+        BundleError: If there is no GPU, or if the engine was built by another version or for
+            another GPU, or answers the known probe wrongly.
     """
     artefact = max(artefacts, key=lambda a: a.shape[1] * a.shape[2])
     flavor = _flavor(artefact)
@@ -135,10 +135,10 @@ def open_tensorrt(
 
 
 def _check_answer(backend: TensorRTBackend, batch: int, artefact: Artefact) -> None:
-    """Ask for the known probe in every place of every slot.
+    """Run the known probe in every place of every slot.
 
     Raises:
-        BundleError: If an answer is wrong, or the right one is not known.
+        BundleError: If an answer is wrong, or if the right answer is unknown.
     """
     known = artefact.tools.get("probe")
     if known is None:
@@ -155,7 +155,7 @@ def require_version(artefact: Artefact, flavor: str, installed: str) -> None:
     """Refuse an engine of another version.
 
     Raises:
-        BundleError: With both versions and what to do.
+        BundleError: If the versions differ. It names both versions and says what to do.
     """
     built = artefact.tools[flavor]
     if built != installed:
@@ -178,8 +178,8 @@ class CudaPipeline:
     Args:
         trt: The module ``tensorrt`` or ``tensorrt_rtx``.
         cuda: The module ``cuda.bindings.runtime``.
-        engine: Serialised.
-        artefact: For messages, shape and batch.
+        engine: The serialised engine.
+        artefact: The artefact of the engine, with its name, shape and batch.
 
     Raises:
         BundleError: If there is no usable GPU, or the engine does not load or run on it.
@@ -228,10 +228,10 @@ class CudaPipeline:
         self._slots.clear()
 
     def _call(self, function: Any, *arguments: Any) -> Any:
-        """Call CUDA; its functions return a status before their values.
+        """Call CUDA, whose functions return a status before their values.
 
         Raises:
-            BundleError: With the name of the status.
+            BundleError: If the call fails. It names the status.
         """
         status, *values = function(*arguments)
         if int(status) != 0:
@@ -242,10 +242,10 @@ class CudaPipeline:
         return values[0] if values else None
 
     def _told(self, answer: Any, call: str) -> Any:
-        """What a call of TensorRT answered; it says no by False or None and raises nothing.
+        """Return the result of a call of TensorRT, which reports failure by False or None.
 
         Raises:
-            BundleError: With the name of the call.
+            BundleError: If the call failed. It names the call.
         """
         if answer is None or answer is False:
             raise BundleError(
@@ -316,7 +316,7 @@ class _Slot:
         return self._call(self._cuda.cudaGraphInstantiate, recorded, 0)
 
     def free(self) -> None:
-        """Give everything back."""
+        """Free buffers, context and graph."""
         self._call(self._cuda.cudaStreamSynchronize, self.stream)
         self._call(self._cuda.cudaGraphExecDestroy, self.graph)
         self._context = None

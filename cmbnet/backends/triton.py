@@ -1,4 +1,4 @@
-"""The network of a Triton server, as a backend: scans are prepared here, the server only infers."""
+"""The network of a Triton server, as a backend. Scans are prepared here, and the server infers."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ MODEL = "cmbnet_unet"
 INPUT = "stack"
 OUTPUT = "probability"
 MAX_BATCH = 32
-"""Of the repositories that cmbnet writes."""
+"""Largest batch of the repositories that cmbnet writes."""
 
 
 def open_triton(bundle: Bundle, url: str) -> TritonBackend:
     """Connect to the network of a server.
 
     Args:
-        bundle: Its shapes are offered to the pipeline where the server takes any.
-        url: ``triton+grpc://host:port``; see `cmbnet.backends.triton_connection`.
+        bundle: Bundle whose shapes are used if the server accepts any shape.
+        url: Address of the server, ``triton+grpc://host:port``; see
+            `cmbnet.backends.triton_connection`.
 
     Raises:
-        UsageError: If the address is none, or the server's network has other tensors.
+        UsageError: If the address is wrong, or the server's network has other tensors.
         ServerUnavailable: If the server does not answer.
-        ServerRefused: If it has no such model.
+        ServerRefused: If the server has no such model.
     """
     connection = TritonConnection(Address.parse(url))
     try:
@@ -45,8 +46,8 @@ class TritonBackend:
     """A `cmbnet.backends.Backend` on the other end of a connection.
 
     Args:
-        connection: Closed with the backend.
-        shapes: Rows and columns that the server takes, smallest first.
+        connection: Connection to the server. It is closed with the backend.
+        shapes: Rows and columns that the server accepts, the smallest first.
     """
 
     def __init__(self, connection: TritonConnection, shapes: tuple[Shape, ...]) -> None:
@@ -62,7 +63,7 @@ class TritonBackend:
         self._closed = False
 
     def predict(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities (n, y, x) of stacks (n, y, x, 3); see `Backend.predict`."""
+        """Compute probabilities (n, y, x) of stacks (n, y, x, 3); see `Backend.predict`."""
         if self._closed:
             raise UsageError("triton was closed; open the backend again")
         require_stacks(stacks, self.shapes, "triton")
@@ -73,7 +74,7 @@ class TritonBackend:
         return answers
 
     def _ask(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One request."""
+        """Send one request."""
         size = int(np.prod(stacks.shape[:3])) * stacks.itemsize
         answer = self._connection.infer(MODEL, {INPUT: stacks}, {OUTPUT: size})[OUTPUT]
         if answer.shape != (*stacks.shape[:3], 1) or not np.isfinite(answer.sum(dtype=np.float64)):
@@ -91,7 +92,7 @@ class TritonBackend:
 
 
 def _shapes(metadata: dict[str, Any], bundle: Bundle) -> tuple[Shape, ...]:
-    """Rows and columns that the server's network takes.
+    """Return the rows and columns that the server's network accepts.
 
     Raises:
         UsageError: If its tensors are not those of cmbnet.

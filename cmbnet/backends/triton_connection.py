@@ -1,7 +1,7 @@
 """A connection to a Triton server: address, TLS, time limits, retries, shared memory.
 
-Addresses are ``triton+grpc://host:port`` and ``triton+http://host:port``; with an ``s``
-(``triton+grpcs``, ``triton+https``) over TLS. Settings follow as a query:
+Addresses are ``triton+grpc://host:port`` and ``triton+http://host:port``. With an ``s``
+(``triton+grpcs``, ``triton+https``) the connection uses TLS. Settings follow as a query:
 ``?timeout_s=60&retries=2&shared_memory=1&ca=FILE&cert=FILE&key=FILE``.
 """
 
@@ -24,10 +24,10 @@ from cmbnet.errors import CmbnetError, InputRefused, UsageError, require
 
 SCHEMES = ("triton+grpc", "triton+grpcs", "triton+http", "triton+https")
 FIRST_WAIT_S = 0.5
-"""Before the first retry; doubled before each further one."""
+"""Wait before the first retry, in seconds. It doubles before each further retry."""
 
 _REMOTE_KINDS: tuple[type[CmbnetError], ...] = (InputRefused, UsageError)
-"""Faults of a request that the client raises as the server did."""
+"""Errors of a request that the client raises with the class that the server raised."""
 
 _TRANSIENT = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "499", "502", "503", "504")
 
@@ -42,20 +42,20 @@ class ServerRefused(CmbnetError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where a server is and how to talk to it.
+    """The address of a server, and the settings of the connection.
 
     Args:
         transport: gRPC or HTTP.
-        host: "host:port".
+        host: Host and port, as in "host:port".
         tls: Whether the connection is encrypted.
         timeout_s: Seconds until a request is given up, its answer included.
-        retries: Further tries after a request was not answered; refusals are never repeated.
-        shared_memory: Pass arrays through shared memory; only where client and server share a
-            machine.
-        ca: File with the certificates that are trusted, PEM; None trusts the system's (gRPC:
+        retries: Further tries if a request gets no answer. A refused request is never repeated.
+        shared_memory: Whether arrays pass through shared memory. Client and server must then share
+            a machine.
+        ca: PEM file with the trusted certificates. None trusts those of the system (gRPC trusts
             those that it brings along).
-        cert: File with the client's certificate chain, PEM.
-        key: File with the client's private key, PEM.
+        cert: PEM file with the client's certificate chain.
+        key: PEM file with the client's private key.
     """
 
     transport: Literal["grpc", "http"]
@@ -73,7 +73,7 @@ class Address:
         """Read an address.
 
         Raises:
-            UsageError: With what is wrong in it.
+            UsageError: If the address is wrong. It says what is wrong.
 
         Examples:
             >>> Address.parse("triton+grpcs://gpu1:8001?timeout_s=5").timeout_s
@@ -108,7 +108,7 @@ class Address:
 
 
 def _settings(query: str, known: set[str]) -> dict[str, Any]:
-    """The query's values in their types."""
+    """Convert the values of the query to their types."""
     read: dict[str, Callable[[str], Any]] = {
         "timeout_s": _positive,
         "retries": _count,
@@ -155,10 +155,10 @@ def _file(text: str) -> Path:
 
 
 class TritonConnection:
-    """Asks one server; safe to use from several threads.
+    """A connection to one server. Several threads may use it.
 
     Args:
-        address: Of the server. Nothing is sent before the first call.
+        address: Address of the server. Nothing is sent before the first call.
 
     Raises:
         MissingExtra: If tritonclient is not installed.
@@ -173,7 +173,7 @@ class TritonConnection:
         self._lock = threading.Lock()
 
     def is_ready(self, models: Sequence[str] = ()) -> bool:
-        """Whether the server and the models are ready; one that is silent for too long is not."""
+        """Return whether the server and the models are ready. A silent server is not ready."""
         try:
             client, limit = self._client(), self._time_limit()
             return bool(client.is_server_ready(**limit)) and all(
@@ -184,11 +184,11 @@ class TritonConnection:
             return False
 
     def metadata(self, model: str) -> dict[str, Any]:
-        """What the server says about a model: ``inputs`` and ``outputs``.
+        """Return the server's description of a model: ``inputs`` and ``outputs``.
 
         Raises:
-            ServerUnavailable: If it does not answer.
-            ServerRefused: If it does not know the model.
+            ServerUnavailable: If the server does not answer.
+            ServerRefused: If the server does not know the model.
         """
         options: dict[str, Any] = self._time_limit()
         if self.address.transport == "grpc":
@@ -204,19 +204,19 @@ class TritonConnection:
         inputs: Mapping[str, NDArray[Any]],
         outputs: Mapping[str, int],
     ) -> dict[str, NDArray[Any]]:
-        """Ask a model.
+        """Send inputs to a model and return its outputs.
 
         Args:
-            model: Its name.
-            inputs: Arrays by tensor name; bytes in an object array.
-            outputs: Names of the tensors asked for, and their size in bytes; 0 where it is not
-                known beforehand.
+            model: Name of the model.
+            inputs: Arrays by tensor name. Text is bytes in an object array.
+            outputs: Names of the wanted tensors with their size in bytes, or 0 if the size is
+                unknown.
 
         Returns:
-            Arrays by name, in memory of their own.
+            Arrays by name. They own their memory.
 
         Raises:
-            ServerUnavailable: If it does not answer, after the retries.
+            ServerUnavailable: If the server does not answer, also after the retries.
             InputRefused, UsageError: If the server raised them.
             ServerRefused: For any other error of the server.
         """
@@ -254,7 +254,7 @@ class TritonConnection:
         return {name: answer.as_numpy(name) for name in outputs}
 
     def _retrying(self, call: Callable[[], Any]) -> Any:
-        """Repeat what was not answered; what was refused is raised at once."""
+        """Repeat a call that got no answer. A refusal is raised at once."""
         tries = self.address.retries + 1
         attempt = 1
         while True:
@@ -281,7 +281,7 @@ class TritonConnection:
         return module
 
     def _faults(self) -> tuple[type[Exception], ...]:
-        """What the client library raises, its transport's own exceptions among it."""
+        """Return the exceptions of the client library and of its transport."""
         from http.client import HTTPException
 
         from tritonclient.utils import InferenceServerException
@@ -289,7 +289,7 @@ class TritonConnection:
         return (InferenceServerException, OSError, EOFError, HTTPException)
 
     def _client(self) -> Any:
-        """The calling thread's client: HTTP clients must not be shared."""
+        """Return the client of the calling thread, because threads must not share HTTP clients."""
         client = getattr(self._local, "client", None)
         if client is None:
             client = self._local.client = self._open()
@@ -324,7 +324,7 @@ class TritonConnection:
         return context
 
     def _time_limit(self) -> dict[str, float]:
-        """What every call needs to be given up in time; an HTTP client has its limit from birth."""
+        """Return the arguments that limit the time of a call. An HTTP client needs none."""
         return (
             {"client_timeout": self.address.timeout_s} if self.address.transport == "grpc" else {}
         )
@@ -339,7 +339,7 @@ class TritonConnection:
         return region
 
     def _forget_client(self) -> None:
-        """Connect anew next time; a server that came back knows no shared memory either."""
+        """Connect anew next time. A server that came back knows no shared memory either."""
         region = getattr(self._local, "region", None)
         client = getattr(self._local, "client", None)
         with self._lock:
@@ -358,7 +358,7 @@ def _input(module: Any, name: str, array: NDArray[Any]) -> Any:
 
 
 def _is_transient(error: Exception) -> bool:
-    """Whether asking again may help: nobody answered, as opposed to an answer that says no."""
+    """Return whether a retry may help, because there was no answer instead of a refusal."""
     status = getattr(error, "status", None)
     if status is None:
         return True  # an error of the socket or of HTTP itself
@@ -369,13 +369,13 @@ def _is_transient(error: Exception) -> bool:
 
 
 def fault_text(error: CmbnetError) -> str:
-    """What a server sends for an error, so that `TritonConnection` raises its kind again."""
+    """Write an error for sending, so that `TritonConnection` can raise the same class again."""
     kind = next((kind for kind in _REMOTE_KINDS if isinstance(error, kind)), type(error))
     return f"{kind.__name__}: {error}"
 
 
 def _refusal(error: Exception) -> CmbnetError:
-    """The server's error as cmbnet's own, where cmbnet raised it over there."""
+    """Turn the server's error into cmbnet's own error, if cmbnet raised it on the server."""
     words = _words(error)
     for kind in _REMOTE_KINDS:
         mark = f"{kind.__name__}: "

@@ -1,4 +1,4 @@
-"""A region of shared memory through which a client and a server of one machine pass arrays."""
+"""A region of shared memory for arrays between a client and a server of one machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ALIGNMENT = 64
 
 
 class SharedRegion:
-    """Grows on demand; used by one thread.
+    """A region of shared memory that grows on demand. Only one thread uses it.
 
     Args:
-        name: Of the region, unique on the machine.
-        client: A client of tritonclient, which registers it with the server.
-        time_limit: What the client's calls are given, so that they end.
+        name: Name of the region, unique on the machine.
+        client: Client of tritonclient that registers the region with the server.
+        time_limit: Arguments that limit the time of the client's calls.
     """
 
     def __init__(self, name: str, client: Any, time_limit: Mapping[str, float]) -> None:
@@ -36,13 +36,13 @@ class SharedRegion:
         outputs: Sequence[Any],
         output_bytes: Sequence[int],
     ) -> None:
-        """Write the arrays and tell every tensor where its memory is.
+        """Write the arrays into the region, and tell every tensor its place there.
 
         Args:
             inputs: `InferInput` objects.
-            arrays: Their content. Text goes with the request; it is short.
+            arrays: Content of the inputs. Text is short and travels in the request.
             outputs: `InferRequestedOutput` objects.
-            output_bytes: Their sizes, 0 where it is not known: those come with the answer.
+            output_bytes: Sizes of the outputs. An output of unknown size (0) comes with the answer.
         """
         from tritonclient.utils import shared_memory
 
@@ -63,7 +63,7 @@ class SharedRegion:
                 self._placed[tensor.name()] = int(place)
 
     def read(self, answer: Any, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Copies of the outputs."""
+        """Return copies of the outputs."""
         from tritonclient.utils import shared_memory, triton_to_np_dtype
 
         arrays = {}
@@ -79,7 +79,7 @@ class SharedRegion:
         return arrays
 
     def close(self) -> None:
-        """Free the memory; a server that is gone has nothing to forget."""
+        """Free the memory, and tell the server if it is still there."""
         from tritonclient.utils import InferenceServerException, shared_memory
 
         if self._handle is None:
@@ -102,7 +102,7 @@ class SharedRegion:
 
 
 def _described(output: Any) -> tuple[str, list[int]]:
-    """Type and shape of an output: a dict over HTTP, a protobuf over gRPC."""
+    """Return type and shape of an output, which is a dict over HTTP and a protobuf over gRPC."""
     if isinstance(output, dict):
         return output["datatype"], list(output["shape"])
     return output.datatype, list(output.shape)

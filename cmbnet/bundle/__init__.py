@@ -1,4 +1,4 @@
-"""Model bundles: a network with everything that is needed to run it, checked on reading."""
+"""Model bundles: a network with everything that is needed to run it."""
 
 from cmbnet.bundle.bundle import Bundle, load_bundle
 from cmbnet.bundle.manifest import (

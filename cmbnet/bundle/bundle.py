@@ -1,4 +1,4 @@
-"""`Bundle`: a folder with a model and all that is needed to run it, read and checked."""
+"""`Bundle`: a folder with a model and everything that is needed to run it."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Bundle:
     Args:
         path: Its folder.
         manifest: The checked content of ``bundle.json``.
-        sha256: Hash of ``bundle.json``, which holds the hashes of all other files: it stands
-            for the whole bundle.
+        sha256: Hash of ``bundle.json``. That file holds the hashes of all other files, so the hash
+            stands for the whole bundle.
     """
 
     path: Path
@@ -59,10 +59,10 @@ class Bundle:
         return SliceContext(target_mm=context.target_mm)
 
     def operating_point(self, name: str = "default") -> OperatingPoint:
-        """An operating point by name; "default" is the manifest's choice.
+        """Return an operating point by its name. The manifest chooses the "default".
 
         Raises:
-            UsageError: If there is none of that name.
+            UsageError: If there is no operating point of that name.
         """
         points = {point.name: point for point in self.manifest.operating_points}
         if name == "default" and name not in points:
@@ -75,7 +75,7 @@ class Bundle:
         return points[name]
 
     def rules_at(self, point: OperatingPoint) -> LesionRules:
-        """The lesion rules with the thresholds of an operating point."""
+        """Return the lesion rules with the thresholds of an operating point."""
         return replace(
             self.manifest.rules,
             pixel_threshold=point.pixel_threshold,
@@ -83,14 +83,14 @@ class Bundle:
         )
 
     def artefacts(self, kind: str) -> tuple[Artefact, ...]:
-        """All artefacts of a kind."""
+        """Return all artefacts of a kind."""
         return tuple(a for a in self.manifest.artefacts if a.kind == kind)
 
     def read(self, entry: BundleFile) -> bytes:
-        """Content of one file, the very bytes whose hash was checked.
+        """Read one file, check its hash, and return those bytes.
 
         Raises:
-            BundleError: If the file is missing or its content is not what the manifest says.
+            BundleError: If the file is missing, or its content differs from the manifest.
         """
         content = _file_inside(self.path, entry).read_bytes()
         found = hashlib.sha256(content).hexdigest()
@@ -115,14 +115,14 @@ class Bundle:
 def load_bundle(path: str | Path = "default") -> Bundle:
     """Read a bundle's manifest and check that its files are there.
 
-    The content of a file is checked against its hash when it is read (`Bundle.read`), so that a
-    bundle of many artefacts costs only what is used; `Bundle.verify` checks all.
+    The hash of a file is checked when the file is read (`Bundle.read`), so unused artefacts cost
+    nothing. `Bundle.verify` checks all files.
 
     Args:
         path: Folder of a bundle, or "default" for the one in the package.
 
     Raises:
-        BundleError: If the folder holds no valid bundle, with the first faults in words.
+        BundleError: If the folder holds no valid bundle. The message has the first faults.
     """
     folder = DEFAULT_FOLDER if str(path) == "default" else Path(path)
     text = _read_manifest(folder)
@@ -159,13 +159,13 @@ def _read_manifest(folder: Path) -> bytes:
 
 
 class _Versioned(BaseModel):
-    """What every version of a manifest has."""
+    """The fields that every version of a manifest has."""
 
     format: int = FORMAT_VERSION
 
 
 def _require_format(folder: Path, text: bytes) -> None:
-    """Say of an invalid manifest that it is of another version, if that is what is wrong."""
+    """If an invalid manifest has another format version, say so."""
     try:
         found = _Versioned.model_validate_json(text).format
     except ValidationError:
@@ -184,7 +184,7 @@ def _require_format(folder: Path, text: bytes) -> None:
 
 
 def _file_inside(folder: Path, entry: BundleFile) -> Path:
-    """Path of a file that is really in the folder and of the size it should have."""
+    """Return the path of a file, after checking that it is in the folder and has the right size."""
     file = folder / entry.file
     if not file.is_file():
         raise BundleError(f"{file} is missing; restore the bundle from its source")
@@ -200,7 +200,7 @@ def _file_inside(folder: Path, entry: BundleFile) -> Path:
 
 
 def _faults(error: ValidationError) -> str:
-    """The first faults in one line, without the values, which may be long."""
+    """Write the first faults in one line, without the values, which may be long."""
     faults = error.errors(include_url=False, include_input=False)
     lines = [f"{'.'.join(map(str, f['loc'])) or 'file'}: {f['msg']}" for f in faults[:3]]
     more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""

@@ -1,7 +1,7 @@
-"""The model card: a page of Markdown that says what a bundle is, made of its manifest.
+"""The model card: a page of Markdown that describes a bundle.
 
-What was measured comes from the ``results.json`` files of ``cmbnet evaluate``; nothing in the card
-is typed by hand but the notes.
+Its content comes from the manifest of the bundle and from the ``results.json`` files of ``cmbnet
+evaluate``. Only the notes are typed by hand.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Figure:
     """A row of a table of results.
 
     Args:
-        title: Words of the row.
+        title: What the row is called.
         name: A metric of ``results.json``, or `lesion_auc`, `patient_fpr`, `patient_fnr` (at the
             patient threshold) or `false_per_control`.
-        paper: Value of Fan et al. 2022 on its patients, or None.
+        paper: The value that Fan et al. 2022 measured on its patients, or None.
     """
 
     title: str
@@ -54,32 +54,34 @@ FIGURES_ELSEWHERE = (
     Figure("lesion precision", "lesion_precision"),
     Figure("lesion recall", "lesion_recall"),
 )
-"""On scans unlike those of the test cohort."""
+"""The rows for scans unlike those of the test cohort."""
 
 PATIENTS = ("patient_fpr", "patient_fnr")
 COUNT_BANDS = "true lesions per patient"
 OLD_PATIENTS = (
-    "This bundle was made when a patient counted as found by any correct lesion, however little of "
-    "a true one it covered: by today's definition more may be missed."
+    "This bundle is older than today's definition of a missed patient. It counted a patient as "
+    "found if any predicted lesion was correct, however little of a true lesion was covered. By "
+    "today's definition, more patients may be missed."
 )
 PAPER = (
-    "The column of the paper (Fan et al. 2022, doi:10.3389/fmed.2022.807443) is measured on scans "
-    "of patients: another task."
+    "The column of the paper (Fan et al. 2022, doi:10.3389/fmed.2022.807443) was measured on scans "
+    "of patients. That is another task."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a card is made of beside the bundle.
+    """The results and notes that a card shows beside the bundle.
 
     Args:
-        results: Of a test cohort, with its own lesion scores.
-        curves: Of the same cohort, scored from its probability maps at a low threshold: the area
-            under the lesion ROC curve is taken from there.
-        elsewhere: Of other cohorts, by what they are: "outside the range of training".
-        notes: Further sections, copied as they are.
-        paper: Whether the table has a column of the paper.
-        unrecorded: Take results that do not record which bundle they are of; the card says so.
+        results: Results of a test cohort, with its own lesion scores.
+        curves: Results of the same cohort, scored from its probability maps at a low threshold.
+            The area under the lesion ROC curve comes from here.
+        elsewhere: Results of other cohorts. The key says what the cohort is, for example "outside
+            the range of training".
+        notes: Further sections of Markdown, copied as they are.
+        paper: Whether the table has a column with the paper's values.
+        unrecorded: Whether to accept results that do not record their bundle. The card says so.
     """
 
     results: Results | None = None
@@ -98,10 +100,10 @@ class Evidence:
 
 
 def model_card(bundle: Bundle, evidence: Evidence | None = None) -> str:
-    """The card as Markdown.
+    """Return the card as Markdown.
 
     Raises:
-        InputRefused: If results are of another bundle, or do not say which they are of.
+        InputRefused: If results belong to another bundle, or do not record their bundle.
     """
     evidence = evidence or Evidence()
     for what, one in evidence.all.items():
@@ -118,8 +120,8 @@ def model_card(bundle: Bundle, evidence: Evidence | None = None) -> str:
         if curves is not None:
             threshold = curves["settings"]["probability_threshold"]
             parts.append(
-                "The lesion ROC ranks true lesions against all false ones that the probability "
-                f"maps hold from {threshold:g} on, each by its mean probability."
+                "The lesion ROC ranks true lesions against false ones by mean probability. It "
+                f"counts all false lesions of the probability maps from {threshold:g} on."
             )
     for name, measured in evidence.elsewhere.items():
         title = f"## What was measured {name}"
@@ -129,7 +131,7 @@ def model_card(bundle: Bundle, evidence: Evidence | None = None) -> str:
 
 
 def _require_own(bundle: Bundle, what: str, results: Results, *, unrecorded: bool) -> None:
-    """Refuse results of another bundle, of other thresholds, or of nobody knows what."""
+    """Refuse results of another bundle or other thresholds, and results without a data kind."""
     if results["data"]["kind"] is None:
         raise InputRefused(
             f"the {what} do not say what kind of data their scans are: score them again"
@@ -169,12 +171,13 @@ def _head(bundle: Bundle, evidence: Evidence) -> str:
     unknown = (
         ""
         if known
-        else " How it does on patients is **unknown**; no number below says anything about it."
+        else " How well it works on patients is **unknown**. No number below says anything about "
+        "that."
     )
     return (
         f"# Model card: `{manifest.name}`\n\n**{manifest.notice}**\n\n"
         f"{manifest.training.statement}{unknown}\n\n"
-        f"Made by `cmbnet card` from the bundle with the SHA-256 `{bundle.sha256}`. "
+        f"`cmbnet card` made this page from the bundle with the SHA-256 `{bundle.sha256}`. "
         f"Licence: {manifest.licence}."
     )
 
@@ -183,7 +186,9 @@ def _network(bundle: Bundle) -> str:
     manifest, recipe = bundle.manifest, bundle.recipe
     context = manifest.context
     neighbours = (
-        "the adjacent slices" if context == "adjacent" else f"slices {context.target_mm:g} mm away"
+        "the adjacent slices"
+        if context == "adjacent"
+        else f"the slices {context.target_mm:g} mm above and below"
     )
     rows = [
         (f"`{a.file}`", a.kind, a.precision, " x ".join(str(n or "n") for n in a.shape), _kib(a))
@@ -192,10 +197,10 @@ def _network(bundle: Bundle) -> str:
     total = sum(a.bytes for a in manifest.artefacts) / 1e6
     return (
         "## What it is\n\n"
-        f"A network that sees a slice and {neighbours} of a scan in the {recipe.frame} frame "
-        f"({recipe.size} x {recipe.size} pixels of {recipe.pixel_mm:g} mm) and answers with the "
-        f"probability of a microbleed in every pixel of the middle one. {total:.1f} MB in all.\n\n"
-        + _table(("file", "kind", "precision", "input", "KiB"), rows)
+        f"The network sees a slice of a scan and {neighbours}, in the {recipe.frame} frame "
+        f"({recipe.size} x {recipe.size} pixels of {recipe.pixel_mm:g} mm). For every pixel of the "
+        "middle slice, it gives the probability of a microbleed. The files have "
+        f"{total:.1f} MB.\n\n" + _table(("file", "kind", "precision", "input", "KiB"), rows)
     )
 
 
@@ -221,11 +226,12 @@ def _points(bundle: Bundle) -> str:
     cohorts = dict.fromkeys(p.measured.cohort for p in points if p.measured is not None)
     counts = next((p.measured for p in points if p.measured is not None), None)
     about = (
-        f"Chosen and measured on the same scans ({'; '.join(cohorts)}: {counts.n_positive} with "
-        f"and {counts.n_negative} without microbleeds), so better than on new ones. In brackets: "
-        "95 % intervals."
+        "An operating point is a named set of thresholds. These were chosen and measured on the "
+        f"same scans ({'; '.join(cohorts)}: {counts.n_positive} with and {counts.n_negative} "
+        "without microbleeds), so the figures are better than on new scans. Brackets hold 95 % "
+        "intervals."
         if counts is not None
-        else "Not measured."
+        else "They were not measured."
     )
     if counts is not None and bundle.manifest.training.chosen_on is None:
         about += f" {OLD_PATIENTS}"
@@ -258,44 +264,47 @@ def _measured(
     point = bundle.operating_point("default" if model is None else model["operating_point"])
     sentences = [
         _who(results),
-        f"Operating point {'not recorded' if model is None else f'`{point.name}`'}; rule "
-        f"{results['settings']['rule']}; cmbnet {results['cmbnet']}.",
+        f"The operating point is {'not recorded' if model is None else f'`{point.name}`'}. The "
+        f"rule is {results['settings']['rule']}. cmbnet {results['cmbnet']} scored them.",
         _chosen(results, bundle.manifest.training.chosen_on),
         *([UNRECORDED] if model is None else []),
         *([PAPER] if paper else []),
     ]
     if results["patient_thresholds"] is None and any(one.name in PATIENTS for one in figures):
-        sentences.append("Patients and controls: at the lesion score, no table by threshold.")
+        sentences.append(
+            "The results have no table by threshold, so patients and controls are judged at the "
+            "threshold of the lesion score."
+        )
     header = ("", *(["paper, patients"] if paper else []), "measured", "95 % interval")
     rows = [_row(one, results, point, paper=paper) for one in figures]
     return f"{title}\n\n{' '.join(sentences)}\n\n{_table(header, rows)}"
 
 
-UNRECORDED = "**The results do not record the hash of the bundle that they are of.**"
+UNRECORDED = "**The results do not record the hash of their bundle.**"
 
 
 def _who(results: Results) -> str:
-    """How many scans of whom."""
+    """Say how many scans of what kind there are."""
     cohort, words = results["cohort"], KINDS[results["data"]["kind"]]
     patients = "" if cohort["patients"] == cohort["scans"] else f" ({cohort['patients']} persons)"
     return (
-        f"{cohort['scans']} {words}{patients}: {cohort['patients_with_lesions']} with "
-        f"{cohort['true_lesions']} lesions, {cohort['controls']} without."
+        f"The cohort has {cohort['scans']} {words}{patients}: {cohort['patients_with_lesions']} "
+        f"with {cohort['true_lesions']} lesions, {cohort['controls']} without."
     )
 
 
 def _chosen(results: Results, chosen_on: ChosenOn | None) -> str:
-    """Whether thresholds were chosen by scans of the results, which their hashes tell."""
+    """Say whether thresholds were chosen on scans of the results; their hashes tell."""
     scans = {case["input_sha256"] for case in results["data"]["cases"]}
     if chosen_on is None or "" in scans or not scans:
-        return "Whether thresholds were chosen by some of them is not recorded."
+        return "It is not recorded whether thresholds were chosen on some of these scans."
     both = len(scans & set(chosen_on.scans))
     if both:
         return (
-            f"**Thresholds were chosen by {both} of them**: the figures are better than on new "
-            "scans."
+            f"**Thresholds were chosen on {both} of these scans**, so the figures are better than "
+            "on new scans."
         )
-    return f"None of them is among the {len(chosen_on.scans)} that thresholds were chosen by."
+    return f"Thresholds were chosen on {len(chosen_on.scans)} other scans."
 
 
 def _row(one: Figure, results: Results, point: OperatingPoint, *, paper: bool) -> tuple[str, ...]:
@@ -313,7 +322,7 @@ Value = tuple[float | None, tuple[float, float] | None]
 
 
 def _value(name: str, results: Results, point: OperatingPoint) -> Value:
-    """A number of ``results.json`` and its interval."""
+    """Return a number of ``results.json`` and its interval."""
     if name == "lesion_auc":
         area = _named(results["areas"], name)
         return (None, None) if area is None else (area["value"], _ends(area["bootstrap"]))
@@ -331,7 +340,7 @@ def _value(name: str, results: Results, point: OperatingPoint) -> Value:
 
 
 def _patients(name: str, rows: Sequence[Mapping[str, Any]], results: Results, at: float) -> Value:
-    """Share of patients missed, or of controls alarmed, at a threshold."""
+    """Return the share of missed patients, or of controls with an alarm, at a threshold."""
     reached = [row for row in rows if row["threshold"] >= at]
     row = min(reached, key=lambda row: row["threshold"], default={"tp": 0.0, "fp": 0.0})
     cohort = results["cohort"]

@@ -1,7 +1,7 @@
-"""`Manifest`: what stands in a bundle's ``bundle.json``.
+"""`Manifest`: the content of a bundle's ``bundle.json``.
 
-A bundle may come from anywhere, so everything is checked: unknown keys, ranges, names of files
-that would leave the folder, sizes. Nothing in a bundle is ever unpickled.
+A bundle may come from anywhere, so everything is checked: unknown keys, ranges, sizes, and names of
+files that would leave the folder. Nothing in a bundle is ever unpickled.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from cmbnet.lesions import LesionRules
 from cmbnet.preprocess.recipe import PreprocessRecipe
 
 FORMAT_VERSION: Literal[2] = 2
-"""Raised when what stands in a manifest would mean something else than it did."""
+"""Version of the format. It rises when the content of a manifest changes its meaning."""
 
 MAX_ARTEFACT_BYTES = 1 << 31
-"""2 GiB: hundreds of times the largest preset; more is a mistake or an attack."""
+"""Largest artefact, 2 GiB: hundreds of times the largest preset. More is a mistake or an attack."""
 
 INPUT_CONTRACT = "float32 (batch, y, x, 3) in 0..1: the slice below, the middle one, the one above"
 
@@ -30,11 +30,11 @@ MANIFEST_NAME = "bundle.json"
 
 _PART = "[A-Za-z0-9_][A-Za-z0-9._-]*"
 _INSIDE = f"^{_PART}(/{_PART})*$"
-"""A relative POSIX path of plain names: none hidden, none ``..``, no drive, no root."""
+"""Pattern of a relative POSIX path of plain names, without hidden names, ``..``, drive or root."""
 
 
 def _only_fields_of(kind: type) -> BeforeValidator:
-    """Refuse keys that a dataclass does not know; pydantic would drop them silently."""
+    """Refuse keys that a dataclass does not know. pydantic would drop them silently."""
     known = {field.name for field in dataclasses.fields(kind)}
 
     def check(value: Any) -> Any:
@@ -56,7 +56,7 @@ class _Strict(BaseModel):
 
 
 class BundleFile(_Strict):
-    """A file of the bundle and what it must contain."""
+    """A file of the bundle, with its size and hash."""
 
     file: FileName
     sha256: Sha256
@@ -66,9 +66,9 @@ class BundleFile(_Strict):
 class Artefact(BundleFile):
     """The network in the form that one runtime reads.
 
-    The input is float32 of `shape` (batch, y, x, 3), values 0 to 1; the output probabilities of
-    shape (batch, y, x, 1). A null batch is free. `companions` are files that the runtime finds
-    beside the first one.
+    The input is float32 of `shape` (batch, y, x, 3) with values from 0 to 1. The output has
+    probabilities of shape (batch, y, x, 1). A null batch is free. `companions` are further files
+    that the runtime reads from the same folder.
     """
 
     kind: ArtefactKind
@@ -89,10 +89,10 @@ Interval = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
 
 
 class Measured(_Strict):
-    """What an operating point reached, and on what.
+    """The measured rates of an operating point, and the cohort on which they were measured.
 
-    `intervals` holds the 95 % interval of a rate by its name: bootstrap over scans for lesions,
-    Wilson's for patients.
+    `intervals` holds the 95 % interval of a rate by its name. Rates of lesions have intervals by
+    bootstrap over scans. Rates of patients have Wilson's intervals.
     """
 
     cohort: Text
@@ -120,14 +120,14 @@ class OperatingPoint(_Strict):
 
 
 class ChosenOn(_Strict):
-    """The scans that operating points were chosen and measured on: their kind, their hashes."""
+    """The kind and the hashes of the scans on which operating points were chosen and measured."""
 
     data_kind: DataKind
     scans: tuple[Sha256, ...]
 
 
 class Training(_Strict):
-    """What the network has seen; shown in every report.
+    """The data that the network has seen. Every report shows its statement.
 
     `chosen_on` is None in bundles that were made before it was recorded.
     """
@@ -146,7 +146,7 @@ class TargetContext(_Strict):
 
 
 class Manifest(_Strict):
-    """The whole of ``bundle.json``."""
+    """The whole content of ``bundle.json``."""
 
     format: Literal[2] = FORMAT_VERSION
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]

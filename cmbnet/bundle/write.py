@@ -1,4 +1,4 @@
-"""Write a bundle, or add artefacts to one. The manifest comes last, so half a bundle is none."""
+"""Write a bundle, or add artefacts to one. The manifest is written last."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from cmbnet.slices import SliceContext
 
 @dataclass(frozen=True, slots=True)
 class NewArtefact:
-    """An artefact that is to be written.
+    """An artefact to write.
 
     Args:
         file: Name in the bundle, for example ``float32-1x384x384.tflite``.
         content: The file's bytes.
-        kind: Which runtime reads it.
-        precision: Of its arithmetic.
-        shape: (batch or None, y, x, 3) of the input.
-        companions: Further files by name, read by the runtime beside the first.
-        tools: Versions of what made it.
+        kind: Kind of the file, which tells the runtime that reads it.
+        precision: Precision of its arithmetic.
+        shape: Shape of the input: (batch or None, y, x, 3).
+        companions: Further files by name, which the runtime reads from the same folder.
+        tools: Versions of the programs that made it.
         parity: Result of the comparison with the Keras model.
     """
 
@@ -54,7 +54,7 @@ class NewArtefact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleSpec:
-    """All of a manifest but the artefacts; see `cmbnet.bundle.manifest.Manifest`."""
+    """All fields of a `cmbnet.bundle.manifest.Manifest` except the artefacts."""
 
     name: str
     licence: str
@@ -73,12 +73,13 @@ def write_bundle(
     """Write a bundle into a folder and load it again.
 
     Args:
-        folder: Made if missing; files of the same names are replaced.
-        spec: What the manifest says.
-        artefacts: At least one is needed to run the bundle.
+        folder: Folder to write to. It is made if it is missing. Files of the same names are
+            replaced.
+        spec: Content of the manifest.
+        artefacts: The artefacts. A bundle needs at least one to run.
 
     Raises:
-        BundleError: If the manifest would not be valid; nothing is written then.
+        BundleError: If the manifest would not be valid. Then nothing is written.
     """
     mm = spec.context.target_mm
     context = "adjacent" if mm is None else TargetContext(target_mm=mm)
@@ -102,7 +103,7 @@ def add_artefacts(bundle: Bundle, artefacts: Sequence[NewArtefact]) -> Bundle:
     """Add artefacts to a bundle, replacing those of the same file name.
 
     Raises:
-        BundleError: If the manifest would not be valid; nothing is written then.
+        BundleError: If the manifest would not be valid. Then nothing is written.
     """
     new = {a.file: _entry(a) for a in artefacts}
     kept = tuple(a for a in bundle.manifest.artefacts if a.file not in new)

@@ -1,4 +1,4 @@
-"""``cmbnet backends``: which runtimes are installed, and which one a bundle would run on."""
+"""``cmbnet backends``: list the runtimes, and say which one a bundle would run on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import click
 
 
 @click.command()
-@click.option("--model", default="default", help="Folder of a model bundle, or default.")
+@click.option(
+    "--model", default="default", help="Model to use: the folder of a bundle, or default."
+)
 def command(model: str) -> None:
-    """List the backends, whether they are installed, and the automatic choice."""
+    """List the backends, say which are installed, and say which one `auto` chooses."""
     from cmbnet.backends import available_backends, open_backend
     from cmbnet.bundle import load_bundle
 

@@ -1,4 +1,4 @@
-"""``cmbnet bench``: every backend and precision on the same scan."""
+"""``cmbnet bench``: time every backend and precision on the same scan."""
 
 from __future__ import annotations
 
@@ -11,18 +11,38 @@ from cmbnet import RESEARCH_USE_ONLY
 
 @click.command("bench", epilog=RESEARCH_USE_ONLY)
 @click.argument("scan", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--model", default="default", show_default=True, help="Folder of a bundle.")
-@click.option("--threads", type=click.IntRange(min=1), help="[default: all processors]")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures.")
-@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Write a picture.")
+@click.option(
+    "--model",
+    default="default",
+    show_default=True,
+    help="Model to use: the folder of a bundle, or default.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads of each backend.  [default: all processors]",
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    help="Write all figures to this JSON file.",
+)
+@click.option(
+    "--plot",
+    "plot_file",
+    type=click.Path(path_type=Path),
+    help="Draw the times as a picture, a PNG file.",
+)
 def command(
     scan: Path, model: str, threads: int | None, json_file: Path | None, plot_file: Path | None
 ) -> None:
-    """Time every backend and precision of a model on SCAN (NIfTI); each prints its row when done.
+    """Time every backend and precision of a model on SCAN, a NIfTI file.
 
-    Each backend runs in a process of its own, one case that does not count and three that do; the
-    best is kept. "of peak" is the network's arithmetic over that of a large float32 matrix product
-    on this machine; int8 may go beyond it. Nothing else should run meanwhile.
+    Each backend runs in its own process and prints its row when it is done. It analyses the scan
+    four times. The first time does not count, and the best of the other three does. "of peak"
+    compares the speed of the network's arithmetic with a large float32 matrix product on this
+    machine; int8 may be faster than that. Run nothing else meanwhile.
     """
     from cmbnet.bundle import load_bundle
     from cmbnet.deploy.bench import run_bench

@@ -1,4 +1,4 @@
-"""``cmbnet calibrate``: operating points for a new site, from a few of its labelled scans."""
+"""``cmbnet calibrate``: choose operating points for a new site on a few of its labelled scans."""
 
 from __future__ import annotations
 
@@ -16,29 +16,35 @@ from cmbnet.data_kind import KINDS, DataKind
     "--data",
     required=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Labelled scans: a folder with images/ and lesions/, some scans without lesions.",
+    help="Folder with images/ and lesions/ of labelled scans, some of them without lesions.",
 )
 @click.option(
     "-o",
     "--output",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the new bundle.",
+    help="Folder to write the new bundle to.",
 )
 @click.option(
     "--data-kind",
     required=True,
     type=click.Choice(list(KINDS)),
-    help="What the scans are; stands in the bundle and its card.",
+    help="What kind of scans these are. The bundle and its card will say so.",
 )
-@click.option("--name", default="", help="What the scans are called; kept in the bundle.")
-@click.option("--backend", default="auto", show_default=True, help="Runtime, see cmbnet backends.")
+@click.option("--name", default="", help="Name of the set of scans. The bundle keeps it.")
+@click.option(
+    "--backend",
+    default="auto",
+    show_default=True,
+    help="Runtime of the network: auto, or a name that `cmbnet backends` lists.",
+)
 def command(
     bundle: str, data: Path, output: Path, data_kind: DataKind, name: str, backend: str
 ) -> None:
-    """Choose new thresholds for BUNDLE on labelled scans; the network itself does not change.
+    """Choose new thresholds for BUNDLE on labelled scans. The network itself does not change.
 
-    BUNDLE is a folder that holds bundle.json, or "default". It needs no training software.
+    BUNDLE is a folder that holds bundle.json, or "default". The command needs no training
+    software.
     """
     from cmbnet.bundle import load_bundle
     from cmbnet.training.choose.calibrate import calibrate

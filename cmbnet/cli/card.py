@@ -1,4 +1,4 @@
-"""``cmbnet card``: what a bundle is, as a page of Markdown."""
+"""``cmbnet card``: write a page of Markdown that describes a bundle."""
 
 from __future__ import annotations
 
@@ -16,20 +16,32 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command("card", epilog=RESEARCH_USE_ONLY)
 @click.argument("bundle", default="default")
-@click.option("--results", type=_FILE, help="results.json of cmbnet evaluate, of a test cohort.")
+@click.option(
+    "--results", type=_FILE, help="The results.json of `cmbnet evaluate` for a test cohort."
+)
 @click.option("--curves", type=_FILE,
-              help="The same, scored from the probability maps: the lesion ROC.")  # fmt: skip
+              help="The results.json of the same cohort, scored from probability maps. "
+                   "The lesion ROC comes from it.")  # fmt: skip
 @click.option("--elsewhere", type=(str, _FILE), multiple=True, metavar="WORDS FILE",
-              help='The same, of other scans: "outside of training" results.json.')  # fmt: skip
-@click.option("--notes", type=_FILE, help="Markdown that is put at the end.")
-@click.option("--paper", is_flag=True, help="The values of Fan et al. 2022 beside the test cohort.")
+              help='Words and the results.json of another cohort, '
+                   'as in: --elsewhere "outside of training" results.json.')  # fmt: skip
+@click.option("--notes", type=_FILE, help="Markdown file to add at the end of the card.")
+@click.option(
+    "--paper", is_flag=True, help="Show the values of Fan et al. 2022 beside the test cohort."
+)
 @click.option("--unrecorded", is_flag=True,
-              help="Take results that do not record their bundle; the card says so.")  # fmt: skip
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The card.")
+              help="Accept results that do not record their bundle. The card says so.")  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write the card to.  [default: the screen]",
+)
 def command(bundle: str, output: Path | None, **options: Any) -> None:
-    """Write the model card of BUNDLE, a folder or "default"; to the screen without -o.
+    """Write the model card of BUNDLE, a folder or "default".
 
-    Results must be of this bundle at one of its operating points: score what cmbnet predict wrote.
+    Results must belong to this bundle at one of its operating points. To get them, score the
+    output of `cmbnet predict` with `cmbnet evaluate`.
     """
     from cmbnet.bundle import load_bundle
     from cmbnet.bundle.card import Evidence, model_card
@@ -52,10 +64,10 @@ def command(bundle: str, output: Path | None, **options: Any) -> None:
 
 
 def read_results(path: Path) -> Any:
-    """Content of a ``results.json``.
+    """Read a ``results.json``.
 
     Raises:
-        UnreadableFile: If it is none.
+        UnreadableFile: If the file is not a ``results.json`` of this version.
     """
     from cmbnet.evaluation.show.results import SCHEMA
 

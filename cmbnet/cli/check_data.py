@@ -1,4 +1,4 @@
-"""``cmbnet check-data``: what a data set holds, and what would make training wrong."""
+"""``cmbnet check-data``: say what a data set holds, and what would make training wrong."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cmbnet import RESEARCH_USE_ONLY
 @click.command("check-data", epilog=RESEARCH_USE_ONLY)
 @click.argument("spec_path", metavar="SPEC", type=click.Path(path_type=Path))
 @click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Where the scans lie; a spec of numbers has none.")  # fmt: skip
-@click.option("--jobs", default=1, show_default=True, help="Processes.")
-@click.option("--cases", "show_cases", is_flag=True, help="A line for each case, too.")
+              help="Folder of the scans. A spec of published numbers needs none.")  # fmt: skip
+@click.option("--jobs", default=1, show_default=True, help="Number of processes that read scans.")
+@click.option("--cases", "show_cases", is_flag=True, help="Also print a line for each case.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write all of it for programs.")  # fmt: skip
+              help="Write everything to this JSON file, for programs.")  # fmt: skip
 def command(
     spec_path: Path, root: Path | None, jobs: int, show_cases: bool, json_path: Path | None
 ) -> None:
     """Count cases, lesions and sizes of the data set that SPEC describes, and find its faults.
 
-    Ends with 3 if training would be wrong with it.
+    If training on it would be wrong, the exit code is 3.
     """
     # Read when numpy is imported: more threads only spin between our small matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -1,4 +1,4 @@
-"""``cmbnet demo``: a phantom scan, its microbleeds found, and the comparison with the truth."""
+"""``cmbnet demo``: make a phantom scan, find its microbleeds, and compare with the truth."""
 
 from __future__ import annotations
 
@@ -30,14 +30,25 @@ TRUTH = "truth.nii.gz"
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the phantom, the prediction and the report.",
 )
-@click.option("--seed", default=7, show_default=True, help="Another seed is another phantom.")
+@click.option(
+    "--seed",
+    default=7,
+    show_default=True,
+    help="Number that chooses the phantom. Another seed makes another phantom.",
+)
 @click.option(
     "--anatomy",
     type=click.Choice(["mni", "procedural"]),
-    help="Default: mni where nilearn is installed, else procedural.",
+    help="Anatomy of the head.  [default: mni if nilearn is installed, else procedural]",
 )
-@click.option("--model", default="default", help="Folder of a model bundle, or default.")
-@click.option("--backend", default="auto", help="As in cmbnet predict.")
+@click.option(
+    "--model", default="default", help="Model to use: the folder of a bundle, or default."
+)
+@click.option(
+    "--backend",
+    default="auto",
+    help="Runtime of the network: auto, or a name that `cmbnet backends` lists.",
+)
 def command(out: Path, seed: int, anatomy: str | None, model: str, backend: str) -> None:
     """Make a phantom scan with microbleeds, find them, and compare with the truth."""
     from cmbnet.backends import open_backend
@@ -91,7 +102,7 @@ def _score(phantom: PhantomCase, prediction: Prediction) -> ScoredCase:
 
 
 def _print(scored: ScoredCase, result: Result) -> None:
-    """The true lesions with their verdict, then what was found where nothing is."""
+    """Print the true lesions with their verdicts, and then the false ones."""
     from rich.console import Console
     from rich.table import Table
 

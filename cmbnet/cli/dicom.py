@@ -1,4 +1,4 @@
-"""``cmbnet dicom``: look at DICOM input before anything is computed on it."""
+"""``cmbnet dicom``: look at DICOM input without analysing it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ def command() -> None:
 
 @command.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
-@click.option("--allow-magnitude", is_flag=True, help="Let a gradient-echo magnitude stand in.")
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON, for programs.")
+@click.option(
+    "--allow-magnitude",
+    is_flag=True,
+    help="If there is no SWI, accept a gradient-echo magnitude series.",
+)
 def explain(path: Path, as_json: bool, allow_magnitude: bool) -> None:
-    """Print every series of PATH, which is taken as the SWI, and why the others are not."""
+    """List every series of PATH, say which one is the SWI, and why the others are not."""
     from cmbnet.io.dicom import SelectionRules, examine_dicom
 
     seen = examine_dicom(path, rules=SelectionRules(allow_magnitude=allow_magnitude))

@@ -1,4 +1,4 @@
-"""``cmbnet edge``: the node beside the scanner."""
+"""``cmbnet edge``: run and look after the node beside the scanner."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Pat
 
 @click.group(epilog=RESEARCH_USE_ONLY)
 def command() -> None:
-    """Receive series by DICOM, find microbleeds, send SEG and SR back into the study."""
+    """Run a DICOM node that finds microbleeds and sends SEG and SR back into the study."""
     require("pynetdicom", "yaml", extra="edge", purpose="for the node")
 
 
@@ -66,9 +66,9 @@ def run(config: Path) -> None:
 @command.command(epilog=RESEARCH_USE_ONLY)
 @_CONFIG
 @click.option("--last", default=10, show_default=True, type=click.IntRange(0),
-              help="Studies to list.")  # fmt: skip
+              help="Number of studies to list.")  # fmt: skip
 def status(config: Path, last: int) -> None:
-    """Say how many studies are in which state, and what became of the last ones."""
+    """Count the studies in each state, and list what became of the last ones."""
     from cmbnet.edge.folders import Folders
     from cmbnet.edge.journal_reader import JournalReader
 
@@ -94,12 +94,15 @@ def status(config: Path, last: int) -> None:
 @command.command(epilog=RESEARCH_USE_ONLY)
 @_CONFIG
 @click.argument("studies", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All that are refused or failed.")
-@click.option("--done", is_flag=True, help="With --all: those with a count, too.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Run all studies again that were refused or failed."
+)
+@click.option("--done", is_flag=True, help="With --all, also run studies again that have a count.")
 def retry(config: Path, studies: tuple[str, ...], everything: bool, done: bool) -> None:
-    """Run studies again, named by Study Instance UID: after a change of model, or of anything else.
+    """Analyse the named studies again, for example after a change of the model.
 
-    The new report names the one before as its predecessor. The node may be running.
+    A Study Instance UID names a study. The new report names the old one as its predecessor. The
+    node may be running.
     """
     if not studies and not everything:
         raise UsageError("a Study Instance UID, or --all, is required")
@@ -117,11 +120,11 @@ def retry(config: Path, studies: tuple[str, ...], everything: bool, done: bool) 
 
 @command.command(epilog=RESEARCH_USE_ONLY)
 @_CONFIG
-@click.option("--now", is_flag=True, help="Everything that is committed, whatever its age.")
+@click.option("--now", is_flag=True, help="Remove every committed study, whatever its age.")
 def purge(config: Path, now: bool) -> None:
-    """Remove from disk what every destination committed to keep, and is old enough.
+    """Remove old studies from the disk that every destination has committed to keep.
 
-    The node does so by itself; it must not be running.
+    A running node does this by itself. Stop the node before you use this command.
     """
     from cmbnet.edge.node import Node
 
@@ -137,15 +140,16 @@ def purge(config: Path, now: bool) -> None:
     "folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.option("--studies", default=1, show_default=True, type=click.IntRange(1),
-              help="Phantoms to make and send.")  # fmt: skip
-@click.option("--seed", default=1, show_default=True, help="Of the first phantom.")
+              help="Without FOLDER, number of phantoms to make and send.")  # fmt: skip
+@click.option("--seed", default=1, show_default=True, help="Number that chooses the first phantom.")
 @click.option("--vendor", default="siemens", show_default=True,
-              type=click.Choice(["siemens", "ge", "philips", "canon"]))  # fmt: skip
+              type=click.Choice(["siemens", "ge", "philips", "canon"]),
+              help="Scanner that the phantoms imitate.")  # fmt: skip
 @click.option("--wait", "wait_s", default=0.0, help="Seconds to wait for the results.")
 def simulate(
     config: Path, folder: Path | None, studies: int, seed: int, vendor: str, wait_s: float
 ) -> None:
-    """Play the scanner: send the DICOM files of FOLDER, or of phantoms, to the running node."""
+    """Play the scanner: send the DICOM files of FOLDER, or phantoms, to the running node."""
     from cmbnet.edge.simulate import Peer, send_files
 
     settings = _load(config)
@@ -175,7 +179,7 @@ def simulate(
 @command.command(epilog=RESEARCH_USE_ONLY)
 @_CONFIG
 def check(config: Path) -> None:
-    """Try everything that the node needs: settings, disk, model, destinations."""
+    """Try what the node needs: addresses, disk, audit trail, model and destinations."""
     from cmbnet.edge.check import NOT_TRIED, check_node
 
     faults = 0
@@ -230,7 +234,7 @@ def _phantom(folder: Path, seed: int, vendor: str) -> Path:
 
 
 def _images(folder: Path) -> list[Path]:
-    """The DICOM files of a folder; a DICOMDIR lists images and is none."""
+    """Find the DICOM files of a folder. A DICOMDIR lists images and is left out."""
     from pydicom.misc import is_dicom
 
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -241,7 +245,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _wait_for_results(settings: EdgeConfig, wait_s: float) -> bool:
-    """Wait until nothing is in work, and list the last studies; False where something still is."""
+    """Wait until no study is in work, and list the last ones; False if the time ran out."""
     from cmbnet.edge.folders import Folders
     from cmbnet.edge.journal_reader import JournalReader
     from cmbnet.edge.records import State

@@ -39,41 +39,72 @@ class Inputs:
 
 
 @click.command("evaluate", epilog=RESEARCH_USE_ONLY)
-@click.option("--truth", type=FOLDER, required=True, help="Reference masks or instance labels.")
-@click.option("--pred", type=FOLDER, help="Predictions: flat, or the output of cmbnet predict.")
-@click.option("--probabilities", type=FOLDER, help="Probability maps; thresholded without --pred.")
-@click.option("--versus", type=FOLDER, help="Predictions of another model, to compare with.")
-@click.option("--ignore", type=FOLDER, help="Masks of where nothing is counted.")
-@click.option("--brain", type=FOLDER, help="Brain masks: voxels are counted inside.")
-@click.option("--regions", type=FOLDER, help="Region labels: each region is a stratum.")
+@click.option(
+    "--truth", type=FOLDER, required=True, help="Folder of the reference: masks or instance labels."
+)
+@click.option(
+    "--pred",
+    type=FOLDER,
+    help="Folder of the predictions: files, or the output of `cmbnet predict`.",
+)
+@click.option(
+    "--probabilities",
+    type=FOLDER,
+    help="Folder of probability maps. Without --pred, they are thresholded.",
+)
+@click.option(
+    "--versus", type=FOLDER, help="Folder of the predictions of another model, to compare."
+)
+@click.option("--ignore", type=FOLDER, help="Folder of masks of the regions where nothing counts.")
+@click.option("--brain", type=FOLDER, help="Folder of brain masks. Only voxels inside count.")
+@click.option(
+    "--regions", type=FOLDER, help="Folder of region labels. Each region becomes a stratum."
+)
 @click.option("--lesions", type=FILE,
-              help="Instead: CSV of the true lesions: case, lesion, region.")  # fmt: skip
-@click.option("--images", type=FOLDER, help="Scans, drawn in the error gallery.")
-@click.option("--manifest", type=FILE, help="CSV with the columns case and, optionally, patient.")
-@click.option("--stratum", multiple=True, help="Column of the manifest to make strata of.")
+              help="CSV of the true lesions with the columns case, lesion, region. "
+                   "It replaces --regions.")  # fmt: skip
+@click.option("--images", type=FOLDER, help="Folder of the scans. The error gallery shows them.")
+@click.option(
+    "--manifest",
+    type=FILE,
+    help="CSV of the cases, with the columns case and, optionally, patient.",
+)
+@click.option("--stratum", multiple=True, help="Column of the manifest whose values become strata.")
 @click.option("--data-kind", type=click.Choice(list(KINDS)),
-              help="What the scans are; stands in every result.")  # fmt: skip
-@click.option("-o", "--out", type=FOLDER, help="Where to write; only a table is printed without.")
+              help="What kind of scans these are. Every result will say so.")  # fmt: skip
+@click.option(
+    "-o",
+    "--out",
+    type=FOLDER,
+    help="Folder to write all results to. Without it, tables are printed.",
+)
 @click.option("--rule", default="paper", show_default=True,
-              help="paper[:0.4], coverage[:0.4], iou[:0.1], any-voxel, centroid[:5].")  # fmt: skip
+              help="When a lesion is found: paper[:0.4], coverage[:0.4], iou[:0.1], any-voxel "
+                   "or centroid[:5].")  # fmt: skip
 @click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True,
-              help="Of the probabilities.")  # fmt: skip
+              help="Probability from which a voxel of --probabilities is predicted.")  # fmt: skip
 @click.option("--score", type=click.Choice(["mean", "max"]), default="mean", show_default=True,
-              help="Score of a lesion from its probabilities.")  # fmt: skip
+              help="How the probabilities of its voxels make the score of a lesion.")  # fmt: skip
 @click.option("--size-rule", type=click.Choice(["keep", "ignore"]), default="keep",
-              show_default=True, help="True lesions outside 2-10 mm.")  # fmt: skip
-@click.option("--allow-missing", is_flag=True, help="A missing prediction counts as empty.")
-@click.option("--repeated-patients", is_flag=True, help="A patient may have several scans.")
-@click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True)
-@click.option("--seed", default=20220324, show_default=True, help="Of the bootstrap.")
+              show_default=True, help="What to do with true lesions outside 2-10 mm.")  # fmt: skip
+@click.option("--allow-missing", is_flag=True, help="Count a missing prediction as empty.")
+@click.option(
+    "--repeated-patients", is_flag=True, help="Accept several scans of one patient, and sum them."
+)
+@click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True,
+              help="Number of resamples of the bootstrap.")  # fmt: skip
+@click.option("--seed", default=20220324, show_default=True, help="Seed of the bootstrap.")
 @click.option("--paper/--no-paper", default=False, show_default=True,
-              help="The values of Fan et al. 2022, on its patients, beside these.")  # fmt: skip
-@click.option("--figures/--no-figures", default=True, show_default=True)
-@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True)
+              help="Show the values of Fan et al. 2022 beside these.")  # fmt: skip
+@click.option("--figures/--no-figures", default=True, show_default=True,
+              help="Draw figures and the report.")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True,
+              help="Number of processes that score cases.")  # fmt: skip
 def command(**options: Any) -> None:
     """Score the predictions of a folder against the reference of another.
 
-    Cases are paired by file name. Nothing is resampled, padded or left out in silence.
+    Cases are paired by file name. Files on different grids and missing cases are refused. Nothing
+    is resampled or padded.
     """
     from cmbnet.evaluation import MatchingRule, Settings
     from cmbnet.evaluation.cohort.analysis import Plan, analyse

@@ -1,4 +1,4 @@
-"""``cmbnet export``: a bundle (or a training run) in, what hospitals and clouds run out."""
+"""``cmbnet export``: turn a bundle or a training run into the files that other runtimes read."""
 
 from __future__ import annotations
 
@@ -26,55 +26,94 @@ _NETWORKS = click.Choice(["auto", "litert", "onnx", "tensorrt"])
 @click.command("export", epilog=RESEARCH_USE_ONLY)
 @click.argument("bundle")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Folder of a copy, new or empty."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="New or empty folder for a copy of the bundle. For a training run, the new bundle.",
 )
-@click.option("--savedmodel", is_flag=True, help="TensorFlow SavedModel, float32.")
-@click.option("--tflite", is_flag=True, help="LiteRT (TensorFlow Lite).")
-@click.option("--onnx", is_flag=True, help="ONNX, free batch.")
-@click.option("--trt", is_flag=True, help="TensorRT engine.")
-@click.option("--fp16", is_flag=True, help="Also in half precision.")
-@click.option("--int8", is_flag=True, help="Also in 8 bits, calibrated on phantoms.")
-@click.option("--all", "everything", is_flag=True, help="SavedModel, LiteRT, ONNX; all precisions.")
-@click.option("--triton", type=click.Path(path_type=Path), help="Write a Triton model repository.")
-@click.option("--triton-network", type=_NETWORKS, default="auto", help="What it runs.")
-@click.option("--flavor", type=_FLAVORS, default="auto", show_default=True, help="Which TensorRT.")
-@click.option("--capability", "capabilities", multiple=True, help="GPU for --flavor rtx: SM86 ...")
+@click.option("--savedmodel", is_flag=True, help="Make a TensorFlow SavedModel, in float32.")
+@click.option("--tflite", is_flag=True, help="Make LiteRT (TensorFlow Lite) files.")
+@click.option("--onnx", is_flag=True, help="Make ONNX files. Their batch size is free.")
+@click.option("--trt", is_flag=True, help="Make TensorRT engines. --flavor chooses their kind.")
+@click.option("--fp16", is_flag=True, help="Also make the files in half precision.")
+@click.option("--int8", is_flag=True, help="Also make the files in 8 bits, calibrated on phantoms.")
 @click.option(
-    "--hardware-compatible", is_flag=True, help="Data centre: for every GPU from Ampere on."
+    "--all", "everything", is_flag=True, help="Make SavedModel, LiteRT and ONNX, in all precisions."
+)
+@click.option(
+    "--triton",
+    type=click.Path(path_type=Path),
+    help="Write a Triton model repository to this folder.",
+)
+@click.option(
+    "--triton-network",
+    type=_NETWORKS,
+    default="auto",
+    help="Runtime of the network in the Triton repository.",
+)
+@click.option(
+    "--flavor", type=_FLAVORS, default="auto", show_default=True, help="Kind of TensorRT for --trt."
+)
+@click.option(
+    "--capability",
+    "capabilities",
+    multiple=True,
+    help="With --flavor rtx, a GPU to build for, such as SM86. You may repeat it.",
+)
+@click.option(
+    "--hardware-compatible",
+    is_flag=True,
+    help="With --flavor datacenter, build for every GPU from Ampere on.",
 )
 @click.option(
     "--timing-cache",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Data centre: kernel timings, kept from build to build.",
+    help="With --flavor datacenter, file that keeps kernel timings from build to build.",
 )
-@click.option("--allow-parity-failure", is_flag=True, help="Accept what fails the parity gate.")
+@click.option(
+    "--allow-parity-failure",
+    is_flag=True,
+    help="Accept files that fail the parity gate. The bundle records it.",
+)
 @click.option(
     "--parity-cases", type=click.IntRange(1), default=6, show_default=True,
-    help="Phantoms with lesions that the gate judges on.",
+    help="Number of phantoms with lesions on which the gate judges.",
 )  # fmt: skip
 @click.option(
     "--calibrations", type=click.IntRange(1), default=3, show_default=True,
-    help="Attempts at an int8 file that fails the gate, each calibrated on other scans.",
+    help="Number of attempts at an int8 file if it fails. Each uses other calibration scans.",
 )  # fmt: skip
 @click.option("--anatomy", type=click.Choice(["mni", "procedural"]), default="mni", hidden=True)
-@click.option("--validation", type=_DIRECTORY, help="Of a training run: scans for thresholds.")
+@click.option(
+    "--validation",
+    type=_DIRECTORY,
+    help="For a training run, folder of the scans on which thresholds are chosen.",
+)
 @click.option(
     "--score-from", type=_DIRECTORY, multiple=True,
-    help="Of a run: scans to learn the lesion score from, such as those it was trained on.",
+    help="For a training run, scans to learn the lesion score from, such as its training scans.",
 )  # fmt: skip
 @click.option(
-    "--cache", type=click.Path(exists=True, path_type=Path), help="Of a run: RUN/training."
+    "--cache",
+    type=click.Path(exists=True, path_type=Path),
+    help="For a training run, its cache of training scans.  [default: RUN/training]",
 )
-@click.option("--name", default="cmbnet", help="Of a run: name of the bundle.")
-@click.option("--data-kind", type=click.Choice(list(KINDS)), help="Of a run: what its scans are.")
-@click.option("--licence", help="Of a run: licence of the bundle, as an SPDX name or in words.")
+@click.option("--name", default="cmbnet", help="For a training run, name of the new bundle.")
+@click.option(
+    "--data-kind",
+    type=click.Choice(list(KINDS)),
+    help="For a training run, what kind of scans it used.",
+)
+@click.option(
+    "--licence", help="For a training run, licence of the bundle, as an SPDX name or in words."
+)
 def command(**options: Any) -> None:
-    """Turn BUNDLE into what hospitals and clouds run, and prove that it finds the same lesions.
+    """Turn BUNDLE into files that other runtimes read, and check that they find the same lesions.
 
-    BUNDLE is a folder that holds bundle.json, "default" for the model in the package, or the
-    folder of a finished training run, which becomes a bundle first and needs -o, --validation,
-    --data-kind and --licence. Artefacts are added to the bundle itself, or to a copy at -o. The
-    default model is copied to ./NAME-export where no -o is given.
+    BUNDLE is one of three: a folder that holds bundle.json, "default" for the model in the
+    package, or the folder of a finished training run. A training run becomes a bundle first, and
+    needs -o, --validation, --data-kind and --licence. The files go into the bundle, or into a
+    copy of it at -o. Without -o, the default model is copied to ./NAME-export.
     """
     from cmbnet.deploy.gate import ParityFailed
 
@@ -95,7 +134,7 @@ def command(**options: Any) -> None:
 
 
 def _export(options: dict[str, Any]) -> Bundle:
-    """The bundle with all that was asked for, as it is on disk."""
+    """Make the files that the options name, and return the bundle on disk."""
     from cmbnet.deploy.export import export_bundle, load_for_export
 
     output: Path | None = options["output"]
@@ -120,7 +159,7 @@ def _export(options: dict[str, Any]) -> Bundle:
 
 
 def is_run(name: str) -> bool:
-    """Whether a folder is a training run and no bundle."""
+    """Return whether a folder is a training run, and not a bundle."""
     from cmbnet.bundle.manifest import MANIFEST_NAME
 
     folder = Path(name)
@@ -128,7 +167,7 @@ def is_run(name: str) -> bool:
 
 
 def _bundle_of_run(options: dict[str, Any]) -> Bundle:
-    """The bundle of a training run, written to the output folder."""
+    """Write the bundle of a training run to the output folder."""
     needed = {"output": "-o FOLDER", "validation": "--validation COHORT",
               "data_kind": "--data-kind KIND", "licence": "--licence NAME"}  # fmt: skip
     missing = [words for name, words in needed.items() if not options[name]]
@@ -159,7 +198,7 @@ def _bundle_of_run(options: dict[str, Any]) -> Bundle:
 
 
 def _plan(options: dict[str, Any]) -> ExportPlan:
-    """What the flags ask for. A precision without a format is of LiteRT."""
+    """Return the files that the options name. A precision without a format means LiteRT."""
     from cmbnet.deploy.convert import ExportPlan, Format, Precision
 
     everything = options["everything"]
@@ -205,10 +244,10 @@ def _write_triton(bundle: Bundle, options: dict[str, Any]) -> None:
 
 
 def _serve_what_passed(failed: ParityFailed, options: dict[str, Any]) -> None:
-    """Write the Triton repository though a gate failed: of what passed it.
+    """Write the Triton repository with the files that passed, although others failed the gate.
 
     Raises:
-        ParityFailed: If there is nothing that could be served, with both reasons.
+        ParityFailed: If no file can be served. The message has both reasons.
     """
     from cmbnet.bundle import load_bundle
     from cmbnet.deploy.gate import ParityFailed

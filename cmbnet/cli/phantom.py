@@ -15,26 +15,37 @@ from cmbnet.errors import UsageError
 
 @click.command("phantom", epilog=RESEARCH_USE_ONLY)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
-              help="Folder of the cohort; finished cases in it are kept.")  # fmt: skip
-@click.option("--positives", default=1, show_default=True, help="Cases with microbleeds.")
-@click.option("--negatives", default=0, show_default=True, help="Controls.")
+              help="Folder to write the cohort to. Finished cases in it are kept.")  # fmt: skip
+@click.option("--positives", default=1, show_default=True, help="Number of cases with microbleeds.")
+@click.option(
+    "--negatives",
+    default=0,
+    show_default=True,
+    help="Number of cases without microbleeds (controls).",
+)
 @click.option("--seed", default=1, show_default=True,
-              help="Cohorts of different seeds share neither cases nor heads.")  # fmt: skip
+              help="Number that chooses the cohort. Cohorts of different seeds share "
+                   "neither cases nor heads.")  # fmt: skip
 @click.option("--protocols", default=None, metavar="NAME",
-              help="training, validation, test, gaps, ood, family (wide), one of their families "
+              help="Scan protocols: training, validation, test, gaps, ood, family (wide), a family "
                    "such as siemens-3t, or tiny.  "
                    "[default: training; tiny for procedural heads]")  # fmt: skip
 @click.option("--anatomy", type=click.Choice(["mni", "procedural"]), default="mni",
-              show_default=True, help="mni needs the extra 'phantom' (nilearn).")  # fmt: skip
+              show_default=True, help="Anatomy. mni needs the extra 'phantom'.")  # fmt: skip
 @click.option("--cases-per-head", default=3, show_default=True,
               help="Scans of each head, with other protocols, lesions and noise.")  # fmt: skip
 @click.option("--lesions", nargs=2, type=int, default=None, metavar="LOW HIGH",
-              help="Microbleeds of a positive case.  [default: as patients have]")  # fmt: skip
-@click.option("--jobs", default=1, show_default=True, help="Processes.")
-@click.option("--montage", is_flag=True, help="Write a picture of every new case.")
+              help="Lowest and highest number of microbleeds in a positive case.  "
+                   "[default: as in patients]")  # fmt: skip
+@click.option(
+    "--jobs", default=1, show_default=True, help="Number of processes that make phantoms."
+)
+@click.option("--montage", is_flag=True, help="Also write a picture of every new case.")
 @click.option("--dicom", type=click.Choice(["siemens", "ge", "philips", "canon"]), default=None,
-              help="Write the scans as this vendor's DICOM series, too, under dicom/.")  # fmt: skip
-@click.option("--enhanced", is_flag=True, help="With --dicom: one multi-frame file per series.")
+              help="Also write the scans as DICOM series of this vendor, to dicom/.")  # fmt: skip
+@click.option(
+    "--enhanced", is_flag=True, help="With --dicom, write one multi-frame file per series."
+)
 def command(
     output: Path,
     jobs: int,
@@ -46,7 +57,7 @@ def command(
 ) -> None:
     """Write digital SWI phantoms: images, microbleeds, mimics, brain masks and tables.
 
-    The phantoms follow MRI physics; no image of a patient was used. The same options give the
+    The phantoms follow MRI physics. No image of a patient was used. The same options give the
     same bytes.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

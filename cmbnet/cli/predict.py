@@ -24,9 +24,9 @@ _OBJECTS = ("dicom_seg", "dicom_sr", "dicom_key_images", "dicom_pdf")
 _DICOM_ONLY = ("series", *_OBJECTS)
 
 EPILOG = f"""
-Exit code: 0 all cases done, 3 some refused as not analysable or without the DICOM objects that
-were asked for, 4 some failed, 2 wrong usage, 1 interrupted: no further case was begun, and the
-next run skips what is finished.
+Exit code: 0, all cases are done. 1, the run was interrupted; the next run skips finished cases.
+2, the command was wrong. 3, some cases were refused as not analysable, or lack a DICOM object that
+you asked for. 4, some cases failed.
 
 {RESEARCH_USE_ONLY}
 """
@@ -39,37 +39,74 @@ next run skips what is finished.
     "--out",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the results: a folder a case, and summary.csv.",
+    help="Folder for the results. It gets a folder for each case, and summary.csv.",
 )
-@click.option("--model", default="default", help="Folder of a model bundle, or default.")
-@click.option("--operating-point", default="default", help="Named set of thresholds of the bundle.")
+@click.option(
+    "--model", default="default", help="Model to use: the folder of a bundle, or default."
+)
+@click.option(
+    "--operating-point",
+    default="default",
+    help="Name of a set of thresholds of the bundle, or default.",
+)
 @click.option(
     "--backend",
     default="auto",
-    help="auto, or a name of `cmbnet backends`, also with a precision: litert:float32.",
+    help="Runtime of the network: auto, or a name that `cmbnet backends` lists. A precision may "
+    "follow, as in litert:float32.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Threads of the network (default: all).")
+@click.option(
+    "--threads", type=click.IntRange(1), help="Threads of the network.  [default: all processors]"
+)
 @click.option(
     "--brain-mask",
     type=click.Path(exists=True, path_type=Path),
-    help="Brain mask on the grid of the scan; for several scans a folder with masks of the "
-    "same file names.",
+    help="Brain mask on the grid of the scan. For several scans, a folder of masks that have the "
+    "file names of the scans.",
 )
-@click.option("--frame", type=click.IntRange(0), help="Which image of a 4D file, from 0.")
 @click.option(
-    "--series", help="Which DICOM series, as `cmbnet dicom explain` names it, or its UID."
+    "--frame",
+    type=click.IntRange(0),
+    help="Number of the image to read from a 4D file. The first is 0.",
 )
-@click.option("--dicom-seg", is_flag=True, help="Write seg.dcm for a DICOM input, too.")
-@click.option("--dicom-sr", is_flag=True, help="Write sr.dcm for a DICOM input, too.")
 @click.option(
-    "--dicom-key-images", is_flag=True, help="Write a picture of each lesion as key-01.dcm..., too."
+    "--series", help="DICOM series to read: its name in `cmbnet dicom explain`, or its UID."
 )
-@click.option("--dicom-pdf", is_flag=True, help="Write the report as a PDF in pdf.dcm, too.")
-@click.option("--save-probability", is_flag=True, help="Write probability.nii.gz, too.")
-@click.option("--force", is_flag=True, help="Answer even on what is not analysable.")
-@click.option("--overwrite", is_flag=True, help="Run finished cases again.")
 @click.option(
-    "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Cases at a time."
+    "--dicom-seg",
+    is_flag=True,
+    help="Also write the outlines as a DICOM SEG, seg.dcm. For DICOM input only.",
+)
+@click.option(
+    "--dicom-sr",
+    is_flag=True,
+    help="Also write the findings as a DICOM SR, sr.dcm. For DICOM input only.",
+)
+@click.option(
+    "--dicom-key-images",
+    is_flag=True,
+    help="Also write a DICOM picture of each lesion, key-01.dcm and so on. For DICOM input only.",
+)
+@click.option(
+    "--dicom-pdf",
+    is_flag=True,
+    help="Also write the report as a PDF in DICOM, pdf.dcm. For DICOM input only.",
+)
+@click.option(
+    "--save-probability", is_flag=True, help="Also write the probability map, probability.nii.gz."
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also analyse scans that the quality gate refuses. The result says so.",
+)
+@click.option("--overwrite", is_flag=True, help="Analyse finished cases again.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Number of cases to analyse at a time.",
 )
 def command(
     inputs: tuple[str, ...],
@@ -83,8 +120,8 @@ def command(
 ) -> None:
     """Find microbleeds on SWI scans: NIfTI files, DICOM folders and zips, patterns.
 
-    A folder with NIfTI files is as many scans; any other folder is one DICOM input, of which the
-    SWI series is read. Finished cases are skipped if scan, model and options are the same.
+    In a folder with NIfTI files, each file is a scan. Any other folder is one DICOM input, and its
+    SWI series is read. A finished case is skipped if scan, model and options are the same.
     """
     _keep_blas_quiet()
     from cmbnet.cli.cases import collect_cases

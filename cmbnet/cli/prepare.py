@@ -1,4 +1,4 @@
-"""``cmbnet prepare``: a data spec and its scans in, a training cache out."""
+"""``cmbnet prepare``: make a training cache from a data spec and its scans."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from cmbnet.errors import require
 
 @click.command("prepare", epilog=RESEARCH_USE_ONLY)
 @click.argument("spec_path", metavar="SPEC", type=click.Path(path_type=Path))
-@click.option("--root", required=True, help="Where the scans lie.",
+@click.option("--root", required=True, help="Folder of the scans.",
               type=click.Path(exists=True, file_okay=False, path_type=Path))  # fmt: skip
 @click.option("-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path),
-              help="Folder of the cache; the same command goes on where it was "
-                   "stopped.")  # fmt: skip
+              help="Folder to write the cache to. If a run stops, the same command "
+                   "continues it.")  # fmt: skip
 @click.option("--recipe", "recipe_path", type=click.Path(path_type=Path),
-              help="Training recipe; its section 'preprocess' counts.  "
+              help="Training recipe. Only its section 'preprocess' is used.  "
                    "[default: the default preprocessing]")  # fmt: skip
-@click.option("--jobs", default=1, show_default=True, help="Processes.")
+@click.option(
+    "--jobs", default=1, show_default=True, help="Number of processes that prepare scans."
+)
 @click.option("--leave-out", is_flag=True,
-              help="Leave out cases with which something is wrong, and write down why; without "
-                   "it nothing is finished then.")  # fmt: skip
+              help="Leave out faulty cases, and record why. Without it, a faulty case ends the "
+                   "command.")  # fmt: skip
 def command(
     spec_path: Path, root: Path, output: Path, recipe_path: Path | None, jobs: int, leave_out: bool
 ) -> None:
     """Prepare the scans that SPEC describes for training, once.
 
-    Each scan is brought into the frame of the network and written to a file of its own; the list
-    of all, cache.json, comes last. What is there already is kept if nothing about it changed.
+    Each scan is brought into the frame of the network and written to a file of its own. The list
+    of all files, cache.json, comes last. A file is kept if nothing about its scan changed.
     """
     require("yaml", "h5py", extra="train", purpose="to prepare scans")
     # Read when numpy is imported: more threads only spin between our small matrices.

@@ -16,23 +16,35 @@ FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
 @click.command("readers", epilog=RESEARCH_USE_ONLY)
-@click.option("--system", type=FOLDER, help="Masks of the system.")
-@click.option("--readers", type=FOLDER, help="A folder per reader, with the revised masks.")
-@click.option("--truth", type=FOLDER, help="Reviewed truth.")
-@click.option("--ignore", type=FOLDER, help="Masks of where nothing is counted.")
-@click.option("--labels", type=FILE, help="Instead of masks: CSV of reader, case, lesion, label.")
-@click.option("--times", type=FILE, help="CSV of reader, case, arm (with, without), seconds.")
+@click.option("--system", type=FOLDER, help="Folder of the masks of the system.")
+@click.option(
+    "--readers", type=FOLDER, help="Folder that has a folder of revised masks for each reader."
+)
+@click.option("--truth", type=FOLDER, help="Folder of the masks of the reviewed truth.")
+@click.option("--ignore", type=FOLDER, help="Folder of masks of the regions where nothing counts.")
+@click.option(
+    "--labels",
+    type=FILE,
+    help="CSV with the columns reader, case, lesion, label. It replaces the masks.",
+)
+@click.option(
+    "--times",
+    type=FILE,
+    help="CSV of reading times with the columns reader, case, arm (with or without), seconds.",
+)
 @click.option("--data-kind", type=click.Choice(list(KINDS)),
-              help="What the scans are; stands in every result.")  # fmt: skip
+              help="What kind of scans these are. Every result will say so.")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False),
-              help="Where to write; only tables are printed without.")  # fmt: skip
-@click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True)
-@click.option("--seed", default=20220324, show_default=True, help="Of the bootstrap.")
+              help="Folder to write results to. Tables are printed anyway.")  # fmt: skip
+@click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True,
+              help="Number of resamples of the bootstrap.")  # fmt: skip
+@click.option("--seed", default=20220324, show_default=True, help="Seed of the bootstrap.")
 @click.option("--paper/--no-paper", default=False, show_default=True,
-              help="The averages of Fan et al. 2022 beside these.")  # fmt: skip
-@click.option("--figures/--no-figures", default=True, show_default=True)
+              help="Show the averages of Fan et al. 2022 beside these.")  # fmt: skip
+@click.option("--figures/--no-figures", default=True, show_default=True,
+              help="Also draw the figures.")  # fmt: skip
 def command(times: Path | None, out: Path | None, **options: Any) -> None:
-    """Count correct, missed and incorrect labels per reader, and how readers agree.
+    """Count correct, missed and incorrect labels per reader, and measure how readers agree.
 
     Readers revise the system's masks, or label its lesions in a table.
     """

@@ -1,4 +1,4 @@
-"""``cmbnet train``: a recipe and labelled scans in, a model out."""
+"""``cmbnet train``: train a model from a recipe and labelled scans."""
 
 from __future__ import annotations
 
@@ -17,19 +17,23 @@ _PATH = click.Path(exists=True, path_type=Path)
 @click.command("train", epilog=RESEARCH_USE_ONLY)
 @click.argument("recipe_path", metavar="RECIPE", type=click.Path(path_type=Path))
 @click.option("--data", required=True, type=_PATH,
-              help="What to learn from: a data spec (with --root), a cache of cmbnet prepare, "
+              help="Training scans: a data spec (with --root), a cache of `cmbnet prepare`, "
                    "or a cohort folder.")  # fmt: skip
 @click.option("--validation", type=_PATH,
-              help="The same, to choose the best epoch by.  "
+              help="Scans that choose the best epoch, given as for --data.  "
                    "[default: the side 'validation' of --data]")  # fmt: skip
 @click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Where the scans of a data spec lie.")  # fmt: skip
+              help="Folder of the scans of a data spec.")  # fmt: skip
 @click.option("-o", "--output", "run", required=True,
               type=click.Path(file_okay=False, path_type=Path),
-              help="Directory of the run; the same command goes on with an "
-                   "interrupted run.")  # fmt: skip
-@click.option("--jobs", default=1, show_default=True, help="Processes that prepare scans.")
-@click.option("--prepare-only", is_flag=True, help="Make the caches and stop.")
+              help="Folder to write the run to. If a run stops, the same command "
+                   "continues it.")  # fmt: skip
+@click.option(
+    "--jobs", default=1, show_default=True, help="Number of processes that prepare scans."
+)
+@click.option(
+    "--prepare-only", is_flag=True, help="Only make the caches of prepared scans, and do not train."
+)
 def command(
     recipe_path: Path,
     data: Path,
@@ -41,8 +45,8 @@ def command(
 ) -> None:
     """Train a model from a YAML RECIPE.
 
-    A cohort folder holds images/, lesions/ and, if there are, ignore/ and mimics/, with one NIfTI
-    file of the same name for each case. Scans are prepared once, into RUN.
+    A cohort folder has images/ and lesions/, and may have ignore/ and mimics/. Each of them has one
+    NIfTI file per case, with the name of the case. Scans are prepared once, into RUN.
     """
     require("yaml", "h5py", extra="train", purpose="to prepare scans")
     # Read when numpy is imported: more threads only spin between the small matrices of preparing.

@@ -15,10 +15,10 @@ def command() -> None:
 @command.command("check", epilog=RESEARCH_USE_ONLY)
 @click.argument("url")
 def check(url: str) -> None:
-    """Check that the server at URL is ready and answers a whole scan.
+    """Check that the server at URL is ready and analyses a whole scan.
 
-    URL is triton+grpc://HOST:PORT or triton+http://HOST:PORT; with an s (triton+grpcs,
-    triton+https) over TLS. Settings stand behind a question mark: timeout_s, retries,
+    URL is triton+grpc://HOST:PORT or triton+http://HOST:PORT. With an s (triton+grpcs,
+    triton+https) it uses TLS. Settings follow a question mark: timeout_s, retries,
     shared_memory, ca, cert, key.
     """
     from cmbnet.deploy.triton.client import check_server

@@ -1,4 +1,4 @@
-"""How much the node did lately, kept in memory: for the status page."""
+"""The recent activity of the node, kept in memory for the status page."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Refusal:
     Args:
         at: Unix time.
         what: "connection", "association" or "object".
-        caller: AE title that called; of a connection the network address.
-        reason: Why; names no patient.
+        caller: AE title of the caller. For a connection, the network address.
+        reason: The reason. It names no patient.
     """
 
     at: float
@@ -41,17 +41,17 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Lately:
-    """What was done lately.
+    """The recent activity in numbers.
 
     Args:
-        objects_a_minute: Objects kept in the last minute.
-        megabytes_a_minute: Their size.
-        studies_an_hour: Runs of the worker that ended with an answer in the last hour.
-        seconds_a_study: Mean time of these, 0 without one.
-        refused_callers: Connections and associations refused since the start.
-        refused_objects: Objects refused since the start.
-        worker_restarts: Since the start.
-        refusals: The last ones, newest first.
+        objects_a_minute: Number of objects kept in the last minute.
+        megabytes_a_minute: Size of these objects.
+        studies_an_hour: Number of runs of the worker that ended with an answer in the last hour.
+        seconds_a_study: Mean time of these runs, or 0 without a run.
+        refused_callers: Number of connections and associations refused since the start.
+        refused_objects: Number of objects refused since the start.
+        worker_restarts: Number of restarts of the worker since the start.
+        refusals: The last refusals, newest first.
     """
 
     objects_a_minute: int
@@ -65,7 +65,7 @@ class Lately:
 
 
 class Activity:
-    """Listens to events.
+    """A listener that counts recent events.
 
     Args:
         clock: Seconds that never go back.
@@ -99,7 +99,7 @@ class Activity:
                 self._studies.append((self._clock(), _number(details.get("run_s"))))
 
     def lately(self) -> Lately:
-        """The last minute and hour."""
+        """Return the activity of the last minute and hour."""
         with self._lock:
             _forget(self._objects, self._clock() - _MINUTE_S)
             _forget(self._studies, self._clock() - _HOUR_S)

@@ -1,8 +1,8 @@
-"""The audit trail: what the node did with which study, in a file that is only ever added to.
+"""The audit trail: a file, which only grows, of what the node did with each study.
 
-Every line holds the hash of the line before it, so that a line that was changed, removed or put in
-breaks the chain (`verify_audit`). Who can write the whole file can make a new chain: note the head
-that the node logs when it stops, or copy the file elsewhere.
+Every line holds the hash of the line before it. If somebody changes, removes or inserts a line, the
+chain breaks (`verify_audit`). Somebody who can write the whole file can make a new chain. To detect
+that, keep the head that the node logs when it stops, or copy the file elsewhere.
 """
 
 from __future__ import annotations
@@ -29,26 +29,27 @@ _GENESIS: Final = "0" * 64
 _TAIL_BYTES: Final = 1 << 16
 
 _LEFT_OUT: Final = {"object_received", "object_duplicate", "disk_low"}
-"""One a slice, or one a minute: the changes of state say the same of the study."""
+"""Events that come for each slice or each minute. The changes of state tell the same of the
+study."""
 
 _BY_STRANGERS: Final = {
     "connection_refused", "association_refused", "object_refused", "object_conflict",
 }  # fmt: skip
 _MOST_A_MINUTE: Final = 60
-"""Of what anyone on the network can bring about: else they could fill the disk with it."""
+"""Limit of the events that anyone on the network can cause. Otherwise they could fill the disk."""
 
 
 class AuditBroken(CmbnetError):
-    """The audit trail is not what was written."""
+    """The audit trail was changed or damaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditHead:
-    """The end of a trail that holds together.
+    """The end of an intact trail.
 
     Args:
         records: Number of lines.
-        digest: Hash of the last one.
+        digest: Hash of the last line.
     """
 
     records: int
@@ -56,16 +57,18 @@ class AuditHead:
 
 
 class AuditTrail:
-    """Adds lines; each is on the disk before `append` returns. Threads may share one.
+    """A writer of the audit trail. A line is on the disk before `append` returns.
+
+    Threads may share a trail.
 
     Args:
-        path: The file; made where absent.
-        names: For studies.
-        wall: Unix time.
+        path: The file. It is made if it is missing.
+        names: Pseudonyms of studies.
+        wall: Clock of Unix time.
 
     Raises:
-        AuditBroken: The last line of the file is not one of a trail.
-        OSError: The file cannot be written.
+        AuditBroken: If the last line of the file does not belong to a trail.
+        OSError: If the file cannot be written.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class AuditTrail:
         self.append(name, **({"study": self._names(study)} if study else {}), **facts)
 
     def _too_many(self) -> bool:
-        """Count one more of the events that strangers can bring about."""
+        """Count one more of the events that strangers can cause."""
         with self._lock:
             minute = int(time.monotonic() // 60)
             if minute != self._minute:
@@ -112,11 +115,11 @@ class AuditTrail:
         """Add a line.
 
         Args:
-            event: What happened.
-            facts: About it; they are written as they are.
+            event: Name of the event.
+            facts: Facts about it, which are written unchanged.
 
         Raises:
-            OSError: The disk is full or failing; the trail is as it was.
+            OSError: If the disk is full or failing. The trail is then unchanged.
         """
         with self._lock:
             at = datetime.datetime.fromtimestamp(self._wall(), datetime.UTC)
@@ -133,7 +136,7 @@ class AuditTrail:
             self._head = AuditHead(self._head.records + 1, digest)
 
     def _write(self, line: bytes) -> None:
-        """All of a line or nothing: half of one, on a full disk, would break the chain."""
+        """Write a whole line or nothing. Half a line on a full disk would break the chain."""
         size = os.fstat(self._descriptor).st_size
         try:
             if os.write(self._descriptor, line) != len(line):
@@ -149,10 +152,10 @@ class AuditTrail:
 
 
 def verify_audit(path: Path) -> AuditHead:
-    """Follow the chain from its first line to its last; an absent file is an empty trail.
+    """Follow the chain from its first line to its last. A missing file is an empty trail.
 
     Raises:
-        AuditBroken: At the first line that does not follow from the one before it.
+        AuditBroken: If a line does not follow from the line before it.
     """
     head = AuditHead(0, _GENESIS)
     if not path.exists():
@@ -195,7 +198,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _last_head(path: Path) -> AuditHead:
-    """The end of the file, believed as it stands: to follow a long chain takes time."""
+    """Return the end of the file without checking it, because following a long chain takes time."""
     lines = _tail(path).splitlines()
     if not lines:
         return AuditHead(0, _GENESIS)
@@ -214,7 +217,7 @@ def _tail(path: Path) -> bytes:
 
 
 def _cut_torn_line(path: Path) -> int:
-    """Remove what a power cut left of a line; returns how many bytes."""
+    """Remove the part of a line that a power cut left, and return its size in bytes."""
     tail = _tail(path)
     torn = len(tail) - (tail.rfind(b"\n") + 1)
     if torn:

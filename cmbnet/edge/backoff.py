@@ -1,4 +1,4 @@
-"""When to try again: soon at first, then ever later, by a clock that nobody can set back."""
+"""Waits between tries. They grow, and use a clock that nobody can set back."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class Backoff:
     """Waits that double from `first_s` to `longest_s`, one per key.
 
     Args:
-        first_s: After the first failure.
-        longest_s: At most.
+        first_s: Wait after the first failure.
+        longest_s: Longest wait.
         clock: Seconds that never go back.
     """
 
@@ -24,21 +24,21 @@ class Backoff:
         self._waits: dict[Hashable, tuple[float, float]] = {}
 
     def due(self, key: Hashable) -> bool:
-        """Whether it may be tried; so may what never failed."""
+        """Return whether a key may be tried. A key that never failed may."""
         return self._clock() >= self._waits.get(key, (0.0, float("-inf")))[1]
 
     def failed(self, key: Hashable) -> float:
-        """It failed; returns the seconds until it may be tried again."""
+        """Note a failure, and return the seconds until the next try."""
         before = self._waits.get(key, (self._first_s / 2, 0.0))[0]
         wait_s = min(2 * before, self._longest_s)
         self._waits[key] = (wait_s, self._clock() + wait_s)
         return wait_s
 
     def hold(self, key: Hashable, seconds: float) -> None:
-        """Nothing failed; it is just not to be tried before then."""
+        """Postpone the next try without a failure."""
         before = self._waits.get(key, (self._first_s / 2, 0.0))[0]
         self._waits[key] = (before, self._clock() + seconds)
 
     def succeeded(self, key: Hashable) -> None:
-        """It went well: the next failure is the first."""
+        """Note a success. The next failure then counts as the first."""
         self._waits.pop(key, None)

@@ -1,4 +1,4 @@
-"""Try what a node needs before it is needed at night."""
+"""Try everything that a node needs, before a failure happens at night."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_node(config: EdgeConfig) -> Iterator[tuple[str, str]]:
     """Try one thing after the other.
 
     Yields:
-        What was tried, and what is wrong with it; empty where nothing is.
+        The name of the thing, and what is wrong with it (empty if nothing is).
     """
     for name, host in (("listen", config.listen.host), ("watch", config.watch.host)):
         yield f"{name}.host is one interface", open_to_all(host)
@@ -39,7 +39,7 @@ NOT_TRIED = (
     "simulate` sends a phantom all the way)",
     "whether destinations reach this node with their answers to storage commitment",
 )
-"""What `check_node` leaves open."""
+"""Things that `check_node` cannot try."""
 
 
 def _fault(action: Callable[[], object]) -> str:
@@ -51,7 +51,7 @@ def _fault(action: Callable[[], object]) -> str:
 
 
 def open_to_all(host: str) -> str:
-    """What is wrong with an address that stands for all of the machine; empty for any other."""
+    """Say what is wrong with an address that stands for all interfaces. Empty for others."""
     if host not in ("", "0.0.0.0", "::"):
         return ""
     return f"{host or 'an empty name'} opens the port to every network that the machine is in"

@@ -1,4 +1,4 @@
-"""The settings of a node, read from YAML; an unknown key is an error that names the nearest."""
+"""The settings of a node, read from YAML. An unknown key is an error that names the nearest key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cmbnet.predict import Request
 
 AeTitle = Annotated[str, Field(pattern=r"^[ -\[\]-~]{1,16}$")]
-"""1 to 16 characters, no backslash (PS3.5, value representation AE)."""
+"""An AE title: 1 to 16 characters without a backslash (PS3.5, value representation AE)."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=864_000)]
 Megabytes = Annotated[int, Field(ge=1)]
@@ -28,7 +28,7 @@ class _Settings(BaseModel):
 
 
 class TlsSettings(_Settings):
-    """Certificates, PEM. With `ca`, the other side must show one that it has signed."""
+    """PEM certificates. With `ca`, the other side must show a certificate that `ca` has signed."""
 
     certificate: Path
     key: Path
@@ -36,60 +36,60 @@ class TlsSettings(_Settings):
 
 
 class ListenSettings(_Settings):
-    """Who may send, and how much at a time."""
+    """Settings of the receiver: who may send, and how much at a time."""
 
     host: str = "127.0.0.1"
-    """Loopback unless configured: an open DICOM port accepts whatever anyone sends."""
+    """Address to listen on. The default is loopback: an open DICOM port accepts everything."""
     port: Annotated[int, Field(ge=0, le=65535)] = 11112
-    """0 takes a free one (tests)."""
+    """Port to listen on. 0 takes a free one (tests)."""
     allowed_callers: Annotated[tuple[AeTitle, ...], Field(min_length=1)]
-    """AE titles that may open an association; all others are rejected."""
+    """AE titles that may open an association. All others are rejected."""
     max_associations: Annotated[int, Field(ge=1, le=512)] = 32
     max_per_address: Annotated[int, Field(ge=1, le=512)] = 32
-    """Connections of one network address at a time; all others of it are closed at once."""
+    """Largest number of connections of one network address. Further ones are closed at once."""
     max_object_mb: Megabytes = 2048
     timeout_s: Seconds = 60
-    """Silence after which an association is aborted."""
+    """Seconds of silence after which an association is aborted."""
     tls: TlsSettings | None = None
 
 
 class StorageSettings(_Settings):
-    """When disk is refused, and when it is given back."""
+    """Settings of the disk: when objects are refused, and when files are removed."""
 
     reserve_mb: Annotated[int, Field(ge=0)] = 2048
-    """With less free space than this, objects are answered 0xA700 (out of resources)."""
+    """With less free space than this, the node refuses objects with 0xA700 (out of resources)."""
     keep_days: Annotated[float, Field(ge=0)] = 7
-    """How long images and results are kept after every destination committed to the results."""
+    """Days that images and results are kept after every destination has committed to them."""
     quarantine_days: Annotated[float, Field(ge=0)] = 90
-    """How long studies that were given up, and objects in conflict, are kept for people to see."""
+    """Days that studies that were given up, and objects in conflict, are kept for inspection."""
     largest_gb: Annotated[float, Field(gt=0)] | None = None
-    """Above this the oldest committed studies go before their time; None sets no limit."""
+    """Size above which the oldest committed studies are removed early. None sets no limit."""
 
 
 class SettleSettings(_Settings):
-    """When a study is complete: no protocol says so."""
+    """Settings that decide when a study is complete, because no protocol says so."""
 
     settle_s: Seconds = 30
-    """Silence after the last new image, before the study is looked at."""
+    """Seconds of silence after the last new image before the study is analysed."""
     patience_s: Seconds = 300
-    """Silence granted to a study with gaps, before that is reported as its result."""
+    """Seconds of silence for a study with gaps before the gaps are reported as its result."""
 
 
 class WorkerSettings(_Settings):
-    """What looks at the images, and how long it may."""
+    """Settings of the worker: model, runtime and limits."""
 
     bundle: str = "default"
     backend: str = "auto"
     operating_point: str = "default"
     threads: Count | None = None
     key_images: bool = False
-    """Send a picture of each lesion, too, for viewers that show neither SEG nor SR."""
+    """Whether to send a picture of each lesion, too, for viewers without SEG and SR."""
     pdf: bool = False
-    """Send the report as a PDF, too."""
+    """Whether to send the report as a PDF, too."""
     timeout_s: Seconds = 300
     memory_mb: Annotated[int, Field(ge=256)] = 4096
     tries: Count = 3
-    """After so many deaths, time-outs or faults a study goes to quarantine, reported as failed."""
+    """Number of deaths, time-outs or faults after which a study fails and goes to quarantine."""
 
     @property
     def request(self) -> Request:
@@ -114,9 +114,9 @@ class DestinationSettings(_Settings):
     host: str
     port: Port
     commitment: bool = True
-    """Ask for storage commitment. False takes "stored" for "kept"."""
+    """Whether to ask for storage commitment. False takes "stored" for "kept"."""
     commitment_timeout_s: Seconds = 300
-    """After so long without an answer the results are sent and asked for again."""
+    """Seconds without an answer after which results are sent, and asked about, again."""
     retry_first_s: Seconds = 5
     retry_longest_s: Seconds = 600
     timeout_s: Seconds = 30
@@ -124,17 +124,17 @@ class DestinationSettings(_Settings):
 
 
 class WatchSettings(_Settings):
-    """Logs, metrics, health and the status page."""
+    """Settings of logs, metrics, health and the status page."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] | None = 8112
-    """None opens no page; 0 takes a free port (tests)."""
+    """Port of the page. None opens no page. 0 takes a free port (tests)."""
     names: tuple[str, ...] = ()
-    """Names by which it may be asked for; addresses, localhost and `host` always are."""
+    """Names that a Host header may have, besides addresses, localhost and `host`."""
 
 
 class EdgeConfig(_Settings):
-    """Everything about a node."""
+    """All settings of a node."""
 
     root: Path
     """Folder of spool, results, quarantine and journal, on one file system."""
@@ -164,5 +164,5 @@ def load_config(path: str | os.PathLike[str]) -> EdgeConfig:
 
 
 def parse_config(values: Any, *, source: str = "settings") -> EdgeConfig:
-    """Check settings that were read; see `load_config`."""
+    """Check settings that are already read; see `load_config`."""
     return check_settings(values, EdgeConfig, what=_WHAT, source=source)

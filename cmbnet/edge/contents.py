@@ -1,7 +1,7 @@
-"""What an object says of itself, read with bounds: it may be made to exhaust who reads it.
+"""Bounded reading of an object's content. A hostile object may be made to exhaust its reader.
 
-pydicom parses a sequence of undefined length whole, item by item, to get behind it: 22 MB of empty
-items take 4 GB and minutes. Here sequences are passed over without an object for each item.
+pydicom parses a whole sequence of undefined length, item by item, to skip it. 22 MB of empty items
+then take 4 GB and minutes. This module skips sequences without an object for each item.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
 _LONG_FORMS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _MOST_NESTED: Final = 500_000
-"""In sequences of undefined length: of a thousand frames with hundreds of elements each."""
+"""Limit of elements in sequences of undefined length: a thousand frames of hundreds of elements."""
 _LONGEST_VALUE: Final = 1024
 _PIECE_BYTES: Final = 1 << 20
 _UNCOMPRESSED: Final = {str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)}
@@ -42,7 +42,7 @@ _PERSON: Final = _tags(
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
     "AccessionNumber", "StudyID", "StudyDate", "ReferringPhysicianName",
 )  # fmt: skip
-"""Who and which examination it was: results repeat them."""
+"""Elements of patient and examination, which results repeat."""
 _GRID: Final = _tags(
     "SeriesInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "SliceThickness", "NumberOfFrames", "PhotometricInterpretation",
@@ -50,20 +50,20 @@ _GRID: Final = _tags(
 )  # fmt: skip
 _SIZES: Final = _tags("SamplesPerPixel", "Rows", "Columns", "BitsAllocated")
 _BITS: Final = _tags("BitsStored", "HighBit", "PixelRepresentation")
-"""With those above: what the pixels mean, and where they lie. These are numbers, not text."""
+"""Further elements of the meaning and place of pixels. These are numbers, not text."""
 _FRAMES: Final = _tags("NumberOfFrames")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What tells two versions of an object apart.
+    """The parts by which two versions of an object are compared.
 
     Args:
         person: Digest of the identity.
-        grid: Digest of what the pixels mean, and where they lie.
-        pixels: Digest of the pixels as they stand in the file, empty without any.
-        syntax: Transfer syntax; pixels of two can be compared where neither is compressed.
-        whole: Whether all pixels that the header announces are there.
+        grid: Digest of the meaning and place of the pixels.
+        pixels: Digest of the pixels as stored in the file. Empty without pixels.
+        syntax: Transfer syntax. Pixels of two objects can be compared if neither is compressed.
+        whole: Whether the file has all pixels that the header announces.
     """
 
     person: str
@@ -73,7 +73,7 @@ class Contents:
     whole: bool
 
     def shows_the_same_as(self, other: Contents) -> bool:
-        """Whether both are the same image, as far as that can be told without decoding."""
+        """Return whether both show the same image, as far as this is known without decoding."""
         return self.grid == other.grid and (
             self.pixels == other.pixels or not self._comparable(other)
         )
@@ -83,15 +83,15 @@ class Contents:
 
 
 def read_values(path: Path, keywords: tuple[str, ...]) -> dict[str, str]:
-    """Short values of the top level, empty for what is absent.
+    """Read short values of the top level. A missing element gives an empty value.
 
     Args:
         path: A DICOM file.
-        keywords: What to read; nothing behind the last of them is looked at.
+        keywords: Keywords of the elements to read. Reading stops after the last of them.
 
     Raises:
-        ValueError: It is none, is cut off before that, or its sequences hold too much.
-        OSError: It cannot be read.
+        ValueError: If it is not a DICOM file, is cut off earlier, or its sequences are too large.
+        OSError: If the file cannot be read.
     """
     wanted = dict(zip(keywords, map(tag_for_keyword, keywords), strict=True))
     values: dict[int, str] = {}
@@ -103,7 +103,7 @@ def read_values(path: Path, keywords: tuple[str, ...]) -> dict[str, str]:
 
 
 def contents_of(path: Path) -> Contents:
-    """Read a file to its end; one that is damaged counts as far as it can be read."""
+    """Read a file to its end. A damaged file counts as far as it can be read."""
     values: dict[int, bytes] = {}
     pixels, size = hashlib.sha256(), 0
     with path.open("rb") as stream, contextlib.suppress(ValueError):
@@ -125,7 +125,7 @@ def contents_of(path: Path) -> Contents:
 
 
 def _announced(values: Mapping[int, bytes]) -> int:
-    """Bytes that uncompressed pixels take."""
+    """Return the size in bytes of uncompressed pixels."""
     frames = values.get(_FRAMES, b"")
     bits = int(frames) if frames.isdigit() else 1
     for tag in _SIZES:
@@ -138,12 +138,12 @@ def _digest(values: Mapping[int, bytes], tags: tuple[int, ...]) -> str:
 
 
 def _short(stream: BinaryIO, length: int) -> bytes:
-    """A value without its padding; of one that is none of a name, number or UID the beginning."""
+    """Return a value without its padding. Only the beginning of a long value is returned."""
     return stream.read(min(length, _LONGEST_VALUE)).strip(b" \0")
 
 
 def _hash_pixels(stream: BinaryIO, length: int, update: Callable[[bytes], None]) -> int:
-    """Hash pixels in pieces; how many bytes there are. Compressed ones are the rest of the file."""
+    """Hash pixels in pieces, and count their bytes. Compressed pixels are the rest of the file."""
     left = length
     while left and (piece := stream.read(min(left, _PIECE_BYTES))):
         update(piece)
@@ -152,14 +152,14 @@ def _hash_pixels(stream: BinaryIO, length: int, update: Callable[[bytes], None])
 
 
 def _elements(stream: BinaryIO, last: int) -> Iterator[tuple[int, int]]:
-    """Tag and length of each element of the top level; the stream stands at its value.
+    """Yield tag and length of each element of the top level, with the stream at its value.
 
     Args:
         stream: A DICOM file, little endian.
-        last: Tag after which nothing is looked at.
+        last: Tag after which reading stops.
 
     Raises:
-        ValueError: It is no DICOM file, is cut off within an element, or holds too much.
+        ValueError: If it is no DICOM file, is cut off within an element, or holds too much.
     """
     if stream.read(_PREAMBLE_BYTES)[-4:] != b"DICM":
         raise ValueError("there is no DICOM mark")
@@ -172,7 +172,7 @@ def _elements(stream: BinaryIO, last: int) -> Iterator[tuple[int, int]]:
 
 
 class _Reader:
-    """Goes from element to element without a value in memory."""
+    """A reader that goes from element to element without values in memory."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -181,7 +181,7 @@ class _Reader:
         self._vr = b""
 
     def header(self) -> tuple[int, int] | None:
-        """Tag and length of the next element, None at the end of the file."""
+        """Return tag and length of the next element, or None at the end of the file."""
         head = self._stream.read(8)
         if not head:
             return None
@@ -204,7 +204,7 @@ class _Reader:
         return int.from_bytes(rest, "little")
 
     def pass_over(self, length: int) -> None:
-        """Go behind a value; one of undefined length ends with a mark, and may hold others."""
+        """Skip a value. A value of undefined length ends with a mark and may hold others."""
         if length != _UNDEFINED:
             self._stream.seek(length, 1)
             return
@@ -223,7 +223,7 @@ class _Reader:
                 self._stream.seek(length, 1)
 
     def _enter(self) -> bool | None:
-        """Go into a value; what is of unknown kind is written implicitly (PS3.5 6.2.2)."""
+        """Enter a value. A value of unknown kind is encoded implicitly (PS3.5 6.2.2)."""
         before = self._implicit
         self._implicit = before or self._vr == b"UN"
         return before

@@ -1,6 +1,6 @@
-"""Results on their way to one destination: stored, then committed to, tried until both are done.
+"""Delivery of results to one destination, repeated until they are stored and committed to.
 
-Sending again is harmless: the same results bear the same UIDs.
+Sending again is harmless, because the same results have the same UIDs.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ _ALL_COMMITTED = 1
 _PEER = "peer"
 _TRANSFER_FACTOR = 10
 _SAME_ASSOCIATION_S = 5.0
-"""Some archives answer a request for commitment before its association ends, or never."""
+"""Wait for a commitment on the same association. Some archives answer only there, or never."""
 _POLL_S = 0.05
 
 
 class NotDelivered(CmbnetError):
-    """A destination did not take what was sent, or cannot be reached."""
+    """A destination did not accept an object, or cannot be reached."""
 
 
 class Deliverer:
-    """Sends to one destination.
+    """The sender of results to one destination.
 
     Args:
-        ae_title: Ours.
-        destination: Where to.
-        folders: Where results lie.
-        journal: What is to be sent, and how far it is.
-        events: Told of what was sent, and what not.
+        ae_title: AE title of the node.
+        destination: The destination.
+        folders: Folders of the node, with the results.
+        journal: Journal of the deliveries.
+        events: Listeners of sent and failed deliveries.
         clock: Seconds that never go back.
     """
 
@@ -75,7 +75,7 @@ class Deliverer:
         self._answered = threading.Event()
 
     def step(self) -> bool:
-        """Send what is due, or ask for commitment to it; False where nothing was to be done."""
+        """Send due results, or ask for commitment. Return False if there was nothing to do."""
         if not self._backoff.due(_PEER):
             return False
         for delivery in self._journal.pending(self._destination.name):
@@ -157,7 +157,7 @@ class Deliverer:
             self._journal.committed(delivery)
 
     def _ask(self, delivery: Delivery) -> None:
-        """Ask the destination to keep the objects; it answers later, perhaps by calling us."""
+        """Ask the destination to keep the objects. It answers later, perhaps by a call."""
         transaction = str(generate_uid())
         reason = "the destination has not committed in time" if delivery.transaction_uid else ""
         # First on disk: the answer may come before this association ends.
@@ -218,8 +218,8 @@ def associate(
     """Open an association with a destination.
 
     Raises:
-        NotDelivered: It cannot be reached, or rejects us or one of the classes.
-        UsageError: The certificates cannot be used.
+        NotDelivered: If it cannot be reached, or rejects the node or one of the classes.
+        UsageError: If the certificates cannot be used.
     """
     ae = AE(ae_title)
     ae.acse_timeout = ae.network_timeout = ae.connection_timeout = destination.timeout_s
@@ -246,15 +246,15 @@ def associate(
 
 
 def _bounded(event: Any, timeout_s: float) -> None:
-    """A destination that begins to answer and does not go on must not hold us for ever."""
+    """Limit the time of a destination that begins to answer and does not finish."""
     bound_reading(event.assoc, timeout_s, lambda _reason: None)
 
 
 def echo(ae_title: str, destination: DestinationSettings) -> None:
-    """Ask a destination whether it is there, and agrees to what it is to be sent.
+    """Ask a destination whether it is there and accepts the node's objects.
 
     Raises:
-        NotDelivered: It is not, does not know us, or does not accept a class of objects.
+        NotDelivered: If it is not there, does not know the node, or does not accept a class.
     """
     classes = [SegmentationStorage, Comprehensive3DSRStorage]
     if destination.commitment:

@@ -1,4 +1,4 @@
-"""What happens in the node, told to whoever watches: logs, audit trail, metrics."""
+"""Events of the node, for logs, audit trail and metrics."""
 
 from __future__ import annotations
 
@@ -28,28 +28,29 @@ EventName = Literal[
 ]
 
 EventHook: TypeAlias = Callable[[EventName, str, Mapping[str, object]], None]
-"""``on_event(name, study, details)``: `study` is the Study Instance UID, empty where none is
-known. A hook must never write a UID out as it is: see the keyed hash of the logs."""
+"""A listener ``on_event(name, study, details)``. `study` is the Study Instance UID, or empty if it
+is unknown. A listener must never write out a UID; the logs write a keyed hash."""
 
 _LOGGER = logging.getLogger(__name__)
 
 
 class Events:
-    """Tells every hook; a hook that fails never stops the node.
+    """The list of listeners. A listener that fails never stops the node.
 
     Args:
-        hooks: Called in order, in the thread where something happened: they must be quick.
+        hooks: Listeners. They are called in order, in the thread of the event, so they must be
+            quick.
     """
 
     def __init__(self, *hooks: EventHook) -> None:
         self._hooks = list(hooks)
 
     def add(self, hook: EventHook) -> None:
-        """Tell this hook, too."""
+        """Add a listener."""
         self._hooks.append(hook)
 
     def __call__(self, name: EventName, study: str = "", **details: object) -> None:
-        """Tell all hooks of an event."""
+        """Tell all listeners of an event."""
         for hook in self._hooks:
             try:
                 hook(name, study, details)

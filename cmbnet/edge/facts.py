@@ -1,4 +1,4 @@
-"""What of an event may be written down: numbers, and words that are known to name nobody."""
+"""The details of an event that may be written down: numbers, and words that name nobody."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from cmbnet.edge.pseudonyms import Pseudonyms
 Fact: TypeAlias = str | int | float | bool
 
 _WORDS = frozenset({"address", "caller", "destination", "outcome", "reason", "state", "status"})
-"""Details that are words. A new one stays out until someone has thought about it here."""
+"""Names of the details that are words. Other words are left out until they are listed here."""
 
 _LONGEST = 500
 
 
 def facts_of(details: Mapping[str, object], names: Pseudonyms) -> dict[str, Fact]:
-    """The details of an event without anything that could name a patient or an object.
+    """Return the details of an event that cannot name a patient or an object.
 
     Args:
-        details: Of an event.
-        names: For UIDs that stand in sentences.
+        details: Details of an event.
+        names: Pseudonyms for UIDs in sentences.
     """
     facts: dict[str, Fact] = {}
     for key, value in details.items():
@@ -34,5 +34,5 @@ def facts_of(details: Mapping[str, object], names: Pseudonyms) -> dict[str, Fact
 
 
 def _printable(text: str) -> str:
-    """An AE title or a reason may hold what a terminal obeys."""
+    """Remove control characters, which an AE title or a reason may hold."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

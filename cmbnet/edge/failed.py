@@ -1,6 +1,6 @@
-"""The report that says of a study that there is no answer: it must be seen where it is looked for.
+"""The report for a study without an answer, so that the failure is seen in the PACS.
 
-It reads as little as it can: the study may be the one that the reader died of.
+It reads as little as possible, because this study may have killed the worker.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ def write_failure(job: Job, reason: str, *, bundle: Bundle, series: str = "") ->
     """Write ``sr.dcm``: not analysable, and why.
 
     Args:
-        job: The study, and where to write.
+        job: The study, and the folder to write to.
         reason: A sentence that names no patient.
-        bundle: The model that would have answered.
-        series: Series Instance UID to report on; by default one that is called SWI, else the
-            longest.
+        bundle: The model of the node.
+        series: Series Instance UID to report on. The default is a series that is called SWI, else
+            the longest series.
 
     Returns:
         The file.
 
     Raises:
-        InputRefused: No header can be read, or none allows to write a report.
+        InputRefused: If no header can be read, or no header allows a report.
     """
     from cmbnet.report.dicom import Algorithm, DicomResult, Quality, write_dicom_results
 

@@ -1,4 +1,4 @@
-"""The folders of a node, below one root on one file system, and moves that a power cut keeps."""
+"""The folders of a node, below one root on one file system, and moves that survive a power cut."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where a node keeps what.
+    """The folders of a node.
 
     Args:
-        root: Of all.
+        root: Root of all folders.
     """
 
     root: Path
 
     @property
     def incoming(self) -> Path:
-        """Objects that are being received; emptied at every start."""
+        """Objects that are being received. It is emptied at every start."""
         return self.root / "incoming"
 
     @property
@@ -30,44 +30,44 @@ class Folders:
 
     @property
     def work(self) -> Path:
-        """What the worker reads: hard links to the objects of a study; emptied at every start."""
+        """Hard links to the objects of a study, for the worker. It is emptied at every start."""
         return self.root / "work"
 
     @property
     def results(self) -> Path:
-        """What the worker made: ``<study uid>/<run>/*.dcm``."""
+        """Objects that the worker made: ``<study uid>/<run>/*.dcm``."""
         return self.root / "results"
 
     @property
     def quarantine(self) -> Path:
-        """Studies that the worker failed on so often that it no longer tries."""
+        """Studies on which the worker failed too often."""
         return self.root / "quarantine"
 
     @property
     def conflicts(self) -> Path:
-        """Objects that bear the UID of another image."""
+        """Objects that have the UID of another image."""
         return self.quarantine / "conflicts"
 
     @property
     def journal(self) -> Path:
-        """The journal's file."""
+        """File of the journal."""
         return self.root / "journal.sqlite"
 
     @property
     def alive(self) -> Path:
-        """Its time is when the node last worked."""
+        """File whose time says when the node last worked."""
         return self.root / "alive"
 
     @property
     def lock(self) -> Path:
-        """Held by the node that runs on this root."""
+        """Lock of the node that runs on this root."""
         return self.root / "node.lock"
 
     def make(self) -> None:
-        """Make what is absent, for the node's user only; forget what was half-way.
+        """Make missing folders, for the node's user only, and remove unfinished objects.
 
         Raises:
-            OSError: The root cannot be written.
+            OSError: If the root cannot be written.
         """
         for folder in (self.incoming, self.work):
             shutil.rmtree(folder, ignore_errors=True)
@@ -75,7 +75,7 @@ class Folders:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def free_bytes(self) -> int:
-        """Bytes that are left to the node on its file system."""
+        """Return the number of bytes that the node has left on its file system."""
         found = os.statvfs(self.root)
         return found.f_bavail * found.f_frsize
 
@@ -91,14 +91,14 @@ def sync_folder(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, so that a power cut does not take it away again."""
+    """Make a folder that survives a power cut."""
     if not path.is_dir():
         path.mkdir(mode=0o700, exist_ok=True)
         sync_folder(path.parent)
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename within the file system, on the disk before this returns."""
+    """Rename within the file system, and return when the disk has it."""
     source.rename(target)
     sync_folder(target.parent)
     if source.parent != target.parent:

@@ -1,8 +1,8 @@
-"""The journal: where each study is, in SQLite, so that a restart goes on where it was cut off.
+"""The journal: the state of each study in SQLite, so that a restarted node continues its work.
 
-Every method is one transaction, synced before it returns (WAL, synchronous FULL), and changes a
-study only from the states that it names: a change that comes too late changes nothing. Order is
-that of row numbers; the clock, which may be set back, is written down for people only.
+Every method is one transaction, synced before it returns (WAL, synchronous FULL). It changes a
+study only from the states that it names, so a late change changes nothing. Row numbers give the
+order. The clock may be set back, so times are only for people.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from cmbnet.edge.tables import make_tables
 
 
 class Journal(JournalReader):
-    """See the module. Threads may share one; other processes may open their own.
+    """The journal of a node. Threads may share one, and other processes may open their own.
 
     Args:
-        path: The file; made where absent.
-        events: Told of every change of state.
-        wall: Unix time, for the times that people read.
+        path: The file. It is made if it is missing.
+        events: Listeners of every change of state.
+        wall: Clock of Unix time, for people.
 
     Raises:
-        sqlite3.DatabaseError: The file is damaged.
+        sqlite3.DatabaseError: If the file is damaged.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Journal(JournalReader):
     # From image to result.
 
     def received(self, study: str, caller: str) -> None:
-        """A new image of the study lies in the spool: whatever was, it is to be looked at."""
+        """Note a new image in the spool. The study then becomes RECEIVED from any state."""
         now = self._wall()
         with self._transaction() as run:
             run(
@@ -77,12 +77,12 @@ class Journal(JournalReader):
                 )
 
     def settled(self, study: str) -> bool:
-        """No image came for long enough: RECEIVED to READY."""
+        """Move a study from RECEIVED to READY, because no image came for long enough."""
         with self._transaction():
             return self._move(study, [State.RECEIVED], State.READY)
 
     def take(self) -> Study | None:
-        """The study that waits longest goes from READY to RUNNING; None where none waits."""
+        """Move the study that waits longest from READY to RUNNING. Return None if none waits."""
         with self._transaction() as run:
             row = run(
                 "SELECT study FROM studies WHERE state = ? ORDER BY "
@@ -95,13 +95,13 @@ class Journal(JournalReader):
             return self.study(row[0])
 
     def postpone(self, study: str, reason: str) -> bool:
-        """Images are missing that may yet come: RUNNING to RECEIVED."""
+        """Move a study from RUNNING to RECEIVED, because missing images may still come."""
         with self._transaction() as run:
             run("UPDATE studies SET reason = ? WHERE study = ?", (reason, study))
             return self._move(study, [State.RUNNING], State.RECEIVED, reason)
 
     def try_again(self, study: str, reason: str) -> int:
-        """A try ended in death, time-out or fault: RUNNING to READY; the number of them so far."""
+        """Move a study from RUNNING to READY after a failed try, and return the number of these."""
         with self._transaction() as run:
             if self._move(study, [State.RUNNING], State.READY, reason):
                 run(
@@ -112,7 +112,7 @@ class Journal(JournalReader):
             return int(row[0])
 
     def unchanged(self, study: str) -> None:
-        """All images are those of the last result: RUNNING to where that result is."""
+        """Move a study without new images from RUNNING to the state of its last result."""
         with self._transaction() as run:
             if self._move(study, [State.RUNNING], State.RESULT_WRITTEN, "no new images"):
                 files = run(
@@ -125,13 +125,14 @@ class Journal(JournalReader):
                     self._move(study, [State.RESULT_WRITTEN], State.FAILED, "no new images")
 
     def finish(self, study: str, finished: Finished, destinations: Sequence[str]) -> bool:
-        """A run ended: RUNNING to RESULT_WRITTEN, or to FAILED where there is nothing to send.
+        """Move a study from RUNNING to RESULT_WRITTEN, or to FAILED if there is nothing to send.
 
-        Older results that are still on their way are dropped: these supersede them.
+        Older results that are still on their way are dropped, because the new results supersede
+        them.
 
         Returns:
-            False, with nothing changed, where new images came meanwhile: the result is of a part
-            of the study, and must not be sent.
+            False, with nothing changed, if new images came meanwhile. The result then belongs to a
+            part of the study and must not be sent.
         """
         with self._transaction() as run:
             state = State.RESULT_WRITTEN if finished.files else State.FAILED
@@ -177,9 +178,9 @@ class Journal(JournalReader):
     # From result to destination.
 
     def pending(self, destination: str) -> list[Delivery]:
-        """What is to be sent to a destination now, oldest first.
+        """Return the results to send to a destination now, the oldest first.
 
-        Nothing of a study of which new images came: its next result will replace this one.
+        A study with new images has none, because its next result will replace the last one.
         """
         return self._deliveries(
             "destination = ? AND state = 'PENDING' AND study IN (SELECT study FROM studies "
@@ -188,37 +189,37 @@ class Journal(JournalReader):
         )
 
     def uncommitted(self, destination: str) -> list[Delivery]:
-        """What a destination accepted and has not committed to keep."""
+        """Return the results that a destination accepted and has not committed to keep."""
         return self._deliveries("destination = ? AND state = 'SENT' ORDER BY rowid", (destination,))
 
     def sent(self, delivery: Delivery) -> None:
-        """The destination accepted every object."""
+        """Note that the destination accepted every object."""
         self._set_delivery(delivery, "PENDING", DeliveryState.SENT)
 
     def asked(self, delivery: Delivery, transaction_uid: str, reason: str = "") -> None:
-        """The destination is asked to keep the objects; its answer will name the transaction.
+        """Note a request for commitment. The answer will name the transaction.
 
         Args:
-            delivery: What was sent.
-            transaction_uid: Of the new request; an answer to an older one no longer counts.
-            reason: Why it is asked again.
+            delivery: The delivery.
+            transaction_uid: UID of the new request. An answer to an older request no longer counts.
+            reason: Reason of a repeated request.
         """
         self._set_delivery(delivery, "SENT", DeliveryState.SENT, transaction_uid, reason=reason)
 
     def committed(self, delivery: Delivery) -> None:
-        """The destination keeps every object."""
+        """Note that the destination keeps every object."""
         self._set_delivery(delivery, "SENT", DeliveryState.COMMITTED)
 
     def not_committed(self, delivery: Delivery, reason: str) -> None:
-        """The destination will not keep the objects, or never answered: send them again."""
+        """Note that the destination will not keep the objects, which are sent again."""
         self._set_delivery(delivery, "SENT", DeliveryState.PENDING, reason=reason)
 
     def not_sent(self, delivery: Delivery, reason: str) -> None:
-        """Sending failed; it stays to be done."""
+        """Note a failed sending, which is repeated later."""
         self._set_delivery(delivery, "PENDING", DeliveryState.PENDING, reason=reason)
 
     def by_transaction(self, transaction_uid: str) -> Delivery | None:
-        """Whose request for storage commitment it was."""
+        """Return the delivery of a request for storage commitment."""
         found = self._deliveries("transaction_uid = ? AND state = 'SENT'", (transaction_uid,))
         return found[0] if found and transaction_uid else None
 
@@ -251,7 +252,7 @@ class Journal(JournalReader):
             self._follow_deliveries(delivery.study)
 
     def _follow_deliveries(self, study: str) -> None:
-        """Let the state of a study say how far the slowest destination is."""
+        """Set the state of a study to that of its slowest destination."""
         rows = self._connection.execute("SELECT state FROM deliveries WHERE study = ?", (study,))
         states = {DeliveryState(row[0]) for row in rows}
         after = State.COMMITTED
@@ -265,7 +266,7 @@ class Journal(JournalReader):
     # From restart, retry and purge.
 
     def recover(self) -> list[str]:
-        """What is RUNNING while nobody runs it is READY again; returns those studies."""
+        """Move studies from RUNNING to READY that nobody runs, and return them."""
         running = [one.study for one in self.studies(State.RUNNING)]
         for study in running:
             with self._transaction():
@@ -273,13 +274,13 @@ class Journal(JournalReader):
         return running
 
     def readdress(self, destinations: Sequence[str]) -> int:
-        """Results on their way to a destination that is gone go to those that have not got them.
+        """Send results for a removed destination to the remaining ones that lack them.
 
         Args:
-            destinations: Names of all that there are.
+            destinations: Names of all destinations.
 
         Returns:
-            Number of results that were on such a way.
+            Number of results for removed destinations.
         """
         under_way = self._deliveries("state != 'COMMITTED'", ())
         gone = [one for one in under_way if one.destination not in destinations]
@@ -295,7 +296,7 @@ class Journal(JournalReader):
         return len(gone)
 
     def retry(self, study: str) -> bool:
-        """Run a study again that ended, though its images are the same; they must be on disk."""
+        """Run a finished study again with the same images, which must be on the disk."""
         with self._transaction() as run:
             ended = [State.FAILED, State.RESULT_WRITTEN, State.SENT, State.COMMITTED]
             row = run("SELECT purged FROM studies WHERE study = ?", (study,)).fetchone()
@@ -305,9 +306,9 @@ class Journal(JournalReader):
             return True
 
     def purgeable(self) -> list[Study]:
-        """Whose images and results may leave the disk, oldest change first.
+        """Return the studies that may leave the disk, the oldest change first.
 
-        COMMITTED, or with nothing to send: refused, or given up and put aside for people to see.
+        They are COMMITTED, or have nothing to send because they were refused or given up.
         """
         return self._studies(
             "WHERE purged = 0 AND (state = 'COMMITTED' OR (state = 'FAILED' AND "
@@ -316,7 +317,7 @@ class Journal(JournalReader):
         )
 
     def purged(self, study: Study) -> bool:
-        """Note that a study leaves the disk; False where images came since `study` was read."""
+        """Note that a study leaves the disk. Return False if images came since `study` was read."""
         with self._transaction() as run:
             changed = run(
                 "UPDATE studies SET purged = 1 WHERE study = ? AND state = ?",
@@ -327,7 +328,7 @@ class Journal(JournalReader):
     # How.
 
     def _move(self, study: str, before: Sequence[str], after: State, reason: str = "") -> bool:
-        """Change the state of a study if it is one of `before`; inside a transaction."""
+        """Change the state of a study if it is one of `before`, inside a transaction."""
         now, marks = self._wall(), ", ".join("?" * len(before))
         run = self._connection.execute
         changed = run(
@@ -345,7 +346,7 @@ class Journal(JournalReader):
 
     @contextmanager
     def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
-        """One write: committed and synced, or undone; hooks hear of it afterwards."""
+        """Make one write, committed and synced or undone. Listeners hear of it afterwards."""
         with self._lock:
             self._moved = []
             self._connection.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""What can be asked of the journal, by the node and by whoever watches it."""
+"""Reading of the journal, by the node and by its watchers."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _STUDY = (
 )
 _DELIVERY = "study, run, destination, state, tries, transaction_uid, reason, changed_at"
 RESULT = "sop_class_uid, sop_instance_uid, file, series_instance_uid"
-"""The columns of a `ResultFile`, in its order."""
+"""The columns of a `ResultFile`, in their order."""
 _BUSY_S = 30.0
 
 
 class JournalReader:
-    """Answers questions; changes nothing. Threads may share one.
+    """A reader of the journal. Threads may share one.
 
     Args:
         path: The file.
-        wall: Unix time.
-        read_only: Open the file so that it cannot be changed; it must exist.
+        wall: Clock of Unix time.
+        read_only: Whether to open the file read-only. It must then exist.
 
     Raises:
-        sqlite3.DatabaseError: The file is damaged or absent.
+        sqlite3.DatabaseError: If the file is damaged or missing.
     """
 
     def __init__(
@@ -54,40 +54,40 @@ class JournalReader:
             self._connection.close()
 
     def study(self, study: str) -> Study | None:
-        """A study, None where it is unknown."""
+        """Return a study, or None if it is unknown."""
         found = self._studies("WHERE study = ?", (study,))
         return found[0] if found else None
 
     def studies(self, *states: State) -> list[Study]:
-        """All studies in these states, in the order in which their first image came."""
+        """Return all studies in these states, in the order of their first image."""
         marks = ", ".join("?" * len(states))
         return self._studies(f"WHERE state IN ({marks}) ORDER BY number", tuple(states))
 
     def last_studies(self, count: int) -> list[Study]:
-        """The studies that came last, newest first."""
+        """Return the last studies, the newest first."""
         return self._studies("ORDER BY number DESC LIMIT ?", (count,))
 
     def counts(self) -> dict[State, int]:
-        """How many studies are in each state; every state is there."""
+        """Count the studies in each state. Every state is listed."""
         rows = self._read("SELECT state, COUNT(*) FROM studies GROUP BY state", ())
         found = {State(state): int(count) for state, count in rows}
         return {state: found.get(state, 0) for state in State}
 
     def outcomes(self) -> dict[str, int]:
-        """How many studies ended as done, refused and failed."""
+        """Count the studies that ended as done, refused and failed."""
         rows = self._read("SELECT outcome, COUNT(*) FROM studies GROUP BY outcome", ())
         found = {str(outcome): int(count) for outcome, count in rows}
         return {outcome: found.get(outcome, 0) for outcome in ("done", "refused", "failed")}
 
     def queue_age_s(self) -> float:
-        """Seconds since the oldest study that is not COMMITTED or FAILED came; 0 without one."""
+        """Return the age in seconds of the oldest study in work, or 0."""
         (oldest,) = self._read(
             "SELECT MIN(received_at) FROM studies WHERE state NOT IN ('COMMITTED', 'FAILED')", ()
         )[0]
         return 0.0 if oldest is None else max(0.0, self._wall() - float(oldest))
 
     def results(self, study: str, run: int) -> tuple[ResultFile, ...]:
-        """The objects that a run gave."""
+        """Return the objects of a run."""
         rows = self._read(
             f"SELECT {RESULT} FROM results WHERE study = ? AND run = ? ORDER BY rowid",
             (study, run),
@@ -95,7 +95,7 @@ class JournalReader:
         return tuple(ResultFile(*row) for row in rows)
 
     def last_result(self, study: str, name: str) -> ResultFile | None:
-        """The newest object of a study whose file has this name, also where it left the disk."""
+        """Return the newest object of a study with this file name, even if it left the disk."""
         rows = self._read(
             f"SELECT {RESULT} FROM results WHERE study = ? AND file LIKE ? ORDER BY run DESC",
             (study, f"%/{name}"),
@@ -103,11 +103,11 @@ class JournalReader:
         return ResultFile(*rows[0]) if rows else None
 
     def deliveries(self, study: str) -> list[Delivery]:
-        """How far the last results of a study are, by destination."""
+        """Return the deliveries of the last results of a study, by destination."""
         return self._deliveries("study = ? ORDER BY destination", (study,))
 
     def transitions(self, study: str) -> list[Transition]:
-        """Every change of state of a study, in order."""
+        """Return every change of state of a study, in order."""
         rows = self._read(
             "SELECT state, run, at, reason FROM transitions WHERE study = ? ORDER BY number",
             (study,),

@@ -1,6 +1,6 @@
-"""Logs as JSON, one object a line, for the systemd journal or whatever collects them.
+"""Logs as JSON, one object per line, for the systemd journal or another collector.
 
-No patient is named: studies go by their pseudonyms, and only known words pass (`facts_of`).
+Logs name no patient. Studies have pseudonyms, and only known words pass (`facts_of`).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _WARNINGS = {
     "destination_gone",
 }  # fmt: skip
 _QUIET = {"object_received", "object_duplicate"}
-"""One a slice: too many to be told of unless asked for (level DEBUG)."""
+"""Events of every slice. They are logged only at level DEBUG."""
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as a line of JSON.
+    """A formatter that writes a record as a line of JSON.
 
     Args:
-        names: For UIDs in messages.
+        names: Pseudonyms for UIDs in messages.
     """
 
     def __init__(self, names: Pseudonyms) -> None:
@@ -40,7 +40,7 @@ class JsonFormatter(logging.Formatter):
         self._names = names
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time in UTC, level, event or message, and facts; of an exception only its kind."""
+        """Write UTC time, level, event or message, and facts. An exception gives only its kind."""
         at = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         line: dict[str, object] = {
             "time": at.isoformat(timespec="milliseconds"),
@@ -57,10 +57,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class LogHook:
-    """Writes every event to the log.
+    """A listener that writes every event to the log.
 
     Args:
-        names: For studies.
+        names: Pseudonyms of studies.
     """
 
     def __init__(self, names: Pseudonyms) -> None:
@@ -80,9 +80,9 @@ class LogHook:
 
 
 def quiet_libraries() -> None:
-    """Let libraries and threads that end say only what kind of thing happened.
+    """Reduce messages of libraries and failing threads to the kind of event.
 
-    Their warnings, log lines and tracebacks quote headers: names and UIDs.
+    Their warnings, log lines and tracebacks quote headers with names and UIDs.
     """
     logging.getLogger().addHandler(logging.NullHandler())  # else Python prints what nobody takes
 
@@ -99,7 +99,7 @@ def quiet_libraries() -> None:
 
 
 def log_to(stream: IO[str], names: Pseudonyms, *, level: int = logging.INFO) -> logging.Handler:
-    """Send what cmbnet logs to a stream, and nothing of the libraries: those quote headers.
+    """Send the logs of cmbnet to a stream, without those of libraries, which quote headers.
 
     Returns:
         The handler, for `logging.Logger.removeHandler` on the logger ``cmbnet``.

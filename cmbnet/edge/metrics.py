@@ -16,11 +16,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """Counts events.
+    """A listener that counts events for Prometheus.
 
     Args:
-        journal: For queue and age, read when Prometheus asks.
-        folders: For the free disk.
+        journal: Journal for queue and age, read when Prometheus asks.
+        folders: Folders whose free disk is measured.
         reserve_bytes: Free disk that the node does not touch.
     """
 
@@ -66,7 +66,7 @@ class Metrics:
             count(details)
 
     def _counts(self) -> dict[str, Callable[[Mapping[str, object]], None]]:
-        """What to do at which event."""
+        """Return the action for each event."""
         return {
             "object_received": lambda facts: self._received("kept", facts),
             "object_corrected": lambda facts: self._received("corrected", facts),
@@ -84,7 +84,7 @@ class Metrics:
         }
 
     def text(self) -> bytes:
-        """All metrics in Prometheus's format."""
+        """Return all metrics in Prometheus's format."""
         return generate_latest(self._registry)
 
     def _received(self, answer: str, facts: Mapping[str, object]) -> None:
@@ -102,7 +102,7 @@ class Metrics:
 
 
 class _Now(Collector):
-    """What is read at the moment of asking."""
+    """The metrics that are read when Prometheus asks."""
 
     def __init__(self, journal: JournalReader, folders: Folders, reserve_bytes: int) -> None:
         self._journal = journal

@@ -1,8 +1,8 @@
-"""The node: threads that each do one thing again and again, tied by the journal alone.
+"""The node: threads that each repeat one step. Only the journal connects them.
 
 receive -> spool and journal -> settle -> runner and worker -> one deliverer per destination ->
-purge. Any of them can fail, and the process can be killed, at any moment: each looks at journal
-and spool for what is to be done next.
+purge. Each step may fail, and the process may be killed, at any moment. Each step reads journal and
+spool to find its next work.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _STOP_S = 10.0
 
 
 class Node:
-    """Everything between `start` and `stop`.
+    """A running node, from `start` to `stop`.
 
     Args:
         config: The settings.
-        hooks: Told of every event.
-        processor: What looks at studies; by default the model of the settings.
+        hooks: Listeners of every event.
+        processor: Processor of studies. The default is the model of the settings.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ class Node:
         self._doubtful: set[str] = set()
 
     def start(self) -> None:
-        """Take up what was cut off, then listen.
+        """Continue interrupted work, and then listen.
 
         Raises:
-            UsageError: The port is taken, or certificates cannot be used.
+            UsageError: If the port is taken, or certificates cannot be used.
         """
         self.journal.recover()
         moved = self.journal.readdress([one.name for one in self.config.destinations])
@@ -115,7 +115,7 @@ class Node:
         self.events("node_started", port=self.receiver.port)
 
     def stop(self) -> None:
-        """Stop; nothing needs to be finished."""
+        """Stop the node. No step needs to be finished."""
         self._stopping.set()
         self.receiver.stop()
         self.worker.close()
@@ -126,7 +126,7 @@ class Node:
         self._lock.release()
 
     def _stored(self, study: str, caller: str) -> None:
-        """A new image is in the spool and not yet acknowledged."""
+        """Note a new image in the spool, before it is acknowledged."""
         try:
             known = self.journal.study(study)
             if known is None or known.state is not State.RECEIVED:
@@ -159,10 +159,10 @@ class Node:
         return False
 
     def _reconcile(self, studies: Iterable[str]) -> None:
-        """Compare spool and journal: the spool is right.
+        """Compare spool and journal. The spool is right.
 
         After a kill between the two, or with a new journal in place of a damaged one, this finds
-        every image that no result was made of.
+        every image without a result.
         """
         busy = {State.RECEIVED, State.READY, State.RUNNING}
         for study in studies:
@@ -183,7 +183,7 @@ class Node:
         pause_s: float = _IDLE_S,
         first: Callable[[], None] | None = None,
     ) -> None:
-        """Call a step in a thread of its own, at once again where it had something to do."""
+        """Repeat a step in its own thread, at once if it had work."""
 
         def loop() -> None:
             if first is not None:
@@ -217,7 +217,7 @@ def _lock(path: Path) -> FileLock:
 
 
 def _open_journal(path: Path, events: Events) -> Journal:
-    """Open the journal; a damaged one is put aside, and all studies of the spool are run again."""
+    """Open the journal. A damaged one is put aside, and all studies of the spool run again."""
     try:
         return Journal(path, events)
     except sqlite3.DatabaseError:

@@ -1,4 +1,4 @@
-"""The objects that a run leaves."""
+"""The result objects of a run."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ _ORDER = {"seg.dcm": 0, REPORT: 1}
 
 
 def objects_in(folder: Path) -> list[Path]:
-    """The objects to send, in the order in which a study should get them."""
+    """Return the objects to send, in the right order."""
     return sorted(folder.glob("*.dcm"), key=lambda path: (_ORDER.get(path.name, 2), path.name))

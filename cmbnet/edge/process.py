@@ -1,4 +1,4 @@
-"""What the worker does with a study: find the SWI, find microbleeds, write the objects to send."""
+"""The work on a study: find the SWI, find microbleeds, write the objects to send."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StudyProcessor:
     """The processor of a node.
 
     Args:
-        settings: Model, backend and operating point.
+        settings: Settings of model, backend and operating point.
     """
 
     settings: WorkerSettings
@@ -38,7 +38,7 @@ class StudyProcessor:
         """Load the model.
 
         Raises:
-            CmbnetError: It cannot be loaded, or has no such operating point.
+            CmbnetError: If it cannot be loaded, or has no such operating point.
         """
         from cmbnet.backends import open_backend
         from cmbnet.bundle import load_bundle
@@ -93,7 +93,7 @@ class StudyProcessor:
         return Answer("done", details={"lesions": lesions, "seconds": seconds, **_series(source)})
 
     def _unreadable(self, job: Job, reason: str) -> Answer:
-        """There is no SWI, or it has gaps, which later images may fill."""
+        """Answer for a study without SWI, or with gaps that later images may fill."""
         from cmbnet.io.dicom import ImageKind, examine_dicom
 
         try:
@@ -109,7 +109,7 @@ class StudyProcessor:
         return self._report_failure(job, broken[0].reasons, broken[0].series_instance_uid)
 
     def _report_failure(self, job: Job, reason: str, series: str = "") -> Answer:
-        """Write the SR that says that there is no answer; without one where that is impossible."""
+        """Write the SR that says that there is no answer, if that is possible."""
         from cmbnet.edge.failed import write_failure
 
         model = self._opened()
@@ -128,7 +128,7 @@ class StudyProcessor:
 
 
 def _series(source: DicomSource) -> dict[str, Any]:
-    """What the status page says of the images: numbers and kinds, nothing that names anyone."""
+    """Describe the images for the status page by numbers and kinds, which name nobody."""
     return {
         "images": len(source.headers),
         "series": source.verdict.key,

@@ -1,4 +1,4 @@
-"""Names for studies that only who holds the node's key can trace back: a keyed hash of the UID."""
+"""Pseudonyms of studies: a keyed hash of the UID. Only the node's key can trace them back."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _DIGITS = 12
 
 _UID = re.compile(r"(?<![\d.])(?:2\.25\.\d+|[0-2](?:\.\d+){3,})")
 _PUBLIC_ROOT = "1.2.840.10008."
-"""UIDs of the standard itself name kinds of objects, not objects."""
+"""Root of the standard's own UIDs. They name kinds of objects, not objects."""
 
 
 class Pseudonyms:
-    """Gives every UID a name, always the same one under one key.
+    """A function that gives every UID a pseudonym, always the same under one key.
 
     Args:
         key: Secret of the node.
@@ -39,14 +39,14 @@ class Pseudonyms:
         self._key = key
 
     def __call__(self, uid: str) -> str:
-        """The name of a UID, empty for none."""
+        """Return the pseudonym of a UID. An empty UID has an empty one."""
         if not uid:
             return ""
         digest = hmac.new(self._key, uid.encode(), hashlib.sha256).hexdigest()
         return f"s-{digest[:_DIGITS]}"
 
     def scrub(self, text: str) -> str:
-        """A sentence with the name in place of every UID but those of the standard."""
+        """Replace every UID in a sentence by its pseudonym, except UIDs of the standard."""
         return _UID.sub(self._replace, text)
 
     def _replace(self, found: re.Match[str]) -> str:
@@ -55,11 +55,11 @@ class Pseudonyms:
 
 
 def open_pseudonyms(root: Path) -> Pseudonyms:
-    """Read the key of a node; the first time one is drawn.
+    """Read the key of a node. The first call draws a key.
 
     Raises:
-        CmbnetError: The file holds no key.
-        OSError: It cannot be read or written.
+        CmbnetError: If the file holds no key.
+        OSError: If the file cannot be read or written.
     """
     path = root / KEY_FILE
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def open_pseudonyms(root: Path) -> Pseudonyms:
 
 
 def _write_key(path: Path) -> None:
-    """Whole or not at all, readable by the node's user alone."""
+    """Write the whole key or nothing, readable only by the node's user."""
     draft = path.with_suffix(".part")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

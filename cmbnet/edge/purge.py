@@ -1,4 +1,4 @@
-"""Give disk back: only what every destination committed to keep, the oldest first."""
+"""Remove studies that every destination has committed to keep, the oldest first."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _LONGEST_BREAK_S = _DAY_S
 
 
 class Purge:
-    """Removes images and results that are safe elsewhere.
+    """The purge of images and results that are safe elsewhere.
 
     Args:
-        folders: Whose free space counts.
-        journal: What is COMMITTED.
-        spool: The images.
-        settings: How long to keep, and when space is short.
-        events: Told of what went.
-        wall: Unix time; set back or ahead, it only makes things stay longer.
+        folders: Folders whose free space counts.
+        journal: Journal that says what is COMMITTED.
+        spool: Spool of the images.
+        settings: Settings of the disk.
+        events: Listeners of removals.
+        wall: Clock of Unix time. If it is set back or ahead, things only stay longer.
         clock: Seconds that never go back, and never jump.
     """
 
@@ -55,10 +55,10 @@ class Purge:
             self._began_at = min(self._began_at, longest)
 
     def step(self, *, everything: bool = False) -> int:
-        """Remove what is too old, and more while space is short; returns the number of studies.
+        """Remove old studies, and more if space is short. Return their number.
 
         Args:
-            everything: All that is safe elsewhere, whatever its age.
+            everything: Whether to remove all studies that are safe elsewhere, whatever their age.
         """
         removed = 0
         studies = self._journal.purgeable()
@@ -83,11 +83,11 @@ class Purge:
         return self._now() - study.changed_at > days * _DAY_S
 
     def _now(self) -> float:
-        """Unix time, without what a clock that is set ahead adds to it."""
+        """Return Unix time without the jumps of a clock that was set ahead."""
         return min(self._wall(), self._began_at + self._clock() - self._started_s)
 
     def _short(self, used_bytes: int) -> bool:
-        """Less than twice the reserve is free, or purgeable studies take more than allowed."""
+        """Return whether less than twice the reserve is free, or old studies take too much."""
         largest = self._settings.largest_gb
         if largest is not None and used_bytes > largest * (1 << 30):
             return True

@@ -1,6 +1,6 @@
 """The receiving side: C-ECHO, C-STORE into the spool, and the answers to storage commitment.
 
-Objects go to disk in pieces as they come, so that memory does not grow with their size.
+Objects go to disk in pieces as they arrive, so memory does not grow with their size.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ IMAGE_CLASSES = (
     EnhancedMRImageStorage,
     LegacyConvertedEnhancedMRImageStorage,
 )
-"""Nothing else is accepted: results that a PACS routes back to us must not make us run again."""
+"""Accepted classes. Results that a PACS routes back must not start another run."""
 
 _COMPRESSED = (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless)
 _NEGOTIATION_S = 30.0
 _LARGEST_MESSAGE = 1 << 20
-"""Of what is no image: commands and reports of commitment are held in memory."""
+"""Limit of commands and reports of commitment, which are held in memory."""
 _NOT_AUTHORISED = 0x0124
 _NO_SPACE = 0xA700
 _SUCCESS = 0x0000
@@ -63,24 +63,25 @@ _ANSWERS: dict[Kept, EventName] = {
 
 
 def transfer_syntaxes() -> list[str]:
-    """What can be read here: uncompressed, and what decoders are installed for.
+    """Return the readable transfer syntaxes: uncompressed, and those with installed decoders.
 
-    Deflated is not: a small object could unpack to any size.
+    Deflated objects are left out, because a small object could unpack to any size.
     """
     installed = [uid for uid in _COMPRESSED if get_decoder(uid).is_available]
     return [ExplicitVRLittleEndian, ImplicitVRLittleEndian, *installed]
 
 
 class Receiver:
-    """Listens until stopped. One per process: pynetdicom's way of receiving is set for all.
+    """The receiver of a node. A process has only one, because pynetdicom's settings are global.
 
     Args:
-        config: Who may send, how much.
-        folders: Where objects are received into.
-        spool: What keeps them.
-        stored: Called with study and calling AE for every new image, before it is acknowledged.
-        committed: Called with calling AE and the report of a storage commitment.
-        events: Told of what was received and refused.
+        config: Settings of the node.
+        folders: Folders for incoming objects.
+        spool: Spool that keeps them.
+        stored: Function of study and calling AE, called for every new image before it is
+            acknowledged.
+        committed: Function of calling AE and the report of a storage commitment.
+        events: Listeners of received and refused objects.
     """
 
     def __init__(
@@ -106,12 +107,12 @@ class Receiver:
 
     @property
     def port(self) -> int:
-        """Where it listens; 0 before it does."""
+        """Port on which it listens. 0 before it listens."""
         return 0 if self._server is None else int(self._server.server_address[1])
 
     @property
     def full(self) -> bool:
-        """Whether who calls now finds no place."""
+        """Whether all places are taken."""
         if self._server is None:
             return False
         taken, connected = len(self._ae.active_associations), self._server.connections().total()
@@ -121,7 +122,7 @@ class Receiver:
         """Begin to listen.
 
         Raises:
-            UsageError: The port is taken, or the certificates cannot be used.
+            UsageError: If the port is taken, or the certificates cannot be used.
         """
         tls = None if self._listen.tls is None else server_context(self._listen.tls)
         _config.STORE_RECV_CHUNKED_DATASET = True
@@ -147,7 +148,7 @@ class Receiver:
         ).start()
 
     def stop(self) -> None:
-        """Stop listening, abort what is under way: it was not acknowledged."""
+        """Stop listening and abort associations, whose objects are not acknowledged."""
         if self._server is not None:
             self._server.shutdown()
             for association in self._server.active_associations:
@@ -167,7 +168,7 @@ class Receiver:
         ]
 
     def _store(self, event: Any) -> int:
-        """Answer a C-STORE: 0x0000 only for what a power cut can no longer take away."""
+        """Answer a C-STORE. 0x0000 means that the object survives a power cut."""
         started = time.monotonic()
         caller = str(event.assoc.requestor.ae_title).strip()
         size = self._received.pop(event.assoc, 0)
@@ -208,10 +209,10 @@ class Receiver:
         return _SUCCESS, None
 
     def _opened(self, event: Any) -> None:
-        """See to it that a write that fails, or a message without end, ends the association.
+        """End the association after a failed write or an endless message.
 
-        In pynetdicom 3.0 a failed write ends the thread that would have to do so: the sender would
-        wait for an answer until its patience ends, and the association would never be given back.
+        In pynetdicom 3.0 a failed write ends the thread that would end the association. The sender
+        would wait in vain, and the place would never be free again.
         """
         association = event.assoc
         address = str(association.requestor.address)
@@ -237,7 +238,7 @@ class Receiver:
         association.dimse.receive_primitive = guarded
 
     def _count(self, event: Any) -> None:
-        """Stop an object that is too large, or for which the disk is too small, while it comes."""
+        """Stop an object during its transfer if it is too large, or if the disk is too full."""
         size = self._received.get(event.assoc, 0) + len(event.data)
         self._received[event.assoc] = size
         if size > self._largest_bytes:
@@ -260,7 +261,7 @@ class Receiver:
         self._events("association_refused", caller=caller, reason="caller, called AE or number")
 
     def _closed(self, event: Any) -> None:
-        """Forget an association; remove the file of an object that was cut off."""
+        """Forget an association, and remove the file of an interrupted object."""
         self._received.pop(event.assoc, None)
         message = event.assoc.dimse.message
         partial: Path | None = getattr(message, "_data_set_path", None)
@@ -272,7 +273,7 @@ class Receiver:
 
 
 def _in_memory(message: Any) -> int:
-    """Bytes of a DIMSE message that do not go to disk."""
+    """Count the bytes of a DIMSE message that do not go to disk."""
     if message is None:
         return 0
     return int(message.encoded_command_set.tell() + message.data_set.tell())

@@ -1,4 +1,4 @@
-"""What the journal knows of studies, their results and the way of those to each destination."""
+"""The records of the journal: studies, results, and deliveries to each destination."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from enum import StrEnum
 from typing import Any, Literal
 
 Outcome = Literal["", "done", "refused", "failed"]
-"""Of a study's last run: results; refused (no SWI, not analysable); given up after N tries."""
+"""Outcome of a study's last run: done, refused (no SWI, not analysable), or given up."""
 
 
 class State(StrEnum):
-    """Where a study is on its way."""
+    """The state of a study."""
 
     RECEIVED = "RECEIVED"
-    """Images came; more may follow."""
+    """Images came, and more may follow."""
     READY = "READY"
-    """It settled, and waits for the worker."""
+    """The study is complete and waits for the worker."""
     RUNNING = "RUNNING"
     """The worker has it."""
     RESULT_WRITTEN = "RESULT_WRITTEN"
-    """Its results lie on disk, and wait for a destination."""
+    """Its results are on disk and wait for a destination."""
     SENT = "SENT"
-    """Every destination accepted the results; one has not committed yet to keep them."""
+    """Every destination accepted the results. At least one has not yet committed to keep them."""
     COMMITTED = "COMMITTED"
     """Every destination keeps the results."""
     FAILED = "FAILED"
-    """The last run left nothing to send: `Study.reason` says why."""
+    """The last run left nothing to send. `Study.reason` says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +35,18 @@ class Study:
 
     Args:
         study: Study Instance UID.
-        state: Where it is.
-        outcome: Of the last finished run.
-        reason: Why the last try gave no count, empty where it did; names no patient.
+        state: State of the study.
+        outcome: Outcome of the last finished run.
+        reason: Reason why the last try gave no count, or empty. It names no patient.
         caller: AE title that sent its latest image.
-        run: Number of finished runs; late images make another.
-        digest: Stands for the set of images of the last finished run; empty before.
-        failures: Tries of the run at hand that ended in death, time-out or fault.
+        run: Number of finished runs. Late images cause another run.
+        digest: Digest of the set of images of the last finished run. Empty before.
+        failures: Number of failed tries of the current run.
         images: Number of images of the last finished run.
         first_received_at: Unix time of the first image.
-        received_at: Unix time when it last left another state for RECEIVED.
+        received_at: Unix time when it last became RECEIVED.
         changed_at: Unix time of the last change of state.
-        details: What the processor reported: seconds, lesions, series.
+        details: Details of the processor: seconds, lesions, series.
         purged: Whether its images and results were removed from disk.
     """
 
@@ -68,13 +68,13 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class ResultFile:
-    """An object to be sent.
+    """An object to send.
 
     Args:
-        sop_class_uid: What it is.
-        sop_instance_uid: Its name; the same images give the same.
-        file: Below the folder of results.
-        series_instance_uid: Of its series; empty where an older node wrote it down.
+        sop_class_uid: SOP Class UID.
+        sop_instance_uid: SOP Instance UID. The same images give the same UID.
+        file: Path below the folder of results.
+        series_instance_uid: Series Instance UID. Empty if an older node wrote the record.
     """
 
     sop_class_uid: str
@@ -85,15 +85,15 @@ class ResultFile:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a run led to.
+    """The result of a run.
 
     Args:
-        outcome: See `Outcome`.
-        digest: Stands for the images that it looked at.
-        images: How many those were.
-        files: The objects to send; none ends the study as FAILED.
-        reason: Why there is no count, empty for "done".
-        details: For people: seconds, lesions, series.
+        outcome: Outcome of the run; see `Outcome`.
+        digest: Digest of its images.
+        images: Number of its images.
+        files: Objects to send. Without objects, the study ends as FAILED.
+        reason: Reason why there is no count. Empty for "done".
+        details: Details for people: seconds, lesions, series.
     """
 
     outcome: Outcome
@@ -105,7 +105,7 @@ class Finished:
 
 
 class DeliveryState(StrEnum):
-    """How far the results of a study are with one destination."""
+    """The state of a delivery to one destination."""
 
     PENDING = "PENDING"
     SENT = "SENT"
@@ -118,12 +118,12 @@ class Delivery:
 
     Args:
         study: Study Instance UID.
-        run: Which results.
-        destination: Name in the settings.
-        state: How far.
-        tries: Failed attempts so far.
-        transaction_uid: Of the open request for storage commitment.
-        reason: Of the last failure.
+        run: Number of the run.
+        destination: Name of the destination in the settings.
+        state: State of the delivery.
+        tries: Number of failed attempts so far.
+        transaction_uid: UID of the open request for storage commitment.
+        reason: Reason of the last failure.
         changed_at: Unix time of the last change.
     """
 
@@ -139,13 +139,13 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of state that happened.
+    """A past change of state.
 
     Args:
         state: The new state.
-        run: Finished runs at that moment.
-        at: Unix time.
-        reason: Why.
+        run: Number of finished runs at that moment.
+        at: Unix time of the change.
+        reason: Reason of the change.
     """
 
     state: State

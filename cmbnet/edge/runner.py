@@ -1,7 +1,7 @@
-"""From a settled study to its results: the one place where it is decided what is run.
+"""The runner: from a complete study to its results. Only this module decides what runs.
 
-A study is run when its images are not those of its last result. That alone makes late images
-supersede an earlier result, images that are sent twice do nothing, and a restart go on.
+A study runs if its images differ from those of its last result. This one rule makes late images
+supersede an earlier result, ignores repeated images, and continues work after a restart.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
 
 
 class Runner:
-    """Takes one study after the other to the worker.
+    """The step that gives one study after the other to the worker.
 
     Args:
-        folders: Where results go.
-        journal: Whose turn it is, and what became of it.
-        spool: The images.
-        settle: Told of gaps.
-        worker: The process.
-        tries: After so many faults a study is given up.
-        destinations: Names of those that get every result.
-        events: Told of every run.
+        folders: Folders for results.
+        journal: Journal of the studies.
+        spool: Spool of the images.
+        settle: Wait for complete studies, which is told of gaps.
+        worker: The worker process.
+        tries: Number of faults after which a study is given up.
+        destinations: Names of the destinations of every result.
+        events: Listeners of every run.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class Runner:
         self._worker.warm()
 
     def step(self) -> bool:
-        """Run the study that waits longest; False where none waits, or the disk is full.
+        """Run the study that waits longest. Return False if none waits or the disk is full.
 
-        Where images are no longer taken, what is here still runs: its result is what lets it be
+        Studies run even if the node takes no more images, because a study must have a result to be
         purged.
         """
         self._journal.recover()  # we run one at a time: what is RUNNING now was cut off
@@ -88,7 +88,7 @@ class Runner:
         return True
 
     def _guarded(self, study: Study, snapshot: Snapshot) -> None:
-        """Run; a fault of the node itself counts like one of the worker."""
+        """Run a study. A fault of the node itself counts like one of the worker."""
         try:
             self._run(study, snapshot)
         except WorkerStopped:
@@ -121,7 +121,7 @@ class Runner:
             self._give_up(study, snapshot, answer.reason)
 
     def _give_up(self, study: Study, snapshot: Snapshot, reason: str) -> None:
-        """Report a study as failed, as far as that can be done, and put it aside."""
+        """Report a study as failed, if possible, and put it aside."""
         failure = f"processing failed {self._tries} times: {reason}"
         answer = self._worker.run(self._job(study, snapshot, failure=failure))
         if self._finish(study, snapshot, "failed", Answer("refused", failure, answer.details)):
@@ -130,7 +130,7 @@ class Runner:
     def _job(
         self, study: Study, snapshot: Snapshot, *, patient: bool = False, failure: str = ""
     ) -> Job:
-        """A job whose images stay the same, and whose folder of results is empty."""
+        """Make a job with fixed images and an empty folder of results."""
         out = self._out(study)
         shutil.rmtree(out, ignore_errors=True)  # of a run that was cut off
         make_folder(out.parent)
@@ -139,7 +139,7 @@ class Runner:
         return Job(images, out, patient, failure, previous)
 
     def _previous(self, study: str) -> Dataset | None:
-        """What a reference to the last report of a study needs."""
+        """Return the UIDs for a reference to the last report of a study."""
         last = self._journal.last_result(study, REPORT)
         if last is None or not last.series_instance_uid:
             return None

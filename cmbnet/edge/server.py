@@ -1,4 +1,4 @@
-"""The listening socket: strangers hold no place, and no peer keeps the others waiting."""
+"""The listening socket. Strangers take no place, and no peer keeps the others waiting."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 LARGEST_PDU = 1 << 18
 _LONGEST_PDU = 2 * LARGEST_PDU
-"""Some senders count headers wrongly; a request may list more than it needs."""
+"""Largest PDU. Some senders count headers wrongly, and a request may list more than it needs."""
 _HANDSHAKE_S = 10.0
 _MORE_CONNECTIONS = 64
 _PIECE_BYTES = 1 << 16
 
 
 class EdgeEntity(AE):
-    """pynetdicom's entity, in which only those who asked by name hold a place.
+    """pynetdicom's entity, in which only callers with a known name take a place.
 
     pynetdicom 3.0 counts every open connection against `maximum_associations`.
     """
 
     @property
     def active_associations(self) -> list[Association]:
-        """Associations that were asked for and not rejected."""
+        """Associations that were requested and not rejected."""
         found = super().active_associations
         return [one for one in found if one.requestor.primitive is not None and not one.is_rejected]
 
@@ -38,15 +38,15 @@ class EdgeEntity(AE):
 class EdgeServer(ThreadedAssociationServer):
     """pynetdicom's server, with limits, and the TLS handshake in the thread of the connection.
 
-    pynetdicom 3.0 shakes hands where connections are accepted: one silent client on the TLS port
-    would stop the node.
+    pynetdicom 3.0 shakes hands in the thread that accepts connections. There, one silent client on
+    the TLS port would stop the node.
     """
 
     daemon_threads = True
     request_queue_size = 256
     most_per_address = _MORE_CONNECTIONS
     refused: Callable[[str, str], None]
-    """Told of the address and the reason of every connection that is refused."""
+    """Function of address and reason, called for every refused connection."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._lock = threading.Lock()
@@ -55,11 +55,11 @@ class EdgeServer(ThreadedAssociationServer):
 
     @property
     def most(self) -> int:
-        """Connections at a time, two threads each: more than places, for strangers hold none."""
+        """Largest number of connections, with two threads each. Strangers need connections, too."""
         return int(self.ae.maximum_associations) + _MORE_CONNECTIONS
 
     def connections(self) -> Counter[str]:
-        """How many connections each address has, from the moment they are accepted."""
+        """Number of connections of each address, from the moment they are accepted."""
         peers = [one.requestor.address_info for one in self.active_associations]
         with self._lock:
             found = {one.as_tuple[:2] for one in peers if one is not None} | self._starting
@@ -71,7 +71,7 @@ class EdgeServer(ThreadedAssociationServer):
         return listening.accept()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether to look at a connection at all: each costs threads until it is closed."""
+        """Return whether to handle a connection, because each costs threads until it is closed."""
         address, found = str(client_address[0]), self.connections()
         if found.total() >= self.most:
             self.refused(address, f"{found.total()} connections are open, at most {self.most} may")
@@ -85,7 +85,7 @@ class EdgeServer(ThreadedAssociationServer):
         return True
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Go on in a thread of its own."""
+        """Handle the connection in its own thread."""
         try:
             super().process_request(request, client_address)
         except RuntimeError:  # there is no thread left
@@ -93,7 +93,7 @@ class EdgeServer(ThreadedAssociationServer):
             raise
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Shake hands where TLS is asked for, then begin an association."""
+        """Shake hands if TLS is on, and then begin an association."""
         try:
             if self.ssl_context is not None:
                 request.settimeout(_HANDSHAKE_S)
@@ -107,24 +107,24 @@ class EdgeServer(ThreadedAssociationServer):
             self._starting.discard(client_address[:2])
 
     def shutdown(self) -> None:
-        """Stop accepting; pynetdicom's own expects to have started the server itself."""
+        """Stop accepting. pynetdicom's own method expects to have started the server."""
         TCPServer.shutdown(self)
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A handshake failed or a peer left: its connection is closed, nobody else is told."""
+        """Handle a failed handshake or a lost peer silently. Its connection is closed."""
 
 
 def bound_reading(association: Any, timeout_s: float, refused: Callable[[str], None]) -> None:
-    """Give every PDU of an association a longest size, and a time in which it must be there.
+    """Limit the size of every PDU of an association, and the time until it is there.
 
     pynetdicom 3.0 reads as many bytes as a PDU claims to have, and waits for them without end.
 
     Args:
-        association: Its connection was just opened.
-        timeout_s: For a PDU, and for sending one; the request for the association must be there
-            within `acse_timeout`.
-        refused: Told why the connection is given up.
+        association: An association whose connection was just opened.
+        timeout_s: Time limit of receiving or sending a PDU. The request for the association must be
+            there within `acse_timeout`.
+        refused: Function of the reason, called if the connection is given up.
     """
     transport = association.dul.socket
     connection: socket.socket = transport.socket
@@ -150,7 +150,7 @@ def bound_reading(association: Any, timeout_s: float, refused: Callable[[str], N
 
 
 def _received(connection: socket.socket, count: int, end: float) -> bytearray:
-    """So many bytes, or fewer where the peer left."""
+    """Receive this number of bytes, or fewer if the peer left."""
     data = bytearray()
     while len(data) < count:
         connection.settimeout(max(end - time.monotonic(), 0.001))

@@ -1,4 +1,4 @@
-"""When a study is complete: after a silence, for no protocol says that the last image was sent."""
+"""The wait for a complete study. No protocol marks the last image, so a silence must."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class _Wait:
 
 
 class Settle:
-    """Waits for silence, by a clock that nobody can set back. Threads may share one.
+    """The wait for silence, by a clock that nobody can set back. Threads may share one.
 
-    Held in memory only: after a restart every wait begins anew.
+    It is held only in memory. After a restart, every wait begins anew.
 
     Args:
-        settings: How long.
+        settings: Settings of the waits.
         clock: Seconds that never go back.
     """
 
@@ -36,25 +36,25 @@ class Settle:
         self._waits: dict[str, _Wait] = {}
 
     def arrived(self, study: str) -> None:
-        """A new image came: the silence begins again, and it may have filled the gaps."""
+        """Note a new image. The silence begins again, and the image may have filled gaps."""
         with self._lock:
             self._waits[study] = _Wait(self._clock())
 
     def incomplete(self, study: str) -> None:
-        """The worker found gaps: grant the study a longer silence, counted from its last image."""
+        """Note gaps. The study gets a longer silence, counted from its last image."""
         with self._lock:
             wait = self._waits.setdefault(study, _Wait(self._clock()))
             wait.patient, wait.told = True, False
 
     def ensure(self, study: str) -> None:
-        """Begin to wait for a study that nobody waits for."""
+        """Begin to wait for a study, if no wait runs."""
         with self._lock:
             wait = self._waits.get(study)
             if wait is None or wait.told:
                 self._waits[study] = _Wait(self._clock())
 
     def due(self) -> list[str]:
-        """Studies whose silence is over, oldest first; each is named once."""
+        """Return studies whose silence is over, the oldest first. Each is returned once."""
         with self._lock:
             now = self._clock()
             waiting = {study: wait for study, wait in self._waits.items() if not wait.told}
@@ -64,13 +64,13 @@ class Settle:
             return sorted(over, key=lambda study: self._waits[study].since_s)
 
     def patience_over(self, study: str) -> bool:
-        """Whether no image came for as long as gaps are given time."""
+        """Return whether the time for gaps is over."""
         with self._lock:
             wait = self._waits.get(study)
             return wait is None or self._clock() >= wait.since_s + self._settings.patience_s
 
     def forget(self, study: str) -> None:
-        """A run of the study ended with a result; an image that came since keeps its wait."""
+        """End the wait after a result. If an image came since, its wait continues."""
         with self._lock:
             wait = self._waits.get(study)
             if wait is not None and wait.told:

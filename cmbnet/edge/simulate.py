@@ -1,4 +1,4 @@
-"""A scanner that is none: sends files to a node, for tests, rehearsals and demonstrations."""
+"""A simulated scanner that sends files to a node, for tests, rehearsals and demonstrations."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _BROKEN = 0xC000
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A node to send to.
+    """The node that receives the files.
 
     Args:
-        host: Its address.
-        port: Its port.
-        called: Its AE title.
-        calling: Ours.
-        tls: Where it asks for TLS.
+        host: Address of the node.
+        port: Port of the node.
+        called: AE title of the node.
+        calling: AE title of the sender.
+        tls: TLS settings, if the node uses TLS.
     """
 
     host: str
@@ -42,10 +42,10 @@ def send_files(files: Sequence[Path], peer: Peer) -> Counter[int]:
     """Send files on one association.
 
     Returns:
-        How many were answered with which DIMSE status; 0xC000 where the association broke.
+        Number of files by DIMSE status. 0xC000 means that the association broke.
 
     Raises:
-        UsageError: The node cannot be reached, or rejects us.
+        UsageError: If the node cannot be reached, or rejects the sender.
     """
     ae = AE(peer.calling)
     # Counted from when an object is handed over, not from when its last byte has left.

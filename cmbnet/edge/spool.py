@@ -1,7 +1,7 @@
-"""The spool: objects on disk, each whole or absent, on the disk before the sender hears 0x0000.
+"""The spool: whole objects on disk, synced before the sender gets 0x0000.
 
-A name appears in ``spool/`` only by the rename of a synced file, and is answered for only when the
-folder is synced, too. What is half-way lies in ``incoming/`` and is forgotten at the next start.
+A name appears in ``spool/`` only by the rename of a synced file. It is acknowledged only when the
+folder is synced, too. Unfinished files lie in ``incoming/`` and are removed at the next start.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cmbnet.errors import CmbnetError
 _UID = re.compile(r"(?=[0-9.]{1,64}$)[0-9]+(?:\.[0-9]+)*")
 _SUFFIX = ".dcm"
 _VERSION = "~"
-"""Between the UID and the digest of the version: a set of names tells what a result was made of."""
+"""Separator of UID and digest of the version. A set of names identifies the images of a result."""
 _NO_SPACE = 0xA700
 _WRONG_OBJECT = 0xA900
 _NOT_UNDERSTOOD = 0xC000
@@ -31,10 +31,10 @@ _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
 
 
 class ObjectRefused(CmbnetError):
-    """An object is not kept; the sender is told so and stays responsible for it.
+    """An object is not kept. The sender learns this and stays responsible for it.
 
     Args:
-        status: The DIMSE status of the answer (PS3.4 B.2.3).
+        status: DIMSE status of the answer (PS3.4 B.2.3).
         reason: A sentence that names no patient.
     """
 
@@ -44,22 +44,22 @@ class ObjectRefused(CmbnetError):
 
 
 class ObjectConflict(ObjectRefused):
-    """An object bears the UID of another image: one of both is an error, and which, is unknown."""
+    """An object has the UID of another image. It is unknown which of the two is wrong."""
 
 
 class Kept(StrEnum):
-    """What became of an object that is acknowledged."""
+    """The fate of an acknowledged object."""
 
     NEW = "new"
     CORRECTED = "corrected"
-    """The same image with another identity, or whole where the first was not: it replaces it."""
+    """It replaces the same image with another identity, or an incomplete copy."""
     DUPLICATE = "duplicate"
-    """The first copy stays."""
+    """It equals a known object, which stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What an object says of itself, on its way into the spool.
+    """The identity that an object states, on its way into the spool.
 
     Args:
         study: Study Instance UID.
@@ -84,16 +84,16 @@ class Snapshot:
 
     @property
     def digest(self) -> str:
-        """Stands for the set of images and their versions: SHA-256 of their names."""
+        """Digest of the set of images and their versions: SHA-256 of their names."""
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()
 
 
 class Spool:
-    """See the module. Threads may share one.
+    """The spool of a node. Threads may share one.
 
     Args:
-        folders: Where.
-        reserve_bytes: Free space that is never touched: other programs live on this disk.
+        folders: Folders of the node.
+        reserve_bytes: Free space that is left to other programs on the disk.
     """
 
     def __init__(self, folders: Folders, reserve_bytes: int) -> None:
@@ -109,19 +109,19 @@ class Spool:
 
     @property
     def exhausted(self) -> bool:
-        """Whether half of the reserve is gone, too: what is under way must be cut off."""
+        """Whether half of the reserve is gone, too. Running transfers must then be stopped."""
         return self._folders.free_bytes() < self._reserve_bytes // 2
 
     def keep(self, received: Path, expected: Identity) -> Kept:
-        """Take over a received file; when this returns, a power cut cannot take it away.
+        """Take over a received file. When this returns, the file survives a power cut.
 
         Args:
             received: A whole DICOM file in ``incoming/``.
-            expected: As it was announced and as its header says.
+            expected: Its identity, as announced and as its header says.
 
         Raises:
-            ObjectRefused: The disk is too full, or a UID is none.
-            ObjectConflict: Another image bears this UID; a copy of this one is in quarantine.
+            ObjectRefused: If the disk is too full, or a UID is invalid.
+            ObjectConflict: If another image has this UID. A copy of this one is in quarantine.
         """
         for uid in (expected.study, expected.sop_instance):
             if not _UID.fullmatch(uid):
@@ -142,7 +142,7 @@ class Spool:
         return kept
 
     def _place(self, received: Path, folder: Path, uid: str, now: Contents) -> Kept:
-        """Give a file its name, by what lies there under its UID."""
+        """Name a file, after comparing it with files of the same UID."""
         target = folder / f"{uid}{_VERSION}{_digest_of(now)}{_SUFFIX}"
         # An older node wrote no version; a kill while one was replaced leaves two.
         versions = [folder / f"{uid}{_SUFFIX}", *folder.glob(f"{uid}{_VERSION}*")]
@@ -171,16 +171,16 @@ class Spool:
         return kept
 
     def snapshot(self, study: str) -> Snapshot:
-        """The images of a study now."""
+        """Return the present images of a study."""
         return _snapshot_of(self._folders.spool / study)
 
     def link(self, study: str, snapshot: Snapshot) -> Path:
-        """A folder that holds exactly the images of a snapshot, whatever comes meanwhile.
+        """Make a folder with exactly the images of a snapshot, which later images do not change.
 
-        Its files bear numbers: what is said of them names no UID.
+        Its files have numbers as names, so messages about them name no UID.
 
         Raises:
-            OSError: The disk is full.
+            OSError: If the disk is full.
         """
         target = self._folders.work / "study"
         shutil.rmtree(target, ignore_errors=True)
@@ -190,11 +190,11 @@ class Spool:
         return target
 
     def unlink(self) -> None:
-        """Remove the folder of `link`: it would keep on disk what is purged."""
+        """Remove the folder of `link`, which would keep purged images on the disk."""
         shutil.rmtree(self._folders.work / "study", ignore_errors=True)
 
     def studies(self) -> Iterator[str]:
-        """Studies of which images lie in the spool."""
+        """Return the studies with images in the spool."""
         for folder in sorted(self._folders.spool.iterdir()):
             if _UID.fullmatch(folder.name):
                 yield folder.name
@@ -212,9 +212,9 @@ class Spool:
             self._restored(study)
 
     def remove(self, study: str, digest: str) -> int:
-        """Remove images and results of a study; returns the bytes that they took.
+        """Remove images and results of a study, and return their size in bytes.
 
-        Nothing is removed where the images are not those of `digest`: some came meanwhile.
+        If the images are not those of `digest`, because some came meanwhile, nothing is removed.
         """
         freed = 0
         with self._moving:
@@ -227,7 +227,7 @@ class Spool:
         return freed
 
     def used_bytes(self, study: str) -> int:
-        """Bytes that the images of a study take."""
+        """Return the size in bytes of the images of a study."""
         return sum(one.stat().st_size for one in self._images(study).glob(f"*{_SUFFIX}"))
 
     def forget_conflicts(self, before: float) -> None:
@@ -237,7 +237,7 @@ class Spool:
                 path.unlink()
 
     def _images(self, study: str) -> Path:
-        """Where the images of a study are: in the spool, or in quarantine."""
+        """Return the folder of the images of a study, in the spool or in quarantine."""
         aside, folder = self._folders.quarantine / study, self._folders.spool / study
         return aside if aside.is_dir() and not folder.exists() else folder
 
@@ -250,10 +250,9 @@ class Spool:
 
 
 def identify(path: Path, announced_class: str, announced_instance: str) -> Identity:
-    """Read what an object says of itself and compare it with what was announced.
+    """Read the identity of an object and compare it with the announced one.
 
-    Only the first elements are read, up to the study: the rest is looked at by the worker, which
-    may die of it.
+    Only the first elements are read, up to the study. The worker reads the rest, and may die of it.
 
     Args:
         path: A DICOM file.
@@ -261,7 +260,7 @@ def identify(path: Path, announced_class: str, announced_instance: str) -> Ident
         announced_instance: SOP Instance UID of the request.
 
     Raises:
-        ObjectRefused: It is no DICOM object, belongs to no study, or is another than announced.
+        ObjectRefused: If it is no DICOM object, belongs to no study, or is not the announced one.
     """
     try:
         found = read_values(path, _IDENTITY)

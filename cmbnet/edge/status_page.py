@@ -35,17 +35,17 @@ _MARKS: Final = {
     "refused": "bad",
     "failed": "bad",
 }
-"""Words that are coloured, and how."""
+"""Coloured words and their colours."""
 
 
 class StatusPage:
-    """Draws the page.
+    """The writer of the page.
 
     Args:
-        config: The settings.
-        journal: What is.
-        folders: For the disk.
-        names: For studies.
+        config: Settings of the node.
+        journal: Journal of the node.
+        folders: Folders whose disk is measured.
+        names: Pseudonyms of studies.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class StatusPage:
         self._names = names
 
     def html(self, lately: Lately, faults: Sequence[str], up_s: float) -> str:
-        """The page as it is now.
+        """Write the page of this moment.
 
         Args:
-            lately: What was done.
-            faults: Why the node is not ready; none where it is.
+            lately: Recent activity.
+            faults: Reasons why the node is not ready. Empty if it is ready.
             up_s: Seconds since the start.
         """
         studies = self._journal.last_studies(_MOST_STUDIES)
@@ -151,7 +151,7 @@ def _time(seconds: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """In words.
+    """Write a duration in words.
 
     Examples:
         >>> _duration(59.4), _duration(3700), _duration(200_000)

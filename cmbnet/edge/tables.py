@@ -1,4 +1,4 @@
-"""The tables of the journal, and how those of an older node become them."""
+"""The tables of the journal, and the update of an older node's tables."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ CREATE INDEX IF NOT EXISTS transitions_by_study ON transitions (study);
 
 
 def make_tables(connection: sqlite3.Connection) -> None:
-    """Make what is absent."""
+    """Make missing tables and columns."""
     connection.executescript(_SCHEMA)
     columns = {row[1] for row in connection.execute("PRAGMA table_info(results)")}
     if "series_instance_uid" not in columns:

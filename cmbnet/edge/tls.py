@@ -1,4 +1,4 @@
-"""TLS for both directions: at least 1.2, certificates checked where an authority is named."""
+"""TLS in both directions, version 1.2 or newer. A named authority checks certificates."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from cmbnet.errors import UsageError
 
 
 def server_context(settings: TlsSettings) -> ssl.SSLContext:
-    """For those who send to us; with an authority they must show a certificate.
+    """Make the context for callers. With an authority, they must show a certificate.
 
     Raises:
-        UsageError: A file is missing or is no certificate or key.
+        UsageError: If a file is missing, or is no certificate or key.
     """
     return _filled(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), settings)
 
 
 def client_context(settings: TlsSettings) -> ssl.SSLContext:
-    """For those whom we send to; only an authority of the settings, or else those of the system.
+    """Make the context for outgoing connections. It trusts the named authority, or the system's.
 
     Raises:
-        UsageError: A file is missing or is no certificate or key.
+        UsageError: If a file is missing, or is no certificate or key.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if settings.ca is None:

@@ -1,4 +1,4 @@
-"""Everything by which a node is watched: logs, audit trail, metrics, health, status page."""
+"""The watch over a node: logs, audit trail, metrics, health, status page."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _LOGGER = logging.getLogger("cmbnet.edge.watch")
 
 
 class Watch:
-    """Listens to the events of a node and answers HTTP requests about it.
+    """A listener to the events of a node, and a server of HTTP requests about it.
 
     Args:
-        config: The settings.
-        journal: The node's journal.
-        log: Where log lines go.
-        full: Tells whether all places for associations are taken.
+        config: Settings of the node.
+        journal: Journal of the node.
+        log: Stream for log lines.
+        full: Function that tells whether all places for associations are taken.
 
     Raises:
-        AuditBroken: The audit trail of the root is none.
-        CmbnetError: The key of the pseudonyms is none.
-        OSError: The root cannot be written.
+        AuditBroken: If the audit trail is broken.
+        CmbnetError: If the key of the pseudonyms is invalid.
+        OSError: If the root cannot be written.
     """
 
     def __init__(
@@ -83,14 +83,14 @@ class Watch:
 
     @property
     def port(self) -> int:
-        """Where the page is; 0 where there is none."""
+        """Port of the page, or 0 without a page."""
         return 0 if self._server is None else int(self._server.server_address[1])
 
     def start(self) -> None:
         """Answer requests, if the settings name a port.
 
         Raises:
-            UsageError: The port is taken.
+            UsageError: If the port is taken.
         """
         settings = self._config.watch
         if settings.port is None:
@@ -105,7 +105,7 @@ class Watch:
         threading.Thread(target=self._server.serve_forever, name="watch", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop answering, close log and audit trail."""
+        """Stop the server, and close log and audit trail."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -114,7 +114,7 @@ class Watch:
         logging.getLogger("cmbnet").removeHandler(self._handler)
 
     def faults(self) -> list[str]:
-        """Why the node cannot take images now."""
+        """Return the reasons why the node cannot take images now."""
         found = [] if self._listening else ["the node does not listen"]
         try:
             self._journal.counts()
@@ -127,7 +127,7 @@ class Watch:
         return found
 
     def answer(self, path: str) -> tuple[HTTPStatus, str, bytes] | None:
-        """Status, type and body of a page, None where there is none."""
+        """Return status, type and body of a page, or None if there is no such page."""
         if path == "/":
             up_s = time.monotonic() - self._started
             page = self._page.html(self._activity.lately(), self.faults(), up_s)
@@ -144,7 +144,7 @@ class Watch:
         return None
 
     def known_as(self, host: str) -> bool:
-        """Whether a Host header names this page: a stranger's name may lead a browser to it."""
+        """Return whether a Host header names this page. Others may lead a browser here."""
         try:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
@@ -159,7 +159,7 @@ class Watch:
 
 
 class _Server(ThreadingHTTPServer):
-    """Each request takes a thread: of those there are only so many, however many ask."""
+    """A server with one thread per request and a limited number of threads."""
 
     daemon_threads = True
     watch: Watch
@@ -169,11 +169,11 @@ class _Server(ThreadingHTTPServer):
         super().__init__(*args)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether there is a thread for it."""
+        """Return whether a thread is free."""
         return self._places.acquire(blocking=False)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and give the thread back."""
+        """Handle the request, and free the thread."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -181,7 +181,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Read-only: GET and HEAD of four pages."""
+    """A read-only handler for GET and HEAD of four pages."""
 
     server: _Server
     server_version = "cmbnet"
@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the page asks every ten seconds."""
+        """Log nothing, because the page asks every ten seconds."""
 
     def _answer(self, *, with_body: bool) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The worker process: images may make it crash, hang or eat memory, and only it dies of that."""
+"""The worker process. Images may make it crash, hang or fill memory, and only this process dies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cmbnet.errors import CmbnetError
 
 _STOP_S = 2.0
 _LOAD_S = 180.0
-"""For starting the process and loading the model, on a machine that does much else."""
+"""Seconds for starting the process and loading the model on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ class Job:
 
     Args:
         images: Folder of its images.
-        out: Folder for the objects to send; made where absent.
-        patient: Whether gaps are answered "incomplete", since more images may come.
-        failure: Why the study is given up; then only that is to be reported, reading little.
-        previous: UIDs of the report of an earlier run, which this one supersedes.
+        out: Folder for the objects to send. It is made if it is missing.
+        patient: Whether the answer to gaps is "incomplete", because more images may come.
+        failure: Reason why the study is given up. Then the worker only reports it.
+        previous: UIDs of the report of an earlier run, which this run supersedes.
     """
 
     images: Path
@@ -44,13 +44,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a job.
+    """The result of a job.
 
     Args:
-        outcome: "done"; "refused", with or without objects that say so; "incomplete"; "fault", to
-            be tried again.
-        reason: Why not done; names no patient.
-        details: For people: seconds, lesions, series.
+        outcome: "done"; "refused", with or without objects that say so; "incomplete"; or "fault",
+            which is tried again.
+        reason: Reason why it is not done. It names no patient.
+        details: Details for people: seconds, lesions, series.
     """
 
     outcome: Literal["done", "refused", "incomplete", "fault"]
@@ -59,27 +59,27 @@ class Answer:
 
 
 class Processor(Protocol):
-    """What a worker runs; it is pickled into the new process."""
+    """The program of a worker. It is pickled into the new process."""
 
     def open(self) -> None:
         """Load what all jobs need."""
 
     def __call__(self, job: Job) -> Answer:
-        """Look at a study and write the objects to send."""
+        """Analyse a study and write the objects to send."""
 
 
 class WorkerStopped(CmbnetError):
-    """The node is stopping: the study is left as it is, for the next start."""
+    """The node is stopping. The study stays as it is for the next start."""
 
 
 class Worker:
     """A process that is started when needed, kept warm, and killed when it takes too long.
 
     Args:
-        processor: What it runs.
-        timeout_s: For each job.
-        memory_mb: Of private memory that the process may have.
-        events: Told when it must be started again.
+        processor: Program of the worker.
+        timeout_s: Time limit of each job.
+        memory_mb: Limit of the private memory of the process.
+        events: Listeners of restarts.
     """
 
     def __init__(
@@ -95,10 +95,10 @@ class Worker:
         self._lock = threading.Lock()
 
     def run(self, job: Job) -> Answer:
-        """Run a job; whatever happens to the process, there is an answer.
+        """Run a job. There is an answer even if the process dies.
 
         Raises:
-            WorkerStopped: `close` was called meanwhile.
+            WorkerStopped: If `close` is called meanwhile.
         """
         try:
             return self._exchange(job)
@@ -108,11 +108,11 @@ class Worker:
             return self._failed(f"the worker died ({self._exit_code()})")
 
     def start(self) -> Connection:
-        """Load what jobs need, so that the first need not wait; the way to talk to the process.
+        """Start the process, load what jobs need, and return the connection to the process.
 
         Raises:
-            EOFError: The process died.
-            TimeoutError: It took too long.
+            EOFError: If the process dies.
+            TimeoutError: If it takes too long.
         """
         process, pipe = self._process, self._pipe
         if pipe is None or process is None or not process.is_alive():
@@ -132,14 +132,14 @@ class Worker:
         return pipe
 
     def warm(self) -> None:
-        """Load what jobs need before the first comes; what goes wrong is told to that one."""
+        """Load what jobs need before the first job, which learns of any fault."""
         try:
             self.start()
         except (EOFError, OSError):
             self._kill()
 
     def close(self) -> None:
-        """End the process for good; a thread that waits for it hears `WorkerStopped`."""
+        """End the process for good. A thread that waits for it gets `WorkerStopped`."""
         self._closed = True
         self._kill()
 
@@ -201,7 +201,7 @@ def _serve(pipe: Connection, processor: Processor, memory_bytes: int) -> None:
 
 
 def _say_nothing() -> None:
-    """Once the model is loaded: what decoders and warnings print from now on may quote a header."""
+    """Silence all output after the model is loaded. Decoders and warnings may quote a header."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
@@ -221,7 +221,7 @@ def _answer(processor: Callable[[Job], Answer], job: Job) -> Answer:
 
 
 def _die_with(parent: BaseProcess | None) -> None:
-    """End this process when the node ends, even if that was killed."""
+    """End this process when the node ends, even if the node is killed."""
 
     def wait() -> None:
         if parent is not None:

@@ -1,4 +1,7 @@
-"""Evaluation: every figure of the paper's tables, exactly defined. numpy, scipy, no network."""
+"""Evaluation: every figure of the paper's tables, with an exact definition.
+
+It needs numpy and scipy, and no network.
+"""
 
 from cmbnet.evaluation.cohort.scores import CohortScores, evaluate_cohort, summarise
 from cmbnet.evaluation.match.case import Case, Settings

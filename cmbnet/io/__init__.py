@@ -1,4 +1,4 @@
-"""Images in and out of files, on the grid they were acquired on."""
+"""Reading and writing of images, on the grid of their acquisition."""
 
 from cmbnet.io.atomic import write_bytes_atomically, write_text_atomically
 from cmbnet.io.nifti import read_nifti

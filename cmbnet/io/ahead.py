@@ -1,4 +1,4 @@
-"""`ReadAhead`: scans are read and decompressed while something else needs the interpreter.
+"""`ReadAhead`: read and decompress scans while the interpreter does other work.
 
 Decompression works without the interpreter's lock, so a scan is read during imports, and the next
 one of many while the network looks at this one.
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class ReadAhead:
-    """Reads scans in a thread of its own, in the order asked for.
+    """A reader of scans in its own thread, in the order of the requests.
 
     Args:
-        frame: Which image of 4D files, or None.
-        series: Which series of DICOM inputs, or None for the SWI.
+        frame: Number of the image in 4D files, or None.
+        series: Series of DICOM inputs, or None for the SWI.
     """
 
     def __init__(self, frame: int | None = None, series: str | None = None) -> None:
@@ -31,17 +31,17 @@ class ReadAhead:
         self._reading: dict[Path, Future[LoadedScan]] = {}
 
     def begin(self, path: Path) -> None:
-        """Begin to read a file; asking again does nothing."""
+        """Begin to read a file. A second request does nothing."""
         if path not in self._reading:
             self._reading[path] = self._pool.submit(self._read, path)
 
     def take(self, path: Path) -> Callable[[], LoadedScan] | None:
-        """What waits for a file that was begun, and gives it or raises; None for others."""
+        """Return a function that waits for a begun file, or None for other files."""
         future = self._reading.pop(path, None)
         return None if future is None else future.result
 
     def close(self) -> None:
-        """Forget what was begun and not taken."""
+        """Forget files that were begun and not taken."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._reading.clear()
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written under another name, synced, renamed."""
+"""Atomic writing: a file is written under a temporary name, synced and renamed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def write_bytes_atomically(path: str | os.PathLike[str], data: bytes | memoryvie
     """Write a file so that a reader sees the old content or the new, never a part.
 
     Args:
-        path: Where to write; missing parent folders are made, an old file is replaced.
+        path: File to write. Missing parent folders are made, and an old file is replaced.
         data: The whole content.
 
     Raises:
-        OSError: If the file system refuses; the old file is then untouched, and `filename` is
-            the path.
+        OSError: If the file system refuses. The old file is then untouched, and `filename` is the
+            path.
     """
     target = Path(path)
     # In the same folder: a rename across file systems is not atomic.
@@ -39,12 +39,12 @@ def write_bytes_atomically(path: str | os.PathLike[str], data: bytes | memoryvie
 
 
 def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
-    """Write text as UTF-8, line endings as given; see `write_bytes_atomically`."""
+    """Write text as UTF-8 with its line endings; see `write_bytes_atomically`."""
     write_bytes_atomically(path, text.encode("utf-8"))
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the platform can (not on Windows)."""
+    """Make a rename survive a power cut, if the platform can (not on Windows)."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

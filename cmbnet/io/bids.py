@@ -1,4 +1,4 @@
-"""What the name of a NIfTI file says that it is, where it says that it is no scan for microbleeds.
+"""Names of NIfTI files that show that a file is no scan for microbleeds.
 
 References:
     Brain Imaging Data Structure 1.10, appendix on suffixes (bids-specification.readthedocs.io);
@@ -25,7 +25,7 @@ _BIDS_NAME: Final = {
 
 
 def why_no_scan(stem: str) -> str | None:
-    """Say why a file is no scan by its name, or None where the name allows it to be one.
+    """Say why a name shows that a file is no scan, or return None if it may be one.
 
     Args:
         stem: Name of the file without ``.nii.gz``.

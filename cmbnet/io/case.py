@@ -10,16 +10,14 @@ from cmbnet.errors import printable
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One scan that is to be looked at.
+    """One scan to analyse.
 
     Args:
         name: Name of its folder in the output: letters, digits, ``_``, ``-`` and ``.``.
-        path: Its file; for DICOM a folder, zip, DICOMDIR or file.
+        path: Its file. For DICOM, a folder, zip, DICOMDIR or file.
         brain_mask: File of its brain mask, or None.
-        shown: What messages and tables call it instead of its file name, which for DICOM may be
-            made of the patient's.
-        identifiers: What names the patient, lower case; nothing that is said of the case may
-            hold any of it.
+        shown: Name in messages and tables. A DICOM file name may contain the patient's name.
+        identifiers: Words that name the patient, in lower case. No message may contain them.
     """
 
     name: str
@@ -30,10 +28,10 @@ class Case:
 
     @property
     def label(self) -> str:
-        """What to call it in a sentence or table."""
+        """Name of the case in a sentence or table."""
         return self.shown or printable(self.path.name)
 
     @property
     def dicom(self) -> bool:
-        """Whether it is DICOM: only then is there something to hide, and a name for it."""
+        """Whether the scan is DICOM. Only then are names hidden."""
         return bool(self.shown)

@@ -18,18 +18,18 @@ _FIRST_ELEMENT = 0x0018
 
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 _FILES_LOOKED_AT = 200
-"""A folder of images shows its kind early; a home folder named by mistake is not walked whole."""
+"""Number of examined files. A folder of images shows its kind early, and a home folder is large."""
 
 
 def holds_dicom(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is, or holds among its first files, a DICOM file.
+    """Return whether a path is a DICOM file, or has one among its first files.
 
     Args:
         path: A file (DICOM, DICOMDIR or zip) or a folder, searched in depth.
 
     Returns:
-        True at the first file for which `has_dicom_mark` holds; False where there is none, the
-        path does not exist, or it cannot be read.
+        True if `has_dicom_mark` holds for a file. False if it holds for none, or if the path does
+        not exist or cannot be read.
     """
     source = Path(path)
     try:
@@ -42,7 +42,7 @@ def holds_dicom(path: str | os.PathLike[str]) -> bool:
 
 
 def has_dicom_mark(path: Path) -> bool:
-    """Whether a file bears ``DICM`` at byte 128, or starts as a data set without that preamble.
+    """Return whether a file has ``DICM`` at byte 128, or starts as a data set without it.
 
     Raises:
         OSError: If the file cannot be opened.
@@ -57,10 +57,10 @@ def _marked(stream: IO[bytes]) -> bool:
 
 
 def _bare(start: bytes) -> bool:
-    """Whether the first two elements of a data set stand here, as old exports begin.
+    """Return whether data begin with two elements of a data set, as in old exports.
 
-    They are of the groups 2 or 8, and in order. Each has a length, and before it the letters of
-    its type where the file is explicit.
+    The elements belong to the groups 2 or 8, and are in order. Each has a length. In an explicit
+    file the letters of its type stand before the length.
     """
     at, last = 0, (0, 0)
     for _ in range(2):
@@ -82,7 +82,7 @@ def _bare(start: bytes) -> bool:
 
 
 def plain_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The files in a zip, without those that are encrypted or need much memory to unpack."""
+    """List the files in a zip, without those that are encrypted or need much memory."""
     return [
         info
         for info in archive.infolist()
@@ -91,7 +91,7 @@ def plain_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def member_has_dicom_mark(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
-    """Like `has_dicom_mark`; no more than the start of the member is unpacked."""
+    """Do as `has_dicom_mark`, and unpack only the start of the member."""
     with archive.open(info) as member:
         return _marked(member)
 

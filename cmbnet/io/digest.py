@@ -1,4 +1,4 @@
-"""A hash that stands for the content of an input, whatever its files are called."""
+"""A hash of the content of an input, independent of the names of its files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _CATALOGUE = "DICOMDIR"
 
 
 def content_sha256(path: Path) -> str:
-    """SHA-256 of a file; of a DICOM folder that of the sorted hashes of its DICOM files.
+    """Hash a file, or the sorted hashes of the DICOM files of a folder, by SHA-256.
 
     Of a NIfTI pair, ``.hdr`` and ``.img``, it is that of the hashes of both. A DICOMDIR stands for
     its folder, since it only lists what lies there.
 
     Raises:
-        OSError: If something cannot be read.
+        OSError: If a file cannot be read.
     """
     if path.is_file() and path.name.upper() != _CATALOGUE:
         hashes = [_file_sha256(file) for file in {*files_of(path)} if file.exists()]

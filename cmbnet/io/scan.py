@@ -1,4 +1,4 @@
-"""Read a scan, NIfTI or DICOM, told by its content; pydicom is imported for DICOM alone."""
+"""Read a scan, NIfTI or DICOM. Its content decides, and pydicom is imported only for DICOM."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class LoadedScan:
     """A scan in memory.
 
     Args:
-        volume: On its own grid.
-        dicom: The images it was made of, None for NIfTI.
+        volume: The scan on its own grid.
+        dicom: Its source images. None for NIfTI.
     """
 
     volume: Volume
@@ -32,7 +32,7 @@ class LoadedScan:
 
 
 def nifti_stem(name: str) -> str | None:
-    """The name of a NIfTI file without its suffix, in whatever case; None of another file.
+    """Return the name of a NIfTI file without its suffix, in any case; None for other files.
 
     Examples:
         >>> nifti_stem("scan.NII.GZ")
@@ -43,7 +43,7 @@ def nifti_stem(name: str) -> str | None:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a path is to be read as DICOM: it is not called NIfTI, and holds DICOM files."""
+    """Return whether a path is read as DICOM: its name is not NIfTI, and it holds DICOM files."""
     return nifti_stem(path.name) is None and holds_dicom(path)
 
 
@@ -51,15 +51,15 @@ def read_scan(path: Path, *, frame: int | None = None, series: str | None = None
     """Read a NIfTI file, or the SWI series of a DICOM folder, zip, DICOMDIR or file.
 
     Args:
-        path: What to read.
-        frame: Which image, from 0, of a 4D file or of a series with several per position.
-        series: DICOM only: the series to read, by its key or UID; by default the SWI is found.
+        path: File or folder to read.
+        frame: Number of the image, from 0, in a 4D file or a series with several per position.
+        series: Key or UID of a DICOM series. Without it, the SWI is found.
 
     Raises:
-        UnreadableFile: Missing, truncated, corrupted, or neither NIfTI nor DICOM.
-        InputRefused: It is no single 3D image of real numbers, or there is no SWI series.
-        UsageError: `frame` or `series` does not exist.
-        MissingExtra: It is DICOM, and pydicom or a decoder is not installed.
+        UnreadableFile: If it is missing, truncated, corrupted, or neither NIfTI nor DICOM.
+        InputRefused: If it is no single 3D image of real numbers, or there is no SWI series.
+        UsageError: If `frame` or `series` does not exist.
+        MissingExtra: If it is DICOM, and pydicom or a decoder is not installed.
     """
     if is_dicom(path):
         from cmbnet.io.dicom import read_dicom_series

@@ -1,4 +1,4 @@
-"""Settings from YAML into a pydantic model; an unknown key names the nearest one that exists."""
+"""Settings from YAML into a pydantic model. The error for an unknown key names the nearest key."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def read_settings(path: str | os.PathLike[str], model: type[Model], *, what: str
 
     Args:
         path: A YAML file that holds one mapping.
-        model: What it must fit; one that forbids extra keys.
-        what: A noun for messages, for example ``"recipe"``.
+        model: Model that it must fit, which forbids extra keys.
+        what: Noun for messages, for example ``"recipe"``.
 
     Raises:
         UsageError: If the file is missing, is not YAML, or has an unknown key or a bad value.
@@ -37,16 +37,16 @@ def read_settings(path: str | os.PathLike[str], model: type[Model], *, what: str
 
 
 def check_settings(values: Any, model: type[Model], *, what: str, source: str) -> Model:
-    """Check settings that were read; see `read_settings`.
+    """Check settings that are already read; see `read_settings`.
 
     Args:
-        values: As YAML gives them.
-        model: What they must fit.
-        what: A noun for messages.
-        source: Name for messages.
+        values: Settings, as YAML gives them.
+        model: Model that they must fit.
+        what: Noun for messages.
+        source: Name of the file, for messages.
 
     Raises:
-        UsageError: They do not fit; all faults in one line.
+        UsageError: If they do not fit. One line has all faults.
     """
     if not isinstance(values, dict):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Tables out, as CSV that a spreadsheet program only shows."""
+"""Writing of tables as CSV that a spreadsheet program does not execute."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import io
 from collections.abc import Iterable, Sequence
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A text that begins so is run as a formula by spreadsheet programs; after a quote it is shown."""
+"""Spreadsheet programs run text that begins like this as a formula. After a quote they show it."""
 
 
 def table_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table as CSV; what a spreadsheet program would run gets a ``'`` in front.
+    """Write a table as CSV, with a ``'`` before text that a spreadsheet program would run.
 
     Args:
-        columns: Their names.
-        rows: Values in the order of the columns; None stays empty.
+        columns: Names of the columns.
+        rows: Values in the order of the columns. None becomes an empty cell.
 
     Examples:
         >>> print(table_csv(["case", "score"], [["=1+1", -0.5]]), end="")

@@ -1,4 +1,4 @@
-"""Connected components: the only labelling function of cmbnet."""
+"""Connected components. This is the only labelling function of cmbnet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TOUCHING = np.ones((3, 3, 3), dtype=bool)
 """26-connectivity: voxels that share a face, an edge or a corner belong together."""
 
 FEW = 1 / 256
-"""Up to this share of the voxels of a mask they are labelled as a list: a scan is large, and
+"""If at most this share of a mask is set, its voxels are labelled as a list. A scan is large, and
 lesions fill little of it."""
 
 
@@ -21,11 +21,12 @@ def label_components(mask: NDArray[Any]) -> tuple[NDArray[np.int32], int]:
     """Label the 26-connected components of a 3D mask.
 
     Args:
-        mask: Shape (z, y, x), bool or any real dtype; what is not zero is mask.
+        mask: Array of shape (z, y, x), bool or any real dtype. Values other than zero are in the
+            mask.
 
     Returns:
-        Labels of shape (z, y, x), int32, 0 outside the mask and 1 to `count` inside, numbered
-        by the first voxel met along z, then y, then x; and `count`.
+        Labels of shape (z, y, x), int32, 0 outside the mask and 1 to `count` inside, and `count`.
+        The number follows the first voxel of the component along z, then y, then x.
 
     Raises:
         ValueError: If the mask is not 3D.
@@ -51,10 +52,10 @@ def label_components(mask: NDArray[Any]) -> tuple[NDArray[np.int32], int]:
 
 
 def _first_of_component(at: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """For each voxel of a list of ascending flat indices the first one that it hangs together with.
+    """Find, for each voxel of a list of ascending flat indices, the first voxel of its component.
 
-    Every voxel takes over the lowest position that it and its neighbours know, until none changes.
-    To take over what that position knows doubles the distance that is bridged each time.
+    Every voxel takes the lowest position that it and its neighbours know, until nothing changes.
+    It then takes what that position knows, which doubles the reach each time.
     """
     _, rows, columns = shape
     # One empty voxel beyond the end of each line and slice: no neighbour wraps around.

@@ -1,10 +1,9 @@
-"""How sure it is that a candidate is a microbleed: a small network on what was measured.
+"""The lesion score: a small network that judges a candidate by its measures.
 
-The mean probability of a candidate says little by itself: the wide rim of a sure lesion lowers it.
-Together with the highest probability, size, shape and what the candidate lies in it tells
-microbleeds from pieces of veins. The weights are fitted on labelled scans
-(`cmbnet.training.choose.score_model`), so a score is the share of candidates like this one that
-were microbleeds there.
+The mean probability of a candidate says little by itself, because the wide rim of a sure lesion
+lowers it. Highest probability, size, shape and surroundings help to tell microbleeds from pieces of
+veins. The weights are fitted on labelled scans (`cmbnet.training.choose.score_model`). A score is
+the share of similar candidates that were microbleeds there.
 """
 
 from __future__ import annotations
@@ -22,41 +21,41 @@ from cmbnet.lesions.lesion import BORDER_REACH_MM, Lesion
 from cmbnet.lesions.profile import MEASURES
 
 SUREST = 1e-4
-"""Probabilities are taken this far from 0 and 1 at least: their logits must be finite."""
+"""Probabilities are kept at least this far from 0 and 1, so that their logits are finite."""
 
 CONTINUES_MM = 1.5
-"""A dark structure that reaches further than this beyond a candidate goes on."""
+"""If a dark structure reaches further than this beyond a candidate, it continues."""
 
 LONGEST_CONTINUATION_MM = 8.0
 HIGHEST_ELONGATION = 5.0
 HIGHEST_Z_RATIO = 4.0
 
 BRIGHT = 1.05
-"""A rim brighter than this against brain is no brain: five in a hundred true candidates of
-validation phantoms lie in a brighter one."""
+"""A rim that is brighter than this, relative to brain, is not brain. Five in a hundred true
+candidates of validation phantoms have a brighter rim."""
 
 BRIGHTEST = 1.45
 
 FURTHEST = 10.0
-"""No feature counts as further from its mean than so many standard deviations: what lies beyond
-is nothing that the weights were fitted on."""
+"""Features are limited to this many standard deviations from their mean. The weights were fitted on
+nothing beyond."""
 
 MOST_ODDS = 30.0
-"""Far from 0 the exponential would overflow, and nothing changes any more."""
+"""Limit of the logits. Beyond it the exponential would overflow, and the score hardly changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """A network with one hidden layer of tanh units, or with none: logistic regression.
+    """A network with one hidden layer of tanh units, or without one (logistic regression).
 
     Args:
-        features: Names of what it looks at, of `FEATURES`.
-        mean: Of each feature on the candidates that it was fitted on.
-        spread: Standard deviation of each, over 0.
-        hidden: Of each hidden unit, a weight for each standardised feature and, last, the bias;
-            empty without a hidden layer.
-        output: A weight for each hidden unit, without any for each standardised feature, and,
-            last, the bias.
+        features: Names of the features that it uses, from `FEATURES`.
+        mean: Mean of each feature over the candidates that it was fitted on.
+        spread: Standard deviation of each feature, more than 0.
+        hidden: For each hidden unit, a weight for each standardised feature and, last, the bias.
+            Empty without a hidden layer.
+        output: A weight for each hidden unit and, last, the bias. Without a hidden layer, a weight
+            for each standardised feature and the bias.
 
     Raises:
         UsageError: If a feature is unknown, a number is missing or not finite, or a spread not
@@ -84,7 +83,7 @@ class Evidence:
             raise UsageError("weights of the lesion score must be finite, and spreads positive")
 
     def score(self, lesion: Lesion) -> float:
-        """Probability, 0 to 1, that a candidate is a microbleed."""
+        """Return the probability, 0 to 1, that a candidate is a microbleed."""
         hidden, output = np.array(self.hidden), np.array(self.output)
         values = (features(lesion, self.features) - self.mean) / np.array(self.spread)
         # What nobody measured is no evidence.
@@ -96,7 +95,7 @@ class Evidence:
 
 
 def features(lesion: Lesion, names: Sequence[str]) -> NDArray[np.float64]:
-    """What is known of a candidate, by name; NaN for surroundings that nobody looked at."""
+    """Return the features of a candidate by name. Surroundings that were not measured are NaN."""
     return np.array([FEATURES[name](lesion) for name in names], np.float64)
 
 
@@ -106,7 +105,7 @@ def _logit(probability: float) -> float:
 
 
 def _continuation_mm(lesion: Lesion) -> float:
-    """0 where nobody looked: without the scan, and for large candidates."""
+    """Return the continuation, or 0 if it was not measured (no scan, or a large candidate)."""
     return min(lesion.continuation_mm or 0.0, LONGEST_CONTINUATION_MM)
 
 
@@ -115,13 +114,13 @@ def _z_ratio(lesion: Lesion) -> float:
 
 
 def _border_mm(lesion: Lesion) -> float:
-    """Deep where nobody looked."""
+    """Return the distance to the border, or a deep one if it was not measured."""
     distance_mm = lesion.border_distance_mm
     return BORDER_REACH_MM if distance_mm is None else distance_mm
 
 
 def _bright_rim(lesion: Lesion) -> float:
-    """0 where nobody looked."""
+    """Return the brightness of a bright rim, or 0 if it was not measured."""
     return min(max((lesion.rim_brightness or 0.0) - BRIGHT, 0.0), BRIGHTEST - BRIGHT)
 
 
@@ -141,9 +140,9 @@ OWN: dict[str, Callable[[Lesion], float]] = {
     "border_mm": _border_mm,
     "bright_rim": _bright_rim,
 }
-"""What a candidate is, from the map of probabilities and its nearest surroundings."""
+"""Features of the candidate itself, from the probability map and its nearest surroundings."""
 
 FEATURES: dict[str, Callable[[Lesion], float]] = OWN | {
     name: partial(_measured, index=index) for index, name in enumerate(MEASURES)
 }
-"""By name, all that a score may look at: `OWN`, and `cmbnet.lesions.profile.MEASURES`."""
+"""Names of all features that a score may use: `OWN`, and `cmbnet.lesions.profile.MEASURES`."""

@@ -1,4 +1,4 @@
-"""`Lesion`: what is reported about one candidate, kept or excluded; `LesionFinding`: a scan's."""
+"""`Lesion`, the report on one candidate, and `LesionFinding`, the report on a scan."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 BORDER_REACH_MM = 10.0
-"""Distances to the border are looked for this far; what lies deeper is reported as this."""
+"""Largest reported distance to the border. A deeper place is reported with this distance."""
 
 SizeClass = Literal["small", "large", "outside"]
-"""By maximum in-plane diameter; the bounds are those of `cmbnet.lesions.sizes`."""
+"""Class of the maximum in-plane diameter. `cmbnet.lesions.sizes` defines the bounds."""
 
 Stage = Literal["size", "shape", "border", "score"]
-"""What the lesion rules look at, in the order of the counts (`cmbnet.lesions.rules`)."""
+"""Kinds of rules, in the order of the counts (`cmbnet.lesions.rules`)."""
 
 Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Lesion:
-    """One candidate: 26-connected, above the pixel threshold, within its outline.
+    """One candidate: a 26-connected group of voxels above the pixel threshold, within its outline.
 
     Args:
-        id: 1, 2, ... by descending score; excluded candidates are numbered on after the lesions.
+        id: Number by descending score, from 1. Excluded candidates follow the lesions.
         centre_ras_mm: Centre in world coordinates, RAS+.
         voxel_ijk: The lesion's voxel nearest to its centre, in the order of the image file.
         volume_mm3: Volume.
         max_in_plane_diameter_mm: Length in its longest slice (`cmbnet.lesions.measure`).
         equivalent_diameter_mm: Diameter of the ball of the same volume.
-        z_extent_mm: Slices touched times their distance.
+        z_extent_mm: Number of slices touched times their distance.
         slices: Number of slices touched.
         elongation: Longest over middle axis, at least 1.
-        size_class: "small", "large", or "outside" of what is counted.
-        score: What the score threshold is compared with, 0 to 1.
+        size_class: "small", "large", or "outside" if the size does not count.
+        score: Value from 0 to 1 that is compared with the score threshold.
         mean_probability: Mean of the probability in the component.
-        max_probability: Maximum of it.
+        max_probability: Maximum of the probability in the component.
         outside_brain: Fraction of its voxels outside the brain mask; None without a mask.
-        border_distance_mm: From its centre voxel to the nearest voxel outside the brain, capped
-            at `BORDER_REACH_MM`; None without a mask or where size or shape excluded it.
+        border_distance_mm: Distance from its centre voxel to the nearest voxel outside the brain,
+            at most `BORDER_REACH_MM`. None without a mask, or if size or shape excluded it.
         bbox: Half-open index ranges along z, y, x.
-        continuation_mm: How far the dark structure that it lies in reaches beyond it; None where
-            the rules do not ask, it is large, or size or shape excluded it.
-        rim_brightness: Of the rim around it, against the brain near it, which is 1; None where
-            the rules do not ask, or size or shape excluded it.
+        continuation_mm: How far its dark structure reaches beyond it. None if the rules do not use
+            it, if the candidate is large, or if size or shape excluded it.
+        rim_brightness: Brightness of the rim around it, relative to nearby brain, which is 1. None
+            if the rules do not use it, or if size or shape excluded it.
         removed_by: The stage that excluded it, or None for a lesion.
-        reason: Why, in words; empty for a lesion.
+        reason: The reason in words. Empty for a lesion.
         profile: What lies around it (`cmbnet.lesions.profile.MEASURES`); empty where the rules do
             not ask, or size or shape excluded it. Not written into results.
         axes_mm: Axes of the ellipsoid of equal second moments, longest first. Not written.
@@ -86,16 +86,16 @@ class Lesion:
 
 @dataclass(frozen=True, slots=True)
 class LesionFinding:
-    """Everything that was found on one scan.
+    """All lesions and excluded candidates of one scan.
 
     Args:
-        lesions: By descending score; `id` is the value in `labels`.
-        excluded: Candidates that a rule removed, by descending score.
+        lesions: The lesions by descending score. `id` is the value in `labels`.
+        excluded: Candidates that a rule excluded, by descending score.
         stages: Counts in order: candidates, removed_by_size, removed_by_shape,
             removed_by_border, removed_by_score, lesions.
-        highest_probability: Highest value of the probability map; tells an empty result on a
-            clean scan from one just under the threshold.
-        labels: Shape (z, y, x), uint16, instance labels of `lesions` on the grid of the map.
+        highest_probability: Highest value of the probability map. It separates a clean scan from a
+            scan just under the threshold.
+        labels: Instance labels of `lesions` on the grid of the map, uint16, of shape (z, y, x).
     """
 
     lesions: tuple[Lesion, ...]

@@ -1,17 +1,16 @@
 """Sizes, places and shapes of labelled components, in mm.
 
-How long a lesion is *in plane*. The plane is that of the slices: the array axis that points most
-nearly along Superior is the slice axis (`axial_axis`), so that the answer does not depend on the
-order in which a file stores its axes. In every slice that a component touches, take the two pixel
-centres that lie furthest apart; the in-plane diameter of the slice is their distance plus the
-extent of one pixel in that direction, the pixel being taken as the ellipse inscribed in it::
+This is how the *in-plane* diameter is defined. The plane is that of the slices. The slice axis is
+the array axis that points most nearly along Superior (`axial_axis`), so the result does not depend
+on the order of axes in a file. In every slice of a component, take the two pixel centres that lie
+furthest apart. The in-plane diameter of the slice is their distance plus the extent of one pixel in
+that direction. The pixel counts as the ellipse inscribed in it::
 
     d = |a - b| + sqrt((u_row * row_mm)^2 + (u_column * column_mm)^2),   u = (a - b) / |a - b|
 
-A row of n pixels of p mm is thus n * p mm long, a single pixel is as long as its longer side,
-and a digitised disc of diameter D measures about D, where the distance between outer corners
-would exceed it by up to a pixel's diagonal. The component's diameter is that of its longest
-slice.
+Thus a row of n pixels of p mm is n * p mm long, and a single pixel is as long as its longer side. A
+digitised disc of diameter D measures about D; the distance between outer corners would exceed it by
+up to a pixel's diagonal. The diameter of a component is that of its longest slice.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One labelled component, measured.
+    """The measures of one labelled component.
 
     Args:
         label: Its value in the label array.
         voxels: Number of its voxels.
         volume_mm3: Their volume.
-        max_in_plane_diameter_mm: Length in its longest slice, as the module's page defines it.
+        max_in_plane_diameter_mm: Length in its longest slice, as the module defines it.
         equivalent_diameter_mm: Diameter of the ball of the same volume.
         centroid_zyx: Mean voxel index, fractional.
         centroid_ras_mm: The same place in the world, RAS+.
@@ -60,13 +59,13 @@ class Component:
 
     @property
     def box(self) -> tuple[slice, slice, slice]:
-        """The bounding box as an index into arrays of shape (z, y, x)."""
+        """The bounding box, as an index into arrays of shape (z, y, x)."""
         z, y, x = (slice(start, stop) for start, stop in self.bbox)
         return z, y, x
 
 
 def spacing_affine(spacing_mm: Triple) -> NDArray[np.float64]:
-    """Affine of an upright grid: z to Superior, y to Anterior, x to Right, origin at 0.
+    """Make the affine of an upright grid: z to Superior, y to Anterior, x to Right, origin at 0.
 
     Args:
         spacing_mm: Distance of voxel centres along z, y, x.
@@ -82,7 +81,7 @@ def spacing_affine(spacing_mm: Triple) -> NDArray[np.float64]:
 
 
 def axial_axis(affine: NDArray[np.float64]) -> int:
-    """The array axis (0, 1 or 2) that points most nearly along Superior or Inferior.
+    """Return the array axis (0, 1 or 2) that points most nearly along Superior or Inferior.
 
     Examples:
         >>> axial_axis(spacing_affine((3.0, 0.5, 0.5)))
@@ -99,9 +98,9 @@ def measure_components(
 
     Args:
         labels: Shape (z, y, x), any integer dtype, 0 outside. Values need not be consecutive.
-        affine: (4, 4), index (z, y, x, 1) to RAS+ mm; see `spacing_affine` where only the
-            spacing is known.
-        slice_axis: Array axis across the slices; `axial_axis(affine)` if None.
+        affine: Affine from index (z, y, x, 1) to RAS+ mm, of shape (4, 4). If you know only the
+            spacing, use `spacing_affine`.
+        slice_axis: Array axis across the slices. None means `axial_axis(affine)`.
 
     Returns:
         One `Component` per label present, in the order of the labels.
@@ -145,8 +144,8 @@ class _Points:
     """The labelled voxels as a list, sorted by label, then z, y, x.
 
     Args:
-        index: (n, 3) index of each voxel, in the order z, y, x.
-        values: (n,) their labels.
+        index: Index of each voxel, of shape (n, 3), in the order z, y, x.
+        values: Labels of the voxels, of shape (n,).
     """
 
     def __init__(self, index: NDArray[np.int64], values: NDArray[Any]) -> None:
@@ -160,19 +159,19 @@ class _Points:
         self.stop = np.maximum.reduceat(self.index, first) + 1
 
     def mean(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean of each column of (points, columns) in every component."""
+        """Return the mean of each column of (points, columns) in every component."""
         sums = [np.bincount(self.group, weights=column) for column in values.T]
         return np.stack(sums, axis=1) / self.count[:, np.newaxis]
 
     def bbox(self, n: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-        """Half-open index ranges of component `n`."""
+        """Return the half-open index ranges of component `n`."""
         (z0, y0, x0), (z1, y1, x1) = self.start[n].tolist(), self.stop[n].tolist()
         return (z0, z1), (y0, y1), (x0, x1)
 
     def axes_mm(self, affine: NDArray[np.float64]) -> NDArray[np.float64]:
         """Axes of the ellipsoids of equal second moments, shape (components, 3), longest first.
 
-        A voxel is a box, not a point: its own variance (side^2 / 12) is added, without which a
+        A voxel is a box, not a point, so its own variance (side^2 / 12) is added. Without it, a
         lesion in a single slice would be infinitely flat. A ball of diameter D has the variance
         D^2 / 20 along every axis.
         """
@@ -188,16 +187,16 @@ class _Points:
 def in_plane_diameters_mm(
     index: NDArray[np.int64], group: NDArray[np.int64], affine: NDArray[np.float64], axis: int
 ) -> list[float]:
-    """Maximum in-plane diameter of every component of a list of voxels.
+    """Measure the maximum in-plane diameter of every component of a list of voxels.
 
     Args:
         index: Index (z, y, x) of each voxel, shape (voxels, 3).
-        group: Component of each voxel, shape (voxels,); every number from 0 up occurs.
+        group: Component of each voxel, of shape (voxels,). Every number from 0 up occurs.
         affine: (4, 4), index to mm.
         axis: Array axis across the slices.
 
     Returns:
-        One per component, mm, in order.
+        The diameters in mm, one per component, in order.
     """
     row, column = (other for other in range(3) if other != axis)
     order = np.lexsort((index[:, column], index[:, row], index[:, axis], group))
@@ -217,7 +216,7 @@ def in_plane_diameters_mm(
 
 
 def _in_plane_diameter_mm(pixels: NDArray[np.int64], pixel_mm: NDArray[np.float64]) -> float:
-    """Diameter of the pixels (n, 2) of one slice, as the module's page defines it."""
+    """Measure the diameter of the pixels (n, 2) of one slice, as the module defines it."""
     if len(pixels) == 1:
         return float(pixel_mm.max())
     between_mm = (pixels[:, np.newaxis] - pixels) * pixel_mm
@@ -228,6 +227,6 @@ def _in_plane_diameter_mm(pixels: NDArray[np.int64], pixel_mm: NDArray[np.float6
 
 
 def _triple(values: NDArray[np.float64]) -> Triple:
-    """Three plain floats."""
+    """Return three plain floats."""
     z, y, x = values.tolist()
     return z, y, x

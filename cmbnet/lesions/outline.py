@@ -1,4 +1,4 @@
-"""Outlines of candidates: found at a low probability, drawn by their own highest one."""
+"""Outlines of candidates. A low threshold finds them, and their own highest value outlines them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from cmbnet.volume import Volume
 
 
 def outlined(probability: Volume, rules: LesionRules) -> NDArray[np.int32]:
-    """Labels of the candidates: components, each cut back to a share of its highest probability.
+    """Label the candidates: components that are cut back to a share of their highest probability.
 
-    A faint lesion is found at a low threshold, and a sure one keeps no wide rim; neighbours that
-    only their rims joined come apart. A lesion is `min_diameter_mm` long or longer: the share is
-    halved, down to the threshold, for a component of which no piece would be.
+    Thus a low threshold finds faint lesions, and a sure lesion has no wide rim. Neighbours that
+    touch only by their rims come apart. If no piece of a component is `min_diameter_mm` long, the
+    share is halved until one is, or until the threshold is reached.
 
     Args:
         probability: Values 0 to 1.
-        rules: Of these `pixel_threshold`, `outline_share` and `min_diameter_mm`.
+        rules: Rules of which `pixel_threshold`, `outline_share` and `min_diameter_mm` are used.
 
     Returns:
-        Shape of the scan, int32, 0 outside candidates, numbered from 1 in no order of place.
+        Labels of the shape of the scan, int32, 0 outside candidates, numbered from 1 in any order.
     """
     mask = probability.data >= rules.pixel_threshold
     labels, count = label_components(mask)
@@ -52,10 +52,10 @@ def outlined(probability: Volume, rules: LesionRules) -> NDArray[np.int32]:
 def _pieces(
     values: NDArray[Any], rules: LesionRules, affine: NDArray[np.float64]
 ) -> tuple[NDArray[np.int32], int]:
-    """What is left of one component, labelled, and the number of its pieces.
+    """Label the remaining pieces of one component, and count them.
 
     Args:
-        values: Probabilities in its box, 0 outside it.
+        values: Probabilities in the box of the component, 0 outside the component.
         rules: As for `outlined`.
         affine: Index to mm.
     """
@@ -79,7 +79,7 @@ def _diameters_mm(
 def _boxes(
     index: NDArray[np.int64], own: NDArray[np.int64]
 ) -> Iterator[tuple[int, tuple[slice, ...]]]:
-    """Each label and the box of its voxels, given as a list (n, 3): the scan is large."""
+    """Yield each label and the box of its voxels, which are given as a list (n, 3)."""
     order = np.argsort(own, kind="stable")
     labels, first = np.unique(own[order], return_index=True)
     index = index[order]

@@ -1,4 +1,4 @@
-"""Labels whose pieces lie far apart: classes of lesions that were given for lesions."""
+"""Labels whose pieces lie far apart: such labels name classes of lesions, not lesions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cmbnet.lesions.sizes import LARGEST_MM, exceeds
 def distant_pieces(
     where: NDArray[np.int64], lesion: NDArray[Any], affine: NDArray[np.float64]
 ) -> Iterator[tuple[int, int, float]]:
-    """Lesions in several pieces that lie further apart than a microbleed is large.
+    """Find lesions whose pieces lie further apart than a microbleed is large.
 
     Args:
         where: Index (z, y, x) of every voxel, shape (voxels, 3).
@@ -23,7 +23,8 @@ def distant_pieces(
         affine: Index (z, y, x, 1) to mm.
 
     Yields:
-        Number of the lesion, of its pieces, and the mm between the centres of the furthest two.
+        The lesion, the number of its pieces, and the distance in mm between the centres of the two
+        furthest pieces.
 
     Examples:
         >>> where = np.array([[0, 0, 0], [0, 0, 1], [0, 0, 20], [0, 0, 3], [0, 0, 5]])

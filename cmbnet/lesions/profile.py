@@ -1,7 +1,7 @@
-"""What the scan looks like around a candidate, across the slices and in them.
+"""The brightness of the scan around a candidate, across the slices and in them.
 
-A microbleed is dark in a few millimetres only. A vein goes on in other slices or to a side,
-straight or tilted; how dark it is there tells more than whether a limit is crossed.
+A microbleed is dark over a few millimetres only. A vein continues in other slices or to a side,
+straight or tilted. Its darkness there says more than a limit would.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from cmbnet.lesions.surroundings import MIN_SURROUNDINGS, SD_OF_MAD
 from cmbnet.volume import Volume
 
 STEP_MM: Final = (1.5, 0.6, 0.6)
-"""The surroundings are sampled this far apart: across the slices, and twice along them."""
+"""Distance of the samples of the surroundings: across the slices, and twice along them."""
 
 SAMPLES: Final = (13, 28, 28)
-"""So many times: 18 mm across the slices, 16 mm along them."""
+"""Number of samples along each axis: 18 mm across the slices, 16 mm along them."""
 
 BRIGHTEST: Final = 2.5
-"""Brightness against that of brain is cut off here."""
+"""Largest brightness relative to brain. Brighter samples are set to it."""
 
 ROUNDING_VOXELS: Final = 1e-3
-"""A place this near to the first or the last voxel is on it."""
+"""A place this near to the first or the last voxel counts as on it."""
 
 NEITHER: Final = (1.0, 0.1)
-"""Brightness and spread of brain where there is too little of it."""
+"""Assumed brightness and spread of brain if there is too little brain to measure."""
 
 CORE_MM: Final = 1.2
 TUBE_MM: Final = 3.6
-"""Radii in a slice: of what goes straight on, and of what leans."""
+"""Radii in a slice, for a structure that continues straight and for one that leans."""
 
 AROUND_MM: Final = 7.0
 SECTOR_MM: Final = (2.0, 5.0)
 SECTORS: Final = 8
 
 PLANES_AWAY: Final = (2, 3, 4, 6)
-"""Samples above and below the middle where it is looked: 3 to 9 mm away."""
+"""Planes above and below the middle that are examined: 3 to 9 mm away."""
 
 RINGS_MM: Final = (0.0, 0.9, 1.8, 2.7, 3.6, 5.0, 7.0)
-"""Borders of the rings around the middle: the first one is a disc."""
+"""Borders of the rings around the middle. The first ring is a disc."""
 
 RING_PLANES: Final = (0, 1, 2, 3)
-"""Samples above and below the middle where rings are looked at: 0 to 4.5 mm away."""
+"""Planes above and below the middle in which rings are measured: 0 to 4.5 mm away."""
 
 SECTOR_RANKS: Final = (0, 1, 3, 7)
-"""Of the sectors from dark to bright, those that count."""
+"""Ranks of the sectors that count, from dark to bright."""
 
 MEASURES: Final = (
     "log_slice_mm",
@@ -72,10 +72,11 @@ MEASURES: Final = (
     "brain_near",
     "brain_around",
 )
-"""What is measured, in order; all but the first two and the last two are shares of the brightness
-of brain. ``core`` and ``tube`` are the darkest samples within their radius, so many mm above or
-below: of both sides the darker and the lighter one. A ``ring`` is the mean of its samples in both
-planes so far away: how black a dot is, how sharp its edge, and how soon it ends."""
+"""Names of the measures, in order. All but the first two and the last two are relative to the
+brightness of brain. ``core`` and ``tube`` are the darkest samples within their radius, at the named
+distance in mm above or below; there is one for the darker and one for the lighter side. A ``ring``
+is the mean of its samples in the two planes at the named distance. It tells how black a dot is, how
+sharp its edge is, and how soon it ends."""
 
 _MIDDLE = SAMPLES[0] // 2
 _NEXT = slice(_MIDDLE - 1, _MIDDLE + 2)
@@ -97,11 +98,11 @@ def profile(
 
     Args:
         image: The scan.
-        bbox: Half-open index ranges of the candidate along z, y, x; its middle is looked around.
-        brain: Mask of the shape of the scan; None takes everything for brain.
+        bbox: Half-open index ranges of the candidate along z, y, x. Its middle is the centre.
+        brain: Brain mask of the shape of the scan. None means that everything is brain.
 
     Returns:
-        A number for each of `MEASURES`. Outside the scan it is dark.
+        A number for each of `MEASURES`. Places outside the scan count as dark.
     """
     axis = axial_axis(image.affine)
     order = (axis, *(other for other in range(3) if other != axis))
@@ -139,7 +140,7 @@ def profile(
 
 
 def _brightness(brain: NDArray[np.float32]) -> tuple[float, float]:
-    """Median, and standard deviation by the median absolute deviation."""
+    """Return the median, and the standard deviation from the median absolute deviation."""
     if len(brain) < MIN_SURROUNDINGS:
         return NEITHER
     median = float(np.median(brain))
@@ -149,7 +150,7 @@ def _brightness(brain: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def _interpolation(at: NDArray[np.float64], size: int) -> NDArray[np.float32]:
-    """Weights of `size` voxels for values at some places along an axis; none outside."""
+    """Return the weights of `size` voxels for values at places along an axis, 0 outside."""
     # A place on the last voxel is one, whatever the rounding of the affine.
     for edge in (0.0, size - 1.0):
         at = np.where(np.abs(at - edge) < ROUNDING_VOXELS, edge, at)
@@ -165,27 +166,27 @@ def _interpolation(at: NDArray[np.float64], size: int) -> NDArray[np.float32]:
 def _sampled(
     values: NDArray[np.float32], grid: Sequence[NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """Values on the samples, linear between voxels: the grid is aligned, each axis has its turn."""
+    """Interpolate the samples linearly. The grid is aligned, so one axis follows the other."""
     z, y, x = grid
     sampled: NDArray[np.float32] = y @ (np.tensordot(z, values, 1) @ x.T)
     return sampled
 
 
 def _beyond(darkest: NDArray[np.float32]) -> Iterator[float]:
-    """Of the darkest of each plane: the darker and the lighter side, at each distance."""
+    """Return the darker and the lighter side of the darkest samples, for each distance."""
     for away in PLANES_AWAY:
         sides = float(darkest[_MIDDLE - away]), float(darkest[_MIDDLE + away])
         yield from (min(sides), max(sides))
 
 
 def _sectors(plane: NDArray[np.float32]) -> Iterator[float]:
-    """Means of the ring around the candidate by direction, from dark to bright."""
+    """Return the means of the ring around the candidate by direction, from dark to bright."""
     means = sorted(float(plane[sector].mean()) for sector in _SECTORS)
     yield from (means[rank] for rank in SECTOR_RANKS)
 
 
 def _rings(samples: NDArray[np.float32]) -> Iterator[float]:
-    """Means of the rings at each distance, of the planes above and below together."""
+    """Return the means of the rings for each distance, over the planes above and below."""
     for away in RING_PLANES:
         plane = (samples[_MIDDLE - away] + samples[_MIDDLE + away]) / 2
         yield from (_RING_MEANS @ plane.ravel()).tolist()

@@ -1,4 +1,4 @@
-"""What a candidate lies in: a microbleed is a dark dot in brain, a vein goes on."""
+"""The surroundings of a candidate. A microbleed is a dark dot in brain, and a vein continues."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from cmbnet.lesions.measure import axial_axis
 from cmbnet.volume import Volume
 
 REACH_MM = 10.0
-"""How far around a candidate is looked."""
+"""Radius around a candidate that is examined."""
 
 DARK_SHARE = 0.65
-"""As dark as the candidate is what lies this far on the way from its surroundings to its minimum.
+"""A voxel belongs to the dark structure if it lies this far between surroundings and minimum.
 
 Of 834 true microbleeds of training phantoms and 232 false candidates of validation phantoms, a
-limit of 3 mm took 13 and 90 % away at .5, 7 and 82 % at .65, 5 and 70 % at .75.
+limit of 3 mm removed 13 and 90 % at .5, 7 and 82 % at .65, 5 and 70 % at .75.
 """
 
 NOISE_SD = 3.0
-"""And what lies this many robust standard deviations below the surroundings: else the noise joins
-a faint candidate to everything. (At .65: 6 instead of 7 % of the true ones.)"""
+"""A voxel of the dark structure also lies this many robust standard deviations below the
+surroundings. Otherwise noise would join a faint candidate to everything. At .65 this removes 6
+instead of 7 % of the true candidates."""
 
 SD_OF_MAD = 1.4826
-"""Of normal noise: standard deviation over median absolute deviation."""
+"""Standard deviation over median absolute deviation, for normal noise."""
 
 MIN_SURROUNDINGS = 50
-"""Fewer voxels of brain around a candidate say nothing about the tissue it lies in."""
+"""Smallest number of brain voxels around a candidate. Fewer say nothing about its tissue."""
 
 RIM_MM = (1.0, 3.0)
 """The rim lies this far from a candidate, in its slices."""
@@ -42,13 +43,13 @@ def continuation_mm(
     box: tuple[slice, ...],
     brain: NDArray[Any] | None,
 ) -> float:
-    """How far the dark structure that a candidate is part of reaches beyond it.
+    """Measure how far the dark structure of a candidate reaches beyond it.
 
     The structure is the 26-connected component, through the candidate, of voxels that are at least
     `DARK_SHARE` of the way from the median of the brain around it to its darkest voxel, and at
-    least `NOISE_SD` below that median. The answer is the
-    largest distance of the structure from the candidate's centre less that of the candidate:
-    0 for a dot by itself, up to about `REACH_MM` for a vein of which a piece was taken for one.
+    least `NOISE_SD` below that median. The result is the largest distance of the structure from the
+    candidate's centre, less that of the candidate. It is 0 for a single dot. For a piece of a vein
+    it is up to about `REACH_MM`.
 
     Args:
         image: The scan.
@@ -57,7 +58,7 @@ def continuation_mm(
         brain: Mask of the shape of the scan; None takes everything for brain.
 
     Returns:
-        Millimetres, at least 0; 0 where there is too little brain around it to compare with.
+        The distance in mm, at least 0. It is 0 if there is too little brain to compare with.
     """
     window = _around(box, image)
     values, inside, tissue = _look(image, candidate, box, brain, window)
@@ -84,18 +85,18 @@ def rim_brightness(
     box: tuple[slice, ...],
     brain: NDArray[Any] | None,
 ) -> float:
-    """Median of the rim around a candidate over the median of the brain near it.
+    """Return the median of the rim around a candidate over the median of the nearby brain.
 
     Args:
         image: The scan.
         candidate: Bool, of the shape of `box`: its voxels.
         box: Where that is in the scan.
         brain: Mask of the shape of the scan; None takes everything for brain. The rim may lie
-            outside: fluid does.
+            outside it, as in fluid.
 
     Returns:
-        1 in plain brain, more in fluid that is bright, 0 at least; 1 where there is too little
-        brain to compare with, or none of the rim is in the scan.
+        1 in plain brain, more in bright fluid, and at least 0. It is 1 if there is too little brain
+        to compare with, or if the whole rim lies outside the scan.
     """
     window = _around(box, image)
     values, inside, tissue = _look(image, candidate, box, brain, window)
@@ -121,7 +122,7 @@ def _look(
     brain: NDArray[Any] | None,
     window: tuple[slice, ...],
 ) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Of a window of the scan: values, which of them are the candidate, and which are brain."""
+    """Return the values of a window of the scan, and the masks of candidate and brain in it."""
     values = image.data[window]
     inside = np.zeros(values.shape, bool)
     inside[
@@ -132,7 +133,7 @@ def _look(
 
 
 def _around(box: tuple[slice, ...], image: Volume) -> tuple[slice, ...]:
-    """The part of the scan within `REACH_MM` of the middle of a box, and the box."""
+    """Return the part of the scan within `REACH_MM` of the middle of a box, and the box in it."""
     reach = np.ceil(REACH_MM / np.array(image.spacing_mm)).astype(int).tolist()
     return tuple(
         slice(

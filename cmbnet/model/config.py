@@ -1,4 +1,4 @@
-"""`ModelConfig`: everything that fixes the shape of the network, and its presets."""
+"""`ModelConfig`: the settings that fix the shape of the network, and its presets."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ SIZE_MULTIPLE = 2**LEVELS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """Shape of the U-Net; two equal configurations build the same network.
+    """The shape of the U-Net. Two equal configurations build the same network.
 
     Args:
         channels: Feature maps at full, half, quarter and eighth resolution.
-        input_slices: Neighbouring slices that enter as channels; the middle one is segmented.
+        input_slices: Number of neighbouring slices that enter as channels. The middle one is
+            segmented.
         up_kernel: Size in pixels of the convolution after each bilinear upsampling.
-        skip: How a decoder block takes its skip connection: beside (``"concat"``) or on top of
-            (``"add"``) the upsampled features.
-        lesion_prior: Share of pixels expected to be lesion, 0 to 1; sets the first output bias.
+        skip: How a decoder block joins its skip connection: ``"concat"`` places it beside the
+            upsampled features, ``"add"`` adds it to them.
+        lesion_prior: Expected share of lesion pixels, 0 to 1. It sets the first output bias.
 
     Raises:
         UsageError: If a number is out of range.
@@ -54,16 +55,16 @@ class ModelConfig:
 
     @property
     def output_bias(self) -> float:
-        """Logit of the lesion prior: the network starts by answering the prior everywhere."""
+        """Logit of the lesion prior. At first, the network gives the prior everywhere."""
         return math.log(self.lesion_prior / (1.0 - self.lesion_prior))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` is the inverse."""
+        """Return plain values for JSON, from which `from_dict` makes the same configuration."""
         return {**asdict(self), "channels": list(self.channels)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """Inverse of `to_dict`.
+        """Make the configuration from the values of `to_dict`.
 
         Raises:
             UsageError: If a key is unknown or a value is out of range.
@@ -85,7 +86,7 @@ PRESETS: dict[PresetName, ModelConfig] = {
 
 
 def preset(name: str) -> ModelConfig:
-    """The configuration called `name`: ``"paper"``, ``"base"`` or ``"small"``.
+    """Return the configuration called `name`: ``"paper"``, ``"base"`` or ``"small"``.
 
     Raises:
         UsageError: If there is no such preset.

@@ -1,4 +1,4 @@
-"""Model files: always float32, without a mixed-precision policy, with their configuration."""
+"""Model files. They are float32, without a mixed-precision policy, and hold their configuration."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from cmbnet.model.unet import build_unet
 def copy_at_shape(
     model: keras.Model, config: ModelConfig, input_shape: tuple[int | None, int | None, int]
 ) -> keras.Model:
-    """The same weights in a float32 network for another input shape.
+    """Copy the weights into a float32 network for another input shape.
 
     Args:
-        model: Built by `build_unet` from `config`, under any precision policy.
+        model: Network that `build_unet` built from `config`, under any precision policy.
         config: The configuration of `model`.
-        input_shape: (y, x, slices) of the copy.
+        input_shape: Input shape (y, x, slices) of the copy.
     """
     copy = build_unet(config, input_shape)
     copy.set_weights([np.asarray(weight, dtype=np.float32) for weight in model.get_weights()])
@@ -29,10 +29,10 @@ def copy_at_shape(
 
 
 def save_model(model: keras.Model, config: ModelConfig, path: Path) -> None:
-    """Write a ``.keras`` file in float32, whatever policy the model was trained under.
+    """Write a ``.keras`` file in float32, under any policy of the training.
 
-    A policy inside the file would make the model depend on the hardware that trained it. The
-    file is written under a temporary name and renamed.
+    With a policy inside, the model would depend on the hardware that trained it. The file is
+    written under a temporary name and renamed.
     """
     height, width, slices = model.input_shape[1:]
     temporary = path.with_name(f".{path.stem}.tmp.keras")
@@ -42,7 +42,7 @@ def save_model(model: keras.Model, config: ModelConfig, path: Path) -> None:
 
 
 def _compress(path: Path) -> None:
-    """Compress a zip archive in place: Keras stores it plain, mostly with HDF5's empty blocks."""
+    """Compress a zip archive in place. Keras writes it uncompressed, mostly with empty blocks."""
     with zipfile.ZipFile(path) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
@@ -51,7 +51,7 @@ def _compress(path: Path) -> None:
 
 
 def load_model(path: Path) -> keras.Model:
-    """Read a ``.keras`` file on whichever Keras backend is in use.
+    """Read a ``.keras`` file with the Keras backend in use.
 
     Raises:
         UnreadableFile: If the file is missing or is no Keras model.

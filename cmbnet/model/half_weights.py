@@ -1,9 +1,9 @@
-"""Weights that half precision holds exactly, so that float16 files are the network itself.
+"""Weights that half precision holds exactly, so that float16 files equal the network.
 
-Converters fold each normalisation into the convolution before it and store what comes out in half
-precision. That rounding moves probabilities by up to .006, which is enough to flip a lesion. It is
-done here instead, once, before anything is measured with the network: what is rounded is the
-folded weights, and the layers stay as they are, so that training can go on from them.
+Converters fold each normalisation into the convolution before it, and store the result in half
+precision. That rounding moves probabilities by up to .006, which is enough to flip a lesion. This
+module rounds the folded weights once, before anything is measured with the network. The layers stay
+separate, so training can continue from them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONVOLUTION, NORMALISATION = "_conv", "_bn"
-"""Ends of the names of layers that `cmbnet.model.unet` makes in pairs."""
+"""Endings of the names of layers that `cmbnet.model.unet` makes in pairs."""
 
 
 def round_to_half(model: keras.Model) -> None:
-    """Change a network's weights, by less than half a step of half precision each.
+    """Change each weight of a network by less than half a step of half precision.
 
     Args:
-        model: Built by `cmbnet.model.unet.build_unet`. Its folded weights are then numbers of half
-            precision up to float32's own rounding, which rounding to half precision removes.
+        model: Network of `cmbnet.model.unet.build_unet`. Afterwards its folded weights are numbers
+            of half precision, up to the rounding of float32.
     """
     layers = {layer.name: layer for layer in model.layers}
     for name, layer in layers.items():
@@ -37,7 +37,7 @@ def round_to_half(model: keras.Model) -> None:
 
 
 def folded(convolution: Any, normalisation: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Kernel (y, x, inputs, outputs) and bias (outputs,) of the two layers as one convolution."""
+    """Fold the two layers into one kernel (y, x, inputs, outputs) and bias (outputs,)."""
     (kernel,) = convolution.get_weights()
     _, beta, mean, _ = (w.astype(np.float64) for w in normalisation.get_weights())
     gain = _gain(normalisation)
@@ -59,14 +59,14 @@ def _round_pair(convolution: Any, normalisation: Any) -> None:
 
 
 def _gain(normalisation: Any) -> NDArray[np.float64]:
-    """What the normalisation multiplies each channel with."""
+    """Return the factors by which the normalisation multiplies the channels."""
     gamma, _, _, variance = (w.astype(np.float64) for w in normalisation.get_weights())
     gain: NDArray[np.float64] = gamma / np.sqrt(variance + normalisation.epsilon)
     return gain
 
 
 def _nearest_half(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Values as half precision holds them; beyond its range as they are."""
+    """Round values to half precision. Values beyond its range stay as they are."""
     with np.errstate(over="ignore"):
         halves = values.astype(np.float16).astype(np.float64)
     return np.where(np.isfinite(halves), halves, values)

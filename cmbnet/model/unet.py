@@ -18,7 +18,7 @@ from cmbnet.errors import UsageError
 from cmbnet.model.config import LEVELS, SIZE_MULTIPLE, ModelConfig
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-"""Keras policy under which the hidden layers compute; the output is float32 under each."""
+"""Keras policy of the hidden layers. The output is always float32."""
 
 
 def build_unet(
@@ -31,14 +31,14 @@ def build_unet(
     """Build the network.
 
     Args:
-        config: Widths and variants.
-        input_shape: (y, x, slices); y and x are multiples of `SIZE_MULTIPLE`, or None while
-            training on crops of several sizes. Exports need numbers.
+        config: Widths and variants of the network.
+        input_shape: Input shape (y, x, slices). y and x are multiples of `SIZE_MULTIPLE`. For
+            training on crops of several sizes they may be None. Exports need numbers.
         precision: Policy of the hidden layers.
-        seed: Seed of the initial weights; the same seed gives the same network.
+        seed: Seed of the initial weights. The same seed gives the same network.
 
     Returns:
-        Model from float32 stacks (n, y, x, slices) in [0, 1] to float32 lesion probabilities
+        Keras model from float32 stacks (n, y, x, slices) in [0, 1] to float32 lesion probabilities
         (n, y, x, 1) of the middle slice.
 
     Raises:
@@ -65,7 +65,7 @@ def build_unet(
 
 
 def _check_input_shape(config: ModelConfig, shape: tuple[int | None, int | None, int]) -> None:
-    """Refuse what the three halvings or the channel count cannot take."""
+    """Refuse an input shape that does not fit the three halvings or the number of channels."""
     bad_size = any(n is not None and (n < 1 or n % SIZE_MULTIPLE) for n in shape[:2])
     if len(shape) != 3 or bad_size or shape[-1] != config.input_slices:
         raise UsageError(
@@ -75,21 +75,21 @@ def _check_input_shape(config: ModelConfig, shape: tuple[int | None, int | None,
 
 
 class _Layers:
-    """Makes the network's blocks: every layer named, one policy, a seed of its own for each."""
+    """A builder of the network's blocks. Each layer has its own name and seed."""
 
     def __init__(self, precision: Precision, seed: int) -> None:
         self._dtype = keras.DTypePolicy(precision)
         self._seed = seed
 
     def _initializer(self) -> Any:
-        """He initialiser with the next seed, so that layers of one shape start unequal."""
+        """Make a He initialiser with the next seed, so that layers of one shape start unequal."""
         self._seed += 1
         return keras.initializers.HeNormal(seed=self._seed)
 
     def convolution(
         self, x: Any, filters: int, kernel: int, name: str, *, strides: int = 1, relu: bool = True
     ) -> Any:
-        """Convolution, batch normalisation and (unless a sum follows) ReLU."""
+        """Add convolution, batch normalisation and (unless a sum follows) ReLU."""
         x = keras.layers.Conv2D(
             filters,
             kernel,
@@ -104,7 +104,7 @@ class _Layers:
         return keras.layers.ReLU(dtype=self._dtype, name=f"{name}_relu")(x) if relu else x
 
     def residual_block(self, x: Any, filters: int, name: str) -> Any:
-        """Two 3x3 convolutions beside a 1x1 projection, summed, then ReLU."""
+        """Add two 3x3 convolutions beside a 1x1 projection, sum them, and apply ReLU."""
         y = self.convolution(x, filters, 3, f"{name}_a")
         y = self.convolution(y, filters, 3, f"{name}_b", relu=False)
         projection = self.convolution(x, filters, 1, f"{name}_projection", relu=False)
@@ -124,7 +124,7 @@ class _Layers:
         return keras.layers.Concatenate(dtype=self._dtype, name=name)([x, skip])
 
     def head(self, x: Any, bias: float) -> Any:
-        """1x1 convolution to a logit and its sigmoid, both in float32 under every policy."""
+        """Add a 1x1 convolution to a logit and its sigmoid, both in float32 under every policy."""
         logits = keras.layers.Conv2D(
             1,
             1,

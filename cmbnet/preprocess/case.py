@@ -1,4 +1,4 @@
-"""`prepare`: from a scan to what the network sees, with the way back."""
+"""`prepare`: bring a scan into the form that the network sees, and keep the way back."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from cmbnet.preprocess.recipe import PreprocessRecipe
 
 MIN_SLICES: Final = 3
-"""The network looks at three slices; no direction of a scan may have fewer."""
+"""Smallest number of voxels along each axis. The network looks at three slices."""
 
 HOT_FACTOR: Final = 3.0
 """A voxel above this multiple of the 99.9th percentile is a defect, not tissue."""
 
 MASK_LEVEL: Final = 0.5
-"""What of a brain mask is brain: of probabilities the likely, of labels all."""
+"""A brain mask holds brain from this value on: likely probabilities, and all labels."""
 
 _MOST_OF_A_PROBABILITY: Final = 1.5
-"""Interpolation by splines goes beyond 1; what goes further is an image."""
+"""Splines overshoot 1 a little. A mask with larger values is an image."""
 
 _SAMPLE: Final = 200_000
 
@@ -42,11 +42,11 @@ class PreparedCase:
     """A scan in the frame of the network.
 
     Args:
-        image: float32 (z, size, size) in [0, 1]; z toward Superior, y toward Anterior, x toward
-            Right; white matter near the recipe's level; 0 outside the scan.
-        brain: bool, same shape; never empty.
+        image: The image, float32, of shape (z, size, size), in [0, 1]. z points to Superior, y to
+            Anterior, x to Right. White matter is near the recipe's level. Outside the scan it is 0.
+        brain: The brain mask, bool, of the same shape. It is never empty.
         spacing_mm: Spacing of the frame along z, y, x.
-        frame: The way back to the native grid.
+        frame: The transform back to the native grid.
         intensity: The map that was applied to the stored values.
         white_matter_level: Value of the white-matter peak in `image`.
         brain_found: False if the estimate failed and `brain` is all that has signal.
@@ -78,15 +78,16 @@ def prepare(
     Args:
         volume: The scan on its own grid, real values, no NaN (as `read_nifti` gives it).
         recipe: The settings.
-        brain_mask: A mask on the grid of the scan, by default estimated: 0.5 or more in the
-            brain, so that labels and probabilities are masks, too.
+        brain_mask: A mask on the grid of the scan. Values from 0.5 on are brain, so labels and
+            probabilities are masks, too. Without a mask, the brain is estimated.
 
     Returns:
-        The case. Neither a factor on the stored values nor a single hot voxel changes it.
+        The prepared case. A factor on the stored values does not change it, nor does a single hot
+        voxel.
 
     Raises:
-        InputRefused: Fewer than three slices, a constant image, values that are not finite, or
-            a brain mask that is empty, no mask, or lies on another grid.
+        InputRefused: If the scan has fewer than three slices, is constant or has values that are
+            not finite, or if the brain mask is empty, is no mask, or lies on another grid.
     """
     findings: list[str] = []
     data = np.asarray(volume.data, np.float32)
@@ -131,7 +132,7 @@ def prepare(
 
 
 def _highest(data: NDArray[np.float32], source: str) -> float:
-    """The highest value of what can be an image."""
+    """Return the highest value, and refuse arrays that cannot be an image."""
     if min(data.shape) < MIN_SLICES:
         raise InputRefused(
             f"at least {MIN_SLICES} slices are required, got {min(data.shape)} in {source} "
@@ -171,7 +172,7 @@ def _repair_hot_voxels(
 
 
 def _sample(data: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Every n-th voxel along each axis, some `_SAMPLE` in all."""
+    """Take every n-th voxel along each axis, about `_SAMPLE` in all."""
     step = max(1, round((data.size / _SAMPLE) ** (1 / 3)))
     return data[::step, ::step, ::step]
 
@@ -209,7 +210,7 @@ def _given_brain(brain_mask: Volume, volume: Volume, findings: list[str]) -> NDA
 def _mask_box(
     orientation: Orientation, given: NDArray[np.bool_] | None
 ) -> tuple[tuple[float, float], ...]:
-    """First and last canonical index of a mask along z, y, x."""
+    """Return the first and last canonical index of a mask along z, y, x."""
     if given is None:
         raise InputRefused("a brain mask is required")
     canonical = orientation.apply(given)

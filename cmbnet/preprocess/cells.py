@@ -1,4 +1,4 @@
-"""Distances and local means on coarse grids of cells, which is where scipy took most time."""
+"""Distances and local means on coarse grids of cells. They are faster here than with scipy."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 def distance_mm(
     mask: NDArray[np.bool_], spacing_mm: tuple[float, ...], *, reach_mm: float
 ) -> NDArray[np.float64]:
-    """Distance of each cell of a mask to the nearest one outside it.
+    """Measure the distance of each cell of a mask to the nearest cell outside it.
 
-    As `scipy.ndimage.distance_transform_edt` to the last bit wherever it is within reach; the
-    squares are added along one axis after the other, which a few cells of reach make many times
-    faster than the feature transform there. What lies beyond the array is not outside the mask.
+    Within reach, the result equals `scipy.ndimage.distance_transform_edt` to the last bit. Squares
+    are added along one axis after the other. With a reach of a few cells this is many times faster.
+    Cells beyond the array do not count as outside the mask.
 
     Args:
         mask: bool (z, y, x).
         spacing_mm: Distance between cells along each axis.
-        reach_mm: How far is looked.
+        reach_mm: Largest distance that is measured exactly.
 
     Returns:
-        mm, of the shape of the mask: 0 outside it, exact up to `reach_mm`, larger than it (and
-        infinite in the end) beyond.
+        Distances in mm, of the shape of the mask. They are 0 outside the mask, exact up to
+        `reach_mm`, and larger (at last infinite) beyond.
 
     Examples:
         >>> mask = np.array([[[False, True, True, True]]])
@@ -54,7 +54,7 @@ def distance_mm(
 def _lower(
     source: NDArray[np.float64], target: NDArray[np.float64], ways_mm: list[float], slab: slice
 ) -> None:
-    """Along the first axis, lower squares to those of neighbours plus the square of the way."""
+    """Lower squares along the first axis to those of neighbours plus the squared distance."""
     squares, nearest = source[:, slab], target[:, slab]
     there = np.empty_like(squares)
     for cells, way_mm in enumerate(ways_mm, start=1):
@@ -71,14 +71,14 @@ def mean_around(
     mode: Literal["nearest", "reflect"],
     least: float,
 ) -> NDArray[np.float32]:
-    """Mean of what a mask holds around each cell, weighted by a Gaussian cut off at 2.5 sigma.
+    """Average the values of a mask around each cell with a Gaussian that ends at 2.5 sigma.
 
     Args:
         values: float32.
-        mask: bool of the same shape: which cells count.
-        sigma: Of the Gaussian along each axis, in cells.
-        mode: What lies beyond the border, as scipy names it.
-        least: Share of the Gaussian that the mask is taken to fill at least.
+        mask: Cells that count, bool, of the same shape.
+        sigma: Width of the Gaussian along each axis, in cells.
+        mode: Treatment of the border, as scipy names it.
+        least: Smallest assumed share of the Gaussian that the mask fills.
     """
     from scipy.ndimage import gaussian_filter
 

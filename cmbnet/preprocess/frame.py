@@ -1,4 +1,4 @@
-"""`FrameTransform`: the way between the grid of a scan and the frame of the network, and back."""
+"""`FrameTransform`: the transform between the grid of a scan and the frame of the network."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 @dataclass(frozen=True, slots=True)
 class AxisMap:
-    """Pixel j of the frame lies at index ``start + step * j`` of the canonical axis.
+    """The map of one axis: pixel j of the frame lies at index ``start + step * j`` of the scan.
 
     Args:
-        n_frame: Pixels of the frame.
-        n_canonical: Voxels of the scan along this axis, in canonical direction.
-        start: Canonical index of frame pixel 0; may lie outside the scan.
+        n_frame: Number of pixels of the frame.
+        n_canonical: Number of voxels of the scan along this axis, in canonical direction.
+        start: Canonical index of frame pixel 0. It may lie outside the scan.
         step: Frame pixel divided by native pixel, positive.
     """
 
@@ -38,19 +38,19 @@ class AxisMap:
 
     @property
     def is_shift(self) -> bool:
-        """Whether no interpolation happens: the frame is cropped or padded only."""
+        """Whether the frame only crops or pads, without interpolation."""
         return self.step == 1.0 and float(self.start).is_integer()
 
     def canonical_positions(self) -> NDArray[np.float64]:
-        """Canonical index of each frame pixel."""
+        """Return the canonical index of each frame pixel."""
         return self.start + self.step * np.arange(self.n_frame, dtype=np.float64)
 
     def frame_positions(self) -> NDArray[np.float64]:
-        """Frame index of each canonical voxel."""
+        """Return the frame index of each canonical voxel."""
         return (np.arange(self.n_canonical, dtype=np.float64) - self.start) / self.step
 
     def overlap(self) -> tuple[slice, slice]:
-        """Where scan and frame cover each other, for a pure shift: (in the frame, in the scan)."""
+        """Return where scan and frame overlap, for a pure shift: (in the frame, in the scan)."""
         first = max(0, -int(self.start))
         last = min(self.n_frame, self.n_canonical - int(self.start))
         last = max(first, last)
@@ -59,16 +59,16 @@ class AxisMap:
 
 @dataclass(frozen=True, slots=True)
 class FrameTransform:
-    """Native grid (z, y, x) to frame (z, size, size) and back.
+    """The transform between the native grid (z, y, x) and the frame (z, size, size).
 
-    Slices are never resampled: slice k of the frame is slice k of the canonical scan.
+    Slices are never resampled. Slice k of the frame is slice k of the canonical scan.
 
     Args:
-        orientation: Native to canonical axes.
+        orientation: The turn from native to canonical axes.
         native_shape: Shape of the scan as stored.
-        n_slices: Slices of the canonical scan and of the frame.
-        y: Map of rows.
-        x: Map of columns.
+        n_slices: Number of slices of the canonical scan and of the frame.
+        y: The map of rows.
+        x: The map of columns.
         antialias_from: See `PreprocessRecipe`.
     """
 
@@ -85,7 +85,7 @@ class FrameTransform:
         return self.n_slices, self.y.n_frame, self.x.n_frame
 
     def affine(self, native_affine: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Affine of the frame, index (z, y, x, 1) to RAS+ mm."""
+        """Affine of the frame, from index (z, y, x, 1) to RAS+ mm."""
         to_canonical = np.diag([1.0, self.y.step, self.x.step, 1.0])
         to_canonical[1, 3], to_canonical[2, 3] = self.y.start, self.x.start
         product: NDArray[np.float64] = (
@@ -94,13 +94,13 @@ class FrameTransform:
         return product
 
     def image_from_native(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bring an image into the frame, linearly; 0 outside the scan.
+        """Bring an image into the frame by linear interpolation. Outside the scan it is 0.
 
         Args:
-            image: float32 on the native grid.
+            image: The image on the native grid, float32.
 
         Returns:
-            float32, shape `shape`, a new C-contiguous array.
+            A new C-contiguous float32 array of shape `shape`.
         """
         canonical = self.orientation.apply(self._checked(image, self.native_shape))
         if self.y.is_shift and self.x.is_shift:
@@ -113,11 +113,11 @@ class FrameTransform:
         return PlaneResampler(rows, columns).all_slices(canonical)
 
     def from_native(self, mask: NDArray[_Scalar]) -> NDArray[_Scalar]:
-        """Bring a mask or labels into the frame so that none is lost.
+        """Bring a mask or labels into the frame without losing a label.
 
-        A frame pixel takes the nearest native voxel; where frame pixels are larger than native
-        ones, the largest label of all native voxels nearest to it, so that a lesion of one voxel
-        stays (a mask grows by up to half a native step, `step - 1`, in doing so).
+        A frame pixel takes the nearest native voxel. If frame pixels are larger than native voxels,
+        it takes the largest label of all native voxels nearest to it, so a lesion of one voxel
+        stays. A mask may thereby grow by half a native step, `step - 1`.
 
         Args:
             mask: Any dtype, on the native grid.
@@ -141,16 +141,16 @@ class FrameTransform:
         order: Literal[0, 1] = 0,
         window: tuple[slice, slice] | None = None,
     ) -> NDArray[_Scalar]:
-        """Bring an array of the frame back onto the grid of the scan; 0 outside the frame.
+        """Bring an array of the frame back onto the grid of the scan. Outside the frame it is 0.
 
         Args:
-            array: Shape `shape`; for order 1 a float32.
-            order: 0 takes the nearest frame pixel (masks, labels), 1 interpolates linearly
+            array: Array of shape `shape`. For order 1 it is float32.
+            order: 0 takes the nearest frame pixel (masks, labels). 1 interpolates linearly
                 (probabilities).
-            window: Rows and columns of the frame that `array` holds; the rest of the frame is 0.
+            window: Rows and columns of the frame that `array` holds. The rest of the frame is 0.
 
         Returns:
-            Shape `native_shape`, C-contiguous, dtype of `array`.
+            A C-contiguous array of shape `native_shape` and the dtype of `array`.
         """
         rows, columns = window or (slice(0, self.y.n_frame), slice(0, self.x.n_frame))
         n_rows, n_columns = rows.stop - rows.start, columns.stop - columns.start
@@ -182,7 +182,7 @@ class FrameTransform:
         return array
 
     def _shifted(self, canonical: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Crop and pad only: values are copied as they are."""
+        """Crop and pad. The values are copied unchanged."""
         result = np.zeros(self.shape, np.float32)
         rows_to, rows_from = self.y.overlap()
         columns_to, columns_from = self.x.overlap()
@@ -202,14 +202,14 @@ def fit_frame(
     spacing_mm: tuple[float, float, float],
     centre_yx: tuple[float, float],
 ) -> FrameTransform:
-    """The frame that a recipe gives a scan.
+    """Choose the frame of a scan by a recipe.
 
     Args:
-        recipe: Its `frame` decides: see `PreprocessRecipe`.
-        orientation: Native to canonical axes.
+        recipe: Recipe whose `frame` decides; see `PreprocessRecipe`.
+        orientation: The turn from native to canonical axes.
         native_shape: Shape of the scan as stored.
         spacing_mm: Canonical spacing (z, y, x).
-        centre_yx: Canonical index of the middle of the brain; the physical frame is centred here.
+        centre_yx: Canonical index of the middle of the brain, the centre of the physical frame.
     """
     n_slices, *in_plane = (native_shape[axis] for axis in orientation.axes)
     axes = []
@@ -235,7 +235,7 @@ def _nearest(positions: NDArray[np.float64]) -> NDArray[np.intp]:
 
 
 def _take_largest(array: NDArray[_Scalar], axis_map: AxisMap, *, axis: int) -> NDArray[_Scalar]:
-    """Canonical to frame along one axis; 0 outside the scan."""
+    """Bring labels from canonical axis to frame along one axis. Outside the scan they are 0."""
     if axis_map.step <= 1.0:
         nearest = _nearest(axis_map.canonical_positions())
         return _take(array, nearest, axis_map.n_canonical, axis)
@@ -253,7 +253,7 @@ def _take_largest(array: NDArray[_Scalar], axis_map: AxisMap, *, axis: int) -> N
 
 
 def _take(array: NDArray[_Scalar], index: NDArray[np.intp], n: int, axis: int) -> NDArray[_Scalar]:
-    """Elements of one axis by index; 0 where the index lies outside 0..n-1."""
+    """Take elements of one axis by index. An index outside 0..n-1 gives 0."""
     outside = (index < 0) | (index >= n)
     taken: NDArray[_Scalar] = np.take(array, np.clip(index, 0, n - 1), axis=axis)
     if outside.any():

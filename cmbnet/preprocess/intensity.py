@@ -1,11 +1,11 @@
-"""One brightness for every scan: signal zero at 0, the white-matter peak at a fixed level.
+"""One brightness for every scan: no signal at 0, and the white-matter peak at a fixed level.
 
 The paper scales globally, aligns white-matter peaks, drops histogram bins that hold less than
-1e-4 of the points, and stretches what is left to [0, 1]. Stretching each scan to its own
-brightest bin would undo the alignment of the peaks (a scan with bright vessels would show its
-microbleeds shallower), so by default the window ends where the peak puts it and not at the last
-bin: a microbleed that keeps 40 % of the signal of white matter then has the same value in every
-scan. Brighter tissue is clipped; nothing dark ever is.
+1e-4 of the points, and stretches the rest to [0, 1]. If each scan were stretched to its own
+brightest bin, the peaks would not be aligned any more: a scan with bright vessels would show its
+microbleeds shallower. So by default the peak decides where the window ends, not the last bin. A
+microbleed that keeps 40 % of the signal of white matter then has the same value in every scan.
+Brighter tissue is clipped. Dark tissue is never clipped.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from cmbnet.preprocess.recipe import PreprocessRecipe
 
 BINS_PER_PEAK: Final = 256
-"""Histogram bins between 0 and the median of the brain."""
+"""Number of histogram bins between 0 and the median of the brain."""
 
 HISTOGRAM_END: Final = 8.0
-"""The histogram ends at this multiple of the median; brighter points count as one bin more."""
+"""The histogram ends at this multiple of the median. Brighter points share one more bin."""
 
 PEAK_WIDTH: Final = 0.10
-"""Width (standard deviation) of the window that climbs to the peak, as a fraction of the peak:
-wide enough to pass the grain of a noisy histogram, narrower than the step to CSF."""
+"""Width (standard deviation) of the window that climbs to the peak, as a fraction of the peak. It
+is wide enough for the grain of a noisy histogram, and narrower than the step to CSF."""
 
 SNAP_TO_ZERO: Final = 0.25
-"""The darkest value that is not rare is an offset only if it lies further than this fraction of
-the peak from 0: magnitude images have no offset, and their darkest tissue is not signal 0."""
+"""The darkest common value is an offset only if it lies further than this fraction of the peak from
+0. Magnitude images have no offset, and their darkest tissue has some signal."""
 
 _POINTS_AT_ONCE: Final = 100_000
 _SAMPLE: Final = 10_000
@@ -55,11 +55,11 @@ class IntensityMap:
     top: float
 
     def level(self, stored: float) -> float:
-        """Where a stored value lands, clipped to [0, 1]."""
+        """Map a stored value, and clip it to [0, 1]."""
         return min(max((stored - self.zero) / (self.top - self.zero), 0.0), 1.0)
 
     def apply_in_place(self, image: NDArray[np.float32]) -> None:
-        """Map and clip to [0, 1] without a second array."""
+        """Map an array and clip it to [0, 1], without a second array."""
         scale = np.float32(1.0 / (self.top - self.zero))
 
         def apply(slab: slice) -> None:
@@ -78,19 +78,18 @@ def fit_intensity(
     *,
     darkest: float,
 ) -> IntensityMap:
-    """Find signal zero, white-matter peak and the end of the window of a scan.
+    """Find the value of no signal, the white-matter peak and the end of the window of a scan.
 
     Args:
-        image: float32 (z, y, x) in stored units, any scale and offset.
-        brain: Same shape; at least one voxel set. Only these make the histogram.
-        recipe: Its `white_matter_level`, `window` and `rare_bin_fraction`.
+        image: The image in stored units, float32 (z, y, x), with any scale and offset.
+        brain: Brain mask of the same shape, not empty. Only its voxels make the histogram.
+        recipe: Recipe with `white_matter_level`, `window` and `rare_bin_fraction`.
         darkest: Stored value below which only a rare fraction of the whole scan lies, air
-            included: it tells an offset from dark tissue.
+            included. It separates an offset from dark tissue.
 
     Returns:
-        The map. Multiplying the image by a factor multiplies its three numbers, and a single
-        voxel moves them by no more than its share of the points, because every step is a median
-        or a smooth mean: no single extreme enters.
+        The map. If the image is multiplied by a factor, its three numbers are, too. Every step is
+        a median or a smooth mean, so a single voxel moves them by at most its share of the points.
     """
     points = np.concatenate(in_slabs(lambda slab: image[slab][brain[slab]], len(image)))
     middle = median(points)
@@ -107,9 +106,9 @@ def fit_intensity(
 
 
 def median(points: NDArray[np.floating[Any]]) -> float:
-    """As `numpy.median` of points (n,), n > 0, which would sort a part of all of them.
+    """Compute `numpy.median` of points (n,), n > 0, faster.
 
-    A sample says within which narrow range the median lies; only what lies in it is sorted.
+    A sample tells in which narrow range the median lies. Only points in that range are sorted.
     """
     sample = points[:: max(1, len(points) // _SAMPLE)]
     low, high = np.quantile(sample, (0.47, 0.53))
@@ -180,7 +179,7 @@ class _Histogram:
         return peak
 
     def end(self, rare_fraction: float) -> float:
-        """Upper edge of the brightest bin that counts."""
+        """Return the upper edge of the brightest bin that counts."""
         return (self.low + int(self._frequent(rare_fraction)[-1]) + 1) * self.width
 
     def _frequent(self, rare_fraction: float) -> NDArray[np.intp]:

@@ -1,4 +1,4 @@
-"""The numbers that the quality gate judges by, measured on a prepared scan."""
+"""The measures of a prepared scan on which the quality gate decides."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from cmbnet.volume import Volume
 
 CELL_MM: Final = 3.0
-"""Cell on which structure is measured: noise averages out, ventricles and sinuses stay."""
+"""Size of the cells for structure. Noise averages out, and ventricles and sinuses remain."""
 
 INNER_MM: Final = 10.0
 """Depth below the surface of the mask from which tissue counts as inside."""
 
 DEEP_MM: Final = 15.0
-"""Depth from which drop-out at the skull base no longer reaches."""
+"""Depth that drop-out at the skull base does not reach."""
 
 _SHADING_CELLS_MM: Final = 12.0
 _DARK: Final = 0.45
@@ -39,18 +39,18 @@ _ENOUGH_CELLS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class QualityMeasures:
-    """What the gate knows of a scan.
+    """The measures of a scan that the gate uses.
 
     Args:
         brain_ml: Volume of the brain mask.
         end_area: Area of the mask in the lowest and the highest slice of the scan, relative to
             its largest.
         noise: Standard deviation of the grain in the middle of the brain on the native grid,
-            relative to the white-matter peak; grain is what a voxel differs from the mean of its
-            two neighbours.
+            relative to the white-matter peak. Grain is the difference of a voxel from the mean of
+            its two neighbours.
         structure: Standard deviation of 3 mm cells against the 12 mm neighbourhood, inside.
         deep_dark: Fraction of deep cells darker than 0.45 x their neighbourhood.
-        dark_asymmetry: How unequally those lie left and right, 0 (equal) to 1 (one side).
+        dark_asymmetry: How unequally the dark cells lie left and right, 0 (equal) to 1 (one side).
         deep_bright: Fraction of deep cells brighter than 1.3 x their neighbourhood.
         negative: Fraction of all voxels whose stored value is below 0 by more than a twentieth of
             the range from signal zero to the peak.
@@ -71,7 +71,7 @@ def measure_quality(volume: Volume, prepared: PreparedCase) -> QualityMeasures:
 
     Args:
         volume: The scan as read.
-        prepared: The same, prepared.
+        prepared: The same scan, prepared.
     """
     areas = np.array([np.count_nonzero(one) for one in prepared.brain], np.float64)
     structure = _structure(prepared)
@@ -92,7 +92,7 @@ def measure_quality(volume: Volume, prepared: PreparedCase) -> QualityMeasures:
 
 
 def _noise(volume: Volume, prepared: PreparedCase) -> float:
-    """Grain in a box in the middle of the brain, native grid."""
+    """Measure the grain in a box in the middle of the brain, on the native grid."""
     canonical = prepared.frame.orientation.apply(np.asarray(volume.data))
     rows, columns = (np.asarray(prepared.brain.any(axis=axis)) for axis in (2, 1))
     slices = np.flatnonzero(rows.any(axis=1))
@@ -117,7 +117,7 @@ def _noise(volume: Volume, prepared: PreparedCase) -> float:
 
 
 def _middle(first: int, last: int, size: int) -> slice:
-    """The middle half of a range, at least three long where the axis allows it."""
+    """Return the middle half of a range, at least three long if the axis allows it."""
     margin = int((last - first) * (1 - _BOX_FRACTION) / 2)
     start = min(max(first + margin, 0), max(size - 3, 0))
     return slice(start, min(max(last - margin, start + 3), size))
@@ -132,7 +132,7 @@ class _Structure:
 
 
 def _structure(prepared: PreparedCase) -> _Structure:
-    """Spread, dark and bright places inside the brain, on cells of `CELL_MM`."""
+    """Measure spread, dark and bright places inside the brain, on cells of `CELL_MM`."""
     cells, weight, cell_mm = _cells(prepared)
     brain = weight > 0.5
     if not brain.any():
@@ -158,7 +158,7 @@ def _structure(prepared: PreparedCase) -> _Structure:
 
 
 def _asymmetry(dark: NDArray[np.bool_], brain: NDArray[np.bool_]) -> float:
-    """How unequally a mask lies left and right of the middle of the brain, 0 to 1."""
+    """Measure how unequally a mask lies left and right of the middle of the brain, 0 to 1."""
     total = np.count_nonzero(dark)
     if total == 0:
         return 0.0
@@ -171,7 +171,7 @@ def _asymmetry(dark: NDArray[np.bool_], brain: NDArray[np.bool_]) -> float:
 def _cells(
     prepared: PreparedCase,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[float, float, float]]:
-    """Image and brain averaged in cells, and the size of a cell."""
+    """Average image and brain in cells, and return the size of a cell."""
     steps = [max(1.0, CELL_MM / mm) for mm in prepared.spacing_mm]
     z, y, x = (
         averaging_matrix(n, step) for n, step in zip(prepared.image.shape, steps, strict=True)

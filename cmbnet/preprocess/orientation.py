@@ -1,4 +1,4 @@
-"""The nearest axial orientation of a grid: axes exchanged and flipped, never interpolated."""
+"""The nearest axial orientation of a grid. Axes are exchanged and flipped, never interpolated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORLD_AXIS = (2, 1, 0)
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """How a native array (z, y, x) is turned to z toward S, y toward A, x toward R.
+    """The turn of a native array (z, y, x) to z toward S, y toward A, x toward R.
 
     Args:
         axes: Native axis that becomes the canonical z, y, x.
@@ -30,18 +30,18 @@ class Orientation:
     flips: tuple[bool, bool, bool]
 
     def apply(self, array: NDArray[_Scalar]) -> NDArray[_Scalar]:
-        """Native to canonical; a view, nothing is copied."""
+        """Turn an array from native to canonical axes. The result is a view."""
         return array.transpose(self.axes)[self._slices]
 
     def invert(self, array: NDArray[_Scalar]) -> NDArray[_Scalar]:
-        """Canonical to native; a view, nothing is copied."""
+        """Turn an array from canonical to native axes. The result is a view."""
         first, second, third = (self.axes.index(axis) for axis in range(3))
         return array[self._slices].transpose(first, second, third)
 
     def affine(
         self, native_affine: NDArray[np.float64], native_shape: tuple[int, int, int]
     ) -> NDArray[np.float64]:
-        """Affine of the canonical array, index (z, y, x, 1) to RAS+ mm."""
+        """Return the affine of the canonical array, from index (z, y, x, 1) to RAS+ mm."""
         matrix = np.zeros((4, 4))
         matrix[3, 3] = 1.0
         for canonical, (native, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
@@ -58,14 +58,14 @@ class Orientation:
 
 
 def closest_orientation(affine: NDArray[np.float64]) -> Orientation:
-    """The exchange and flips of axes that bring a grid closest to axial.
+    """Find the exchange and flips of axes that bring a grid closest to axial.
 
     Args:
-        affine: (4, 4), index (z, y, x, 1) to RAS+ mm, as in `Volume`.
+        affine: Affine from index (z, y, x, 1) to RAS+ mm, of shape (4, 4), as in `Volume`.
 
     Returns:
-        Of the six assignments of axes the one with the largest sum of direction cosines; of
-        equals (a grid turned by exactly 45 degrees) the one that moves fewer axes.
+        The assignment of axes, of six, with the largest sum of direction cosines. A tie (a grid
+        turned by exactly 45 degrees) takes the one that moves fewer axes.
     """
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
 

@@ -1,10 +1,10 @@
-"""The gate that answers "not analysable" where "0 microbleeds" would mislead.
+"""The quality gate. It says "not analysable" where "0 microbleeds" would mislead.
 
-Each threshold stands with what was measured on the files of the test data set (no patient with
-microbleeds among them), on synthetic contrasts made from the ICBM152 tissue maps and on phantoms;
-benchmarks/preprocess.py prints the table again. A measure that does not separate what is asked
-warns and does not refuse. Low-resolution perfusion EPI (``pcasl``) is such a case: its contrast
-measures like that of a T2*-weighted brain, and only its coarse voxels are warned of.
+The docstring of each threshold has measured values. They come from the files of the test data set
+(without patients with microbleeds), from synthetic contrasts made from the ICBM152 tissue maps, and
+from phantoms. `benchmarks/preprocess.py` prints the table. If a measure does not separate good from
+bad scans, it only warns. Low-resolution perfusion EPI (``pcasl``) is an example. Its contrast
+measures like that of a T2*-weighted brain, and the gate warns only of its coarse voxels.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 Severity = Literal["info", "warning", "refuse"]
 
 MIN_BRAIN_ML: Final = 100.0
-"""Less is no brain scan: crops of the neck and of a 7 T brain 11 and 24 ml, half-size phantoms
-230, a coronal brain cut at both ends 626, whole brains 930 to 2030."""
+"""A scan with less is not a brain scan: crops of the neck and of a 7 T brain 11 and 24 ml,
+half-size phantoms 230, a coronal brain cut at both ends 626, whole brains 930 to 2030."""
 
 PART_BRAIN_ML: Final = 800.0
-"""Less is warned of as a part of a brain."""
+"""The gate warns that a scan with less shows only a part of a brain."""
 
 MAX_BRAIN_ML: Final = 2500.0
 """More is no head: a bottle phantom 3640, and 2680 by the learned mask; the largest brain mask of a
@@ -38,49 +38,51 @@ MIN_CERTAINTY: Final = 0.9
 """Less is a guess of the learned mask: crops and noise 0.81 to 0.84, whole heads 0.92 and more."""
 
 MIN_STRUCTURE: Final = 0.032
-"""Less is a bottle: uniform phantom 0.022; brain whose tissues differ by 10 % 0.047, heads of the
-phantom 0.056 to 0.083, real gradient-echo brains 0.11 to 0.18."""
+"""A scan with less is a bottle: uniform phantom 0.022; brain whose tissues differ by 10 % 0.047,
+heads of the phantom 0.056 to 0.083, real gradient-echo brains 0.11 to 0.18."""
 
 MAX_DEEP_DARK: Final = 0.05
-"""More is no brain: neck 0.083 and 0.171, bottle with bars 0.070, gradient-echo brains <= 0.003."""
+"""A scan with more is not a brain: neck 0.083 and 0.171, bottle with bars 0.070, gradient-echo
+brains <= 0.003."""
 
 T1_DEEP_DARK: Final = 0.010
-"""More, and alike left and right, is dark CSF: T1-like 0.012 to 0.024, FLAIR-like 0.017,
-gradient-echo brains <= 0.003 (CSF of SWI keeps 0.7 of white matter and is not dark here). In one
-half only it may be a haemorrhage, and is warned of."""
+"""A scan with more, alike left and right, has dark CSF: T1-like 0.012 to 0.024, FLAIR-like 0.017,
+gradient-echo brains <= 0.003 (CSF of SWI keeps 0.7 of white matter and is not dark here). In only
+one half it may be a haemorrhage, so the gate warns."""
 
 HAEMORRHAGE_ASYMMETRY: Final = 0.3
-"""From here on dark places count as one-sided: T1-like and FLAIR-like <= 0.12."""
+"""From this value on, dark places count as one-sided: T1-like and FLAIR-like <= 0.12."""
 
 WARN_DEEP_DARK: Final = 0.005
-"""From here on dark places are worth a look."""
+"""From this value on, the gate warns of dark places."""
 
 MAX_DEEP_BRIGHT: Final = 0.05
-"""More is bright CSF: spin-echo diffusion 0.071, T2-like 0.070; gradient-echo EPI 0.012 to 0.027,
-gradient echo 0.007."""
+"""A scan with more has bright CSF: spin-echo diffusion 0.071, T2-like 0.070; gradient-echo EPI
+0.012 to 0.027, gradient echo 0.007."""
 
 MAX_NOISE: Final = 0.35
-"""More drowns a microbleed (white matter less than 3 x the noise): noise files 0.63; the noisiest
-real brain 0.082, of which most is anatomy at 3 mm."""
+"""With more noise a microbleed is lost (white matter below 3 x the noise): noise files 0.63, the
+noisiest real brain 0.082, mostly from anatomy at 3 mm."""
 
 WARN_NOISE: Final = 0.15
-"""From here on faint microbleeds are lost."""
+"""From this value on, faint microbleeds are lost."""
 
 MAX_NEGATIVE: Final = 0.2
-"""More is a phase image or field map: magnitude has none, phase about a half."""
+"""A scan with more is a phase image or field map: magnitude has none, phase about a half."""
 
 OPEN_END: Final = 0.6
-"""Where both end slices hold this much of the largest slice, the scan is a slab (neck 0.69 and
-1.0, slab EPI 0.86 and 0.80)."""
+"""If both end slices have this share of the largest slice, the scan is a slab (neck 0.69 and 1.0,
+slab EPI 0.86 and 0.80)."""
 
 CUT_END: Final = 0.4
-"""An end slice with this much of the largest one lies inside the brain: of a phantom 0.44 where
-20 mm are missing at the top and 0.48 where 40 mm are at the base. Whole brains 0.0 to 0.26, also in
-slices of 4 mm; two scans of thicker slices, 0.43 at the base and 0.45 at the top, end inside it."""
+"""An end slice with this share of the largest slice lies inside the brain. A phantom has 0.44 if 20
+mm are missing at the top, and 0.48 if 40 mm are missing at the base. Whole brains have 0.0 to 0.26,
+also with slices of 4 mm. Two scans of thicker slices (0.43 at the base, 0.45 at the top) end inside
+the brain."""
 
 MIN_MASK_COVER: Final = 0.7
-"""A brain mask that covers less of the estimated brain leaves out a
-part: true brain masks of two phantoms cover 0.91 and 0.92 (the estimate errs outward)."""
+"""A brain mask that covers less of the estimated brain leaves out a part. The true brain masks of
+two phantoms cover 0.91 and 0.92, because the estimate is rather too large."""
 
 MAX_SLICE_MM: Final = 3.5
 MAX_PIXEL_MM: Final = 1.1
@@ -91,12 +93,12 @@ MAX_THROUGH_RATIO: Final = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a reader of the result should know.
+    """One fact that a reader of the result should know.
 
     Args:
         code: Stable name, snake_case.
         severity: ``info``, ``warning`` (read the result with care), ``refuse`` (not analysable).
-        message: What was found and what to do about it.
+        message: The fact in words, and what to do about it.
     """
 
     code: str
@@ -106,12 +108,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class QualityReport:
-    """What the gate says about a scan.
+    """The judgement of the gate about a scan.
 
     Args:
         findings: All findings, refusals first, then warnings, then remarks.
         analysable: False if any finding refuses.
-        measures: The numbers behind it.
+        measures: The measures that led to the findings.
     """
 
     findings: tuple[Finding, ...]
@@ -120,14 +122,15 @@ class QualityReport:
 
 
 def check_quality(volume: Volume, prepared: PreparedCase) -> QualityReport:
-    """Judge whether an answer about microbleeds on this scan would mean anything.
+    """Judge whether a result about microbleeds on this scan would be meaningful.
 
     Args:
-        volume: The scan as read; its notes become remarks.
-        prepared: The same, prepared.
+        volume: The scan as read. Its notes become remarks.
+        prepared: The same scan, prepared.
 
     Returns:
-        The report. Nothing is raised: the caller decides about ``analysable``.
+        The report. The function raises nothing; the caller decides what to do with a scan that is
+        not analysable.
     """
     measures = measure_quality(volume, prepared)
     findings: list[Finding] = []
@@ -147,7 +150,7 @@ def check_quality(volume: Volume, prepared: PreparedCase) -> QualityReport:
 
 
 def _anatomy(measures: QualityMeasures, prepared: PreparedCase) -> list[Finding]:
-    """Whether there is a brain, and how much of it."""
+    """Check whether there is a brain, and how much of it."""
     ml = measures.brain_ml
     if not prepared.brain_found:
         return [_refuse("no_brain", "no brain was found; give a scan of the head or a brain mask")]
@@ -238,7 +241,7 @@ def _coverage(measures: QualityMeasures) -> list[Finding]:
 
 
 def _contrast(measures: QualityMeasures) -> list[Finding]:
-    """Whether the image can be T2*-weighted magnitude."""
+    """Check whether the image can be T2*-weighted magnitude."""
     if measures.negative > MAX_NEGATIVE:
         return [
             _refuse(
@@ -276,7 +279,7 @@ def _contrast(measures: QualityMeasures) -> list[Finding]:
 
 
 def _grain(measures: QualityMeasures) -> list[Finding]:
-    """Whether there is an image in the noise."""
+    """Check whether noise hides the image."""
     if measures.noise > MAX_NOISE:
         return [
             _refuse(
@@ -296,7 +299,7 @@ def _grain(measures: QualityMeasures) -> list[Finding]:
 
 
 def _geometry(prepared: PreparedCase, volume: Volume) -> list[Finding]:
-    """Whether voxels are such that 2-10 mm lesions show as the network knows them."""
+    """Check whether the voxels show lesions of 2-10 mm as the network knows them."""
     z_mm, y_mm, x_mm = (volume.spacing_mm[axis] for axis in prepared.frame.orientation.axes)
     findings = []
     if max(y_mm, x_mm) > MAX_THROUGH_RATIO * z_mm and max(y_mm, x_mm) > MAX_PIXEL_MM:
@@ -342,7 +345,7 @@ def _geometry(prepared: PreparedCase, volume: Volume) -> list[Finding]:
 
 
 def _given(prepared: PreparedCase, volume: Volume) -> list[Finding]:
-    """What of header and brain mask makes an answer doubtful."""
+    """Check whether header or brain mask make a result doubtful."""
     findings = []
     if volume.forms is not None and volume.forms.mirrored:
         findings.append(

@@ -1,4 +1,4 @@
-"""`PreprocessRecipe`: every setting of preprocessing, frozen, as it is stored in a bundle."""
+"""`PreprocessRecipe`: all settings of preprocessing, as a bundle stores them."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ BrainKind = Literal["classical", "learned-1"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreprocessRecipe:
-    """How a scan becomes what the network sees.
+    """The settings that bring a scan into the form that the network sees.
 
     Args:
-        frame: ``physical`` fixes the in-plane pixel in mm, centres on the brain, crops or pads;
-            ``paper`` crops a square by the shortest side and resizes it.
+        frame: ``physical`` fixes the in-plane pixel in mm, centres on the brain, and crops or pads.
+            ``paper`` crops a square of the shortest side and resizes it.
         size: Rows and columns of the frame.
         pixel_mm: In-plane pixel of the physical frame, mm. 0.6 x 384 is 230 mm: a head fits.
-        pixel_tolerance: A pixel within this fraction of `pixel_mm` is left as it is, because
-            interpolation blurs what is two pixels wide.
+        pixel_tolerance: A pixel within this fraction of `pixel_mm` is not resampled, because
+            interpolation blurs structures of two pixels.
         antialias_from: From this ratio of frame pixel to native pixel on, pixels are averaged
-            instead of sampled: below it no native pixel is skipped.
+            instead of sampled. Below it, sampling skips no native pixel.
         rare_bin_fraction: Histogram bins that hold less than this fraction of the points do not
             count for the window (the paper's 1e-4).
-        white_matter_level: Where in [0, 1] the white-matter peak lands in every scan.
+        white_matter_level: Value in [0, 1] that the white-matter peak gets in every scan.
         window: ``peak`` ends the window where the peak puts it, the same contrast in each scan;
             ``histogram`` ends it at the last bin that is not rare, as the paper's text reads.
-        brain: Which estimate of the brain the frame, the intensity, the gate and the rules see:
+        brain: Estimate of the brain that the frame, the intensity, the gate and the rules use:
             ``classical`` (`cmbnet.preprocess.brain`) holds dura, sinuses and some of the skull,
             ``learned-1`` (`cmbnet.preprocess.brain_network`) what dura encloses. A model is used
             with the one that it was trained with; a better network gets another name.
 
     Raises:
-        UsageError: A value outside its range.
+        UsageError: If a value is outside its range.
     """
 
     frame: FrameKind = "physical"
@@ -76,15 +76,15 @@ class PreprocessRecipe:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON or YAML; `from_dict` gives the same recipe back."""
+        """Return plain values for JSON or YAML, from which `from_dict` makes the same recipe."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PreprocessRecipe:
-        """The recipe of `to_dict`.
+        """Make the recipe from the values of `to_dict`.
 
         Raises:
-            UsageError: A setting that does not exist, or a value outside its range.
+            UsageError: If a setting does not exist, or a value is outside its range.
         """
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)

@@ -1,8 +1,8 @@
 """Resampling along one axis as a banded matrix, applied in blocks by matrix multiplication.
 
 Dense multiplication of only the blocks near the diagonal is several times faster than gathering
-(measured in benchmarks/preprocess.py) and makes linear, averaging and flipped sampling one code.
-Slices go through it in threads: all that a slab needs on its way stays in the cache.
+(measured in benchmarks/preprocess.py). The same code does linear, averaging and flipped sampling.
+Slabs of slices go through it in threads, and all that a slab needs stays in the cache.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLOCK: Final = 16
-"""Output samples a block: what is multiplied in vain grows with it, the overhead shrinks."""
+"""Output samples per block. A larger block has less overhead and multiplies more zeros."""
 
 
 def sampling_matrix(
     n_in: int, positions: NDArray[np.float64], *, support: float = 1.0
 ) -> NDArray[np.float32]:
-    """Weights that sample an axis at fractional positions, linearly.
+    """Make the weights that sample an axis linearly at fractional positions.
 
     Args:
         n_in: Number of samples of the axis.
-        positions: Index on the axis for each output, any range.
-        support: Half width of the triangle in samples. 1 is linear interpolation; a larger one
-            averages, against aliasing.
+        positions: Index on the axis for each output, in any range.
+        support: Half width of the triangle in samples. 1 is linear interpolation. A larger width
+            averages, and prevents aliasing.
 
     Returns:
-        (n_out, n_in) float32; a row sums to 1, or is 0 where the position lies outside the axis
-        (more than half a sample beyond the last centre).
+        Weights of shape (n_out, n_in), float32. A row sums to 1. If its position lies outside the
+        axis (more than half a sample beyond the last centre), the row is 0.
     """
     inside = (positions >= -0.5) & (positions <= n_in - 0.5)
     clamped = np.clip(positions, 0, n_in - 1)
@@ -48,10 +48,11 @@ def sampling_matrix(
 
 
 def averaging_matrix(n_in: int, step: float) -> NDArray[np.float32]:
-    """Weights that average an axis in cells of `step` samples; the last cell may be smaller.
+    """Make the weights that average an axis in cells of `step` samples.
 
     Returns:
-        (ceil(n_in / step), n_in) float32, rows sum to 1.
+        Weights of shape (ceil(n_in / step), n_in), float32. Rows sum to 1. The last cell may have
+        fewer samples.
     """
     n_out = int(np.ceil(n_in / step - 1e-9))
     edges = np.minimum(np.arange(n_out + 1) * step, n_in)
@@ -64,7 +65,7 @@ def averaging_matrix(n_in: int, step: float) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True)
 class _Band:
-    """A block of output samples with the range of input samples that they are made of."""
+    """A block of output samples, with the range of input samples that make them."""
 
     rows: slice
     columns: slice
@@ -72,11 +73,11 @@ class _Band:
 
 
 class PlaneResampler:
-    """Multiplies slices (z, y_in, x_in) along y and x to (z, y_out, x_out).
+    """Resample slices (z, y_in, x_in) along y and x to (z, y_out, x_out).
 
     Args:
-        rows: (y_out, y_in) float32.
-        columns: (x_out, x_in) float32.
+        rows: Weights of shape (y_out, y_in), float32.
+        columns: Weights of shape (x_out, x_in), float32.
     """
 
     def __init__(self, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> None:
@@ -88,7 +89,7 @@ class PlaneResampler:
         ]
 
     def __call__(self, slices: NDArray[Any]) -> NDArray[np.float32]:
-        """The product for some slices, of any dtype and strides."""
+        """Resample some slices, of any dtype and strides."""
         slices = np.ascontiguousarray(slices, np.float32)
         turned = np.zeros((len(slices), self.shape[0], slices.shape[2]), np.float32)
         for band in self._rows:
@@ -99,7 +100,7 @@ class PlaneResampler:
         return result
 
     def all_slices(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """The product for a whole scan, in threads."""
+        """Resample a whole scan, in threads."""
         result = np.empty((len(image), *self.shape), np.float32)
 
         def fill(slab: slice) -> None:
@@ -110,7 +111,7 @@ class PlaneResampler:
 
 
 def _bands(matrix: NDArray[np.float32]) -> list[_Band]:
-    """Blocks of rows with the range of columns in which they are not all zero."""
+    """Split a matrix into blocks of rows, each with the range of columns that are not all zero."""
     bands = []
     for start in range(0, matrix.shape[0], _BLOCK):
         rows = slice(start, min(start + _BLOCK, matrix.shape[0]))

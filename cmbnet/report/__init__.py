@@ -1,4 +1,4 @@
-"""What leaves a prediction: masks, tables, ``result.json`` and a page to read."""
+"""The output of a prediction: masks, tables, ``result.json`` and a page to read."""
 
 from cmbnet.report.result import RecordedRequest, Result
 from cmbnet.report.tables import fault_row, summary_row, update_summary

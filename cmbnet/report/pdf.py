@@ -1,7 +1,7 @@
-"""The report as a PDF of A4 pages, for viewers and archives that show nothing else of ours.
+"""The report as a PDF of A4 pages, for viewers and archives without SEG and SR.
 
-Every page names the patient, since pages are printed and get apart. Real text (it can be searched
-and read aloud), fonts inside, no dates of writing: the same result gives the same bytes.
+Every page names the patient, because printed pages get separated. The PDF has real text, embedded
+fonts and no date of writing, so the same result gives the same bytes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LETTERS: Final = 105
 _SLICES_A_PAGE: Final = 6
 _MOST_SLICES: Final = 12
 _FIRST_FROM_RIGHT: Final = 0x590
-"""Hebrew, Arabic and what follows need more than single letters set one by one."""
+"""First letter of the scripts (Hebrew, Arabic and further ones) that single letters cannot set."""
 
 _INK, _WARNING = "#16202a", "#8a4b00"
 
@@ -58,15 +58,15 @@ _COLUMNS: Final = (
     ("Centre R, A, S, mm", 0.745),
     ("Image", 0.83),
 )
-"""Heads, and the right edge of each column; the first two are set from the left."""
+"""Heads and right edge of each column. The first two columns are aligned to the left."""
 
 
 def report_pdf(prediction: Prediction, result: Result) -> bytes:
-    """The report of a prediction: patient, answer, table, quality and provenance, then slices.
+    """Make the report of a prediction: patient, answer, table, quality, provenance and slices.
 
     Args:
-        prediction: What was found.
-        result: The same as it stands in ``result.json``.
+        prediction: The prediction.
+        result: Its content of ``result.json``.
     """
     stream = io.BytesIO()
     about = {"Title": f"cmbnet report: {_plain(result.case)}", "Creator": "cmbnet",
@@ -83,7 +83,7 @@ def report_pdf(prediction: Prediction, result: Result) -> bytes:
 
 
 class _Writer:
-    """Sets lines from top to bottom, on as many pages as they need."""
+    """A writer that sets lines from top to bottom, on as many pages as needed."""
 
     def __init__(self, notice: str, head: str) -> None:
         self._notice, self._head = notice, head
@@ -91,20 +91,20 @@ class _Writer:
         self._new_page()
 
     def line(self, words: str, *, size: float = 9, bold: bool = False, ink: str = _INK) -> None:
-        """Words, broken into as many lines as they need."""
+        """Write words on as many lines as needed."""
         for part in textwrap.wrap(_plain(words), int(_LETTERS * 9 / size)) or [""]:
             self._step(size / 9)
             self._put(_LEFT, part, size=size, bold=bold, ink=ink)
 
     def row(self, cells: Iterable[str], *, bold: bool = False) -> None:
-        """A row of the table of lesions."""
+        """Write a row of the table of lesions."""
         self._step(1)
         for number, ((_, edge), words) in enumerate(zip(_COLUMNS, cells, strict=True)):
             aligned = "left" if number < 2 else "right"
             self._put(_LEFT + edge, words, bold=bold, align=aligned)
 
     def gap(self) -> None:
-        """Half a line."""
+        """Leave half a line empty."""
         self._y -= _LINE / 2
 
     def _step(self, lines: float) -> None:
@@ -204,7 +204,7 @@ def _cells(lesion: Lesion, source: DicomSource | None) -> tuple[str, ...]:
 
 
 def _image_of(lesion: Lesion, source: DicomSource | None) -> str:
-    """What a viewer calls the image through its middle: instance or frame number."""
+    """Return a viewer's number of the image through a lesion's middle: instance or frame."""
     z = lesion.voxel_ijk[2]
     if source is None:
         return str(z + 1)
@@ -243,7 +243,7 @@ def _images(result: Result, source: DicomSource | None) -> Iterator[str]:
 
 
 def _patient(source: DicomSource) -> str:
-    """Whose images these are, on one line."""
+    """Describe the patient on one line."""
     header = source.headers[0]
     name = next((one for one in _said(header, "PatientName").split("=") if one.strip("^ ")), "")
     stated = (
@@ -260,7 +260,7 @@ def _patient(source: DicomSource) -> str:
 
 
 def _said(header: Dataset, keyword: str) -> str:
-    """A value as text, dates as 2026-01-31; empty where it is absent or cannot be read."""
+    """Write a value as text, with dates as 2026-01-31. Empty if it is missing or unreadable."""
     from cmbnet.io.dicom.dataset import quiet_pydicom
 
     value = ""
@@ -299,7 +299,7 @@ def _draw_slices(page: Figure, painter: Painter, indices: Sequence[int]) -> None
 
 
 def _plain(words: str) -> str:
-    """Letters that the font has and that run from left to right; names may hold any."""
+    """Keep letters that the font has and that run from left to right. Names may hold any letter."""
     return "".join(one if one in _letters() else "?" for one in words)
 
 

@@ -38,10 +38,10 @@ TILE_BAR_MM: Final = 5
 """What the scale bars of slices and near views stand for."""
 
 RING_PIXELS: Final = 5
-"""Distance of a ring from the candidate that it surrounds."""
+"""Distance of a ring from its candidate."""
 
 SLICE_PIXELS: Final = 340
-"""Slices are shown at least this high, so that a lesion of 2 mm is some pixels wide."""
+"""Smallest height of a slice in the report, so that a lesion of 2 mm has several pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ class Picture:
 
     Args:
         uri: ``data:image/jpeg;base64,...``.
-        width: Pixels.
-        height: Pixels.
+        width: Width in pixels.
+        height: Height in pixels.
     """
 
     uri: str
@@ -60,10 +60,10 @@ class Picture:
 
 
 class Painter:
-    """Draws a prediction.
+    """A painter of the pictures of a prediction.
 
     Args:
-        prediction: What is drawn.
+        prediction: The prediction to draw.
     """
 
     def __init__(self, prediction: Prediction) -> None:
@@ -77,7 +77,7 @@ class Painter:
     def slices_to_show(
         self, lesions: tuple[Lesion, ...], excluded: tuple[Lesion, ...], *, most: int
     ) -> list[int]:
-        """Slices through lesions; without any, through the brain and the best candidates."""
+        """Choose slices through lesions, or else through the brain and the best candidates."""
         if lesions:
             return _spread({self.index_of(lesion)[0] for lesion in lesions}, most)
         spread = _spread(self._box.slices.tolist(), most // 2)
@@ -85,18 +85,18 @@ class Painter:
         return sorted({*spread, *best})
 
     def lesions_on(self, index: int) -> list[int]:
-        """Ids of the lesions that a slice shows."""
+        """Return the ids of the lesions that a slice shows."""
         labels = self._labels[index]
         return [int(n) for n in np.unique(labels[labels > 0])]
 
     def slice(self, index: int, excluded: tuple[Lesion, ...] = ()) -> Picture:
-        """An axial slice: its lesions outlined and numbered, excluded candidates in a ring."""
+        """Draw an axial slice with numbered outlines of lesions and rings around candidates."""
         return _encode(self.draw_slice(index, excluded))
 
     def draw_slice(
         self, index: int, excluded: tuple[Lesion, ...] = (), *, least_height: int = SLICE_PIXELS
     ) -> Image:
-        """The same as an image of at least so many rows."""
+        """Draw the slice as an image with at least this number of rows."""
         grey = self._box.crop(self._image)[index]
         labels = self._box.crop(self._labels)[index]
         _, y_mm, x_mm = self._spacing_mm
@@ -115,11 +115,11 @@ class Painter:
         return picture
 
     def tile(self, lesion: Lesion) -> Picture:
-        """A lesion in the axial, coronal and sagittal plane, side by side, with a cross."""
+        """Draw a lesion in the axial, coronal and sagittal plane, side by side, with a cross."""
         return _encode(self.draw_tile(lesion))
 
     def draw_tile(self, lesion: Lesion) -> Image:
-        """The same as an image."""
+        """Draw the tile as an image."""
         from PIL import Image
 
         centre = self.index_of(lesion)
@@ -129,13 +129,13 @@ class Painter:
         return sheet
 
     def index_of(self, lesion: Lesion) -> tuple[int, int, int]:
-        """The voxel of the frame at the lesion's centre."""
+        """Return the voxel of the frame at the lesion's centre."""
         place = self._to_frame @ np.array([*lesion.centre_ras_mm, 1.0])
         z, y, x = np.clip(np.rint(place[:3]), 0, np.array(self._image.shape) - 1).astype(int)
         return int(z), int(y), int(x)
 
     def _plane(self, centre: tuple[int, int, int], axis: int, label: int) -> Image:
-        """A square of `TILE_MM` around a voxel, across an axis of the frame."""
+        """Cut a square of `TILE_MM` around a voxel, across an axis of the frame."""
         grey = _square(self._image, centre, axis, self._spacing_mm)
         labels = _square(self._labels, centre, axis, self._spacing_mm)
         # z, y and x grow toward superior, anterior and right: up, up and left in a picture, but
@@ -157,7 +157,7 @@ def _square(
     axis: int,
     spacing_mm: tuple[float, float, float],
 ) -> NDArray[Any]:
-    """Voxels of a plane within `TILE_MM` / 2 of a voxel, 0 beyond the frame's border."""
+    """Cut the voxels of a plane within `TILE_MM` / 2 of a voxel. Outside the frame they are 0."""
     plane = np.take(array, centre[axis], axis=axis)
     others = [other for other in range(3) if other != axis]
     half = [max(1, round(TILE_MM / 2 / spacing_mm[other])) for other in others]
@@ -169,7 +169,7 @@ def _square(
 def _draw(
     grey: NDArray[Any], labels: NDArray[Any], size: tuple[int, int]
 ) -> tuple[Image, NDArray[Any]]:
-    """A picture of (width, height) with outlines around, not over, the lesions."""
+    """Draw a picture of (width, height) with outlines around, not over, the lesions."""
     from PIL import Image
 
     shade = Image.fromarray(np.round(np.clip(grey, 0, 1) * 255).astype(np.uint8))
@@ -185,7 +185,7 @@ def _draw(
 
 
 def _spread(indices: Iterable[int], most: int) -> list[int]:
-    """At most so many of the indices, evenly, in order."""
+    """Choose at most this number of the indices, evenly and in order."""
     chosen = sorted(indices)
     if len(chosen) <= most:
         return chosen
@@ -193,7 +193,7 @@ def _spread(indices: Iterable[int], most: int) -> list[int]:
 
 
 def _ring(picture: Image, column: float, row: float, inner: float) -> None:
-    """A circle that leaves `inner` pixels around its centre free."""
+    """Draw a circle that leaves `inner` pixels around its centre free."""
     from PIL import ImageDraw
 
     radius = inner + RING_PIXELS
@@ -224,7 +224,7 @@ def _font() -> Any:
 
 
 def _cross(picture: Image) -> None:
-    """Lines from the border toward the middle that leave the lesion free."""
+    """Draw lines from the border toward the middle that leave the lesion free."""
     from PIL import ImageDraw
 
     draw = ImageDraw.Draw(picture)
@@ -254,7 +254,7 @@ def _orient(picture: Image, sides: str, pixels_a_mm: float, bar_mm: int) -> None
 
 
 def _encode(picture: Image) -> Picture:
-    """JPEG as a data URI; the same picture gives the same bytes."""
+    """Encode a picture as a JPEG data URI. The same picture gives the same bytes."""
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=88, subsampling=0)
     text = base64.b64encode(stream.getvalue()).decode("ascii")

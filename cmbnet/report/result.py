@@ -1,4 +1,4 @@
-"""`Result`: what stands in ``result.json``."""
+"""`Result`: the content of ``result.json``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cmbnet.lesions import Lesion, LesionRules
 from cmbnet.predict import InputRecord, Prediction, Request
 
 MAX_EXCLUDED = 200
-"""Excluded candidates that are listed, those of the highest score; all are counted."""
+"""Largest number of listed excluded candidates, by highest score. All are counted."""
 
 
 class _Strict(BaseModel):
@@ -25,7 +25,7 @@ class _Strict(BaseModel):
 
 
 class RecordedRequest(Request):
-    """What was asked, and of which bytes: two runs of equal ones give equal results."""
+    """The request of a run, and the hashes of its input. Equal requests give equal results."""
 
     input_sha256: str
     bundle_sha256: str
@@ -45,7 +45,7 @@ class Input(_Strict):
 class Model(_Strict):
     """The bundle, the thresholds and the runtime.
 
-    The weights of a learned score are hundreds of numbers: they stand in the bundle, not here.
+    The weights of a learned score are hundreds of numbers. The bundle holds them, not the result.
     """
 
     bundle: str
@@ -75,7 +75,7 @@ class QualityFinding(_Strict):
 
 
 class Quality(_Strict):
-    """What the quality gate said; `forced` if it refused and was overruled."""
+    """The judgement of the quality gate. `forced` means that it refused and was overruled."""
 
     analysable: bool
     forced: bool
@@ -84,7 +84,7 @@ class Quality(_Strict):
 
 
 class Scan(_Strict):
-    """The answer for the scan as a whole."""
+    """The result for the scan as a whole."""
 
     positive: bool
     score: float
@@ -97,7 +97,7 @@ class Scan(_Strict):
 
 
 class Result(_Strict):
-    """The whole of ``result.json``."""
+    """The whole content of ``result.json``."""
 
     format: Literal[1] = 1
     notice: str
@@ -221,7 +221,7 @@ def _scan(prediction: Prediction) -> Scan:
 
 
 def schema_text() -> str:
-    """The JSON Schema of ``result.json`` as the text of ``data_specs/result.schema.json``.
+    """Return the JSON Schema of ``result.json`` as the text of ``data_specs/result.schema.json``.
 
     After a change of the models: ``python -c 'from cmbnet.report.result import schema_text as t;
     print(t(), end="")' > data_specs/result.schema.json``

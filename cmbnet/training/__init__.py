@@ -1,1 +1,1 @@
-"""Training: cache, sampling, augmentation, losses, fit. Heavy imports stay in the modules."""
+"""Training: cache, sampling, augmentation, losses, fit. The modules import heavy packages late."""

@@ -13,8 +13,9 @@ output="${3:?folder for the copy that gets the engines}"
 case "$flavor" in
 rtx) ;;
 datacenter)
-    # TensorRT's libraries are in NVIDIA's own index.
-    python -m pip install --extra-index-url https://pypi.nvidia.com 'cmbnet[tensorrt]'
+    # TensorRT's libraries are in NVIDIA's own index. cmbnet is in none: it comes from this checkout.
+    checkout="$(realpath "$(dirname "$0")/../..")"
+    python -m pip install --extra-index-url https://pypi.nvidia.com "${checkout}[tensorrt]"
     ;;
 *)
     echo "the flavor must be rtx or datacenter, got $flavor" >&2

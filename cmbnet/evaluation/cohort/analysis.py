@@ -1,4 +1,4 @@
-"""Everything a cohort's scores are asked for: intervals, curves, strata, agreement."""
+"""The analysis of a scored cohort: intervals, curves, strata, agreement."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ AREAS: Mapping[str, tuple[str, Callable[[Sequence[ScoredCase]], Samples | None]]
     "candidate_auc": ("correct against false predicted lesions", candidate_samples),
     "patient_auc": ("patients with against without true lesions", patient_samples),
 }
-"""ROC curves of a cohort: what is ranked against what, and who says so."""
+"""ROC curves of a cohort: their key, the ranked classes, and the samples."""
 PAPER_LESION_AUC = 0.861
 FEWEST = 10
-"""With fewer samples of a class there is no area and no FROC: one lesion more would move it by a
-tenth and more."""
+"""With fewer samples of a class there is no area and no FROC, because one more lesion would move it
+by a tenth or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,12 @@ class Plan:
     """How much resampling to do.
 
     Args:
-        resamples: Of the metrics and areas.
-        band_resamples: Of the curves.
-        seed: Of both.
-        method: Bootstrap interval.
-        fewest: Samples of each class that an area needs, and false lesions that a FROC does.
+        resamples: Number of resamples for metrics and areas.
+        band_resamples: Number of resamples for curves.
+        seed: Seed of both.
+        method: Method of the bootstrap interval.
+        fewest: Smallest number of samples of each class for an area, and of false lesions for a
+            FROC.
     """
 
     resamples: int = 10_000
@@ -75,12 +76,12 @@ class Area:
 
     Args:
         name: Key in ``results.json``.
-        classes: What is ranked against what.
+        classes: The classes that are ranked against each other.
         positives: Number of positive samples.
         negatives: Number of negative samples.
         value: Area; NaN with one class.
         bootstrap: Interval by patient.
-        delong: DeLong's interval, samples taken as independent.
+        delong: DeLong's interval. It takes samples as independent.
         curve: The curve.
         band: Interval of the curve.
     """
@@ -142,20 +143,20 @@ class PixelCurves:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """A cohort, analysed.
+    """The analysis of a cohort.
 
     Args:
         scores: Point values and lesions.
         intervals: Bootstrap interval of every headline metric.
         wilson: Wilson interval of the metrics that are proportions.
         undefined_resamples: Share of the resamples in which each metric was undefined.
-        areas: ROC curves; those with too few samples are left out.
-        froc: None without scores of lesions or with too few false ones.
-        withheld: What was left out for too few samples, or ends early, in sentences.
-        pixel: None without probability maps.
+        areas: ROC curves. Curves with too few samples are left out.
+        froc: The FROC. None without scores of lesions or with too few false lesions.
+        withheld: Sentences about curves that are left out or end early.
+        pixel: Curves of the voxels. None without probability maps.
         strata: Parts of the cohort.
         counts: Agreement of lesion counts.
-        plan: How it was resampled.
+        plan: The resampling.
     """
 
     scores: CohortScores
@@ -236,7 +237,7 @@ def _area(
 
 
 def _too_few(samples: Samples, fewest: int) -> str:
-    """Why samples are too few for an area; empty if they are enough."""
+    """Say why samples are too few for an area. Empty if they are enough."""
     for what, count in (
         ("negatives", int((~samples.positive).sum())),
         ("positives", int(samples.positive.sum())),
@@ -247,7 +248,7 @@ def _too_few(samples: Samples, fewest: int) -> str:
 
 
 def _cut(scores: CohortScores) -> list[str]:
-    """Where curves end early."""
+    """Say where curves end early."""
     cut = sum(case.is_cut and case.has_scores for case in scores.cases)
     if not cut:
         return []
@@ -259,7 +260,7 @@ def _cut(scores: CohortScores) -> list[str]:
 
 
 def _froc(scores: CohortScores, plan: Plan) -> tuple[Froc | None, list[str]]:
-    """The FROC, or why there is none."""
+    """Compute the FROC, or say why there is none."""
     lesions = lesion_scores_of(scores.cases)
     if lesions is None:
         return None, []

@@ -1,4 +1,4 @@
-"""Two models on the same cases: differences, their intervals, and P values."""
+"""The comparison of two models on the same cases: differences, intervals, P values."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from cmbnet.evaluation.stats.roc import delong_p
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A metric of two models.
+    """The difference of a metric between two models.
 
     Args:
         name: The metric.
         first: Its value for the first model.
         second: Its value for the other.
         difference: first - second.
-        interval: Of the difference, both models on the same resamples of patients.
-        p: Two-sided P of a permutation by patient; NaN where the difference is undefined.
+        interval: Interval of the difference. Both models share the resamples of patients.
+        p: Two-sided P of a permutation by patient. NaN if the difference is undefined.
     """
 
     name: str
@@ -46,10 +46,10 @@ class McNemar:
     """Exact McNemar test of paired verdicts.
 
     Args:
-        what: What was judged right or wrong.
+        what: The things that were judged right or wrong.
         only_first: Right by the first model only.
         only_second: Right by the second only.
-        p: Two-sided exact binomial P; 1 if the models never differ.
+        p: Two-sided exact binomial P. It is 1 if the models never differ.
     """
 
     what: str
@@ -63,9 +63,9 @@ class Comparison:
     """Two models on the same cases.
 
     Args:
-        differences: Every headline metric.
+        differences: Differences of every headline metric.
         tests: McNemar tests of patients and of true lesions.
-        patient_auc_p: DeLong's P for the patient-level areas; NaN without scores.
+        patient_auc_p: DeLong's P for the patient-level areas. NaN without scores.
     """
 
     differences: tuple[Difference, ...]
@@ -106,7 +106,7 @@ def compare(
 def permutation_p(
     first: Columns, second: Columns, *, permutations: int, seed: int
 ) -> dict[str, float]:
-    """P values of the differences of all headline metrics.
+    """Compute P values of the differences of all headline metrics.
 
     Under the null hypothesis the models are exchangeable within a patient: each permutation
     swaps their counts for a random half of the patients. P = (1 + more extreme) / (1 + defined).
@@ -133,13 +133,13 @@ def permutation_p(
 def _gap(
     one: Metric, names: Sequence[str], first: NDArray[np.float64], second: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Difference of a metric between two (arrays of) sums."""
+    """Compute the difference of a metric between two (arrays of) sums."""
     a, b = ({name: sums[..., i] for i, name in enumerate(names)} for sums in (first, second))
     return one.compute(a) - one.compute(b)
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_], what: str) -> McNemar:
-    """Exact McNemar test of two verdicts on the same things.
+    """Compute the exact McNemar test of two verdicts on the same things.
 
     Examples:
         >>> right = np.array([True] * 8 + [False] * 2)

@@ -1,4 +1,4 @@
-"""Pair the files of a prediction with those of a reference by name; refuse what is no pair."""
+"""Pair the files of a prediction with those of a reference by name. Other files are refused."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ MASKS = ("lesions", "mask")
 NESTED = (*MASKS, "probability")
 """Images in a case's folder of ``cmbnet predict``."""
 USUAL_STRATA = ("field_t", "protocol", "vendor", "anatomy")
-"""Columns of a manifest that become strata without being asked for."""
+"""Columns of a manifest that always become strata."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaseFiles:
-    """Where the images of one case are.
+    """The files of one case.
 
     Args:
         name: Name of the case.
         truth: Reference mask or instance labels.
-        predicted: Predicted mask or instance labels; None with a probability, or if missing.
+        predicted: Predicted mask or instance labels. None if it is missing or a probability map
+            replaces it.
         probability: Probability map.
-        ignore: Not 0 where nothing is counted.
+        ignore: Mask of the region where nothing counts.
         brain: Brain mask.
         regions: Region labels.
-        lesion_table: ``lesions.csv`` of ``cmbnet predict``, for the lesions' scores.
-        result: ``result.json`` of ``cmbnet predict``, for what made the prediction.
-        patient: Who was scanned.
+        lesion_table: ``lesions.csv`` of ``cmbnet predict``, with the scores of the lesions.
+        result: ``result.json`` of ``cmbnet predict``, with the origin of the prediction.
+        patient: Name of the patient.
         strata: Properties of the scan.
-        lesion_regions: Region of each true lesion; None without a table of them.
-        missing: The prediction is missing and counts as empty.
+        lesion_regions: Region of each true lesion. None without a table of them.
+        missing: Whether the prediction is missing and counts as empty.
     """
 
     name: str
@@ -58,9 +59,9 @@ class CaseFiles:
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """The folders a cohort is read from.
+    """The folders from which a cohort is read.
 
-    Without predictions, probabilities are thresholded; the others may be absent.
+    Without predictions, probabilities are thresholded. The other folders may be absent.
     """
 
     truth: Path
@@ -73,7 +74,7 @@ class Folders:
 
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
-    """What a manifest says of a case; without a column ``patient`` each is a patient of its own."""
+    """A row of a manifest. Without a column ``patient``, each case is a separate patient."""
 
     patient: str
     strata: Mapping[str, str]
@@ -81,14 +82,14 @@ class ManifestRow:
 
 
 def find_images(folder: Path, names: Sequence[str] = MASKS) -> dict[str, Path]:
-    """Images of a flat folder, or of the output folder of ``cmbnet predict``, by case.
+    """Find the images of a flat folder, or of the output folder of ``cmbnet predict``, by case.
 
     Args:
-        folder: Holds ``<case>.nii.gz`` (or ``.nii``), or ``<case>/<name>.nii.gz``.
-        names: Which image of a case's folder, the first that exists.
+        folder: Folder of ``<case>.nii.gz`` (or ``.nii``), or of ``<case>/<name>.nii.gz``.
+        names: Names of the image in a case's folder. The first that exists is taken.
 
     Raises:
-        InputRefused: If the folder is none, a case occurs twice, or there is no image.
+        InputRefused: If it is not a folder, a case occurs twice, or there is no image.
     """
     if not folder.is_dir():
         raise InputRefused(f"a folder of NIfTI files is required, got {folder}")
@@ -108,7 +109,7 @@ def find_images(folder: Path, names: Sequence[str] = MASKS) -> dict[str, Path]:
 
 
 def nested_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Images ``<case>/<name>.nii.gz``, the first of `names` that a case has, by case."""
+    """Find the images ``<case>/<name>.nii.gz`` by case, with the first of `names` that exists."""
     found: dict[str, Path] = {}
     for case in sorted(path for path in folder.iterdir() if path.is_dir()):
         candidates = [case / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
@@ -125,12 +126,12 @@ def read_manifest(
 
     Args:
         path: A CSV with a column ``case`` and, if patients were scanned twice, ``patient``.
-        strata: Columns to make strata of; absent ones are refused. Those of `USUAL_STRATA` are
-            added where they exist.
-        repeated: Allow several scans of a patient.
+        strata: Columns that become strata. A missing column is refused. Columns of
+            `USUAL_STRATA` are added if they exist.
+        repeated: Whether a patient may have several scans.
 
     Raises:
-        UnreadableFile: If it is no CSV with these columns.
+        UnreadableFile: If the file is not a CSV with these columns.
         InputRefused: If a case occurs twice, or a patient does and `repeated` is False.
     """
     try:
@@ -164,14 +165,14 @@ def read_manifest(
 def read_lesion_regions(path: Path) -> dict[str, dict[int, str]]:
     """Read the region of each true lesion from a CSV with the columns case, lesion, region.
 
-    Such as ``lesions.csv`` of a phantom cohort. Rows of lesion 0 (not in the reference) are passed
-    over.
+    ``lesions.csv`` of a phantom cohort is such a file. Rows of lesion 0 (not in the reference) are
+    skipped.
 
     Returns:
-        Case -> instance label -> region.
+        The regions, as case -> instance label -> region.
 
     Raises:
-        UnreadableFile: If it is no such table.
+        UnreadableFile: If the file is not such a table.
         InputRefused: If a lesion occurs twice or has no region.
     """
     regions: dict[str, dict[int, str]] = {}
@@ -203,13 +204,14 @@ def pair_files(
     """Pair predictions with references by name.
 
     Args:
-        folders: Where the images are.
-        manifest: What is known of the cases; if given, it must name exactly the reference cases.
-        lesion_regions: From `read_lesion_regions`; cases that it does not name have no lesion.
-        allow_missing: Count a missing prediction as empty, leave out one without a reference.
+        folders: The folders of the images.
+        manifest: The manifest of the cases. It must name exactly the reference cases.
+        lesion_regions: Result of `read_lesion_regions`. Cases that it does not name have no lesion.
+        allow_missing: Whether a missing prediction counts as empty, and a prediction without a
+            reference is left out.
 
     Raises:
-        InputRefused: If names differ, with all of them.
+        InputRefused: If names differ. It lists all of them.
     """
     truth = find_images(folders.truth)
     predicted = {} if folders.predicted is None else find_images(folders.predicted)
@@ -241,7 +243,7 @@ def pair_files(
 
 
 def _extra_images(folders: Folders) -> dict[str, dict[str, Path]]:
-    """Images of the folders that may be absent, by kind and case."""
+    """Find the images of the optional folders, by kind and case."""
     given = {"ignore": folders.ignore, "brain": folders.brain, "regions": folders.regions}
     return {
         kind: {} if folder is None else find_images(folder, (kind, "mask"))
@@ -266,7 +268,7 @@ def _required(images: Mapping[str, Path], name: str, folder: Path | None) -> Pat
 
 
 def _beside(image: Path | None, name: str, images: Sequence[str]) -> Path | None:
-    """A file of a case's folder, if the image is one of those in such a folder."""
+    """Return a file beside an image, if the image lies in a case's folder."""
     if image is None or image.name.split(".")[0] not in images:
         return None
     path = image.parent / name
@@ -326,7 +328,7 @@ def _check_tables(
 
 
 def _check_sessions(names: Sequence[str], manifest: Mapping[str, ManifestRow] | None) -> None:
-    """Refuse sessions of one subject that nobody said to be of one patient, or of several."""
+    """Refuse sessions of one subject if no manifest says which patient they belong to."""
     first: dict[str, str] = {}
     for name in names:
         subject = SUBJECT.search(name)

@@ -57,7 +57,8 @@ class LesionTable:
 
     Args:
         scores: Score of each lesion, by label.
-        candidates: What was excluded by its score; None where the table has lesions only.
+        candidates: Candidates that were excluded by their score. None if the table has only
+            lesions.
     """
 
     scores: dict[int, float]
@@ -65,11 +66,11 @@ class LesionTable:
 
 
 def read_lesion_table(path: Path) -> LesionTable:
-    """Read the scores of lesions and of what was excluded by its score.
+    """Read the scores of lesions and of candidates that were excluded by their score.
 
     Raises:
-        UnreadableFile: If the table has no column ``id``, or neither ``score`` nor
-            ``mean_probability``, or lacks place or volume of what was excluded.
+        UnreadableFile: If the table has no column ``id``, has neither ``score`` nor
+            ``mean_probability``, or lacks place or volume of an excluded candidate.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
@@ -87,7 +88,7 @@ def read_lesion_table(path: Path) -> LesionTable:
 
 
 def _is(row: dict[str, str], column: str, value: str) -> bool:
-    """Whether a column, if there is one, has a value."""
+    """Return whether a column exists and has a value."""
     return row.get(column, value) == value
 
 
@@ -115,12 +116,12 @@ def score_files(files: CaseFiles, settings: Settings) -> ScoredCase:
 def score_many(
     files: Sequence[CaseFiles], settings: Settings, *, jobs: int
 ) -> Iterator[ScoredCase]:
-    """Score cases in several processes, in order, as they are ready.
+    """Score cases in several processes, and yield them in order.
 
     Args:
         files: The cases.
-        settings: How to score them.
-        jobs: Number of processes; 1 works in this one.
+        settings: The settings of the scoring.
+        jobs: Number of processes. With 1, this process does the work.
     """
     if jobs <= 1 or len(files) < 2:
         yield from (score_files(one, settings) for one in files)
@@ -137,7 +138,7 @@ def read_labels_file(path: Path) -> Volume:
     """Read a mask, labels or probabilities.
 
     Raises:
-        InputRefused: If NaN or infinite values are in it: reading would make them 0 in silence.
+        InputRefused: If the file has NaN or infinite values, which reading would make 0.
     """
     volume = read_nifti(path)
     changed = [note for note in volume.notes if "became 0" in note]

@@ -1,7 +1,7 @@
-"""Where results come from: the kind of data, the cases, and the model that made the predictions.
+"""The origin of results: the kind of data, the cases, and the model that made the predictions.
 
-A number without these says nothing: they stand in every ``results.json``, and the model card
-refuses what does not fit its bundle.
+A number says nothing without its origin. Every ``results.json`` records it, and the model card
+refuses results of another bundle.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from cmbnet.evaluation.cohort.files import CaseFiles
 
 NOT_STATED = "scans of a kind that was not stated"
 THRESHOLDS = ("pixel_threshold", "lesion_score", "patient_threshold")
-"""Of an operating point."""
+"""Names of the thresholds of an operating point."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelUsed:
-    """What made the predictions, from the ``result.json`` files of ``cmbnet predict``.
+    """The model that made the predictions, from the ``result.json`` files of ``cmbnet predict``.
 
     Args:
         bundle: Name of the bundle.
         bundle_sha256: Its hash.
-        operating_point: Name; None where probability maps were thresholded anew.
-        pixel_threshold: Of the operating point; None like its name, as are the others.
-        lesion_score: Of the operating point.
-        patient_threshold: Of the operating point.
+        operating_point: Name of the operating point. None if probability maps were thresholded
+            anew; the thresholds are then None, too.
+        pixel_threshold: Threshold of voxels.
+        lesion_score: Threshold of lesions.
+        patient_threshold: Threshold of patients.
     """
 
     bundle: str
@@ -46,7 +47,7 @@ class ModelUsed:
 
 @dataclass(frozen=True, slots=True)
 class CaseOrigin:
-    """A case, whose it is, and the hash of the scan; empty where no ``result.json`` says it."""
+    """A case, its patient, and the hash of its scan (empty without a ``result.json``)."""
 
     case: str
     patient: str
@@ -55,13 +56,13 @@ class CaseOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where results come from.
+    """The origin of results.
 
     Args:
-        kind: What the scans are; None if it was not stated.
-        cases: What was scored.
-        model: What made the predictions; None if that is not recorded.
-        other: What made those that they are compared with.
+        kind: Kind of the scans. None if it was not stated.
+        cases: The scored cases.
+        model: The model of the predictions. None if it is not recorded.
+        other: The model that they are compared with.
     """
 
     kind: DataKind | None
@@ -71,7 +72,7 @@ class Origin:
 
     @property
     def words(self) -> str:
-        """What the scans are."""
+        """The kind of the scans in words."""
         return NOT_STATED if self.kind is None else KINDS[self.kind]
 
 
@@ -82,12 +83,12 @@ def origin_of(
 
     Args:
         files: The cases.
-        kind: What the scans are, as stated.
+        kind: Stated kind of the scans.
         other: The cases with the predictions of another model.
 
     Raises:
-        UnreadableFile: If a ``result.json`` is none of ``cmbnet predict``.
-        InputRefused: If the predictions are not all of one bundle at one operating point.
+        UnreadableFile: If a ``result.json`` does not come from ``cmbnet predict``.
+        InputRefused: If the predictions come from several bundles or operating points.
     """
     answers = {one.name: _read(one) for one in files}
     cases = tuple(
@@ -120,7 +121,7 @@ def _read(files: CaseFiles) -> _Answer:
 
 
 def _one_model(files: Sequence[CaseFiles], answers: Mapping[str, _Answer]) -> ModelUsed | None:
-    """The one model of all predictions; None where a prediction does not say what made it."""
+    """Return the one model of all predictions, or None if a prediction does not record it."""
     found = {answers[one.name][0]: one.name for one in files if not one.missing}
     known = [model for model in found if model is not None]
     if len(known) > 1:

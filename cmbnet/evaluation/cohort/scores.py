@@ -1,4 +1,4 @@
-"""Score a cohort: the one call that training, the command line and a notebook share."""
+"""Score a cohort. Training, the command line and notebooks share this call."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from cmbnet.evaluation.stats.metrics import compute_all
 
 @dataclass(frozen=True, slots=True)
 class CohortScores:
-    """Point values of a cohort.
+    """The scores of a cohort, as point values.
 
     Args:
         cases: Each case with its lesions, in order of name.
         columns: Counts per patient.
         counts: Sum of every count over the patients.
-        metrics: Value of every metric of `cmbnet.evaluation.stats.metrics.METRICS`; NaN if it is
-            undefined.
-        settings: How it was scored.
-        histogram: Voxels of all cases by probability; None unless every case has a map.
+        metrics: Value of every metric of `cmbnet.evaluation.stats.metrics.METRICS`. An undefined
+            one is NaN.
+        settings: The settings of the scoring.
+        histogram: Voxels of all cases by probability. None if a case has no map.
     """
 
     cases: tuple[ScoredCase, ...]
@@ -39,8 +39,8 @@ def evaluate_cohort(cases: Iterable[Case], settings: Settings | None = None) -> 
     """Score cases one after the other and add them up.
 
     Args:
-        cases: Any iterable; a generator keeps one case in memory at a time.
-        settings: Matching rule and thresholds; the paper's rule by default.
+        cases: The cases. A generator keeps only one case in memory.
+        settings: Matching rule and thresholds. The default is the paper's rule.
 
     Raises:
         InputRefused: If there is no case, a name occurs twice, or a case cannot be scored.
@@ -59,7 +59,7 @@ def evaluate_cohort(cases: Iterable[Case], settings: Settings | None = None) -> 
 
 
 def summarise(cases: Iterable[ScoredCase], settings: Settings) -> CohortScores:
-    """Add up scored cases; their order does not matter.
+    """Add up scored cases in any order.
 
     Raises:
         InputRefused: If there is no case or a name occurs twice.
@@ -88,7 +88,7 @@ def summarise(cases: Iterable[ScoredCase], settings: Settings) -> CohortScores:
 
 
 class _Total:
-    """Sum of histograms; None as soon as one is missing."""
+    """The sum of histograms. It is None if one is missing."""
 
     def __init__(self) -> None:
         self.total: ProbabilityHistogram | None = None

@@ -1,4 +1,4 @@
-"""Lesion metrics of parts of a cohort: by size, region, slice thickness, field, count band."""
+"""Lesion metrics of parts of a cohort: by size, region, slice thickness, field, band of counts."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from cmbnet.lesions import SIZES
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """Lesion metrics of one part.
+    """The lesion metrics of one part of a cohort.
 
     Args:
-        kind: What the cohort was divided by.
-        name: The part.
-        scans: Scans in the part; for parts of lesions, all scans.
+        kind: The property by which the cohort was divided.
+        name: Name of the part.
+        scans: Number of scans in the part. A part of lesions has all scans.
         found: True lesions found.
         missed: True lesions missed.
         correct: Predicted lesions that are correct.
         false: Predicted lesions that are false.
         recall: found / (found + missed).
-        recall_interval: Wilson, lesions taken as independent.
+        recall_interval: Wilson's interval. It takes lesions as independent.
         precision: correct / (correct + false).
-        precision_interval: Wilson, lesions taken as independent.
+        precision_interval: Wilson's interval. It takes lesions as independent.
         f1: Harmonic mean of the two.
-        fp_per_scan: false / scans; NaN where it is not known to which part a false lesion belongs.
+        fp_per_scan: false / scans. NaN if it is unknown to which part a false lesion belongs.
     """
 
     kind: str
@@ -50,11 +50,11 @@ class Stratum:
 
 
 def stratify(cases: Sequence[ScoredCase]) -> list[Stratum]:
-    """All strata of a cohort.
+    """Divide a cohort into all its strata.
 
-    Lesions fall into a stratum by their own property: recall counts true lesions of that size or
-    region, precision predicted ones of that size or region. Scans fall into strata by theirs,
-    patients by the number of their true lesions.
+    Lesions fall into a stratum by their own property. Recall counts true lesions of that size or
+    region, and precision counts predicted lesions of it. Scans fall into strata by their
+    properties, and patients by the number of their true lesions.
     """
     strata = [_of_lesions("size", name, cases, _has_size(name)) for name in SIZES]
     strata = [one for one in strata if one.found + one.missed + one.correct + one.false]
@@ -75,7 +75,7 @@ def stratify(cases: Sequence[ScoredCase]) -> list[Stratum]:
 
 
 def _rank(value: str) -> tuple[float, str]:
-    """Classes of slice distance in their order, numbers by size, then words.
+    """Sort classes of slice distance in their order, numbers by size, and then words.
 
     Examples:
         >>> sorted(["united", "10", "9.4", "2.5-4 mm", "below 1.5 mm", ""], key=_rank)
@@ -90,7 +90,7 @@ def _rank(value: str) -> tuple[float, str]:
 
 
 def _regions(cases: Sequence[ScoredCase]) -> list[Stratum]:
-    """By region; where only those of true lesions are known, nothing is said of precision."""
+    """Divide by region. If only the regions of true lesions are known, precision is undefined."""
     true, predicted = counted_truth(cases), counted_predicted(cases)
     names = sorted({lesion.region for lesion in (*true, *predicted)} - {""})
     strata = [_of_lesions("region", name, cases, _has_region(name)) for name in names]

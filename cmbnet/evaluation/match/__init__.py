@@ -1,1 +1,1 @@
-"""Labels, overlap, and which lesion of one side belongs to which of the other."""
+"""Labels, overlap, and the matching of true and predicted lesions."""

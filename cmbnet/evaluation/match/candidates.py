@@ -1,7 +1,7 @@
-"""Candidates that the detector itself excluded by their score: what curves are made of below it.
+"""Candidates that the detector excluded by their score. They continue curves below its threshold.
 
 ``lesions.csv`` of ``cmbnet predict`` lists them with place, volume and score, but no image has
-their outline. As many voxels as they have volume, nearest to their centre, stand for it.
+their outline. The voxels nearest to their centre stand for it, as many as they have volume.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Candidate:
 
     Args:
         label: Its number in the table.
-        centre_ras_mm: Where it is.
+        centre_ras_mm: Its centre, RAS+ mm.
         volume_mm3: Its volume.
-        score: What the detector gave it.
-        mean_probability: Of its voxels; NaN where the table does not say.
-        max_probability: Of its voxels; NaN where the table does not say.
+        score: Score that the detector gave it.
+        mean_probability: Mean probability of its voxels. NaN if the table lacks it.
+        max_probability: Maximum probability of its voxels. NaN if the table lacks it.
     """
 
     label: int
@@ -42,12 +42,12 @@ class Candidate:
 
 
 def outline(candidates: Sequence[Candidate], predicted: Labels, grid: Volume) -> Labels:
-    """Voxels that stand for candidates; none of a predicted lesion, none twice.
+    """Choose the voxels that stand for candidates: none of a predicted lesion, and none twice.
 
     Args:
-        candidates: In the order of the lesions that come back.
+        candidates: The candidates. The result has their order.
         predicted: Lesions of the prediction.
-        grid: Shape and affine.
+        grid: Volume whose shape and affine are used.
 
     Raises:
         InputRefused: If a candidate has no voxel of its own.
@@ -72,7 +72,7 @@ def outline(candidates: Sequence[Candidate], predicted: Labels, grid: Volume) ->
 
 
 def _nearest(one: Candidate, grid: Volume) -> NDArray[np.int64]:
-    """Flat indices of the voxels around a candidate, the nearest first."""
+    """Return flat indices of the voxels around a candidate, the nearest first."""
     spacing = np.array(grid.spacing_mm)
     centre = np.linalg.solve(grid.affine[:3, :3], np.array(one.centre_ras_mm) - grid.affine[:3, 3])
     reach = 2 * np.cbrt(one.volume_mm3) / spacing + 2
@@ -87,10 +87,10 @@ def _nearest(one: Candidate, grid: Volume) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """What candidates change below the operating point.
+    """The verdicts below the operating point, with candidates.
 
     Args:
-        detection: Highest threshold at which each true lesion is found; NaN if it never is.
+        detection: Highest threshold at which each true lesion is found. NaN if it never is.
         correct: Bool, one per candidate.
         spared: Bool, one per candidate: neither correct nor false.
     """
@@ -116,7 +116,7 @@ def match_candidates(
     rule: MatchingRule,
     affine: NDArray[np.float64],
 ) -> Later:
-    """Go on below the operating point; what is found there stays found.
+    """Match candidates below the operating point. A lesion that is found there stays found.
 
     Under ``paper`` candidates add to what predicted lesions cover. Under a one-to-one rule they
     are paired with the true lesions that have no partner yet.
@@ -124,10 +124,10 @@ def match_candidates(
     Args:
         truth: True lesions that count.
         predicted: Lesions of the prediction.
-        candidates: What it excluded by its score.
-        at_point: How true and predicted lesions lie and match.
+        candidates: Candidates that the detector excluded by their score.
+        at_point: Overlap and matching of true and predicted lesions.
         rule: The rule that matched them.
-        affine: Of the grid.
+        affine: Affine of the grid.
     """
     above, matching = at_point
     detection = detection_scores(above, matching, predicted.scores, rule)
@@ -149,7 +149,7 @@ def match_candidates(
 
 
 def joined(first: Labels, second: Labels) -> Labels:
-    """The lesions of both, those of the first before those of the second; none shares a voxel."""
+    """Join the lesions of both, the first before the second. No two lesions share a voxel."""
     index = np.concatenate([first.index, second.index])
     lesion = np.concatenate([first.lesion, second.lesion + first.count])
     order = np.argsort(index)

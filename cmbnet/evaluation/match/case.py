@@ -1,4 +1,4 @@
-"""A case to be scored, and the checks it must pass before anything is counted."""
+"""A case to score, and the checks that it must pass."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ class Case:
     Args:
         name: Name of the case; unique in a cohort.
         truth: Reference: a mask (one value besides 0) or instance labels (several).
-        predicted: Prediction, mask or instance labels. None: `probability` is thresholded.
+        predicted: Prediction: a mask or instance labels. If it is None, `probability` is
+            thresholded.
         probability: Probability in [0, 1] of every voxel.
-        ignore: Not 0 where nothing is counted.
-        brain: Not 0 where voxels are counted at pixel level. Lesions are not clipped to it.
+        ignore: Mask of the region where nothing counts.
+        brain: Mask of the voxels that count at pixel level. Lesions are not clipped to it.
         regions: Integer region of every voxel, 0 for none.
-        lesion_regions: Instead of `regions`: name of the region of each true instance label.
-        patient: Who was scanned; the name of the case if empty.
-        strata: Properties of the scan, such as ``{"field_t": "3"}``; each makes a stratum.
-        lesion_scores: Score that the detector gave to each predicted instance label; FROC, areas
-            by candidate and by patient use it before the probabilities of the voxels.
-        candidates: What the detector excluded by its score, for the curves below its operating
-            point; None where that is not known.
-        notes: What happened to the case before ("prediction missing, counted as empty").
+        lesion_regions: Name of the region of each true instance label. It replaces `regions`.
+        patient: Name of the patient. Empty means the name of the case.
+        strata: Properties of the scan, such as ``{"field_t": "3"}``. Each makes a stratum.
+        lesion_scores: Score that the detector gave to each predicted instance label. FROC and the
+            areas by candidate and by patient prefer it to the probabilities of the voxels.
+        candidates: Candidates that the detector excluded by their score, for the curves below its
+            operating point. None if they are unknown.
+        notes: Earlier notes on the case, such as "prediction missing, counted as empty".
     """
 
     name: str
@@ -59,17 +60,17 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What decides a score; written into every result.
+    """The settings of the scoring. Every result records them.
 
     Args:
         rule: When a lesion is found and when a prediction is correct.
-        probability_threshold: A voxel is predicted where probability >= this; used only for
-            cases without a mask.
+        probability_threshold: A voxel of this probability or more is predicted. It is used only
+            for cases without a mask.
         ignore_fraction: A lesion with more than this share of its voxels in the ignore region is
             left out.
         score: Score of a lesion: mean or maximum probability of its voxels.
-        size_rule: ``keep``: true lesions outside 2-10 mm count, and are reported; ``ignore``:
-            they join the ignore region.
+        size_rule: With ``keep``, true lesions outside 2-10 mm count and are reported. With
+            ``ignore``, they join the ignore region.
         bins: Number of equal bins of probability for the pixel-level curves.
     """
 
@@ -82,10 +83,10 @@ class Settings:
 
 
 def check_grids(case: Case) -> None:
-    """Every image of a case must lie on the grid of its truth.
+    """Check that every image of a case lies on the grid of its truth.
 
     Raises:
-        InputRefused: With both grids and both sources, at the first that does not.
+        InputRefused: If an image does not. It names both grids and both sources.
     """
     for other in (case.predicted, case.probability, case.ignore, case.brain, case.regions):
         if other is None:
@@ -102,10 +103,10 @@ def check_grids(case: Case) -> None:
 
 
 def check_probability(volume: Volume) -> None:
-    """Probabilities must be finite and within [0, 1].
+    """Check that probabilities are finite and within [0, 1].
 
     Raises:
-        InputRefused: If one is not.
+        InputRefused: If a probability is not.
     """
     low, high = volume.data.min(), volume.data.max()
     if not (low >= 0 and high <= 1):  # also catches NaN, which compares false
@@ -115,7 +116,7 @@ def check_probability(volume: Volume) -> None:
 
 
 def thickness_class(thickness_mm: float) -> str:
-    """Class of a distance of slices; a class holds its lower bound.
+    """Return the class of a slice distance. A class holds its lower bound.
 
     Examples:
         >>> [thickness_class(mm) for mm in (0.8, 1.5, 2.0, 3.0, 5.0)]

@@ -1,4 +1,4 @@
-"""At which score threshold each true lesion stops being found."""
+"""The score threshold at which each true lesion stops being found."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from cmbnet.evaluation.match.overlap import Overlap
 def detection_scores(
     overlap: Overlap, matching: Matching, scores: NDArray[np.float64], rule: MatchingRule
 ) -> NDArray[np.float64]:
-    """Highest threshold on the predicted lesions' scores at which a true lesion is still found.
+    """Compute the highest threshold on scores at which each true lesion is still found.
 
-    Under ``paper`` the predicted lesions that cover a true one are taken away from the lowest
-    score up, until the rest covers no more than the threshold; the answer is the score of the
-    last one that was needed. Under a one-to-one rule it is the score of the partner; pairs are
-    made once, over all predicted lesions.
+    Under ``paper``, the predicted lesions that cover a true lesion are removed from the lowest
+    score up, until the rest covers too little. The result is the score of the last lesion that was
+    needed. Under a one-to-one rule, it is the score of the partner. Pairs are made once, over all
+    predicted lesions.
 
     Args:
         overlap: Overlaps of a case.
         matching: The verdicts at the lowest threshold.
-        scores: Score of each predicted lesion; NaN where unknown.
+        scores: Score of each predicted lesion. NaN if it is unknown.
         rule: The rule that made `matching`.
 
     Returns:
-        One per true lesion; NaN where it is missed or a score that decides is unknown.
+        One threshold per true lesion. NaN if the lesion is missed, or if a deciding score is
+        unknown.
     """
     result = np.full(len(overlap.truth_voxels), np.nan)
     if rule.kind != "paper":

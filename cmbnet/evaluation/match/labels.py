@@ -1,7 +1,7 @@
-"""The lesions of an image as a list of voxels, which is short: 1,000 of 10 million.
+"""The lesions of an image as a short list of voxels, such as 1,000 of 10 million.
 
-Everything after this reads the list and never the whole image again; that is why a case is scored
-in hundredths of a second.
+All later steps read the list instead of the whole image, so a case is scored in hundredths of a
+second.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cmbnet.lesions import axial_axis, distant_pieces, in_plane_diameters_mm, la
 from cmbnet.volume import Volume
 
 LARGEST_LABEL = 2**24
-"""float32, in which files are read, holds every whole number up to here."""
+"""Largest label. Files are read as float32, which holds every whole number up to here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,11 @@ class Labels:
     """Lesions of one side of a case, numbered from 0.
 
     Args:
-        shape: Of the image, (z, y, x).
+        shape: Shape of the image, (z, y, x).
         index: Flat index of every voxel of a lesion, ascending, shape (voxels,).
         lesion: Lesion of each of these voxels, 0 to `count` - 1.
-        values: Value that each lesion has in the file, shape (count,): the instance label, or
-            the number of the component where the file is a mask.
+        values: Value of each lesion in the file, shape (count,): the instance label, or the number
+            of the component if the file is a mask.
     """
 
     shape: tuple[int, int, int]
@@ -52,15 +52,15 @@ class Labels:
         return np.stack(np.unravel_index(self.index, self.shape), axis=1)
 
     def at(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Values of an image of the same shape at the voxels."""
+        """Return the values of an image of the same shape at the voxels."""
         return image.ravel()[self.index]
 
     def share_inside(self, region: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Number of voxels of each lesion inside a region."""
+        """Return the number of voxels of each lesion inside a region."""
         return np.bincount(self.lesion[self.at(region)], minlength=self.count)
 
     def subset(self, keep: NDArray[np.bool_]) -> Labels:
-        """Only some of the lesions, renumbered in order."""
+        """Return only some of the lesions, renumbered in order."""
         number = np.cumsum(keep) - 1
         inside = keep[self.lesion]
         return Labels(
@@ -68,7 +68,7 @@ class Labels:
         )
 
     def dense(self) -> NDArray[np.int32]:
-        """The image: 0 outside, 1 to `count` inside."""
+        """Return the image with 0 outside and 1 to `count` inside lesions."""
         array = np.zeros(self.shape, np.int32)
         array.ravel()[self.index] = self.lesion + 1
         return array
@@ -77,8 +77,8 @@ class Labels:
 def read_labels(volume: Volume) -> Labels:
     """List the lesions of a mask (26-connected components) or of instance labels (as they are).
 
-    A file with one value besides 0 is a mask; one with several holds instance labels, whose
-    lesions are what the file says, touching or not.
+    A file with one value besides 0 is a mask. A file with several values holds instance labels, and
+    each label is a lesion, even if labels touch.
 
     Raises:
         InputRefused: If a value is not a whole number from 0 up, or not finite.
@@ -104,7 +104,7 @@ def read_labels(volume: Volume) -> Labels:
 
 
 def scattered(labels: Labels, volume: Volume) -> list[str]:
-    """Sentences about labels that look like classes of lesions, each of which counts as one."""
+    """Warn of labels that look like classes of lesions, because each label counts as one lesion."""
     return [
         f"label {labels.values[number]} has {pieces} pieces up to {apart_mm:.0f} mm apart, which "
         f"count as one lesion, in {volume.source}: if its values are classes and no instances, "
@@ -114,9 +114,9 @@ def scattered(labels: Labels, volume: Volume) -> list[str]:
 
 
 def _not_zero(data: NDArray[Any]) -> NDArray[np.int64]:
-    """Flat indices of what is not 0, NaN included.
+    """Return flat indices of the values that are not 0, NaN included.
 
-    Slices without any are only glanced at, then lines: `numpy.flatnonzero` takes 20 times as long.
+    Empty slices and lines are skipped. `numpy.flatnonzero` takes 20 times as long.
     """
     lines = data.reshape(-1, data.shape[-1])
     slices = np.flatnonzero(_occupied(data.reshape(len(data), -1)))
@@ -128,7 +128,7 @@ def _not_zero(data: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _occupied(rows: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which rows hold anything but 0."""
+    """Find the rows that hold a value other than 0."""
     occupied: NDArray[np.bool_] = rows.max(axis=1) != 0
     if rows.dtype.kind not in "ub":  # below 0 is refused later, but must be seen
         occupied |= rows.min(axis=1) != 0
@@ -149,10 +149,10 @@ def _require_labels(values: NDArray[Any], source: str) -> None:
 
 
 def _components(index: NDArray[np.int64], shape: tuple[int, int, int]) -> NDArray[np.int64]:
-    """Component of each voxel of a mask, numbered from 0.
+    """Return the component of each voxel of a mask, numbered from 0.
 
-    Planes without a lesion are cut out, all but one between two that have some: voxels that
-    touched still touch, others still do not, and what is left to label is small.
+    Planes without a lesion are cut out, except one between two planes with lesions. So the same
+    voxels touch as before, and the array to label is small.
     """
     if not len(index):
         return np.zeros(0, np.int64)
@@ -164,7 +164,7 @@ def _components(index: NDArray[np.int64], shape: tuple[int, int, int]) -> NDArra
 
 
 def _closed_up(planes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """New number of each plane, with gaps of several planes closed to one.
+    """Renumber planes, with gaps of several planes closed to one.
 
     Examples:
         >>> _closed_up(np.array([3, 4, 9, 9, 11])).tolist()
@@ -177,14 +177,14 @@ def _closed_up(planes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def diameters_mm(labels: Labels, affine: NDArray[np.float64]) -> list[float]:
-    """Maximum in-plane diameter of every lesion, in order, as `cmbnet.lesions` defines it."""
+    """Measure the maximum in-plane diameter of every lesion, as `cmbnet.lesions` defines it."""
     if not labels.count:
         return []
     return in_plane_diameters_mm(labels.where(), labels.lesion, affine, axial_axis(affine))
 
 
 def centroids_mm(labels: Labels, affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean position of the voxels of each lesion, RAS+ mm, shape (count, 3)."""
+    """Return the mean position of the voxels of each lesion, RAS+ mm, shape (count, 3)."""
     sums = [np.bincount(labels.lesion, weights=axis, minlength=labels.count)
             for axis in labels.where().T]  # fmt: skip
     centroid = np.stack(sums, axis=1) / labels.voxels[:, np.newaxis]

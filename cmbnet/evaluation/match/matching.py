@@ -1,23 +1,23 @@
-"""Which true lesions are found and which predicted lesions are correct, rule by rule.
+"""The rules that decide which true lesions are found and which predicted lesions are correct.
 
-Under every rule a voxel belongs to at most one lesion a side, and the counts are
+Under every rule, a voxel belongs to at most one lesion on each side. The counts are:
 
 - found: true lesions that the rule calls detected (the TP of recall),
-- missed: true lesions that are not (FN),
+- missed: the other true lesions (FN),
 - correct: predicted lesions that the rule calls right (the TP of precision),
-- false: predicted lesions that are not (FP).
+- false: the other predicted lesions (FP).
 
-``paper`` judges each lesion by itself: a true lesion is found when *more than* 40 % of its voxels
-are covered by the predicted mask, a predicted lesion is correct when more than 40 % of its voxels
-are covered by the true mask. Exactly 40 % does not suffice. A predicted lesion that runs over two
-true ones finds both (a merge); a true lesion covered in parts by two predicted ones is found by
-their sum (a split). Found and correct may therefore differ in number.
+``paper`` judges each lesion by itself. If the predicted mask covers *more than* 40 % of the voxels
+of a true lesion, the lesion is found. If the true mask covers more than 40 % of the voxels of a
+predicted lesion, that lesion is correct. Exactly 40 % is not enough. A predicted lesion over two
+true ones finds both (a merge). If two predicted lesions each cover a part of a true one, their sum
+counts (a split). So the numbers of found and of correct lesions may differ.
 
-The other rules pair lesions one to one: among the admissible pairs the largest possible number is
-taken, among those the largest sum of overlap measures, and ties go to the larger true lesion. A
-merge finds one true lesion and misses the other; of a split one part is correct and the others are
-false, unless `MatchingRule.spare_extras` is set (as picai_eval does), which leaves out unpaired
-predicted lesions that would have been admissible alone.
+The other rules pair lesions one to one. They take the largest possible number of admissible pairs,
+then the largest sum of overlap measures, and ties go to the larger true lesion. A merge finds one
+true lesion and misses the other. In a split, one part is correct and the others are false. With
+`MatchingRule.spare_extras` (as in picai_eval), unpaired predicted lesions that would be admissible
+alone are left out instead.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ DEFAULT_THRESHOLDS: dict[str, float] = {
     "any-voxel": 0.0,
     "centroid": 5.0,
 }
-"""Threshold of each rule: fractions, or mm for ``centroid``; ``any-voxel`` has none."""
+"""Threshold of each rule: a fraction, or mm for ``centroid``. ``any-voxel`` has none."""
 
 TIE_BREAK = 1e-9
-"""Weight of the true lesion's size in the assignment: decides ties, never anything else."""
+"""Weight of the true lesion's size in the assignment. It decides only ties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,13 @@ class MatchingRule:
     """A rule of `match`.
 
     Args:
-        kind: ``paper``: covered fraction > threshold, each side by itself. One to one:
-            ``coverage``: covered fraction of the true lesion > threshold; ``iou``: intersection
-            over union >= threshold; ``any-voxel``: at least one shared voxel; ``centroid``:
-            centroids at most threshold mm apart.
+        kind: ``paper``: covered fraction > threshold, each side by itself. The others are one to
+            one. ``coverage``: covered fraction of the true lesion > threshold; ``iou``:
+            intersection over union >= threshold; ``any-voxel``: at least one shared voxel;
+            ``centroid``: centroids at most threshold mm apart.
         threshold: Fraction in [0, 1], or mm for ``centroid``.
-        spare_extras: Leave out, instead of calling false, an unpaired predicted lesion that is
-            admissible with some true lesion. Only for the one-to-one rules.
+        spare_extras: Whether an unpaired predicted lesion that is admissible with some true lesion
+            is left out instead of called false. Only for the one-to-one rules.
 
     Raises:
         UsageError: If the kind is unknown or the threshold out of range.
@@ -95,7 +95,7 @@ class MatchingRule:
         """Read ``kind`` or ``kind:threshold`` or ``kind:threshold:spare``.
 
         Raises:
-            UsageError: If the text is none of these.
+            UsageError: If the text has none of these forms.
         """
         kind, *rest = text.split(":")
         spare = bool(rest) and rest[-1] == "spare"
@@ -139,7 +139,7 @@ def match(overlap: Overlap, rule: MatchingRule) -> Matching:
 
     Args:
         overlap: Sizes, shared voxels and centroids of both sides.
-        rule: What counts as found and as correct.
+        rule: The rule that decides what is found and what is correct.
     """
     return _each_by_itself(overlap, rule) if rule.kind == "paper" else _one_to_one(overlap, rule)
 
@@ -147,7 +147,7 @@ def match(overlap: Overlap, rule: MatchingRule) -> Matching:
 def exceeds(
     part: NDArray[np.int64], whole: NDArray[np.int64], threshold: float
 ) -> NDArray[np.bool_]:
-    """Whether part / whole > threshold, exactly; whole is at least 1.
+    """Return whether part / whole > threshold, exactly. `whole` is at least 1.
 
     IEEE division is correctly rounded, so a fraction equal to 0.4 gives the same double as the
     literal 0.4 and the comparison is exact at the tie; ``part > 0.4 * whole`` is not.
@@ -216,7 +216,7 @@ def _one_to_one(overlap: Overlap, rule: MatchingRule) -> Matching:
 def admissible_pairs(
     overlap: Overlap, rule: MatchingRule
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Pairs that a one-to-one rule allows: true index, predicted index, score in [0, 1]."""
+    """Find the pairs that a one-to-one rule allows, as true index, predicted index and score."""
     if rule.kind == "centroid":
         between = overlap.truth_centroid_mm[:, None] - overlap.predicted_centroid_mm[None]
         distance = np.linalg.norm(between, axis=2)
@@ -240,7 +240,7 @@ def admissible_pairs(
 def _groups(
     truth: NDArray[np.int64], predicted: NDArray[np.int64], n_truth: int, n_predicted: int
 ) -> list[NDArray[np.int64]]:
-    """Indices of the pairs, one array per set of lesions linked by pairs."""
+    """Group the indices of the pairs, one array per set of linked lesions."""
     if not len(truth):
         return []
     size = n_truth + n_predicted
@@ -257,7 +257,7 @@ def _assign(
     score: NDArray[np.float64],
     truth_voxels: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Most pairs first, then the largest sum of scores, then the larger true lesions."""
+    """Choose most pairs, then the largest sum of scores, then the larger true lesions."""
     rows, row = np.unique(truth, return_inverse=True)
     columns, column = np.unique(predicted, return_inverse=True)
     weight = np.zeros((len(rows), len(columns)))

@@ -1,4 +1,4 @@
-"""How the lesions of two label arrays lie on each other: all that matching sees of voxels."""
+"""The overlap of the lesions of two label arrays. Matching sees only this of the voxels."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Overlap:
         truth: True lesion of each overlapping pair.
         predicted: Predicted lesion of each overlapping pair.
         shared: Voxels shared by each pair, at least 1.
-        truth_centroid_mm: (n, 3), mean position of the voxels of each true lesion.
-        predicted_centroid_mm: (n, 3), the same of the predicted lesions.
+        truth_centroid_mm: Mean position of the voxels of each true lesion, shape (n, 3).
+        predicted_centroid_mm: Mean position of the voxels of each predicted lesion.
     """
 
     truth_voxels: NDArray[np.int64]
@@ -34,12 +34,12 @@ class Overlap:
 
     @property
     def truth_covered(self) -> NDArray[np.int64]:
-        """Voxels of each true lesion inside any predicted lesion."""
+        """Return the number of voxels of each true lesion inside any predicted lesion."""
         return _sum_by(self.truth, self.shared, len(self.truth_voxels))
 
     @property
     def predicted_covered(self) -> NDArray[np.int64]:
-        """Voxels of each predicted lesion inside any true lesion."""
+        """Return the number of voxels of each predicted lesion inside any true lesion."""
         return _sum_by(self.predicted, self.shared, len(self.predicted_voxels))
 
 
@@ -49,7 +49,7 @@ def find_overlap(truth: Labels, predicted: Labels, affine: NDArray[np.float64]) 
     Args:
         truth: True lesions.
         predicted: Predicted lesions on the same grid.
-        affine: (4, 4), index to mm.
+        affine: Affine from index to mm, shape (4, 4).
 
     Raises:
         ValueError: If the shapes differ.

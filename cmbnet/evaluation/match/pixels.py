@@ -1,4 +1,4 @@
-"""Pixel level: voxel counts of a case and the metrics of counts."""
+"""Pixel level: the voxel counts of a case."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def count_voxels(
         truth: True lesions.
         predicted: Predicted lesions.
         voxel_mm3: Volume of a voxel.
-        brain: Where to count; everywhere if None.
-        ignore: Where not to count.
+        brain: Mask of the voxels to count. None means all.
+        ignore: Mask of the voxels to leave out.
 
     Raises:
         ValueError: If the shapes differ.
@@ -74,7 +74,7 @@ def count_voxels(
 def counted(
     labels: Labels, brain: NDArray[np.bool_] | None, ignore: NDArray[np.bool_] | None
 ) -> NDArray[np.int64]:
-    """Flat indices of the voxels of lesions that count."""
+    """Return flat indices of the voxels of lesions that count."""
     where = labels.index
     if brain is not None:
         where = where[brain.ravel()[where]]

@@ -41,7 +41,7 @@ class ScoredLesion:
     """One lesion with its verdict.
 
     Args:
-        side: Of the reference, of the prediction, or excluded from it by its score.
+        side: Reference, prediction, or excluded from the prediction by its score.
         label: Its value in the file, or its component number.
         verdict: True lesions: found, missed, ignored. Others: correct, false, spared, ignored.
         voxels: Number of voxels.
@@ -49,14 +49,14 @@ class ScoredLesion:
         diameter_mm: Maximum in-plane diameter.
         size: Class of the diameter.
         centroid_ras_mm: Mean position of the voxels.
-        region: Most frequent region of its voxels, or the one a table names; empty if unknown.
+        region: Most frequent region of its voxels, or the region that a table names. Empty if
+            unknown.
         covered: Share of its voxels covered by the other side, in [0, 1].
         partner: Label of the partner on the other side, 0 for none.
-        score: Mean or maximum probability of its voxels; NaN where unknown.
-        detection_score: True lesions: highest threshold on the scores of predicted lesions and
-            candidates at which it is still found; NaN if it never is or scores are unknown.
-            Others: the score that the detector itself gave them (`Case.lesion_scores`), or else
-            `score`.
+        score: Mean or maximum probability of its voxels. NaN if unknown.
+        detection_score: For a true lesion, the highest threshold on the scores of predicted lesions
+            and candidates at which it is still found; NaN if it never is or scores are unknown.
+            For another lesion, the score of the detector (`Case.lesion_scores`), or else `score`.
     """
 
     side: Side
@@ -76,21 +76,21 @@ class ScoredLesion:
 
 @dataclass(frozen=True, slots=True)
 class ScoredCase:
-    """All that is counted of one case; small enough to keep 1,615 of them.
+    """The counts and verdicts of one case. They are small enough to keep 1,615 of them.
 
     Args:
         name: Name of the case.
-        patient: Who was scanned.
+        patient: Name of the patient.
         strata: Properties of the scan.
         voxels: Counts at pixel level.
         truth: True lesions.
         predicted: Predicted lesions.
         has_scores: Whether lesion scores are known.
-        candidates: What the detector excluded by its score: part of the curves, of nothing else.
-        warnings: What looks like a mistake in the files.
-        is_cut: Whether the detector may have excluded lesions by a score that nobody knows.
-        notes: Findings.
-        histogram: Voxels by probability; None without a probability map.
+        candidates: Candidates that the detector excluded by their score. Only curves use them.
+        warnings: Possible mistakes in the files.
+        is_cut: Whether the detector may have excluded lesions by an unknown score.
+        notes: Notes on the case.
+        histogram: Voxels by probability. None without a probability map.
     """
 
     name: str
@@ -111,7 +111,7 @@ def score_case(case: Case, settings: Settings | None = None) -> ScoredCase:
     """Compare the prediction of a case with its truth.
 
     Raises:
-        InputRefused: If the grids differ, labels are no labels or probabilities out of range.
+        InputRefused: If the grids differ, labels are wrong, or probabilities are out of range.
     """
     settings = settings or Settings()
     check_grids(case)
@@ -122,7 +122,7 @@ def score_case(case: Case, settings: Settings | None = None) -> ScoredCase:
 
 
 class _Scorer:
-    """Holds the arrays of one case while it is scored."""
+    """The arrays of one case while it is scored."""
 
     def __init__(self, case: Case, settings: Settings) -> None:
         self.case, self.settings = case, settings
@@ -148,7 +148,7 @@ class _Scorer:
         self.stated = self._stated_scores()
 
     def _ignored_truth(self) -> NDArray[np.bool_]:
-        """True lesions that do not count; they join the ignore region."""
+        """Find the true lesions that do not count. They join the ignore region."""
         left_out = _inside(self.truth, self.ignore, self.settings.ignore_fraction)
         if self.settings.size_rule == "ignore":
             left_out |= np.array([size not in COUNTED_SIZES for size in self.sizes], bool)
@@ -166,7 +166,7 @@ class _Scorer:
         return np.array([known.get(int(v), np.nan) for v in labels.values], float)
 
     def _stated_scores(self) -> NDArray[np.float64]:
-        """Of the predicted lesions: what the detector said, where it said something."""
+        """Return the scores of the detector for the predicted lesions, if it gave any."""
         known = self.case.lesion_scores
         pairs = zip(self.predicted.values, self.scores["predicted"], strict=True)
         return np.array([known.get(int(value), score) for value, score in pairs], float)
@@ -193,7 +193,7 @@ class _Scorer:
     def _true(
         self, overlap: Overlap, matching: Matching, detection: NDArray[np.float64]
     ) -> tuple[ScoredLesion, ...]:
-        """The true lesions; those that are left out had no part in the matching."""
+        """Describe the true lesions. Ignored ones were not matched."""
         counted, count = np.flatnonzero(~self.left_out), self.truth.count
         verdict = np.full(count, "ignored", dtype=object)
         verdict[counted] = np.where(matching.found, "found", "missed")
@@ -206,7 +206,7 @@ class _Scorer:
         )
 
     def _candidates(self, later: Later) -> tuple[ScoredLesion, ...]:
-        """What the detector excluded by its score; verdicts as of predicted lesions."""
+        """Describe the candidates. Their verdicts are those of predicted lesions."""
         labels = self.candidate
         verdict = np.where(later.correct, "correct", np.where(later.spared, "spared", "false"))
         mostly_ignored = _inside(labels, self.ignore, self.settings.ignore_fraction)
@@ -219,7 +219,7 @@ class _Scorer:
         )
 
     def _predicted(self, overlap: Overlap, matching: Matching) -> tuple[ScoredLesion, ...]:
-        """The predicted lesions; a false one in the ignore region is left out."""
+        """Describe the predicted lesions. A false one in the ignore region is left out."""
         mostly_ignored = _inside(self.predicted, self.ignore, self.settings.ignore_fraction)
         verdict = np.where(
             matching.correct, "correct", np.where(matching.spared, "spared", "false")
@@ -283,7 +283,7 @@ class _Scorer:
         return [(float(r), float(a), float(s)) for r, a, s in places]
 
     def _regions(self, side: Side) -> list[str]:
-        """Region of each lesion; a table knows those of the true lesions only."""
+        """Return the region of each lesion. A table knows only those of true lesions."""
         labels: Labels = getattr(self, side)
         if self.case.regions is not None:
             return _most_frequent(labels, self.case.regions.data)
@@ -332,12 +332,12 @@ class _Scorer:
 
 
 def slice_distance_mm(volume: Volume) -> float:
-    """Distance of neighbouring slices: along the axis that points most nearly up the body."""
+    """Return the distance of neighbouring slices, along the axis that points most nearly up."""
     return volume.spacing_mm[axial_axis(volume.affine)]
 
 
 def predicted_volume(case: Case, settings: Settings) -> Volume:
-    """The prediction as labels: the mask if there is one, else the thresholded probability."""
+    """Return the predicted mask, or the thresholded probability if there is no mask."""
     if case.predicted is not None:
         return case.predicted
     if case.probability is None:
@@ -346,7 +346,7 @@ def predicted_volume(case: Case, settings: Settings) -> Volume:
 
 
 def lesion_scores(labels: Labels, probability: NDArray[Any], kind: str) -> NDArray[np.float64]:
-    """Mean or maximum probability of the voxels of each lesion, shape (count,)."""
+    """Return the mean or maximum probability of the voxels of each lesion, shape (count,)."""
     value = labels.at(probability).astype(np.float64)
     if kind == "max":
         highest = np.zeros(labels.count)
@@ -357,14 +357,14 @@ def lesion_scores(labels: Labels, probability: NDArray[Any], kind: str) -> NDArr
 
 
 def _inside(labels: Labels, region: NDArray[np.bool_] | None, fraction: float) -> NDArray[np.bool_]:
-    """Which lesions have more than a fraction of their voxels in a region."""
+    """Find the lesions that have more than a fraction of their voxels in a region."""
     if region is None:
         return np.zeros(labels.count, bool)
     return exceeds(labels.share_inside(region), labels.voxels, fraction)
 
 
 def _most_frequent(labels: Labels, regions: NDArray[Any]) -> list[str]:
-    """Most frequent region of the voxels of each lesion; the lower number at a tie."""
+    """Return the most frequent region of each lesion's voxels. A tie takes the lower number."""
     region = labels.at(regions).astype(np.int64)
     votes = np.zeros((labels.count, int(region.max(initial=0)) + 1), np.int64)
     np.add.at(votes, (labels.lesion, region), 1)
@@ -374,14 +374,14 @@ def _most_frequent(labels: Labels, regions: NDArray[Any]) -> list[str]:
 def _spread(
     values: NDArray[Any], where: NDArray[np.int64], count: int, fill: float
 ) -> NDArray[Any]:
-    """Values of some lesions among all `count`, the others filled."""
+    """Spread the values of some lesions over all `count` lesions, and fill the others."""
     result = np.full(count, fill, dtype=np.result_type(values.dtype, type(fill)))
     result[where] = values
     return result
 
 
 def _labels_of(index: NDArray[np.int64], labels: Labels) -> NDArray[np.int64]:
-    """Label of each lesion index; 0 for -1."""
+    """Return the label of each lesion index, and 0 for -1."""
     return np.append(labels.values, 0)[index]
 
 

@@ -1,4 +1,4 @@
-"""The reader study: how readers revise the output of the system, and how they agree."""
+"""The reader study: readers revise the output of the system, and their agreement is measured."""
 
 from cmbnet.evaluation.readers.sites import ReadCase, find_sites
 from cmbnet.evaluation.readers.study import ReaderResult, StudyResult, analyse_study

@@ -19,18 +19,18 @@ TRUTH = "truth"
 def read_labels_table(path: Path) -> tuple[list[str], list[ReadCase]]:
     """Read a CSV with the columns reader, case, lesion, label.
 
-    ``lesion`` names a site: the system's lesion, or any name that the readers share for a lesion
-    that the system missed. ``label`` is what the reader says of the system there: ``correct`` (a
-    lesion), ``incorrect`` (none), ``missed`` (a lesion that the system has not). Every reader
-    labels every lesion of the system; a missed lesion that a reader does not list is none for
-    that reader. A case without any site is listed with empty ``lesion`` and ``label``. The
-    reader named ``truth`` is the reviewed truth.
+    ``lesion`` names a site: a lesion of the system, or any name that the readers share for a lesion
+    that the system missed. ``label`` is the reader's judgement of the system at this site:
+    ``correct`` (there is a lesion), ``incorrect`` (there is none) or ``missed`` (the system lacks
+    it). Every reader labels every lesion of the system. If a reader does not list a missed lesion,
+    it is no lesion for that reader. A case without any site has a row with empty ``lesion`` and
+    ``label``. The reader named ``truth`` is the reviewed truth.
 
     Returns:
-        Names of the readers and the cases.
+        The names of the readers, and the cases.
 
     Raises:
-        UnreadableFile: If it is no such table.
+        UnreadableFile: If the file is not such a table.
         InputRefused: If labels contradict each other or are incomplete.
     """
     rows = _rows(path)

@@ -13,10 +13,10 @@ from cmbnet.evaluation.readers.sites import ReadCase, find_sites
 
 
 def reader_folders(folder: Path) -> dict[str, Path]:
-    """The sub-folders of a folder, one a reader, by name.
+    """Return the sub-folders of a folder, one per reader, by name.
 
     Raises:
-        InputRefused: If there is none.
+        InputRefused: If there is no sub-folder.
     """
     found = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
     if not found:
@@ -38,11 +38,11 @@ def read_masks(
         system: Folder of the system's masks.
         readers: Folder of each reader.
         truth: Folder of the reviewed truth.
-        ignore: Folder of masks of where nothing is counted.
-        report: Receives warnings, line by line.
+        ignore: Folder of masks of the regions where nothing counts.
+        report: Function that receives warnings, line by line.
 
     Raises:
-        InputRefused: If they do not hold the same cases.
+        InputRefused: If the folders hold different cases.
     """
     folders = {"the system": system, **readers, "the truth": truth, "the masks to ignore": ignore}
     images = {

@@ -1,4 +1,4 @@
-"""Tables, figure and files of a reader study, the first table shaped like the paper's Table 4."""
+"""Tables, figure and files of a reader study. The first table follows the paper's Table 4."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ AGREEMENT = ("Positive agreement with the {}", "95 %, by case", "Kappa of any le
 def study_tables(
     study: StudyResult, times: Sequence[TimeResult] = (), *, paper: bool = False
 ) -> list[Table]:
-    """Every table of a study; with `paper` beside the paper's averages."""
+    """Make every table of a study. With `paper`, the paper's averages stand beside it."""
     tables = [labels_table(study, paper=paper)]
     if study.system_by_truth is not None:
         tables.append(truth_table(study))
@@ -51,7 +51,7 @@ def study_tables(
 
 
 def labels_table(study: StudyResult, *, paper: bool = False) -> Table:
-    """What each reader's revision says of the system, and how reader and system agree."""
+    """Make the table of each reader's labels of the system, and of their agreement."""
     rows: list[tuple[str, ...]] = [
         (
             reader.name,
@@ -118,7 +118,7 @@ def _average(study: StudyResult) -> tuple[str, ...]:
 
 
 def truth_table(study: StudyResult) -> Table:
-    """The system and each reader against the reviewed truth."""
+    """Compare the system and each reader with the reviewed truth."""
     judged = [("System", study.system_by_truth, None)] + [
         (reader.name, reader.reader_by_truth, reader.with_truth) for reader in study.readers
     ]
@@ -141,7 +141,7 @@ def truth_table(study: StudyResult) -> Table:
 
 
 def agreement_table(study: StudyResult) -> Table:
-    """Agreement of readers with the system, and with each other."""
+    """Make the table of the agreement of readers with the system and with each other."""
     pairs = [(f"{r.name} - system", r.with_system) for r in study.readers]
     pairs += [(f"{pair.first} - {pair.second}", pair.agreement) for pair in study.pairs]
     rows = [
@@ -186,7 +186,7 @@ def agreement_table(study: StudyResult) -> Table:
 
 
 def times_table(times: Sequence[TimeResult]) -> Table:
-    """Reading times with and without the system."""
+    """Make the table of reading times with and without the system."""
     rows = tuple(
         (
             one.reader,
@@ -210,7 +210,7 @@ def times_table(times: Sequence[TimeResult]) -> Table:
 
 
 def study_figure(study: StudyResult) -> Figure:
-    """Shares of the labels per reader, and positive agreement between all raters."""
+    """Draw the shares of labels per reader, and the positive agreement between all raters."""
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
@@ -261,7 +261,7 @@ def title(kind: DataKind | None) -> str:
 
 
 def study_json(study: StudyResult, times: Sequence[TimeResult], kind: DataKind) -> str:
-    """``readers.json``; NaN becomes null."""
+    """Make the content of ``readers.json``. NaN becomes null."""
     document = {
         "schema": SCHEMA,
         "research_use_only": RESEARCH_USE_ONLY,
@@ -282,7 +282,7 @@ def write_study(
     *,
     figures: bool = True,
 ) -> None:
-    """Write ``readers.json``, tables, and with `figures` the drawing and ``readers.html``."""
+    """Write ``readers.json`` and tables, and with `figures` the drawing and ``readers.html``."""
     heading = title(kind)
     write_text_atomically(folder / "readers.json", study_json(study, times, kind))
     write_text_atomically(folder / "tables.md", join_markdown(heading, tables, RESEARCH_USE_ONLY))

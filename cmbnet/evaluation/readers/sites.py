@@ -1,9 +1,9 @@
 """Sites: the places of a case that the reviewed truth, the system or any reader calls a lesion.
 
-Agreement on lesions needs a list of things to agree on. A site is one lesion as seen by several
-raters: lesions of two raters are the same site if they share a voxel, paired one to one by
-`cmbnet.evaluation.match.matching` (rule ``any-voxel``: most pairs first, then the largest overlap).
-Sites are collected in the order truth, system, readers by name.
+To measure agreement, there must be a list of things to agree on. A site is one lesion as several
+raters see it. If lesions of two raters share a voxel, they are the same site. They are paired one
+to one by `cmbnet.evaluation.match.matching` (rule ``any-voxel``). Sites are collected in the order
+truth, system, readers by name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cmbnet.volume import Volume, grid_difference
 
 SAME_SITE = MatchingRule("any-voxel", 0.0)
 IGNORED = 0.4
-"""As in `cmbnet.evaluation.match.case.Settings`."""
+"""Share of ignored voxels that leaves a site out, as in `Settings.ignore_fraction`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class ReadCase:
 
     Args:
         name: Name of the case.
-        system: Bool (sites,): the system has a lesion there.
-        readers: Bool (sites, readers): the reader's revision has.
-        truth: Bool (sites,): the reviewed truth has; None without one.
+        system: Whether the system has a lesion at each site, bool (sites,).
+        readers: Whether each reader's revision has one, bool (sites, readers).
+        truth: Whether the reviewed truth has one, bool (sites,). None without a truth.
     """
 
     name: str
@@ -56,11 +56,11 @@ def find_sites(
         system: Output of the system.
         readers: Revision of each reader, by name.
         truth: Reviewed truth.
-        ignore: Not 0 where nothing is counted: a site with more than `IGNORED` of its voxels in it
-            is left out, whoever marks it.
+        ignore: Mask of the region where nothing counts. A site with more than `IGNORED` of its
+            voxels in it is left out, whoever marks it.
 
     Raises:
-        InputRefused: If the grids differ or labels are no labels.
+        InputRefused: If the grids differ or labels are wrong.
     """
     raters = {"truth": truth, "system": system} if truth is not None else {"system": system}
     raters = {**raters, **{f"reader {key}": readers[key] for key in sorted(readers)}}
@@ -78,7 +78,7 @@ def find_sites(
 
 
 class _Sites:
-    """A label array of the sites found so far, and where each rater joins or extends it."""
+    """A label array of the sites found so far, which each rater joins or extends."""
 
     def __init__(self, name: str, grid: Volume, ignore: Volume | None) -> None:
         self.name, self.grid = name, grid
@@ -103,7 +103,7 @@ class _Sites:
             )
 
     def add(self, volume: Volume) -> NDArray[np.int64]:
-        """Site index of each lesion of a rater; unpaired lesions become new sites."""
+        """Return the site of each lesion of a rater. Unpaired lesions become new sites."""
         self._require_grid(volume)
         lesions = read_labels(volume)
         partner = np.full(lesions.count, -1)

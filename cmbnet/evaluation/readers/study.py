@@ -26,18 +26,18 @@ from cmbnet.evaluation.stats.kappa import (
 
 LABELS = ("correct", "missed", "incorrect")
 Marks = Sequence[NDArray[np.bool_]]
-"""What one rater says of the sites of each case."""
+"""The marks of one rater at the sites of each case."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelCounts:
-    """The three labels of one set of marks against another.
+    """Counts of the three labels of one set of marks against another.
 
     Args:
         correct: Marked by both.
         missed: Marked by the judge only.
         incorrect: Marked by the judged only.
-        shares: The three as shares of their sum; NaN if there is no label.
+        shares: The three counts as shares of their sum. NaN if there is no label.
         accuracy_interval: Interval of the share of correct labels, by case.
     """
 
@@ -58,16 +58,17 @@ class Agreement:
     """Agreement of two raters.
 
     Args:
-        positive: Positive agreement: lesions of both over the mean of those of each; NaN without
-            any. It needs no places without a lesion, of which nobody can say how many there are.
-        positive_interval: By case.
-        presence: Kappa of any lesion or none, over the cases.
-        bands: Band of the count, over the cases, without weights.
-        bands_linear: With linear weights.
-        bands_quadratic: With quadratic weights.
-        sites: Kappa of lesion or none over the sites. Two raters agree on none only where a third
-            sees a lesion, so that chance has no meaning here: no headline.
-        sites_interval: By case, which the analytic interval is not.
+        positive: Positive agreement: lesions of both over the mean of the lesions of each. NaN
+            without lesions. It does not need the number of places without a lesion, which is
+            unknown.
+        positive_interval: Interval of it by case.
+        presence: Kappa of any lesion against none, over the cases.
+        bands: Kappa of the band of the count, over the cases, without weights.
+        bands_linear: The same kappa with linear weights.
+        bands_quadratic: The same kappa with quadratic weights.
+        sites: Kappa of lesion against none over the sites. Two raters agree on none only where a
+            third one sees a lesion, so chance has no meaning here. It is not a headline.
+        sites_interval: Interval of it by case. The analytic interval is not by case.
     """
 
     positive: float
@@ -87,9 +88,9 @@ class ReaderResult:
     Args:
         name: Name of the reader.
         system_by_reader: Labels that the reader's revision gives the system.
-        reader_by_truth: Labels that the reviewed truth gives the reader; None without a truth.
+        reader_by_truth: Labels that the reviewed truth gives the reader. None without a truth.
         with_system: Agreement of reader and system.
-        with_truth: Agreement of reader and truth; None without a truth.
+        with_truth: Agreement of reader and truth. None without a truth.
     """
 
     name: str
@@ -110,16 +111,16 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
-    """A reader study.
+    """The results of a reader study.
 
     Args:
         cases: Number of cases.
         sites: Number of sites.
-        readers: Each reader.
-        system_by_truth: Labels that the reviewed truth gives the system; None without a truth.
+        readers: Results of each reader.
+        system_by_truth: Labels that the reviewed truth gives the system. None without a truth.
         pairs: Agreement between readers.
-        positive: Positive agreement of all pairs of readers together; NaN with one reader.
-        positive_interval: By case.
+        positive: Positive agreement of all pairs of readers together. NaN with one reader.
+        positive_interval: Interval of it by case.
         fleiss_sites: Agreement of all readers on the sites.
         fleiss_presence: Agreement of all readers on any lesion per case.
         cochran_p: P that the readers accept the system's lesions equally often (Cochran's Q).
@@ -180,7 +181,7 @@ def analyse_study(
 
 
 def positive_of(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Positive agreement of (..., 2) counts: marks that the other shares, and all marks.
+    """Compute positive agreement from (..., 2) counts: shared marks and all marks.
 
     References:
         Cicchetti, Feinstein, J Clin Epidemiol 1990, doi:10.1016/0895-4356(90)90159-M.
@@ -193,15 +194,15 @@ def positive_of(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _between(marks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Counts for `positive_of` over all pairs of the columns of marks."""
+    """Return the counts for `positive_of` over all pairs of the columns of marks."""
     by, others = marks.sum(axis=1).astype(float), marks.shape[1] - 1
     return np.array([np.sum(by * (by - 1)), np.sum(by) * others])
 
 
 def cochran_q(marks: NDArray[np.bool_]) -> float:
-    """P of Cochran's Q test that the columns of a binary table have equal shares.
+    """Compute P of Cochran's Q test that the columns of a binary table have equal shares.
 
-    Returns 1 where no row tells the columns apart, NaN with fewer than two columns.
+    P is 1 if no row distinguishes the columns, and NaN with fewer than two columns.
 
     References:
         Cochran, Biometrika 1950, doi:10.1093/biomet/37.3-4.256.
@@ -218,7 +219,7 @@ def cochran_q(marks: NDArray[np.bool_]) -> float:
 
 
 class _Study:
-    """The resamples of cases, drawn once and used for every interval."""
+    """The resamples of cases. They are drawn once and used for every interval."""
 
     def __init__(self, cases: Sequence[ReadCase], resamples: int, seed: int) -> None:
         self.weights = np.concatenate(list(draw_weights(len(cases), resamples, seed)))
@@ -228,7 +229,7 @@ class _Study:
         counts: NDArray[np.float64],
         value: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     ) -> Interval:
-        """Percentile interval of a function of sums of counts (cases, columns)."""
+        """Compute the percentile interval of a function of sums of counts (cases, columns)."""
         return percentile(value(self.weights @ counts))
 
     def labels(self, *, judge: Marks, judged: Marks) -> LabelCounts:
@@ -247,7 +248,7 @@ class _Study:
         return LabelCounts(correct, missed, incorrect, (a, b, c), interval)
 
     def reader(self, name: str, own: Marks, system: Marks, truth: Marks) -> ReaderResult:
-        """One reader; no truth is an empty sequence."""
+        """Analyse one reader. Without a truth, its sequence is empty."""
         return ReaderResult(
             name=name,
             system_by_reader=self.labels(judge=own, judged=system),
@@ -289,7 +290,7 @@ def _table(
 
 
 def _fleiss(marks: NDArray[np.bool_]) -> Kappa:
-    """Fleiss' kappa of yes or no; undefined with fewer than two readers or without subjects."""
+    """Compute Fleiss' kappa of yes or no. It needs two readers and a subject."""
     if marks.shape[1] < 2 or not len(marks):
         return cohen_kappa(np.zeros((2, 2)))
     yes = marks.sum(axis=1).astype(float)

@@ -19,12 +19,12 @@ from cmbnet.evaluation.stats.intervals import Interval, percentile
 
 Arm = Literal["with", "without"]
 FEWEST_PAIRS = 6
-"""Below this Wilcoxon's test cannot reach P < 0.05."""
+"""Smallest number of pairs with which Wilcoxon's test can reach P < 0.05."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading: who, which case, with or without the system, how long."""
+    """One reading: the reader, the case, with or without the system, and the time."""
 
     reader: str
     case: str
@@ -38,14 +38,14 @@ class TimeResult:
 
     Args:
         reader: Name, or ``all``.
-        pairs: Cases read in both arms; only these are compared.
-        mean_with_s: Mean with the system.
-        mean_without_s: Mean without it.
-        median_with_s: Median with the system.
-        median_without_s: Median without it.
+        pairs: Number of cases that were read in both arms. Only these are compared.
+        mean_with_s: Mean time with the system.
+        mean_without_s: Mean time without the system.
+        median_with_s: Median time with the system.
+        median_without_s: Median time without the system.
         saved: 1 - total time with / total time without.
-        saved_interval: By case.
-        p: Two-sided Wilcoxon signed-rank P; NaN with fewer than `FEWEST_PAIRS` pairs.
+        saved_interval: Interval of the saved share by case.
+        p: Two-sided Wilcoxon signed-rank P. NaN with fewer than `FEWEST_PAIRS` pairs.
     """
 
     reader: str
@@ -63,7 +63,7 @@ def read_times(path: Path) -> list[Reading]:
     """Read a CSV with the columns reader, case, arm (``with`` or ``without``), seconds.
 
     Raises:
-        UnreadableFile: If it is none.
+        UnreadableFile: If the file is not such a table.
         InputRefused: If an arm or a time is impossible, or a reading occurs twice.
     """
     try:

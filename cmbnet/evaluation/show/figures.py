@@ -1,6 +1,6 @@
-"""Figures of an evaluation, as matplotlib figures; nothing is drawn unless asked for.
+"""Figures of an evaluation, as matplotlib figures.
 
-matplotlib is imported inside: scoring needs none.
+matplotlib is imported inside the functions, because scoring does not need it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREY = "#1f5f8b", "#c2571a", "#6b6b6b"
 DIAMETERS_MM = (SMALLEST_MM, 3.0, 4.0, LARGE_FROM_MM, 7.0)
-"""Lower bounds of the bars after the first; the last holds what is above `LARGEST_MM`."""
+"""Lower bounds of the bars after the first. The last bar holds diameters above `LARGEST_MM`."""
 STYLE = {
     "axes.grid": True,
     "axes.spines.right": False,
@@ -39,7 +39,7 @@ STYLE = {
 
 
 def all_figures(analysis: Analysis) -> dict[str, Figure]:
-    """Every figure that the cohort has data for, by file name without ending."""
+    """Draw every figure that the cohort has data for, by file name without ending."""
     figures = {"bland_altman": bland_altman(analysis), "size_detection": size_detection(analysis)}
     if analysis.areas:
         figures = {"roc": roc(analysis), **figures}
@@ -51,7 +51,7 @@ def all_figures(analysis: Analysis) -> dict[str, Figure]:
 
 
 def to_bytes(figure: Figure, kind: str) -> bytes:
-    """A figure as ``svg`` or ``png``; the same figure gives the same bytes."""
+    """Write a figure as ``svg`` or ``png``. The same figure gives the same bytes."""
     import matplotlib as mpl
 
     stream = io.BytesIO()
@@ -62,7 +62,7 @@ def to_bytes(figure: Figure, kind: str) -> bytes:
 
 
 def roc(analysis: Analysis) -> Figure:
-    """ROC curves of lesions and patients, each with its interval band."""
+    """Draw ROC curves of lesions and patients, each with its interval band."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, len(analysis.areas), squeeze=False)[0]
@@ -93,7 +93,7 @@ def _roc_panel(ax: Any, area: Area) -> None:
 
 
 def froc(analysis: Analysis) -> Figure:
-    """FROC with the interval at each of the seven abscissae."""
+    """Draw the FROC with the interval at each of the seven abscissae."""
 
     def draw(figure: Figure) -> None:
         ax, curve = figure.subplots(), analysis.froc
@@ -122,7 +122,7 @@ def froc(analysis: Analysis) -> Figure:
 
 
 def bland_altman(analysis: Analysis) -> Figure:
-    """Difference of the number of lesions against their mean, one dot a patient."""
+    """Draw the difference of lesion counts against their mean, with one dot per patient."""
 
     def draw(figure: Figure) -> None:
         ax, agreement = figure.subplots(), analysis.counts.bland_altman
@@ -147,7 +147,7 @@ def bland_altman(analysis: Analysis) -> Figure:
 
 
 def size_detection(analysis: Analysis) -> Figure:
-    """Share of true lesions found, by maximum in-plane diameter, with Wilson intervals."""
+    """Draw the share of found true lesions by maximum in-plane diameter, with Wilson intervals."""
 
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
@@ -176,7 +176,7 @@ def size_detection(analysis: Analysis) -> Figure:
 
 
 def size_bar(diameter_mm: float) -> int:
-    """Index of the bar of a diameter.
+    """Return the index of the bar of a diameter.
 
     Examples:
         >>> [size_bar(d) for d in (1.9, 2.0, 4.9, 5.0, 10.0000001, 10.1)]
@@ -188,7 +188,7 @@ def size_bar(diameter_mm: float) -> int:
 
 
 def pixel_curves(analysis: Analysis) -> Figure:
-    """ROC and precision-recall of the voxels."""
+    """Draw ROC and precision-recall curves of the voxels."""
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
@@ -208,7 +208,7 @@ def pixel_curves(analysis: Analysis) -> Figure:
 
 
 def make_figure(draw: Callable[[Figure], None], size: tuple[float, float]) -> Figure:
-    """A figure in the house style, with the sentence that every page carries."""
+    """Make a figure in the house style, with the research-use sentence."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -222,7 +222,7 @@ def make_figure(draw: Callable[[Figure], None], size: tuple[float, float]) -> Fi
 
 
 def _wrapped(text: str) -> str:
-    """A title in two lines, broken before its second half."""
+    """Break a title into two lines, before its second half."""
     words = text.split()
     lengths = np.cumsum([len(word) + 1 for word in words])
     cut = int(np.searchsorted(lengths, lengths[-1] / 2)) + 1
@@ -230,7 +230,7 @@ def _wrapped(text: str) -> str:
 
 
 def rendered(figures: Mapping[str, Figure]) -> dict[str, bytes]:
-    """Every figure as SVG and PNG, by file name."""
+    """Write every figure as SVG and PNG, by file name."""
     return {
         f"{name}.{kind}": to_bytes(figure, kind)
         for name, figure in figures.items()

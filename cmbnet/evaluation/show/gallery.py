@@ -27,14 +27,15 @@ COLUMNS = 6
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One lesion, cut out.
+    """A picture of one lesion.
 
     Args:
-        title: What it is.
-        image: (rows, columns) or None without an image.
+        title: Description of the lesion.
+        image: Image of shape (rows, columns), or None.
         truth: True lesions.
         predicted: Predicted lesions.
-        window: Values shown black and white: percentile 2 of the whole image, 99.5 of the tile.
+        window: Values shown as black and as white: percentile 2 of the whole image, and 99.5 of
+            the tile.
     """
 
     title: str
@@ -45,7 +46,7 @@ class Tile:
 
 
 def worst_errors(cases: Sequence[ScoredCase]) -> list[tuple[str, ScoredLesion]]:
-    """The largest missed and the highest-scored (else largest) false lesions, with their case."""
+    """Choose the largest missed and the highest-scored (else largest) false lesions."""
     missed = [(c.name, t) for c in cases for t in c.truth if t.verdict == "missed"]
     false = [(c.name, p) for c in cases for p in c.predicted if p.verdict == "false"]
     missed.sort(key=lambda one: -one[1].diameter_mm)
@@ -63,9 +64,9 @@ def error_gallery(
     """Draw the errors.
 
     Args:
-        errors: From `worst_errors`.
-        load: Reads a case and, if there is one, its image.
-        settings: How the case was scored.
+        errors: Result of `worst_errors`.
+        load: Function that reads a case and its image, if there is one.
+        settings: The settings of the scoring.
     """
     by_case: dict[str, list[int]] = {}
     for index, (name, _) in enumerate(errors):
@@ -95,7 +96,7 @@ def _tile(lesion: ScoredLesion, name: str, volumes: tuple[Volume | None, Volume,
 
 
 def _window(image: Volume, cut: NDArray[np.float64]) -> tuple[float, float]:
-    """Black is black in every tile of a scan; white is the tile's own, for coils shade a head."""
+    """Choose black for the whole scan and white for the tile, because coils shade a head."""
     low, high = np.percentile(image.data[::2, ::4, ::4], 2), np.percentile(cut, 99.5)
     return float(low), float(high)
 
@@ -107,18 +108,19 @@ def axial_cut(
     order: int,
     present: bool = False,
 ) -> NDArray[np.float64]:
-    """Axial square around a point, in radiological order: the patient's right is on the left.
+    """Cut an axial square around a point. In radiological order, the patient's right is left.
 
     The cut is sampled in world coordinates, so the file's orientation does not matter.
 
     Args:
-        volume: Any grid.
+        volume: Volume on any grid.
         centre_ras_mm: Middle of the square.
-        order: 0 nearest, 1 linear.
-        present: Sample whether the value is not 0, instead of the value.
+        order: 0 takes the nearest voxel, 1 interpolates linearly.
+        present: Whether to sample "the value is not 0" instead of the value.
 
     Returns:
-        Rows from anterior to posterior, columns from right to left; 0 outside the grid.
+        The square with rows from anterior to posterior and columns from right to left. Outside
+        the grid it is 0.
     """
     offsets = np.arange(-HALF_MM, HALF_MM + STEP_MM / 2, STEP_MM)
     anterior, right = np.meshgrid(-offsets, -offsets, indexing="ij")
@@ -137,7 +139,7 @@ def axial_cut(
 
 
 def draw_tiles(tiles: Sequence[Tile]) -> Figure:
-    """Tiles in rows: true outlines blue, predicted ones orange and dashed."""
+    """Draw tiles in rows. True outlines are blue, predicted ones orange and dashed."""
 
     def draw(figure: Figure) -> None:
         rows = max(1, -(-len(tiles) // COLUMNS))

@@ -19,14 +19,14 @@ def render_page(
     figures: Mapping[str, bytes],
     notes: Sequence[str] = (),
 ) -> str:
-    """A page with headline facts, figures, tables and notes; everything from files is escaped.
+    """Render a page with headline facts, figures, tables and notes. Text from files is escaped.
 
     Args:
-        title: Heading.
-        facts: Headline numbers, name to value.
-        tables: Tables.
-        figures: SVG drawings, name to content.
-        notes: Findings, one a line.
+        title: Heading of the page.
+        facts: Headline numbers, from name to value.
+        tables: Tables of the page.
+        figures: SVG drawings, from name to content.
+        notes: Notes, one per line.
     """
     from markupsafe import Markup
 
@@ -46,13 +46,13 @@ def render_page(
 
 
 def is_wide(svg: bytes) -> bool:
-    """Whether a drawing is wide enough to get a row of its own."""
+    """Return whether a drawing is wide enough for its own row."""
     match = re.search(rb'<svg[^>]* width="([0-9.]+)pt"', svg)
     return match is not None and float(match[1]) > WIDE_PT
 
 
 def inline_svg(svg: bytes, prefix: str) -> str:
-    """An SVG file as an element; its ids get a prefix, so that two drawings do not mix."""
+    """Turn an SVG file into an element. A prefix keeps its ids apart from other drawings."""
     text = svg.decode("utf-8")
     text = text[text.index("<svg") :]
     for mark in ('id="', 'xlink:href="#', "url(#"):

@@ -1,4 +1,4 @@
-"""An analysis as ``results.json`` and CSV tables; NaN becomes null and an empty cell."""
+"""``results.json`` and CSV tables of an analysis. NaN becomes null and an empty cell."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCHEMA = "cmbnet-evaluation/2"
 
 
 def to_json(analysis: Analysis, origin: Origin, comparison: Comparison | None = None) -> str:
-    """``results.json``; its schema is ``data_specs/evaluation.schema.json``."""
+    """Make the content of ``results.json``. Its schema is ``data_specs/evaluation.schema.json``."""
     settings = asdict(analysis.scores.settings) | {
         "rule": str(analysis.scores.settings.rule),
         "connectivity": 26,
@@ -55,7 +55,7 @@ def to_json(analysis: Analysis, origin: Origin, comparison: Comparison | None = 
 
 
 def plain(value: Any) -> Any:
-    """Only what JSON has: lists, numbers without NaN and infinity (null), strings, objects."""
+    """Convert a value to what JSON has. NaN and infinity become null."""
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, np.ndarray):
@@ -70,7 +70,7 @@ def plain(value: Any) -> Any:
 
 
 def cohort_counts(cases: Sequence[ScoredCase]) -> dict[str, int]:
-    """What the cohort consists of, and what of it was left out."""
+    """Count the parts of the cohort, and what was left out."""
     truth = [lesion for case in cases for lesion in case.truth]
     predicted = [lesion for case in cases for lesion in case.predicted]
     positive = [
@@ -94,9 +94,9 @@ def cohort_counts(cases: Sequence[ScoredCase]) -> dict[str, int]:
 
 
 def patient_thresholds(cases: Sequence[ScoredCase]) -> list[dict[str, float]] | None:
-    """Patient level by threshold: the counts and rates of `cmbnet.evaluation.stats.patients`.
+    """Make the table of the patient level by threshold, from `cmbnet.evaluation.stats.patients`.
 
-    None without scores.
+    It is None without scores.
     """
     scores = patient_scores(cases)
     if scores is None:
@@ -114,7 +114,7 @@ def patient_thresholds(cases: Sequence[ScoredCase]) -> list[dict[str, float]] | 
 
 
 def cases_csv(cases: Sequence[ScoredCase]) -> str:
-    """A row a case: voxel counts and lesion counts."""
+    """Make a CSV with one row per case: voxel counts and lesion counts."""
     kinds = sorted({kind for case in cases for kind in case.strata})
     header = ["case", "patient", *kinds, "tp", "fp", "fn", "tn", "voxel_mm3", "found", "missed"]
     header += ["true_ignored", "correct", "false", "spared", "predicted_ignored", "notes"]
@@ -137,7 +137,7 @@ def cases_csv(cases: Sequence[ScoredCase]) -> str:
 
 
 def lesions_csv(cases: Sequence[ScoredCase]) -> str:
-    """A row a lesion of either side, with its verdict."""
+    """Make a CSV with one row per lesion of either side, with its verdict."""
     names = [field.name for field in fields(ScoredLesion) if field.name != "centroid_ras_mm"]
     header = ["case", "patient", *names, "right_mm", "anterior_mm", "superior_mm"]
     rows = [
@@ -154,7 +154,7 @@ def lesions_csv(cases: Sequence[ScoredCase]) -> str:
 
 
 def curves_csv(analysis: Analysis) -> str:
-    """Every point of every curve: curve, x, y, threshold."""
+    """Make a CSV of every point of every curve: curve, x, y, threshold."""
     curves: dict[str, Curve] = {f"roc {area.name}": area.curve for area in analysis.areas}
     if analysis.froc is not None:
         curves["froc"] = analysis.froc.curve
@@ -199,7 +199,7 @@ def _metric(analysis: Analysis, name: str) -> dict[str, Any]:
 
 
 def _defined(analysis: Analysis, name: str) -> float | None:
-    """Number of patients that went into a mean over patients."""
+    """Return the number of patients in a mean over patients."""
     key = f"has_{name.removeprefix('patient_mean_')}"
     mean = name.startswith("patient_mean_")
     return analysis.scores.counts[key] if mean else None
@@ -248,5 +248,5 @@ def _agreement(analysis: Analysis) -> dict[str, Any]:
 
 
 def case_notes(cases: Sequence[ScoredCase]) -> list[str]:
-    """Warnings and findings, case by case."""
+    """Return warnings and notes, case by case."""
     return [f"{case.name}: {note}" for case in cases for note in (*case.warnings, *case.notes)]

@@ -27,15 +27,15 @@ LATEX = {
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells of text.
+    """A table of text cells.
 
     Args:
-        title: Caption.
-        header: One per column.
-        rows: Rows of as many cells.
+        title: Caption of the table.
+        header: Headings, one per column.
+        rows: Rows with one cell per column.
         note: A sentence below the table.
-        text_columns: How many columns from the left hold words; the others are numbers and are
-            set to the right.
+        text_columns: Number of columns, from the left, that hold words. The others hold numbers and
+            are aligned to the right.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Table:
             raise ValueError(f"rows of {len(self.header)} cells are required, got {odd[0]}")
 
     def to_markdown(self) -> str:
-        """GitHub Markdown."""
+        """Write the table as GitHub Markdown."""
         cells = [[cell.replace("|", "\\|") for cell in row] for row in (self.header, *self.rows)]
         rule = [":--" if words else "--:" for words in self._words()]
         lines = [f"| {' | '.join(row)} |" for row in (cells[0], rule, *cells[1:])]
@@ -58,7 +58,7 @@ class Table:
         return f"### {self.title}\n\n" + "\n".join(lines) + note + "\n"
 
     def to_latex(self) -> str:
-        """A ``table`` with ``booktabs`` rules; cells are escaped."""
+        """Write the table as a LaTeX ``table`` with ``booktabs`` rules. Cells are escaped."""
         columns = "".join("l" if words else "r" for words in self._words())
         lines = [" & ".join(_latex(cell) for cell in row) + r" \\" for row in self.rows]
         head = " & ".join(_latex(cell) for cell in self.header) + r" \\"
@@ -84,7 +84,7 @@ class Table:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number for a cell; ``-`` where it is undefined or absent.
+    """Write a number for a cell. An undefined or absent number becomes ``-``.
 
     Examples:
         >>> number(0.72), number(float("nan")), number(None), number(-0.0001)
@@ -97,7 +97,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def interval_text(interval: Interval | None, digits: int = 3) -> str:
-    """An interval for a cell.
+    """Write an interval for a cell.
 
     Examples:
         >>> interval_text(Interval(0.1, 0.25, 0.95, "BCa"))
@@ -109,7 +109,7 @@ def interval_text(interval: Interval | None, digits: int = 3) -> str:
 
 
 def p_text(p: float) -> str:
-    """A P value for a cell.
+    """Write a P value for a cell.
 
     Examples:
         >>> p_text(0.03), p_text(0.00001), p_text(float("nan"))
@@ -123,10 +123,10 @@ def _latex(text: str) -> str:
 
 
 def join_markdown(title: str, tables: Sequence[Table], foot: str) -> str:
-    """Several tables as one Markdown document."""
+    """Join several tables into one Markdown document."""
     return f"# {title}\n\n" + "\n".join(table.to_markdown() for table in tables) + f"\n{foot}\n"
 
 
 def join_latex(tables: Sequence[Table], foot: str) -> str:
-    """Several tables as one file for LaTeX to include; the foot is a comment."""
+    """Join several tables into one file for LaTeX to include. The foot is a comment."""
     return f"% {foot}\n% needs booktabs\n" + "\n".join(table.to_latex() for table in tables)

@@ -1,4 +1,4 @@
-"""The tables of an evaluation, the first shaped like the paper's Table 3."""
+"""The tables of an evaluation. The first follows the paper's Table 3."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAPER_COUNTS = {"patient_fp": 10, "patient_fn": 2, "patient_tn": 84, "patient_tp
 def all_tables(
     analysis: Analysis, comparison: Comparison | None = None, *, paper: bool = False
 ) -> list[Table]:
-    """Every table, in the order of the report; with `paper` beside the paper's values."""
+    """Make every table, in the order of the report. With `paper`, show the paper's values, too."""
     first = [performance(analysis), patients(analysis)]
     if paper:
         first[0] = replace(first[0], note=f"{first[0].note} {PAPER}")
@@ -41,12 +41,12 @@ def all_tables(
 
 
 def without_paper(table: Table) -> Table:
-    """The table without its last column, which holds the paper's values."""
+    """Remove the last column of a table, which holds the paper's values."""
     return replace(table, header=table.header[:-1], rows=tuple(row[:-1] for row in table.rows))
 
 
 def performance(analysis: Analysis) -> Table:
-    """Pixel, lesion and count metrics with intervals, beside the paper's values."""
+    """Make the table of pixel, lesion and count metrics with intervals and the paper's values."""
     rows = [
         (
             one.level.capitalize(),
@@ -86,7 +86,7 @@ def _title(one: Metric) -> str:
 
 
 def patients(analysis: Analysis) -> Table:
-    """Patient-level counts and rates, as the paper prints them."""
+    """Make the table of patient-level counts and rates, as the paper prints them."""
     names = {"patient_fp": "FP", "patient_fn": "FN", "patient_tn": "TN", "patient_tp": "TP"}
     rows = [
         (title, number(analysis.scores.counts[name], 0), "-", str(PAPER_COUNTS[name]))
@@ -112,7 +112,7 @@ def patients(analysis: Analysis) -> Table:
 
 
 def strata(analysis: Analysis) -> Table:
-    """Lesion metrics by size, region, slice distance, manifest columns and count band."""
+    """Make the table of lesion metrics by stratum."""
     rows = tuple(
         (
             f"{one.kind}: {one.name}",
@@ -144,7 +144,7 @@ def _part(right: int, wrong: int) -> str:
 
 
 def counts(analysis: Analysis) -> Table:
-    """Agreement of the number of lesions per patient."""
+    """Make the table of the agreement of lesion counts per patient."""
     agreement = analysis.counts
     limits = agreement.bland_altman.limits
     rows = [
@@ -175,7 +175,7 @@ def _kappa_row(title: str, kappa: Kappa) -> tuple[str, str, str, str]:
 
 
 def areas(analysis: Analysis) -> Table:
-    """Areas under ROC curves, and of the pixel curves."""
+    """Make the table of areas under ROC curves and pixel curves."""
     rows = [
         (
             area.classes,
@@ -207,7 +207,7 @@ def areas(analysis: Analysis) -> Table:
 
 
 def froc(analysis: Analysis) -> Table:
-    """Sensitivity at given numbers of false positives per scan."""
+    """Make the table of sensitivity at given numbers of false positives per scan."""
     curve = analysis.froc
     if curve is None:
         raise ValueError("a FROC needs scores of lesions")
@@ -230,7 +230,7 @@ def froc(analysis: Analysis) -> Table:
 
 
 def differences(comparison: Comparison) -> Table:
-    """Two models, metric by metric."""
+    """Make the table that compares two models, metric by metric."""
     rows = tuple(
         (
             f"{_title(what)} ({what.level})",
@@ -251,7 +251,7 @@ def differences(comparison: Comparison) -> Table:
 
 
 def tests(comparison: Comparison) -> Table:
-    """McNemar tests of two models."""
+    """Make the table of McNemar tests of two models."""
     rows = [
         (test.what, str(test.only_first), str(test.only_second), p_text(test.p))
         for test in comparison.tests

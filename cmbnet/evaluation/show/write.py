@@ -1,4 +1,4 @@
-"""Write everything an evaluation yields into a folder."""
+"""Write all results of an evaluation into a folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from cmbnet.volume import Volume
 
 
 def title(origin: Origin) -> str:
-    """Heading of tables and page: what was measured, on what."""
+    """Write the heading of tables and page: the model and the data."""
     return f"Evaluation of microbleed detection on {origin.words}"
 
 
@@ -65,12 +65,12 @@ def write_figures(
     """Write the figures as SVG and PNG into ``figures/``, and ``evaluation.html``.
 
     Args:
-        folder: Where to.
-        analysis: What to draw.
-        origin: Where the results come from.
-        tables: What the page shows below the figures.
-        files: The cases, read again for the error gallery.
-        images: Image of each case for the gallery; lesions are drawn on grey without.
+        folder: Folder to write to.
+        analysis: The analysis to draw.
+        origin: The origin of the results.
+        tables: Tables below the figures on the page.
+        files: The cases, which the error gallery reads again.
+        images: Image of each case for the gallery. Without it, lesions are drawn on grey.
     """
     by_name = {one.name: one for one in files}
 
@@ -90,7 +90,7 @@ def write_figures(
 
 
 def facts(analysis: Analysis, origin: Origin) -> dict[str, str]:
-    """Headline numbers of the page."""
+    """Return the headline numbers of the page."""
     count = cohort_counts(analysis.scores.cases)
     values = analysis.scores.metrics
     shown = {
@@ -114,7 +114,7 @@ def facts(analysis: Analysis, origin: Origin) -> dict[str, str]:
 
 
 def notes(analysis: Analysis, most: int = 50) -> list[str]:
-    """What was left out or odd; the first `most` findings of cases."""
+    """Return notes on omissions and oddities, with the first `most` notes of cases."""
     count = cohort_counts(analysis.scores.cases)
     lines = [
         f"{count['true_lesions_below_2_mm']} true lesions are below 2 mm and "

@@ -1,4 +1,4 @@
-"""Bootstrap bands of ROC and FROC curves: the ordinate at fixed abscissae, by patient."""
+"""Bootstrap bands, by patient, of the ordinate of ROC and FROC curves at fixed abscissae."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from cmbnet.evaluation.stats.empty_cases import ratio
 from cmbnet.evaluation.stats.froc import Samples
 
 EVENTS_AT_ONCE = 4_000_000
-"""Weights held at a time: resamples times lesions."""
+"""Number of weights in memory at a time: resamples times lesions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Things that happen on a curve as the threshold falls.
+    """The steps of a curve as the threshold falls.
 
     Args:
-        score: Threshold at which each event happens, shape (events,).
-        owner: Row of its patient.
-        rises: True: a step up (a lesion found); False: a step right (a false one).
-        up: What the ordinate is a share of, per patient (number of true lesions).
-        right: What the abscissa is a share of, per patient (scans, or negatives).
+        score: Threshold of each step, shape (events,).
+        owner: Row of the patient of each step.
+        rises: Whether a step goes up (a found lesion) or right (a false lesion).
+        up: Denominator of the ordinate per patient (number of true lesions).
+        right: Denominator of the abscissa per patient (scans, or negatives).
     """
 
     score: NDArray[np.float64]
@@ -39,12 +39,12 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Interval of a curve's ordinate at fixed abscissae.
+    """The interval of a curve's ordinate at fixed abscissae.
 
     Args:
-        x: Abscissae.
+        x: The abscissae.
         low: Lower quantile of the ordinate over the resamples.
-        high: Upper quantile.
+        high: Upper quantile of the ordinate over the resamples.
     """
 
     x: NDArray[np.float64]
@@ -53,7 +53,7 @@ class Band:
 
 
 def froc_events(cases: Sequence[ScoredCase], patients: Sequence[str]) -> Events:
-    """Events of a FROC; true lesions found and false lesions, all with scores."""
+    """Make the events of a FROC from found true lesions and false lesions with scores."""
     row = {name: index for index, name in enumerate(patients)}
     found = [
         (t.detection_score, row[c.patient], True)
@@ -75,7 +75,7 @@ def froc_events(cases: Sequence[ScoredCase], patients: Sequence[str]) -> Events:
 
 
 def roc_events(samples: Samples, patients: Sequence[str]) -> Events:
-    """Events of a ROC curve."""
+    """Make the events of a ROC curve."""
     row = {name: index for index, name in enumerate(patients)}
     owner = np.array([row[name] for name in samples.patient], np.int64)
     n = len(patients)
@@ -87,7 +87,7 @@ def roc_events(samples: Samples, patients: Sequence[str]) -> Events:
 def curve_band(
     events: Events, x: NDArray[np.float64], *, resamples: int, seed: int, level: float = 0.95
 ) -> Band:
-    """Percentile interval of the highest ordinate reached at no more than each abscissa."""
+    """Compute the percentile interval of the highest ordinate up to each abscissa."""
     values = np.concatenate(
         [_ordinates(events, x, weights) for weights in _chunks(events, resamples, seed)]
     )
@@ -119,7 +119,7 @@ def _chunks(events: Events, resamples: int, seed: int) -> list[NDArray[np.float6
 def _ordinates(
     events: Events, x: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Ordinates (resamples, len(x)) of the weighted curves."""
+    """Compute the ordinates (resamples, len(x)) of the weighted curves."""
     order = np.argsort(-events.score, kind="stable")
     weight = weights[:, events.owner[order]]
     rises = events.rises[order]

@@ -1,4 +1,4 @@
-"""Bootstrap by patient, vectorised: resamples are rows of weights, sums are a matrix product."""
+"""Bootstrap by patient. Resamples are rows of weights, and sums are a matrix product."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cmbnet.evaluation.stats.metrics import METRICS, Sums
 
 BootstrapMethod = Literal["bca", "percentile"]
 CHUNK = 1000
-"""Resamples at a time: 1,000 x 1,615 weights are 13 MB."""
+"""Number of resamples at a time. 1,000 x 1,615 weights are 13 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Resampled:
 
     Args:
         point: Value of the whole sample.
-        values: Value of each bootstrap resample, NaN where undefined.
+        values: Value of each bootstrap resample. NaN if it is undefined.
         jackknife: Value without each patient in turn.
     """
 
@@ -34,7 +34,7 @@ class Resampled:
     jackknife: NDArray[np.float64]
 
     def interval(self, method: BootstrapMethod = "bca", level: float = 0.95) -> Interval:
-        """The interval of the statistic."""
+        """Compute the interval of the statistic."""
         if method == "percentile":
             return percentile(self.values, level)
         return bca(self.point, self.values, self.jackknife, level)
@@ -45,12 +45,12 @@ class ClusteredAuc:
     """An AUC of samples that belong to patients, as sums over pairs of patients.
 
     Args:
-        wins: (p, q): pairs of a positive of one of `with_positives` and a negative of one of
-            `with_negatives` that are ranked rightly, ties counting one half.
+        wins: Number of correctly ranked pairs of a positive of a patient of `with_positives` and a
+            negative of a patient of `with_negatives`, shape (p, q). Ties count one half.
         with_positives: Rows of the p patients that have positives.
         with_negatives: Rows of the q patients that have negatives.
-        positives: Number of positives of each patient, (n,).
-        negatives: Number of negatives of each patient, (n,).
+        positives: Number of positives of each patient, shape (n,).
+        negatives: Number of negatives of each patient, shape (n,).
     """
 
     wins: NDArray[np.float32]
@@ -67,7 +67,7 @@ class ClusteredAuc:
         score: NDArray[np.float64],
         n_patients: int,
     ) -> ClusteredAuc:
-        """Build from samples; `patient` is the row of each sample's patient."""
+        """Build the AUC from samples. `patient` is the row of each sample's patient."""
         with_positives, row = np.unique(patient[positive], return_inverse=True)
         with_negatives, column = np.unique(patient[~positive], return_inverse=True)
         wins = np.zeros((len(with_positives), len(with_negatives)), np.float32)
@@ -88,7 +88,7 @@ class ClusteredAuc:
         )
 
     def __call__(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """AUC of each row of patient weights (resamples, n); NaN with one class."""
+        """Compute the AUC of each row of patient weights (resamples, n); NaN with one class."""
         left = weights[:, self.with_positives].astype(np.float32) @ self.wins
         won = np.einsum("bi,bi->b", left, weights[:, self.with_negatives])
         pairs = (weights @ self.positives) * (weights @ self.negatives)
@@ -96,7 +96,7 @@ class ClusteredAuc:
 
 
 def draw_weights(n: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Chunks of rows that say how often each of n patients was drawn; each row sums to n."""
+    """Yield chunks of rows that say how often each of n patients was drawn. A row sums to n."""
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, CHUNK):
         rows = min(CHUNK, resamples - start)
@@ -116,10 +116,10 @@ def resample(
 
     Args:
         columns: Counts per patient.
-        formulas: Metrics of sums; the headline metrics if None.
+        formulas: Metrics of sums. None means the headline metrics.
         aucs: Areas under curves, by name.
         resamples: Number of resamples.
-        seed: Seed of the draw; the same seed and cohort give the same intervals.
+        seed: Seed of the draw. The same seed and cohort give the same intervals.
     """
     formulas = {one.name: one.compute for one in METRICS} if formulas is None else formulas
     aucs = aucs or {}

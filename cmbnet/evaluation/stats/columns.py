@@ -1,7 +1,7 @@
-"""Counts per patient, as columns: every metric is a function of sums over patients.
+"""Counts per patient, as columns. Every metric is a function of sums over patients.
 
-That makes the intervals cheap: a bootstrap resample is a row of weights, and 10,000 of them are
-one matrix product.
+This makes intervals cheap. A bootstrap resample is a row of weights, and 10,000 resamples are one
+matrix product.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ class Columns:
     values: NDArray[np.float64]
 
     def column(self, name: str) -> NDArray[np.float64]:
-        """One column, shape (patients,)."""
+        """Return one column, shape (patients,)."""
         return self.values[:, self.names.index(name)]
 
     def sums(self) -> dict[str, NDArray[np.float64]]:
-        """Sum of every column over the patients."""
+        """Return the sum of every column over the patients."""
         return dict(zip(self.names, self.values.sum(axis=0), strict=True))
 
 
 def group_by_patient(cases: Iterable[ScoredCase]) -> dict[str, list[ScoredCase]]:
-    """The scans of each patient, patients in order of name."""
+    """Group the scans by patient, with patients in order of name."""
     groups: dict[str, list[ScoredCase]] = {}
     for case in cases:
         groups.setdefault(case.patient, []).append(case)
@@ -77,12 +77,12 @@ def patient_columns(cases: Iterable[ScoredCase]) -> Columns:
 
 
 def counted_truth(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
-    """True lesions that count, in order."""
+    """Return the true lesions that count, in order."""
     return [lesion for case in cases for lesion in case.truth if lesion.verdict != "ignored"]
 
 
 def counted_predicted(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
-    """Predicted lesions that are correct or false, in order."""
+    """Return the predicted lesions that are correct or false, in order."""
     return [
         lesion
         for case in cases
@@ -92,7 +92,7 @@ def counted_predicted(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
 
 
 def scored_predicted(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
-    """What curves are made of: predicted lesions and candidates that are correct or false."""
+    """Return the predicted lesions and candidates that are correct or false, for curves."""
     return [
         lesion
         for case in cases
@@ -137,13 +137,13 @@ def _lesion_counts(scans: Sequence[ScoredCase]) -> dict[str, float]:
 
 
 def _patient_class(row: Mapping[str, float]) -> dict[str, float]:
-    """The paper's patient level: positive by at least one found lesion."""
+    """Return the paper's class of a patient, who is positive by at least one found lesion."""
     classes = patient_classes(row["found"] + row["missed"] > 0, row["found"] > 0, row["false"] > 0)
     return {f"patient_{name}": float(member) for name, member in classes.items()}
 
 
 def _own_metrics(row: Mapping[str, float]) -> dict[str, float]:
-    """Each per-patient metric as a value (0 where undefined) and whether it is defined."""
+    """Return each per-patient metric as a value (0 if undefined) and whether it is defined."""
     tp, fp, fn = (row[key] for key in ("tp", "fp", "fn"))
     precision = ratio(row["correct"], row["correct"] + row["false"])
     recall = ratio(row["found"], row["found"] + row["missed"])

@@ -21,7 +21,7 @@ NAN = float("nan")
 
 
 def band(count: float) -> int:
-    """Index of the band of a count.
+    """Return the index of the band of a count.
 
     Examples:
         >>> [BANDS[band(n)] for n in (0, 1, 2, 4, 5, 10, 11)]
@@ -35,8 +35,8 @@ class Icc:
     """ICC(2,1): two-way random effects, absolute agreement, single rater.
 
     Args:
-        value: The correlation; NaN with fewer than two cases or no variance.
-        interval: By the F distribution.
+        value: The correlation. NaN with fewer than two cases or without variance.
+        interval: Its interval by the F distribution.
     """
 
     value: float
@@ -44,7 +44,7 @@ class Icc:
 
 
 def intraclass_correlation(ratings: NDArray[np.float64], level: float = 0.95) -> Icc:
-    """ICC(2,1) of ratings (subjects, raters).
+    """Compute ICC(2,1) of ratings (subjects, raters).
 
     References:
         Shrout, Fleiss, Psychol Bull 1979, doi:10.1037/0033-2909.86.2.420; interval of McGraw,
@@ -99,13 +99,13 @@ def _icc_interval(
 
 @dataclass(frozen=True, slots=True)
 class BlandAltman:
-    """Differences of counts, predicted - true, of each patient.
+    """The differences of counts, predicted - true, of each patient.
 
     Args:
-        mean: Mean of predicted and true, one per patient.
-        difference: Predicted - true.
+        mean: Mean of predicted and true count, one per patient.
+        difference: Predicted - true count.
         bias: Mean difference, with its interval.
-        limits: bias -+ 1.96 standard deviations, each with its interval; NaN for one patient.
+        limits: bias -+ 1.96 standard deviations, each with its interval. NaN for one patient.
     """
 
     mean: NDArray[np.float64]
@@ -117,7 +117,7 @@ class BlandAltman:
 def bland_altman(
     true: NDArray[np.float64], predicted: NDArray[np.float64], level: float = 0.95
 ) -> BlandAltman:
-    """Bland-Altman analysis of two counts of the same patients.
+    """Compare two counts of the same patients by the method of Bland and Altman.
 
     References:
         Bland, Altman, Lancet 1986, doi:10.1016/S0140-6736(86)90837-8.
@@ -143,15 +143,15 @@ def bland_altman(
 
 @dataclass(frozen=True, slots=True)
 class CountAgreement:
-    """How well the number of lesions per patient agrees.
+    """The agreement of the number of lesions per patient.
 
     Args:
         icc: Intraclass correlation of predicted and true counts.
-        bland_altman: Differences.
-        bands: Table (5, 5) of patients, true band along rows.
+        bland_altman: Differences of the counts.
+        bands: Table (5, 5) of patients, with the true band along rows.
         kappa: Kappa of the bands without weights.
-        kappa_linear: With linear weights.
-        kappa_quadratic: With quadratic weights.
+        kappa_linear: Kappa of the bands with linear weights.
+        kappa_quadratic: Kappa of the bands with quadratic weights.
         kappa_presence: Kappa of no lesion against at least one.
     """
 
@@ -165,7 +165,7 @@ class CountAgreement:
 
 
 def count_agreement(columns: Columns) -> CountAgreement:
-    """Agreement of predicted and true counts of a cohort."""
+    """Compare predicted and true counts of a cohort."""
     true = columns.column("found") + columns.column("missed")
     return agreement_of_counts(true, columns.column("correct") + columns.column("false"))
 
@@ -173,7 +173,7 @@ def count_agreement(columns: Columns) -> CountAgreement:
 def agreement_of_counts(
     true: NDArray[np.float64], predicted: NDArray[np.float64]
 ) -> CountAgreement:
-    """Agreement of two counts of the same patients."""
+    """Compare two counts of the same patients."""
     table = band_table(true.tolist(), predicted.tolist())
     presence = confusion((true > 0).astype(int).tolist(), (predicted > 0).astype(int).tolist(), 2)
     return CountAgreement(
@@ -188,5 +188,5 @@ def agreement_of_counts(
 
 
 def band_table(first: Sequence[float], second: Sequence[float]) -> NDArray[np.float64]:
-    """Table of the bands of two counts, the first along rows."""
+    """Count patients by the bands of two counts, with the first along rows."""
     return confusion([band(n) for n in first], [band(n) for n in second], len(BANDS))

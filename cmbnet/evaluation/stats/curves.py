@@ -1,8 +1,8 @@
-"""Pixel-level curves from probabilities, streamed: a histogram of each class is all that is kept.
+"""Pixel-level curves from probabilities. Only a histogram of each class stays in memory.
 
-Voxels are sorted into bins of equal width. Voxels of one bin count as tied, which is exact where
-the probabilities have fewer levels than there are bins (8-bit maps have 256); otherwise the error
-of the area is at most `area_error`.
+Voxels are sorted into bins of equal width, and voxels of one bin count as tied. If the
+probabilities have fewer levels than there are bins (8-bit maps have 256), this is exact. Otherwise
+the error of the area is at most `area_error`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from cmbnet.evaluation.stats.roc import Curve
 
 @dataclass(frozen=True, slots=True)
 class ProbabilityHistogram:
-    """Voxels of each class by probability.
+    """Counts of voxels of each class by probability.
 
     Args:
-        positives: int64 (bins,), voxels of true lesions.
-        negatives: int64 (bins,), the others.
+        positives: Voxels of true lesions, int64 (bins,).
+        negatives: Other voxels, int64 (bins,).
     """
 
     positives: NDArray[np.int64]
@@ -36,7 +36,7 @@ class ProbabilityHistogram:
 
     @property
     def bin_width(self) -> float:
-        """Width of a bin; bin k holds probabilities in [k, k + 1) widths, the last also 1."""
+        """Width of a bin. Bin k holds probabilities in [k, k + 1) widths, the last also 1."""
         return 1 / len(self.positives)
 
 
@@ -54,8 +54,8 @@ def probability_histogram(
         probability: Shape (z, y, x), in [0, 1].
         positives: Flat indices of the counted voxels of true lesions.
         bins: Number of bins.
-        brain: Where to count; everywhere if None.
-        ignore: Where not to count.
+        brain: Mask of the voxels to count. None means all.
+        ignore: Mask of the voxels to leave out.
     """
     every = np.zeros(bins, np.int64)
     for z in range(len(probability)):  # slice by slice: a whole scan of int64 would be 85 MB
@@ -68,39 +68,39 @@ def probability_histogram(
 
 
 def _bin(probability: NDArray[Any], bins: int) -> NDArray[np.int64]:
-    """Bin of each probability; 1 falls into the last."""
+    """Return the bin of each probability. 1 falls into the last."""
     return np.minimum((probability * bins).astype(np.int64), bins - 1)
 
 
 def pixel_roc(histogram: ProbabilityHistogram) -> Curve:
-    """ROC of the voxels, from (0, 0) to (1, 1)."""
+    """Compute the ROC of the voxels, from (0, 0) to (1, 1)."""
     tp, fp = _from_the_top(histogram.positives), _from_the_top(histogram.negatives)
     return Curve(ratio(fp, fp[-1]), ratio(tp, tp[-1]), _thresholds(histogram))
 
 
 def pixel_pr(histogram: ProbabilityHistogram) -> Curve:
-    """Recall (x) and precision (y) of the voxels; precision is NaN where nothing is predicted."""
+    """Compute recall (x) and precision (y) of the voxels. Without predictions, precision is NaN."""
     tp, fp = _from_the_top(histogram.positives), _from_the_top(histogram.negatives)
     return Curve(ratio(tp, tp[-1]), ratio(tp, tp + fp), _thresholds(histogram))
 
 
 def pixel_auc(histogram: ProbabilityHistogram) -> float:
-    """Area under the pixel ROC; NaN with one class."""
+    """Compute the area under the pixel ROC. It is NaN with one class."""
     curve = pixel_roc(histogram)
     return float(np.sum(np.diff(curve.x) * (curve.y[1:] + curve.y[:-1])) / 2)
 
 
 def area_error(histogram: ProbabilityHistogram) -> float:
-    """Largest difference of `pixel_auc` from the area without bins: half the pairs in one bin."""
+    """Bound the difference of `pixel_auc` from the area without bins: half the pairs in one bin."""
     pairs = float(histogram.positives.sum()) * float(histogram.negatives.sum())
     tied = float(np.sum(histogram.positives.astype(float) * histogram.negatives))
     return float(ratio(tied / 2, pairs))
 
 
 def average_precision(curve: Curve) -> float:
-    """Step area under a recall-precision curve: sum of recall gained times precision there.
+    """Sum the gain in recall times the precision there, over a recall-precision curve.
 
-    NaN where recall is undefined.
+    The result is NaN if recall is undefined.
     """
     if np.isnan(curve.x).any():
         return float("nan")

@@ -1,8 +1,8 @@
-"""What every metric returns when there is nothing to count, as a table that the tests walk.
+"""The value of every metric if there is nothing to count, as a table that the tests check.
 
-Undefined is NaN in Python, ``null`` in JSON and ``-`` in tables; it is never 0 and never 1. Means
-over patients leave undefined values out and the number of patients that went in is reported
-beside every mean.
+Undefined is NaN in Python, ``null`` in JSON and ``-`` in tables. It is never 0 and never 1. Means
+over patients leave undefined values out, and the number of counted patients stands beside every
+mean.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class EmptyCase:
     """One row of `EMPTY_CASES`.
 
     Args:
-        metric: Family of metrics the row speaks of.
-        situation: What is missing.
-        value: What is returned; NaN for undefined.
-        why: The reason, one sentence.
+        metric: Family of metrics to which the row applies.
+        situation: Description of what is missing.
+        value: The returned value. NaN means undefined.
+        why: The reason in one sentence.
     """
 
     metric: str
@@ -60,11 +60,11 @@ EMPTY_CASES: tuple[EmptyCase, ...] = (
     EmptyCase("icc", "no variance at all", UNDEFINED, "0/0"),
     EmptyCase("bland-altman limits", "one case", UNDEFINED, "no standard deviation"),
 )
-"""Every empty case, with the value `cmbnet.evaluation` returns."""
+"""Every empty case, with the value that `cmbnet.evaluation` returns."""
 
 
 def ratio(numerator: Any, denominator: Any) -> NDArray[np.float64]:
-    """Divide; NaN where the denominator is 0.
+    """Divide. The result is NaN if the denominator is 0.
 
     Examples:
         >>> ratio(np.array([1.0, 0.0]), np.array([4.0, 0.0])).tolist()
@@ -79,9 +79,9 @@ def ratio(numerator: Any, denominator: Any) -> NDArray[np.float64]:
 
 
 def f1_score(precision: Any, recall: Any) -> NDArray[np.float64]:
-    """Harmonic mean of precision and recall, with the rules of the table.
+    """Compute the harmonic mean of precision and recall, with the rules of the table.
 
-    Undefined where both are; 0 where one is 0 or only one exists.
+    It is undefined if both are undefined, and 0 if one is 0 or only one is defined.
 
     Examples:
         >>> nan = UNDEFINED

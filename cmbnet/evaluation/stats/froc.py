@@ -16,7 +16,7 @@ from cmbnet.evaluation.stats.patients import NEVER, PatientScores
 from cmbnet.evaluation.stats.roc import Curve
 
 FP_PER_SCAN = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
-"""Where a FROC is read, as in LUNA16."""
+"""False positives per scan at which a FROC is read, as in LUNA16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class LesionScores:
     """Scores of the lesions of a cohort.
 
     Args:
-        found_at: Highest threshold at which each true lesion is found; NaN for a missed one.
+        found_at: Highest threshold at which each true lesion is found. NaN for a missed lesion.
         correct: Score of each correct predicted lesion or candidate.
         false: Score of each false predicted lesion or candidate.
         scans: Number of scans.
@@ -37,7 +37,7 @@ class LesionScores:
 
 
 def lesion_scores_of(cases: Sequence[ScoredCase]) -> LesionScores | None:
-    """Scores of a cohort; None where a case has predicted lesions without scores."""
+    """Collect the scores of a cohort, or return None if predicted lesions lack scores."""
     if not all(case.has_scores for case in cases):
         return None
     predicted = scored_predicted(cases)
@@ -50,10 +50,10 @@ def lesion_scores_of(cases: Sequence[ScoredCase]) -> LesionScores | None:
 
 
 def froc_curve(scores: LesionScores) -> Curve:
-    """False positives per scan (x) and sensitivity (y) at every distinct score.
+    """Compute false positives per scan (x) and sensitivity (y) at every distinct score.
 
-    It goes on below the operating point where the detector's candidates are known. NaN
-    sensitivity without true lesions.
+    If the detector's candidates are known, the curve continues below the operating point. Without
+    true lesions, sensitivity is NaN.
     """
     threshold = _thresholds(scores)
     found = _at_least(scores.found_at[~np.isnan(scores.found_at)], threshold)
@@ -65,23 +65,24 @@ def froc_curve(scores: LesionScores) -> Curve:
 
 
 def sensitivity_at(curve: Curve, fp_per_scan: float) -> float:
-    """Highest sensitivity reached with no more than so many false positives per scan.
+    """Return the highest sensitivity with at most the given false positives per scan.
 
-    No interpolation: an operating point must exist. Beyond the last point its sensitivity holds.
+    Nothing is interpolated, because an operating point must exist. Beyond the last point of the
+    curve, its sensitivity holds.
     """
     return float(np.max(curve.y[curve.x <= fp_per_scan]))
 
 
 def froc_score(curve: Curve) -> float:
-    """Mean sensitivity at `FP_PER_SCAN` (the competition metric of LUNA16)."""
+    """Compute the mean sensitivity at `FP_PER_SCAN` (the competition metric of LUNA16)."""
     return float(np.mean([sensitivity_at(curve, at) for at in FP_PER_SCAN]))
 
 
 def precision_recall_curve(scores: LesionScores) -> Curve:
-    """Recall (x) and precision (y) of lesions at every distinct score.
+    """Compute recall (x) and precision (y) of lesions at every distinct score.
 
-    Recall counts true lesions found, precision predicted lesions correct, so the curve ends at
-    the cohort's recall, not at 1.
+    Recall counts found true lesions, and precision counts correct predicted lesions. So the curve
+    ends at the cohort's recall, not at 1.
     """
     threshold = _thresholds(scores)
     found = _at_least(scores.found_at[~np.isnan(scores.found_at)], threshold)
@@ -90,13 +91,13 @@ def precision_recall_curve(scores: LesionScores) -> Curve:
 
 
 def lesion_average_precision(scores: LesionScores) -> float:
-    """Average precision of the lesions; NaN without true lesions."""
+    """Compute the average precision of the lesions. It is NaN without true lesions."""
     return average_precision(precision_recall_curve(scores))
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Samples of a ROC curve.
+    """The samples of a ROC curve.
 
     Args:
         patient: Name of the patient of each sample.
@@ -110,12 +111,12 @@ class Samples:
 
 
 def lesion_samples(cases: Sequence[ScoredCase]) -> Samples | None:
-    """The paper's lesion-level ROC: every true lesion against every false predicted lesion.
+    """Collect the samples of the paper's lesion-level ROC.
 
     Positives are all counted true lesions, found or missed, scored by the probabilities of their
-    own voxels; negatives are the false predicted lesions and candidates. Negatives therefore
-    exist only above the pixel threshold: the area depends on it and must not be compared with a
-    FROC. None where a score is unknown (probability maps are needed).
+    own voxels. Negatives are the false predicted lesions and candidates. They exist only above the
+    pixel threshold, so the area depends on it and must not be compared with a FROC. The result is
+    None if a score is unknown, because probability maps are needed.
     """
     samples = [(c.patient, True, t.score) for c in cases for t in counted_truth([c])]
     samples += [
@@ -128,17 +129,17 @@ def lesion_samples(cases: Sequence[ScoredCase]) -> Samples | None:
 
 
 def candidate_samples(cases: Sequence[ScoredCase]) -> Samples | None:
-    """Correct against false predicted lesions and candidates; missed lesions play no part."""
+    """Collect correct against false predicted lesions and candidates, without missed lesions."""
     samples = [(c.patient, True, p) for c in cases for p in _scores(c, "correct")]
     samples += [(c.patient, False, p) for c in cases for p in _scores(c, "false")]
     return _samples(samples)
 
 
 def patient_samples(cases: Sequence[ScoredCase]) -> Samples | None:
-    """Patients with against patients without true lesions.
+    """Collect patients with against patients without true lesions.
 
-    The score is the highest of the patient's predicted lesions and candidates that are not in an
-    ignore region, 0 where there is none.
+    The score is the highest score of the patient's predicted lesions and candidates outside the
+    ignore region, or 0 if there are none.
     """
     if not all(case.has_scores for case in cases):
         return None
@@ -159,7 +160,7 @@ def patient_samples(cases: Sequence[ScoredCase]) -> Samples | None:
 
 
 def patient_scores(cases: Sequence[ScoredCase]) -> PatientScores | None:
-    """Up to which threshold each patient is found or alarmed; None without scores."""
+    """Find the threshold up to which each patient is found or alarmed; None without scores."""
     if not all(case.has_scores for case in cases):
         return None
     has, reach = [], []
@@ -190,6 +191,6 @@ def _thresholds(scores: LesionScores) -> NDArray[np.float64]:
 
 
 def _at_least(scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How many scores reach each threshold."""
+    """Count the scores that reach each threshold."""
     ordered = np.sort(scores)
     return (len(ordered) - np.searchsorted(ordered, thresholds, side="left")).astype(float)

@@ -11,13 +11,13 @@ from scipy.special import ndtr, ndtri
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A confidence interval; NaN ends where there is none.
+    """A confidence interval. Its ends are NaN if there is none.
 
     Args:
         low: Lower end.
         high: Upper end.
         level: Confidence level, such as 0.95.
-        method: How it was made.
+        method: Method that made the interval.
     """
 
     low: float
@@ -27,7 +27,7 @@ class Interval:
 
 
 def wilson(successes: float, total: float, level: float = 0.95) -> Interval:
-    """Wilson's score interval of a proportion of independent things.
+    """Compute Wilson's score interval of a proportion of independent things.
 
     References:
         Wilson, J Am Stat Assoc 1927, doi:10.1080/01621459.1927.10502953.
@@ -50,7 +50,7 @@ def wilson(successes: float, total: float, level: float = 0.95) -> Interval:
 
 
 def percentile(values: NDArray[np.float64], level: float = 0.95) -> Interval:
-    """Interval between the quantiles of bootstrap values; undefined values are left out."""
+    """Compute the interval between quantiles of bootstrap values. Undefined values are left out."""
     known = values[~np.isnan(values)]
     if not len(known):
         return Interval(float("nan"), float("nan"), level, "percentile")
@@ -64,15 +64,15 @@ def bca(
     jackknife: NDArray[np.float64],
     level: float = 0.95,
 ) -> Interval:
-    """Bias-corrected and accelerated bootstrap interval.
+    """Compute the bias-corrected and accelerated bootstrap interval.
 
-    Falls back to `percentile`, and says so, where all values are on one side of the point or
-    the jackknife does not vary.
+    If all values lie on one side of the point, or the jackknife does not vary, it takes the
+    `percentile` interval and says so.
 
     Args:
         point: Value of the whole sample.
-        values: Bootstrap values; NaN is left out.
-        jackknife: Value without each patient in turn; NaN is left out.
+        values: Bootstrap values. NaN is left out.
+        jackknife: Value without each patient in turn. NaN is left out.
         level: Confidence level.
 
     References:

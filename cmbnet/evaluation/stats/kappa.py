@@ -18,7 +18,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class Kappa:
-    """A kappa with its analytic error; everything is NaN where it is undefined.
+    """A kappa with its analytic error. If it is undefined, everything is NaN.
 
     Args:
         value: The kappa.
@@ -34,7 +34,7 @@ class Kappa:
 
 
 def disagreement(categories: int, weights: KappaWeights) -> NDArray[np.float64]:
-    """Agreement weight of each pair of categories: 1 on the diagonal, 0 in the far corner."""
+    """Return the agreement weight of each pair of categories, from 0 to 1 on the diagonal."""
     away = np.abs(np.subtract.outer(np.arange(categories), np.arange(categories)))
     if weights == "none":
         return np.eye(categories)
@@ -44,10 +44,10 @@ def disagreement(categories: int, weights: KappaWeights) -> NDArray[np.float64]:
 
 
 def kappa_value(table: NDArray[np.float64], weights: KappaWeights = "none") -> NDArray[np.float64]:
-    """Cohen's kappa of one or many tables; NaN where chance agreement is 1.
+    """Compute Cohen's kappa of one or many tables. It is NaN if chance agreement is 1.
 
     Args:
-        table: Counts (..., k, k), first rater along rows, categories in order.
+        table: Counts (..., k, k), with the first rater along rows and the categories in order.
         weights: Credit for near misses.
 
     Examples:
@@ -69,10 +69,10 @@ def kappa_value(table: NDArray[np.float64], weights: KappaWeights = "none") -> N
 def cohen_kappa(
     table: NDArray[np.float64], weights: KappaWeights = "none", level: float = 0.95
 ) -> Kappa:
-    """Cohen's kappa with the standard error of Fleiss, Cohen and Everitt.
+    """Compute Cohen's kappa with the standard error of Fleiss, Cohen and Everitt.
 
     Args:
-        table: Counts (k, k), first rater along rows.
+        table: Counts (k, k), with the first rater along rows.
         weights: Credit for near misses.
         level: Confidence level.
 
@@ -96,11 +96,11 @@ def cohen_kappa(
 
 
 def fleiss_kappa(counts: NDArray[np.float64], level: float = 0.95) -> Kappa:
-    """Agreement of several raters on categories without order.
+    """Compute the agreement of several raters on categories without order (Fleiss' kappa).
 
     Args:
-        counts: (subjects, categories): how many raters chose the category; rows sum to the same
-            number of raters, at least 2.
+        counts: Number of raters that chose each category, (subjects, categories). All rows sum to
+            the same number of raters, at least 2.
         level: Confidence level.
 
     Raises:
@@ -128,7 +128,7 @@ def fleiss_kappa(counts: NDArray[np.float64], level: float = 0.95) -> Kappa:
 
 
 def confusion(first: Sequence[int], second: Sequence[int], categories: int) -> NDArray[np.float64]:
-    """Table of two raters' categories 0 to categories - 1.
+    """Count the pairs of two raters' categories, from 0 to categories - 1.
 
     Examples:
         >>> confusion([0, 1, 1], [0, 1, 0], 2).tolist()
@@ -149,5 +149,5 @@ def _kappa(value: float, error: float, null_error: float, level: float) -> Kappa
 
 
 def _root(variance: float) -> float:
-    """Square root of a variance that rounding may have pushed below 0."""
+    """Return the square root of a variance that rounding may have pushed below 0."""
     return float(np.sqrt(max(variance, 0.0)))

@@ -1,4 +1,4 @@
-"""Every headline metric: its name, unit, formula and place in the paper, in one table."""
+"""The table of headline metrics with name, unit, formula and value in the paper."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Level = Literal["pixel, data level", "pixel, patient level", "lesion", "patient"
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A number that a cohort has.
+    """A metric of a cohort.
 
     Args:
         name: Key in ``results.json``.
-        title: Words for a table.
-        level: Which table it belongs to.
+        title: Name in a table.
+        level: Table to which it belongs.
         formula: The formula in words of `cmbnet.evaluation.stats.columns`.
-        compute: From sums over patients to the value; works on arrays of sums alike.
-        proportion: Numerator and denominator columns, where the metric is a share of
-            independent things and a Wilson interval applies.
+        compute: Function from sums over patients to the value. It takes arrays of sums, too.
+        proportion: Numerator and denominator columns, if the metric is a share of independent
+            things and Wilson's interval applies.
         paper: Value in Fan et al. 2022, or None.
         unit: Unit, empty for a share.
     """
@@ -68,7 +68,7 @@ def _f1(sums: Sums) -> NDArray[np.float64]:
 def _proportion(
     name: str, title: str, level: Level, parts: tuple[str, ...], paper: float | None = None
 ) -> Metric:
-    """A share: the first part over the sum of all parts."""
+    """Make a share: the first part over the sum of all parts."""
     formula = f"{parts[0]} / ({' + '.join(parts)})"
     compute = _share(parts[0], *parts)
     return Metric(name, title, level, formula, compute, (parts[0], parts), paper)
@@ -124,19 +124,19 @@ METRICS: tuple[Metric, ...] = (
            "absolute_count_error / patients", _share("absolute_count_error", "patients"),
            unit="lesions"),
 )  # fmt: skip
-"""The headline metrics. The paper calls 0.7807 and 0.8372 "specificity of labeling": a lesion
-level has no true negatives, so they stand beside precision."""
+"""The headline metrics. The paper calls 0.7807 and 0.8372 a "specificity of labeling". Lesions have
+no true negatives, so these values stand beside precision."""
 
 
 def metric(name: str) -> Metric:
-    """A headline metric by its name.
+    """Return a headline metric by its name.
 
     Raises:
-        KeyError: If there is none.
+        KeyError: If there is no metric of that name.
     """
     return {one.name: one for one in METRICS}[name]
 
 
 def compute_all(sums: Sums) -> dict[str, float]:
-    """Value of every headline metric for one set of sums."""
+    """Compute every headline metric for one set of sums."""
     return {one.name: float(one.compute(sums)) for one in METRICS}

@@ -1,9 +1,9 @@
-"""Who is missed and who is alarmed: the patient level, defined here and nowhere else.
+"""The patient level: missed patients and alarmed controls. Nothing else defines them.
 
-A patient with lesions is *missed* unless at least one of the true lesions is found. A control is
-*alarmed* if at least one predicted lesion is false. At a threshold, only predicted lesions of that
-score or more count. What a scan is called by its best score, right or wrong, is another thing
-(`cmbnet.evaluation.stats.froc.patient_samples`).
+If none of the true lesions of a patient is found, the patient is *missed*. If at least one
+predicted lesion of a control is false, the control is *alarmed*. At a threshold, only predicted
+lesions of that score or more count. The call of a scan by its best score, right or wrong, is
+another thing (`cmbnet.evaluation.stats.froc.patient_samples`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEVER = -np.inf
-"""Reach of a patient of whom no lesion is found, and of a control without a false lesion."""
+"""Reach of a patient without a found lesion, and of a control without a false lesion."""
 
 
 def patient_classes(has_lesions: Any, found: Any, false: Any) -> dict[str, NDArray[np.bool_]]:
-    """Which patients are TP, FN (missed), FP (alarmed) and TN.
+    """Tell which patients are TP, FN (missed), FP (alarmed) and TN.
 
     Args:
         has_lesions: Whether each patient has true lesions.
@@ -41,15 +41,15 @@ class PatientScores:
 
     Args:
         has_lesions: Whether each patient has true lesions.
-        reach: Of a patient with lesions the highest threshold at which one of them is found, of
-            a control the highest score of a false lesion; `NEVER` without any.
+        reach: For a patient with lesions, the highest threshold at which one of them is found. For
+            a control, the highest score of a false lesion. Otherwise `NEVER`.
     """
 
     has_lesions: NDArray[np.bool_]
     reach: NDArray[np.float64]
 
     def at(self, threshold: float) -> dict[str, int]:
-        """Numbers of TP, FN, FP and TN at a threshold."""
+        """Count TP, FN, FP and TN at a threshold."""
         reached = self.reach >= threshold
         classes = patient_classes(self.has_lesions, reached, reached)
         return {name: int(members.sum()) for name, members in classes.items()}

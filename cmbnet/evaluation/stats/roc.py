@@ -14,12 +14,13 @@ from cmbnet.evaluation.stats.intervals import Interval
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A curve by falling threshold.
+    """The points of a curve by falling threshold.
 
     Args:
-        x: Abscissa of each operating point.
-        y: Ordinate.
-        threshold: A sample is called positive where score >= threshold; the first is +inf.
+        x: Abscissa of each point.
+        y: Ordinate of each point.
+        threshold: Threshold of each point. A sample with score >= threshold is positive. The first
+            threshold is +inf.
     """
 
     x: NDArray[np.float64]
@@ -28,14 +29,14 @@ class Curve:
 
 
 def roc_curve(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> Curve:
-    """False-positive rate and true-positive rate at every distinct score; equal scores together.
+    """Compute false-positive and true-positive rate at every distinct score.
 
     Args:
-        positive: Bool, one per sample.
-        score: Finite score per sample, high for positive.
+        positive: Class of each sample, bool.
+        score: Score of each sample, finite, and high for positive.
 
     Returns:
-        From (0, 0) to (1, 1); NaN along an axis whose class is absent.
+        The curve from (0, 0) to (1, 1). If a class is absent, its axis is NaN.
 
     Examples:
         >>> curve = roc_curve(np.array([True, False, True]), np.array([0.9, 0.8, 0.8]))
@@ -50,7 +51,7 @@ def roc_curve(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> Curve:
 def cumulative(
     positive: NDArray[np.bool_], score: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Distinct scores, falling, after +inf; and the positives and negatives at or above each."""
+    """Return +inf and the distinct falling scores, with the positives and negatives above each."""
     positive, score = np.asarray(positive, bool), np.asarray(score, float)
     if positive.shape != score.shape or not np.all(np.isfinite(score)):
         raise ValueError("one finite score per sample is required")
@@ -65,7 +66,9 @@ def cumulative(
 
 
 def auc(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
-    """Area under the ROC curve: P(positive scores higher) + P(equal) / 2; NaN with one class.
+    """Compute the area under the ROC curve: P(positive scores higher) + P(equal) / 2.
+
+    The area is NaN with one class.
 
     Examples:
         >>> auc(np.array([True, False, True, False]), np.array([0.9, 0.1, 0.5, 0.5]))
@@ -80,7 +83,7 @@ def auc(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 1, ties sharing their mean rank; scipy.stats would take a second to import."""
+    """Rank from 1, with the mean rank for ties. scipy.stats would take a second to import."""
     _, inverse, count = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
     ranks: NDArray[np.float64] = (last - (count - 1) / 2)[inverse]
@@ -90,7 +93,7 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _placements(
     positive: NDArray[np.bool_], score: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Share of the other class that each positive beats, and that beats each negative.
+    """Return the share of the other class that each positive beats, and that beats each negative.
 
     Sun and Xu's ranks: IEEE Signal Process Lett 2014, doi:10.1109/LSP.2014.2337313.
     """
@@ -108,10 +111,10 @@ def _variance(values: NDArray[Any]) -> float:
 def delong_interval(
     positive: NDArray[np.bool_], score: NDArray[np.float64], level: float = 0.95
 ) -> Interval:
-    """DeLong's interval of an AUC, cut at 0 and 1.
+    """Compute DeLong's interval of an AUC, cut at 0 and 1.
 
-    Samples must be independent: right for patients, too narrow for lesions of the same patient,
-    for which `cmbnet.evaluation.stats.bootstrap` resamples patients.
+    Samples must be independent. The interval is right for patients, and too narrow for lesions of
+    the same patient. For these, `cmbnet.evaluation.stats.bootstrap` resamples patients.
 
     References:
         DeLong et al., Biometrics 1988, doi:10.2307/2531595.
@@ -129,9 +132,9 @@ def delong_interval(
 def delong_p(
     positive: NDArray[np.bool_], first: NDArray[np.float64], second: NDArray[np.float64]
 ) -> float:
-    """Two-sided P that two scores of the same samples have the same AUC; NaN where undefined.
+    """Compute the two-sided P that two scores of the same samples have the same AUC.
 
-    Returns 1 if the two rank every pair alike.
+    It is 1 if the two rank every pair alike, and NaN if it is undefined.
     """
     positive = np.asarray(positive, bool)
     if min(positive.sum(), (~positive).sum()) < 2:

@@ -1,4 +1,4 @@
-"""DICOM series in: from a folder, zip or DICOMDIR to the one volume that is the SWI.
+"""Reading of DICOM: from a folder, zip or DICOMDIR to the volume of the SWI.
 
 Importing this package imports pydicom; `cmbnet.io.detect.holds_dicom` tells without it whether
 there is anything to read.

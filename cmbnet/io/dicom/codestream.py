@@ -1,6 +1,6 @@
-"""What a compressed image states of its own size, read before any decoder is asked.
+"""The size that a compressed image states, read before a decoder runs.
 
-A JPEG 2000 of a kilobyte may claim 65,535 x 65,535 pixels: a decoder takes that much memory first.
+A JPEG 2000 of a kilobyte may claim 65,535 x 65,535 pixels, and a decoder would allocate them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _JPEG_LS_FRAME = 0xF7
 
 
 def stated_size(codestream: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and components that a JPEG, JPEG-LS or JPEG 2000 states; None of another."""
+    """Return rows, columns and components of a JPEG, JPEG-LS or JPEG 2000; None for others."""
     start = codestream.find(_J2K_START, 0, 4096)
     try:
         if start >= 0:

@@ -1,7 +1,7 @@
-"""One DICOM file to a pydicom `Dataset` without pixels; every fault becomes a `CmbnetError`.
+"""Reading of one DICOM file into a pydicom `Dataset`. Every fault becomes a `CmbnetError`.
 
-Messages and warnings of the parser may quote what stands in the file, a patient's name included:
-they are never passed on, only the kind of fault is.
+Messages and warnings of the parser may quote the file, even a patient's name. So only the kind of
+fault is passed on.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from cmbnet.io.detect import has_dicom_mark
 
 @dataclass(frozen=True, slots=True)
 class DicomFile:
-    """A file that bears the DICOM mark.
+    """A file with the DICOM mark.
 
     Args:
-        path: Where it lies now, perhaps in a temporary folder.
+        path: Its path, perhaps in a temporary folder.
         name: Its own name, for messages.
     """
 
@@ -43,7 +43,7 @@ class DicomFile:
 
 
 MOST_INFLATED = 100
-"""Times its size that a deflated file may hold; images take a half to a tenth."""
+"""Largest factor by which a deflated file may grow. Images need two to ten."""
 
 _INFLATED_BYTES = 64 << 20
 _INFLATED_STEP = 1 << 20
@@ -56,7 +56,7 @@ while another still parses would let that one speak."""
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Hold back pydicom's warnings and log lines: they quote values of the header."""
+    """Hold back pydicom's warnings and log lines, which quote values of the header."""
     with _ONE_AT_A_TIME, _quiet():
         yield
 
@@ -82,11 +82,11 @@ def read_header(
     Args:
         file: The file.
         pixels: Whether to read the pixels, too.
-        only: Keywords to keep; None keeps all.
+        only: Keywords to keep. None keeps all.
 
     Raises:
-        UnreadableFile: If it is damaged or states no transfer syntax. A file without preamble
-            and file meta information need not.
+        UnreadableFile: If it is damaged or states no transfer syntax. A file without preamble and
+            file meta information may lack it.
     """
     try:
         _check_inflated(file.path)
@@ -112,7 +112,7 @@ def read_header(
 
 
 def _guessed_syntax(header: FileDataset) -> UID:
-    """How a data set without file meta information is encoded, as pydicom took it to be."""
+    """Return the encoding that pydicom guessed for a data set without file meta information."""
     implicit, little = header.original_encoding
     if implicit:
         return ImplicitVRLittleEndian
@@ -120,10 +120,10 @@ def _guessed_syntax(header: FileDataset) -> UID:
 
 
 def _check_inflated(path: Path) -> None:
-    """Refuse a deflated file that would fill the memory: pydicom inflates it whole.
+    """Refuse a deflated file that would fill the memory, because pydicom inflates it whole.
 
     Raises:
-        UnreadableFile: If it holds more than `MOST_INFLATED` times its size.
+        UnreadableFile: If it would grow by more than `MOST_INFLATED`.
     """
     with path.open("rb") as stream:
         start = stream.read(_META_BYTES)
@@ -142,7 +142,7 @@ def _check_inflated(path: Path) -> None:
 
 
 def unreadable(file: DicomFile, error: Exception) -> UnreadableFile:
-    """The fault of a parser or decoder in words that quote nothing of the file."""
+    """Describe the fault of a parser or decoder without quoting the file."""
     return UnreadableFile(
         f"{file.name} is damaged or truncated ({type(error).__name__} while reading it): "
         "send or copy it again"

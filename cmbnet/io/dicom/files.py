@@ -1,7 +1,7 @@
-"""From what the user named - folder, file, zip or DICOMDIR - to a list of DICOM files.
+"""The list of DICOM files in a folder, file, zip or DICOMDIR.
 
-Names inside an archive or a DICOMDIR are data of a stranger: no member name ever becomes a path
-on disk, and no reference leaves the folder of its DICOMDIR.
+Names inside an archive or a DICOMDIR come from a stranger. So no member name becomes a path on
+disk, and no reference leaves the folder of its DICOMDIR.
 """
 
 from __future__ import annotations
@@ -28,15 +28,14 @@ _COPY_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one input may hold.
+    """The limits of one input.
 
     Args:
         files: Number of files, DICOM or not.
-        unpacked_bytes: Size of all members of a zip together, as it is stated; what is unpacked
-            is counted, too, since the archive may say less of itself.
-        unpacked_ratio: Times the size of the archive that its members may have together; images
-            take a half to a tenth of their size.
-        always_bytes: What an archive of any size may unpack to.
+        unpacked_bytes: Stated size of all members of a zip. The unpacked bytes are counted, too,
+            because the archive may state too little.
+        unpacked_ratio: Size of all members relative to the archive. Images have two to ten.
+        always_bytes: Size to which an archive of any size may unpack.
     """
 
     files: int = 50_000
@@ -45,13 +44,13 @@ class Limits:
     always_bytes: int = 256 << 20
 
     def unpacked_of(self, packed_bytes: int) -> int:
-        """What an archive of that size may unpack to."""
+        """Return the size to which an archive of that size may unpack."""
         allowed = max(self.unpacked_ratio * packed_bytes, self.always_bytes)
         return min(allowed, self.unpacked_bytes)
 
 
 DEFAULT_LIMITS = Limits()
-"""Fits an examination of ten series of 500 slices of 1024x1024."""
+"""The default limits. They fit an examination of ten series of 500 slices of 1024x1024."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class FileSet:
         name: Name of the input, the last part of its path.
         files: The DICOM files, by path.
         others: Number of files without the DICOM mark.
-        findings: What was missing or wrong, in sentences.
+        findings: Sentences about missing or wrong files.
     """
 
     name: str
@@ -73,11 +72,11 @@ class FileSet:
 
 @contextmanager
 def open_files(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Iterator[FileSet]:
-    """List the DICOM files of an input; a zip is unpacked for as long as the context lives.
+    """List the DICOM files of an input. A zip is unpacked while the context lives.
 
     Raises:
         UnreadableFile: If there is no such path, or a zip is damaged or encrypted.
-        InputRefused: If a limit is passed, or not one DICOM file is there.
+        InputRefused: If a limit is exceeded, or there is no DICOM file.
     """
     source = Path(path)
     if not source.exists():

@@ -77,14 +77,14 @@ MAX_FRAMES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One 2D image of a file; None or empty where the header does not say.
+    """One 2D image of a file. Values that the header lacks are None or empty.
 
     Args:
-        file: Where its pixels are.
+        file: File of its pixels.
         index: Its number in the file, from 0.
-        header: The whole file's header, without pixels, for those who refer to the file. Its
-            values are converted when they are looked at, and may then fault or be warned of.
-        facts: The values of the header that are judged by, all converted.
+        header: The whole file's header, without pixels, for references to the file. Its values are
+            converted on access, which may raise or warn.
+        facts: The converted values of the header on which decisions rest.
         multiframe: Whether the file describes its frames in functional groups.
         tokens: Words of ImageType, FrameType and their private relatives, upper case.
         component: ComplexImageComponent ("MAGNITUDE", "PHASE"...) or empty.
@@ -93,10 +93,10 @@ class Frame:
         position: LPS mm of the centre of the first pixel.
         orientation: Six direction cosines: along a row, along a column.
         pixel_spacing_mm: Distance of rows, of columns.
-        numbers: What may order the images that share a position, by keyword; None where the
-            header does not say. A time of day in seconds.
-        slope: Of the stored values; 1 where none is stated.
-        intercept: Of the stored values; 0 where none is stated.
+        numbers: Values, by keyword, that may order images of one position. None if the header lacks
+            one. A time of day is in seconds.
+        slope: Slope of the stored values. 1 if none is stated.
+        intercept: Intercept of the stored values. 0 if none is stated.
     """
 
     file: DicomFile
@@ -124,7 +124,7 @@ class Frame:
 
     @property
     def instance_number(self) -> int:
-        """InstanceNumber, 0 where there is none."""
+        """InstanceNumber, or 0 without one."""
         return int(number(self.facts.get("InstanceNumber")) or 0)
 
     @property
@@ -135,21 +135,21 @@ class Frame:
 
     @property
     def label(self) -> str:
-        """How a message names it: instance number and file, or frame number and file."""
+        """Name in a message: instance number and file, or frame number and file."""
         if self.multiframe:
             return f"frame {self.index + 1} of {self.file.name}"
         return f"instance {self.instance_number} ({self.file.name})"
 
 
 def holds_mosaic(frame: Frame) -> bool:
-    """Whether Siemens states that the image holds several slices."""
+    """Return whether Siemens states that the image holds several slices."""
     with contextlib.suppress(Exception):  # a private value may be anything
         return (number(_raw(frame.header, _SIEMENS_MOSAIC_COUNT)) or 0) > 1
     return False
 
 
 def settle(header: Dataset) -> Dataset:
-    """The values of a header that this package judges by; one that cannot be read is absent."""
+    """Convert the values of a header that this package uses. An unreadable value is left out."""
     facts = Dataset()
     with quiet_pydicom():
         for keyword in _FACTS:
@@ -160,10 +160,10 @@ def settle(header: Dataset) -> Dataset:
 
 
 def read_frames(file: DicomFile, header: FileDataset) -> tuple[Frame, ...]:
-    """All frames of a file.
+    """Read all frames of a file.
 
     Raises:
-        UnreadableFile: If the header contradicts itself or holds what no value can be made of.
+        UnreadableFile: If the header contradicts itself or holds impossible values.
     """
     try:
         with quiet_pydicom():
@@ -176,19 +176,19 @@ def read_frames(file: DicomFile, header: FileDataset) -> tuple[Frame, ...]:
 
 
 def text(header: Dataset, keyword: str) -> str:
-    """A value as text without blanks around it, empty where there is none."""
+    """Return a value as text without blanks around it. Empty without a value."""
     value = header.get(keyword)
     return "" if value is None else str(value).strip()
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None."""
+    """Return a finite number, or None."""
     numbers_ = numbers(value, 1)
     return None if numbers_ is None else numbers_[0]
 
 
 def numbers(value: Any, count: int) -> Numbers | None:
-    """Exactly `count` finite numbers, or None."""
+    """Return exactly `count` finite numbers, or None."""
     if value is None or value == "":
         return None
     try:
@@ -321,7 +321,7 @@ def _tokens(places: Sequence[Dataset]) -> frozenset[str]:
 
 
 def words(value: Any) -> list[str]:
-    """The words of a value of several, upper case, without blanks around them."""
+    """Return the words of a multiple value, in upper case and without blanks around them."""
     if value is None:
         return []
     values = value.split("\\") if isinstance(value, str) else value

@@ -1,7 +1,7 @@
-"""The geometry gate: frames to a regular grid, or every reason why they are none.
+"""The geometry gate: it brings frames to a regular grid, or gives every reason against it.
 
-highdicom's reader refuses the same inputs, with one sentence for all of them; this one names the
-instances. The tests hold the two against each other.
+highdicom's reader refuses the same inputs with one sentence for all of them. This gate names the
+instances. The tests compare the two.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ ORIENTATION_TOLERANCE = 1e-3
 """Largest difference of direction cosines in one stack, and of a right angle: 0.06 degrees."""
 
 PLANE_TOLERANCE_MM = 0.01
-"""Positions closer than this along the normal are the same place."""
+"""Positions that are closer than this along the normal are the same place."""
 
 SHEAR_TOLERANCE = 1e-3
-"""Slices may drift sideways by this fraction of the stack's length; tilted gantries do more."""
+"""Slices may drift sideways by this fraction of the stack's length. Tilted gantries drift more."""
 
 FEWEST_SLICES = 3
-"""With two slices there is one distance, and nothing to hold it against."""
+"""Smallest number of slices. With two slices there is one distance and nothing to compare."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Where the slices of a stack lie.
+    """The grid of the slices of a stack.
 
     Args:
-        order: Frames by position, along (row direction) x (column direction): for the usual
-            axial slice from foot to head. Never the file order.
-        affine: (4, 4), index (z, y, x, 1) to RAS+ mm.
-        findings: What is odd and was accepted.
+        order: Frames by position, along (row direction) x (column direction). For usual axial
+            slices this is from foot to head. It is never the file order.
+        affine: Affine from index (z, y, x, 1) to RAS+ mm, shape (4, 4).
+        findings: Oddities that were accepted.
     """
 
     order: tuple[Frame, ...]
@@ -48,7 +48,7 @@ class Grid:
 
     @property
     def affine_lps(self) -> NDArray[np.float64]:
-        """(4, 4), index (z, y, x, 1) to the LPS+ mm of DICOM."""
+        """Affine from index (z, y, x, 1) to the LPS+ mm of DICOM, shape (4, 4)."""
         return _LPS_RAS @ self.affine
 
 
@@ -59,7 +59,7 @@ def place_on_grid(frames: Sequence[Frame]) -> tuple[Grid | None, tuple[str, ...]
     """Order frames by position and check that they fill a regular, rectangular grid.
 
     Args:
-        frames: At most one per position.
+        frames: Frames, at most one per position.
 
     Returns:
         The grid and no reason, or None and every reason found.
@@ -83,7 +83,7 @@ def place_on_grid(frames: Sequence[Frame]) -> tuple[Grid | None, tuple[str, ...]
 
 
 def axial_tilt_degrees(affine: NDArray[np.float64]) -> float:
-    """Angle between the normal of the slices and the body axis, 0 to 90 degrees."""
+    """Return the angle between the normal of the slices and the body axis, 0 to 90 degrees."""
     normal = np.cross(affine[:3, 1], affine[:3, 2])
     cosine = abs(float(normal[2])) / float(np.linalg.norm(normal))
     return float(np.degrees(np.arccos(min(1.0, cosine))))
@@ -229,7 +229,7 @@ def _names(frames: Sequence[Frame], most: int = 3) -> str:
 
 
 def place_of(frame: Frame) -> Hashable:
-    """Where a frame lies and how it is turned (planes of a localizer may share a corner)."""
+    """Return the place and direction of a frame (planes of a localizer may share a corner)."""
     if frame.position is None:
         return frame.sop_instance_uid, frame.index
     turned = tuple(round(cosine, 2) + 0.0 for cosine in frame.orientation or ())
@@ -237,7 +237,7 @@ def place_of(frame: Frame) -> Hashable:
 
 
 def repeats(frames: Sequence[Frame]) -> int:
-    """Images at each place where every place holds the same number of them, else 1.
+    """Return the number of images at each place if all places have the same number, else 1.
 
     A series of 520 frames that images 40 places 13 times gives 13.
     """
@@ -246,5 +246,5 @@ def repeats(frames: Sequence[Frame]) -> int:
 
 
 def mixed_orientations(frames: Sequence[Frame]) -> bool:
-    """Whether frames are turned differently."""
+    """Return whether frames have different directions."""
     return any(_turned(frame, frames[0]) for frame in frames)

@@ -1,8 +1,8 @@
-"""From loose frames to stacks: sets of frames that claim to be one volume.
+"""Grouping of frames into stacks: sets of frames that claim to be one volume.
 
 A series may hold magnitude and phase, several echoes, several time points. It is split by kind of
-image and echo time; by the remaining ImageType words only where several images share a position,
-so that a word that changes half-way through a scan never makes two half brains of it.
+image and echo time. If several images then share a position, it is also split by the other words of
+ImageType. So a word that changes half-way through a scan does not make two half brains.
 """
 
 from __future__ import annotations
@@ -48,14 +48,13 @@ class Stack:
     """Frames of one series, one kind and one echo.
 
     Args:
-        key: What a user names it by: its series number, with a part (``"4.2"``) where the series
-            was split.
-        kind: What its grey values mean.
-        frames: In order of InstanceNumber and frame number.
+        key: Name for users: its series number, with a part (``"4.2"``) if the series was split.
+        kind: Meaning of its grey values.
+        frames: Frames in order of InstanceNumber and frame number.
         parts: Number of stacks that its series was split into.
-        findings: What was seen while sorting, in sentences.
-        numbering: What instance numbers and counts say is missing of its series.
-        faults: Why it cannot be read, whoever asks for it.
+        findings: Sentences about the sorting.
+        numbering: Images that are missing by instance numbers and counts.
+        faults: Reasons why it cannot be read in any case.
     """
 
     key: str
@@ -68,7 +67,7 @@ class Stack:
 
     @property
     def series_instance_uid(self) -> str:
-        """UID of the series that it is of; empty where what stands there is none."""
+        """UID of its series. Empty if the header has no valid one."""
         stated = text(self.frames[0].facts, "SeriesInstanceUID")
         return stated if re.fullmatch(r"[0-9.]{1,64}", stated) else ""
 
@@ -77,7 +76,7 @@ def read_stacks(files: FileSet) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
     """Read all headers, drop retransmissions, split every series into stacks.
 
     Returns:
-        Stacks in order of study, series number and kind; and what is to be said of the files.
+        Stacks in order of study, series number and kind, and sentences about the files.
     """
     findings: list[str] = list(files.findings)
     if files.others:
@@ -195,7 +194,7 @@ def _split_series(frames: list[Frame], taken: Counter[str], extra: tuple[str, ..
 
 
 def partition(items: Iterable[Item], key: Callable[[Item], Hashable]) -> dict[Any, list[Item]]:
-    """Items by key, in the order in which they come."""
+    """Group items by key, in their order."""
     parts: dict[Any, list[Item]] = {}
     for item in items:
         parts.setdefault(key(item), []).append(item)
@@ -209,7 +208,7 @@ def _split_where_repeated(frames: list[Frame]) -> list[list[Frame]]:
 
 
 def echo_of(frame: Frame) -> float | None:
-    """Echo time in ms, rounded so that echoes can be told apart."""
+    """Return the echo time in ms, rounded so that echoes can be distinguished."""
     return None if frame.echo_ms is None else round(frame.echo_ms, _ECHO_DIGITS)
 
 
@@ -225,7 +224,7 @@ def _series_name(frame: Frame, taken: Counter[str]) -> str:
 
 
 def missing_numbers(frames: list[Frame]) -> tuple[str, ...]:
-    """Say where instance numbers are missing: slices at the end of a stack leave no gap."""
+    """Say where instance numbers are missing, because slices at the end of a stack leave no gap."""
     if any(frame.multiframe for frame in frames):
         return ()
     found = {frame.instance_number for frame in frames}

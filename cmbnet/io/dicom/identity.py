@@ -1,6 +1,6 @@
-"""Whose images they are: one patient and one study, inside a series and among all that is given.
+"""The check for one patient and one study, in a series and in the whole input.
 
-Messages count patients and name series and files; they never quote what names a patient.
+Messages count patients and name series and files. They never quote words that name a patient.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WHOSE = (
 
 
 def mixed_identity(frames: Sequence[Frame]) -> tuple[str, ...]:
-    """Why the images of a series cannot be those of one patient in one study."""
+    """Say why the images of a series cannot belong to one patient in one study."""
     for what, keyword in _WHOSE:
         seen: dict[str, Frame] = {}
         for frame in frames:
@@ -35,11 +35,11 @@ def mixed_identity(frames: Sequence[Frame]) -> tuple[str, ...]:
 
 
 def several_owners(images: Iterable[Dataset]) -> str:
-    """Words for the several patients or studies of an input, empty where there is but one.
+    """Describe the several patients or studies of an input. Empty if there is only one.
 
     Args:
-        images: Facts of one image per series. A value that is not stated is no other one;
-            patients are told apart by name and birth date only where none has a number.
+        images: Facts of one image per series. A missing value differs from no other. Name and birth
+            date distinguish patients only if none has a number.
     """
     stated: dict[str, set[str]] = {keyword: set() for _, keyword in _WHOSE}
     for facts in images:

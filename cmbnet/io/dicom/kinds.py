@@ -1,8 +1,8 @@
-r"""What kind of image a frame is, from its tokens and private tags.
+r"""The kind of image of a frame, from its tokens and private tags.
 
 The tokens are those seen in public headers: Siemens ``M\SWI``, ``MNIP``, ``P``; Philips
 ``SW_M_FFE``, ``SW_P_FFE``, ``PHASE MAP``; enhanced ``SWI\MINIMUM``, ``FIELD_MAP``. Specific
-tokens are asked first: a minimum intensity projection of SWI bears the token SWI too.
+tokens come first, because a minimum intensity projection of SWI has the token SWI, too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cmbnet.io.dicom.frames import Frame
 
 
 class ImageKind(StrEnum):
-    """What the grey values of an image mean."""
+    """The meaning of the grey values of an image."""
 
     SWI = "susceptibility-weighted image"
     MAGNITUDE = "magnitude"
@@ -47,13 +47,13 @@ _BY_TOKEN: tuple[tuple[re.Pattern[str], ImageKind], ...] = (
     (_REAL, ImageKind.REAL),
     (_IMAGINARY, ImageKind.IMAGINARY),
 )
-"""Kinds that exclude SWI; the first that fits decides."""
+"""Kinds that exclude SWI. The first that fits decides."""
 
 _BY_GE_KIND = {1: ImageKind.PHASE, 2: ImageKind.REAL, 3: ImageKind.IMAGINARY}
 
 
 def image_kind(frame: Frame) -> ImageKind:
-    """The kind of one frame; never from its series description."""
+    """Return the kind of one frame. The series description never decides it."""
     for pattern, kind in _BY_TOKEN:
         if any(pattern.search(token) for token in frame.tokens):
             return kind
@@ -73,10 +73,10 @@ def image_kind(frame: Frame) -> ImageKind:
 
 
 def label_kind(description: str) -> ImageKind | None:
-    """The kind that a series description claims, where it excludes SWI.
+    """Return the kind that a series description claims, if it excludes SWI.
 
     GE and Siemens write it as a label: ``mIP | ...``, ``Mag_Images``, ``FILT_PHA: Ax SWAN``.
-    A description can take a series out, never in: it is typed by people.
+    A description can only exclude a series, because people type it.
 
     Examples:
         >>> label_kind("mIP_Images(SW)").name, label_kind("FILT_PHA: Ax SWAN").name

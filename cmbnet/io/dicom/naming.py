@@ -1,7 +1,7 @@
-"""A name for a DICOM input that names no patient, though its folder may.
+"""A name for a DICOM input that names no patient, although its folder may.
 
-The folder's name is kept as far as nothing in it resembles name, number or birth date of a patient
-in it; a hash of the study tells equal ones apart, and says which study it was to whoever has it.
+Words of the folder's name are kept if they do not resemble name, number or birth date of a patient
+in it. A hash of the study distinguishes equal names, and identifies the study to those who have it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _DIGITS = 8
 
 @dataclass(frozen=True, slots=True)
 class SafeName:
-    """What a DICOM input may be called.
+    """A safe name of a DICOM input.
 
     Args:
-        name: Harmless as a folder; ``stem-1a2b3c4d``.
-        identifiers: What names its patients, for `scrub`.
+        name: Name of the folder of results, ``stem-1a2b3c4d``.
+        identifiers: Words that name its patients, for `scrub`.
     """
 
     name: str
@@ -35,14 +35,14 @@ class SafeName:
 
 
 def safe_name(path: Path) -> SafeName:
-    """Name an input by what of its folder's name is safe, and by its study.
+    """Name an input by the safe words of its folder's name, and by its study.
 
     Args:
-        path: Folder, zip, DICOMDIR or file. Where none of its headers can be read, the name
-            keeps nothing of the folder's.
+        path: Folder, zip, DICOMDIR or file. If no header can be read, no word of the folder's name
+            is kept.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If the input cannot be read.
     """
     identifiers: set[str] = set()
     parts: set[str] = set()

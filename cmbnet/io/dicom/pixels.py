@@ -1,4 +1,4 @@
-"""Pixels of a stack: decoded frame by frame, rescaled by each frame's own slope."""
+"""Pixels of a stack. Each frame is decoded and rescaled by its own slope."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def read_pixels(grid: Grid) -> NDArray[np.float32]:
     """Decode the frames of a grid.
 
     Returns:
-        float32 of shape (z, y, x): stored value times slope plus intercept, of each frame its own.
+        Stored value times slope plus intercept of each frame, float32 (z, y, x).
 
     Raises:
-        InputRefused: More than `MOST_VOXELS`, or values that are not finite.
-        MissingExtra: No decoder for the transfer syntax is installed.
-        UnreadableFile: Pixels are absent, truncated or damaged.
+        InputRefused: If there are more than `MOST_VOXELS`, or values are not finite.
+        MissingExtra: If no decoder for the transfer syntax is installed.
+        UnreadableFile: If pixels are missing, truncated or damaged.
     """
     rows, columns = grid.order[0].shape
     if len(grid.order) * rows * columns > MOST_VOXELS:

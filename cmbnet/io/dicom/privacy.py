@@ -1,7 +1,7 @@
-"""Keep what names a patient out of every message, table and result file.
+"""Keep words that name a patient out of every message, table and result file.
 
-Folder and file names are often made of the patient's name or number, and a series description
-is free text: whatever is quoted goes through `scrub` first.
+Folder and file names often contain the patient's name or number, and a series description is free
+text. So every quoted text goes through `scrub` first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PATIENT_KEYWORDS = (
     "PatientAddress",
     "PatientTelephoneNumbers",
 )
-"""What names a patient."""
+"""Keywords of the elements that name a patient."""
 _SHORTEST = 3
 """Shorter parts ("Li", "7") stand in ordinary words by chance; the whole name still goes."""
 
@@ -35,14 +35,14 @@ HIDDEN = "***"
 
 
 def patient_identifiers(header: Dataset, *, shortest: int = _SHORTEST) -> frozenset[str]:
-    """The words of a header that name the patient, lower case: whole values and their parts.
+    """Return the words of a header that name the patient: whole values and their parts.
 
-    Letters with marks come as themselves and in the ways that file names replace them (``müller``,
-    ``muller``, ``mueller``); a birth date in the three orders in use.
+    Words are in lower case. Letters with marks come in all forms that file names use (``müller``,
+    ``muller``, ``mueller``), and a birth date in the three usual orders.
 
     Args:
-        header: Of any file.
-        shortest: Letters that a word has at least.
+        header: Header of a file.
+        shortest: Smallest number of letters of a word.
     """
     words: set[str] = set()
     for keyword in PATIENT_KEYWORDS:
@@ -76,7 +76,7 @@ def _spellings(word: str) -> Iterator[str]:
 
 
 def scrub(text: str, identifiers: Iterable[str]) -> str:
-    """Replace every identifier in a text, whatever its case or separators.
+    """Replace every identifier in a text, with any case and separators.
 
     Examples:
         >>> scrub("DOE_JANE_swi/IM0001", {"doe^jane", "doe", "jane"})

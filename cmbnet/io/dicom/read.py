@@ -1,4 +1,4 @@
-"""Read the SWI of a DICOM folder, zip or DICOMDIR, or say of each series why it is none."""
+"""Read the SWI of a DICOM folder, zip or DICOMDIR, or say why no series is the SWI."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _MOST_LISTED = 6
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What a DICOM input holds.
+    """The content of a DICOM input.
 
     Args:
-        name: Name of the input, without anything that names the patient.
-        verdicts: One per stack, in order of series number.
-        findings: What is to be said of the files: left aside, damaged, absent.
-        refusal: Why none was chosen, empty where one was.
+        name: Name of the input, without words that name the patient.
+        verdicts: Verdicts, one per stack, in order of series number.
+        findings: Sentences about ignored, damaged and missing files.
+        refusal: Reason why no stack was chosen. Empty if one was.
     """
 
     name: str
@@ -46,15 +46,15 @@ class Examination:
 def explain_dicom(
     path: str | os.PathLike[str], *, rules: SelectionRules = DEFAULT_RULES
 ) -> list[SeriesVerdict]:
-    """Judge every series; nothing is decoded.
+    """Judge every series without decoding pixels.
 
     Args:
         path: Folder, zip, DICOMDIR or one file.
         rules: The limits.
 
     Raises:
-        UnreadableFile: No such path, or a damaged zip.
-        InputRefused: No DICOM file, or too many files.
+        UnreadableFile: If the path does not exist, or a zip is damaged.
+        InputRefused: If there is no DICOM file, or there are too many files.
     """
     return list(examine_dicom(path, rules=rules).verdicts)
 
@@ -62,7 +62,7 @@ def explain_dicom(
 def examine_dicom(
     path: str | os.PathLike[str], *, rules: SelectionRules = DEFAULT_RULES
 ) -> Examination:
-    """Like `explain_dicom`, with what is to be said of files and input as a whole."""
+    """Judge every series as `explain_dicom`, and describe the files and the whole input."""
     with open_files(path) as files:
         judged, findings, name = _judge_all(files, rules, None)
         try:
@@ -84,24 +84,24 @@ def read_dicom(
     frame: int | None = None,
     rules: SelectionRules = DEFAULT_RULES,
 ) -> Volume:
-    """Read the SWI series, or the series that is named, as one volume.
+    """Read the SWI series, or the named series, as one volume.
 
     Args:
         path: Folder, zip, DICOMDIR or one (enhanced) file.
-        series: Key of `explain_dicom` (``"4"``, ``"4.2"``) or a Series Instance UID. A named
-            series need not be SWI; it must still be one regular volume of grey values.
-        frame: Which image, from 0, where several share each position.
+        series: Key of `explain_dicom` (``"4"``, ``"4.2"``) or a Series Instance UID. A named series
+            may be other than SWI, and must be one regular volume of grey values.
+        frame: Number of the image, from 0, if several share each position.
         rules: The limits.
 
     Returns:
-        float32 data (z, y, x), rescaled frame by frame, slices ordered by position; affine to
-        RAS+ mm. `notes` says what was odd. Neither names the patient.
+        The volume: float32 (z, y, x), rescaled frame by frame, with slices ordered by position.
+        `notes` describes oddities. It does not name the patient.
 
     Raises:
-        UnreadableFile: No such path, damaged files.
-        InputRefused: No series, or several, can be the SWI; or the named one is no volume.
-        UsageError: No series bears the name, or `frame` does not exist.
-        MissingExtra: A decoder is missing.
+        UnreadableFile: If the path does not exist, or files are damaged.
+        InputRefused: If no series, or several, can be the SWI, or the named one is no volume.
+        UsageError: If no series has the name, or `frame` does not exist.
+        MissingExtra: If a decoder is missing.
     """
     return read_dicom_series(path, series=series, frame=frame, rules=rules)[0]
 
@@ -113,7 +113,7 @@ def read_dicom_series(
     frame: int | None = None,
     rules: SelectionRules = DEFAULT_RULES,
 ) -> tuple[Volume, DicomSource]:
-    """Like `read_dicom`, with what SEG and SR need to refer to the images."""
+    """Read as `read_dicom`, and return the source images for SEG and SR, too."""
     with open_files(path) as files:
         judged, findings, name = _judge_all(files, rules, frame)
         chosen = _choose(judged, name) if series is None else _named(judged, series, name)

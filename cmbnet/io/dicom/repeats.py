@@ -1,7 +1,7 @@
-"""Several images at each position: which of them belong to one volume.
+"""Several images at each position, and the volumes to which they belong.
 
-They are ordered by what a header says of echo, time or number, and only by what says it alike at
-every position. Files have no order: a volume put together by their names would mix echoes.
+Echo, time or number in the headers order them, if it orders them alike at every position. File
+names never do, because a volume by file names would mix echoes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from cmbnet.io.dicom.grouping import partition
 
 
 def in_order(frames: Sequence[Frame], count: int) -> tuple[tuple[Frame, ...], ...]:
-    """The images of a series of several, as one volume each.
+    """Split the images of a series into its volumes.
 
     Args:
-        frames: The same number at every position.
-        count: That number.
+        frames: Frames, the same number at every position.
+        count: Number of frames at a position.
 
     Returns:
-        A tuple of frames per volume, none where nothing orders them.
+        A tuple of frames per volume. Empty if nothing orders them.
     """
     places = list(partition(frames, place_of).values())
     for keyword in ORDERING:

@@ -1,8 +1,8 @@
-"""Which stack is the SWI: rules that score, refuse and say why, never by description alone.
+"""The choice of the SWI: rules that score, refuse and say why.
 
-An objection is either for good (the stack is no volume of grey values) or a matter of choice (it
-is no SWI, it has few slices): a user who names the series passes over the latter, and the volume
-says so in its notes.
+A description alone never decides. An objection is either final (the stack is no volume of grey
+values) or a matter of choice (it is no SWI, it has few slices). If a user names the series,
+objections of choice are ignored, and the notes of the volume say so.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ _EXCLUDED = (
 
 @dataclass(frozen=True, slots=True)
 class SelectionRules:
-    """What a stack must be to be taken without being named.
+    """The rules for a stack that is read without being named.
 
     Args:
-        fewest_slices: A brain in fewer slices is not whole.
-        largest_spacing_mm: Along any axis.
-        largest_tilt_degrees: Of the slices from axial.
-        allow_magnitude: Take a gradient-echo magnitude where there is no SWI. The model was
-            trained on SWI: results on magnitude are another thing, and the notes say so.
-        echo_range_ms: Echo times usual for SWI; only a point of the score.
+        fewest_slices: Smallest number of slices. A brain in fewer slices is not whole.
+        largest_spacing_mm: Largest spacing along any axis.
+        largest_tilt_degrees: Largest tilt of the slices from axial.
+        allow_magnitude: Whether a gradient-echo magnitude is accepted if there is no SWI. The model
+            was trained on SWI, so the notes warn of this.
+        echo_range_ms: Usual echo times of SWI. They are only a point of the score.
     """
 
     fewest_slices: int = 20
@@ -79,11 +79,11 @@ DEFAULT_RULES = SelectionRules()
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """Why a stack is not taken.
+    """A reason against a stack.
 
     Args:
         message: A sentence without a full stop.
-        final: Whether naming the series does not help.
+        final: Whether the objection holds even if the series is named.
     """
 
     message: str
@@ -92,21 +92,21 @@ class Objection:
 
 @dataclass(frozen=True, slots=True)
 class SeriesVerdict:
-    """What was thought of one stack.
+    """The verdict on one stack.
 
     Args:
-        key: What `read_dicom(..., series=key)` takes.
+        key: Key for `read_dicom(..., series=key)`.
         series_instance_uid: UID of its series.
-        description: SeriesDescription, without anything that names the patient.
-        kind: What its grey values mean.
+        description: SeriesDescription, without words that name the patient.
+        kind: Meaning of its grey values.
         images: Number of frames.
-        shape: (z, y, x) of the volume, None where it is none.
-        spacing_mm: (z, y, x), None where it is none.
+        shape: Shape (z, y, x) of the volume. None if it is no volume.
+        spacing_mm: Spacing along z, y, x. None if it is no volume.
         score: Points for being the SWI.
-        points: What the points were given for.
-        objections: Why it is not taken; empty for a candidate.
-        findings: What is odd and was accepted.
-        chosen: Whether it is the one that is read when none is named.
+        points: Reasons of the points.
+        objections: Reasons against it. Empty for a candidate.
+        findings: Oddities that were accepted.
+        chosen: Whether this stack is read if none is named.
     """
 
     key: str
@@ -142,7 +142,7 @@ class SeriesVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A stack, its grid where it has one, and the verdict."""
+    """A stack, its grid if it has one, and the verdict."""
 
     stack: Stack
     grid: Grid | None = field(repr=False)
@@ -152,12 +152,12 @@ class Judged:
 def judge_all(
     stacks: Sequence[Stack], rules: SelectionRules = DEFAULT_RULES, frame: int | None = None
 ) -> list[Judged]:
-    """Judge every stack, and those that only call themselves SWI beside their originals.
+    """Judge every stack. A stack that is SWI only by description is compared with its originals.
 
-    What people type is no evidence of origin: a projection made at the console may be called SWI.
+    A description is typed by people. A projection made at the console may be called SWI.
 
     Args:
-        stacks: Of one input.
+        stacks: All stacks of one input.
         rules: The limits.
         frame: See `judge`.
     """
@@ -208,7 +208,7 @@ def judge(stack: Stack, rules: SelectionRules = DEFAULT_RULES, frame: int | None
     Args:
         stack: What to judge.
         rules: The limits.
-        frame: Which of the images at each position to take, from 0, where there are several.
+        frame: Number of the image to take, from 0, if a position has several.
     """
     objections = [Objection(reason, final=True) for reason in (*stack.faults, *_not_grey_mr(stack))]
     grid, reasons = _place(stack, frame)
@@ -432,7 +432,7 @@ def _unfit(stack: Stack, grid: Grid, rules: SelectionRules) -> Iterator[str]:
 
 
 def field_strength_t(frame: Frame) -> float | None:
-    """Field strength in tesla; some scanners state it in gauss."""
+    """Return the field strength in tesla. Some scanners state it in gauss."""
     stated = numbers(frame.facts.get("MagneticFieldStrength"), 1)
     if not stated or stated[0] <= 0:
         return None

@@ -1,4 +1,4 @@
-"""`DicomSource`: what results need in order to refer back to the images they came from."""
+"""`DicomSource`: the data that results need to refer to their source images."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from cmbnet.io.dicom.selection import SeriesVerdict, field_strength_t
 class DicomSource:
     """The images behind a `Volume`, in its slice order.
 
-    Its text form names no patient; its headers do, and go only into SEG and SR.
+    Its text form names no patient. Its headers do, and they go only into the DICOM objects.
 
     Args:
-        headers: One per file, without pixels: a classic file per slice, in order of z, or one
-            enhanced file.
-        frame_numbers: For an enhanced file, the frame (from 1) of each slice; else empty.
-        affine_lps: (4, 4), index (z, y, x, 1) to LPS+ mm.
-        verdict: Why the series was taken.
-        echo_ms: Echo time, None where unknown.
-        field_t: Field strength, None where unknown.
-        facts: Values of the first header that are sure to be readable.
+        headers: Headers without pixels, one per file: a classic file per slice, in order of z, or
+            one enhanced file.
+        frame_numbers: Frame (from 1) of each slice in an enhanced file. Otherwise empty.
+        affine_lps: Affine from index (z, y, x, 1) to LPS+ mm, shape (4, 4).
+        verdict: The verdict by which the series was chosen.
+        echo_ms: Echo time. None if unknown.
+        field_t: Field strength. None if unknown.
+        facts: Readable values of the first header.
         sop_instance_uids: UIDs of the files.
     """
 
@@ -45,22 +45,22 @@ class DicomSource:
 
     @property
     def study_instance_uid(self) -> str:
-        """The study that results belong to."""
+        """Study Instance UID of the results."""
         return text(self.facts, "StudyInstanceUID")
 
     @property
     def series_instance_uid(self) -> str:
-        """The series that was read."""
+        """Series Instance UID of the read series."""
         return text(self.facts, "SeriesInstanceUID")
 
     @property
     def frame_of_reference_uid(self) -> str:
-        """The coordinate system, empty where none is stated."""
+        """UID of the coordinate system. Empty if none is stated."""
         return text(self.facts, "FrameOfReferenceUID")
 
 
 def source_of(grid: Grid, verdict: SeriesVerdict) -> DicomSource:
-    """Collect what results refer to from the frames of a grid."""
+    """Collect the source images from the frames of a grid."""
     frames = grid.order
     headers: dict[str, Dataset] = {}
     for frame in frames:

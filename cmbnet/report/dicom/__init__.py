@@ -1,7 +1,7 @@
-"""Results as DICOM objects that go back into the study: a segmentation and a measurement report.
+"""Results as DICOM objects for the study: a segmentation and a measurement report.
 
-For viewers that show neither there are key images and a PDF. Research use only; every object is
-preliminary, unverified, and says so.
+Key images and a PDF are for viewers that show neither. Research use only. Every object says that it
+is preliminary and unverified.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The coded words of SEG and SR. Where no public code is known, the private scheme 99CMBNET."""
+"""The coded words of SEG and SR. Words without a public code use the private scheme 99CMBNET."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PRIVATE_SCHEME = "99CMBNET"
 
 
 def private_scheme() -> CodingSchemeIdentificationItem:
-    """Says whose the private codes are, as the standard asks."""
+    """Identify the private coding scheme, as the standard requires."""
     return CodingSchemeIdentificationItem(
         PRIVATE_SCHEME,
         name="Codes of the cmbnet project",
@@ -78,15 +78,15 @@ MILLISECOND = CodedConcept("ms", "UCUM", "ms")
 TESLA = CodedConcept("T", "UCUM", "Tesla")
 
 BANDS = ((0, "0"), (1, "1"), (4, "2 to 4"), (10, "5 to 10"))
-"""Highest count of a band and its name; more is ``"more than 10"``."""
+"""Highest count and name of each band. A larger count is ``"more than 10"``."""
 
 ARIA_BANDS = ((0, "none"), (4, "mild (1 to 4)"), (9, "moderate (5 to 9)"))
-"""By the count of microbleeds; more is ``"severe (10 or more)"``. ARIA-H itself counts new
-lesions under treatment, which one scan cannot tell."""
+"""Bands by the count of microbleeds. A larger count is ``"severe (10 or more)"``. ARIA-H counts new
+lesions under treatment, and one scan cannot tell which lesions are new."""
 
 
 def count_band(count: int) -> CodedConcept:
-    """The band of a count.
+    """Return the band of a count.
 
     Examples:
         >>> [count_band(n).meaning for n in (0, 1, 4, 5, 11)]
@@ -97,7 +97,7 @@ def count_band(count: int) -> CodedConcept:
 
 
 def aria_band(count: int) -> CodedConcept:
-    """The band of a count by the cut points of ARIA-H.
+    """Return the band of a count by the cut points of ARIA-H.
 
     Examples:
         >>> [aria_band(n).value for n in (0, 4, 5, 10)]
@@ -128,12 +128,12 @@ _SITES = {
 
 
 def site(region: str) -> CodedConcept:
-    """The anatomical code of a region's name, the brain as a whole where there is none."""
+    """Return the anatomical code of a region's name, or that of the whole brain."""
     code = _SITES.get(region.strip().lower())
     return BRAIN if code is None else CodedConcept(code, "SCT", region.strip().capitalize())
 
 
 def region_code(region: str) -> CodedConcept:
-    """A region's name as a private code: it is approximate, which no public code says."""
+    """Return a region's name as a private code, because no public code says "approximate"."""
     value = "".join(letter for letter in region.upper() if letter.isalnum())
     return _private(f"REG-{value[:12]}", region[:64])

@@ -1,4 +1,4 @@
-"""`DicomResult`: what SEG and SR say, free of DICOM."""
+"""`DicomResult`: the content of SEG and SR, without DICOM."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _NO_MOMENT = datetime.datetime(1900, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """Who found it.
+    """The algorithm that made a result.
 
     Args:
         model: Name of the bundle.
-        model_sha256: Hash that stands for the whole bundle.
-        parameters: What it was run with, one sentence each; the hash of them is part of the UIDs.
-        version: Of cmbnet.
+        model_sha256: Hash of the whole bundle.
+        parameters: Parameters of the run, one sentence each. Their hash is part of the UIDs.
+        version: Version of cmbnet.
     """
 
     model: str
@@ -42,10 +42,10 @@ class Algorithm:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What the gate said.
+    """The judgement of the quality gate.
 
     Args:
-        analysable: False makes the report say "not analysable" and hold no count.
+        analysable: If it is False, the report says "not analysable" and has no count.
         remarks: Sentences of warnings and refusals.
     """
 
@@ -55,18 +55,18 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class DicomResult:
-    """What was found on one series.
+    """The result of one series.
 
     Args:
-        lesions: Those that count, in the order of segments.
-        labels: (z, y, x) integer, on the grid of the series; `Lesion.id` of each voxel, 0 outside.
-        algorithm: Who found it.
-        quality: What the gate said.
-        regions: Lesion id to the name of its approximate region, where known.
-        previous: The report that this one supersedes; only its UIDs are read.
+        lesions: Lesions that count, in the order of segments.
+        labels: `Lesion.id` of each voxel on the grid of the series, integer (z, y, x), 0 outside.
+        algorithm: The algorithm that found them.
+        quality: The judgement of the quality gate.
+        regions: Name of the approximate region of each lesion id, if known.
+        previous: The report that this one supersedes. Only its UIDs are read.
 
     Raises:
-        UsageError: A lesion has no voxel, or a result that is not analysable has lesions.
+        UsageError: If a lesion has no voxel, or if a scan that is not analysable has lesions.
     """
 
     lesions: tuple[Lesion, ...]
@@ -84,15 +84,15 @@ class DicomResult:
             raise UsageError(f"every lesion needs voxels in the label image, {absent} have none")
 
     def region_of(self, lesion: Lesion) -> str:
-        """Name of a lesion's region, empty where unknown."""
+        """Return the name of a lesion's region. Empty if unknown."""
         return dict(self.regions).get(lesion.id, "")
 
 
 def result_of(prediction: Prediction) -> DicomResult:
-    """What SEG and SR say of a prediction.
+    """Make the content of SEG and SR for a prediction.
 
-    A count that was forced from a scan that is not analysable stays where it was asked for: into
-    the study goes only that the scan is not analysable.
+    If a count was forced from a scan that is not analysable, the objects do not contain it. They
+    only say that the scan is not analysable.
     """
     labels = prediction.finding.labels
     return DicomResult(
@@ -104,7 +104,7 @@ def result_of(prediction: Prediction) -> DicomResult:
 
 
 def result_of_refusal(refusal: Refusal) -> DicomResult:
-    """What the SR says of a scan that the quality gate refused."""
+    """Make the content of the SR for a scan that the quality gate refused."""
     return DicomResult(
         lesions=(),
         labels=np.zeros(refusal.volume.shape, np.uint8),
@@ -129,13 +129,13 @@ def _algorithm(run: Prediction | Refusal) -> Algorithm:
 
 
 def quality_of(report: QualityReport) -> Quality:
-    """What SEG and SR say of the gate's report."""
+    """Make the content of SEG and SR about the gate's report."""
     remarks = tuple(one.message for one in report.findings if one.severity != "info")
     return Quality(report.analysable, remarks)
 
 
 def moment_of(source: DicomSource) -> datetime.datetime:
-    """Date and time of the images' content: the one moment on which all re-runs agree."""
+    """Return date and time of the images' content. All re-runs agree on them."""
     moments = [_moment(header, what) for header in source.headers for what in _CLOCKS]
     return max(moments, default=_NO_MOMENT)
 

@@ -33,13 +33,13 @@ def build_document(
     """Encapsulate a PDF.
 
     Args:
-        pdf: The document; it names the patient, and the object says so.
-        result: For its algorithm.
+        pdf: The document. It names the patient, and the object says so.
+        result: Result whose algorithm is stated.
         source: The images that were read.
-        created: Content date and time; by default that of the images.
+        created: Content date and time. The default is that of the images.
 
     Raises:
-        InputRefused: The headers of the series are unusable.
+        InputRefused: If the headers of the series are unusable.
     """
     moment = created or moment_of(source)
     reference = source_images(source)[0]
@@ -68,7 +68,7 @@ def build_document(
 
 
 def _fill(document: Dataset, pdf: bytes, source: DicomSource) -> None:
-    """The module Encapsulated Document (PS3.3 C.24.2)."""
+    """Fill the module Encapsulated Document (PS3.3 C.24.2)."""
     document.ConversionType = "WSD"
     document.AcquisitionDateTime = moment_of(source).strftime("%Y%m%d%H%M%S")
     document.BurnedInAnnotation = "YES"

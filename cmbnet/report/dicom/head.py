@@ -1,4 +1,4 @@
-"""What every result object says of itself: its series, who made it, and when.
+"""The head of every result object: its series, its maker, and its time.
 
 UIDs of series and objects are provisional until `name_by_content`.
 """
@@ -24,15 +24,15 @@ def head_of(
     series_number: int,
     description: str,
 ) -> dict[str, Any]:
-    """Keyword arguments for any class of highdicom.
+    """Make keyword arguments for any class of highdicom.
 
     Args:
-        result: For its algorithm.
+        result: Result whose algorithm is stated.
         source: The images that were read.
         moment: Content date and time.
-        role: What the series is named by, for example ``"seg"``.
-        series_number: Of the series.
-        description: Of the series.
+        role: Name of the role of the series, for example ``"seg"``.
+        series_number: Number of the series.
+        description: Description of the series.
     """
     return {
         "series_instance_uid": uid_for(result, source, f"{role} series"),

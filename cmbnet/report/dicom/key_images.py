@@ -1,7 +1,7 @@
 """Key images: a colour picture per lesion, for viewers that show neither SEG nor SR.
 
-Each is a secondary capture that refers to the slice it was drawn from. Text is burned in and says
-"research use only"; none of it names the patient.
+Each is a secondary capture that refers to the slice from which it was drawn. The burned-in text
+says "research use only", and it does not name the patient.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SERIES_NUMBER = 9803
 SERIES_DESCRIPTION = "cmbnet key images RESEARCH ONLY"
 
 MOST_KEY_IMAGES = 20
-"""Those of the highest score; each is 1.5 MB, uncompressed as every viewer reads it."""
+"""Largest number of key images, by highest score. Each is 1.5 MB, uncompressed for every viewer."""
 
 _WIDTH: Final = 640
 _HEIGHT: Final = 780
@@ -48,11 +48,11 @@ _WARNING: Final = (255, 176, 0)
 
 @dataclass(frozen=True, slots=True)
 class KeyPicture:
-    """What a key image shows.
+    """The picture in a key image.
 
     Args:
         lesion: The lesion.
-        pixels: (rows, columns, 3) uint8, RGB.
+        pixels: RGB pixels, uint8 (rows, columns, 3).
     """
 
     lesion: Lesion
@@ -106,13 +106,13 @@ def build_key_images(
     """Make a secondary capture of every picture, all in one series.
 
     Args:
-        pictures: Of lesions of the result.
-        result: For its algorithm.
+        pictures: Pictures of lesions of the result.
+        result: Result whose algorithm is stated.
         source: The images that were read.
-        created: Content date and time; by default that of the images.
+        created: Content date and time. The default is that of the images.
 
     Raises:
-        InputRefused: The headers of the series are unusable.
+        InputRefused: If the headers of the series are unusable.
     """
     moment = created or moment_of(source)
     reference = source_images(source)[0]

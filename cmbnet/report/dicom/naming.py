@@ -1,6 +1,6 @@
-"""UIDs of the objects: the same content always bears the same, any other content another.
+"""UIDs of the objects. The same content always has the same UID, and other content has another.
 
-A PACS keeps the first of two objects that bear one UID, so whatever changes a byte must change it.
+Of two objects with one UID, a PACS keeps the first. So a change of any byte must change the UID.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _UID_SPACE = uuid.UUID("b3c1b0f2-5f0e-58a4-8a51-0c4f6e1d9b7a")
 
 
 def uid_for(result: DicomResult, source: DicomSource, role: str) -> str:
-    """A UID of something inside the objects, which these images, model and settings always give.
+    """Make the UID of something inside the objects from images, model and settings.
 
     Args:
-        result: For its algorithm; two results of one algorithm on one series are the same.
-        source: For study and image UIDs.
-        role: What the UID names, for example ``"observer"``.
+        result: Result whose algorithm is used.
+        source: Source of study and image UIDs.
+        role: Name of the thing, for example ``"observer"``.
 
     Returns:
         ``2.25.`` and the number of a name-based UUID (PS3.5 B.2).
@@ -43,12 +43,12 @@ def uid_for(result: DicomResult, source: DicomSource, role: str) -> str:
 
 
 def name_by_content(series: Sequence[Dataset]) -> None:
-    """Give the objects of a series UIDs made of all that they hold.
+    """Give the objects of a series UIDs that are computed from their whole content.
 
-    That is: patient, images, answer, settings, pixels, dates and the versions of what wrote them.
+    The content is patient, images, answer, settings, pixels, dates and versions of the writers.
 
     Args:
-        series: Finished objects; UIDs of series and objects are replaced.
+        series: Finished objects, whose UIDs of series and objects are replaced.
     """
     content = hashlib.sha256(b"".join(encoded(one) for one in series)).hexdigest()
     for number, one in enumerate(series):
@@ -58,7 +58,7 @@ def name_by_content(series: Sequence[Dataset]) -> None:
 
 
 def encoded(dataset: Dataset) -> bytes:
-    """The whole file."""
+    """Return the bytes of the whole file."""
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

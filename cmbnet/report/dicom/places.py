@@ -1,4 +1,4 @@
-"""Where a result lies: slices and pixels of the source images, as objects refer to them."""
+"""The place of a result: slices and pixels of the source images, as objects refer to them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def slices_of(source: DicomSource) -> int:
-    """How many slices were read."""
+    """Return the number of slices."""
     return len(source.frame_numbers) or len(source.headers)
 
 
 def slice_at(source: DicomSource, z: int) -> tuple[Dataset, int | None]:
-    """The header of a slice, and its frame (from 1) where the file has several."""
+    """Return the header of a slice, and its frame (from 1) if the file has several."""
     if source.frame_numbers:
         return source.headers[0], source.frame_numbers[z]
     return source.headers[z], None
 
 
 def reference_to(source: DicomSource, z: int) -> Dataset:
-    """A reference to a slice."""
+    """Make a reference to a slice."""
     header, frame = slice_at(source, z)
     item = Dataset()
     item.ReferencedSOPClassUID = header.SOPClassUID
@@ -37,7 +37,7 @@ def reference_to(source: DicomSource, z: int) -> Dataset:
 
 
 def point_of(lesion: Lesion, source: DicomSource) -> sr.ImageRegion:
-    """The middle of the voxel at a lesion's centre, on its slice."""
+    """Return the middle of the voxel at a lesion's centre, on its slice."""
     x, y, z = lesion.voxel_ijk
     return sr.ImageRegion(
         graphic_type=sr.GraphicTypeValues.POINT,
@@ -47,7 +47,7 @@ def point_of(lesion: Lesion, source: DicomSource) -> sr.ImageRegion:
 
 
 def edge_of(source: DicomSource, z: int) -> list[sr.CoordinatesForMeasurement]:
-    """A piece of a slice's left edge, no tissue; none where its header does not state its size."""
+    """Return a piece of a slice's left edge without tissue, or None if its size is unknown."""
     rows = slice_at(source, z)[0].get("Rows")
     if not rows:
         return []

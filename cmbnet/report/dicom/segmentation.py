@@ -34,19 +34,19 @@ def build_segmentation(
 ) -> hd.seg.Segmentation:
     """Make the segmentation of a result that has lesions.
 
-    Frames without a voxel of a lesion are left out: 60 lesions in 72 slices of 512x512 would
-    otherwise be 135 MiB of zeros.
+    Frames without a voxel of a lesion are left out. Otherwise 60 lesions in 72 slices of 512x512
+    would be 135 MiB of zeros.
 
     Args:
         result: Lesions and their labels, in the slice order of the source.
         source: The images that were read.
-        created: Content date and time; by default that of the images, so that every run on them
+        created: Content date and time. The default is that of the images, so every run on them
             gives the same bytes.
 
     Raises:
-        UsageError: There is no lesion (viewers trip over empty segmentations), or the labels lie
+        UsageError: If there is no lesion (viewers fail on empty segmentations), or the labels lie
             on another grid.
-        InputRefused: The series states no frame of reference, or its headers are unusable.
+        InputRefused: If the series states no frame of reference, or its headers are unusable.
     """
     if not result.lesions:
         raise UsageError("a segmentation needs at least one lesion; the report says that of none")
@@ -83,23 +83,23 @@ def build_segmentation(
 
 
 def tracking_uid(result: DicomResult, source: DicomSource, lesion: Lesion) -> str:
-    """UID by which segment and measurement group mean the same lesion."""
+    """Return the UID by which segment and measurement group mean the same lesion."""
     return uid_for(result, source, f"lesion {lesion.id} {lesion.voxel_ijk} {lesion.volume_mm3:.2f}")
 
 
 def tracking_id(lesion: Lesion) -> str:
-    """Name of a lesion that people read."""
+    """Return the name of a lesion for people."""
     return f"Microbleed candidate {lesion.id}"
 
 
 def label_of(lesion: Lesion) -> str:
-    """What a viewer's list says of a lesion."""
+    """Return the label of a lesion in a viewer's list."""
     size = lesion.max_in_plane_diameter_mm
     return f"Candidate {lesion.id}: {size:.1f} mm, score {lesion.score:.2f}"
 
 
 def _segment_volume(result: DicomResult, source: DicomSource) -> hd.Volume:
-    """Lesion ids to segment numbers, with the affine that places them."""
+    """Map lesion ids to segment numbers, in a volume with its affine."""
     first = source.headers[0]
     shape = (slices_of(source), int(first.Rows), int(first.Columns))
     if result.labels.shape != shape:

@@ -1,8 +1,8 @@
 """The segments of a segmentation, as a report refers to them.
 
-highdicom 0.28 has `ReferencedSegment.from_segmentation`. It fails where there is a single segment,
-whose number then stands once, among the shared attributes; of an enhanced source it names one frame
-only; and it reads every frame once per segment.
+highdicom 0.28 has `ReferencedSegment.from_segmentation`. It fails with a single segment, whose
+number then stands only among the shared attributes. With an enhanced source it names only one
+frame. It also reads every frame once per segment.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pydicom.dataset import Dataset
 
 
 def segments_of(segmentation: hd.seg.Segmentation) -> list[sr.ReferencedSegment]:
-    """A reference to each segment, naming the images that its frames lie on.
+    """Make a reference to each segment that names the images of its frames.
 
     Args:
-        segmentation: Made from source images, as `build_segmentation` does.
+        segmentation: Segmentation of source images, as `build_segmentation` makes it.
 
     Returns:
-        In the order of segment numbers.
+        The references in the order of segment numbers.
     """
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     references: dict[int, list[Dataset]] = {
@@ -44,13 +44,13 @@ def segments_of(segmentation: hd.seg.Segmentation) -> list[sr.ReferencedSegment]
 
 
 def _group(frame: Dataset, shared: Dataset, keyword: str) -> Dataset:
-    """The one item of a functional group, which stands with the frame or with all of them."""
+    """Return the one item of a functional group, of the frame or of all frames."""
     group: Dataset = (frame if keyword in frame else shared)[keyword].value[0]
     return group
 
 
 def _images(references: Iterable[Dataset]) -> list[sr.SourceImageForSegmentation]:
-    """Each image once, with every frame that is meant."""
+    """Return each image once, with all its frames that are meant."""
     classes: dict[str, str] = {}
     frames: dict[str, list[int]] = {}
     for one in references:
@@ -68,7 +68,7 @@ def _images(references: Iterable[Dataset]) -> list[sr.SourceImageForSegmentation
 
 
 def _frame_numbers(reference: Dataset) -> list[int]:
-    """None, one or several."""
+    """Return None, one frame number or several."""
     value = reference.get("ReferencedFrameNumber")
     if value is None:
         return []

@@ -1,4 +1,4 @@
-"""Headers of the source in the form that highdicom takes, and silence about what they hold."""
+"""Headers of the source for highdicom, without leaking their content into messages."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _TYPE_2 = (
 
 
 def source_images(source: DicomSource) -> list[FileDataset]:
-    """Copies of the headers with every attribute that patient and study modules need.
+    """Copy the headers with every attribute that patient and study modules need.
 
-    Values that the standard does not allow (a birth date of words) become empty: a result must
-    not fail to be sent because of them.
+    Values that the standard does not allow (a birth date of words) become empty, so that they do
+    not stop the delivery of a result.
 
     Raises:
-        InputRefused: There is no frame of reference, or several enhanced files.
+        InputRefused: If there is no frame of reference, or there are several enhanced files.
     """
     if not source.frame_of_reference_uid:
         raise InputRefused(
@@ -59,9 +59,9 @@ def source_images(source: DicomSource) -> list[FileDataset]:
 
 
 def as_one_series(images: list[FileDataset]) -> list[FileDataset]:
-    """The same copies under one series UID: highdicom takes no other ones for a segmentation.
+    """Return the copies under one series UID, as highdicom requires for a segmentation.
 
-    Images of one scan may bear several; `name_true_series` puts them right in what was made.
+    Images of one scan may have several series UIDs. `name_true_series` restores them in the object.
     """
     for image in images[1:]:
         # A new element: the copies share theirs with the headers.
@@ -70,7 +70,7 @@ def as_one_series(images: list[FileDataset]) -> list[FileDataset]:
 
 
 def name_true_series(segmentation: Dataset, source: DicomSource) -> None:
-    """Refer to every source image in the series that its own header names."""
+    """Restore the series of every referenced source image, as its header names it."""
     series = {header.SOPInstanceUID: header.SeriesInstanceUID for header in source.headers}
     if len(set(series.values())) == 1:
         return
@@ -88,7 +88,7 @@ def name_true_series(segmentation: Dataset, source: DicomSource) -> None:
 
 @contextmanager
 def quiet_highdicom(what: str) -> Iterator[None]:
-    """Turn faults of the library into a `CmbnetError`; hold back log lines that quote names."""
+    """Turn faults of the library into a `CmbnetError`, and hold back log lines that quote names."""
     logger = logging.getLogger("highdicom")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -107,7 +107,7 @@ def quiet_highdicom(what: str) -> Iterator[None]:
 
 
 def _fault(error: Exception) -> str:
-    """The kind of a fault, and the attribute that is absent; its own text may quote a name."""
+    """Return the kind of a fault and the missing attribute. Its own text may quote a name."""
     absent = error.name if isinstance(error, AttributeError) else None
     if absent and tag_for_keyword(absent) is not None:
         return f"{absent} is absent"
@@ -115,7 +115,7 @@ def _fault(error: Exception) -> str:
 
 
 def forget_clock(dataset: Dataset) -> None:
-    """Remove the optional times of writing: they alone would make two runs differ."""
+    """Remove the optional times of writing, which would make two runs differ."""
     for keyword in ("InstanceCreationDate", "InstanceCreationTime"):
         if keyword in dataset:
             delattr(dataset, keyword)
@@ -136,7 +136,7 @@ def _complete(header: Dataset) -> FileDataset:
 def _state_thickness(image: Dataset, spacing_mm: NDArray[np.float64]) -> None:
     """Complete the measures of a pixel, from which those of a segmentation are copied.
 
-    Slices of images that do not say how thick they are count as thick as they lie apart.
+    If images do not state the thickness of slices, their distance is used.
     """
     between, *plane = (DS(side, auto_format=True) for side in spacing_mm)
     if not image.get("SharedFunctionalGroupsSequence"):

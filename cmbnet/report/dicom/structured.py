@@ -1,6 +1,6 @@
 """The measurements as a structured report: Comprehensive 3D SR after template TID 1500.
 
-Always written: also for no lesion, and for a scan on which cmbnet does not answer.
+It is always written, also without lesions and for scans that are not analysable.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def build_report(
     """Make the report of a result.
 
     Args:
-        result: Lesions, quality, algorithm.
+        result: Lesions, quality and algorithm.
         source: The images that were read.
-        segmentation: The segmentation of the same result, where it is written; without it the
-            report refers to images only.
-        created: Content date and time; by default that of the images.
+        segmentation: The segmentation of the same result, if it is written. Without it, the report
+            refers only to images.
+        created: Content date and time. The default is that of the images.
 
     Raises:
-        InputRefused: The series states no frame of reference, or its headers are unusable.
+        InputRefused: If the series states no frame of reference, or its headers are unusable.
     """
     moment = created or moment_of(source)
     images = source_images(source)
@@ -93,8 +93,8 @@ def _insert_lesions(
 ) -> None:
     """Put the groups of lesions before the summary.
 
-    Afterwards, because the constructor of the report copies its content and searches it four
-    times: with 60 lesions that is more than half of the time.
+    This comes last, because the constructor of the report copies its content and searches it four
+    times. With 60 lesions that is more than half of the time.
     """
     (measurements,) = (
         item
@@ -131,7 +131,7 @@ def _observer(result: DicomResult, source: DicomSource) -> sr.ObservationContext
 
 
 def _algorithm(result: DicomResult, *, parameters: bool) -> sr.AlgorithmIdentification:
-    """Name and version everywhere, parameters once: they are the same for every lesion."""
+    """State name and version everywhere, and parameters once, because all lesions share them."""
     algorithm = result.algorithm
     stated = [f"model sha256 {algorithm.model_sha256}", *algorithm.parameters]
     return sr.AlgorithmIdentification(
@@ -149,7 +149,7 @@ def _lesion_group(
     lesion: Lesion,
     segment: sr.ReferencedSegment | None,
 ) -> Dataset:
-    """What was measured, of a segment or else of a slice."""
+    """Make the group of measurements of a segment, or else of a slice."""
     region = result.region_of(lesion)
     evaluations = [
         sr.QualitativeEvaluation(codes.STATUS, codes.NOT_REVIEWED),
@@ -174,9 +174,9 @@ def _lesion_group(
 
 
 def _place_group(result: DicomResult, source: DicomSource, lesion: Lesion) -> Dataset:
-    """A point on the image, to which viewers jump: they do not follow a segment.
+    """Make the group with a point on the image. Viewers jump to it, and do not follow a segment.
 
-    A group of its own by TID 1410, since TID 1411 allows a segment or a region.
+    It is a separate group after TID 1410, because TID 1411 allows only a segment or a region.
     """
     group: Dataset = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         referenced_region=point_of(lesion, source), **_about(result, source, lesion)
@@ -186,7 +186,7 @@ def _place_group(result: DicomResult, source: DicomSource, lesion: Lesion) -> Da
 
 
 def _about(result: DicomResult, source: DicomSource, lesion: Lesion) -> dict[str, Any]:
-    """By which both groups of a lesion mean the same."""
+    """Return the tracking identifiers that both groups of a lesion share."""
     return {
         "tracking_identifier": sr.TrackingIdentifier(
             uid=tracking_uid(result, source, lesion), identifier=tracking_id(lesion)
@@ -250,7 +250,7 @@ def _number(
 
 
 def _summary(result: DicomResult, source: DicomSource) -> sr.MeasurementsAndQualitativeEvaluations:
-    """Count, bands, quality and acquisition: the group that every report has."""
+    """Make the group that every report has: count, bands, quality and acquisition."""
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             uid=uid_for(result, source, "summary"), identifier="Summary of the scan"
@@ -277,7 +277,7 @@ def _answer(result: DicomResult) -> str:
 
 
 def _summary_measurements(result: DicomResult, source: DicomSource) -> list[sr.Measurement]:
-    """A scan that is not analysable has no count: 0 would be an answer."""
+    """Return the measurements of the summary. A scan that is not analysable has no count."""
     spacing = np.linalg.norm(source.affine_lps[:3, :3], axis=0)
     images = slices_of(source)
     measurements = [

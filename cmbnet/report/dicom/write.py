@@ -1,4 +1,4 @@
-"""Results as DICOM files, each whole or absent."""
+"""Write results as DICOM files. Each file is whole or absent."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from cmbnet.report.dicom.structured import build_report
 
 @dataclass(frozen=True, slots=True)
 class DicomPaths:
-    """What was written.
+    """The written files.
 
     Args:
-        report: The structured report, None where it was not asked for.
-        segmentation: The segmentation, None without lesions or where it was not asked for.
-        key_images: A picture per lesion.
-        document: The PDF, None where there was none.
+        report: The structured report. None if it was not asked for.
+        segmentation: The segmentation. None without lesions, or if it was not asked for.
+        key_images: One picture per lesion.
+        document: The PDF, or None.
     """
 
     report: Path | None
@@ -39,7 +39,7 @@ class DicomPaths:
 
     @property
     def all(self) -> tuple[Path, ...]:
-        """Every file, in the order in which a study should get them: what is referred to first."""
+        """All files in the order of sending, with referenced files first."""
         single = (self.segmentation, self.report, *self.key_images, self.document)
         return tuple(path for path in single if path is not None)
 
@@ -57,22 +57,22 @@ def write_dicom_results(
 ) -> DicomPaths:
     """Write ``seg.dcm``, ``sr.dcm``, ``key-01.dcm``... and ``pdf.dcm`` into a folder.
 
-    The report refers to the segmentation where both are written, else to images only.
+    If both are written, the report refers to the segmentation. Otherwise it refers only to images.
 
     Args:
-        result: What was found.
+        result: The result to write.
         source: The images that were read.
-        directory: Where to write; made where absent.
-        seg: Write the segmentation. There is none without lesions.
-        report: Write the structured report.
-        key_pictures: What the key images show; none are written without.
+        directory: Folder to write to. It is made if it is missing.
+        seg: Whether to write the segmentation. Without lesions there is none.
+        report: Whether to write the structured report.
+        key_pictures: Pictures of the key images.
         pdf: A document to encapsulate.
-        created: Content date and time; by default that of the images, so that every run on them
+        created: Content date and time. The default is that of the images, so every run on them
             gives the same bytes.
 
     Raises:
-        InputRefused: The series states no frame of reference, or its headers are unusable.
-        UsageError: The labels lie on another grid.
+        InputRefused: If the series states no frame of reference, or its headers are unusable.
+        UsageError: If the labels lie on another grid.
     """
     segmentation = None
     if result.lesions and seg:

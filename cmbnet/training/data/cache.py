@@ -1,9 +1,9 @@
-"""Preparing a training cache: spec and scans in, one HDF5 file a case and ``cache.json`` out.
+"""Preparation of a training cache: one HDF5 file per case and ``cache.json``.
 
-Processes prepare cases and write each at once (`cache_part.py`); ``cache.json``, the
-list of all cases, comes last. So a kill at any moment leaves a cache without a list, which every
-reader refuses, and the same command goes on: a part is kept if the files it was made of, the
-recipe and the rules of the labels are still the same (their hash is its key).
+Processes prepare cases and write each at once (`cache_part.py`). ``cache.json``, the list of all
+cases, comes last. If the process is killed, the cache has no list, and every reader refuses it. The
+same command then continues. It keeps a part if its files, the recipe and the rules of the labels
+are unchanged (their hash is its key).
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ FAULTS_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """How a build went.
+    """The result of a build.
 
     Args:
-        cases: Names in the cache, in order.
-        refused: Case and reason of those left out.
-        reports: Of the cases in the cache.
-        kept: How many of them were there already.
-        faults: What the check found, notes too.
+        cases: Names of the cases in the cache, in order.
+        refused: Name and reason of each case that was left out.
+        reports: Reports of the cases in the cache.
+        kept: Number of cases that were there already.
+        faults: Faults of the check, including notes.
     """
 
     cases: tuple[str, ...]
@@ -84,13 +84,13 @@ class BuildResult:
 
     @property
     def wrong(self) -> int:
-        """How many faults would make training wrong."""
+        """Number of faults that would make training wrong."""
         return sum(fault.severity == "wrong" for fault in self.faults)
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What came of one case: a report, or the reason why there is none."""
+    """The result of one case: a report, or the reason why there is none."""
 
     case: ScanCase
     key: str = ""
@@ -102,14 +102,14 @@ class _Done:
 def build_cache(
     cohort: Path, path: Path, *, recipe: PreprocessRecipe | None = None, jobs: int = 1
 ) -> BuildResult:
-    """Prepare a cohort folder that has no spec; cases that cannot be used are left out, aloud.
+    """Prepare a cohort folder that has no spec. Unusable cases are left out and reported.
 
     Args:
-        cohort: Directory with ``images/``, ``lesions/`` and, if there are, ``ignore/``
-            and ``mimics/``, one file of the same name for a case in each.
+        cohort: Folder with ``images/`` and ``lesions/``, and perhaps ``ignore/`` and ``mimics/``.
+            Each has one file per case, with the name of the case.
         path: Folder of the cache.
-        recipe: `cmbnet.preprocess.PreprocessRecipe`; its default if None.
-        jobs: Processes that prepare cases.
+        recipe: Settings of preprocessing. None means the default.
+        jobs: Number of processes that prepare cases.
 
     Raises:
         UnreadableFile: If there are no images, or an image has no label.
@@ -132,17 +132,17 @@ def prepare_cache(
     """Prepare every case of a data set, or finish what an earlier run left.
 
     Args:
-        spec: What the data set looks like.
-        root: Where it lies.
+        spec: The spec of the data set.
+        root: Folder of the data set.
         cache: Folder of the cache.
-        recipe: How scans are preprocessed.
-        jobs: Processes that prepare cases.
-        leave_out: Leave out cases with which something is wrong, and write down why; by default
-            nothing is finished then.
+        recipe: Settings of preprocessing.
+        jobs: Number of processes that prepare cases.
+        leave_out: Whether to leave out faulty cases and record why. Otherwise a faulty case ends
+            the preparation.
 
     Raises:
         UnreadableFile: If the folder or a table is missing.
-        InputRefused: If no case is left, or something is wrong and may not be left out.
+        InputRefused: If no case is left, or a case is faulty and may not be left out.
         CmbnetError: If the disk is full or a process was ended from outside.
     """
     found = discover(spec, root)
@@ -170,7 +170,7 @@ def reports_of(
 
 
 def _judge(spec: ScanSpec, found: Discovery, done: list[_Done], *, leave_out: bool) -> BuildResult:
-    """Put together what is known of all cases; leave out those with a fault if that is wanted."""
+    """Combine the reports of all cases, and leave out faulty ones if that is wanted."""
     refused = {one.case.name: one.reason for one in done if one.report is None}
     faults = [*found.faults, *(Fault("unusable", "wrong", why, n) for n, why in refused.items())]
     faults += [fault for one in done if one.report for fault in one.report.faults]
@@ -191,7 +191,7 @@ def _judge(spec: ScanSpec, found: Discovery, done: list[_Done], *, leave_out: bo
 
 
 def _require_none(faults: tuple[Fault, ...], error: type[CmbnetError], root: Path) -> None:
-    """Refuse to go on while something is wrong."""
+    """Refuse to continue with faulty cases."""
     wrong = [fault for fault in faults if fault.severity == "wrong"]
     if wrong:
         shown = "; ".join(f"{fault.case} {fault.message}".strip() for fault in wrong[:FAULTS_SHOWN])
@@ -202,7 +202,7 @@ def _require_none(faults: tuple[Fault, ...], error: type[CmbnetError], root: Pat
 def _prepare_all(
     found: Discovery, cache: Path | None, recipe: PreprocessRecipe, jobs: int
 ) -> Iterator[_Done]:
-    """What came of each case, as they are finished."""
+    """Yield the result of each case as it is finished."""
     from rich.progress import track
 
     cases = found.cases
@@ -228,7 +228,7 @@ def _prepare_all(
 
 
 def _prepare(case: ScanCase, cache: Path | None, recipe: PreprocessRecipe) -> _Done:
-    """Prepare one case, or take what is there; the reason in words if it cannot be used."""
+    """Prepare one case, or keep its part. Return the reason if it cannot be used."""
     try:
         if cache is None:
             return _Done(case, report=report_case(case, read_case(case, recipe)))
@@ -254,7 +254,7 @@ def _index(
     done: list[_Done],
     result: BuildResult,
 ) -> CacheIndex:
-    """The list of what was made."""
+    """Make the list of the cases."""
     keys = {one.case.name: one.key for one in done}
     splits: dict[str, list[IndexedCase]] = {}
     for one in result.reports:
@@ -284,7 +284,7 @@ def _index(
 
 
 def _remove_others(cache: Path, index: CacheIndex) -> None:
-    """Delete parts of cases that are no longer in the data set, and what a kill left."""
+    """Delete parts of cases that left the data set, and unfinished files."""
     listed = {
         part_path(cache, split, case.case)
         for split, cases in index.splits.items()

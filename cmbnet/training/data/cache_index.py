@@ -1,4 +1,4 @@
-"""``cache.json``: what a finished cache holds. Written last; a cache without it is not finished."""
+"""``cache.json``: the list of a finished cache. It is written last."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INDEX = "cache.json"
 
 
 class _Frozen(pydantic.BaseModel):
-    """Frozen, without unknown keys."""
+    """A frozen model that refuses unknown keys."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -26,7 +26,7 @@ class IndexedCase(_Frozen):
     case: str
     patient: str
     key: str
-    """What the part must have been made of."""
+    """Key of the sources from which the part must be made."""
     lesions: int
 
 
@@ -38,41 +38,41 @@ class LeftOut(_Frozen):
 
 
 class CacheIndex(_Frozen):
-    """What a cache holds and what it was made of and by."""
+    """The content of a cache, its sources and its makers."""
 
     format: str
     statement: str
     versions: dict[str, str]
-    """Of cmbnet and the libraries that decide about the content."""
+    """Versions of cmbnet and of the libraries that determine the content."""
     spec: dict[str, Any]
     spec_sha256: str
     description: str
-    """``cohort.json`` of a phantom cohort; else empty."""
+    """``cohort.json`` of a phantom cohort. Otherwise empty."""
     preprocess: dict[str, Any]
     splits: dict[str, tuple[IndexedCase, ...]]
     excluded: tuple[LeftOut, ...]
-    """By the spec."""
+    """Cases that the spec excludes."""
     left_out: tuple[LeftOut, ...]
-    """Because they could not be used."""
+    """Cases that could not be used."""
     notes: tuple[str, ...]
-    """What the check found odd."""
+    """Notes of the check."""
 
 
 def part_path(cache: Path, split: str, case: str) -> Path:
-    """Where a case lies."""
+    """Return the file of a case."""
     return cache / split / f"{case}.h5"
 
 
 def write_index(cache: Path, index: CacheIndex) -> None:
-    """Finish a cache."""
+    """Write the list, which finishes a cache."""
     write_text_atomically(cache / INDEX, index.model_dump_json(indent=1) + "\n")
 
 
 def read_index(cache: Path) -> CacheIndex:
-    """What a finished cache holds.
+    """Read the list of a finished cache.
 
     Raises:
-        UnreadableFile: If there is no cache, it is not finished, damaged, or of another version.
+        UnreadableFile: If the cache is missing, unfinished, damaged, or of another version.
     """
     file = cache / INDEX
     try:

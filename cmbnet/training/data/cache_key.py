@@ -1,4 +1,4 @@
-"""What a part of the cache was made of, as hashes: the same key, the same content."""
+"""Hashes of the sources of a part of the cache. The same key means the same content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cmbnet.training.data.specs.labels import LabelImage
 
 
 def hash_sources(case: ScanCase) -> dict[str, str]:
-    """Hashes of all that a case is read from, by role."""
+    """Hash all files of a case, by role."""
     files = {"image": case.image, "ignore": case.ignore, "mimics": case.mimics}
     hashes = {}
     if isinstance(case.label, LabelImage):
@@ -35,7 +35,7 @@ def hash_sources(case: ScanCase) -> dict[str, str]:
 
 
 def part_key(case: ScanCase, sources: dict[str, str], recipe: PreprocessRecipe) -> str:
-    """Hash of all that the content of a part depends on."""
+    """Hash everything that determines the content of a part."""
     kind = case.label.kind if isinstance(case.label, LabelImage) else ""
     stated = [case.name, case.patient, case.split, case.stated_lesions, case.expects_lesions]
     parts: list[Any] = [FORMAT, __version__, recipe.to_dict(), sources, kind, stated]

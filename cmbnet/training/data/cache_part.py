@@ -1,4 +1,4 @@
-"""One case of the training cache: an HDF5 file that is whole or not there.
+"""One case of the training cache: an HDF5 file that is whole or missing.
 
 Layout of ``CACHE/<split>/<case>.h5``:
 
@@ -8,9 +8,9 @@ Layout of ``CACHE/<split>/<case>.h5``:
 - ``places/lesion``, ``brain``, ``dark``, ``mimic``: see `cmbnet.training.data.places`.
 - attributes ``spacing_mm``, ``origin`` (of the box within the frame), ``frame_shape``,
   ``lesions`` (in the target), ``findings`` of the preprocessing; ``report`` of the check;
-  ``key``, which says what the case was made of, and ``sources``, the hashes of its files.
+  ``key``, the hash of the case's sources, and ``sources``, the hashes of its files.
 
-A chunk is a slice, packed with LZF, with a checksum that HDF5 verifies on reading.
+A chunk is a slice, compressed with LZF. HDF5 verifies its checksum on reading.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ LESION, IGNORE, MIMIC, BRAIN = 1, 2, 4, 8
 """Bits of ``marks``."""
 
 BOX_MARGIN_PX = 32
-"""What is kept of the frame around the brain; lesions near the edge see their surround."""
+"""Margin of the frame that is kept around the brain, so that lesions near the edge have
+surroundings."""
 
 BOX_MULTIPLE_PX = 8
 
 
 @dataclass(frozen=True, slots=True)
 class CachedCase:
-    """What the cache holds of one case; see the page of the module."""
+    """One case of the cache; see the module."""
 
     name: str
     image: NDArray[np.uint8]
@@ -58,11 +59,11 @@ class CachedCase:
 
 @dataclass(frozen=True, slots=True)
 class PartLabel:
-    """What is written on a part besides its content.
+    """The label of a part.
 
     Args:
-        key: Hash of all that the content depends on.
-        sources: Role and SHA-256 of the files it was made of.
+        key: Hash of everything that determines the content.
+        sources: Role and SHA-256 of its source files.
         report: `cmbnet.training.data.specs.check.CaseReport.to_dict`.
     """
 
@@ -72,7 +73,7 @@ class PartLabel:
 
 
 def encode(name: str, content: FrameCase) -> CachedCase:
-    """Cut, mark and pack a case."""
+    """Crop, mark and compress a case."""
     box = _box(content.brain | (content.lesions > 0))
     image = content.image[box]
     lesions, ignore = content.lesions[box], content.ignore[box]
@@ -99,7 +100,7 @@ def encode(name: str, content: FrameCase) -> CachedCase:
 
 
 def _box(occupied: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """The part of the frame that is kept: every slice, and the brain with a margin in plane."""
+    """Choose the part of the frame to keep: all slices, and the brain with a margin in plane."""
     edges = [slice(0, occupied.shape[0])]
     for axis in (1, 2):
         other = tuple(n for n in range(3) if n != axis)
@@ -114,7 +115,7 @@ def _box(occupied: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
 
 
 def write_part(path: Path, case: CachedCase, label: PartLabel) -> None:
-    """Write a part under another name, sync it, and give it its own.
+    """Write a part under a temporary name, sync it, and rename it.
 
     Raises:
         CmbnetError: If the disk is full or cannot be written.
@@ -138,7 +139,7 @@ def write_part(path: Path, case: CachedCase, label: PartLabel) -> None:
 
 
 def _fill(file: h5py.File, case: CachedCase, label: PartLabel) -> None:
-    """The content of a part."""
+    """Write the content of a part."""
     chunk = (1, *case.image.shape[1:])
     packed = {"chunks": chunk, "compression": "lzf", "fletcher32": True}
     file.create_dataset("image", data=case.image, **packed)
@@ -163,7 +164,7 @@ def _fill(file: h5py.File, case: CachedCase, label: PartLabel) -> None:
 
 
 def read_label(path: Path) -> PartLabel | None:
-    """What is written on a part; None if it is missing, damaged or of another version."""
+    """Read the label of a part. None if the part is missing, damaged or of another version."""
     try:
         with h5py.File(path, "r") as file:
             if file.attrs["format"] != FORMAT:
@@ -178,10 +179,10 @@ def read_label(path: Path) -> PartLabel | None:
 
 
 def read_part(path: Path, key: str) -> CachedCase:
-    """The case that a part holds.
+    """Read the case of a part.
 
     Raises:
-        UnreadableFile: If it is missing or damaged, or was made of something else than `key`.
+        UnreadableFile: If it is missing or damaged, or has another key.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -198,7 +199,7 @@ def read_part(path: Path, key: str) -> CachedCase:
 
 
 def _content(file: h5py.File) -> CachedCase:
-    """The case out of an open part."""
+    """Read the case from an open part."""
     attributes = file.attrs
     return CachedCase(
         name=str(attributes["case"]),
@@ -214,6 +215,6 @@ def _content(file: h5py.File) -> CachedCase:
 
 
 def _triple(values: NDArray[Any], kind: Any) -> Any:
-    """Three plain numbers."""
+    """Return three plain numbers."""
     z, y, x = np.asarray(values).tolist()
     return kind(z), kind(y), kind(x)

@@ -1,4 +1,4 @@
-"""What `cmbnet check-data` prints and writes."""
+"""Print and write the results of `cmbnet check-data`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cmbnet.training.data.specs.model import ReferenceSpec, ScanSpec
 
 
 def print_summary(result: BuildResult) -> None:
-    """A line for each side of the split, and one for all of them; lesions by their size."""
+    """Print a row for each side of the split, and one for all, with lesions by size."""
     sides: dict[str, list[CaseReport]] = defaultdict(list)
     for report in result.reports:
         sides[report.split].append(report)
@@ -34,11 +34,11 @@ def print_summary(result: BuildResult) -> None:
         table.add_row(name, *_sums(reports))
     if len(sides) != 1:
         table.add_row("all", *_sums(result.reports))
-    Console().print(table)
+    _console().print(table)
 
 
 def _sums(reports: Sequence[CaseReport]) -> list[str]:
-    """Cells of the summary."""
+    """Return the cells of a row of the summary."""
     return [
         str(len(reports)),
         str(len({report.patient for report in reports})),
@@ -52,7 +52,7 @@ def _sums(reports: Sequence[CaseReport]) -> list[str]:
 
 
 def _range(values: Sequence[float]) -> str:
-    """Smallest to largest."""
+    """Write the smallest and the largest value."""
     if not values:
         return "-"
     low, high = f"{min(values):.2f}", f"{max(values):.2f}"
@@ -60,7 +60,7 @@ def _range(values: Sequence[float]) -> str:
 
 
 def print_cases(result: BuildResult) -> None:
-    """A line for each case."""
+    """Print a row for each case."""
     table = _table("case", "patient", "side", "2-5 mm", "5-10 mm", "other", "spacing mm", "faults")
     for one in result.reports:
         spacing = " x ".join(f"{value:.2f}" for value in one.spacing_mm)
@@ -68,11 +68,11 @@ def print_cases(result: BuildResult) -> None:
         counts = (str(one.small), str(one.large), str(one.outside))
         names = (escape(printable(name)) for name in (one.name, one.patient))
         table.add_row(*names, one.split, *counts, spacing, codes)
-    Console().print(table)
+    _console().print(table)
 
 
 def print_faults(result: BuildResult) -> None:
-    """A line for each fault, what is wrong first."""
+    """Print a line for each fault. Faults that make training wrong come first."""
     console = Console()
     for fault in result.faults:
         console.print(escape(str(fault)), soft_wrap=True)
@@ -81,7 +81,7 @@ def print_faults(result: BuildResult) -> None:
 
 
 def print_reference(spec: ReferenceSpec) -> None:
-    """The numbers of a cohort that is known by them only."""
+    """Print the published numbers of a cohort whose scans are not at hand."""
     table = _table("side", "patients", "lesions 2-5 mm", "5-10 mm")
     for part in spec.parts:
         counts = ("not stated" if n is None else f"{n:,}" for n in (part.small, part.large))
@@ -95,7 +95,7 @@ def print_reference(spec: ReferenceSpec) -> None:
 
 
 def write_json(path: Path, spec: ScanSpec, result: BuildResult) -> None:
-    """All that was found, for programs."""
+    """Write all cases and faults, for programs."""
     content = {
         "statement": RESEARCH_USE_ONLY,
         "cmbnet_version": __version__,
@@ -111,10 +111,18 @@ def write_json(path: Path, spec: ScanSpec, result: BuildResult) -> None:
     write_text_atomically(path, json.dumps(content, indent=1) + "\n")
 
 
+def _console() -> Console:
+    """Return a console. A pipe has no width: rich would take 80 columns and break every name."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 200)
+    return console
+
+
 def _table(*headings: str) -> Table:
-    """A table whose numbers stand below each other."""
+    """Return a table with numbers on the right and words on the left, which are never cut."""
     table = Table(box=SIMPLE)
     for heading in headings:
         left = heading in ("side", "case", "patient", "spacing mm", "faults")
-        table.add_column(heading, justify="left" if left else "right")
+        table.add_column(heading, justify="left" if left else "right", overflow="fold")
     return table

@@ -37,12 +37,12 @@ FOLDER = ScanSpec(
     patient=Lookup(table="cases.csv", row="case", column="anatomy_seed", optional=True),
     lesions=Lookup(table="cases.csv", row="case", column="n_lesions", optional=True),
 )
-"""How a cohort folder is read that comes without a spec: as `data_specs/phantom.yaml` says."""
+"""The spec of a cohort folder without a spec: that of `data_specs/phantom.yaml`."""
 
 
 @dataclass(frozen=True, slots=True)
 class CohortCase:
-    """The files of one case of a cohort folder; those that it does not have are None."""
+    """The files of one case of a cohort folder. Missing files are None."""
 
     name: str
     image: Path
@@ -53,21 +53,21 @@ class CohortCase:
 
 @dataclass(frozen=True, slots=True)
 class FrameCase:
-    """A case in the network's frame; all arrays (z, y, x) of one shape.
+    """A case in the network's frame. All arrays (z, y, x) have one shape.
 
     Args:
-        image: float32 in [0, 1].
-        lesions: int32 instance labels of the target lesions.
-        ignore: Bool, where the truth does not count: ignore labels and lesions that are
+        image: The image, float32 in [0, 1].
+        lesions: Instance labels of the target lesions, int32.
+        ignore: Mask where the truth does not count, bool: ignore labels, and lesions that are
             smaller or larger than 2 to 10 mm.
-        mimics: int32 instance labels.
-        brain: Bool, as the preprocessing estimates it; not a perfect one that `cmbnet predict`
-            would not have.
-        spacing_mm: Along z, y, x, in the frame.
-        findings: Of the preprocessing.
-        native_spacing_mm: Along the axes of the file, as `cmbnet.volume.Volume` has them.
+        mimics: Instance labels of mimics, int32.
+        brain: Brain mask, bool, as the preprocessing estimates it. `cmbnet predict` has no better
+            one.
+        spacing_mm: Spacing along z, y, x, in the frame.
+        findings: Findings of the preprocessing.
+        native_spacing_mm: Spacing along the axes of the file, as in `cmbnet.volume.Volume`.
         components: All lesions, measured on the grid of the scan.
-        faults: What is odd about the labels.
+        faults: Faults of the labels.
     """
 
     image: NDArray[np.float32]
@@ -83,7 +83,7 @@ class FrameCase:
 
 
 def list_cohort(directory: Path) -> list[CohortCase]:
-    """The cases of a cohort folder, by name.
+    """List the cases of a cohort folder, by name.
 
     Raises:
         UnreadableFile: If there are no images or an image has no lesion file.
@@ -100,21 +100,21 @@ def list_cohort(directory: Path) -> list[CohortCase]:
 
 
 def stated_patients(directory: Path) -> frozenset[str]:
-    """Whose scans a cohort folder holds, where its table says so: of phantoms, the heads."""
+    """Return the patients of a cohort folder, if its table names them. Phantoms have heads."""
     cases = discover(FOLDER, directory).cases
     return frozenset(case.patient for case in cases if case.patient != case.name)
 
 
 def require_other_patients(learned: Iterable[str], judged: Iterable[str], where: str) -> None:
-    """Refuse to judge by patients that were learned from.
+    """Refuse to judge a model on patients from whom it learned.
 
     Args:
-        learned: Patients of the one side.
-        judged: Patients of the other.
-        where: Both sides, as the user gave them.
+        learned: Patients of the training side.
+        judged: Patients of the other side.
+        where: Names of both sides, as the user gave them.
 
     Raises:
-        UsageError: If a patient is on both.
+        UsageError: If a patient is on both sides.
     """
     both = sorted(set(learned) & set(judged))
     if both:
@@ -125,7 +125,7 @@ def require_other_patients(learned: Iterable[str], judged: Iterable[str], where:
 
 
 def read_case(case: ScanCase, recipe: PreprocessRecipe) -> FrameCase:
-    """Read and preprocess one case as `cmbnet predict` would.
+    """Read and preprocess one case as `cmbnet predict` does.
 
     Raises:
         CmbnetError: If a file cannot be read or used, or the grids differ.

@@ -1,7 +1,7 @@
-"""Places in a case where training crops may be centred: found once, kept in the cache.
+"""Places in a case where training crops may be centred. They are found once and cached.
 
 Places are rows (z, y, x) of the middle voxel. Negatives that look like lesions matter most: the
-dark places are where a small dark blob, most often a vein across the slice, stands out.
+dark places are small dark blobs that stand out, mostly veins across the slice.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 KINDS = ("lesion", "brain", "dark", "mimic")
-"""Kinds of places in a cache; those of a lesion carry the number of the lesion."""
+"""Kinds of places in a cache. Places of a lesion have the number of the lesion."""
 
 PLACES_PER_KIND = 600
-"""Most brain and dark places kept for a case; ten in each of 60 slices."""
+"""Largest number of brain and of dark places of a case: ten in each of 60 slices."""
 
 PIXELS_PER_PLACE = 200
-"""A mimic's component of more pixels than this in a slice gets further places."""
+"""A component of a mimic with more pixels than this in a slice gets further places."""
 
 MIMICS_PER_LABEL = 80
 
 BLOB_SIGMA_MM = 1.0
 SURROUND_SIGMA_MM = 3.0
-"""Difference of Gaussians that answers most to discs of 2 to 5 mm."""
+"""Widths of the difference of Gaussians that responds most to discs of 2 to 5 mm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where crops of one case may be centred.
+    """The places of one case where crops may be centred.
 
     Args:
-        lesion: int16 (n, 4), rows (z, y, x, lesion), one for each lesion and slice.
-        brain: int16 (n, 3), random voxels of the brain.
-        dark: int16 (n, 3), the darkest blobs that are no lesion.
-        mimic: int16 (n, 3), one or more for each labelled mimic and slice.
+        lesion: Rows (z, y, x, lesion), one for each lesion and slice, int16 (n, 4).
+        brain: Random voxels of the brain, int16 (n, 3).
+        dark: The darkest blobs other than lesions, int16 (n, 3).
+        mimic: One or more places for each labelled mimic and slice, int16 (n, 3).
     """
 
     lesion: NDArray[np.int16]
@@ -58,13 +58,13 @@ def find_places(
     """Find the places of a case.
 
     Args:
-        image: float32 (z, y, x) in [0, 1].
-        lesions: Integer instance labels, same shape.
-        excluded: Bool, same shape: where no negative may be centred besides the lesions.
-        mimics: Integers, same shape, not 0 on a mimic: one label for each, or for each kind.
-        brain: Bool, same shape.
+        image: The image, float32 (z, y, x) in [0, 1].
+        lesions: Integer instance labels of the same shape.
+        excluded: Mask of the same shape where, besides lesions, no negative may be centred.
+        mimics: Integer labels of the same shape, one for each mimic or for each kind.
+        brain: Brain mask of the same shape.
         spacing_mm: Distance of voxels along z, y, x.
-        seed: Of the random places.
+        seed: Seed of the random places.
     """
     free = np.asarray(brain, bool) & (lesions == 0) & ~np.asarray(excluded, bool)
     rng = np.random.default_rng(seed)
@@ -79,7 +79,7 @@ def find_places(
 
 
 def _slice_centres(labels: NDArray[Any]) -> NDArray[np.int16]:
-    """Rows (z, y, x, label): mean place of every label in every slice it touches."""
+    """Return rows (z, y, x, label): the mean place of every label in every slice it touches."""
     z, y, x = np.nonzero(labels)
     if len(z) == 0:
         return np.zeros((0, 4), np.int16)
@@ -92,10 +92,10 @@ def _slice_centres(labels: NDArray[Any]) -> NDArray[np.int16]:
 
 
 def _mimic_pixels(mimics: NDArray[Any], rng: Any) -> NDArray[np.int16]:
-    """Random pixels of the 2D components of every label, `MIMICS_PER_LABEL` of each at most.
+    """Draw random pixels of the 2D components of every label, at most `MIMICS_PER_LABEL` of each.
 
-    Labels may be kinds of mimics: without the limit the thousand sections of veins would leave
-    no room for a calcification.
+    Labels may be kinds of mimics. Without the limit, a thousand sections of veins would leave no
+    room for a calcification.
     """
     from scipy import ndimage
 
@@ -118,7 +118,7 @@ def _mimic_pixels(mimics: NDArray[Any], rng: Any) -> NDArray[np.int16]:
 def _dark_blobs(
     image: NDArray[Any], free: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.int16]:
-    """The voxels in `free` that are darkest against their surround, local minima only."""
+    """Find the local minima in `free` that are darkest relative to their surroundings."""
     from scipy import ndimage
 
     in_plane = np.array([0.0, *spacing_mm[1:]])

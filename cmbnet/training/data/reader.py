@@ -13,17 +13,17 @@ from cmbnet.training.data.cache_part import CachedCase, read_part
 class Cache:
     """All cases on one side of a cache, held in memory.
 
-    A crop is then a copy of a few rows; from disk each would cost a search through HDF5's index.
-    60 slices of a head take about 6 MB.
+    A crop is then a copy of a few rows. From disk, each crop would cost a search through HDF5's
+    index. 60 slices of a head take about 6 MB.
 
     Args:
         path: Folder written by `cmbnet.training.data.cache.prepare_cache`, or the folder of a side
             in it.
-        split: Side of the split; may be left out where there is one only.
+        split: Side of the split. It may be left out if there is only one.
 
     Raises:
-        UnreadableFile: If the cache is missing, not finished, damaged, or of another version.
-        UsageError: If it has no such side, or several and none is chosen.
+        UnreadableFile: If the cache is missing, unfinished, damaged, or of another version.
+        UsageError: If it has no such side, or has several and none is chosen.
     """
 
     def __init__(self, path: Path, split: str | None = None) -> None:
@@ -45,25 +45,25 @@ class Cache:
 
     @property
     def with_lesions(self) -> list[int]:
-        """Indices of the cases that hold a target lesion."""
+        """Indices of the cases with a target lesion."""
         return [n for n, case in enumerate(self.cases) if len(case.places.lesion)]
 
     @property
     def controls(self) -> list[int]:
-        """Indices of the cases that hold none."""
+        """Indices of the cases without a target lesion."""
         return [n for n, case in enumerate(self.cases) if not len(case.places.lesion)]
 
 
 def is_cache(path: Path) -> bool:
-    """Whether a path is a finished cache, or one side of it."""
+    """Return whether a path is a finished cache, or one side of it."""
     return any((folder / INDEX).is_file() for folder in (path, path.parent))
 
 
 def locate(path: Path, split: str | None) -> tuple[Path, str | None]:
-    """Folder of a cache and its side, where the folder of a side may be named.
+    """Return the folder of a cache and its side. The path may be the folder of a side.
 
     Raises:
-        UnreadableFile: If it is a single file, as caches of earlier versions were.
+        UnreadableFile: If it is a single file, like caches of earlier versions.
     """
     if path.is_file():
         raise UnreadableFile(f"a training cache is required, a folder, got {path}: build it again")

@@ -1,4 +1,4 @@
-"""What may be given to training as data, and the caches that come of it."""
+"""The forms of training data, and the caches that are made from them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ SPEC_SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What was given.
+    """The sources of a training.
 
     Args:
         data: A data spec, a cache, one side of a cache, or a cohort folder.
-        validation: The same, or None: the side ``validation`` of `data`.
-        root: Where the scans of a spec lie; None if no spec was given.
-        run: Folder of the run; caches are made in it.
-        jobs: Processes that prepare cases.
+        validation: Validation data in one of these forms. None means the side ``validation`` of
+            `data`.
+        root: Folder of the scans of a spec. None without a spec.
+        run: Folder of the run, in which caches are made.
+        jobs: Number of processes that prepare cases.
     """
 
     data: Path
@@ -39,23 +40,23 @@ class Sources:
 
 
 Side = tuple[Path, str | None]
-"""Folder of a cache, and which side of it."""
+"""Folder of a cache, and its side."""
 
 
 def caches_of(
     sources: Sources, recipe: PreprocessRecipe, *, report: Callable[[str], None]
 ) -> tuple[Side, Side]:
-    """The caches to train and to validate with; what is not prepared yet is prepared.
+    """Return the caches for training and validation, and prepare them if they are missing.
 
     Args:
-        sources: What was given.
-        recipe: How scans are preprocessed.
-        report: Receives what was built and what was left out.
+        sources: The sources of the training.
+        recipe: Settings of preprocessing.
+        report: Function that receives lines about built and left-out cases.
 
     Raises:
-        UsageError: If there is a cache already that was prepared in another way, a spec comes
-            without a root, there is no validation side, or a patient is on both sides.
-        CmbnetError: As `prepare_cache`.
+        UsageError: If a cache was prepared in another way, a spec lacks a root, there is no
+            validation side, or a patient is on both sides.
+        CmbnetError: If `prepare_cache` raises it.
     """
     training = _cache_of(sources, sources.data, TRAINING, recipe, report)
     if sources.validation is not None:
@@ -73,7 +74,7 @@ def caches_of(
 
 
 def cache_of_run(run: Path) -> Path:
-    """The cache that a run made for itself: of a spec, or of a cohort folder."""
+    """Return the cache that a run made from a spec or a cohort folder."""
     of_spec = run / "cache" / TRAINING
     return of_spec if of_spec.is_dir() else run / TRAINING
 
@@ -85,7 +86,7 @@ def _cache_of(
     recipe: PreprocessRecipe,
     report: Callable[[str], None],
 ) -> Side:
-    """The cache of one side."""
+    """Return the cache of one side."""
     if given.suffix in SPEC_SUFFIXES and given.is_file():
         if sources.root is None:
             raise UsageError(f"{given} is a data spec: say where its scans lie", argument="root")
@@ -112,10 +113,10 @@ def _cache_of(
 
 
 def patients_of(cache: Path, split: str | None = None) -> set[str]:
-    """Whose scans a cache, or one side of it, holds: each with the name of its data set.
+    """Return the patients of a cache, or of one side, each with the name of its data set.
 
-    Two data sets may number their patients alike. Of a folder without a spec it is only known
-    where a table says so: of phantoms, the heads.
+    Two data sets may number their patients alike. The patients of a folder without a spec are known
+    only if a table names them. Phantoms have heads.
     """
     index = read_index(cache)
     sides = index.splits if split is None else {split: index.splits.get(split, ())}

@@ -1,8 +1,8 @@
-"""Random changes of crops, on whole batches so that the input keeps up with training.
+"""Random changes of crops, on whole batches for speed.
 
 Interpolation blurs lesions of two or three pixels, and down-scaling erases them. So flips,
-transposition and translation move whole pixels; only a share of the crops is rotated and scaled,
-by little; and the truth is moved with the nearest pixel.
+transposition and translation move whole pixels. Only a share of the crops is rotated and scaled,
+and only a little. The truth moves with the nearest pixel.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from cmbnet.training.fit.recipe import AugmentSettings
 from cmbnet.training.fit.shapes import draw_shapes
 
 BIAS_GRID = 4
-"""Knots of the bias field along each side of a crop."""
+"""Number of knots of the bias field along each side of a crop."""
 
 
 def side_with_margin(crop_px: int, settings: AugmentSettings) -> int:
-    """Side of the crop that must be cut so that it can be turned without empty corners."""
+    """Return the side of a crop that can be turned without empty corners."""
     if settings.affine_probability == 0.0:
         return crop_px
     angle = np.deg2rad(min(settings.rotation_deg, 45.0))
@@ -39,14 +39,15 @@ def mirror(
     settings: AugmentSettings,
     rng: np.random.Generator,
 ) -> None:
-    """Flip and transpose each crop at random, in place: all eight ways to lay a square.
+    """Flip and transpose each crop at random, in place, in one of eight ways.
 
-    In numpy while crops are cut: tf needs 0.8 ms of a core for a crop of 136 pixels, this 0.1.
+    numpy does this while crops are cut. tf needs 0.8 ms of a core for a crop of 136 pixels, numpy
+    0.1.
 
     Args:
-        stacks: (n, side, side, 3).
-        marks: (n, side, side).
-        settings: `flip` and `transpose` are used.
+        stacks: Crops of shape (n, side, side, 3).
+        marks: Marks of shape (n, side, side).
+        settings: Settings of which `flip` and `transpose` are used.
         rng: Source of randomness.
     """
     for stack, mark, (up, left, turned) in zip(
@@ -63,11 +64,11 @@ def mirror(
 
 @dataclass(frozen=True, slots=True)
 class Augmenter:
-    """Turns cut crops into network input and target.
+    """A function from crops to network input and target, with random changes.
 
     Args:
-        settings: What to change and how much.
-        crop_px: Side of the result.
+        settings: Settings of the changes.
+        crop_px: Side of the resulting crops.
     """
 
     settings: AugmentSettings
@@ -77,13 +78,13 @@ class Augmenter:
         """Change a batch.
 
         Args:
-            stacks: uint8 (n, side, side, 3).
-            marks: uint8 (n, side, side).
-            seed: int32 (2,); the same seed gives the same result.
+            stacks: Crops, uint8 (n, side, side, 3).
+            marks: Marks, uint8 (n, side, side).
+            seed: Seed, int32 (2,). The same seed gives the same result.
 
         Returns:
-            float32 stacks (n, crop, crop, 3) in [0, 1]; float32 targets (n, crop, crop, 2):
-            truth and weight.
+            Stacks, float32 (n, crop, crop, 3) in [0, 1], and targets with truth and weight, float32
+            (n, crop, crop, 2).
         """
         draw = _Draw(seed, tf.shape(stacks)[0])
         marks = marks[..., tf.newaxis]
@@ -99,7 +100,7 @@ class Augmenter:
         return tf.clip_by_value(image, 0.0, 1.0), to_target(marks[..., 0])
 
     def _drop_slices(self, stacks: Any, draw: _Draw) -> Any:
-        """Put the middle slice in the place of a neighbour of it in a share of the crops."""
+        """Replace a neighbour by the middle slice in a share of the crops."""
         s = self.settings
         if s.slice_drop_probability == 0.0:
             return stacks
@@ -117,7 +118,7 @@ class Augmenter:
         return _change_some(stacks, tf.where(lost), reordered)
 
     def _turn_and_cut(self, stacks: Any, marks: Any, draw: _Draw) -> tuple[Any, Any]:
-        """The middle, as float32 in [0, 1]; a share of the crops turned and scaled about it."""
+        """Cut the middle, as float32 in [0, 1], and turn and scale a share of the crops."""
         s = self.settings
         start = (tf.shape(stacks)[1] - self.crop_px) // 2
         stop = start + self.crop_px
@@ -141,7 +142,7 @@ class Augmenter:
         return image, tf.ensure_shape(cut, (None, self.crop_px, self.crop_px, 1))
 
     def _intensity(self, image: Any, draw: _Draw) -> Any:
-        """Contrast about the crop's mean, gamma, brightness, and a smooth bias field."""
+        """Change contrast about the crop's mean, gamma, brightness, and a smooth bias field."""
         s = self.settings
         mean = tf.reduce_mean(image, axis=(1, 2, 3), keepdims=True)
         gain = _spread(1.0 + draw.uniform(-s.contrast, s.contrast), 4)
@@ -156,7 +157,7 @@ class Augmenter:
         return image
 
     def _degrade(self, image: Any, draw: _Draw) -> Any:
-        """Mild blur, noise."""
+        """Add mild blur and noise."""
         s = self.settings
         if s.blur_probability > 0.0:
             blurred = tf.where(draw.uniform(0.0, 1.0) < s.blur_probability)
@@ -168,14 +169,14 @@ class Augmenter:
 
 
 def to_target(marks: Any) -> Any:
-    """Truth and weight, float32 (n, y, x, 2), from the bits of the marks (n, y, x) uint8."""
+    """Make truth and weight, float32 (n, y, x, 2), from the bits of the marks (n, y, x) uint8."""
     truth = tf.bitwise.bitwise_and(marks, tf.constant(LESION, tf.uint8)) > 0
     ignored = tf.bitwise.bitwise_and(marks, tf.constant(IGNORE, tf.uint8)) > 0
     return tf.cast(tf.stack([truth, ~ignored], axis=-1), tf.float32)
 
 
 class _Draw:
-    """Stateless random numbers, one or a field for each crop; every call takes the next seed."""
+    """Stateless random numbers, one or a field for each crop. Every call takes the next seed."""
 
     def __init__(self, seed: Any, count: Any) -> None:
         self._seed = seed
@@ -187,21 +188,21 @@ class _Draw:
         return tf.stack([self._seed[0], self._seed[1] * 64 + self._calls])
 
     def uniform(self, low: float, high: float) -> Any:
-        """A number for each crop, shape (n,)."""
+        """Draw a number for each crop, shape (n,)."""
         return tf.random.stateless_uniform((self._count,), self._next(), low, high)
 
     def normal(self, shape: tuple[int, ...]) -> Any:
-        """A field of standard normal numbers for each crop, shape (n, *shape)."""
+        """Draw a field of standard normal numbers for each crop, shape (n, *shape)."""
         return tf.random.stateless_normal((self._count, *shape), self._next())
 
 
 def _spread(values: Any, rank: int) -> Any:
-    """Values (n,) as (n, 1, ...) so that they apply to whole crops."""
+    """Reshape values (n,) to (n, 1, ...) so that they apply to whole crops."""
     return tf.reshape(values, (-1, *(1,) * (rank - 1)))
 
 
 def _about_centre(angle: Any, scale: Any, side: int, source_side: Any) -> Any:
-    """Rows (a0, a1, a2, b0, b1, b2, 0, 0): output pixel to input pixel, centre to centre."""
+    """Make rows (a0, a1, a2, b0, b1, b2, 0, 0) from output to input pixel, centre to centre."""
     cos, sin = tf.cos(angle) / scale, tf.sin(angle) / scale
     centre, source_centre = (side - 1.0) / 2.0, (source_side - 1.0) / 2.0
     zero = tf.zeros_like(cos)
@@ -211,11 +212,11 @@ def _about_centre(angle: Any, scale: Any, side: int, source_side: Any) -> Any:
 
 
 def _change_some(image: Any, chosen: Any, change: Callable[[Any, Any], Any]) -> Any:
-    """Change the crops with the indices `chosen` (k, 1), leave the rest.
+    """Change the crops with the indices `chosen` (k, 1), and leave the rest.
 
     Args:
-        image: (n, y, x, c).
-        chosen: int64 (k, 1).
+        image: Crops of shape (n, y, x, c).
+        chosen: Indices, int64 (k, 1).
         change: Function of crops (k, y, x, c) and their indices (k,) to crops.
     """
     rows = chosen[:, 0]
@@ -223,7 +224,7 @@ def _change_some(image: Any, chosen: Any, change: Callable[[Any, Any], Any]) -> 
 
 
 def _warp(crops: Any, matrix: Any, side: int, interpolation: str) -> Any:
-    """Resample crops, (k, side, side, c); bytes that are interpolated come out in [0, 1]."""
+    """Resample crops (k, side, side, c). Interpolated bytes become values in [0, 1]."""
     images = tf.cast(crops, tf.float32) / 255.0 if interpolation == "BILINEAR" else crops
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
@@ -236,7 +237,7 @@ def _warp(crops: Any, matrix: Any, side: int, interpolation: str) -> Any:
 
 
 def _blur(image: Any) -> Any:
-    """Blur in plane with a Gaussian of sigma 0.5 pixels, cut at three taps."""
+    """Blur in plane with a Gaussian of sigma 0.5 pixels and three taps."""
     line = np.exp(-0.5 * (np.array([-1.0, 0.0, 1.0]) / 0.5) ** 2)
     kernel = np.outer(line, line) / line.sum() ** 2
     kernels = tf.constant(np.repeat(kernel[:, :, np.newaxis, np.newaxis], 3, axis=2), tf.float32)

@@ -1,4 +1,4 @@
-"""What happens at every step of training."""
+"""The callbacks of every step of training."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from cmbnet.training.fit.recipe import Recipe
 from cmbnet.training.fit.schedule import learning_rate
 
 EMA_EVERY_STEPS = 8
-"""Averaged weights are updated this often, with the momentum to this power: a copy of all
-weights to the host at every step would cost more than it gives."""
+"""Steps between updates of the averaged weights, whose momentum is taken to this power. To copy all
+weights to the host at every step would cost too much."""
 
 
 class TrainingDiverged(CmbnetError):
-    """The loss is not a finite number any more."""
+    """The loss is no longer a finite number."""
 
 
 def bring_back(model: Any) -> None:
     """Let a callback see and set variables between two steps.
 
-    On JAX, Keras keeps them outside the model during an epoch.
+    On JAX, Keras keeps variables outside the model during an epoch.
     """
     if keras.backend.backend() == "jax":
         model.jax_state_sync()
 
 
 class Clock:
-    """Time used by a run over all its restarts."""
+    """The time that a run has used, over all its restarts."""
 
     def __init__(self, before_s: float) -> None:
         self._start = time.monotonic() - before_s
 
     @property
     def now_s(self) -> float:
-        """Seconds used so far."""
+        """Return the seconds used so far."""
         return time.monotonic() - self._start
 
 
 class RateAndBudget(keras.callbacks.Callback):  # type: ignore[misc]
-    """Sets the learning rate before each step and ends the epoch when the time is used up.
+    """A callback that sets the learning rate and ends the epoch when the time is over.
 
     Args:
-        recipe: Its course of the rate and its budget.
-        progress: Of the finished epochs.
-        clock: Time used so far.
-        end: Lets the batches of the epoch run dry.
+        recipe: Recipe with the course of the rate and the budget.
+        progress: Progress of the finished epochs.
+        clock: Clock of the run.
+        end: Function that stops the batches of the epoch.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class RateAndBudget(keras.callbacks.Callback):  # type: ignore[misc]
         self.rate = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Set the rate of the step that follows."""
+        """Set the rate of the next step."""
         self.rate = learning_rate(
             self._recipe.optimiser,
             self._recipe.stop,
@@ -80,7 +80,7 @@ class RateAndBudget(keras.callbacks.Callback):  # type: ignore[misc]
         self.model.optimizer.learning_rate.assign(self.rate)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Count the step; end the epoch if the budget is spent."""
+        """Count the step, and end the epoch if the budget is spent."""
         self.steps += 1
         minutes = self._recipe.stop.max_minutes
         if minutes is not None and self._clock.now_s >= 60.0 * minutes:
@@ -88,7 +88,7 @@ class RateAndBudget(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class FiniteLoss(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends a run whose loss has become NaN or infinite, before it spoils a checkpoint."""
+    """A callback that ends a run with a NaN or infinite loss before it spoils a checkpoint."""
 
     def __init__(self, epoch: int) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class FiniteLoss(keras.callbacks.Callback):  # type: ignore[misc]
         """Check the mean loss of the epoch so far.
 
         Raises:
-            TrainingDiverged: If it is not finite.
+            TrainingDiverged: If the loss is not finite.
         """
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
@@ -110,12 +110,12 @@ class FiniteLoss(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class AverageWeights(keras.callbacks.Callback):  # type: ignore[misc]
-    """Exponential moving average of the weights, on the host.
+    """A callback that keeps an exponential moving average of the weights, on the host.
 
     Args:
-        momentum: Share of the old average kept at each step; 0 follows the weights themselves.
-            Less is kept in the first steps, (1 + step) / (10 + step), or the untrained weights
-            of the start would stay in the average for a whole epoch.
+        momentum: Share of the old average that is kept at each step. 0 follows the weights. The
+            first steps keep less, (1 + step) / (10 + step). Otherwise the untrained weights would
+            stay in the average for a whole epoch.
         average: Average so far, or None at the start.
     """
 
@@ -144,7 +144,7 @@ class AverageWeights(keras.callbacks.Callback):  # type: ignore[misc]
         ]
 
     def current(self, model: keras.Model) -> list[NDArray[Any]]:
-        """The averaged weights, or the model's own without averaging."""
+        """Return the averaged weights, or the model's own weights without averaging."""
         if self.average is None:
             return [np.asarray(w, np.float32) for w in model.get_weights()]
         return self.average

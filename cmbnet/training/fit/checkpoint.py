@@ -1,4 +1,4 @@
-"""The state of a run after an epoch, from which it goes on as if it had never stopped."""
+"""The state of a run after an epoch, from which it continues as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ CHECKPOINT = "state.npz"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Numbers of a run.
+    """The progress of a run in numbers.
 
     Args:
-        epochs_done: Finished epochs.
-        steps_done: Finished optimiser steps.
+        epochs_done: Number of finished epochs.
+        steps_done: Number of finished optimiser steps.
         elapsed_s: Time spent so far, over all restarts.
-        best_dice: Best validation Dice so far; -1 before the first.
-        best_epoch: Epoch (from 0) that gave it; -1 before the first.
+        best_dice: Best validation Dice so far. -1 before the first.
+        best_epoch: Epoch (from 0) with the best Dice. -1 before the first.
         plateau_epoch: Epoch of the last gain or of the last cut of the learning rate.
-        learning_rate_factor: What the plateau rule has left of the initial rate.
+        learning_rate_factor: Share of the initial rate that the plateau rule has left.
         history: One row of the log for each epoch.
     """
 
@@ -43,18 +43,18 @@ class Progress:
     history: tuple[dict[str, float], ...] = field(default=())
 
     def with_changes(self, **changes: Any) -> Progress:
-        """A copy with other values."""
+        """Return a copy with other values."""
         return replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that the rest of a run depends on.
+    """Everything that determines the rest of a run.
 
     Args:
-        progress: Its numbers.
+        progress: Progress in numbers.
         arrays: Named lists of arrays: weights, optimiser variables, averaged weights, mined places.
-        recipe: The recipe as plain values; another one must not go on from here.
+        recipe: The recipe as plain values. A run of another recipe must not continue from here.
     """
 
     progress: Progress
@@ -63,7 +63,7 @@ class State:
 
 
 def save_state(run: Path, state: State) -> None:
-    """Write the state so that a crash leaves the old one or the new one."""
+    """Write the state. A crash leaves the old state or the new one."""
     about = {
         "progress": asdict(state.progress),
         "recipe": state.recipe,
@@ -80,7 +80,7 @@ def save_state(run: Path, state: State) -> None:
 
 
 def load_state(run: Path) -> State | None:
-    """Read the state of a run, or None if it has none yet.
+    """Read the state of a run, or return None if it has none yet.
 
     Raises:
         UnreadableFile: If the file is damaged.

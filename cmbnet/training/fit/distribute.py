@@ -1,4 +1,4 @@
-"""Several GPUs or several machines, by `tf.distribute`; chosen by the recipe."""
+"""Training on several GPUs or several machines with `tf.distribute`. The recipe chooses it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Distribution = Literal["none", "mirrored", "multi_worker"]
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Where a run computes.
+    """The devices of a run.
 
     Args:
-        strategy: Of `tf.distribute`, or None.
-        replicas: Copies of the network that share a batch.
+        strategy: Strategy of `tf.distribute`, or None.
+        replicas: Number of copies of the network that share a batch.
         chief: Whether this process writes the files of the run.
     """
 
@@ -29,29 +29,29 @@ class Workers:
     chief: bool = True
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Inside it, variables are made on every replica."""
+        """Return a context in which variables are made on every replica."""
         scope: AbstractContextManager[Any] = (
             nullcontext() if self.strategy is None else self.strategy.scope()
         )
         return scope
 
     def shared(self, model: keras.Model) -> keras.Model:
-        """The same network, as it has to be for `fit` on several replicas."""
+        """Return the same network in the form for `fit` on several replicas."""
         return model if self.strategy is None else SharedModel(model.inputs, model.outputs)
 
 
 class SharedModel(keras.Model):  # type: ignore[misc]
-    """Mends what `fit` of Keras 3.15 does under a strategy; see each method."""
+    """A model that repairs `fit` of Keras 3.15 under a strategy; see each method."""
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Build nothing: all is built.
+        """Build nothing, because everything is built.
 
-        Keras takes the first batch of every epoch for it and throws it away, and fails to do so
-        with several processes ("Attempt to convert a value (PerReplica ...)").
+        Keras would take and drop the first batch of every epoch. With several processes that fails
+        ("Attempt to convert a value (PerReplica ...)").
         """
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """With several processes Keras averages scores along axis 0: give them one."""
+        """Give scores an axis 0, along which Keras averages them with several processes."""
         import tensorflow as tf
 
         scores: dict[str, Any] = super().train_step(data)
@@ -61,11 +61,11 @@ class SharedModel(keras.Model):  # type: ignore[misc]
 
 
 def open_workers(distribution: Distribution, batch_size: int) -> Workers:
-    """Choose where to compute; must come before anything else uses TensorFlow's devices.
+    """Choose the devices. Call this before anything else uses TensorFlow's devices.
 
-    ``mirrored`` takes every GPU of the machine (every virtual CPU where there is no GPU);
-    ``multi_worker`` takes the processes that the environment variable ``TF_CONFIG`` names, each of
-    which runs the same command.
+    ``mirrored`` takes every GPU of the machine, or every virtual CPU if there is no GPU.
+    ``multi_worker`` takes the processes that the environment variable ``TF_CONFIG`` names. Each of
+    them runs the same command.
 
     Raises:
         UsageError: If Keras does not run on TensorFlow, ``TF_CONFIG`` is missing, or a batch does

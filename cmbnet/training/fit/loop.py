@@ -1,4 +1,4 @@
-"""`train`: from a recipe and two caches to a model, step by step and resumable."""
+"""`train`: make a model from a recipe and two caches. An interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from cmbnet.training.fit.whole_cases import choose_cases, judge_cases
 logger = logging.getLogger(__name__)
 
 EXAMPLES = 8
-"""Validation slices that are drawn for TensorBoard."""
+"""Number of validation slices that are drawn for TensorBoard."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """How a run ended.
+    """The result of a run.
 
     Args:
         best_model: File of the weights with the best validation Dice.
-        best_dice: That Dice.
-        reason: Why training ended.
-        progress: Numbers and log.
+        best_dice: The best validation Dice.
+        reason: Reason why training ended.
+        progress: Progress and log.
     """
 
     best_model: Path
@@ -66,21 +66,21 @@ def train(
     report: Callable[[str], None] = logger.info,
     show_progress: bool = False,
 ) -> TrainingResult:
-    """Train, or go on with a run that was interrupted.
+    """Train, or continue an interrupted run.
 
     Args:
         recipe: All settings.
         training: Cases to learn from.
-        validation: Other cases, to choose the best epoch by.
-        run: Directory of the run; made if it is not there.
-        report: Receives a line for each epoch.
-        show_progress: Draw Keras's progress bar.
+        validation: Other cases, which choose the best epoch.
+        run: Folder of the run. It is made if it is missing.
+        report: Function that receives a line for each epoch.
+        show_progress: Whether to draw Keras's progress bar.
 
     Raises:
         UsageError: If the directory holds a run of another recipe, another process trains in it,
             the caches were prepared differently, or the recipe does not fit the bundle that it
             starts from.
-        TrainingDiverged: If the loss is not finite any more.
+        TrainingDiverged: If the loss is no longer finite.
     """
     if training.preprocess != validation.preprocess:
         raise UsageError(
@@ -141,7 +141,7 @@ class _Trainer:
         self.progress = Progress()
 
     def resume(self) -> None:
-        """Take up the state in the run's directory, if there is one."""
+        """Continue from the state in the run's folder, if there is one."""
         state = load_state(self.run)
         if state is None:
             return
@@ -163,7 +163,7 @@ class _Trainer:
         self.miner.restore(state.arrays["mined"][0])
 
     def run_to_the_end(self, report: Callable[[str], None], show_progress: bool) -> TrainingResult:
-        """Epoch after epoch until a stop condition holds."""
+        """Train epoch after epoch until a stop condition holds."""
         clock = Clock(self.progress.elapsed_s)
         while (reason := self._stop_reason()) is None:
             row = self._epoch(clock, show_progress)
@@ -176,7 +176,7 @@ class _Trainer:
         return stop_reason(self.recipe.stop, self.progress, pixels_per_slice=pixels)
 
     def _epoch(self, clock: Clock, show_progress: bool) -> dict[str, float]:
-        """Train one epoch, judge it, mine, write everything down."""
+        """Train one epoch, judge it, mine, and write everything."""
         epoch = self.progress.epochs_done
         start_s = clock.now_s
         rate = RateAndBudget(self.recipe, self.progress, clock, self.pipeline.end)
@@ -210,7 +210,7 @@ class _Trainer:
         return row
 
     def _judge(self, epoch: int) -> dict[str, float]:
-        """Validate and keep the best model; mine."""
+        """Validate, keep the best model, and mine."""
         self.judged.set_weights(self.average.current(self.model))
         predict = SlicePredictor(self.judged)
         row: dict[str, float] = {}
@@ -231,7 +231,7 @@ class _Trainer:
         return row
 
     def _keep_best(self, predict: SlicePredictor, epoch: int) -> None:
-        """Save the model that was just judged, and show what it answers."""
+        """Save the judged model, and show its output."""
         if not self.workers.chief:
             return
         threshold = self.recipe.validation.threshold
@@ -242,7 +242,7 @@ class _Trainer:
             write_examples(self.run, picture, epoch + 1)
 
     def _write(self) -> None:
-        """Checkpoint, log, curves and TensorBoard; by one of several workers."""
+        """Write checkpoint, log, curves and TensorBoard, in one of several workers."""
         if self.workers.chief:
             with room_in(self.run):
                 self._write_files()
@@ -261,7 +261,7 @@ class _Trainer:
 
 
 def compiled_model(recipe: Recipe, workers: Workers | None = None) -> keras.Model:
-    """The network of a recipe, for crops of any size, ready to train on parts of a batch."""
+    """Build and compile the network of a recipe, for crops of any size and parts of a batch."""
     workers = workers or Workers()
     whole = make_loss(recipe.loss)
 
@@ -285,7 +285,7 @@ def compiled_model(recipe: Recipe, workers: Workers | None = None) -> keras.Mode
 
 
 def _has_accelerator() -> bool:
-    """Whether Keras computes on something else than a CPU."""
+    """Return whether Keras computes on a device other than a CPU."""
     if keras.backend.backend() != "tensorflow":
         return True
     import tensorflow as tf
@@ -294,6 +294,6 @@ def _has_accelerator() -> bool:
 
 
 def _line(row: dict[str, float], progress: Progress) -> str:
-    """One epoch in words."""
+    """Describe one epoch in words."""
     parts = [f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"]
     return f"epoch {int(row['epoch'])}: {', '.join(parts)}; best Dice {progress.best_dice:.4f}"

@@ -1,8 +1,8 @@
 """Losses on probabilities, in `keras.ops` so that they run on every Keras backend.
 
-The target has two channels: the truth (0 or 1) and the weight of the pixel (0 where a reader
-could not say, else 1). Overlap losses are taken over the whole batch: per slice they would be
-undefined on the empty half of it.
+The target has two channels: the truth (0 or 1) and the weight of the pixel (0 where a reader could
+not judge, else 1). Overlap losses cover the whole batch. Per slice they would be undefined for the
+empty half.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from keras import ops
 from cmbnet.training.fit.recipe import LossSettings
 
 PROBABILITY_MARGIN = 1e-6
-"""Probabilities are held this far from 0 and 1 in logarithms."""
+"""Distance of probabilities from 0 and 1 in logarithms."""
 
 OVERLAP_SMOOTHING_PX = 10.0
-"""Added to numerator and denominator; about half the area of a 3 mm lesion."""
+"""Pixels added to numerator and denominator: about half the area of a 3 mm lesion."""
 
 Loss = Callable[[Any, Any], Any]
 
 
 def make_loss(settings: LossSettings) -> Loss:
-    """The loss of a recipe: a function of target (n, y, x, 2) and probability (n, y, x, 1)."""
+    """Make the loss of a recipe: a function of target (n, y, x, 2) and probability (n, y, x, 1)."""
 
     def loss(target: Any, probability: Any) -> Any:
         truth, weight, estimate = _split(target, probability)
@@ -37,7 +37,7 @@ def make_loss(settings: LossSettings) -> Loss:
 
 
 def _split(target: Any, probability: Any) -> tuple[Any, Any, Any]:
-    """Truth, weight and probability, each (n, y, x) float32."""
+    """Return truth, weight and probability, each (n, y, x) float32."""
     return (
         ops.cast(target[..., 0], "float32"),
         ops.cast(target[..., 1], "float32"),
@@ -46,7 +46,7 @@ def _split(target: Any, probability: Any) -> tuple[Any, Any, Any]:
 
 
 def pixel_loss(truth: Any, weight: Any, probability: Any, settings: LossSettings) -> Any:
-    """Mean over the weighted pixels of the (focal) binary cross-entropy.
+    """Compute the mean (focal) binary cross-entropy over the weighted pixels.
 
     References:
         Lin et al. 2017, Focal loss for dense object detection, doi:10.1109/ICCV.2017.324.
@@ -59,7 +59,7 @@ def pixel_loss(truth: Any, weight: Any, probability: Any, settings: LossSettings
 
 
 def overlap_loss(truth: Any, weight: Any, probability: Any, settings: LossSettings) -> Any:
-    """One minus the soft Dice or Tversky index of the batch, finite on an empty batch.
+    """Compute one minus the soft Dice or Tversky index of the batch, finite on an empty one.
 
     References:
         Salehi et al. 2017, Tversky loss, doi:10.1007/978-3-319-67389-9_44. With both weights

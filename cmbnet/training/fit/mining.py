@@ -1,4 +1,4 @@
-"""Hard negatives: places where the model of this moment sees a lesion that is none."""
+"""Hard negatives: places where the current model sees a lesion that is none."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from cmbnet.training.fit.sampler import Sampler
 from cmbnet.training.fit.validation import EIGHT_CONNECTED
 
 CLEARANCE_PX = 3
-"""A blob this close to a lesion or an ignored place is no false positive, but a blurred edge."""
+"""Smallest distance of a false positive from a lesion or an ignored place, whose edge is
+blurred."""
 
 
 class Miner:
-    """Keeps the false positives of a rotating subset of training slices.
+    """A search for false positives in a rotating subset of training slices.
 
     Args:
-        sampler: Of the training cache; receives what is found.
-        settings: How often, how much.
-        seed: Fixes which slices are looked at in which epoch.
+        sampler: Sampler of the training cache, which receives the found places.
+        settings: Settings of the search.
+        seed: Seed that fixes the examined slices of each epoch.
     """
 
     def __init__(self, sampler: Sampler, settings: MiningSettings, seed: int) -> None:
@@ -34,16 +35,16 @@ class Miner:
         """Found places, oldest first: (case, z, y, x)."""
 
     def due(self, epoch: int) -> bool:
-        """Whether to mine after this epoch (from 0)."""
+        """Return whether to mine after this epoch (from 0)."""
         every = self.settings.every_epochs
         return every > 0 and (epoch + 1) % every == 0
 
     def mine(self, predict: Any, epoch: int) -> int:
-        """Look at some slices; return how many false positives they gave.
+        """Examine some slices, and return the number of their false positives.
 
         Args:
             predict: Function of (sampler, case, z) to a probability (y, x).
-            epoch: Chooses the slices.
+            epoch: Epoch that chooses the slices.
         """
         rng = np.random.default_rng((self._seed, epoch, 1))
         cases = self.sampler.cache.cases
@@ -61,7 +62,7 @@ class Miner:
         return len(new)
 
     def restore(self, rows: NDArray[np.int16]) -> None:
-        """Take found places over, for example from a checkpoint."""
+        """Restore found places, for example from a checkpoint."""
         self.rows = rows
         self.sampler.set_mined(
             {int(case): rows[rows[:, 0] == case, 1:] for case in np.unique(rows[:, 0])}
@@ -71,7 +72,7 @@ class Miner:
 def false_blobs(
     probability: NDArray[np.float32], marks: NDArray[np.uint8], threshold: float
 ) -> list[tuple[int, int]]:
-    """Centres (y, x) of blobs above the threshold that are clear of lesions and ignored places."""
+    """Find the centres (y, x) of blobs above the threshold, clear of lesions and ignored places."""
     taken = (marks & (LESION | IGNORE)) > 0
     if taken.any():
         taken = ndimage.binary_dilation(taken, EIGHT_CONNECTED, iterations=CLEARANCE_PX)

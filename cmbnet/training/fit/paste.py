@@ -1,8 +1,8 @@
-"""Lesions of some crops put into others, in tf ops.
+"""Pasting of lesions from some crops into others, in tf ops.
 
-A microbleed takes signal away, so what is carried over is the share that is left: the lesion's
-pixels over the tissue around them. Multiplied into another crop it leaves that crop's tissue,
-vessels and noise as they are.
+A microbleed takes signal away. So the remaining share of the signal is pasted: the lesion's pixels
+over the tissue around them. Another crop is multiplied by it and keeps its own tissue, vessels and
+noise.
 """
 
 from __future__ import annotations
@@ -14,25 +14,24 @@ import tensorflow as tf
 from cmbnet.training.data.cache import BRAIN, IGNORE, LESION, MIMIC
 
 SURROUND_PX = 15
-"""Side of the square whose tissue a lesion is compared with."""
+"""Side of the square whose tissue is compared with a lesion."""
 
 MOST_LEFT = 1.0
-"""A lesion makes nothing brighter."""
+"""Largest remaining share, because a lesion makes nothing brighter."""
 
 
 def paste_lesions(image: Any, marks: Any, chosen: Any) -> tuple[Any, Any]:
     """Put the lesions of the crops at even places into the crops after them.
 
-    Only where all of a pair's lesion pixels meet brain that is neither lesion, mimic nor ignored
-    is anything pasted.
+    A lesion is pasted only if all its pixels meet brain that is neither lesion, mimic nor ignored.
 
     Args:
-        image: float32 (2 n, y, x, 3) in [0, 1].
-        marks: uint8 (2 n, y, x, 1), bits of the cache.
-        chosen: Bool (n,), the pairs that are asked for.
+        image: Crops, float32 (2 n, y, x, 3) in [0, 1].
+        marks: Marks with the bits of the cache, uint8 (2 n, y, x, 1).
+        chosen: The wanted pairs, bool (n,).
 
     Returns:
-        Image and marks, of the same shapes.
+        Image and marks of the same shapes.
     """
     lesion = _has(marks[::2], LESION)
     free = _has(marks[1::2], BRAIN) & ~_has(marks[1::2], LESION | MIMIC | IGNORE)
@@ -55,7 +54,7 @@ def _has(marks: Any, bits: int) -> Any:
 
 
 def _left(image: Any, mask: Any) -> Any:
-    """The share of the signal that lesions leave: 1 away from them, smooth at their rim."""
+    """Compute the share of the signal that lesions leave: 1 away from them, smooth at their rim."""
     wide = tf.nn.max_pool2d(tf.cast(mask, tf.float32), 3, 1, "SAME")
     tissue = 1.0 - wide
     around = _mean(image * tissue) / tf.maximum(_mean(tissue), 1e-3)

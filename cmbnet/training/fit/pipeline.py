@@ -16,21 +16,21 @@ from cmbnet.training.fit.sampler import Sampler
 PREFETCH_BATCHES = 4
 
 AUGMENTED_AT_ONCE = max(2, (os.cpu_count() or 2) // 2)
-"""Batches that are changed side by side; the ops of each use several cores as well."""
+"""Number of batches that are changed in parallel. The ops of each use several cores, too."""
 
 
 class Pipeline:
-    """Makes the batches of a run.
+    """The maker of the batches of a run.
 
-    Its iterators must be used up. One that is dropped while it still draws can deadlock: its
-    destructor holds the interpreter's lock and waits for a call into Python that wants the lock
-    (seen at the end of an epoch, and in one of three tries to drop 200 of them). Therefore the
-    length of an epoch is not told to Keras, which would otherwise start the next iterator at its
-    end and drop that; and `end` lets an epoch run dry in place of `fit` leaving it.
+    Its iterators must be used up. An iterator that is dropped while it draws can deadlock. Its
+    destructor holds the interpreter's lock and waits for a call into Python that wants the lock.
+    This was seen at the end of an epoch, and in one of three tries to drop 200 iterators. So Keras
+    does not learn the length of an epoch; it would start the next iterator at the end and drop it.
+    `end` stops an epoch instead of `fit`.
 
     Args:
         cache: The training cases.
-        recipe: Its `sampling`, `augment` and `seed` are used.
+        recipe: Recipe of which `sampling`, `augment` and `seed` are used.
     """
 
     def __init__(self, cache: Cache, recipe: Recipe) -> None:
@@ -43,14 +43,14 @@ class Pipeline:
         self.sampler = Sampler(cache, sampling, self._side_px)
 
     def end(self) -> None:
-        """Draw no further batches in this epoch; those in flight still come."""
+        """Draw no further batches in this epoch. Batches in flight still come."""
         self._ended = True
 
     def epoch(self, number: int, steps: int) -> Any:
-        """The batches of one epoch.
+        """Return the batches of one epoch.
 
         Args:
-            number: Epoch, from 0. Seed and number fix the batches.
+            number: Number of the epoch, from 0. Seed and number fix the batches.
             steps: Number of batches.
 
         Returns:

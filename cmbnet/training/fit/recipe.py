@@ -1,4 +1,4 @@
-"""Training recipes: frozen settings read from YAML; an unknown key is an error."""
+"""Training recipes: frozen settings from YAML. An unknown key is an error."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class _Settings(pydantic.BaseModel):
-    """Frozen, without unknown keys."""
+    """A frozen model that refuses unknown keys."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
 class PreprocessSettings(_Settings):
-    """How scans are brought to the network; see `cmbnet.preprocess.PreprocessRecipe`."""
+    """Settings of preprocessing; see `cmbnet.preprocess.PreprocessRecipe`."""
 
     frame: Literal["physical", "paper"] = "physical"
     pixel_mm: Positive = 0.6
     brain: Literal["classical", "learned-1"] = "classical"
 
     def recipe(self) -> PreprocessRecipe:
-        """The settings of preprocessing that the bundle will hold."""
+        """Return the settings of preprocessing that the bundle will hold."""
         return PreprocessRecipe(**self.model_dump())
 
 
 class ModelSettings(_Settings):
-    """The network: a preset, and what differs from it."""
+    """Settings of the network: a preset, and differences from it."""
 
     preset: Literal["paper", "base", "small"] = "small"
     channels: tuple[int, int, int, int] | None = None
@@ -45,7 +45,7 @@ class ModelSettings(_Settings):
     lesion_prior: Annotated[float, Field(gt=0.0, lt=1.0)] = 1e-3
 
     def config(self) -> ModelConfig:
-        """The network's configuration."""
+        """Return the network's configuration."""
         values = preset(self.preset).to_dict()
         return ModelConfig.from_dict(
             values | self.model_dump(exclude={"preset"}, exclude_none=True)
@@ -53,21 +53,21 @@ class ModelSettings(_Settings):
 
 
 class SamplingSettings(_Settings):
-    """What a batch is made of.
+    """Settings of a batch.
 
-    Half of every batch are crops whose middle slice holds a lesion (1:1, as in the paper). The
-    other half is drawn from the places below in proportion to their weights.
+    Half of every batch are crops with a lesion in the middle slice (1:1, as in the paper). The
+    other half is drawn from the places below, in proportion to their weights.
     """
 
     crop_px: Annotated[int, Field(ge=16, multiple_of=8)] = 128
     batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 16
     shift_px: Count = 44
-    """Most pixels, along y and x, between the chosen place and the middle of its crop."""
+    """Largest shift in pixels, along y and x, of a crop from the chosen place."""
     context_mm: Positive | None = None
-    """Distance of the outer slices from the middle one; None takes the adjacent slices. Left out,
-    it is that of the bundle in `Recipe.start_from`."""
+    """Distance of the outer slices from the middle one. None takes the adjacent slices. Without a
+    value, the distance of the bundle in `Recipe.start_from` is taken."""
     control_share: Share = 0.5
-    """Share of negatives taken from cases without lesions, where there are such cases."""
+    """Share of negatives from cases without lesions, if there are such cases."""
     brain: Share = 0.25
     dark: Share = 0.35
     mimic: Share = 0.4
@@ -75,9 +75,9 @@ class SamplingSettings(_Settings):
 
 
 class AugmentSettings(_Settings):
-    """Random changes of the crops; a probability or amplitude of 0 turns a change off.
+    """Settings of the random changes of crops. A probability or amplitude of 0 turns a change off.
 
-    Crops are moved by whole pixels when they are cut: `SamplingSettings.shift_px`.
+    Crops are moved by whole pixels when they are cut; see `SamplingSettings.shift_px`.
     """
 
     flip: bool = True
@@ -99,7 +99,7 @@ class AugmentSettings(_Settings):
 
 
 class LossSettings(_Settings):
-    """Weighted sum of a pixel loss and an overlap loss."""
+    """Settings of the loss: a weighted sum of a pixel loss and an overlap loss."""
 
     pixel: Literal["bce", "focal"] = "bce"
     pixel_weight: Annotated[float, Field(ge=0.0)] = 1.0
@@ -111,7 +111,7 @@ class LossSettings(_Settings):
 
 
 class OptimiserSettings(_Settings):
-    """Adam and the course of its learning rate."""
+    """Settings of Adam and of the course of its learning rate."""
 
     learning_rate: Positive = 1e-3
     schedule: Literal["plateau", "cosine"] = "plateau"
@@ -124,52 +124,52 @@ class OptimiserSettings(_Settings):
 
 
 class StopSettings(_Settings):
-    """When training ends; the first condition that holds ends it."""
+    """Settings of the end of training. The first condition that holds ends it."""
 
     epochs: Annotated[int, Field(ge=1)] = 300
     steps_per_epoch: Annotated[int, Field(ge=1)] = 250
     max_minutes: Positive | None = None
     patience_epochs: Count = 60
-    """Epochs without a better validation Dice; 0 never stops for it."""
+    """Number of epochs without a better validation Dice. 0 turns the condition off."""
     target_dice: Share | None = None
     target_loss: Positive | None = None
-    """Both targets must be reached together; the loss is summed over the pixels of a slice."""
+    """Target loss, summed over the pixels of a slice. Both targets must be reached together."""
 
 
 class ValidationSettings(_Settings):
-    """Whole slices of validation cases, half of them with lesions."""
+    """Settings of validation on whole slices, half of them with lesions."""
 
     slices: Annotated[int, Field(ge=2)] = 160
     every_epochs: Annotated[int, Field(ge=1)] = 1
     threshold: Share = 0.5
     monitor: Literal["dice", "best_dice"] = "dice"
-    """What the best epoch is chosen by: Dice at `threshold`, or at the best of all thresholds."""
+    """Measure that chooses the best epoch: Dice at `threshold`, or at the best threshold."""
     whole_cases: Count = 0
-    """So many validation cases are judged whole, lesion by lesion, as `cmbnet evaluate` does."""
+    """Number of validation cases that are judged whole, lesion by lesion."""
     whole_every_epochs: Annotated[int, Field(ge=1)] = 5
 
 
 class MiningSettings(_Settings):
-    """Search for the model's own false positives between epochs."""
+    """Settings of the search for the model's own false positives between epochs."""
 
     every_epochs: Count = 0
-    """0 never mines."""
+    """Number of epochs between searches. 0 turns them off."""
     slices: Annotated[int, Field(ge=1)] = 200
     probability: Share = 0.3
     keep: Annotated[int, Field(ge=1)] = 20_000
 
 
 class Recipe(_Settings):
-    """Everything that a training run depends on, besides its data."""
+    """Everything that determines a training run, besides its data."""
 
     name: str
     seed: int = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     deterministic: bool = False
     distribute: Literal["none", "mirrored", "multi_worker"] = "none"
-    """Over all GPUs of this machine, or over the processes that TF_CONFIG names."""
+    """Devices of the run: all GPUs of this machine, or the processes that TF_CONFIG names."""
     start_from: str | None = None
-    """A bundle whose weights training starts from: its folder, or "default"."""
+    """Bundle whose weights start the training: its folder, or "default"."""
     preprocess: PreprocessSettings = PreprocessSettings()
     model: ModelSettings = ModelSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -194,8 +194,8 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
     """Check the values of a recipe.
 
     Args:
-        values: Mapping as read from YAML.
-        source: Name for messages.
+        values: Mapping, as read from YAML.
+        source: Name of the file, for messages.
 
     Raises:
         UsageError: If a key is unknown (the nearest known key is named) or a value is bad.

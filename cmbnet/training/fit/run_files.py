@@ -1,4 +1,4 @@
-"""What a run leaves for people: its recipe, where it came from, log and learning curves."""
+"""The files of a run for people: recipe, origin, log and learning curves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOG, CURVES, RECIPE, DESCRIPTION = "log.csv", "curves.png", "recipe.yaml", "run.
 
 
 def write_run_description(run: Path, recipe: Recipe, training: Cache, validation: Cache) -> None:
-    """Write the resolved recipe and what the run is made of."""
+    """Write the resolved recipe and the origin of the run."""
     text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
     write_text_atomically(run / RECIPE, f"# {RESEARCH_USE_ONLY}\n{text}")
     description = {
@@ -40,7 +40,7 @@ def write_run_description(run: Path, recipe: Recipe, training: Cache, validation
 
 
 def _cohort(cache: Cache) -> dict[str, Any]:
-    """Size of a cohort, and what it says about itself."""
+    """Describe a cohort by its size and its own description."""
     return {
         "cases": len(cache.cases),
         "controls": len(cache.controls),
@@ -51,7 +51,7 @@ def _cohort(cache: Cache) -> dict[str, Any]:
 
 
 def git_revision() -> str:
-    """Commit of the source, or "unknown" outside a checkout."""
+    """Return the commit of the source, or "unknown" outside a checkout."""
     try:
         answer = subprocess.run(
             ["git", "rev-parse", "HEAD"],
@@ -81,7 +81,7 @@ def _figure(name: str, value: float) -> float | str:
 
 
 def curves_png(history: Sequence[dict[str, float]]) -> bytes:
-    """Loss, validation Dice and learning rate over the epochs, as a PNG."""
+    """Draw loss, validation Dice and learning rate over the epochs, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Choosing crops: half with a lesion in the middle slice, half without, hard ones first."""
+"""The choice of crops: half with a lesion in the middle slice and half without, hard ones first."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cmbnet.training.data.reader import Cache
 from cmbnet.training.fit.recipe import SamplingSettings
 
 TRIES = 50
-"""Draws of a place before giving up."""
+"""Number of draws of a place before giving up."""
 
 CROWD_EXPONENT = 0.5
-"""A case with n lesions is drawn n**0.5 times as often as a case with one: crowded cases bring
-more lesions, but do not drown the rest."""
+"""A case with n lesions is drawn n**0.5 times as often as a case with one. Crowded cases bring more
+lesions and do not drown the rest."""
 
 
 _Crop = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -27,11 +27,13 @@ _Crop = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Crops and their marks.
+    """A batch of crops and their marks.
 
     Args:
-        stacks: uint8 (n, side, side, 3); those at even places have a lesion in the middle slice.
-        marks: uint8 (n, side, side), bits of `cmbnet.training.data.cache`, of the middle slice.
+        stacks: Crops, uint8 (n, side, side, 3). Those at even places have a lesion in the middle
+            slice.
+        marks: Marks of the middle slice with the bits of `cmbnet.training.data.cache`, uint8
+            (n, side, side).
     """
 
     stacks: NDArray[np.uint8]
@@ -39,12 +41,12 @@ class Batch:
 
 
 class Sampler:
-    """Draws batches from a cache.
+    """A sampler of batches from a cache.
 
     Args:
         cache: The cases.
-        settings: What a batch is made of.
-        side_px: Side of the crops; larger than `settings.crop_px` where augmentation turns them.
+        settings: Settings of a batch.
+        side_px: Side of the crops. It is larger than `settings.crop_px` if augmentation turns them.
     """
 
     def __init__(self, cache: Cache, settings: SamplingSettings, side_px: int) -> None:
@@ -68,14 +70,13 @@ class Sampler:
         self._lesion_rows = [_rows_by_lesion(case.places.lesion) for case in cache.cases]
 
     def set_mined(self, mined: dict[int, NDArray[np.int16]]) -> None:
-        """Replace the mined places: case index -> rows (z, y, x)."""
+        """Replace the mined places, given as case index -> rows (z, y, x)."""
         self._mined = {case: rows for case, rows in mined.items() if len(rows)}
 
     def batch(self, rng: np.random.Generator) -> Batch:
-        """Draw a batch; the same state of `rng` and the same mined places give the same batch.
+        """Draw a batch. The same state of `rng` and the same mined places give the same batch.
 
-        Crops with and without a lesion take turns, so that every part of a batch that goes to a
-        device of its own has as many of each.
+        Crops with and without a lesion alternate, so every device gets equally many of each.
         """
         pairs = self.settings.batch_size // 2
         positives = [self._positive(rng) for _ in range(pairs)]
@@ -84,19 +85,19 @@ class Sampler:
         return Batch(np.stack([c[0] for c in crops]), np.stack([c[1] for c in crops]))
 
     def stack(self, case: int, z: int) -> NDArray[np.uint8]:
-        """The whole stack (3, y, x) around a slice of a case."""
+        """Return the whole stack (3, y, x) around a slice of a case."""
         stack: NDArray[np.uint8] = self.cache.cases[case].image[self._neighbours[case][z]]
         return stack
 
     def _positive(self, rng: np.random.Generator) -> _Crop:
-        """A crop that holds a random slice of a random lesion, anywhere but at its edge."""
+        """Draw a crop that holds a random slice of a random lesion, away from its edge."""
         case = self.cache.with_lesions[rng.choice(len(self._crowd_share), p=self._crowd_share)]
         lesions = self._lesion_rows[case]
         rows = lesions[rng.integers(len(lesions))]
         return self._crop_near(case, rows[rng.integers(len(rows))], rng)
 
     def _negative(self, rng: np.random.Generator) -> _Crop:
-        """A crop without a lesion in its middle slice; its neighbours may hold one.
+        """Draw a crop without a lesion in its middle slice. The neighbours may hold one.
 
         Raises:
             InputRefused: If lesions are so dense that no such crop is found.
@@ -112,7 +113,7 @@ class Sampler:
         )
 
     def _negative_place(self, rng: np.random.Generator) -> tuple[int, Any]:
-        """A case, and a place in it of a kind drawn by the weights of the recipe."""
+        """Draw a case, and a place in it of a kind drawn by the weights of the recipe."""
         pools = [pool for pool in (self.cache.controls, self.cache.with_lesions) if pool]
         from_controls = rng.random() < self.settings.control_share
         pool = pools[0] if from_controls else pools[-1]
@@ -135,14 +136,14 @@ class Sampler:
         return case, rows[rng.integers(len(rows))]
 
     def _rows(self, case: int, kind: str) -> NDArray[np.int16]:
-        """Places (z, y, x) of one kind."""
+        """Return the places (z, y, x) of one kind."""
         if kind == "mined":
             return self._mined.get(case, np.zeros((0, 3), np.int16))
         rows: NDArray[np.int16] = getattr(self.cache.cases[case].places, kind)
         return rows
 
     def _crop_near(self, case: int, place: Any, rng: np.random.Generator) -> _Crop:
-        """A crop that holds a place (z, y, x), or the whole slice where a crop is that large."""
+        """Cut a crop that holds a place (z, y, x), or the whole slice if a crop is that large."""
         dy, dx = rng.integers(-self.settings.shift_px, self.settings.shift_px + 1, 2).tolist()
         z, y, x = (int(value) for value in place[:3])
         content = self.cache.cases[case]
@@ -151,7 +152,7 @@ class Sampler:
         return self._crop(case, z, y + dy, x + dx)
 
     def _crop(self, case: int, z: int, y: int, x: int) -> _Crop:
-        """The crop centred at a voxel; 0 where it leaves the box that the cache holds."""
+        """Cut the crop centred at a voxel. Outside the cached box it is 0."""
         content = self.cache.cases[case]
         stack = np.zeros((self.side_px, self.side_px, 3), np.uint8)
         marks = np.zeros((self.side_px, self.side_px), np.uint8)
@@ -164,12 +165,12 @@ class Sampler:
 
 
 def _rows_by_lesion(rows: NDArray[np.int16]) -> list[NDArray[np.int16]]:
-    """Rows (z, y, x, lesion) of each lesion."""
+    """Group the rows (z, y, x, lesion) by lesion."""
     return [rows[rows[:, 3] == lesion] for lesion in np.unique(rows[:, 3])]
 
 
 def _overlap(start: int, length: int, size: int) -> tuple[slice, slice]:
-    """Where a window and an axis cover each other: (in the window, on the axis)."""
+    """Return where a window and an axis overlap: (in the window, on the axis)."""
     first, last = max(start, 0), min(start + length, size)
     last = max(first, last)
     return slice(first - start, last - start), slice(first, last)

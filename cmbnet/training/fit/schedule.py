@@ -11,15 +11,15 @@ from cmbnet.training.fit.recipe import OptimiserSettings, StopSettings
 def learning_rate(
     settings: OptimiserSettings, stop: StopSettings, progress: Progress, *, step: int, now_s: float
 ) -> float:
-    """The rate of the next step.
+    """Compute the rate of the next step.
 
     Args:
-        settings: Which course, and its numbers.
-        stop: The budget that the cosine is stretched over: the part of the epochs or of the
-            minutes that is used up, whichever is larger. A run that is stopped by the clock has
-            therefore come to its lowest rate.
-        progress: Of the finished epochs.
-        step: Steps done so far.
+        settings: Course of the rate and its numbers.
+        stop: Budget over which the cosine is stretched. The used part of the epochs or of the
+            minutes counts, whichever is larger. So a run that the clock stops has reached its
+            lowest rate.
+        progress: Progress of the finished epochs.
+        step: Number of steps so far.
         now_s: Time used so far, over all restarts.
     """
     rate = settings.learning_rate * progress.learning_rate_factor
@@ -33,7 +33,7 @@ def learning_rate(
 
 
 def used_share(stop: StopSettings, *, step: int, now_s: float) -> float:
-    """The part of the budget that is used up, 0 to 1."""
+    """Return the used part of the budget, 0 to 1."""
     used = step / (stop.epochs * stop.steps_per_epoch)
     if stop.max_minutes is not None:
         used = max(used, now_s / (60.0 * stop.max_minutes))
@@ -41,7 +41,7 @@ def used_share(stop: StopSettings, *, step: int, now_s: float) -> float:
 
 
 def after_epoch(settings: OptimiserSettings, progress: Progress, *, improved: bool) -> Progress:
-    """Apply the plateau rule: cut the rate after so many epochs without a gain."""
+    """Apply the plateau rule, which cuts the rate after several epochs without a gain."""
     epoch = progress.epochs_done - 1
     if improved:
         return progress.with_changes(plateau_epoch=epoch)
@@ -53,12 +53,13 @@ def after_epoch(settings: OptimiserSettings, progress: Progress, *, improved: bo
 
 
 def stop_reason(stop: StopSettings, progress: Progress, *, pixels_per_slice: int) -> str | None:
-    """Why a run ends after this epoch, or None if it goes on.
+    """Say why a run ends after this epoch, or return None if it continues.
 
     Args:
         stop: The conditions.
-        progress: After the epoch.
-        pixels_per_slice: The paper states its target loss as a sum over a slice.
+        progress: Progress after the epoch.
+        pixels_per_slice: Number of pixels in a slice, because the target loss is a sum over a
+            slice.
     """
     last = progress.history[-1] if progress.history else {}
     if progress.epochs_done >= stop.epochs:

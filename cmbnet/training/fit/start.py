@@ -14,13 +14,13 @@ from cmbnet.training.fit.recipe import Recipe
 
 
 def with_context_of_bundle(recipe: Recipe) -> Recipe:
-    """A recipe with the slices as far apart as the bundle has them that it starts from.
+    """Give a recipe the distance of slices of the bundle from which it starts.
 
     Args:
-        recipe: Where it starts from no bundle it is left as it is.
+        recipe: The recipe. Without a start from a bundle, it stays unchanged.
 
     Raises:
-        UsageError: If it says another distance than the bundle.
+        UsageError: If the recipe states another distance than the bundle.
         BundleError: If there is no such bundle.
     """
     if recipe.start_from is None:
@@ -43,16 +43,16 @@ def _distance(context_mm: float | None) -> str:
 def weights_of_bundle(
     name: str, model: Any, preprocess: dict[str, Any]
 ) -> list[NDArray[np.float32]]:
-    """The weights of a bundle's Keras file, for another model of the same shape.
+    """Read the weights of a bundle's Keras file, for another model of the same shape.
 
     Args:
         name: Folder of a bundle, or "default".
-        model: The network that is to start from them.
-        preprocess: How the training scans were prepared, `PreprocessRecipe.to_dict`.
+        model: The network that starts from them.
+        preprocess: Settings of preprocessing of the training scans, `PreprocessRecipe.to_dict`.
 
     Raises:
-        UsageError: If the bundle has no Keras file, its network has another shape, or it wants
-            scans prepared in another way.
+        UsageError: If the bundle has no Keras file, its network has another shape, or it needs
+            other preprocessing.
         BundleError: If the bundle is altered.
     """
     bundle = load_bundle(name)

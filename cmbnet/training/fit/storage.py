@@ -1,4 +1,4 @@
-"""The folder of a run: one process at a time, and a full disk that leaves no half a file."""
+"""The folder of a run: one process at a time, and only whole files, even on a full disk."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskFull(CmbnetError):
-    """There is no room for the files of a run."""
+    """The disk has no room for the files of a run."""
 
 
 @contextmanager
 def alone_in(run: Path) -> Iterator[None]:
-    """Keep other processes out of a run; the system lets go when a process ends, however it does.
+    """Keep other processes out of a run. The system frees the lock when the process ends.
 
     Raises:
         UsageError: If another one is in it.

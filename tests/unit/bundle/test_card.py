@@ -95,7 +95,7 @@ def test_the_area_is_that_of_the_results_that_hold_more_candidates(tiny_bundle: 
     card = model_card(tiny_bundle, Evidence(results=results(tiny_bundle), curves=other))
     assert row(card, "lesion ROC AUC") == ["0.900", "0.85-0.93"]
     assert row(card, "pixel Dice")[0] == "0.750"
-    assert "maps hold from 0.1 on" in card
+    assert "probability maps from 0.1 on" in card
     of_others = other | {"data": {"kind": "phantoms", "cases": []}}
     with pytest.raises(InputRefused, match="curves must be of the cases of the results"):
         model_card(tiny_bundle, Evidence(results=results(tiny_bundle), curves=of_others))
@@ -132,7 +132,7 @@ def altered(model: Any, **changes: Any) -> dict[str, Any]:
         ({"bundle_sha256": "0" * 64}, "are of the bundle tiny with the SHA-256 0000"),
         ({"operating_point": "none-such"}, "operating point 'none-such' is not in bundle"),
         ({"operating_point": "strict"}, "another pixel_threshold than the operating point strict"),
-        ({"operating_point": None}, "of no operating point"),
+        ({"operating_point": None}, "has no operating point"),
         ({"patient_threshold": 0.1}, "another patient_threshold"),
     ],
 )
@@ -154,8 +154,8 @@ def test_results_that_name_no_bundle_are_refused_or_said_to_name_none(
     with pytest.raises(InputRefused, match="the results do not record which bundle"):
         model_card(tiny_bundle, Evidence(results=nameless))
     card = model_card(tiny_bundle, Evidence(results=nameless, unrecorded=True))
-    assert "do not record the hash of the bundle" in card
-    assert "Operating point not recorded" in card
+    assert "do not record the hash of their bundle" in card
+    assert "The operating point is not recorded." in card
 
 
 def test_the_operating_point_is_the_one_that_was_used(tiny_bundle: Bundle) -> None:
@@ -167,7 +167,7 @@ def test_the_operating_point_is_the_one_that_was_used(tiny_bundle: Bundle) -> No
         **{name: getattr(point, name) for name in THRESHOLDS},
     )
     card = card_of(tiny_bundle, model=model)
-    assert "Operating point `strict`" in card
+    assert "The operating point is `strict`." in card
     assert point.patient_threshold > 0.6
     assert row(card, "patients missed")[0] == "1.000"
 
@@ -180,13 +180,13 @@ def chosen_on(bundle: Bundle, scans: tuple[str, ...]) -> Bundle:
 
 
 def test_whether_thresholds_were_chosen_by_these_scans_is_looked_up(tiny_bundle: Bundle) -> None:
-    assert "chosen by some of them is not recorded" in card_of(tiny_bundle)
+    assert "not recorded whether thresholds were chosen" in card_of(tiny_bundle)
     some = chosen_on(tiny_bundle, (*SCANS[:7], "f" * 64))
-    assert "**Thresholds were chosen by 7 of them**" in card_of(some)
+    assert "**Thresholds were chosen on 7 of these scans**" in card_of(some)
     others = chosen_on(tiny_bundle, ("f" * 64,))
-    assert "None of them is among the 1 that thresholds were chosen by." in card_of(others)
+    assert "Thresholds were chosen on 1 other scans." in card_of(others)
     data = {"kind": "phantoms", "cases": [{"case": "a", "patient": "a", "input_sha256": ""}]}
-    assert "chosen by some of them is not recorded" in card_of(some, data=data)
+    assert "not recorded whether thresholds were chosen" in card_of(some, data=data)
 
 
 @pytest.mark.parametrize(

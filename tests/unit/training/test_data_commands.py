@@ -69,6 +69,22 @@ def test_a_good_data_set(root: Path, spec: Path, tmp_path: Path) -> None:
     assert [case["small"] for case in content["cases"]] == [4, 2, 0]
 
 
+@pytest.mark.parametrize("terminal", ["0", "1"])
+def test_the_name_of_a_case_is_never_cut(root: Path, spec: Path, terminal: str) -> None:
+    name = "sub-0123456789_ses-baseline_acq-highresolution_run-01_swi"
+    for folder in ("images", "lesions", "ignore", "mimics"):
+        for file in (root / folder).glob("control.nii.gz"):
+            file.rename(file.with_name(f"{name}.nii.gz"))
+    result = CliRunner().invoke(
+        check_data.command, [str(spec), "--root", str(root), "--cases"],
+        env={"COLUMNS": "80", "TTY_COMPATIBLE": terminal},
+    )  # fmt: skip
+    assert "\u2026" not in result.output
+    rows = result.output.split("faults")[1].splitlines()
+    first_column = "".join(row[1:].split(" ")[1] if row.strip() else " " for row in rows)
+    assert name in (result.output if terminal == "0" else first_column)
+
+
 def test_what_makes_training_wrong_ends_with_3_and_prepares_nothing(
     root: Path, spec: Path, tmp_path: Path
 ) -> None:

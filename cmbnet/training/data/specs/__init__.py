@@ -1,4 +1,4 @@
-"""Data specs: where the scans and labels of a data set lie, and what is odd about them."""
+"""Data specs: the places of scans and labels of a data set, and the check for faults."""
 
 from cmbnet.training.data.specs.discover import Discovery, ScanCase, discover
 from cmbnet.training.data.specs.fault import Fault

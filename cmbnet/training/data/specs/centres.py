@@ -1,4 +1,4 @@
-"""Centres of lesions out of tables and MATLAB files."""
+"""Centres of lesions from tables and MATLAB files."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Centres:
     """The centres of one scan.
 
     Args:
-        source: File they come from.
-        points: Voxel indices (i, j, k) of the NIfTI file, the first voxel being 0; or RAS+ mm.
-        unit: Which of the two.
-        target: How a centre becomes a target.
+        source: File of the centres.
+        points: Voxel indices (i, j, k) of the NIfTI file, from 0; or positions in RAS+ mm.
+        unit: Unit of the points.
+        target: Settings that make a target from a centre.
     """
 
     source: Path
@@ -41,7 +41,7 @@ class Centres:
     target: RegionTarget
 
     def indices_zyx(self, image: Volume) -> list[Triple]:
-        """Fractional index (z, y, x) of each centre in the image."""
+        """Return the fractional index (z, y, x) of each centre in the image."""
         if self.unit == "voxel":
             return [(k, j, i) for i, j, k in self.points]
         inverse = np.linalg.inv(image.affine)
@@ -50,10 +50,10 @@ class Centres:
 
 
 class CentreReader:
-    """Reads centres; each table is opened once.
+    """A reader of centres that opens each table once.
 
     Args:
-        root: Of the data set.
+        root: Root folder of the data set.
     """
 
     def __init__(self, root: Path) -> None:
@@ -61,16 +61,16 @@ class CentreReader:
         self._tables: dict[Path, Table] = {}
 
     def table(self, path: Path) -> Table:
-        """A table of the data set."""
+        """Return a table of the data set."""
         if path not in self._tables:
             self._tables[path] = read_table(path)
         return self._tables[path]
 
     def read(self, labels: CentreLabels, fields: Mapping[str, str]) -> Centres | None:
-        """The centres of the scan that `fields` describe; None if nothing is said of it.
+        """Read the centres of the scan that `fields` describe, or None if no table names it.
 
         Raises:
-            UnreadableFile: If a table or array is missing or not what the spec says.
+            UnreadableFile: If a table or array is missing, or differs from the spec.
         """
         layout = labels.table
         path = self.root / fill(layout.path, fields)
@@ -88,7 +88,7 @@ class CentreReader:
 
 
 def _read_wide(table: Table, layout: WideTable, fields: Mapping[str, str]) -> list[Triple] | None:
-    """The triples of the one row of a scan."""
+    """Return the triples in the row of a scan."""
     column = table.column(layout.row)
     rows = [row for row in table.rows if row[column] == fill(layout.equals, fields)]
     if len(rows) > 1:
@@ -101,7 +101,7 @@ def _read_wide(table: Table, layout: WideTable, fields: Mapping[str, str]) -> li
 
 
 def _read_long(table: Table, layout: LongTable, fields: Mapping[str, str]) -> list[Triple]:
-    """The coordinates of all rows of a scan; a scan without rows has no lesions."""
+    """Return the coordinates of all rows of a scan. A scan without rows has no lesions."""
     column = table.column(layout.row)
     axes = [table.column(heading) for heading in layout.columns]
     wanted = fill(layout.equals, fields)
@@ -113,7 +113,7 @@ def _read_long(table: Table, layout: LongTable, fields: Mapping[str, str]) -> li
 
 
 def _triple(source: Path, cells: tuple[str, ...]) -> Triple:
-    """Three numbers out of three cells."""
+    """Convert three cells to three numbers."""
     try:
         i, j, k = (float(cell) for cell in cells)
     except ValueError:
@@ -122,7 +122,7 @@ def _triple(source: Path, cells: tuple[str, ...]) -> Triple:
 
 
 def _read_mat(path: Path, variable: str) -> list[Triple]:
-    """The rows of an n x 3 array of a MATLAB file (before 7.3)."""
+    """Read the rows of an n x 3 array of a MATLAB file (before 7.3)."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 

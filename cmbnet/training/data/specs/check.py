@@ -1,4 +1,4 @@
-"""What is odd about a data set: each case by itself, then all of them together."""
+"""The check of a data set: each case by itself, and then all cases together."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from cmbnet.training.data.specs.model import Expected
 
 MIN_SHARE_IN_BRAIN = 0.5
-"""A lesion with less of it in the estimated brain is worth a look."""
+"""A lesion with a smaller share in the estimated brain is noted."""
 
 MAX_SHARE_NOT_DARK = 0.5
-"""More centres than this on no dark spot: the axis order or first index is wrong, not the eye."""
+"""If a larger share of centres has no dark spot, the axis order or the first index is wrong."""
 
 TRAINING, VALIDATION = "training", "validation"
-"""The sides of a split that training needs; any other, as ``test``, is left alone by it."""
+"""The sides of a split that training needs. It ignores any other side, such as ``test``."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaseReport:
-    """What is known of a case after it was read.
+    """The report on a case that was read.
 
     Args:
-        name: Of the case.
-        patient: Whose scan it is.
+        name: Name of the case.
+        patient: Name of the patient.
         split: Side of the split.
-        shape: Voxels along z, y, x, in the frame.
-        spacing_mm: Along the axes of the file.
-        small: Lesions of 2 to 5 mm.
-        large: Lesions of 5 to 10 mm.
-        outside: Lesions of other sizes, which are ignored.
-        centres: Centres that a table states; 0 where lesions are drawn.
-        image_sha256: Of the prepared image: the same scan under another name is found by it.
-        faults: What is odd about it.
+        shape: Number of voxels along z, y, x, in the frame.
+        spacing_mm: Spacing along the axes of the file.
+        small: Number of lesions of 2 to 5 mm.
+        large: Number of lesions of 5 to 10 mm.
+        outside: Number of lesions of other sizes, which are ignored.
+        centres: Number of centres that a table states. 0 if lesions are drawn.
+        image_sha256: Hash of the prepared image. It finds the same scan under another name.
+        faults: Faults of the case.
     """
 
     name: str
@@ -60,23 +60,23 @@ class CaseReport:
 
     @property
     def lesions(self) -> int:
-        """Target lesions."""
+        """Number of target lesions."""
         return self.small + self.large
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; `from_dict` gives the same report back."""
+        """Return plain values, from which `from_dict` makes the same report."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CaseReport:
-        """The report of `to_dict`, also after JSON made lists of its tuples."""
+        """Make the report from the values of `to_dict`, also if JSON turned tuples into lists."""
         faults = tuple(Fault(**fault) for fault in values["faults"])
         triples = {key: tuple(values[key]) for key in ("shape", "spacing_mm")}
         return cls(**{**values, **triples, "faults": faults})
 
 
 def report_case(case: ScanCase, content: FrameCase) -> CaseReport:
-    """Look at one case."""
+    """Check one case."""
     from cmbnet.training.data.specs.centres import Centres
 
     rules = LesionRules()
@@ -101,7 +101,7 @@ def report_case(case: ScanCase, content: FrameCase) -> CaseReport:
 
 
 def _count_faults(case: ScanCase, found: int) -> Iterable[Fault]:
-    """Fewer or more lesions than was said."""
+    """Find a number of lesions that differs from the stated one."""
     stated = case.stated_lesions
     if found == 0 and (case.expects_lesions or stated):
         yield Fault("empty-positive", "wrong", "lesions are stated, the label holds none")
@@ -113,7 +113,7 @@ def _count_faults(case: ScanCase, found: int) -> Iterable[Fault]:
 
 
 def _place_faults(content: FrameCase) -> Iterable[Fault]:
-    """Lesions where no lesion can be."""
+    """Find lesions in impossible places."""
     where = content.lesions > 0
     voxels = np.bincount(content.lesions[where])
     in_brain = np.bincount(content.lesions[where & content.brain], minlength=len(voxels))
@@ -135,7 +135,7 @@ def _place_faults(content: FrameCase) -> Iterable[Fault]:
 
 
 def check_together(reports: Sequence[CaseReport], expected: Expected) -> list[Fault]:
-    """Look at all cases of a data set together."""
+    """Check all cases of a data set together."""
     faults = [*_same_patient(reports), *_same_image(reports), *_sides(reports)]
     if expected.cases not in (None, len(reports)):
         message = f"{expected.cases} cases are expected, {len(reports)} can be used"
@@ -156,7 +156,7 @@ def check_together(reports: Sequence[CaseReport], expected: Expected) -> list[Fa
 
 
 def _same_patient(reports: Sequence[CaseReport]) -> Iterable[Fault]:
-    """Patients on several sides of the split."""
+    """Find patients on several sides of the split."""
     sides: dict[str, dict[str, str]] = defaultdict(dict)
     for report in reports:
         sides[report.patient].setdefault(report.split, report.name)
@@ -167,7 +167,7 @@ def _same_patient(reports: Sequence[CaseReport]) -> Iterable[Fault]:
 
 
 def _same_image(reports: Sequence[CaseReport]) -> Iterable[Fault]:
-    """Scans that come twice."""
+    """Find scans that occur twice."""
     first: dict[str, CaseReport] = {}
     for report in reports:
         other = first.setdefault(report.image_sha256, report)
@@ -178,7 +178,7 @@ def _same_image(reports: Sequence[CaseReport]) -> Iterable[Fault]:
 
 
 def _sides(reports: Sequence[CaseReport]) -> Iterable[Fault]:
-    """Sides of the split that training cannot use."""
+    """Find sides of the split that training cannot use."""
     by_split: dict[str, list[CaseReport]] = defaultdict(list)
     for report in reports:
         by_split[report.split].append(report)

@@ -1,4 +1,4 @@
-"""From a spec and a folder to the cases in it, and what can be said without opening an image."""
+"""Discovery of the cases in a folder by a spec, without opening an image."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class ScanCase:
     """One scan of a data set.
 
     Args:
-        name: Unique in the data set.
-        patient: Whose scan it is.
+        name: Name of the case, unique in the data set.
+        patient: Name of the patient.
         split: Side of the split.
-        image: The scan.
-        label: Where its lesions are stated.
-        ignore: Image of what the reader could not say, or None.
+        image: File of the scan.
+        label: Source of its lesions.
+        ignore: Image of the places that the reader could not judge, or None.
         mimics: Image of labelled mimics, or None.
-        stated_lesions: How many lesions a table says it has; None if none says.
-        expects_lesions: Whether it was chosen because it has some.
+        stated_lesions: Number of lesions that a table states, or None.
+        expects_lesions: Whether the scan was chosen because it has lesions.
     """
 
     name: str
@@ -57,12 +57,12 @@ class ScanCase:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What a folder holds.
+    """The cases in a folder.
 
     Args:
-        cases: Usable as far as can be said, by name.
-        excluded: Name and reason of those that the spec leaves out.
-        faults: What is missing or named twice.
+        cases: Apparently usable cases, by name.
+        excluded: Name and reason of each case that the spec leaves out.
+        faults: Files that are missing or named twice.
     """
 
     cases: tuple[ScanCase, ...]
@@ -75,7 +75,7 @@ def discover(spec: ScanSpec, root: Path) -> Discovery:
 
     Raises:
         UnreadableFile: If the folder is missing, or a table that all cases need.
-        UsageError: If a table has no column of the stated name.
+        UsageError: If a table lacks a stated column.
     """
     if not root.is_dir():
         raise UnreadableFile(f"the folder of the data set is required, got {root}")
@@ -89,7 +89,7 @@ def discover(spec: ScanSpec, root: Path) -> Discovery:
 
 
 class _Finder:
-    """Collects cases and faults."""
+    """A collector of cases and faults."""
 
     def __init__(self, spec: ScanSpec, root: Path) -> None:
         self.spec, self.root = spec, root
@@ -99,7 +99,7 @@ class _Finder:
         self.faults: list[Fault] = []
 
     def add(self, group: Group, image: Path, matched: Mapping[str, str]) -> None:
-        """One image that the template of a group matches."""
+        """Add one image that matches the template of a group."""
         stem = image.name.removesuffix(".gz").removesuffix(".nii")
         fields = {**matched, "file": image.name, "stem": stem}
         fields["case"] = name = fill(self.spec.case, fields)
@@ -127,7 +127,7 @@ class _Finder:
             self.cases.append(case)
 
     def check_names(self) -> None:
-        """Names that come twice, exclusions of nothing, and an empty folder."""
+        """Find names that occur twice, exclusions without effect, and an empty folder."""
         by_name: dict[str, list[ScanCase]] = defaultdict(list)
         for case in self.cases:
             by_name[case.name].append(case)
@@ -185,10 +185,10 @@ class _Finder:
         return int(text) if text and text.isdecimal() else None
 
     def _look_up(self, lookup: Lookup, fields: Mapping[str, str]) -> str | None:
-        """The value, or None if the table is optional and missing.
+        """Look up a value. None if the table is optional and missing.
 
         Raises:
-            UnreadableFile: If the table does not name the case, or leaves its value empty.
+            UnreadableFile: If the table lacks the case or its value.
         """
         path = self.root / lookup.table
         if lookup.optional and not path.is_file():
@@ -206,7 +206,7 @@ class _Finder:
 
 
 def draw_split(splits: PatientSplit, patient: str) -> str:
-    """The side of a patient: a number in [0, 1) hashed from the name, cut by the shares."""
+    """Draw the side of a patient: a hash of the name, in [0, 1), falls into one of the shares."""
     digest = hashlib.sha256(f"{splits.seed}:{patient}".encode()).digest()
     drawn = int.from_bytes(digest[:8], "big") / 2**64
     upper = 0.0

@@ -1,4 +1,4 @@
-"""`Fault`: one thing that is odd about a data set, and whether training would be wrong with it."""
+"""`Fault`: one fault of a data set, and whether it would make training wrong."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Severity = Literal["wrong", "note"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is odd.
+    """A fault of a data set.
 
     Args:
-        code: Short name, ``missing-label`` for example; the same kind has the same code.
-        severity: ``wrong`` if training would learn or be judged wrongly, else ``note``.
+        code: Short name, for example ``missing-label``. Faults of one kind share a code.
+        severity: ``wrong`` if training would learn or be judged wrongly. Otherwise ``note``.
         message: What was required, what was got, in which file.
-        case: Name of the case; empty if the whole data set is meant.
+        case: Name of the case. Empty if the fault concerns the whole data set.
     """
 
     code: str
@@ -27,5 +27,5 @@ class Fault:
     case: str = ""
 
     def __str__(self) -> str:
-        """One line."""
+        """Write the fault on one line."""
         return printable(f"{self.severity}: {self.case + ': ' if self.case else ''}{self.message}")

@@ -1,4 +1,4 @@
-"""The labels of one scan, whatever their convention, as numbers on the grid of the scan."""
+"""The labels of one scan, in any convention, as numbers on the grid of the scan."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from cmbnet.volume import Volume, grid_difference
 
 @dataclass(frozen=True, slots=True)
 class LabelImage:
-    """An image of labels and how to read it."""
+    """An image of labels, and its convention."""
 
     path: Path
     kind: Literal["mask", "instances", "mask_or_instances"]
 
 
 Label = LabelImage | Centres | None
-"""None says that the scan was read and holds no lesion."""
+"""Source of the labels. None means that a reader saw no lesion."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScanLabels:
-    """Lesions of a scan, on its grid, arrays of shape (z, y, x).
+    """The lesions of a scan on its grid, as arrays of shape (z, y, x).
 
     Args:
-        target: int32 instance labels of lesions of 2 to 10 mm.
-        ignore: Bool, where nothing is learned or counted: other lesions, what the reader could
-            not say, estimated borders.
-        components: All lesions, measured, those outside 2 to 10 mm as well.
-        faults: What is odd about the labels.
+        target: Instance labels of lesions of 2 to 10 mm, int32.
+        ignore: Mask where nothing is learned or counted, bool: other lesions, places that the
+            reader could not judge, estimated borders.
+        components: All measured lesions, including those outside 2 to 10 mm.
+        faults: Faults of the labels.
     """
 
     target: NDArray[np.int32]
@@ -59,8 +59,8 @@ def read_labels(label: Label, ignore: Path | None, image: Volume) -> ScanLabels:
     """Read the labels of a scan.
 
     Args:
-        label: Where lesions are stated.
-        ignore: Image that is not 0 where the reader could not say.
+        label: Source of the lesions.
+        ignore: Image that marks places that the reader could not judge.
         image: The scan.
 
     Raises:
@@ -85,9 +85,9 @@ def read_labels(label: Label, ignore: Path | None, image: Volume) -> ScanLabels:
 def split_by_size(
     instances: NDArray[np.int32], components: tuple[Component, ...]
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Target lesions, and the mask of those outside 2 to 10 mm in plane.
+    """Split target lesions from the mask of lesions outside 2 to 10 mm in plane.
 
-    The paper's lesions are of 2 to 10 mm; others are neither target nor negative, but ignored.
+    The paper's lesions have 2 to 10 mm. Others are neither target nor negative, but ignored.
     """
     outside = np.zeros(instances.shape, bool)
     for component in components:
@@ -97,7 +97,7 @@ def split_by_size(
 
 
 def read_label_image(path: Path, image: Volume) -> NDArray[np.int32]:
-    """Whole numbers on the grid of the scan."""
+    """Read a label image as whole numbers on the grid of the scan."""
     volume = read_nifti(path)
     difference = grid_difference(volume, image)
     if difference is not None:
@@ -111,7 +111,7 @@ def read_label_image(path: Path, image: Volume) -> NDArray[np.int32]:
 
 
 def _from_image(label: LabelImage, image: Volume, faults: list[Fault]) -> NDArray[np.int32]:
-    """Instances of a label image."""
+    """Make instances from a label image."""
     values = read_label_image(label.path, image)
     several = values.max(initial=0) > 1
     if label.kind == "mask" and several:
@@ -139,7 +139,7 @@ def _from_image(label: LabelImage, image: Volume, faults: list[Fault]) -> NDArra
 def _from_centres(
     label: Centres, image: Volume, uncertain: NDArray[np.bool_], faults: list[Fault]
 ) -> NDArray[np.int32]:
-    """Instances grown from centres; what stays uncertain is marked in `uncertain`."""
+    """Grow instances from centres, and mark uncertain places in `uncertain`."""
     instances = np.zeros(image.shape, np.int32)
     for number, centre in enumerate(label.indices_zyx(image), start=1):
         place = f"centre {number} of {label.source.name}"

@@ -43,7 +43,7 @@ def load_scan_spec(path: Path) -> ScanSpec:
     """Read a spec of scans.
 
     Raises:
-        UsageError: As `load_spec`, or if the spec holds numbers only.
+        UsageError: If `load_spec` raises it, or if the spec holds only numbers.
     """
     spec = load_spec(path)
     if not isinstance(spec, ScanSpec):
@@ -52,13 +52,13 @@ def load_scan_spec(path: Path) -> ScanSpec:
 
 
 def spec_sha256(spec: ScanSpec | ReferenceSpec) -> str:
-    """Hash of what a spec says, however its file is laid out."""
+    """Hash the content of a spec, independent of the layout of its file."""
     text = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def schema_text() -> str:
-    """The JSON Schema of specs, as the text of its file."""
+    """Return the JSON Schema of specs, as the text of its file."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "DataSpec",

@@ -1,7 +1,7 @@
-"""`DataSpec`: what a labelled data set looks like on disk, as read from ``data_specs/*.yaml``.
+"""`DataSpec`: the layout of a labelled data set on disk, as read from ``data_specs/*.yaml``.
 
-Paths are templates relative to the root of the data set, see `cmbnet.training.data.specs.template`:
-``{name}`` stands for a part of a file name, ``{name?}`` for one that may be empty.
+Paths are templates relative to the root of the data set; see `cmbnet.training.data.specs.template`.
+``{name}`` stands for a part of a file name, and ``{name?}`` for a part that may be empty.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 Millimetres = Annotated[float, Field(gt=0.0, le=30.0)]
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
-"""Names that are folders too."""
+"""Pattern of names that also name folders."""
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 FILE_FIELDS = frozenset({"file", "stem"})
-"""Fields of every image: its file name, with and without ``.nii`` or ``.nii.gz``."""
+"""Fields that every image has: its file name, with and without ``.nii`` or ``.nii.gz``."""
 
 
 class _Frozen(pydantic.BaseModel):
-    """Frozen, without unknown keys."""
+    """A frozen model that refuses unknown keys."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
 class Citation(_Frozen):
-    """Whom to cite."""
+    """A publication to cite."""
 
     authors: str
     title: str = ""
@@ -42,30 +42,30 @@ class Citation(_Frozen):
 
 
 class Lookup(_Frozen):
-    """A value of a case, out of a table: ``column`` of the row whose ``row`` is ``equals``."""
+    """A value of a case from a table: ``column`` of the row whose ``row`` is ``equals``."""
 
     table: Template
-    """CSV, TSV or XLSX with one line of headings; no fields in the name."""
+    """CSV, TSV or XLSX file with one line of headings. Its name has no fields."""
     row: str
     equals: str = "{case}"
     column: str
     optional: bool = False
-    """Whether the table may be missing altogether."""
+    """Whether the table may be missing."""
 
 
 class RegionTarget(_Frozen):
-    """How a centre becomes a target; see `cmbnet.training.data.specs.region`."""
+    """Settings that make a target from a centre; see `cmbnet.training.data.specs.region`."""
 
     max_diameter_mm: Millimetres = 10.0
-    """A region that is longer ran into a vein: the place is ignored, not learned."""
+    """Largest diameter of a region. A longer one ran into a vein, and the place is ignored."""
     snap_mm: Annotated[float, Field(ge=0.0, le=5.0)] = 1.5
-    """How far from the stated centre the darkest voxel is looked for."""
+    """Distance from the stated centre within which the darkest voxel is searched."""
     depth: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-    """Where the border lies between the surround (0) and the darkest voxel (1)."""
+    """Level of the border between the surroundings (0) and the darkest voxel (1)."""
     min_contrast: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.15
-    """Darkest voxel below the surround, as a share of it; less is no dark spot."""
+    """Smallest contrast of the darkest voxel, as a share of the surroundings."""
     shell_mm: Annotated[float, Field(ge=0.0, le=5.0)] = 1.0
-    """What is ignored around the region: its border is an estimate."""
+    """Width around the region that is ignored, because the border is an estimate."""
 
 
 class WideTable(_Frozen):
@@ -74,7 +74,7 @@ class WideTable(_Frozen):
     layout: Literal["wide"]
     path: Template
     row: str
-    """Heading of the column that names the scan; the triples follow it."""
+    """Heading of the column that names the scan. The triples follow it."""
     equals: str = "{file}"
 
 
@@ -86,7 +86,7 @@ class LongTable(_Frozen):
     row: str
     equals: str = "{case}"
     columns: tuple[str, str, str]
-    """Headings of the coordinates, first to third axis."""
+    """Headings of the coordinates, from first to third axis."""
 
 
 class MatArray(_Frozen):
@@ -98,7 +98,7 @@ class MatArray(_Frozen):
 
 
 class MaskLabels(_Frozen):
-    """An image that is 1 in lesions; 26-connected components are lesions."""
+    """An image that is 1 in lesions. Its 26-connected components are lesions."""
 
     convention: Literal["mask"]
     path: Template
@@ -125,12 +125,12 @@ class CentreLabels(_Frozen):
     table: Annotated[WideTable | LongTable | MatArray, Field(discriminator="layout")]
     unit: Literal["voxel", "ras_mm"] = "voxel"
     first_index: Literal[0, 1] = 0
-    """Index of the first voxel; 1 in tables made with MATLAB."""
+    """Index of the first voxel. It is 1 in tables from MATLAB."""
     target: RegionTarget = RegionTarget()
 
 
 class NoLesions(_Frozen):
-    """Controls: read, and no lesion found."""
+    """Controls: a reader saw no lesion."""
 
     convention: Literal["none"]
 
@@ -142,16 +142,16 @@ Labels = Annotated[
 
 
 class Group(_Frozen):
-    """Scans that are named and labelled in one way."""
+    """Scans with one naming and one labelling."""
 
     images: Template
     labels: Labels
     ignore: Template | None = None
-    """Image that is not 0 where the reader could not say."""
+    """Image that marks places that the reader could not judge."""
     mimics: Template | None = None
-    """Image with a number for each mimic, or for each kind."""
+    """Image with a number for each mimic, or for each kind of mimic."""
     expects: Literal["lesions", "any"] = "any"
-    """``lesions``: every scan of the group was chosen because it has some."""
+    """``lesions`` means that every scan of the group was chosen because it has lesions."""
 
     @model_validator(mode="after")
     def _known_fields(self) -> Group:
@@ -171,14 +171,14 @@ class Group(_Frozen):
 
 
 class OneSplit(_Frozen):
-    """All scans on one side; another root holds the other side."""
+    """All scans are on one side. Another root holds the other side."""
 
     by: Literal["none"]
     name: Name = "all"
 
 
 class PatientSplit(_Frozen):
-    """Patients drawn by a hash: a patient never changes sides when others are added."""
+    """A hash draws the side of a patient, who keeps it when others are added."""
 
     by: Literal["patient"]
     shares: dict[Name, Share]
@@ -192,14 +192,14 @@ class PatientSplit(_Frozen):
 
 
 class TableSplit(_Frozen):
-    """Stated in a table."""
+    """A table states the sides."""
 
     by: Literal["table"]
     value: Lookup
 
 
 class FieldSplit(_Frozen):
-    """Stated by a field of ``images``, as a folder name."""
+    """A field of ``images`` states the side, for example a folder name."""
 
     by: Literal["field"]
     field: str
@@ -211,31 +211,31 @@ Splits = Annotated[
 
 
 class Exclusion(_Frozen):
-    """Cases that are left out; ``case`` may hold ``*``."""
+    """Cases that are left out. ``case`` may hold ``*``."""
 
     case: str
     reason: str
 
 
 class Expected(_Frozen):
-    """What the whole data set holds, as its makers or readers state it."""
+    """The stated content of the whole data set."""
 
     cases: Count | None = None
     lesions: Count | None = None
 
 
 class _Described(_Frozen):
-    """What every spec says."""
+    """The fields of every spec."""
 
     name: Name
     title: str
     field_t: tuple[float, ...]
-    """Field strengths in tesla; empty if not known."""
+    """Field strengths in tesla. Empty if unknown."""
     sequence: str
     licence: str
     citation: Citation | None = None
     source: str
-    """Where the data, or the numbers, come from."""
+    """Source of the data, or of the numbers."""
     notes: str = ""
 
 
@@ -245,12 +245,12 @@ class ScanSpec(_Described):
     kind: Literal["scans"]
     groups: Annotated[tuple[Group, ...], Field(min_length=1)]
     case: str = "{stem}"
-    """Name of a case, made of the fields of ``images``."""
+    """Template of the name of a case, from the fields of ``images``."""
     patient: str | Lookup = "{case}"
     splits: Splits = OneSplit(by="none")
     exclude: tuple[Exclusion, ...] = ()
     lesions: Lookup | None = None
-    """How many lesions a case has according to a table."""
+    """Number of lesions of a case according to a table."""
     expected: Expected = Expected()
 
     @model_validator(mode="after")
@@ -272,23 +272,23 @@ class ScanSpec(_Described):
 
 
 class CohortPart(_Frozen):
-    """One side of a cohort that is known by its numbers only."""
+    """One side of a cohort of which only numbers are known."""
 
     name: Name
     patients: Count
     small: Count | None = None
-    """Lesions of 2 to 5 mm; None where it is not stated."""
+    """Number of lesions of 2 to 5 mm. None if it is not stated."""
     large: Count | None = None
-    """Lesions of 5 to 10 mm."""
+    """Number of lesions of 5 to 10 mm."""
 
 
 class ReferenceSpec(_Described):
-    """A cohort that cannot be had: its numbers, to shape phantom cohorts after."""
+    """Published numbers of a cohort whose scans are unavailable. Phantom cohorts follow them."""
 
     kind: Literal["reference"]
     parts: Annotated[tuple[CohortPart, ...], Field(min_length=1)]
     patients: Count
-    """Of the parts whose lesions are counted."""
+    """Number of patients in the parts whose lesions are counted."""
     small: Count
     large: Count
     lesions: Count

@@ -1,14 +1,15 @@
-"""From the centre of a microbleed to a target: the dark region around it.
+"""The dark region around the centre of a microbleed, as a target.
 
-A table of centres says where a reader saw a lesion and nothing about its outline. A ball of a
-fixed diameter would teach the network a size that nobody measured. Instead the region is taken
-from the scan: within `snap_mm` of the centre the darkest voxel is the seed; the median of the
+A table of centres says where a reader saw a lesion, and nothing about its outline. A ball of a
+fixed diameter would teach the network a size that nobody measured. Instead, the scan gives the
+region. Within `snap_mm` of the centre the darkest voxel is the seed; the median of the
 shell from 5 to 8 mm around it is the surround; the region is the 26-connected set of voxels below
 the level half-way between the two (full width at half maximum) that holds the seed. Its border is
 an estimate, so voxels within `shell_mm` around it are ignored, neither lesion nor background.
 
-Where this fails, nothing is invented. No dark spot (a wrong centre, wrong index base, or a faint
-lesion), or a region longer than `max_diameter_mm` (it ran into a vein): the place is ignored.
+If this fails, nothing is invented. If there is no dark spot (a wrong centre, a wrong index base, or
+a faint lesion), or if the region is longer than `max_diameter_mm` (it ran into a vein), the place
+is ignored.
 
 So a pixel score against such targets measures agreement with this rule, not with a reader's
 outline; count lesions, not pixels.
@@ -30,17 +31,17 @@ from cmbnet.volume import Volume
 Triple = tuple[float, float, float]
 
 SURROUND_MM = 3.0
-"""Thickness of the shell whose median is the surround; it starts at half the largest diameter."""
+"""Thickness of the shell whose median is the surround. It starts at half the largest diameter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """What became of a centre.
+    """The region of a centre.
 
     Args:
-        box: Where the masks lie in the image, slices along z, y, x.
-        lesion: Bool, the target; all False if `reason` says why there is none.
-        ignore: Bool, what is neither learned nor counted, without the target.
+        box: Place of the masks in the image, slices along z, y, x.
+        lesion: Mask of the target, bool. It is empty if `reason` says why there is none.
+        ignore: Mask of voxels that are neither learned nor counted, without the target.
         reason: Empty, ``no dark spot`` or ``larger than ... mm``.
     """
 
@@ -51,17 +52,17 @@ class Region:
 
 
 def inside(image: Volume, centre: Triple) -> bool:
-    """Whether a centre lies in the image."""
+    """Return whether a centre lies in the image."""
     return all(-0.5 <= at < size - 0.5 for at, size in zip(centre, image.shape, strict=True))
 
 
 def grow_region(image: Volume, centre: Triple, target: RegionTarget) -> Region:
-    """The dark region at a centre.
+    """Find the dark region at a centre.
 
     Args:
-        image: The scan, lesions dark.
-        centre: Fractional index (z, y, x), inside the image.
-        target: The rule.
+        image: The scan, with dark lesions.
+        centre: Fractional index (z, y, x) inside the image.
+        target: Settings of the region.
     """
     spacing = np.array(image.spacing_mm)
     box = _box(image.shape, centre, (target.max_diameter_mm / 2 + SURROUND_MM) / spacing)
@@ -91,7 +92,7 @@ def grow_region(image: Volume, centre: Triple, target: RegionTarget) -> Region:
 def _box(
     shape: tuple[int, int, int], centre: Triple, reach: NDArray[np.float64]
 ) -> tuple[slice, slice, slice]:
-    """The part of the image within `reach` voxels of the centre."""
+    """Return the part of the image within `reach` voxels of the centre."""
     z, y, x = (
         slice(max(0, int(np.floor(at - by))), min(size, int(np.ceil(at + by)) + 1))
         for at, by, size in zip(centre, reach.tolist(), shape, strict=True)
@@ -102,7 +103,7 @@ def _box(
 def _distance_mm(
     shape: tuple[int, ...], point: NDArray[np.float64], spacing: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Distance of every voxel from a fractional index."""
+    """Return the distance of every voxel from a fractional index."""
     axes = [
         ((np.arange(size) - at) * mm) ** 2
         for size, at, mm in zip(shape, point.tolist(), spacing.tolist(), strict=True)
@@ -116,7 +117,7 @@ def _distance_mm(
 def _too_large(
     lesion: NDArray[np.bool_], box: tuple[slice, slice, slice], image: Volume, limit_mm: float
 ) -> bool:
-    """Whether a region is longer than the limit, or leaves the box that was looked at."""
+    """Return whether a region is longer than the limit, or leaves the examined box."""
     (component,) = measure_components(lesion.astype(np.int32), image.affine)
     for (start, stop), edge, size in zip(component.bbox, box, image.shape, strict=True):
         leaves_low = start == 0 and edge.start > 0

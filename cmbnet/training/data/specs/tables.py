@@ -14,9 +14,9 @@ class Table:
     """A table with headings.
 
     Args:
-        source: Its file, for messages.
-        headings: Of the columns, without blanks at their ends; may be empty.
-        rows: Cells as text without blanks at their ends, as many in each row as headings.
+        source: File of the table, for messages.
+        headings: Headings of the columns, without blanks at their ends. They may be empty.
+        rows: Cells as text, without blanks at their ends. Each row has one per heading.
     """
 
     source: Path
@@ -24,10 +24,10 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
     def column(self, heading: str) -> int:
-        """Number of a column.
+        """Return the number of a column.
 
         Raises:
-            UsageError: If there is none of that heading.
+            UsageError: If no column has that heading.
         """
         if heading not in self.headings:
             raise UsageError(
@@ -41,7 +41,7 @@ def read_table(path: Path) -> Table:
     """Read the first sheet of a table.
 
     Raises:
-        UnreadableFile: If it is missing, no table, or of another kind.
+        UnreadableFile: If the file is missing, is no table, or has another format.
         MissingExtra: If it is XLSX and openpyxl is not installed.
     """
     kind = path.suffix.lower()
@@ -64,7 +64,7 @@ def read_table(path: Path) -> Table:
 
 
 def _read_xlsx(path: Path) -> list[list[str]]:
-    """Cells of the first sheet as text; whole numbers without a point."""
+    """Read the cells of the first sheet as text. Whole numbers have no point."""
     try:
         import openpyxl
         from openpyxl.utils.exceptions import InvalidFileException
@@ -84,7 +84,7 @@ def _read_xlsx(path: Path) -> list[list[str]]:
 
 
 def _text(cell: object) -> str:
-    """A cell as a person would type it."""
+    """Write a cell as a person would type it."""
     if cell is None:
         return ""
     if isinstance(cell, float) and cell.is_integer():

@@ -1,8 +1,8 @@
 """File-name templates: ``sub-{subject}/anat/sub-{subject}{entities?}_T2starw.nii{gz?}``.
 
-``{name}`` matches one or more characters other than ``/``, ``{name?}`` none or more; each takes
-as few as it can, and a name that comes twice matches the same text twice. ``*`` is for finding
-only: it stands for anything but ``/``.
+``{name}`` matches one or more characters other than ``/``, and ``{name?}`` zero or more. Each
+matches as few as possible. A name that occurs twice matches the same text twice. ``*`` is only for
+finding: it stands for anything but ``/``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _FIELD = re.compile(r"\{([a-z_]+)(\??)\}")
 
 
 def check_template(template: str) -> str:
-    """The template itself, if it is one.
+    """Check a template and return it.
 
     Raises:
-        ValueError: If it leaves the root of the data set or has a brace that is no field.
+        ValueError: If it leaves the root of the data set, or has a brace that is no field.
     """
     path = PurePosixPath(template)
     if path.is_absolute() or ".." in path.parts or "\\" in template:
@@ -31,7 +31,7 @@ def check_template(template: str) -> str:
 
 
 def fields_of(template: str) -> frozenset[str]:
-    """Names of the fields.
+    """Return the names of the fields.
 
     Examples:
         >>> sorted(fields_of("sub-{subject}/sub-{subject}{entities?}_swi.nii"))
@@ -41,7 +41,7 @@ def fields_of(template: str) -> frozenset[str]:
 
 
 def find(root: Path, template: str) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Files that a template matches, by name, each with the values of its fields."""
+    """Find the files that match a template, by name, each with the values of its fields."""
     pattern = re.compile(_expression(template))
     # Neighbouring stars would mean "all folders below".
     for path in sorted(root.glob(re.sub(r"\*+", "*", _FIELD.sub("*", template)))):
@@ -61,7 +61,7 @@ def fill(template: str, fields: Mapping[str, str]) -> str:
 
 
 def find_one(root: Path, template: str, fields: Mapping[str, str]) -> Path | None:
-    """The one file that a filled template names, or None.
+    """Find the one file that a filled template names, or None.
 
     Raises:
         InputRefused: If a ``*`` in it leaves a choice.
@@ -77,12 +77,12 @@ def find_one(root: Path, template: str, fields: Mapping[str, str]) -> Path | Non
 
 
 def _literal(value: str) -> str:
-    """Text that a glob takes as it is."""
+    """Escape text for a glob."""
     return re.sub(r"([*?[])", r"[\1]", value)
 
 
 def _expression(template: str) -> str:
-    """The regular expression of a template."""
+    """Make the regular expression of a template."""
     parts, seen, end = [], set(), 0
     for match in _FIELD.finditer(template):
         parts.append(_plain(template[end : match.start()]))
@@ -95,5 +95,5 @@ def _expression(template: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text between fields, with ``*`` for anything but ``/``."""
+    """Make the expression of text between fields, with ``*`` for anything but ``/``."""
     return "[^/]*".join(re.escape(part) for part in text.split("*"))
