@@ -154,7 +154,9 @@ def _require_own(bundle: Bundle, what: str, results: Results, *, unrecorded: boo
     if name is None:
         if what == "curves":
             return
-        raise InputRefused(f"the {what} are of maps thresholded anew, of no operating point")
+        raise InputRefused(
+            f"the {what} come from maps at a new threshold, which has no operating point"
+        )
     point = bundle.operating_point(name)
     different = [key for key in THRESHOLDS if getattr(point, key) != model[key]]
     if different:

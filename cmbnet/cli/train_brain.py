@@ -13,19 +13,19 @@ from cmbnet import RESEARCH_USE_ONLY
 @click.command("train-brain", epilog=RESEARCH_USE_ONLY)
 @click.option("-o", "--output", "run", required=True,
               type=click.Path(file_okay=False, path_type=Path),
-              help="Directory of the run; the same command goes on with an "
+              help="Folder of the run. The same command continues an "
                    "interrupted run.")  # fmt: skip
 @click.option("--steps", default=3000, show_default=True, type=click.IntRange(1),
-              help="Scans to learn from, one a step.")  # fmt: skip
+              help="Number of scans to learn from, one for each step.")  # fmt: skip
 @click.option("--heads", default=48, show_default=True, type=click.IntRange(1),
-              help="Heads that the scans are drawn from.")  # fmt: skip
+              help="Number of heads that the scans are drawn from.")  # fmt: skip
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0),
-              help="Of heads and scans.")  # fmt: skip
+              help="Seed of the heads and scans.")  # fmt: skip
 def command(run: Path, steps: int, heads: int, seed: int) -> None:
     """Train the network of the brain mask on synthetic scans.
 
-    The scans are drawn while it learns, with every contrast, from the phantom's anatomy; the MNI
-    maps (the phantom extra) are needed. Writes RUN/brain.tflite.
+    The scans are drawn from the phantom's anatomy, with every contrast, while the network learns. The MNI
+    maps of the extra `phantom` are needed. The result is RUN/brain.tflite.
     """
     # Read when numpy is imported: the process that draws needs no threads beside it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
