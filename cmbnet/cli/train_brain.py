@@ -24,8 +24,8 @@ from cmbnet import RESEARCH_USE_ONLY
 def command(run: Path, steps: int, heads: int, seed: int) -> None:
     """Train the network of the brain mask on synthetic scans.
 
-    The scans are drawn from the phantom's anatomy, with every contrast, while the network learns. The MNI
-    maps of the extra `phantom` are needed. The result is RUN/brain.tflite.
+    The scans are drawn from the phantom's anatomy, with every contrast, while the network learns.
+    The MNI maps of the extra `phantom` are needed. The result is RUN/brain.tflite.
     """
     # Read when numpy is imported: the process that draws needs no threads beside it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
