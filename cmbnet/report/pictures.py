@@ -246,7 +246,7 @@ def _orient(picture: Image, sides: str, pixels_a_mm: float, bar_mm: int) -> None
     for place, text, anchor in (
         ((5, 3), sides[0], "la"),
         ((right, 3), sides[1], "ra"),
-        (((start + right) / 2, bottom - 4), f"{bar_mm} mm", "mb"),
+        ((right, bottom - 4), f"{bar_mm} mm", "rb"),  # it may be longer than the bar
     ):
         draw.text(
             place, text, fill=MARK, font=font, anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0)
