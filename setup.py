@@ -93,7 +93,7 @@ EXTRAS["dev"] = sorted(
 
 setup(
     name="cmbnet",
-    version="0.1.0",
+    version="0.2.0",
     description=(
         "Detection and segmentation of cerebral microbleeds on susceptibility-weighted MRI: "
         "training, evaluation, export and deployment. Research use only."
