@@ -78,7 +78,7 @@ def make_family_case(
     rng = np.random.default_rng([seed, 41])
     tilt = rng.uniform(-MAX_TILT_RAD, MAX_TILT_RAD) if rng.random() < TILT_PROBABILITY else 0.0
     margin = (float(rng.uniform(0, 24)), *(rng.uniform(24, 50, 2) * protocol.head_scale).tolist())
-    scan = _part(plan_scan(head.anatomy, protocol, tilt, margin))
+    scan = _part(plan_scan(head.anatomy, protocol, tilt, margin), protocol)
     patient = _draw_patient(seed, head, protocol)
     bias = receive_bias(np.random.default_rng([seed, 43]), scan.grid.shape, protocol.bias)
     bias *= _slab(scan, protocol)
@@ -86,10 +86,10 @@ def make_family_case(
     pair = np.zeros((2, *scan.grid.shape), np.float32)
     image = np.zeros(scan.grid.shape, np.float32)
     lesions: list[Microbleed] = []
-    echoes = [
-        replace(scan, protocol=replace(protocol, te_ms=te_ms)) for te_ms in echo_times_ms(protocol)
-    ]
-    for number, echo in enumerate(echoes):
+    echoes = [replace(protocol, te_ms=te_ms) for te_ms in echo_times_ms(protocol)]
+    noise_sd = np.sqrt(len(echoes)) / protocol.snr
+    for number, at_echo in enumerate(echoes):
+        echo = replace(scan, protocol=at_echo)
         seen = _seen(patient, echo)
         without = complete = average_sub_slices(seen.signal, echo)
         if number == 0:
@@ -102,7 +102,7 @@ def make_family_case(
             complete = average_sub_slices(seen.signal, echo)
         del seen
         pair += noise_free_pair(lesions, without, complete, bias, echo)
-        image += _image(rng, complete * bias, echo, np.sqrt(len(echoes)) / protocol.snr)
+        image += _image(rng, complete * bias, echo, at_echo, noise_sd)
     # Where there is most of the noise; texture hides a lesion as well as noise does.
     noise = float(np.hypot((1 + protocol.uneven_noise) / protocol.snr, patient.looks.texture))
     truth = find_apparent(
@@ -175,10 +175,8 @@ def _draw_lesions(
     return draw_family_lesions(rng, patient.head, scan, suitable, taken, count)
 
 
-def _part(scan: Scan) -> Scan:
+def _part(scan: Scan, protocol: WideProtocol) -> Scan:
     """The scan of the slices that the slab covers."""
-    protocol = scan.protocol
-    assert isinstance(protocol, WideProtocol)
     first, last = (round(share * scan.grid.shape[0]) for share in protocol.covered)
     last = max(last, first + 1)
 
@@ -201,11 +199,13 @@ def _slab(scan: Scan, protocol: WideProtocol) -> FloatArray:
 
 
 def _image(
-    rng: np.random.Generator, complete: ComplexArray, scan: Scan, noise_sd: float
+    rng: np.random.Generator,
+    complete: ComplexArray,
+    scan: Scan,
+    protocol: WideProtocol,
+    noise_sd: float,
 ) -> FloatArray:
     """What the scanner makes of the slices: motion, ghosts, noise, SWI, filters."""
-    protocol = scan.protocol
-    assert isinstance(protocol, WideProtocol)
     factor = _ghosts(rng, scan.grid, protocol.ghost)
     if rng.random() < MOTION_PROBABILITY:
         factor = factor * motion_factor(rng, scan.grid, float(rng.uniform(0.2, 0.8)))
