@@ -25,6 +25,8 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "pytriton"
 VERSION = "0.7.0"
@@ -37,25 +39,30 @@ def wheel() -> Path | None:
 
 
 def unpack(archive: Path) -> Path:
-    """Unpack the wheel once and add the stub for this Python; returns the folder."""
+    """Unpack the wheel once, whoever comes first, and add the stub for this Python."""
     folder = CACHE / f"unpacked-{VERSION}"
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
-            with zipfile.ZipFile(archive) as wheel_file:
-                wheel_file.extractall(temporary)
-            # A wheel keeps no execute permissions when it is unpacked by hand.
-            server = Path(temporary) / "pytriton" / "tritonserver"
-            for program in (server / "bin", server / "python_backend_stubs" / python):
-                for file in program.iterdir():
-                    file.chmod(0o755)
-            shutil.copy2(
-                server / "python_backend_stubs" / python / "triton_python_backend_stub",
-                server / "backends" / "python",
-            )
-            Path(temporary).rename(folder)
-            Path(temporary).mkdir()  # for its own removal
+    with FileLock(CACHE / "unpack.lock"):
+        if not folder.exists():
+            _unpack(archive, folder)
     return folder
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
+        with zipfile.ZipFile(archive) as wheel_file:
+            wheel_file.extractall(temporary)
+        # A wheel keeps no execute permissions when it is unpacked by hand.
+        server = Path(temporary) / "pytriton" / "tritonserver"
+        for program in (server / "bin", server / "python_backend_stubs" / python):
+            for file in program.iterdir():
+                file.chmod(0o755)
+        shutil.copy2(
+            server / "python_backend_stubs" / python / "triton_python_backend_stub",
+            server / "backends" / "python",
+        )
+        Path(temporary).rename(folder)
+        Path(temporary).mkdir()  # for its own removal
 
 
 def free_ports(count: int) -> list[int]:
@@ -67,6 +74,19 @@ def free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
+
+
+def _stop(pid: int) -> None:
+    """Stop a process and wait until each of its threads stands still: the signal takes its time."""
+    os.kill(pid, signal.SIGSTOP)
+    threads = Path(f"/proc/{pid}/task")
+    while any(_state(thread) != "T" for thread in threads.iterdir()):
+        time.sleep(0.01)
+
+
+def _state(thread: Path) -> str:
+    """State of a thread, a letter: the field after the name, which is in brackets."""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 class TritonServer:
@@ -149,12 +169,12 @@ class TritonServer:
     def freeze(self) -> None:
         """Let the server itself stop in the middle of whatever it does."""
         assert self._process is not None
-        os.kill(self._process.pid, signal.SIGSTOP)
+        _stop(self._process.pid)
 
     def freeze_models(self) -> None:
         """Let the models stop in the middle of whatever they do."""
         for pid in self.model_processes():
-            os.kill(pid, signal.SIGSTOP)
+            _stop(pid)
 
     def kill(self) -> None:
         """End it at once, as a power cut would, and its models with it."""
