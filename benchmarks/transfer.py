@@ -118,8 +118,8 @@ def predict(scans: Sequence[Scan], model: str, folder: Path, jobs: int) -> None:
     images.mkdir(parents=True, exist_ok=True)
     for scan in scans:
         link = images / f"{scan.name}.nii{'.gz' if scan.image.suffix == '.gz' else ''}"
-        if not link.exists():
-            link.hardlink_to(scan.image.resolve())
+        if not link.is_symlink():
+            link.symlink_to(scan.image.resolve())
     command = [sys.executable, "-m", "cmbnet", "predict", str(images), "--model", model]
     done = subprocess.run(
         [*command, "-o", str(folder / "predicted"), "--jobs", str(jobs)],
