@@ -70,7 +70,7 @@ PAPER = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class CardContent:
     """The results and notes that a card shows beside the bundle.
 
     Args:
@@ -99,34 +99,34 @@ class Evidence:
         return {name: one for name, one in given.items() if one is not None}
 
 
-def model_card(bundle: Bundle, evidence: Evidence | None = None) -> str:
+def model_card(bundle: Bundle, content: CardContent | None = None) -> str:
     """Return the card as Markdown.
 
     Raises:
         InputRefused: If results belong to another bundle, or do not record their bundle.
     """
-    evidence = evidence or Evidence()
-    for what, one in evidence.all.items():
-        _require_own(bundle, what, one, unrecorded=evidence.unrecorded)
-    parts = [_head(bundle, evidence), _network(bundle), _training(bundle), _points(bundle)]
-    results, curves = evidence.results, evidence.curves
+    content = content or CardContent()
+    for what, one in content.all.items():
+        _require_own(bundle, what, one, unrecorded=content.unrecorded)
+    parts = [_head(bundle, content), _network(bundle), _training(bundle), _points(bundle)]
+    results, curves = content.results, content.curves
     if results is not None:
         title = "## What was measured on a test cohort"
         if curves is not None:
             if curves["data"] != results["data"]:
                 raise InputRefused("curves must be of the cases of the results, and are of others")
             results = {**results, "areas": curves["areas"]}
-        parts.append(_measured(title, FIGURES, results, bundle, paper=evidence.paper))
+        parts.append(_measured(title, FIGURES, results, bundle, paper=content.paper))
         if curves is not None:
             threshold = curves["settings"]["probability_threshold"]
             parts.append(
                 "The lesion ROC ranks true lesions against false ones by mean probability. It "
                 f"counts all false lesions of the probability maps from {threshold:g} on."
             )
-    for name, measured in evidence.elsewhere.items():
+    for name, measured in content.elsewhere.items():
         title = f"## What was measured {name}"
         parts.append(_measured(title, FIGURES_ELSEWHERE, measured, bundle))
-    notes = evidence.notes.strip()
+    notes = content.notes.strip()
     return "\n\n".join([*parts, *([notes] if notes else [])]) + "\n"
 
 
@@ -166,9 +166,9 @@ def _require_own(bundle: Bundle, what: str, results: Results, *, unrecorded: boo
         )
 
 
-def _head(bundle: Bundle, evidence: Evidence) -> str:
+def _head(bundle: Bundle, content: CardContent) -> str:
     manifest = bundle.manifest
-    kinds = {one["data"]["kind"] for one in evidence.all.values()}
+    kinds = {one["data"]["kind"] for one in content.all.values()}
     known = manifest.training.real_patient_data or "patients" in kinds
     unknown = (
         ""

@@ -44,11 +44,11 @@ def command(bundle: str, output: Path | None, **options: Any) -> None:
     output of `cmbnet predict` with `cmbnet evaluate`.
     """
     from cmbnet.bundle import load_bundle
-    from cmbnet.bundle.card import Evidence, model_card
+    from cmbnet.bundle.card import CardContent, model_card
     from cmbnet.io import write_text_atomically
 
     notes, results, curves = (options[name] for name in ("notes", "results", "curves"))
-    evidence = Evidence(
+    content = CardContent(
         results=None if results is None else read_results(results),
         curves=None if curves is None else read_results(curves),
         elsewhere={words: read_results(file) for words, file in options["elsewhere"]},
@@ -56,7 +56,7 @@ def command(bundle: str, output: Path | None, **options: Any) -> None:
         paper=options["paper"],
         unrecorded=options["unrecorded"],
     )
-    text = model_card(load_bundle(bundle), evidence)
+    text = model_card(load_bundle(bundle), content)
     if output is None:
         click.echo(text, nl=False)
     else:
