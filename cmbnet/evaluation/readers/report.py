@@ -293,7 +293,7 @@ def write_study(
     svg = to_bytes(drawing, "svg")
     write_bytes_atomically(folder / "figures" / "readers.svg", svg)
     write_bytes_atomically(folder / "figures" / "readers.png", to_bytes(drawing, "png"))
-    facts = {
+    headline = {
         "Readers": str(len(study.readers)),
         "Cases": str(study.cases),
         "Sites": str(study.sites),
@@ -301,7 +301,7 @@ def write_study(
         "Positive agreement with the system, average": _average(study)[6],
         "Kappa of any lesion with the system, average": _average(study)[8],
     }
-    page = render_page(heading, facts, tables, {"readers": svg})
+    page = render_page(heading, headline, tables, {"readers": svg})
     write_text_atomically(folder / "readers.html", page)
 
 

@@ -85,11 +85,11 @@ def write_figures(
     for name, figure in figures.items():
         write_bytes_atomically(folder / "figures" / f"{name}.svg", drawn[name])
         write_bytes_atomically(folder / "figures" / f"{name}.png", to_bytes(figure, "png"))
-    page = render_page(title(origin), facts(analysis, origin), tables, drawn, notes(analysis))
+    page = render_page(title(origin), headline(analysis, origin), tables, drawn, notes(analysis))
     write_text_atomically(folder / "evaluation.html", page)
 
 
-def facts(analysis: Analysis, origin: Origin) -> dict[str, str]:
+def headline(analysis: Analysis, origin: Origin) -> dict[str, str]:
     """Return the headline numbers of the page."""
     count = cohort_counts(analysis.scores.cases)
     values = analysis.scores.metrics
