@@ -16,7 +16,7 @@ from cmbnet.report.dicom import codes
 from cmbnet.report.dicom.content import DicomResult, moment_of
 from cmbnet.report.dicom.head import head_of
 from cmbnet.report.dicom.naming import name_by_content, uid_for
-from cmbnet.report.dicom.places import slices_of
+from cmbnet.report.dicom.references import slices_of
 from cmbnet.report.dicom.source_images import (
     as_one_series,
     forget_clock,

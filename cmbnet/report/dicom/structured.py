@@ -21,7 +21,7 @@ from cmbnet.report.dicom import codes
 from cmbnet.report.dicom.content import DicomResult, moment_of
 from cmbnet.report.dicom.head import head_of
 from cmbnet.report.dicom.naming import name_by_content, uid_for
-from cmbnet.report.dicom.places import edge_of, point_of, slice_at, slices_of
+from cmbnet.report.dicom.references import edge_of, point_of, slice_at, slices_of
 from cmbnet.report.dicom.segmentation import label_of, tracking_id, tracking_uid
 from cmbnet.report.dicom.segments import segments_of
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
