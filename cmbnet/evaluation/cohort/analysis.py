@@ -200,7 +200,7 @@ def analyse(scores: CohortScores, plan: Plan | None = None) -> Analysis:
         withheld=(
             *(f"No ROC of {AREAS[name][0]}: {why}." for name, why in few.items() if why),
             *no_froc,
-            *_cut(scores),
+            *_truncated(scores),
         ),
         pixel=_pixel(scores),
         strata=tuple(stratify(scores.cases)),
@@ -247,13 +247,13 @@ def _too_few(samples: Samples, fewest: int) -> str:
     return ""
 
 
-def _cut(scores: CohortScores) -> list[str]:
+def _truncated(scores: CohortScores) -> list[str]:
     """Say where curves end early."""
-    cut = sum(case.is_cut and case.has_scores for case in scores.cases)
-    if not cut:
+    truncated = sum(case.is_truncated and case.has_scores for case in scores.cases)
+    if not truncated:
         return []
     return [
-        f"What the detector excluded by its score is not known of {cut} cases: FROC and ROC end at "
+        f"What the detector excluded by its score is not known of {truncated} cases: FROC and ROC end at "
         "its operating point (give the output folder of cmbnet predict, or probability maps alone "
         "with a low threshold)."
     ]

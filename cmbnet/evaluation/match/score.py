@@ -88,7 +88,7 @@ class ScoredCase:
         has_scores: Whether lesion scores are known.
         candidates: Candidates that the detector excluded by their score. Only curves use them.
         warnings: Possible mistakes in the files.
-        is_cut: Whether the detector may have excluded lesions by an unknown score.
+        is_truncated: Whether the detector may have excluded lesions by an unknown score.
         notes: Notes on the case.
         histogram: Voxels by probability. None without a probability map.
     """
@@ -103,7 +103,7 @@ class ScoredCase:
     notes: tuple[str, ...]
     candidates: tuple[ScoredLesion, ...] = ()
     warnings: tuple[str, ...] = ()
-    is_cut: bool = False
+    is_truncated: bool = False
     histogram: ProbabilityHistogram | None = None
 
 
@@ -259,7 +259,7 @@ class _Scorer:
             predicted=predicted,
             candidates=candidates,
             warnings=tuple(self.warnings),
-            is_cut=case.candidates is None and case.predicted is not None,
+            is_truncated=case.candidates is None and case.predicted is not None,
             has_scores=case.probability is not None
             or (bool(case.lesion_scores) and not np.isnan(self.scores["predicted"]).any())
             or not self.predicted.count,
