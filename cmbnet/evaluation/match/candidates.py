@@ -86,7 +86,7 @@ def _nearest(one: Candidate, grid: Volume) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
+class CandidateVerdicts:
     """The verdicts below the operating point, with candidates.
 
     Args:
@@ -101,7 +101,7 @@ class Later:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredLabels:
     """Lesions with the scores that the detector gave them."""
 
     labels: Labels
@@ -110,12 +110,12 @@ class Scored:
 
 def match_candidates(
     truth: Labels,
-    predicted: Scored,
-    candidates: Scored,
+    predicted: ScoredLabels,
+    candidates: ScoredLabels,
     at_point: tuple[Overlap, Matching],
     rule: MatchingRule,
     affine: NDArray[np.float64],
-) -> Later:
+) -> CandidateVerdicts:
     """Match candidates below the operating point. A lesion that is found there stays found.
 
     Under ``paper`` candidates add to what predicted lesions cover. Under a one-to-one rule they
@@ -133,19 +133,19 @@ def match_candidates(
     detection = detection_scores(above, matching, predicted.scores, rule)
     none = np.zeros(candidates.labels.count, bool)
     if not candidates.labels.count:
-        return Later(detection, none, none)
+        return CandidateVerdicts(detection, none, none)
     if rule.kind == "paper":
         both = find_overlap(truth, joined(predicted.labels, candidates.labels), affine)
         scores = np.concatenate([predicted.scores, candidates.scores])
         every = match(both, rule)
         found_at = detection_scores(both, every, scores, rule)
-        return Later(found_at, every.correct[predicted.labels.count :], none)
+        return CandidateVerdicts(found_at, every.correct[predicted.labels.count :], none)
     rest = find_overlap(truth.subset(~matching.found), candidates.labels, affine)
     pairs = match(rest, rule)
     detection[~matching.found] = detection_scores(rest, pairs, candidates.scores, rule)
     admissible: Matching = match(find_overlap(truth, candidates.labels, affine), rule)
     extra = (admissible.correct | admissible.spared) & ~pairs.correct
-    return Later(detection, pairs.correct, extra if rule.spare_extras else none)
+    return CandidateVerdicts(detection, pairs.correct, extra if rule.spare_extras else none)
 
 
 def joined(first: Labels, second: Labels) -> Labels:

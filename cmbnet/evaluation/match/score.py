@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
-from cmbnet.evaluation.match.candidates import Later, Scored, match_candidates, outline
+from cmbnet.evaluation.match.candidates import CandidateVerdicts, ScoredLabels, match_candidates, outline
 from cmbnet.evaluation.match.case import (
     Case,
     Settings,
@@ -176,18 +176,18 @@ class _Scorer:
             self.truth.subset(~self.left_out), self.predicted, self.case.truth.affine
         )
         matching = match(overlap, self.settings.rule)
-        later = match_candidates(
+        verdicts = match_candidates(
             self.truth.subset(~self.left_out),
-            Scored(self.predicted, self.stated),
-            Scored(self.candidate, np.array([one.score for one in self.case.candidates or ()])),
+            ScoredLabels(self.predicted, self.stated),
+            ScoredLabels(self.candidate, np.array([one.score for one in self.case.candidates or ()])),
             (overlap, matching),
             self.settings.rule,
             self.case.truth.affine,
         )
         return self._assemble(
-            self._true(overlap, matching, later.detection),
+            self._true(overlap, matching, verdicts.detection),
             self._predicted(overlap, matching),
-            self._candidates(later),
+            self._candidates(verdicts),
         )
 
     def _true(
@@ -205,10 +205,10 @@ class _Scorer:
             _spread(detection, counted, count, np.nan),
         )
 
-    def _candidates(self, later: Later) -> tuple[ScoredLesion, ...]:
+    def _candidates(self, verdicts: CandidateVerdicts) -> tuple[ScoredLesion, ...]:
         """Describe the candidates. Their verdicts are those of predicted lesions."""
         labels = self.candidate
-        verdict = np.where(later.correct, "correct", np.where(later.spared, "spared", "false"))
+        verdict = np.where(verdicts.correct, "correct", np.where(verdicts.spared, "spared", "false"))
         mostly_ignored = _inside(labels, self.ignore, self.settings.ignore_fraction)
         return self._lesions(
             "candidate",
