@@ -129,9 +129,9 @@ def command(
 
     cases = collect_cases(inputs, brain_mask=brain_mask, say=_remark)
     _require_dicom(cases, **{name: how[name] for name in _DICOM_ONLY})
-    ahead = ReadAhead(how["frame"], how["series"])
+    read_ahead = ReadAhead(how["frame"], how["series"])
     if overwrite or not (out / cases[0].name).exists():
-        ahead.begin(cases[0].path)  # while the rest is imported
+        read_ahead.begin(cases[0].path)  # while the rest is imported
 
     from cmbnet.backends import open_backend
     from cmbnet.bundle import load_bundle
@@ -153,7 +153,7 @@ def command(
         request=request,
         overwrite=overwrite,
         jobs=jobs,
-        ahead=ahead,
+        read_ahead=read_ahead,
     )
     with closing(outcomes):
         for outcome in _with_progress(outcomes, len(cases)):

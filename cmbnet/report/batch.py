@@ -69,7 +69,7 @@ def run_batch(
     request: Request,
     overwrite: bool = False,
     jobs: int = 1,
-    ahead: ReadAhead | None = None,
+    read_ahead: ReadAhead | None = None,
 ) -> Generator[Outcome, None, None]:
     """Run cases and keep ``summary.csv`` up to date.
 
@@ -81,7 +81,7 @@ def run_batch(
         request: What is asked of every case.
         overwrite: Run again what is finished.
         jobs: Cases at a time.
-        ahead: May have begun to read the first case.
+        read_ahead: May have begun to read the first case.
 
     Yields:
         An outcome a case, as they come. Where the caller stops, no further case begins.
@@ -92,7 +92,7 @@ def run_batch(
     """
     summary = _Summary(out_dir / SUMMARY)
     summary.write()
-    reading = ReadAhead(request.frame, request.series) if ahead is None else ahead
+    reading = ReadAhead(request.frame, request.series) if read_ahead is None else read_ahead
     runner = _Runner(out_dir, bundle, backend, request, overwrite, reading)
 
     def run(case: Case) -> Outcome:
@@ -167,7 +167,7 @@ class _Runner:
     backend: Backend
     request: Request
     overwrite: bool
-    ahead: ReadAhead
+    read_ahead: ReadAhead
 
     def run(self, case: Case) -> Outcome:
         """The outcome of a case."""
@@ -201,7 +201,7 @@ class _Runner:
 
     def _predict(self, case: Case) -> Outcome:
         folder, request = self.out_dir / case.name, self.request
-        read = self.ahead.take(case.path)
+        read = self.read_ahead.take(case.path)
         try:
             asked = recorded(request, record_of(case.path, brain_mask=case.brain_mask), self.bundle)
             finished = None if self.overwrite else _finished(folder, asked)
