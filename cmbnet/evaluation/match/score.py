@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
-from cmbnet.evaluation.match.candidates import CandidateVerdicts, ScoredLabels, match_candidates, outline
+from cmbnet.evaluation.match.candidates import (
+    CandidateVerdicts,
+    ScoredLabels,
+    match_candidates,
+    outline,
+)
 from cmbnet.evaluation.match.case import (
     Case,
     Settings,
@@ -179,7 +184,9 @@ class _Scorer:
         verdicts = match_candidates(
             self.truth.subset(~self.left_out),
             ScoredLabels(self.predicted, self.stated),
-            ScoredLabels(self.candidate, np.array([one.score for one in self.case.candidates or ()])),
+            ScoredLabels(
+                self.candidate, np.array([one.score for one in self.case.candidates or ()])
+            ),
             (overlap, matching),
             self.settings.rule,
             self.case.truth.affine,
@@ -208,7 +215,9 @@ class _Scorer:
     def _candidates(self, verdicts: CandidateVerdicts) -> tuple[ScoredLesion, ...]:
         """Describe the candidates. Their verdicts are those of predicted lesions."""
         labels = self.candidate
-        verdict = np.where(verdicts.correct, "correct", np.where(verdicts.spared, "spared", "false"))
+        verdict = np.where(
+            verdicts.correct, "correct", np.where(verdicts.spared, "spared", "false")
+        )
         mostly_ignored = _inside(labels, self.ignore, self.settings.ignore_fraction)
         return self._lesions(
             "candidate",
