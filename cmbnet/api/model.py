@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    bundle: str | os.PathLike[str] = "default",
-    *,
-    backend: str = "auto",
-    threads: int | None = None,
+    bundle: str | os.PathLike[str] = "default", *, backend: str = "auto", threads: int | None = None
 ) -> Model:
     """Open a model.
 

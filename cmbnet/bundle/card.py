@@ -23,18 +23,13 @@ Results = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A row of a table of results.
+    """A row of a table of results."""
 
-    Args:
-        title: What the row is called.
-        name: A metric of ``results.json``, or `lesion_auc`, `patient_fpr`, `patient_fnr` (at the
-            patient threshold) or `false_per_control`.
-        paper: The value that Fan et al. 2022 measured on its patients, or None.
-    """
-
-    title: str
+    title: str  # What the row is called
+    # A metric of ``results.json``, or `lesion_auc`, `patient_fpr`, `patient_fnr` (at the patient
+    # threshold) or `false_per_control`.
     name: str
-    paper: float | None = None
+    paper: float | None = None  # The value that Fan et al. 2022 measured on its patients, or None.
 
 
 FIGURES = (
@@ -71,24 +66,18 @@ PAPER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardContent:
-    """The results and notes that a card shows beside the bundle.
+    """The results and notes that a card shows beside the bundle."""
 
-    Args:
-        results: Results of a test cohort, with its own lesion scores.
-        curves: Results of the same cohort, scored from its probability maps at a low threshold.
-            The area under the lesion ROC curve comes from here.
-        elsewhere: Results of other cohorts. The key says what the cohort is, for example "outside
-            the range of training".
-        notes: Further sections of Markdown, copied as they are.
-        paper: Whether the table has a column with the paper's values.
-        unrecorded: Whether to accept results that do not record their bundle. The card says so.
-    """
-
-    results: Results | None = None
+    results: Results | None = None  # Results of a test cohort, with its own lesion scores
+    # Results of the same cohort, scored from its probability maps at a low threshold. The area
+    # under the lesion ROC curve comes from here.
     curves: Results | None = None
+    # Results of other cohorts. The key says what the cohort is, for example "outside the range of
+    # training".
     elsewhere: Mapping[str, Results] = field(default_factory=dict)
-    notes: str = ""
-    paper: bool = False
+    notes: str = ""  # Further sections of Markdown, copied as they are
+    paper: bool = False  # Whether the table has a column with the paper's values
+    # Whether to accept results that do not record their bundle. The card says so.
     unrecorded: bool = False
 
     @property

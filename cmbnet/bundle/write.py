@@ -29,26 +29,17 @@ from cmbnet.slices import SliceContext
 
 @dataclass(frozen=True, slots=True)
 class NewArtefact:
-    """An artefact to write.
+    """An artefact to write."""
 
-    Args:
-        file: Name in the bundle, for example ``float32-1x384x384.tflite``.
-        content: The file's bytes.
-        kind: Kind of the file, which tells the runtime that reads it.
-        precision: Precision of its arithmetic.
-        shape: Shape of the input: (batch or None, y, x, 3).
-        companions: Further files by name, which the runtime reads from the same folder.
-        tools: Versions of the programs that made it.
-        parity: Result of the comparison with the Keras model.
-    """
-
-    file: str
-    content: bytes
-    kind: ArtefactKind
-    precision: Precision
-    shape: tuple[int | None, int, int, int]
+    file: str  # Name in the bundle, for example ``float32-1x384x384.tflite``
+    content: bytes  # The file's bytes
+    kind: ArtefactKind  # Kind of the file, which tells the runtime that reads it
+    precision: Precision  # Precision of its arithmetic
+    shape: tuple[int | None, int, int, int]  # Shape of the input: (batch or None, y, x, 3)
+    # Further files by name, which the runtime reads from the same folder.
     companions: Mapping[str, bytes] = field(default_factory=dict)
-    tools: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)  # Versions of the programs that made it
+    # Result of the comparison with the Keras model.
     parity: Mapping[str, float | bool | str] = field(default_factory=dict)
 
 
@@ -124,11 +115,7 @@ def _entry(new: NewArtefact) -> dict[str, object]:
 
 
 def _file(name: str, content: bytes) -> dict[str, object]:
-    return {
-        "file": name,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "bytes": len(content),
-    }
+    return {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
 def _write(folder: Path, values: dict[str, object], artefacts: Sequence[NewArtefact]) -> Bundle:

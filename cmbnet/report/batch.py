@@ -23,13 +23,7 @@ from cmbnet.predict import NotAnalysable, Request, predict_file, record_of
 from cmbnet.report.html import refusal_html
 from cmbnet.report.result import RecordedRequest, Result, recorded
 from cmbnet.report.tables import fault_row, summary_row, update_summary
-from cmbnet.report.write import (
-    REPORT,
-    RESULT,
-    clear_case,
-    write_prediction,
-    write_refusal,
-)
+from cmbnet.report.write import REPORT, RESULT, clear_case, write_prediction, write_refusal
 
 if TYPE_CHECKING:
     from cmbnet.backends import Backend
@@ -41,23 +35,15 @@ SUMMARY = "summary.csv"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a case.
+    """What became of a case."""
 
-    Args:
-        case: The case.
-        status: "done", "skipped" (it was finished before), "refused" or "failed".
-        result: What ``result.json`` holds, for done and skipped.
-        reason: Why there is no result.
-        argument: Name of the field of the request by which the caller can decide otherwise.
-        report: The page of the result, for done and skipped.
-    """
-
-    case: Case
+    case: Case  # The case
+    # "done", "skipped" (it was finished before), "refused" or "failed".
     status: Literal["done", "skipped", "refused", "failed"]
-    result: Result | None = None
-    reason: str = ""
-    argument: str = ""
-    report: Path | None = None
+    result: Result | None = None  # What ``result.json`` holds, for done and skipped
+    reason: str = ""  # Why there is no result
+    argument: str = ""  # Name of the field of the request by which the caller can decide otherwise
+    report: Path | None = None  # The page of the result, for done and skipped
 
 
 def run_batch(
@@ -227,12 +213,7 @@ class _Runner:
             _refuse_by_name(case)
         try:
             prediction = predict_file(
-                case.path,
-                self.bundle,
-                self.backend,
-                request,
-                brain_mask=case.brain_mask,
-                read=read,
+                case.path, self.bundle, self.backend, request, brain_mask=case.brain_mask, read=read
             )
         except NotAnalysable as error:
             if request.dicom_sr:

@@ -74,10 +74,7 @@ def report_pdf(prediction: Prediction, result: Result) -> bytes:
     source = prediction.record.dicom
     head = "" if source is None else _patient(source)
     with PdfPages(stream, metadata=about) as document:
-        for page in (
-            *_text_pages(result, source, head),
-            *_picture_pages(prediction, result, head),
-        ):
+        for page in (*_text_pages(result, source, head), *_picture_pages(prediction, result, head)):
             document.savefig(page)
     return stream.getvalue()
 

@@ -88,11 +88,7 @@ def _write(
             not finished then.
     """
     maps = [MASK, LESIONS, *([PROBABILITY] if prediction.request.save_probability else [])]
-    result = build_result(
-        prediction,
-        case=case,
-        files=(*maps, TABLE, RESULT, REPORT, *objects),
-    )
+    result = build_result(prediction, case=case, files=(*maps, TABLE, RESULT, REPORT, *objects))
     clear_case(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # Compression and the drawing of pictures leave the interpreter free for one another.

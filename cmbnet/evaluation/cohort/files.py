@@ -23,38 +23,25 @@ USUAL_STRATA = ("field_t", "protocol", "vendor", "anatomy")
 
 @dataclass(frozen=True, slots=True)
 class CaseFiles:
-    """The files of one case.
+    """The files of one case."""
 
-    Args:
-        name: Name of the case.
-        truth: Reference mask or instance labels.
-        predicted: Predicted mask or instance labels. None if it is missing or a probability map
-            replaces it.
-        probability: Probability map.
-        ignore: Mask of the region where nothing counts.
-        brain: Brain mask.
-        regions: Region labels.
-        lesion_table: ``lesions.csv`` of ``cmbnet predict``, with the scores of the lesions.
-        result: ``result.json`` of ``cmbnet predict``, with the origin of the prediction.
-        patient: Name of the patient.
-        strata: Properties of the scan.
-        lesion_regions: Region of each true lesion. None without a table of them.
-        missing: Whether the prediction is missing and counts as empty.
-    """
-
-    name: str
-    truth: Path
+    name: str  # Name of the case
+    truth: Path  # Reference mask or instance labels
+    # Predicted mask or instance labels. None if it is missing or a probability map replaces it.
     predicted: Path | None
-    probability: Path | None = None
-    ignore: Path | None = None
-    brain: Path | None = None
-    regions: Path | None = None
+    probability: Path | None = None  # Probability map
+    ignore: Path | None = None  # Mask of the region where nothing counts
+    brain: Path | None = None  # Brain mask
+    regions: Path | None = None  # Region labels
+    # ``lesions.csv`` of ``cmbnet predict``, with the scores of the lesions.
     lesion_table: Path | None = None
+    # ``result.json`` of ``cmbnet predict``, with the origin of the prediction.
     result: Path | None = None
-    patient: str = ""
-    strata: Mapping[str, str] = field(default_factory=dict)
+    patient: str = ""  # Name of the patient
+    strata: Mapping[str, str] = field(default_factory=dict)  # Properties of the scan
+    # Region of each true lesion. None without a table of them.
     lesion_regions: Mapping[int, str] | None = None
-    missing: bool = False
+    missing: bool = False  # Whether the prediction is missing and counts as empty
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,15 +53,10 @@ def load_case(files: CaseFiles) -> Case:
 
 @dataclass(frozen=True, slots=True)
 class LesionTable:
-    """A ``lesions.csv`` of ``cmbnet predict``.
+    """A ``lesions.csv`` of ``cmbnet predict``."""
 
-    Args:
-        scores: Score of each lesion, by label.
-        candidates: Candidates that were excluded by their score. None if the table has only
-            lesions.
-    """
-
-    scores: dict[int, float]
+    scores: dict[int, float]  # Score of each lesion, by label
+    # Candidates that were excluded by their score. None if the table has only lesions.
     candidates: tuple[Candidate, ...] | None
 
 

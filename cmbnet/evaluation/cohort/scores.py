@@ -15,23 +15,15 @@ from cmbnet.evaluation.stats.metrics import compute_all
 
 @dataclass(frozen=True, slots=True)
 class CohortScores:
-    """The scores of a cohort, as point values.
+    """The scores of a cohort, as point values."""
 
-    Args:
-        cases: Each case with its lesions, in order of name.
-        columns: Counts per patient.
-        counts: Sum of every count over the patients.
-        metrics: Value of every metric of `cmbnet.evaluation.stats.metrics.METRICS`. An undefined
-            one is NaN.
-        settings: The settings of the scoring.
-        histogram: Voxels of all cases by probability. None if a case has no map.
-    """
-
-    cases: tuple[ScoredCase, ...]
-    columns: Columns
-    counts: Mapping[str, float]
+    cases: tuple[ScoredCase, ...]  # Each case with its lesions, in order of name
+    columns: Columns  # Counts per patient
+    counts: Mapping[str, float]  # Sum of every count over the patients
+    # Value of every metric of `cmbnet.evaluation.stats.metrics.METRICS`. An undefined one is NaN.
     metrics: Mapping[str, float]
-    settings: Settings
+    settings: Settings  # The settings of the scoring
+    # Voxels of all cases by probability. None if a case has no map.
     histogram: ProbabilityHistogram | None = None
 
 

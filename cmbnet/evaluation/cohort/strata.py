@@ -16,37 +16,21 @@ from cmbnet.lesions import SIZES
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """The lesion metrics of one part of a cohort.
+    """The lesion metrics of one part of a cohort."""
 
-    Args:
-        kind: The property by which the cohort was divided.
-        name: Name of the part.
-        scans: Number of scans in the part. A part of lesions has all scans.
-        found: True lesions found.
-        missed: True lesions missed.
-        correct: Predicted lesions that are correct.
-        false: Predicted lesions that are false.
-        recall: found / (found + missed).
-        recall_interval: Wilson's interval. It takes lesions as independent.
-        precision: correct / (correct + false).
-        precision_interval: Wilson's interval. It takes lesions as independent.
-        f1: Harmonic mean of the two.
-        fp_per_scan: false / scans. NaN if it is unknown to which part a false lesion belongs.
-    """
-
-    kind: str
-    name: str
-    scans: int
-    found: int
-    missed: int
-    correct: int
-    false: int
-    recall: float
-    recall_interval: Interval
-    precision: float
-    precision_interval: Interval
-    f1: float
-    fp_per_scan: float
+    kind: str  # The property by which the cohort was divided
+    name: str  # Name of the part
+    scans: int  # Number of scans in the part. A part of lesions has all scans.
+    found: int  # True lesions found
+    missed: int  # True lesions missed
+    correct: int  # Predicted lesions that are correct
+    false: int  # Predicted lesions that are false
+    recall: float  # found / (found + missed)
+    recall_interval: Interval  # Wilson's interval. It takes lesions as independent.
+    precision: float  # correct / (correct + false)
+    precision_interval: Interval  # Wilson's interval. It takes lesions as independent.
+    f1: float  # Harmonic mean of the two
+    fp_per_scan: float  # false / scans. NaN if it is unknown to which part a false lesion belongs.
 
 
 def stratify(cases: Sequence[ScoredCase]) -> list[Stratum]:

@@ -22,22 +22,15 @@ from cmbnet.volume import Volume
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A candidate below the detector's operating point.
+    """A candidate below the detector's operating point."""
 
-    Args:
-        label: Its number in the table.
-        centre_ras_mm: Its centre, RAS+ mm.
-        volume_mm3: Its volume.
-        score: Score that the detector gave it.
-        mean_probability: Mean probability of its voxels. NaN if the table lacks it.
-        max_probability: Maximum probability of its voxels. NaN if the table lacks it.
-    """
-
-    label: int
-    centre_ras_mm: tuple[float, float, float]
-    volume_mm3: float
-    score: float
+    label: int  # Its number in the table
+    centre_ras_mm: tuple[float, float, float]  # Its centre, RAS+ mm
+    volume_mm3: float  # Its volume
+    score: float  # Score that the detector gave it
+    # Mean probability of its voxels. NaN if the table lacks it.
     mean_probability: float = float("nan")
+    # Maximum probability of its voxels. NaN if the table lacks it.
     max_probability: float = float("nan")
 
 
@@ -87,17 +80,12 @@ def _nearest(one: Candidate, grid: Volume) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class CandidateVerdicts:
-    """The verdicts below the operating point, with candidates.
+    """The verdicts below the operating point, with candidates."""
 
-    Args:
-        detection: Highest threshold at which each true lesion is found. NaN if it never is.
-        correct: Bool, one per candidate.
-        spared: Bool, one per candidate: neither correct nor false.
-    """
-
+    # Highest threshold at which each true lesion is found. NaN if it never is.
     detection: NDArray[np.float64]
-    correct: NDArray[np.bool_]
-    spared: NDArray[np.bool_]
+    correct: NDArray[np.bool_]  # Bool, one per candidate
+    spared: NDArray[np.bool_]  # Bool, one per candidate: neither correct nor false
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,20 +117,14 @@ class MatchingRule:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """The verdict on every lesion of a case.
+    """The verdict on every lesion of a case."""
 
-    Args:
-        found: Bool, one per true lesion.
-        correct: Bool, one per predicted lesion.
-        spared: Bool, one per predicted lesion: neither correct nor false.
-        partner_of_truth: Index of the paired (``paper``: most overlapping) predicted lesion, or -1.
-        partner_of_predicted: Index of the paired (``paper``: most overlapping) true lesion, or -1.
-    """
-
-    found: NDArray[np.bool_]
-    correct: NDArray[np.bool_]
-    spared: NDArray[np.bool_]
+    found: NDArray[np.bool_]  # Bool, one per true lesion
+    correct: NDArray[np.bool_]  # Bool, one per predicted lesion
+    spared: NDArray[np.bool_]  # Bool, one per predicted lesion: neither correct nor false
+    # Index of the paired (``paper``: most overlapping) predicted lesion, or -1.
     partner_of_truth: NDArray[np.int64]
+    # Index of the paired (``paper``: most overlapping) true lesion, or -1.
     partner_of_predicted: NDArray[np.int64]
 
 

@@ -12,24 +12,16 @@ from cmbnet.evaluation.match.labels import Labels, centroids_mm
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Sizes and shared voxels of the lesions of one case; lesions are numbered from 0.
+    """Sizes and shared voxels of the lesions of one case; lesions are numbered from 0."""
 
-    Args:
-        truth_voxels: Voxels of each true lesion, at least 1.
-        predicted_voxels: Voxels of each predicted lesion, at least 1.
-        truth: True lesion of each overlapping pair.
-        predicted: Predicted lesion of each overlapping pair.
-        shared: Voxels shared by each pair, at least 1.
-        truth_centroid_mm: Mean position of the voxels of each true lesion, shape (n, 3).
-        predicted_centroid_mm: Mean position of the voxels of each predicted lesion.
-    """
-
-    truth_voxels: NDArray[np.int64]
-    predicted_voxels: NDArray[np.int64]
-    truth: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    shared: NDArray[np.int64]
+    truth_voxels: NDArray[np.int64]  # Voxels of each true lesion, at least 1
+    predicted_voxels: NDArray[np.int64]  # Voxels of each predicted lesion, at least 1
+    truth: NDArray[np.int64]  # True lesion of each overlapping pair
+    predicted: NDArray[np.int64]  # Predicted lesion of each overlapping pair
+    shared: NDArray[np.int64]  # Voxels shared by each pair, at least 1
+    # Mean position of the voxels of each true lesion, shape (n, 3).
     truth_centroid_mm: NDArray[np.float64]
+    # Mean position of the voxels of each predicted lesion.
     predicted_centroid_mm: NDArray[np.float64]
 
     @property

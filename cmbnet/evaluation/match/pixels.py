@@ -12,21 +12,13 @@ from cmbnet.evaluation.match.labels import Labels
 
 @dataclass(frozen=True, slots=True)
 class VoxelCounts:
-    """Voxels of one case, counted inside the brain mask and outside the ignore region.
+    """Voxels of one case, counted inside the brain mask and outside the ignore region."""
 
-    Args:
-        tp: True and predicted.
-        fp: Predicted only.
-        fn: True only.
-        tn: Neither.
-        voxel_mm3: Volume of a voxel.
-    """
-
-    tp: int
-    fp: int
-    fn: int
-    tn: int
-    voxel_mm3: float
+    tp: int  # True and predicted
+    fp: int  # Predicted only
+    fn: int  # True only
+    tn: int  # Neither
+    voxel_mm3: float  # Volume of a voxel
 
 
 def count_voxels(

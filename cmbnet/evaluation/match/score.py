@@ -43,72 +43,45 @@ Verdict = Literal["found", "missed", "correct", "false", "spared", "ignored"]
 
 @dataclass(frozen=True, slots=True)
 class ScoredLesion:
-    """One lesion with its verdict.
+    """One lesion with its verdict."""
 
-    Args:
-        side: Reference, prediction, or excluded from the prediction by its score.
-        label: Its value in the file, or its component number.
-        verdict: True lesions: found, missed, ignored. Others: correct, false, spared, ignored.
-        voxels: Number of voxels.
-        volume_mm3: Their volume.
-        diameter_mm: Maximum in-plane diameter.
-        size: Class of the diameter.
-        centroid_ras_mm: Mean position of the voxels.
-        region: Most frequent region of its voxels, or the region that a table names. Empty if
-            unknown.
-        covered: Share of its voxels covered by the other side, in [0, 1].
-        partner: Label of the partner on the other side, 0 for none.
-        score: Mean or maximum probability of its voxels. NaN if unknown.
-        detection_score: For a true lesion, the highest threshold on the scores of predicted lesions
-            and candidates at which it is still found; NaN if it never is or scores are unknown.
-            For another lesion, the score of the detector (`Case.lesion_scores`), or else `score`.
-    """
-
-    side: Side
-    label: int
+    side: Side  # Reference, prediction, or excluded from the prediction by its score
+    label: int  # Its value in the file, or its component number
+    # True lesions: found, missed, ignored. Others: correct, false, spared, ignored.
     verdict: Verdict
-    voxels: int
-    volume_mm3: float
-    diameter_mm: float
-    size: str
-    centroid_ras_mm: tuple[float, float, float]
+    voxels: int  # Number of voxels
+    volume_mm3: float  # Their volume
+    diameter_mm: float  # Maximum in-plane diameter
+    size: str  # Class of the diameter
+    centroid_ras_mm: tuple[float, float, float]  # Mean position of the voxels
+    # Most frequent region of its voxels, or the region that a table names. Empty if unknown.
     region: str
-    covered: float
-    partner: int
-    score: float
+    covered: float  # Share of its voxels covered by the other side, in [0, 1]
+    partner: int  # Label of the partner on the other side, 0 for none
+    score: float  # Mean or maximum probability of its voxels. NaN if unknown.
+    # For a true lesion, the highest threshold on the scores of predicted lesions and candidates at
+    # which it is still found; NaN if it never is or scores are unknown. For another lesion, the
+    # score of the detector (`Case.lesion_scores`), or else `score`.
     detection_score: float
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredCase:
-    """The counts and verdicts of one case. They are small enough to keep 1,615 of them.
+    """The counts and verdicts of one case. They are small enough to keep 1,615 of them."""
 
-    Args:
-        name: Name of the case.
-        patient: Name of the patient.
-        strata: Properties of the scan.
-        voxels: Counts at pixel level.
-        truth: True lesions.
-        predicted: Predicted lesions.
-        has_scores: Whether lesion scores are known.
-        candidates: Candidates that the detector excluded by their score. Only curves use them.
-        warnings: Possible mistakes in the files.
-        is_truncated: Whether the detector may have excluded lesions by an unknown score.
-        notes: Notes on the case.
-        histogram: Voxels by probability. None without a probability map.
-    """
-
-    name: str
-    patient: str
-    strata: Mapping[str, str]
-    voxels: VoxelCounts
-    truth: tuple[ScoredLesion, ...]
-    predicted: tuple[ScoredLesion, ...]
-    has_scores: bool
-    notes: tuple[str, ...]
+    name: str  # Name of the case
+    patient: str  # Name of the patient
+    strata: Mapping[str, str]  # Properties of the scan
+    voxels: VoxelCounts  # Counts at pixel level
+    truth: tuple[ScoredLesion, ...]  # True lesions
+    predicted: tuple[ScoredLesion, ...]  # Predicted lesions
+    has_scores: bool  # Whether lesion scores are known
+    notes: tuple[str, ...]  # Notes on the case
+    # Candidates that the detector excluded by their score. Only curves use them.
     candidates: tuple[ScoredLesion, ...] = ()
-    warnings: tuple[str, ...] = ()
-    is_truncated: bool = False
+    warnings: tuple[str, ...] = ()  # Possible mistakes in the files
+    is_truncated: bool = False  # Whether the detector may have excluded lesions by an unknown score
+    # Voxels by probability. None without a probability map.
     histogram: ProbabilityHistogram | None = None
 
 

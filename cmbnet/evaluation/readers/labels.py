@@ -83,11 +83,7 @@ def _case(
 
 
 def _system_has(
-    site: str,
-    case: str,
-    given: dict[tuple[str, str], str],
-    raters: Sequence[str],
-    path: Path,
+    site: str, case: str, given: dict[tuple[str, str], str], raters: Sequence[str], path: Path
 ) -> bool:
     labels = {rater: given.get((rater, site)) for rater in raters}
     has = {label != "missed" for label in labels.values() if label is not None}

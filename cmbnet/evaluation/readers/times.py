@@ -34,29 +34,17 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class TimeResult:
-    """Reading times of one reader, or of all.
+    """Reading times of one reader, or of all."""
 
-    Args:
-        reader: Name, or ``all``.
-        pairs: Number of cases that were read in both arms. Only these are compared.
-        mean_with_s: Mean time with the system.
-        mean_without_s: Mean time without the system.
-        median_with_s: Median time with the system.
-        median_without_s: Median time without the system.
-        saved: 1 - total time with / total time without.
-        saved_interval: Interval of the saved share by case.
-        p: Two-sided Wilcoxon signed-rank P. NaN with fewer than `FEWEST_PAIRS` pairs.
-    """
-
-    reader: str
-    pairs: int
-    mean_with_s: float
-    mean_without_s: float
-    median_with_s: float
-    median_without_s: float
-    saved: float
-    saved_interval: Interval
-    p: float
+    reader: str  # Name, or ``all``
+    pairs: int  # Number of cases that were read in both arms. Only these are compared.
+    mean_with_s: float  # Mean time with the system
+    mean_without_s: float  # Mean time without the system
+    median_with_s: float  # Median time with the system
+    median_without_s: float  # Median time without the system
+    saved: float  # 1 - total time with / total time without
+    saved_interval: Interval  # Interval of the saved share by case
+    p: float  # Two-sided Wilcoxon signed-rank P. NaN with fewer than `FEWEST_PAIRS` pairs.
 
 
 def read_times(path: Path) -> list[Reading]:

@@ -12,7 +12,7 @@ from scipy.ndimage import map_coordinates
 
 from cmbnet.evaluation.match.case import Case
 from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion, predicted_volume
-from cmbnet.evaluation.show.figures import BLUE, GREY, ORANGE, make_figure
+from cmbnet.evaluation.show.figures import BLUE, GREY, ORANGE, drawing
 from cmbnet.volume import Volume
 
 if TYPE_CHECKING:
@@ -27,21 +27,13 @@ COLUMNS = 6
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A picture of one lesion.
+    """A picture of one lesion."""
 
-    Args:
-        title: Description of the lesion.
-        image: Image of shape (rows, columns), or None.
-        truth: True lesions.
-        predicted: Predicted lesions.
-        window: Values shown as black and as white: percentile 2 of the whole image, and 99.5 of
-            the tile.
-    """
-
-    title: str
-    image: NDArray[np.float64] | None
-    truth: NDArray[np.bool_]
-    predicted: NDArray[np.bool_]
+    title: str  # Description of the lesion
+    image: NDArray[np.float64] | None  # Image of shape (rows, columns), or None
+    truth: NDArray[np.bool_]  # True lesions
+    predicted: NDArray[np.bool_]  # Predicted lesions
+    # Values shown as black and as white: percentile 2 of the whole image, and 99.5 of the tile.
     window: tuple[float, float] = (0.0, 1.0)
 
 
@@ -102,11 +94,7 @@ def _window(image: Volume, cut: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def axial_cut(
-    volume: Volume,
-    centre_ras_mm: tuple[float, float, float],
-    *,
-    order: int,
-    present: bool = False,
+    volume: Volume, centre_ras_mm: tuple[float, float, float], *, order: int, present: bool = False
 ) -> NDArray[np.float64]:
     """Cut an axial square around a point. In radiological order, the patient's right is left.
 
@@ -140,8 +128,7 @@ def axial_cut(
 
 def draw_tiles(tiles: Sequence[Tile]) -> Figure:
     """Draw tiles in rows. True outlines are blue, predicted ones orange and dashed."""
-
-    def draw(figure: Figure) -> None:
+    with drawing((1.9 * COLUMNS, 2.25 * max(1, -(-len(tiles) // COLUMNS)) + 0.6)) as figure:
         rows = max(1, -(-len(tiles) // COLUMNS))
         axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
         for ax in axes:
@@ -156,8 +143,7 @@ def draw_tiles(tiles: Sequence[Tile]) -> Figure:
             fontsize=9,
             color=GREY,
         )
-
-    return make_figure(draw, (1.9 * COLUMNS, 2.25 * max(1, -(-len(tiles) // COLUMNS)) + 0.6))
+    return figure
 
 
 def _draw_tile(ax: Any, tile: Tile) -> None:

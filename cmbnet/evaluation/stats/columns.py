@@ -32,17 +32,11 @@ PER_PATIENT = (
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Counts per patient.
+    """Counts per patient."""
 
-    Args:
-        patients: Name of each row.
-        names: Name of each column.
-        values: float64 (patients, columns).
-    """
-
-    patients: tuple[str, ...]
-    names: tuple[str, ...]
-    values: NDArray[np.float64]
+    patients: tuple[str, ...]  # Name of each row
+    names: tuple[str, ...]  # Name of each column
+    values: NDArray[np.float64]  # float64 (patients, columns)
 
     def column(self, name: str) -> NDArray[np.float64]:
         """Return one column, shape (patients,)."""

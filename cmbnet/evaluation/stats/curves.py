@@ -19,15 +19,10 @@ from cmbnet.evaluation.stats.roc import Curve
 
 @dataclass(frozen=True, slots=True)
 class ProbabilityHistogram:
-    """Counts of voxels of each class by probability.
+    """Counts of voxels of each class by probability."""
 
-    Args:
-        positives: Voxels of true lesions, int64 (bins,).
-        negatives: Other voxels, int64 (bins,).
-    """
-
-    positives: NDArray[np.int64]
-    negatives: NDArray[np.int64]
+    positives: NDArray[np.int64]  # Voxels of true lesions, int64 (bins,)
+    negatives: NDArray[np.int64]  # Other voxels, int64 (bins,)
 
     def __add__(self, other: ProbabilityHistogram) -> ProbabilityHistogram:
         return ProbabilityHistogram(

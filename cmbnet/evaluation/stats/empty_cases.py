@@ -18,19 +18,12 @@ UNDEFINED = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class EmptyCase:
-    """One row of `EMPTY_CASES`.
+    """One row of `EMPTY_CASES`."""
 
-    Args:
-        metric: Family of metrics to which the row applies.
-        situation: Description of what is missing.
-        value: The returned value. NaN means undefined.
-        why: The reason in one sentence.
-    """
-
-    metric: str
-    situation: str
-    value: float
-    why: str
+    metric: str  # Family of metrics to which the row applies
+    situation: str  # Description of what is missing
+    value: float  # The returned value. NaN means undefined.
+    why: str  # The reason in one sentence
 
 
 EMPTY_CASES: tuple[EmptyCase, ...] = (

@@ -21,19 +21,13 @@ FP_PER_SCAN = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True, slots=True)
 class LesionScores:
-    """Scores of the lesions of a cohort.
+    """Scores of the lesions of a cohort."""
 
-    Args:
-        found_at: Highest threshold at which each true lesion is found. NaN for a missed lesion.
-        correct: Score of each correct predicted lesion or candidate.
-        false: Score of each false predicted lesion or candidate.
-        scans: Number of scans.
-    """
-
+    # Highest threshold at which each true lesion is found. NaN for a missed lesion.
     found_at: NDArray[np.float64]
-    correct: NDArray[np.float64]
-    false: NDArray[np.float64]
-    scans: int
+    correct: NDArray[np.float64]  # Score of each correct predicted lesion or candidate
+    false: NDArray[np.float64]  # Score of each false predicted lesion or candidate
+    scans: int  # Number of scans
 
 
 def lesion_scores_of(cases: Sequence[ScoredCase]) -> LesionScores | None:
@@ -97,17 +91,11 @@ def lesion_average_precision(scores: LesionScores) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The samples of a ROC curve.
+    """The samples of a ROC curve."""
 
-    Args:
-        patient: Name of the patient of each sample.
-        positive: Class of each sample.
-        score: Score of each sample.
-    """
-
-    patient: tuple[str, ...]
-    positive: NDArray[np.bool_]
-    score: NDArray[np.float64]
+    patient: tuple[str, ...]  # Name of the patient of each sample
+    positive: NDArray[np.bool_]  # Class of each sample
+    score: NDArray[np.float64]  # Score of each sample
 
 
 def lesion_samples(cases: Sequence[ScoredCase]) -> Samples | None:

@@ -17,28 +17,19 @@ Level = Literal["pixel, data level", "pixel, patient level", "lesion", "patient"
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric of a cohort.
+    """A metric of a cohort."""
 
-    Args:
-        name: Key in ``results.json``.
-        title: Name in a table.
-        level: Table to which it belongs.
-        formula: The formula in words of `cmbnet.evaluation.stats.columns`.
-        compute: Function from sums over patients to the value. It takes arrays of sums, too.
-        proportion: Numerator and denominator columns, if the metric is a share of independent
-            things and Wilson's interval applies.
-        paper: Value in Fan et al. 2022, or None.
-        unit: Unit, empty for a share.
-    """
-
-    name: str
-    title: str
-    level: Level
-    formula: str
+    name: str  # Key in ``results.json``
+    title: str  # Name in a table
+    level: Level  # Table to which it belongs
+    formula: str  # The formula in words of `cmbnet.evaluation.stats.columns`
+    # Function from sums over patients to the value. It takes arrays of sums, too.
     compute: Callable[[Sums], NDArray[np.float64]]
+    # Numerator and denominator columns, if the metric is a share of independent things and Wilson's
+    # interval applies.
     proportion: tuple[str, tuple[str, ...]] | None = None
-    paper: float | None = None
-    unit: str = ""
+    paper: float | None = None  # Value in Fan et al. 2022, or None.
+    unit: str = ""  # Unit, empty for a share
 
 
 def _share(top: str, *bottom: str) -> Callable[[Sums], NDArray[np.float64]]:

@@ -48,15 +48,10 @@ _WARNING: Final = (255, 176, 0)
 
 @dataclass(frozen=True, slots=True)
 class KeyPicture:
-    """The picture in a key image.
+    """The picture in a key image."""
 
-    Args:
-        lesion: The lesion.
-        pixels: RGB pixels, uint8 (rows, columns, 3).
-    """
-
-    lesion: Lesion
-    pixels: NDArray[np.uint8]
+    lesion: Lesion  # The lesion
+    pixels: NDArray[np.uint8]  # RGB pixels, uint8 (rows, columns, 3)
 
 
 def draw_key_pictures(painter: Painter, lesions: Sequence[Lesion]) -> tuple[KeyPicture, ...]:

@@ -144,10 +144,7 @@ def _algorithm(result: DicomResult, *, parameters: bool) -> sr.AlgorithmIdentifi
 
 
 def _lesion_group(
-    result: DicomResult,
-    source: DicomSource,
-    lesion: Lesion,
-    segment: sr.ReferencedSegment | None,
+    result: DicomResult, source: DicomSource, lesion: Lesion, segment: sr.ReferencedSegment | None
 ) -> Dataset:
     """Make the group of measurements of a segment, or else of a slice."""
     region = result.region_of(lesion)
@@ -282,7 +279,7 @@ def _summary_measurements(result: DicomResult, source: DicomSource) -> list[sr.M
     images = slices_of(source)
     measurements = [
         # Viewers show a group only where it has a place, and its words to the right of that.
-        _number(codes.IMAGES, images, codes.IMAGES_READ, places=edge_of(source, images // 2)),
+        _number(codes.IMAGES, images, codes.IMAGES_READ, places=edge_of(source, images // 2))
     ]
     measurements += [
         _number(name, value, codes.MILLIMETRE)

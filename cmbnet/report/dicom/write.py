@@ -23,19 +23,12 @@ from cmbnet.report.dicom.structured import build_report
 
 @dataclass(frozen=True, slots=True)
 class DicomPaths:
-    """The written files.
+    """The written files."""
 
-    Args:
-        report: The structured report. None if it was not asked for.
-        segmentation: The segmentation. None without lesions, or if it was not asked for.
-        key_images: One picture per lesion.
-        document: The PDF, or None.
-    """
-
-    report: Path | None
-    segmentation: Path | None
-    key_images: tuple[Path, ...] = ()
-    document: Path | None = None
+    report: Path | None  # The structured report. None if it was not asked for.
+    segmentation: Path | None  # The segmentation. None without lesions, or if it was not asked for.
+    key_images: tuple[Path, ...] = ()  # One picture per lesion
+    document: Path | None = None  # The PDF, or None
 
     @property
     def all(self) -> tuple[Path, ...]:
