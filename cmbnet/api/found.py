@@ -31,11 +31,7 @@ PICTURES = 6
 
 
 class LesionTable(Sequence["Lesion"]):
-    """A table of lesions in order of their score, with the columns of ``lesions.csv``.
-
-    Args:
-        lesions: The rows.
-    """
+    """A table of lesions in order of their score, with the columns of ``lesions.csv``."""
 
     def __init__(self, lesions: Sequence[Lesion]) -> None:
         self._lesions = tuple(lesions)
@@ -78,9 +74,6 @@ class LesionTable(Sequence["Lesion"]):
 
 class Found:
     """The result of a prediction: lesions, masks, warnings.
-
-    Args:
-        prediction: The whole output of the pipeline.
 
     Attributes:
         prediction: The whole output of the pipeline.

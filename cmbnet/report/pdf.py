@@ -62,12 +62,7 @@ _COLUMNS: Final = (
 
 
 def report_pdf(prediction: Prediction, result: Result) -> bytes:
-    """Make the report of a prediction: patient, answer, table, quality, provenance and slices.
-
-    Args:
-        prediction: The prediction.
-        result: Its content of ``result.json``.
-    """
+    """Make the report of a prediction: patient, answer, table, quality, provenance and slices."""
     stream = io.BytesIO()
     about = {"Title": f"cmbnet report: {_plain(result.case)}", "Creator": "cmbnet",
              "Subject": result.notice, "CreationDate": None}  # fmt: skip

@@ -54,11 +54,7 @@ class Picture:
 
 
 class Painter:
-    """A painter of the pictures of a prediction.
-
-    Args:
-        prediction: The prediction to draw.
-    """
+    """A painter of the pictures of a prediction."""
 
     def __init__(self, prediction: Prediction) -> None:
         prepared = prediction.prepared

@@ -66,11 +66,6 @@ def origin_of(
 ) -> Origin:
     """Gather the origin of results.
 
-    Args:
-        files: The cases.
-        kind: Stated kind of the scans.
-        other: The cases with the predictions of another model.
-
     Raises:
         UnreadableFile: If a ``result.json`` does not come from ``cmbnet predict``.
         InputRefused: If the predictions come from several bundles or operating points.

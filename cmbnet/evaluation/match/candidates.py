@@ -37,10 +37,7 @@ class Candidate:
 def outline(candidates: Sequence[Candidate], predicted: Labels, grid: Volume) -> Labels:
     """Choose the voxels that stand for candidates: none of a predicted lesion, and none twice.
 
-    Args:
-        candidates: The candidates. The result has their order.
-        predicted: Lesions of the prediction.
-        grid: Volume whose shape and affine are used.
+    The result has the order of the candidates. Only shape and affine of the grid are used.
 
     Raises:
         InputRefused: If a candidate has no voxel of its own.
@@ -108,14 +105,6 @@ def match_candidates(
 
     Under ``paper`` candidates add to what predicted lesions cover. Under a one-to-one rule they
     are paired with the true lesions that have no partner yet.
-
-    Args:
-        truth: True lesions that count.
-        predicted: Lesions of the prediction.
-        candidates: Candidates that the detector excluded by their score.
-        at_point: Overlap and matching of true and predicted lesions.
-        rule: The rule that matched them.
-        affine: Affine of the grid.
     """
     above, matching = at_point
     detection = detection_scores(above, matching, predicted.scores, rule)

@@ -19,12 +19,6 @@ def detection_scores(
     needed. Under a one-to-one rule, it is the score of the partner. Pairs are made once, over all
     predicted lesions.
 
-    Args:
-        overlap: Overlaps of a case.
-        matching: The verdicts at the lowest threshold.
-        scores: Score of each predicted lesion. NaN if it is unknown.
-        rule: The rule that made `matching`.
-
     Returns:
         One threshold per true lesion. NaN if the lesion is missed, or if a deciding score is
         unknown.

@@ -129,12 +129,7 @@ class Matching:
 
 
 def match(overlap: Overlap, rule: MatchingRule) -> Matching:
-    """Apply a rule to the overlaps of a case.
-
-    Args:
-        overlap: Sizes, shared voxels and centroids of both sides.
-        rule: The rule that decides what is found and what is correct.
-    """
+    """Apply a rule to the overlaps of a case."""
     return _each_by_itself(overlap, rule) if rule.kind == "paper" else _one_to_one(overlap, rule)
 
 

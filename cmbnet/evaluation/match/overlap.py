@@ -38,11 +38,6 @@ class Overlap:
 def find_overlap(truth: Labels, predicted: Labels, affine: NDArray[np.float64]) -> Overlap:
     """Count the voxels that each true lesion shares with each predicted one.
 
-    Args:
-        truth: True lesions.
-        predicted: Predicted lesions on the same grid.
-        affine: Affine from index to mm, shape (4, 4).
-
     Raises:
         ValueError: If the shapes differ.
 

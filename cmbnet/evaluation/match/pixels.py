@@ -29,14 +29,7 @@ def count_voxels(
     brain: NDArray[np.bool_] | None = None,
     ignore: NDArray[np.bool_] | None = None,
 ) -> VoxelCounts:
-    """Count the voxels of a case.
-
-    Args:
-        truth: True lesions.
-        predicted: Predicted lesions.
-        voxel_mm3: Volume of a voxel.
-        brain: Mask of the voxels to count. None means all.
-        ignore: Mask of the voxels to leave out.
+    """Count the voxels of a case inside the brain mask, if there is one, and outside `ignore`.
 
     Raises:
         ValueError: If the shapes differ.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from cmbnet.errors import InputRefused, UnreadableFile
+from cmbnet.errors import InputRefused
 from cmbnet.evaluation.readers.sites import ReadCase
 from cmbnet.evaluation.readers.study import LABELS
+from cmbnet.io.table import read_rows
 
 TRUTH = "truth"
 """Reader name under which a table gives the reviewed truth's labels of the system."""
@@ -41,14 +41,11 @@ def read_labels_table(path: Path) -> tuple[list[str], list[ReadCase]]:
 
 
 def _rows(path: Path) -> list[tuple[str, str, str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            table = list(csv.DictReader(stream, strict=True))
-        rows = [(r["reader"], r["case"], r["lesion"], r["label"]) for r in table]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise UnreadableFile(
-            f"columns reader, case, lesion, label are required in {path}: {error!r}"
-        ) from error
+    rows = read_rows(
+        path,
+        "columns reader, case, lesion, label",
+        lambda row: (row["reader"], row["case"], row["lesion"], row["label"]),
+    )
     for reader, case, lesion, label in rows:
         if bool(lesion) != bool(label) or (label and label not in LABELS):
             raise InputRefused(

@@ -34,13 +34,6 @@ def read_masks(
 ) -> list[ReadCase]:
     """Read system, readers and truth of every case and collect the sites.
 
-    Args:
-        system: Folder of the system's masks.
-        readers: Folder of each reader.
-        truth: Folder of the reviewed truth.
-        ignore: Folder of masks of the regions where nothing counts.
-        report: Function that receives warnings, line by line.
-
     Raises:
         InputRefused: If the folders hold different cases.
     """

@@ -54,11 +54,9 @@ def all_figures(analysis: Analysis) -> dict[str, Figure]:
 
 
 def write_figure(figure: Figure, path: Path) -> bytes:
-    """Write a figure as SVG and PNG, and return the SVG. The same figure gives the same bytes.
+    """Write a figure as SVG and PNG to a path without ending, and return the SVG.
 
-    Args:
-        figure: The figure.
-        path: File without its ending.
+    The same figure gives the same bytes.
     """
     import matplotlib as mpl
 

@@ -53,13 +53,7 @@ def error_gallery(
     load: Callable[[str], tuple[Case, Volume | None]],
     settings: Settings,
 ) -> Figure:
-    """Draw the errors.
-
-    Args:
-        errors: Result of `worst_errors`.
-        load: Function that reads a case and its image, if there is one.
-        settings: The settings of the scoring.
-    """
+    """Draw the errors of `worst_errors`. `load` reads a case and, if there is one, its image."""
     by_case: dict[str, list[int]] = {}
     for index, (name, _) in enumerate(errors):
         by_case.setdefault(name, []).append(index)

@@ -19,14 +19,9 @@ def render_page(
     figures: Mapping[str, bytes],
     notes: Sequence[str] = (),
 ) -> str:
-    """Render a page with headline numbers, figures, tables and notes. Text from files is escaped.
+    """Render a page with headline numbers, figures (SVG by name), tables and notes.
 
-    Args:
-        title: Heading of the page.
-        headline: Headline numbers, from name to value.
-        tables: Tables of the page.
-        figures: SVG drawings, from name to content.
-        notes: Notes, one per line.
+    Text from files is escaped.
     """
     from markupsafe import Markup
 

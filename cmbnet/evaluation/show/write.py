@@ -64,13 +64,7 @@ def write_figures(
 ) -> None:
     """Write the figures as SVG and PNG into ``figures/``, and ``evaluation.html``.
 
-    Args:
-        folder: Folder to write to.
-        analysis: The analysis to draw.
-        origin: The origin of the results.
-        tables: Tables below the figures on the page.
-        files: The cases, which the error gallery reads again.
-        images: Image of each case for the gallery. Without it, lesions are drawn on grey.
+    The error gallery reads the cases again. A case that `images` lacks is drawn on grey.
     """
     by_name = {one.name: one for one in files}
 

@@ -94,13 +94,9 @@ def resample(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> dict[str, Resampled]:
-    """Bootstrap all headline metrics of a cohort with the same resamples.
+    """Bootstrap all headline metrics of a cohort, and areas by name, with the same resamples.
 
-    Args:
-        columns: Counts per patient.
-        aucs: Areas under curves, by name.
-        resamples: Number of resamples.
-        seed: Seed of the draw. The same seed and cohort give the same intervals.
+    The same seed and cohort give the same intervals.
     """
     aucs = aucs or {}
     total, n = columns.values.sum(axis=0), len(columns.patients)

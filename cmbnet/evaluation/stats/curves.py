@@ -43,14 +43,10 @@ def probability_histogram(
     brain: NDArray[np.bool_] | None = None,
     ignore: NDArray[np.bool_] | None = None,
 ) -> ProbabilityHistogram:
-    """Count the voxels of a case by probability and class.
+    """Count the voxels of a case by probability, from 0 to 1, and by class.
 
-    Args:
-        probability: Shape (z, y, x), in [0, 1].
-        positives: Flat indices of the counted voxels of true lesions.
-        bins: Number of bins.
-        brain: Mask of the voxels to count. None means all.
-        ignore: Mask of the voxels to leave out.
+    `positives` are the flat indices of the counted voxels of true lesions. Voxels outside `brain`
+    or inside `ignore` are left out.
     """
     every = np.zeros(bins, np.int64)
     for z in range(len(probability)):  # slice by slice: a whole scan of int64 would be 85 MB

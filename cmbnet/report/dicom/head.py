@@ -15,28 +15,23 @@ if TYPE_CHECKING:
     from cmbnet.report.dicom.content import DicomResult
 
 
-def head_of(
-    result: DicomResult,
-    source: DicomSource,
-    moment: datetime.datetime,
-    *,
-    role: str,
-    series_number: int,
-    description: str,
-) -> dict[str, Any]:
-    """Make keyword arguments for any class of highdicom.
+SERIES = {
+    "seg": (9801, "cmbnet microbleed candidates RESEARCH ONLY"),
+    "sr": (9802, "cmbnet microbleed report RESEARCH ONLY"),
+    "key": (9803, "cmbnet key images RESEARCH ONLY"),
+    "pdf": (9804, "cmbnet report PDF RESEARCH ONLY"),
+}
+"""Number and description of the series of each kind of object."""
 
-    Args:
-        result: Result whose algorithm is stated.
-        source: The images that were read.
-        moment: Content date and time.
-        role: Name of the role of the series, for example ``"seg"``.
-        series_number: Number of the series.
-        description: Description of the series.
-    """
+
+def head_of(
+    result: DicomResult, source: DicomSource, moment: datetime.datetime, kind: str
+) -> dict[str, Any]:
+    """Make keyword arguments for any class of highdicom, for a kind of `SERIES`."""
+    number, description = SERIES[kind]
     return {
-        "series_instance_uid": uid_for(result, source, f"{role} series"),
-        "series_number": series_number,
+        "series_instance_uid": uid_for(result, source, f"{kind} series"),
+        "series_number": number,
         "series_description": description,
         "manufacturer": "cmbnet",
         "manufacturer_model_name": result.algorithm.model[:64],

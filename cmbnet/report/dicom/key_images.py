@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from cmbnet.lesions import Lesion
     from cmbnet.report.pictures import Painter
 
-SERIES_NUMBER = 9803
-SERIES_DESCRIPTION = "cmbnet key images RESEARCH ONLY"
 
 MOST_KEY_IMAGES = 20
 """Largest number of key images, by highest score. Each is 1.5 MB, uncompressed for every viewer."""
@@ -100,12 +98,6 @@ def build_key_images(
 ) -> list[hd.sc.SCImage]:
     """Make a secondary capture of every picture, all in one series.
 
-    Args:
-        pictures: Pictures of lesions of the result.
-        result: Result whose algorithm is stated.
-        source: The images that were read.
-        created: Content date and time. The default is that of the images.
-
     Raises:
         InputRefused: If the headers of the series are unusable.
     """
@@ -138,14 +130,7 @@ def _capture(
         sop_instance_uid=uid_for(result, source, f"key {picture.lesion.id}"),
         instance_number=number,
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        **head_of(
-            result,
-            source,
-            moment,
-            role="key",
-            series_number=SERIES_NUMBER,
-            description=SERIES_DESCRIPTION,
-        ),
+        **head_of(result, source, moment, "key"),
     )
     image.DateOfSecondaryCapture = DA(moment.date())
     image.TimeOfSecondaryCapture = TM(moment.time())

@@ -21,12 +21,7 @@ _UID_SPACE = uuid.UUID("b3c1b0f2-5f0e-58a4-8a51-0c4f6e1d9b7a")
 
 
 def uid_for(result: DicomResult, source: DicomSource, role: str) -> str:
-    """Make the UID of something inside the objects from images, model and settings.
-
-    Args:
-        result: Result whose algorithm is used.
-        source: Source of study and image UIDs.
-        role: Name of the thing, for example ``"observer"``.
+    """Make the UID of something inside the objects, such as ``"observer"``, from images and model.
 
     Returns:
         ``2.25.`` and the number of a name-based UUID (PS3.5 B.2).
@@ -43,12 +38,9 @@ def uid_for(result: DicomResult, source: DicomSource, role: str) -> str:
 
 
 def name_by_content(series: Sequence[Dataset]) -> None:
-    """Give the objects of a series UIDs that are computed from their whole content.
+    """Give finished objects of a series UIDs that are computed from their whole content.
 
     The content is patient, images, answer, settings, pixels, dates and versions of the writers.
-
-    Args:
-        series: Finished objects, whose UIDs of series and objects are replaced.
     """
     content = hashlib.sha256(b"".join(encoded(one) for one in series)).hexdigest()
     for number, one in enumerate(series):

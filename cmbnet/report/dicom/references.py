@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from highdicom import sr
@@ -25,12 +26,18 @@ def slice_at(source: DicomSource, z: int) -> tuple[Dataset, int | None]:
     return source.headers[z], None
 
 
-def reference_to(source: DicomSource, z: int) -> Dataset:
-    """Make a reference to a slice."""
-    header, frame = slice_at(source, z)
+def reference_to_file(header: Dataset) -> Dataset:
+    """Make a reference to a whole file."""
     item = Dataset()
     item.ReferencedSOPClassUID = header.SOPClassUID
     item.ReferencedSOPInstanceUID = header.SOPInstanceUID
+    return item
+
+
+def reference_to(source: DicomSource, z: int) -> Dataset:
+    """Make a reference to a slice."""
+    header, frame = slice_at(source, z)
+    item = reference_to_file(header)
     if frame is not None:
         item.ReferencedFrameNumber = frame
     return item
@@ -42,7 +49,7 @@ def point_of(lesion: Lesion, source: DicomSource) -> sr.ImageRegion:
     return sr.ImageRegion(
         graphic_type=sr.GraphicTypeValues.POINT,
         graphic_data=np.array([[x + 0.5, y + 0.5]]),  # 0, 0 is the corner of the first pixel
-        source_image=_image(source, z),
+        source_image=reference_as(sr.SourceImageForRegion, source, z),
     )
 
 
@@ -55,14 +62,18 @@ def edge_of(source: DicomSource, z: int) -> list[sr.CoordinatesForMeasurement]:
         sr.CoordinatesForMeasurement(
             graphic_type=sr.GraphicTypeValues.POLYLINE,
             graphic_data=np.array([[0.0, 0.0], [0.0, rows / 8]]),
-            source_image=_image(source, z),
+            source_image=reference_as(sr.SourceImageForRegion, source, z),
         )
     ]
 
 
-def _image(source: DicomSource, z: int) -> sr.SourceImageForRegion:
+_Item = TypeVar("_Item")
+
+
+def reference_as(kind: Callable[..., _Item], source: DicomSource, z: int) -> _Item:
+    """Make a reference to a slice as an item of a structured report, of a class of highdicom."""
     header, frame = slice_at(source, z)
-    return sr.SourceImageForRegion(
+    return kind(
         referenced_sop_class_uid=str(header.SOPClassUID),
         referenced_sop_instance_uid=str(header.SOPInstanceUID),
         referenced_frame_numbers=None if frame is None else [frame],

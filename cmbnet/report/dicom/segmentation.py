@@ -25,9 +25,6 @@ from cmbnet.report.dicom.source_images import (
     source_images,
 )
 
-SERIES_NUMBER = 9801
-SERIES_DESCRIPTION = "cmbnet microbleed candidates RESEARCH ONLY"
-
 
 def build_segmentation(
     result: DicomResult, source: DicomSource, *, created: datetime.datetime | None = None
@@ -66,14 +63,7 @@ def build_segmentation(
             content_description=RESEARCH_USE_ONLY[:64],
             content_label="MICROBLEEDS",
             omit_empty_frames=True,
-            **head_of(
-                result,
-                source,
-                moment,
-                role="seg",
-                series_number=SERIES_NUMBER,
-                description=SERIES_DESCRIPTION,
-            ),
+            **head_of(result, source, moment, "seg"),
         )
         name_true_series(segmentation, source)
         _fix_uids(segmentation, uid_for(result, source, "seg dimensions"))

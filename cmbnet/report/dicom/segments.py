@@ -17,9 +17,6 @@ from pydicom.dataset import Dataset
 def segments_of(segmentation: hd.seg.Segmentation) -> list[sr.ReferencedSegment]:
     """Make a reference to each segment that names the images of its frames.
 
-    Args:
-        segmentation: Segmentation of source images, as `build_segmentation` makes it.
-
     Returns:
         The references in the order of segment numbers.
     """
