@@ -1,4 +1,4 @@
-"""HTML pages from the files of ``cmbnet/templates``; whatever a value holds is shown as text."""
+"""HTML pages from the files of ``cmbnet/templates``. Values are shown as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def render(template: str, **values: object) -> str:
 
     Args:
         template: Name of a file of ``cmbnet/templates``.
-        values: What it shows; all of it is escaped, unless it is `markupsafe.Markup`.
+        values: Values by their names in the template. They are escaped, except `markupsafe.Markup`.
     """
     return _environment().get_template(template).render(values)
 

@@ -30,10 +30,11 @@ def load(
         bundle: Name of a bundle that comes with cmbnet ("default"), or the folder of one.
         backend: "auto", a name ("litert"), a name with a precision ("litert:float32"), or the
             address of a Triton server ("triton+grpc://host:8001").
-        threads: Threads of the network; by default the processors that this process may use.
+        threads: Number of threads of the network. The default is the number of processors that
+            this process may use.
 
     Returns:
-        The model; close it, or use it in a `with` statement.
+        The model. Close it, or use it in a `with` statement.
 
     Raises:
         BundleError: If the bundle is missing or damaged.
@@ -72,7 +73,7 @@ class Model:
         request: Request = PLAIN,
         *,
         brain_mask: AnyScan | None = None,
-        **asked: Any,
+        **options: Any,
     ) -> Found:
         """Find the microbleeds of a scan.
 
@@ -83,7 +84,7 @@ class Model:
             request: The options, as for the command line. Without it, all have their defaults.
             brain_mask: A brain mask on the grid of the scan, in one of the forms of `scan`. Without
                 it, the brain is estimated.
-            asked: Fields of `Request` by name. They replace those of `request`:
+            options: Fields of `Request` by name. They replace those of `request`:
                 ``operating_point="sensitive"``, ``frame=0``, ``series="S3"``, ``force=True``.
 
         Raises:
@@ -92,7 +93,7 @@ class Model:
             InputRefused: If the scan cannot be analysed for another reason.
             UsageError: If an argument does not fit the scan or the model.
         """
-        request = request.but(**{"backend": self.backend.info.name, **asked})
+        request = request.but(**{"backend": self.backend.info.name, **options})
         path = path_of(scan)
         mask_path = None if brain_mask is None else path_of(brain_mask)
         if path is not None and (brain_mask is None or mask_path is not None):

@@ -131,7 +131,7 @@ def command(
 
 
 def _require_dicom(cases: Iterable[Case], **wanted: Any) -> None:
-    """Refuse, before any work, what only DICOM inputs and its extra can give."""
+    """Before any work, refuse options that need DICOM inputs or a missing extra."""
     given = [f"--{name.replace('_', '-')}" for name, value in wanted.items() if value]
     nifti = next((case.path for case in cases if not case.dicom), None)
     if given and nifti is not None:
@@ -156,7 +156,7 @@ def _remark(text: str) -> None:
 
 
 def _say(outcome: Outcome) -> None:
-    """A line a case: results on stdout, faults on stderr."""
+    """Print a line for a case: its result on stdout, or a fault on stderr."""
     name = outcome.case.name
     if outcome.result is None:
         reason = with_flag(outcome.reason, outcome.argument)
@@ -172,7 +172,7 @@ def _say(outcome: Outcome) -> None:
 
 
 def _say_unwritten(outcome: Outcome) -> bool:
-    """Say on stderr where DICOM objects that were asked for could not be written."""
+    """Say on stderr if DICOM objects could not be written, and return whether this is so."""
     from cmbnet.report.write import NO_OBJECTS
 
     findings = () if outcome.result is None else outcome.result.quality.findings
@@ -183,7 +183,7 @@ def _say_unwritten(outcome: Outcome) -> bool:
 
 
 def _with_progress(outcomes: Iterable[Outcome], total: int) -> Iterator[Outcome]:
-    """Show a bar on stderr where someone watches and there is something to wait for."""
+    """Show a bar on stderr if it is a terminal and there are several cases."""
     if total < 2 or not sys.stderr.isatty():
         yield from outcomes
         return

@@ -40,8 +40,7 @@ def command(times: Path | None, out: Path | None, **given: Any) -> None:
 
     Readers revise the system's masks, or label its lesions in a table.
     """
-    from cmbnet.evaluation.readers.labels import read_labels_table
-    from cmbnet.evaluation.readers.load import read_masks, reader_folders
+    from cmbnet.evaluation.readers.load import read_labels_table, read_masks, reader_folders
     from cmbnet.evaluation.readers.report import study_tables, title, write_study
     from cmbnet.evaluation.readers.study import analyse_study
     from cmbnet.evaluation.readers.times import compare_times, read_times

@@ -109,7 +109,7 @@ class Result(_Strict):
 
 
 def recorded(request: Request, record: InputRecord, bundle: Bundle) -> RecordedRequest:
-    """A request with the hashes of all that it is about."""
+    """Add the hashes of input and bundle to a request."""
     return RecordedRequest(
         **request.model_dump(),
         input_sha256=record.sha256,

@@ -9,8 +9,8 @@ from cmbnet.evaluation.match.case import THICKNESSES
 from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion
 from cmbnet.evaluation.stats.columns import counted_predicted, counted_truth, group_by_patient
 from cmbnet.evaluation.stats.counts import BANDS, band
-from cmbnet.evaluation.stats.empty_cases import f1_score, ratio
 from cmbnet.evaluation.stats.intervals import Interval, wilson
+from cmbnet.evaluation.stats.ratios import f1_score, ratio
 from cmbnet.lesions import SIZES
 
 

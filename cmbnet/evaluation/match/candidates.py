@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
-from cmbnet.evaluation.match.detection import detection_scores
 from cmbnet.evaluation.match.labels import Labels
-from cmbnet.evaluation.match.matching import Matching, MatchingRule, match
+from cmbnet.evaluation.match.matching import Matching, MatchingRule, detection_scores, match
 from cmbnet.evaluation.match.overlap import Overlap, find_overlap
 from cmbnet.volume import Volume
 

@@ -14,7 +14,6 @@ from cmbnet.errors import InputRefused
 from cmbnet.evaluation.readers.sites import ReadCase
 from cmbnet.evaluation.stats.bootstrap import draw_weights
 from cmbnet.evaluation.stats.counts import band_table
-from cmbnet.evaluation.stats.empty_cases import ratio
 from cmbnet.evaluation.stats.intervals import Interval, percentile
 from cmbnet.evaluation.stats.kappa import (
     Kappa,
@@ -23,6 +22,7 @@ from cmbnet.evaluation.stats.kappa import (
     fleiss_kappa,
     kappa_value,
 )
+from cmbnet.evaluation.stats.ratios import ratio
 
 LABELS = ("correct", "missed", "incorrect")
 Marks = Sequence[NDArray[np.bool_]]

@@ -12,8 +12,8 @@ from scipy.stats import wilcoxon
 
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation.stats.bootstrap import draw_weights
-from cmbnet.evaluation.stats.empty_cases import ratio
 from cmbnet.evaluation.stats.intervals import Interval, percentile
+from cmbnet.evaluation.stats.ratios import ratio
 from cmbnet.io.table import read_rows
 
 FEWEST_PAIRS = 6

@@ -15,9 +15,9 @@ from cmbnet.evaluation.cohort.compare import Comparison
 from cmbnet.evaluation.cohort.origin import Origin
 from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion
 from cmbnet.evaluation.stats.columns import group_by_patient
-from cmbnet.evaluation.stats.empty_cases import ratio
 from cmbnet.evaluation.stats.froc import FP_PER_SCAN, patient_scores
 from cmbnet.evaluation.stats.metrics import METRICS
+from cmbnet.evaluation.stats.ratios import ratio
 from cmbnet.evaluation.stats.roc import Curve
 from cmbnet.io import table_csv
 from cmbnet.lesions import SIZES

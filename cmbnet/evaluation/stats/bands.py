@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from cmbnet.evaluation.match.score import ScoredCase
 from cmbnet.evaluation.stats.bootstrap import draw_weights
 from cmbnet.evaluation.stats.columns import counted_truth, scored_predicted
-from cmbnet.evaluation.stats.empty_cases import ratio
 from cmbnet.evaluation.stats.froc import Samples
 from cmbnet.evaluation.stats.intervals import TAILS
+from cmbnet.evaluation.stats.ratios import ratio
 
 EVENTS_AT_ONCE = 4_000_000
 """Number of weights in memory at a time: resamples times lesions."""

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.evaluation.stats.columns import Columns
-from cmbnet.evaluation.stats.empty_cases import ratio
 from cmbnet.evaluation.stats.intervals import Interval, bca
 from cmbnet.evaluation.stats.metrics import METRICS
+from cmbnet.evaluation.stats.ratios import ratio
 
 CHUNK = 1000
 """Number of resamples at a time. 1,000 x 1,615 weights are 13 MB."""

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion
-from cmbnet.evaluation.stats.empty_cases import f1_score, ratio
 from cmbnet.evaluation.stats.patients import patient_classes
+from cmbnet.evaluation.stats.ratios import f1_score, ratio
 from cmbnet.lesions import COUNTED_SIZES
 
 SIZE_SUFFIX = dict(zip(COUNTED_SIZES, ("_small", "_large"), strict=True))

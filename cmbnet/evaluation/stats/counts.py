@@ -11,9 +11,9 @@ from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 
 from cmbnet.evaluation.stats.columns import Columns
-from cmbnet.evaluation.stats.empty_cases import ratio
 from cmbnet.evaluation.stats.intervals import TAILS, Interval, no_interval
 from cmbnet.evaluation.stats.kappa import Kappa, cohen_kappa, confusion
+from cmbnet.evaluation.stats.ratios import ratio
 
 BANDS = ("0", "1", "2-4", "5-10", ">10")
 """Bands of lesions per patient."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.evaluation.stats.empty_cases import ratio
+from cmbnet.evaluation.stats.ratios import ratio
 from cmbnet.evaluation.stats.roc import Curve
 
 

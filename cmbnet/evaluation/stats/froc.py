@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from cmbnet.evaluation.match.score import ScoredCase
 from cmbnet.evaluation.stats.columns import counted_truth, group_by_patient, scored_predicted
 from cmbnet.evaluation.stats.curves import average_precision
-from cmbnet.evaluation.stats.empty_cases import ratio
 from cmbnet.evaluation.stats.patients import NEVER, PatientScores
+from cmbnet.evaluation.stats.ratios import ratio
 from cmbnet.evaluation.stats.roc import Curve
 
 FP_PER_SCAN = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)

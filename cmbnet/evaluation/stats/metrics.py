@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.evaluation.stats.empty_cases import f1_score, ratio
+from cmbnet.evaluation.stats.ratios import f1_score, ratio
 
 Sums = Mapping[str, NDArray[np.float64]]
 Level = Literal["pixel, data level", "pixel, patient level", "lesion", "patient", "count"]

@@ -251,12 +251,8 @@ def _summary(result: DicomResult, source: DicomSource) -> sr.MeasurementsAndQual
         qualitative_evaluations=_summary_evaluations(result),
         source_images=[reference_as(sr.SourceImageForMeasurementGroup, source, middle)],
     )
-    for remark in (
-        _answer(result),
-        RESEARCH_USE_ONLY,
-        *result.quality.remarks,
-        *source.verdict.findings,
-    ):
+    answer = _answer(result)
+    for remark in (answer, RESEARCH_USE_ONLY, *result.quality.remarks, *source.verdict.findings):
         group[0].ContentSequence.append(_comment(remark))
     return group
 

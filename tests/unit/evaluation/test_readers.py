@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from cmbnet.cli.readers import command
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.evaluation.readers import ReadCase, analyse_study, find_sites
-from cmbnet.evaluation.readers.labels import read_labels_table
+from cmbnet.evaluation.readers.load import read_labels_table
 from cmbnet.evaluation.readers.report import study_tables
-from cmbnet.evaluation.readers.times import Arm, Reading, compare_times, read_times
+from cmbnet.evaluation.readers.times import Reading, compare_times, read_times
 from cmbnet.io import read_nifti, write_nifti
 from cmbnet.volume import Volume
 from tests.helpers.simulate import simulate_reader
@@ -264,7 +264,7 @@ def test_five_pairs_are_too_few_for_a_p(pairs: int, p: float | None) -> None:
 
 def test_times_of_one_case_are_resampled_together() -> None:
     """Two readers of one case: one case is drawn, so nothing varies."""
-    arms: tuple[Arm, Arm] = ("with", "without")
+    arms: tuple[str, str] = ("with", "without")
     pairs = (("A", 10.0), ("B", 30.0))
     readings = [Reading(reader, "c", arm, seconds) for reader, seconds in pairs for arm in arms]
     every = compare_times(readings, resamples=100)[-1]
