@@ -15,40 +15,29 @@ from cmbnet.bundle.manifest import ChosenOn, OperatingPoint
 from cmbnet.data_kind import KINDS
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation.cohort.origin import THRESHOLDS
-from cmbnet.evaluation.stats.intervals import Interval, wilson
+from cmbnet.evaluation.stats.intervals import wilson
+from cmbnet.evaluation.stats.metrics import METRICS, PAPER_LESION_AUC
 
 Results = Mapping[str, Any]
 """Content of a ``results.json``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A row of a table of results."""
-
-    title: str  # What the row is called
-    # A metric of ``results.json``, or `lesion_auc`, `patient_fpr`, `patient_fnr` (at the patient
-    # threshold) or `false_per_control`.
-    name: str
-    paper: float | None = None  # The value that Fan et al. 2022 measured on its patients, or None.
-
-
-FIGURES = (
-    Figure("pixel Dice, all voxels together", "dice", 0.72),
-    Figure("pixel precision", "precision", 0.718),
-    Figure("pixel recall", "recall", 0.765),
-    Figure("lesion precision", "lesion_precision", 0.751),
-    Figure("lesion recall", "lesion_recall", 0.852),
-    Figure("recall of 2-5 mm", "recall_small", 0.844),
-    Figure("recall of 5-10 mm", "recall_large", 0.935),
-    Figure("lesion ROC AUC", "lesion_auc", 0.861),
-    Figure("controls with a false alarm", "patient_fpr", 0.106),
-    Figure("patients missed", "patient_fnr", 0.021),
-    Figure("false lesions per control", "false_per_control"),
-)
-FIGURES_ELSEWHERE = (
-    Figure("lesion precision", "lesion_precision"),
-    Figure("lesion recall", "lesion_recall"),
-)
+FIGURES = {
+    "dice": "pixel Dice, all voxels together",
+    "precision": "pixel precision",
+    "recall": "pixel recall",
+    "lesion_precision": "lesion precision",
+    "lesion_recall": "lesion recall",
+    "recall_small": "recall of 2-5 mm",
+    "recall_large": "recall of 5-10 mm",
+    "lesion_auc": "lesion ROC AUC",
+    "patient_fpr": "controls with a false alarm",
+    "patient_fnr": "patients missed",
+    "false_per_control": "false lesions per control",
+}
+"""Rows of the table of a test cohort: a metric of ``results.json``, or `lesion_auc`, `patient_fpr`,
+`patient_fnr` (at the patient threshold) or `false_per_control`, and its title."""
+FIGURES_ELSEWHERE = {name: FIGURES[name] for name in ("lesion_precision", "lesion_recall")}
 """The rows for scans unlike those of the test cohort."""
 
 PATIENTS = ("patient_fpr", "patient_fnr")
@@ -160,14 +149,11 @@ def _head(bundle: Bundle, content: CardContent) -> str:
     kinds = {one["data"]["kind"] for one in content.all.values()}
     known = manifest.training.real_patient_data or "patients" in kinds
     unknown = (
-        ""
-        if known
-        else " How well it works on patients is **unknown**. No number below says anything about "
-        "that."
+        " How well it works on patients is **unknown**. No number below says anything about that."
     )
     return (
         f"# Model card: `{manifest.name}`\n\n**{manifest.notice}**\n\n"
-        f"{manifest.training.statement}{unknown}\n\n"
+        f"{manifest.training.statement}{'' if known else unknown}\n\n"
         f"`cmbnet card` made this page from the bundle with the SHA-256 `{bundle.sha256}`. "
         f"Licence: {manifest.licence}."
     )
@@ -182,7 +168,13 @@ def _network(bundle: Bundle) -> str:
         else f"the slices {context.target_mm:g} mm above and below"
     )
     rows = [
-        (f"`{a.file}`", a.kind, a.precision, " x ".join(str(n or "n") for n in a.shape), _kib(a))
+        (
+            f"`{a.file}`",
+            a.kind,
+            a.precision,
+            " x ".join(str(n or "n") for n in a.shape),
+            f"{a.bytes / 1024:.0f}",
+        )
         for a in manifest.artefacts
     ]
     total = sum(a.bytes for a in manifest.artefacts) / 1e6
@@ -193,10 +185,6 @@ def _network(bundle: Bundle) -> str:
         "middle slice, it gives the probability of a microbleed. The files have "
         f"{total:.1f} MB.\n\n" + _table(("file", "kind", "precision", "input", "KiB"), rows)
     )
-
-
-def _kib(artefact: Any) -> str:
-    return f"{artefact.bytes / 1024:.0f}"
 
 
 def _training(bundle: Bundle) -> str:
@@ -232,9 +220,7 @@ def _points(bundle: Bundle) -> str:
 def _point(point: OperatingPoint, default: str) -> tuple[str, ...]:
     name = f"`{point.name}`" + (" (default)" if point.name == default else "")
     thresholds = (point.pixel_threshold, point.lesion_score, point.patient_threshold)
-    shares = (
-        "sensitivity", "precision", "false_positives_per_scan", "patient_fpr", "patient_fnr"
-    )  # fmt: skip
+    shares = ("sensitivity", "precision", "false_positives_per_scan", *PATIENTS)
     cells = [_share(point, share) for share in shares]
     return (name, " / ".join(f"{value:g}" for value in thresholds), *cells)
 
@@ -249,7 +235,12 @@ def _share(point: OperatingPoint, name: str) -> str:
 
 
 def _measured(
-    title: str, figures: Sequence[Figure], results: Results, bundle: Bundle, *, paper: bool = False
+    title: str,
+    figures: Mapping[str, str],
+    results: Results,
+    bundle: Bundle,
+    *,
+    paper: bool = False,
 ) -> str:
     model = results["model"]
     point = bundle.operating_point("default" if model is None else model["operating_point"])
@@ -261,13 +252,18 @@ def _measured(
         *([UNRECORDED] if model is None else []),
         *([PAPER] if paper else []),
     ]
-    if results["patient_thresholds"] is None and any(one.name in PATIENTS for one in figures):
+    if results["patient_thresholds"] is None and any(name in PATIENTS for name in figures):
         sentences.append(
             "The results have no table by threshold, so patients and controls are judged at the "
             "threshold of the lesion score."
         )
     header = ("", *(["paper, patients"] if paper else []), "measured", "95 % interval")
-    rows = [_row(one, results, point, paper=paper) for one in figures]
+    rows = []
+    for name, what in figures.items():
+        value, interval = _value(name, results, point)
+        ends = "-" if interval is None else _range(*interval)
+        beside = [_number(_paper(name))] if paper else []
+        rows.append((what, *beside, "-" if value is None else _number(value), ends))
     return f"{title}\n\n{' '.join(sentences)}\n\n{_table(header, rows)}"
 
 
@@ -298,15 +294,10 @@ def _chosen(results: Results, chosen_on: ChosenOn | None) -> str:
     return f"Thresholds were chosen on {len(chosen_on.scans)} other scans."
 
 
-def _row(one: Figure, results: Results, point: OperatingPoint, *, paper: bool) -> tuple[str, ...]:
-    value, interval = _value(one.name, results, point)
-    beside = ("" if one.paper is None else _number(one.paper),) if paper else ()
-    return (
-        one.title,
-        *beside,
-        "-" if value is None else _number(value),
-        "-" if interval is None else _range(*interval),
-    )
+def _paper(name: str) -> float | None:
+    """Return the value that Fan et al. 2022 measured on its patients."""
+    papers = {one.name: one.paper for one in METRICS} | {"lesion_auc": PAPER_LESION_AUC}
+    return papers.get(name)
 
 
 Value = tuple[float | None, tuple[float, float] | None]
@@ -340,7 +331,7 @@ def _patients(name: str, rows: Sequence[Mapping[str, Any]], results: Results, at
     else:
         total = cohort["patients_with_lesions"]
         wrong = total - row["tp"]
-    interval: Interval = wilson(wrong, total)
+    interval = wilson(wrong, total)
     return (wrong / total, (interval.low, interval.high)) if total else (None, None)
 
 
@@ -353,8 +344,8 @@ def _ends(interval: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if low is None or high is None else (low, high)
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}"
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _range(low: float, high: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -73,18 +73,10 @@ def write_bundle(
         BundleError: If the manifest would not be valid. Then nothing is written.
     """
     mm = spec.context.target_mm
-    context = "adjacent" if mm is None else TargetContext(target_mm=mm)
-    values = {
-        "name": spec.name,
+    values = {field.name: getattr(spec, field.name) for field in fields(spec)} | {
         "notice": RESEARCH_USE_ONLY,
-        "licence": spec.licence,
-        "recipe": spec.recipe,
-        "context": context,
-        "rules": spec.rules,
-        "operating_points": spec.operating_points,
-        "default_operating_point": spec.default_operating_point,
+        "context": "adjacent" if mm is None else TargetContext(target_mm=mm),
         "artefacts": tuple(_entry(new) for new in artefacts),
-        "training": spec.training,
         "versions": dict(spec.versions),
     }
     return _write(Path(folder), values, artefacts)

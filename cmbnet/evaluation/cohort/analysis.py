@@ -45,7 +45,6 @@ AREAS: Mapping[str, tuple[str, Callable[[Sequence[ScoredCase]], Samples | None]]
     "patient_auc": ("patients with against without true lesions", patient_samples),
 }
 """ROC curves of a cohort: their key, the ranked classes, and the samples."""
-PAPER_LESION_AUC = 0.861
 FEWEST = 10
 """With fewer samples of a class there is no area and no FROC, because one more lesion would move it
 by a tenth or more."""

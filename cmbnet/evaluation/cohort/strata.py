@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from cmbnet.evaluation.match.case import THICKNESSES
 from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion
@@ -40,7 +41,7 @@ def stratify(cases: Sequence[ScoredCase]) -> list[Stratum]:
     region, and precision counts predicted lesions of it. Scans fall into strata by their
     properties, and patients by the number of their true lesions.
     """
-    strata = [_of_lesions("size", name, cases, _has_size(name)) for name in SIZES]
+    strata = [_of_lesions("size", name, cases) for name in SIZES]
     strata = [one for one in strata if one.found + one.missed + one.correct + one.false]
     strata += _regions(cases)
     kinds = sorted({kind for case in cases for kind in case.strata})
@@ -77,28 +78,23 @@ def _regions(cases: Sequence[ScoredCase]) -> list[Stratum]:
     """Divide by region. If only the regions of true lesions are known, precision is undefined."""
     true, predicted = counted_truth(cases), counted_predicted(cases)
     names = sorted({lesion.region for lesion in (*true, *predicted)} - {""})
-    strata = [_of_lesions("region", name, cases, _has_region(name)) for name in names]
+    strata = [_of_lesions("region", name, cases) for name in names]
     if any(lesion.region for lesion in predicted):
         return strata
     return [replace(one, fp_per_scan=float("nan"), f1=float("nan")) for one in strata]
 
 
-def _has_size(name: str) -> Callable[[ScoredLesion], bool]:
-    return lambda lesion: lesion.size == name
-
-
-def _has_region(name: str) -> Callable[[ScoredLesion], bool]:
-    return lambda lesion: lesion.region == name
-
-
 def _of_scans(kind: str, name: str, cases: Sequence[ScoredCase]) -> Stratum:
-    return _of_lesions(kind, name or "unknown", cases, lambda _: True)
+    lesions = (*counted_truth(cases), *counted_predicted(cases))
+    return _stratum(kind, name or "unknown", len(cases), lesions)
 
 
-def _of_lesions(
-    kind: str, name: str, cases: Sequence[ScoredCase], belongs: Callable[[ScoredLesion], bool]
-) -> Stratum:
-    lesions = [x for x in (*counted_truth(cases), *counted_predicted(cases)) if belongs(x)]
+def _of_lesions(kind: Literal["size", "region"], name: str, cases: Sequence[ScoredCase]) -> Stratum:
+    every = (*counted_truth(cases), *counted_predicted(cases))
+    return _stratum(kind, name, len(cases), [x for x in every if getattr(x, kind) == name])
+
+
+def _stratum(kind: str, name: str, scans: int, lesions: Sequence[ScoredLesion]) -> Stratum:
     counts = {
         verdict: sum(lesion.verdict == verdict for lesion in lesions)
         for verdict in ("found", "missed", "correct", "false")
@@ -109,12 +105,12 @@ def _of_lesions(
     return Stratum(
         kind=kind,
         name=name,
-        scans=len(cases),
+        scans=scans,
         **counts,
         recall=recall,
         recall_interval=wilson(counts["found"], n_true),
         precision=precision,
         precision_interval=wilson(counts["correct"], n_predicted),
         f1=float(f1_score(precision, recall)),
-        fp_per_scan=float(ratio(counts["false"], len(cases))),
+        fp_per_scan=float(ratio(counts["false"], scans)),
     )

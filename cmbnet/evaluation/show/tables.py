@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cmbnet.evaluation.cohort.analysis import PAPER_LESION_AUC, Analysis
+from cmbnet.evaluation.cohort.analysis import Analysis
 from cmbnet.evaluation.cohort.compare import Comparison
 from cmbnet.evaluation.show.table import Cell, Table, number, p_text
 from cmbnet.evaluation.stats.counts import BANDS
 from cmbnet.evaluation.stats.froc import FP_PER_SCAN
 from cmbnet.evaluation.stats.kappa import Kappa
-from cmbnet.evaluation.stats.metrics import METRICS, Metric, metric
+from cmbnet.evaluation.stats.metrics import METRICS, PAPER_LESION_AUC, Metric, metric
 
 PAPER = (
     "Paper: Fan et al. 2022, doi:10.3389/fmed.2022.807443, on patients of its own; its averages do "

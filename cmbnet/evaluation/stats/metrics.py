@@ -119,6 +119,10 @@ METRICS: tuple[Metric, ...] = (
 no true negatives, so these values stand beside precision."""
 
 
+PAPER_LESION_AUC = 0.861
+"""Area under the lesion-level ROC curve in Fan et al. 2022."""
+
+
 def metric(name: str) -> Metric:
     """Return a headline metric by its name.
 
