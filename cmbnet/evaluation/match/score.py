@@ -165,10 +165,7 @@ class _Scorer:
         return ScoredCase(
             name=case.name,
             patient=case.patient or case.name,
-            strata={
-                "slice distance": thickness_class(slice_distance_mm(case.truth)),
-                **case.strata,
-            },
+            strata={"slice distance": slice_distance, **case.strata},
             voxels=count_voxels(
                 labels["truth"],
                 labels["predicted"],
