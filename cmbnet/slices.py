@@ -116,17 +116,11 @@ def make_stacks(
 
 @dataclass(frozen=True, slots=True)
 class BrainBox:
-    """The part of a frame that the network must see.
+    """The part of a frame that the network must see."""
 
-    Args:
-        slices: Ascending indices of the slices that hold brain, of shape (k,).
-        y: Rows of the crop.
-        x: Columns of the crop.
-    """
-
-    slices: NDArray[np.intp]
-    y: slice
-    x: slice
+    slices: NDArray[np.intp]  # Ascending indices of the slices that hold brain, of shape (k,)
+    y: slice  # Rows of the crop
+    x: slice  # Columns of the crop
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cmbnet.api.found import Found
-from cmbnet.api.scans import AnyScan, path_of, volume_of
 from cmbnet.backends import open_backend
 from cmbnet.bundle import load_bundle
+from cmbnet.errors import UsageError
 from cmbnet.io.scan import read_scan
 from cmbnet.predict import PLAIN, Request, predict_file, predict_volume
+from cmbnet.volume import Volume
 
 if TYPE_CHECKING:
-    import os
+    from collections.abc import Sequence
     from types import TracebackType
 
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
-    from cmbnet.volume import Volume
+
+
+AnyScan = Any
+"""`str`, `os.PathLike`, `Volume`, a nibabel image, a SimpleITK image, or (array, affine)."""
 
 
 def load(
@@ -94,8 +101,8 @@ class Model:
             UsageError: If an argument does not fit the scan or the model.
         """
         request = request.but(**{"backend": self.backend.info.name, **options})
-        path = path_of(scan)
-        mask_path = None if brain_mask is None else path_of(brain_mask)
+        path = _path_of(scan)
+        mask_path = None if brain_mask is None else _path_of(brain_mask)
         if path is not None and (brain_mask is None or mask_path is not None):
             return Found(
                 predict_file(path, self.bundle, self.backend, request, brain_mask=mask_path)
@@ -124,9 +131,49 @@ class Model:
         return f"Model({self.bundle.manifest.name!r}, {info.name}, {info.precision})"
 
 
+def _path_of(scan: AnyScan) -> Path | None:
+    """Return the path if the scan is given by one, else None."""
+    return Path(scan) if isinstance(scan, str | os.PathLike) else None
+
+
 def _read(path: Path, request: Request) -> Volume:
     return read_scan(path, frame=request.frame, series=request.series).volume
 
 
 def _mask_of(mask: AnyScan, path: Path | None) -> Volume:
     return volume_of(mask) if path is None else read_scan(path).volume
+
+
+def volume_of(scan: AnyScan) -> Volume:
+    """Return a scan that is in memory as a `Volume`.
+
+    Args:
+        scan: A `Volume`, a nibabel image, a `SimpleITK.Image`, or a pair of an array of shape
+            (i, j, k) and a 4x4 affine from (i, j, k, 1) to RAS+ mm, as nibabel has them.
+
+    Raises:
+        UsageError: If the scan has none of these forms.
+        InputRefused: If the scan is not 3D, or the affine is wrong.
+    """
+    if isinstance(scan, Volume):
+        return scan
+    if hasattr(scan, "dataobj") and hasattr(scan, "affine"):
+        return Volume.from_nibabel(scan)
+    if hasattr(scan, "GetDirection") and hasattr(scan, "GetSpacing"):
+        return Volume.from_sitk(scan)
+    if isinstance(scan, tuple) and len(scan) == 2:
+        return _volume_of_pair(scan)
+    raise UsageError(
+        "a scan is a path, a Volume, a nibabel image, a SimpleITK image, or a pair of an array "
+        f"(i, j, k) and its affine; got {type(scan).__name__}"
+    )
+
+
+def _volume_of_pair(pair: Sequence[Any]) -> Volume:
+    array, affine = np.asarray(pair[0]), np.asarray(pair[1])
+    if affine.shape != (4, 4):
+        raise UsageError(
+            "a pair of an array (i, j, k) and its 4x4 affine is required, got an affine of shape "
+            f"{affine.shape}"
+        )
+    return Volume.from_array(array, affine)
