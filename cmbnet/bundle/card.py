@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cmbnet.bundle.bundle import Bundle
-from cmbnet.bundle.manifest import ChosenOn, OperatingPoint
+from cmbnet.bundle.manifest import Artefact, ChosenOn, OperatingPoint
 from cmbnet.data_kind import KINDS
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation.cohort.origin import THRESHOLDS
 from cmbnet.evaluation.stats.intervals import wilson
 from cmbnet.evaluation.stats.metrics import METRICS, PAPER_LESION_AUC
+from cmbnet.pages import render
 
 Results = Mapping[str, Any]
 """Content of a ``results.json``."""
@@ -42,11 +43,6 @@ FIGURES_ELSEWHERE = {name: FIGURES[name] for name in ("lesion_precision", "lesio
 
 PATIENTS = ("patient_fpr", "patient_fnr")
 COUNT_BANDS = "true lesions per patient"
-OLD_PATIENTS = (
-    "This bundle is older than today's definition of a missed patient. It counted a patient as "
-    "found if any predicted lesion was correct, however little of a true lesion was covered. By "
-    "today's definition, more patients may be missed."
-)
 PAPER = (
     "The column of the paper (Fan et al. 2022, doi:10.3389/fmed.2022.807443) was measured on scans "
     "of patients. That is another task."
@@ -86,26 +82,37 @@ def model_card(bundle: Bundle, content: CardContent | None = None) -> str:
     content = content or CardContent()
     for what, one in content.all.items():
         _require_own(bundle, what, one, unrecorded=content.unrecorded)
-    parts = [_head(bundle, content), _network(bundle), _training(bundle), _points(bundle)]
-    results, curves = content.results, content.curves
+    results, curves, roc_from = content.results, content.curves, None
+    measured = []
     if results is not None:
-        title = "## What was measured on a test cohort"
         if curves is not None:
             if curves["data"] != results["data"]:
                 raise InputRefused("curves must be of the cases of the results, and are of others")
             results = {**results, "areas": curves["areas"]}
-        parts.append(_measured(title, FIGURES, results, bundle, paper=content.paper))
-        if curves is not None:
-            threshold = curves["settings"]["probability_threshold"]
-            parts.append(
-                "The lesion ROC ranks true lesions against false ones by mean probability. It "
-                f"counts all false lesions of the probability maps from {threshold:g} on."
-            )
-    for name, measured in content.elsewhere.items():
-        title = f"## What was measured {name}"
-        parts.append(_measured(title, FIGURES_ELSEWHERE, measured, bundle))
-    notes = content.notes.strip()
-    return "\n\n".join([*parts, *([notes] if notes else [])]) + "\n"
+            roc_from = curves["settings"]["probability_threshold"]
+        where = "on a test cohort"
+        measured.append(_measured(where, FIGURES, results, bundle, paper=content.paper))
+    measured += [
+        _measured(where, FIGURES_ELSEWHERE, one, bundle) for where, one in content.elsewhere.items()
+    ]
+    manifest = bundle.manifest
+    points = manifest.operating_points
+    known = [point.measured for point in points if point.measured is not None]
+    kinds = {one["data"]["kind"] for one in content.all.values()}
+    text = render(
+        "card.md",
+        manifest=manifest,
+        sha256=bundle.sha256,
+        known=manifest.training.real_patient_data or "patients" in kinds,
+        files=[_file(one) for one in manifest.artefacts],
+        points=[_point(one, manifest.default_operating_point) for one in points],
+        counts=known[0] if known else None,
+        cohorts=dict.fromkeys(one.cohort for one in known),
+        measured=measured,
+        roc_from=roc_from,
+        notes=content.notes.strip(),
+    )
+    return text.rstrip() + "\n"
 
 
 def _require_own(bundle: Bundle, what: str, results: Results, *, unrecorded: bool) -> None:
@@ -144,77 +151,9 @@ def _require_own(bundle: Bundle, what: str, results: Results, *, unrecorded: boo
         )
 
 
-def _head(bundle: Bundle, content: CardContent) -> str:
-    manifest = bundle.manifest
-    kinds = {one["data"]["kind"] for one in content.all.values()}
-    known = manifest.training.real_patient_data or "patients" in kinds
-    unknown = (
-        " How well it works on patients is **unknown**. No number below says anything about that."
-    )
-    return (
-        f"# Model card: `{manifest.name}`\n\n**{manifest.notice}**\n\n"
-        f"{manifest.training.statement}{'' if known else unknown}\n\n"
-        f"`cmbnet card` made this page from the bundle with the SHA-256 `{bundle.sha256}`. "
-        f"Licence: {manifest.licence}."
-    )
-
-
-def _network(bundle: Bundle) -> str:
-    manifest, recipe = bundle.manifest, bundle.recipe
-    context = manifest.context
-    neighbours = (
-        "the adjacent slices"
-        if context == "adjacent"
-        else f"the slices {context.target_mm:g} mm above and below"
-    )
-    rows = [
-        (
-            f"`{a.file}`",
-            a.kind,
-            a.precision,
-            " x ".join(str(n or "n") for n in a.shape),
-            f"{a.bytes / 1024:.0f}",
-        )
-        for a in manifest.artefacts
-    ]
-    total = sum(a.bytes for a in manifest.artefacts) / 1e6
-    return (
-        "## What it is\n\n"
-        f"The network sees a slice of a scan and {neighbours}, in the {recipe.frame} frame "
-        f"({recipe.size} x {recipe.size} pixels of {recipe.pixel_mm:g} mm). For every pixel of the "
-        "middle slice, it gives the probability of a microbleed. The files have "
-        f"{total:.1f} MB.\n\n" + _table(("file", "kind", "precision", "input", "KiB"), rows)
-    )
-
-
-def _training(bundle: Bundle) -> str:
-    training = bundle.manifest.training
-    lines = [f"- {line}" for line in training.data]
-    details = ", ".join(f"{key.replace('_', ' ')} {v}" for key, v in training.details.items())
-    return "\n".join(["## What it was trained on", "", *lines, "", f"{details}."])
-
-
-def _points(bundle: Bundle) -> str:
-    header = (
-        "operating point", "pixel / lesion / patient threshold", "lesion sensitivity",
-        "lesion precision", "false lesions per scan", "controls with a false alarm",
-        "patients missed",
-    )  # fmt: skip
-    points = bundle.manifest.operating_points
-    rows = [_point(point, bundle.manifest.default_operating_point) for point in points]
-    cohorts = dict.fromkeys(p.measured.cohort for p in points if p.measured is not None)
-    counts = next((p.measured for p in points if p.measured is not None), None)
-    about = (
-        "An operating point is a named set of thresholds. These were chosen and measured on the "
-        f"same scans ({'; '.join(cohorts)}: {counts.n_positive} with and {counts.n_negative} "
-        "without microbleeds), so the figures are better than on new scans. Brackets hold 95 % "
-        "intervals."
-        if counts is not None
-        else "They were not measured."
-    )
-    if counts is not None and bundle.manifest.training.chosen_on is None:
-        about += f" {OLD_PATIENTS}"
-    return f"## Operating points\n\n{about}\n\n{_table(header, rows)}"
+def _file(one: Artefact) -> tuple[str, ...]:
+    shape = " x ".join(str(n or "n") for n in one.shape)
+    return f"`{one.file}`", one.kind, one.precision, shape, f"{one.bytes / 1024:.0f}"
 
 
 def _point(point: OperatingPoint, default: str) -> tuple[str, ...]:
@@ -235,13 +174,14 @@ def _share(point: OperatingPoint, name: str) -> str:
 
 
 def _measured(
-    title: str,
+    where: str,
     figures: Mapping[str, str],
     results: Results,
     bundle: Bundle,
     *,
     paper: bool = False,
-) -> str:
+) -> dict[str, Any]:
+    """Make the section of some results: where they were measured, sentences, and a table."""
     model = results["model"]
     point = bundle.operating_point("default" if model is None else model["operating_point"])
     sentences = [
@@ -264,7 +204,7 @@ def _measured(
         ends = "-" if interval is None else _range(*interval)
         beside = [_number(_paper(name))] if paper else []
         rows.append((what, *beside, "-" if value is None else _number(value), ends))
-    return f"{title}\n\n{' '.join(sentences)}\n\n{_table(header, rows)}"
+    return {"where": where, "sentences": sentences, "header": header, "rows": rows}
 
 
 UNRECORDED = "**The results do not record the hash of their bundle.**"
@@ -350,8 +290,3 @@ def _number(value: float | None) -> str:
 
 def _range(low: float, high: float) -> str:
     return f"{low:.2f}-{high:.2f}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
