@@ -187,10 +187,8 @@ def _area(
 
 def _too_few(samples: Samples, fewest: int) -> str:
     """Say why samples are too few for an area. Empty if they are enough."""
-    for what, count in (
-        ("negatives", int((~samples.positive).sum())),
-        ("positives", int(samples.positive.sum())),
-    ):
+    positives = int(samples.positive.sum())
+    for what, count in (("negatives", len(samples.positive) - positives), ("positives", positives)):
         if count < fewest:
             return f"not enough {what}, {count} where {fewest} are required"
     return ""

@@ -77,30 +77,18 @@ def counted_truth(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
 
 def counted_predicted(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
     """Return the predicted lesions that are correct or false, in order."""
-    return [
-        lesion
-        for case in cases
-        for lesion in case.predicted
-        if lesion.verdict in ("correct", "false")
-    ]
+    return [one for case in cases for one in case.predicted if one.verdict in ("correct", "false")]
 
 
 def scored_predicted(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
     """Return the predicted lesions and candidates that are correct or false, for curves."""
-    return [
-        lesion
-        for case in cases
-        for lesion in (*case.predicted, *case.candidates)
-        if lesion.verdict in ("correct", "false")
-    ]
+    every = (one for case in cases for one in (*case.predicted, *case.candidates))
+    return [one for one in every if one.verdict in ("correct", "false")]
 
 
 def _row(scans: Sequence[ScoredCase]) -> dict[str, float]:
-    row = _voxel_sums(scans)
-    row |= _lesion_counts(scans)
-    row |= _patient_class(row)
-    row |= _own_metrics(row)
-    return row
+    row = _voxel_sums(scans) | _lesion_counts(scans)
+    return row | _patient_class(row) | _own_metrics(row)
 
 
 def _voxel_sums(scans: Sequence[ScoredCase]) -> dict[str, float]:

@@ -118,8 +118,13 @@ def lesion_samples(cases: Sequence[ScoredCase]) -> Samples | None:
 
 def candidate_samples(cases: Sequence[ScoredCase]) -> Samples | None:
     """Collect correct against false predicted lesions and candidates, without missed lesions."""
-    samples = [(c.patient, True, p) for c in cases for p in _scores(c, "correct")]
-    samples += [(c.patient, False, p) for c in cases for p in _scores(c, "false")]
+    samples = [
+        (case.patient, verdict == "correct", one.detection_score)
+        for verdict in ("correct", "false")
+        for case in cases
+        for one in scored_predicted([case])
+        if one.verdict == verdict
+    ]
     return _samples(samples)
 
 
@@ -166,11 +171,6 @@ def _samples(rows: list[tuple[str, bool, float]]) -> Samples | None:
     if np.isnan(score).any():
         return None
     return Samples(tuple(row[0] for row in rows), np.array([r[1] for r in rows], bool), score)
-
-
-def _scores(case: ScoredCase, verdict: str) -> list[float]:
-    every = (*case.predicted, *case.candidates)
-    return [lesion.detection_score for lesion in every if lesion.verdict == verdict]
 
 
 def _thresholds(scores: LesionScores) -> NDArray[np.float64]:
