@@ -14,10 +14,17 @@ from cmbnet.errors import UsageError
 
 if TYPE_CHECKING:
     from cmbnet.bundle import Bundle
-    from cmbnet.deploy.convert import ExportPlan
+    from cmbnet.deploy.convert import ExportPlan, Format, Precision
     from cmbnet.deploy.gate import ParityFailed
     from cmbnet.deploy.samples import Samples
 
+FORMATS: dict[str, Format] = {
+    "savedmodel": "savedmodel",
+    "tflite": "litert",
+    "onnx": "onnx",
+    "trt": "tensorrt",
+}
+"""The format of each option."""
 _FLAVORS = click.Choice(["auto", "rtx", "datacenter"])
 _NETWORKS = click.Choice(["auto", "litert", "onnx", "tensorrt"])
 
@@ -159,23 +166,17 @@ def _bundle_of_run(given: dict[str, Any]) -> Bundle:
 
 def _plan(given: dict[str, Any]) -> ExportPlan:
     """Return the files that the given name. A precision without a format means LiteRT."""
-    from cmbnet.deploy.convert import ExportPlan, Format, Precision
+    from cmbnet.deploy.convert import ExportPlan
 
-    everything = given["everything"]
-    formats: list[Format] = []
-    if everything or given["savedmodel"]:
-        formats.append("savedmodel")
-    precisions = [name for name in ("fp16", "int8") if everything or given[name]]
-    any_format = any(given[name] for name in ("savedmodel", "tflite", "onnx", "trt"))
-    if everything or given["tflite"] or (precisions and not any_format):
-        formats.append("litert")
-    if everything or given["onnx"]:
-        formats.append("onnx")
-    if given["trt"]:
-        formats.append("tensorrt")
     names: dict[str, Precision] = {"fp16": "float16", "int8": "int8"}
+    precisions = [name for name in names if given["everything"] or given[name]]
+    wanted = {name for name in FORMATS if given[name]}
+    if given["everything"]:
+        wanted |= {"savedmodel", "tflite", "onnx"}
+    elif precisions and not wanted:
+        wanted = {"tflite"}
     return ExportPlan(
-        formats=tuple(formats),
+        formats=tuple(one for name, one in FORMATS.items() if name in wanted),
         precisions=("float32", *(names[name] for name in precisions)),
         flavor=given["flavor"],
         samples=_samples(given),

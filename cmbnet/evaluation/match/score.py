@@ -31,8 +31,13 @@ from cmbnet.evaluation.match.labels import (
     scattered,
 )
 from cmbnet.evaluation.match.matching import Matching, exceeds, match
-from cmbnet.evaluation.match.overlap import Overlap, find_overlap
-from cmbnet.evaluation.match.pixels import VoxelCounts, count_voxels, counted
+from cmbnet.evaluation.match.overlap import (
+    Overlap,
+    VoxelCounts,
+    count_voxels,
+    counted,
+    find_overlap,
+)
 from cmbnet.evaluation.stats.curves import ProbabilityHistogram, probability_histogram
 from cmbnet.lesions import COUNTED_SIZES, SIZES, axial_axis, size_name
 from cmbnet.volume import Volume

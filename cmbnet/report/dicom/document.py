@@ -11,8 +11,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from cmbnet.report.dicom.content import DicomResult, moment_of
-from cmbnet.report.dicom.head import head_of
-from cmbnet.report.dicom.naming import name_by_content, uid_for
+from cmbnet.report.dicom.naming import head_of, name_by_content, uid_for
 from cmbnet.report.dicom.references import reference_to_file
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
 

@@ -19,8 +19,7 @@ from pydicom.valuerep import DA, TM
 
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.report.dicom.content import DicomResult, moment_of
-from cmbnet.report.dicom.head import head_of
-from cmbnet.report.dicom.naming import name_by_content, uid_for
+from cmbnet.report.dicom.naming import head_of, name_by_content, uid_for
 from cmbnet.report.dicom.references import reference_to
 from cmbnet.report.dicom.segmentation import tracking_id
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images

@@ -14,8 +14,7 @@ from cmbnet.io.dicom import DicomSource
 from cmbnet.lesions import Lesion
 from cmbnet.report.dicom import codes
 from cmbnet.report.dicom.content import DicomResult, moment_of
-from cmbnet.report.dicom.head import head_of
-from cmbnet.report.dicom.naming import name_by_content, uid_for
+from cmbnet.report.dicom.naming import head_of, name_by_content, uid_for
 from cmbnet.report.dicom.references import slices_of
 from cmbnet.report.dicom.source_images import (
     as_one_series,

@@ -19,11 +19,15 @@ from cmbnet.io.dicom import DicomSource
 from cmbnet.lesions import Lesion
 from cmbnet.report.dicom import codes
 from cmbnet.report.dicom.content import DicomResult, moment_of
-from cmbnet.report.dicom.head import head_of
-from cmbnet.report.dicom.naming import name_by_content, uid_for
-from cmbnet.report.dicom.references import edge_of, point_of, reference_as, slices_of
+from cmbnet.report.dicom.naming import head_of, name_by_content, uid_for
+from cmbnet.report.dicom.references import (
+    edge_of,
+    point_of,
+    reference_as,
+    segments_of,
+    slices_of,
+)
 from cmbnet.report.dicom.segmentation import label_of, tracking_id, tracking_uid
-from cmbnet.report.dicom.segments import segments_of
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
 
 _LONGEST_REMARK = 1000
