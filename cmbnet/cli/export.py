@@ -188,7 +188,7 @@ def _plan(given: dict[str, Any]) -> ExportPlan:
 
 
 def _samples(given: dict[str, Any]) -> Samples:
-    """The phantoms of the parity gate."""
+    """Return the phantoms of the parity gate."""
     from cmbnet.deploy.samples import Samples
 
     return Samples(anatomy=given["anatomy"], positives=given["parity_cases"])

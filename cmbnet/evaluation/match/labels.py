@@ -42,7 +42,7 @@ class Labels:
         return np.bincount(self.lesion, minlength=self.count)
 
     def where(self) -> NDArray[np.int64]:
-        """Index (z, y, x) of every voxel, shape (voxels, 3)."""
+        """Return the index (z, y, x) of every voxel, shape (voxels, 3)."""
         return np.stack(np.unravel_index(self.index, self.shape), axis=1)
 
     def at(self, image: NDArray[Any]) -> NDArray[Any]:

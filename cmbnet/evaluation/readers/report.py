@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 SCHEMA = "cmbnet-readers/2"
 PAPER_ROW = ("Paper, average of five", "-", "20.6 (2.5 %)", "35.6 (4.3 %)", "93.3 %", "-", "-", "-",
              "0.790")  # fmt: skip
-AGREEMENT = ("Positive agreement with the {}", "95 %, by case", "Kappa of any lesion")
 
 
 def study_tables(
@@ -62,14 +61,18 @@ def labels_table(study: StudyResult, *, paper: bool = False) -> Table:
         rows.append(PAPER_ROW)
     return Table.of(
         "Labels of the system by each reader",
-        ("Reader", "Correct", "Missed", "Incorrect", "Accuracy", "95 %, by case",
-         *(title.format("system") for title in AGREEMENT)),
+        _header("Reader", "system"),
         rows,
         f"{study.sites} sites in {study.cases} cases. Shares are of all three labels; accuracy is "
         "the share of correct labels. Positive agreement: lesions of both over the mean of those "
         "of each. Kappa: any lesion or none, over the cases."
         + (" The paper does not say what its kappa counts." if paper else ""),
     )  # fmt: skip
+
+
+def _header(first: str, other: str) -> tuple[str, ...]:
+    labels = (first, "Correct", "Missed", "Incorrect", "Accuracy", "95 %, by case")
+    return (*labels, f"Positive agreement with the {other}", "95 %, by case", "Kappa of any lesion")
 
 
 def _label_cells(labels: LabelCounts) -> tuple[str, ...]:
@@ -112,8 +115,7 @@ def truth_table(study: StudyResult) -> Table:
     ]
     return Table.of(
         "Labels against the reviewed truth",
-        ("", "Correct", "Missed", "Incorrect", "Accuracy", "95 %, by case",
-         *(title.format("truth") for title in AGREEMENT)),
+        _header("", "truth"),
         [
             (name, *_label_cells(labels), *_agreement_cells(agreement))
             for name, labels, agreement in judged
@@ -235,7 +237,7 @@ def _matrix(ax: Any, study: StudyResult) -> None:
 
 
 def title(kind: DataKind | None) -> str:
-    """Heading of tables and page."""
+    """Write the heading of tables and page."""
     return f"Reader study of {NOT_STATED if kind is None else KINDS[kind]}"
 
 
@@ -287,7 +289,7 @@ def _percent_range(interval: Interval) -> str:
 
 
 def _percent(share: float) -> str:
-    """A share in percent.
+    """Write a share in percent.
 
     Examples:
         >>> _percent(0.025), _percent(float("nan"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
@@ -14,7 +15,7 @@ from cmbnet.evaluation.cohort.analysis import Analysis, Area, Froc, PixelCurves
 from cmbnet.evaluation.cohort.compare import Comparison
 from cmbnet.evaluation.cohort.origin import Origin
 from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion
-from cmbnet.evaluation.stats.columns import group_by_patient
+from cmbnet.evaluation.stats.columns import counted_truth, group_by_patient
 from cmbnet.evaluation.stats.froc import FP_PER_SCAN, patient_scores
 from cmbnet.evaluation.stats.metrics import METRICS, Metric
 from cmbnet.evaluation.stats.ratios import ratio
@@ -72,23 +73,22 @@ def plain(value: Any) -> Any:
 def cohort_counts(cases: Sequence[ScoredCase]) -> dict[str, int]:
     """Count the parts of the cohort, and what was left out."""
     truth = [lesion for case in cases for lesion in case.truth]
-    predicted = [lesion for case in cases for lesion in case.predicted]
-    positive = [
-        any(lesion.verdict != "ignored" for case in scans for lesion in case.truth)
-        for scans in group_by_patient(cases).values()
-    ]
+    sizes = Counter(lesion.size for lesion in truth)
+    predicted = Counter(lesion.verdict for case in cases for lesion in case.predicted)
+    positive = [bool(counted_truth(scans)) for scans in group_by_patient(cases).values()]
+    counted = len(counted_truth(cases))
     return {
         "scans": len(cases),
         "patients": len(positive),
         "patients_with_lesions": sum(positive),
         "controls": len(positive) - sum(positive),
-        "true_lesions": sum(lesion.verdict != "ignored" for lesion in truth),
-        "true_lesions_ignored": sum(lesion.verdict == "ignored" for lesion in truth),
-        "true_lesions_below_2_mm": sum(lesion.size == SIZES[0] for lesion in truth),
-        "true_lesions_above_10_mm": sum(lesion.size == SIZES[-1] for lesion in truth),
-        "predicted_lesions": sum(p.verdict in ("correct", "false") for p in predicted),
-        "predicted_lesions_ignored": sum(p.verdict == "ignored" for p in predicted),
-        "predicted_lesions_spared": sum(p.verdict == "spared" for p in predicted),
+        "true_lesions": counted,
+        "true_lesions_ignored": len(truth) - counted,
+        "true_lesions_below_2_mm": sizes[SIZES[0]],
+        "true_lesions_above_10_mm": sizes[SIZES[-1]],
+        "predicted_lesions": predicted["correct"] + predicted["false"],
+        "predicted_lesions_ignored": predicted["ignored"],
+        "predicted_lesions_spared": predicted["spared"],
         "missing_predictions": sum("prediction missing" in " ".join(c.notes) for c in cases),
     }
 
