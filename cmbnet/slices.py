@@ -59,22 +59,6 @@ class SliceContext:
             return 1
         return max(1, int(np.floor(self.target_mm / spacing_z_mm + 0.5)))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON or YAML, from which `from_dict` makes the same context."""
-        return {"kind": self.kind, "target_mm": self.target_mm}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> SliceContext:
-        """Make the context from the values of `to_dict`.
-
-        Raises:
-            UsageError: If a key or value is unknown.
-        """
-        unknown = sorted(set(values) - {"kind", "target_mm"})
-        if unknown:
-            raise UsageError(f"slice context: unknown settings {', '.join(unknown)}")
-        return cls(values.get("kind"), values.get("target_mm"))
-
 
 def neighbour_indices(
     n_slices: int, spacing_z_mm: float, context: SliceContext
@@ -132,17 +116,11 @@ def make_stacks(
 
 @dataclass(frozen=True, slots=True)
 class BrainBox:
-    """The part of a frame that the network must see.
+    """The part of a frame that the network must see."""
 
-    Args:
-        slices: Ascending indices of the slices that hold brain, of shape (k,).
-        y: Rows of the crop.
-        x: Columns of the crop.
-    """
-
-    slices: NDArray[np.intp]
-    y: slice
-    x: slice
+    slices: NDArray[np.intp]  # Ascending indices of the slices that hold brain, of shape (k,)
+    y: slice  # Rows of the crop
+    x: slice  # Columns of the crop
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from cmbnet.cli import options
+
 
 @click.command()
-@click.option(
-    "--model", default="default", help="Model to use: the folder of a bundle, or default."
-)
+@options.model
 def command(model: str) -> None:
     """List the backends, say which are installed, and say which one `auto` chooses."""
     from cmbnet.backends import available_backends, open_backend

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.cli import options
 
 if TYPE_CHECKING:
     from cmbnet.evaluation import ScoredCase, ScoredLesion
@@ -22,33 +23,16 @@ TRUTH = "truth.nii.gz"
 
 
 @click.command(epilog=RESEARCH_USE_ONLY)
-@click.option(
-    "-o",
-    "--out",
-    default="cmbnet-demo",
-    show_default=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the phantom, the prediction and the report.",
-)
-@click.option(
-    "--seed",
-    default=7,
-    show_default=True,
-    help="Number that chooses the phantom. Another seed makes another phantom.",
-)
-@click.option(
-    "--anatomy",
-    type=click.Choice(["mni", "procedural"]),
-    help="Anatomy of the head.  [default: mni if nilearn is installed, else procedural]",
-)
-@click.option(
-    "--model", default="default", help="Model to use: the folder of a bundle, or default."
-)
-@click.option(
-    "--backend",
-    default="auto",
-    help="Runtime of the network: auto, or a name that `cmbnet backends` lists.",
-)
+@click.option("-o", "--out", default="cmbnet-demo", show_default=True, type=options.FOLDER,
+              help="Folder for the phantom, the prediction and the report.")  # fmt: skip
+@click.option("--seed", default=7, show_default=True,
+              help="Number that chooses the phantom. Another seed makes another "
+                   "phantom.")  # fmt: skip
+@click.option("--anatomy", type=click.Choice(["mni", "procedural"]),
+              help="Anatomy of the head.  "
+                   "[default: mni if nilearn is installed, else procedural]")  # fmt: skip
+@options.model
+@options.backend
 def command(out: Path, seed: int, anatomy: str | None, model: str, backend: str) -> None:
     """Make a phantom scan with microbleeds, find them, and compare with the truth."""
     from cmbnet.backends import open_backend

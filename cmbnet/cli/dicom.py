@@ -25,11 +25,8 @@ def command() -> None:
 @command.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON, for programs.")
-@click.option(
-    "--allow-magnitude",
-    is_flag=True,
-    help="If there is no SWI, accept a gradient-echo magnitude series.",
-)
+@click.option("--allow-magnitude", is_flag=True,
+              help="If there is no SWI, accept a gradient-echo magnitude series.")  # fmt: skip
 def explain(path: Path, as_json: bool, allow_magnitude: bool) -> None:
     """List every series of PATH, say which one is the SWI, and why the others are not."""
     from cmbnet.io.dicom import SelectionRules, examine_dicom

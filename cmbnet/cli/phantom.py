@@ -10,19 +10,16 @@ from typing import Any
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.cli import options
 from cmbnet.errors import UsageError
 
 
 @click.command("phantom", epilog=RESEARCH_USE_ONLY)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
+@click.option("-o", "--output", type=options.FOLDER, required=True,
               help="Folder to write the cohort to. Finished cases in it are kept.")  # fmt: skip
 @click.option("--positives", default=1, show_default=True, help="Number of cases with microbleeds.")
-@click.option(
-    "--negatives",
-    default=0,
-    show_default=True,
-    help="Number of cases without microbleeds (controls).",
-)
+@click.option("--negatives", default=0, show_default=True,
+              help="Number of cases without microbleeds (controls).")  # fmt: skip
 @click.option("--seed", default=1, show_default=True,
               help="Number that chooses the cohort. Cohorts of different seeds share "
                    "neither cases nor heads.")  # fmt: skip
@@ -37,15 +34,12 @@ from cmbnet.errors import UsageError
 @click.option("--lesions", nargs=2, type=int, default=None, metavar="LOW HIGH",
               help="Lowest and highest number of microbleeds in a positive case.  "
                    "[default: as in patients]")  # fmt: skip
-@click.option(
-    "--jobs", default=1, show_default=True, help="Number of processes that make phantoms."
-)
+@options.scan_jobs("Number of processes that make phantoms.")
 @click.option("--montage", is_flag=True, help="Also write a picture of every new case.")
 @click.option("--dicom", type=click.Choice(["siemens", "ge", "philips", "canon"]), default=None,
               help="Also write the scans as DICOM series of this vendor, to dicom/.")  # fmt: skip
-@click.option(
-    "--enhanced", is_flag=True, help="With --dicom, write one multi-frame file per series."
-)
+@click.option("--enhanced", is_flag=True,
+              help="With --dicom, write one multi-frame file per series.")  # fmt: skip
 def command(
     output: Path,
     jobs: int,

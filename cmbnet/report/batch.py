@@ -1,4 +1,4 @@
-"""Many cases, one after the other or side by side: one bad case never stops the others."""
+"""Run many cases, one after the other or several at a time. A bad case never stops the others."""
 
 from __future__ import annotations
 
@@ -23,13 +23,7 @@ from cmbnet.predict import NotAnalysable, Request, predict_file, record_of
 from cmbnet.report.html import refusal_html
 from cmbnet.report.result import RecordedRequest, Result, recorded
 from cmbnet.report.tables import fault_row, summary_row, update_summary
-from cmbnet.report.write import (
-    REPORT,
-    RESULT,
-    clear_case,
-    write_prediction,
-    write_refusal,
-)
+from cmbnet.report.write import REPORT, RESULT, clear_case, write_prediction, write_refusal
 
 if TYPE_CHECKING:
     from cmbnet.backends import Backend
@@ -41,23 +35,15 @@ SUMMARY = "summary.csv"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a case.
+    """The outcome of a case."""
 
-    Args:
-        case: The case.
-        status: "done", "skipped" (it was finished before), "refused" or "failed".
-        result: What ``result.json`` holds, for done and skipped.
-        reason: Why there is no result.
-        argument: Name of the field of the request by which the caller can decide otherwise.
-        report: The page of the result, for done and skipped.
-    """
-
-    case: Case
+    case: Case  # The case
+    # "done", "skipped" (it was finished before), "refused" or "failed".
     status: Literal["done", "skipped", "refused", "failed"]
-    result: Result | None = None
-    reason: str = ""
-    argument: str = ""
-    report: Path | None = None
+    result: Result | None = None  # What ``result.json`` holds, for done and skipped
+    reason: str = ""  # Why there is no result
+    argument: str = ""  # Name of the field of the request by which the caller can decide otherwise
+    report: Path | None = None  # The page of the result, for done and skipped
 
 
 def run_batch(
@@ -69,30 +55,30 @@ def run_batch(
     request: Request,
     overwrite: bool = False,
     jobs: int = 1,
-    ahead: ReadAhead | None = None,
+    read_ahead: ReadAhead | None = None,
 ) -> Generator[Outcome, None, None]:
     """Run cases and keep ``summary.csv`` up to date.
 
     Args:
-        cases: What to look at.
-        out_dir: Gets a folder a case and the summary.
+        cases: The cases.
+        out_dir: Folder to write to. It gets a folder for each case, and the summary.
         bundle: The model.
-        backend: Opened for it; shared by all jobs, which wait for one another there.
-        request: What is asked of every case.
-        overwrite: Run again what is finished.
-        jobs: Cases at a time.
-        ahead: May have begun to read the first case.
+        backend: A backend that is open for this bundle. All jobs share it and take turns.
+        request: The options of every case.
+        overwrite: Whether to run finished cases again.
+        jobs: Number of cases at a time.
+        read_ahead: A reader that may have begun to read the first case.
 
     Yields:
-        An outcome a case, as they come. Where the caller stops, no further case begins.
+        The outcome of each case when it is known. If the caller stops, no further case begins.
 
     Raises:
-        UnreadableFile: If there is a summary that is none of ours; before any case.
-        CmbnetError: If the summary cannot be written; after all cases.
+        UnreadableFile: If the folder has a summary of another form. Then no case is run.
+        CmbnetError: If the summary cannot be written. This is raised after all cases.
     """
     summary = _Summary(out_dir / SUMMARY)
     summary.write()
-    reading = ReadAhead(request.frame, request.series) if ahead is None else ahead
+    reading = ReadAhead(request.frame, request.series) if read_ahead is None else read_ahead
     runner = _Runner(out_dir, bundle, backend, request, overwrite, reading)
 
     def run(case: Case) -> Outcome:
@@ -126,7 +112,7 @@ def _side_by_side(
 
 
 class _Summary:
-    """``summary.csv``; rows that find no room wait for the next try, so that no case stops."""
+    """``summary.csv``. Rows that cannot be written wait for the next try, so no case stops."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -134,7 +120,7 @@ class _Summary:
         self._waiting: list[dict[str, object]] = []
 
     def add(self, row: dict[str, object]) -> None:
-        """Write a row, or keep it if the file system refuses."""
+        """Write a row, or keep it for later if the file system refuses."""
         with self._lock:
             self._waiting.append(row)
         with suppress(CmbnetError):
@@ -145,7 +131,7 @@ class _Summary:
 
         Raises:
             CmbnetError: If the file system refuses.
-            UnreadableFile: If the file is there and is no such table.
+            UnreadableFile: If the file is another table.
         """
         with self._lock:
             try:
@@ -160,17 +146,17 @@ class _Summary:
 
 @dataclass(frozen=True, slots=True)
 class _Runner:
-    """Runs single cases; whatever goes wrong becomes the outcome."""
+    """A runner of single cases. Whatever goes wrong becomes the outcome."""
 
     out_dir: Path
     bundle: Bundle
     backend: Backend
     request: Request
     overwrite: bool
-    ahead: ReadAhead
+    read_ahead: ReadAhead
 
     def run(self, case: Case) -> Outcome:
-        """The outcome of a case."""
+        """Run a case and return its outcome."""
         outcome = self._attempt(case)
         return replace(outcome, reason=_scrubbed(outcome.reason, case))
 
@@ -193,7 +179,7 @@ class _Runner:
             return Outcome(case=case, status="failed", reason=reason)
 
     def _said(self, error: OSError, where: str, case: Case) -> str:
-        """What a fault of the file system says; of a DICOM input its files are not named."""
+        """Word a fault of the file system. It does not name the files of a DICOM input."""
         file, said = error.filename, error.strerror or str(error)
         if file is not None and Path(file).is_relative_to(self.out_dir):
             return f"cannot write {file} ({said}); {_remedy(error)} and run again"
@@ -201,7 +187,7 @@ class _Runner:
 
     def _predict(self, case: Case) -> Outcome:
         folder, request = self.out_dir / case.name, self.request
-        read = self.ahead.take(case.path)
+        read = self.read_ahead.take(case.path)
         try:
             asked = recorded(request, record_of(case.path, brain_mask=case.brain_mask), self.bundle)
             finished = None if self.overwrite else _finished(folder, asked)
@@ -227,12 +213,7 @@ class _Runner:
             _refuse_by_name(case)
         try:
             prediction = predict_file(
-                case.path,
-                self.bundle,
-                self.backend,
-                request,
-                brain_mask=case.brain_mask,
-                read=read,
+                case.path, self.bundle, self.backend, request, brain_mask=case.brain_mask, read=read
             )
         except NotAnalysable as error:
             if request.dicom_sr:
@@ -242,7 +223,7 @@ class _Runner:
 
 
 def _scrubbed(reason: str, case: Case) -> str:
-    """A reason without what names the patient of a DICOM input."""
+    """Remove from a reason what names the patient of a DICOM input."""
     if not case.identifiers:
         return reason
     from cmbnet.io.dicom.privacy import scrub
@@ -266,7 +247,7 @@ def _remedy(error: OSError) -> str:
 
 
 def _finished(folder: Path, request: RecordedRequest) -> Result | None:
-    """The result of an earlier run of the same request, if all its files are there."""
+    """Return the result of an earlier run of the same request, if all its files are there."""
     try:
         text = (folder / RESULT).read_bytes()
         if json.loads(text).get("request") != request.model_dump(mode="json"):

@@ -1,4 +1,4 @@
-"""``report.html``: one page that opens anywhere, offline, without scripts."""
+"""``report.html``: a page without scripts, which opens offline in any browser."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 MOST_SLICES: Final = 24
 MOST_TILES: Final = 60
 MOST_EXCLUDED: Final = 50
-"""Enough to look through; what is left out is said on the page and stands in the tables."""
+"""Largest numbers of pictures and rows on the page, which says what it leaves out. The tables have
+everything."""
 
 
 def report_html(prediction: Prediction, result: Result) -> str:
-    """The page of a result."""
+    """Make the page of a result."""
     painter = Painter(prediction)
     excluded = result.excluded[:MOST_EXCLUDED]
     near = result.lesions[:MOST_TILES]
@@ -56,7 +57,7 @@ def report_html(prediction: Prediction, result: Result) -> str:
 
 
 def refusal_html(case: str, file: str, reason: str) -> str:
-    """The page of a scan that was refused; it holds nothing that looks like a result."""
+    """Make the page of a refused scan. It holds nothing that looks like a result."""
     return render(
         "refused.html",
         case=case,
@@ -68,7 +69,7 @@ def refusal_html(case: str, file: str, reason: str) -> str:
 
 
 def headline(result: Result) -> str:
-    """The answer in one line."""
+    """Write the result in one line."""
     scan = result.scan
     if scan.lesions == 0:
         return "No microbleeds were reported"
@@ -77,7 +78,7 @@ def headline(result: Result) -> str:
 
 
 def why_nothing(result: Result) -> str:
-    """An empty result explains itself."""
+    """Explain a result without lesions."""
     scan, model, stages = result.scan, result.model, result.stages
     seen = (
         f"The network looked at {scan.slices_analysed} slices. Its highest probability was "

@@ -46,25 +46,15 @@ SLICE_PIXELS: Final = 340
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture of the report.
+    """A picture of the report."""
 
-    Args:
-        uri: ``data:image/jpeg;base64,...``.
-        width: Width in pixels.
-        height: Height in pixels.
-    """
-
-    uri: str
-    width: int
-    height: int
+    uri: str  # ``data:image/jpeg;base64,...``
+    width: int  # Width in pixels
+    height: int  # Height in pixels
 
 
 class Painter:
-    """A painter of the pictures of a prediction.
-
-    Args:
-        prediction: The prediction to draw.
-    """
+    """A painter of the pictures of a prediction."""
 
     def __init__(self, prediction: Prediction) -> None:
         prepared = prediction.prepared

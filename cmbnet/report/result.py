@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import asdict, replace
 from typing import Annotated, Literal
@@ -15,6 +14,7 @@ from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.bundle import Bundle, Measured
 from cmbnet.lesions import Lesion, LesionRules
 from cmbnet.predict import InputRecord, Prediction, Request
+from cmbnet.preprocess import Finding
 
 MAX_EXCLUDED = 200
 """Largest number of listed excluded candidates, by highest score. All are counted."""
@@ -42,7 +42,7 @@ class Input(_Strict):
     affine_ijk_to_ras_mm: tuple[tuple[float, ...], ...]
 
 
-class Model(_Strict):
+class ModelRecord(_Strict):
     """The bundle, the thresholds and the runtime.
 
     The weights of a learned score are hundreds of numbers. The bundle holds them, not the result.
@@ -66,24 +66,16 @@ class Model(_Strict):
     backend_reason: str
 
 
-class QualityFinding(_Strict):
-    """One remark of the quality gate."""
-
-    code: str
-    severity: Literal["info", "warning", "refuse"]
-    message: str
-
-
 class Quality(_Strict):
     """The judgement of the quality gate. `forced` means that it refused and was overruled."""
 
     analysable: bool
     forced: bool
-    findings: tuple[QualityFinding, ...]
+    findings: tuple[Finding, ...]
     measures: dict[str, float | tuple[float, ...]]
 
 
-class Scan(_Strict):
+class ScanResult(_Strict):
     """The result for the scan as a whole."""
 
     positive: bool
@@ -104,9 +96,9 @@ class Result(_Strict):
     case: str
     request: RecordedRequest
     input: Input
-    model: Model
+    model: ModelRecord
     quality: Quality
-    scan: Scan
+    scan: ScanResult
     stages: dict[str, int]
     lesions: tuple[Lesion, ...]
     excluded: Annotated[tuple[Lesion, ...], Field(max_length=MAX_EXCLUDED)]
@@ -117,7 +109,7 @@ class Result(_Strict):
 
 
 def recorded(request: Request, record: InputRecord, bundle: Bundle) -> RecordedRequest:
-    """A request with the hashes of all that it is about."""
+    """Add the hashes of input and bundle to a request."""
     return RecordedRequest(
         **request.model_dump(),
         input_sha256=record.sha256,
@@ -166,13 +158,13 @@ def _input(prediction: Prediction) -> Input:
     )
 
 
-def _model(prediction: Prediction) -> Model:
+def _model(prediction: Prediction) -> ModelRecord:
     manifest, point, backend = (
         prediction.bundle.manifest,
         prediction.operating_point,
         prediction.backend,
     )
-    return Model(
+    return ModelRecord(
         bundle=manifest.name,
         licence=manifest.licence,
         training=manifest.training.statement,
@@ -197,18 +189,15 @@ def _quality(prediction: Prediction) -> Quality:
     return Quality(
         analysable=report.analysable,
         forced=prediction.forced,
-        findings=tuple(
-            QualityFinding(code=f.code, severity=f.severity, message=f.message)
-            for f in report.findings
-        ),
+        findings=report.findings,
         measures=asdict(report.measures),
     )
 
 
-def _scan(prediction: Prediction) -> Scan:
+def _scan(prediction: Prediction) -> ScanResult:
     lesions = prediction.finding.lesions
     small = sum(lesion.size_class == "small" for lesion in lesions)
-    return Scan(
+    return ScanResult(
         positive=prediction.positive,
         score=prediction.score,
         lesions=len(lesions),
@@ -218,16 +207,3 @@ def _scan(prediction: Prediction) -> Scan:
         highest_probability=prediction.finding.highest_probability,
         slices_analysed=prediction.slices,
     )
-
-
-def schema_text() -> str:
-    """Return the JSON Schema of ``result.json`` as the text of ``data_specs/result.schema.json``.
-
-    After a change of the models: ``python -c 'from cmbnet.report.result import schema_text as t;
-    print(t(), end="")' > data_specs/result.schema.json``
-    """
-    schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Result.model_json_schema(mode="serialization"),
-    }
-    return json.dumps(schema, indent=2) + "\n"

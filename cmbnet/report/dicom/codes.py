@@ -13,9 +13,7 @@ PRIVATE_SCHEME = "99CMBNET"
 def private_scheme() -> CodingSchemeIdentificationItem:
     """Identify the private coding scheme, as the standard requires."""
     return CodingSchemeIdentificationItem(
-        PRIVATE_SCHEME,
-        name="Codes of the cmbnet project",
-        responsible_organization="cmbnet",
+        PRIVATE_SCHEME, name="Codes of the cmbnet project", responsible_organization="cmbnet"
     )
 
 

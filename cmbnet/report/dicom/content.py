@@ -25,56 +25,39 @@ _NO_MOMENT = datetime.datetime(1900, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """The algorithm that made a result.
+    """The algorithm that made a result."""
 
-    Args:
-        model: Name of the bundle.
-        model_sha256: Hash of the whole bundle.
-        parameters: Parameters of the run, one sentence each. Their hash is part of the UIDs.
-        version: Version of cmbnet.
-    """
-
-    model: str
-    model_sha256: str
+    model: str  # Name of the bundle
+    model_sha256: str  # Hash of the whole bundle
+    # Parameters of the run, one sentence each. Their hash is part of the UIDs.
     parameters: tuple[str, ...] = ()
-    version: str = __version__
+    version: str = __version__  # Version of cmbnet
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """The judgement of the quality gate.
+    """The judgement of the quality gate."""
 
-    Args:
-        analysable: If it is False, the report says "not analysable" and has no count.
-        remarks: Sentences of warnings and refusals.
-    """
-
-    analysable: bool = True
-    remarks: tuple[str, ...] = ()
+    analysable: bool = True  # If it is False, the report says "not analysable" and has no count
+    remarks: tuple[str, ...] = ()  # Sentences of warnings and refusals
 
 
 @dataclass(frozen=True, slots=True)
 class DicomResult:
     """The result of one series.
 
-    Args:
-        lesions: Lesions that count, in the order of segments.
-        labels: `Lesion.id` of each voxel on the grid of the series, integer (z, y, x), 0 outside.
-        algorithm: The algorithm that found them.
-        quality: The judgement of the quality gate.
-        regions: Name of the approximate region of each lesion id, if known.
-        previous: The report that this one supersedes. Only its UIDs are read.
-
     Raises:
         UsageError: If a lesion has no voxel, or if a scan that is not analysable has lesions.
     """
 
-    lesions: tuple[Lesion, ...]
+    lesions: tuple[Lesion, ...]  # Lesions that count, in the order of segments
+    # `Lesion.id` of each voxel on the grid of the series, integer (z, y, x), 0 outside.
     labels: NDArray[Any]
-    algorithm: Algorithm
-    quality: Quality = Quality()
+    algorithm: Algorithm  # The algorithm that found them
+    quality: Quality = Quality()  # The judgement of the quality gate
+    # Name of the approximate region of each lesion id, if known.
     regions: tuple[tuple[int, str], ...] = ()
-    previous: Dataset | None = None
+    previous: Dataset | None = None  # The report that this one supersedes. Only its UIDs are read.
 
     def __post_init__(self) -> None:
         if self.lesions and not self.quality.analysable:

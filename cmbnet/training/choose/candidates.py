@@ -21,9 +21,8 @@ from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, MatchingRule, Settings, score_case
-from cmbnet.evaluation.match.detection import detection_scores
 from cmbnet.evaluation.match.labels import read_labels, scattered
-from cmbnet.evaluation.match.matching import Matching, match
+from cmbnet.evaluation.match.matching import Matching, detection_scores, match
 from cmbnet.evaluation.match.overlap import Overlap, find_overlap
 from cmbnet.io import read_nifti
 from cmbnet.lesions import Lesion, LesionRules, find_lesions

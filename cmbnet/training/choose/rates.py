@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from cmbnet.bundle import Measured
 from cmbnet.evaluation.stats.bootstrap import draw_weights
-from cmbnet.evaluation.stats.empty_cases import ratio
 from cmbnet.evaluation.stats.intervals import percentile, wilson
 from cmbnet.evaluation.stats.patients import PatientScores
+from cmbnet.evaluation.stats.ratios import ratio
 from cmbnet.lesions import LesionRules
 from cmbnet.lesions.evidence import Evidence
 from cmbnet.training.choose.candidates import Candidates

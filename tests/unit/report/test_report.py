@@ -18,9 +18,10 @@ from cmbnet.io import read_nifti
 from cmbnet.predict import InputRecord, Prediction, Request, predict_volume
 from cmbnet.report import Result, write_prediction
 from cmbnet.report.html import report_html
-from cmbnet.report.result import MAX_EXCLUDED, schema_text
+from cmbnet.report.result import MAX_EXCLUDED
 from cmbnet.volume import Volume, grid_difference
 from tests.helpers.candidate import weighing
+from tests.helpers.schemas import FOLDER, schema_text
 from tests.helpers.tiny_scan import DOTS, tiny_scan
 
 HOSTILE = """<script>alert('x')</script>"><img src=x onerror=alert(1)>&$notice${title}.nii.gz"""
@@ -112,13 +113,13 @@ def test_the_same_prediction_gives_the_same_bytes(found: Prediction, tmp_path: P
 
 
 def test_result_json_keeps_to_its_schema(found: Prediction, tmp_path: Path) -> None:
-    schema = Path(__file__).parents[3] / "data_specs" / "result.schema.json"
-    assert schema.read_text() == schema_text(), "write it again as schema_text says"
+    schema = schema_text("result.schema.json")
+    assert (FOLDER / "result.schema.json").read_text() == schema, "python -m tests.helpers.schemas"
     write_prediction(found, tmp_path)
     values = json.loads((tmp_path / "result.json").read_text())
-    jsonschema.validate(values, json.loads(schema_text()))
+    jsonschema.validate(values, json.loads(schema))
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(values | {"surprise": 1}, json.loads(schema_text()))
+        jsonschema.validate(values | {"surprise": 1}, json.loads(schema))
     assert Result.model_validate(values).model_dump(mode="json") == values
 
 
