@@ -144,7 +144,7 @@ class Node:
     def _settle_step(self) -> bool:
         due = self.settle.due()
         for study in due:
-            self.journal.settled(study)
+            self.journal.mark_ready(study)
         return bool(due)
 
     def _housekeeping(self) -> bool:

@@ -1,4 +1,7 @@
-"""Pseudonyms of studies: a keyed hash of the UID. Only the node's key can trace them back."""
+"""Pseudonyms of studies, and the details of events that name nobody.
+
+A pseudonym is a keyed hash of the UID. Only the node's key can trace it back.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,21 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
-from cmbnet.edge.folders import sync_folder
+from cmbnet.edge.folders import sync
 from cmbnet.errors import CmbnetError
+
+SafeDetail: TypeAlias = str | int | float | bool
 
 KEY_FILE = "pseudonyms.key"
 _KEY_BYTES = 32
 _DIGITS = 12
+_WORDS = frozenset({"address", "caller", "destination", "outcome", "reason", "state", "status"})
+"""Names of the details that are words. Other words are left out until they are listed here."""
+_LONGEST_WORDS = 500
 
 _UID = re.compile(r"(?<![\d.])(?:2\.25\.\d+|[0-2](?:\.\d+){3,})")
 _PUBLIC_ROOT = "1.2.840.10008."
@@ -48,6 +58,23 @@ class Pseudonyms:
     def scrub(self, text: str) -> str:
         """Replace every UID in a sentence by its pseudonym, except UIDs of the standard."""
         return _UID.sub(self._replace, text)
+
+    def safe_details(self, details: Mapping[str, object]) -> dict[str, SafeDetail]:
+        """Return the details of an event that cannot name a patient or an object.
+
+        These are numbers and known words. Control characters, which an AE title or a reason may
+        hold, are replaced.
+        """
+        safe: dict[str, SafeDetail] = {}
+        for key, value in details.items():
+            if isinstance(value, bool | int):
+                safe[key] = value
+            elif isinstance(value, float):
+                safe[key] = round(value, 4)
+            elif isinstance(value, str) and key in _WORDS:
+                text = self.scrub(value)[:_LONGEST_WORDS]
+                safe[key] = "".join(one if one.isprintable() else "?" for one in text)
+        return safe
 
     def _replace(self, found: re.Match[str]) -> str:
         uid = found.group()
@@ -85,4 +112,4 @@ def _write_key(path: Path) -> None:
     finally:
         os.close(descriptor)
     draft.rename(path)
-    sync_folder(path.parent)
+    sync(path.parent)

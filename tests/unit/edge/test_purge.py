@@ -40,7 +40,7 @@ class Store:
             number = int(path.stem[-4:])
             self.spool.keep(path, Identity(study, uid_of(f"{name}/{number}"), ""))
         self.journal.received(study, "SCANNER")
-        self.journal.settled(study)
+        self.journal.mark_ready(study)
         self.journal.take()
         digest = self.spool.snapshot(study).digest
         file = ResultFile(SR_CLASS, uid_of(f"sr/{name}"), f"{study}/1/sr.dcm")
@@ -56,7 +56,7 @@ class Store:
         (path,) = study_files(self.folders.incoming, name, slices=1)
         self.spool.keep(path, Identity(study, uid_of(f"{name}/0"), ""))
         self.journal.received(study, "SCANNER")
-        self.journal.settled(study)
+        self.journal.mark_ready(study)
         self.journal.take()
         digest = self.spool.snapshot(study).digest
         self.journal.finish(study, Finished("failed", digest, 1, reason="it died"), ["pacs"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cmbnet.edge.backoff import Backoff
 from cmbnet.edge.config import SettleSettings
+from cmbnet.edge.deliver import Backoff
 from cmbnet.edge.settle import Settle
 
 
