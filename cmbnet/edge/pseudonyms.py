@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from cmbnet.edge.folders import sync
+from cmbnet.edge.folders import move, sync
 from cmbnet.errors import CmbnetError
 
 SafeDetail: TypeAlias = str | int | float | bool
@@ -105,11 +104,7 @@ def _write_key(path: Path) -> None:
     """Write the whole key or nothing, readable only by the node's user."""
     draft = path.with_suffix(".part")
     draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, secrets.token_bytes(_KEY_BYTES))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    draft.rename(path)
-    sync(path.parent)
+    draft.touch(mode=0o600, exist_ok=False)
+    draft.write_bytes(secrets.token_bytes(_KEY_BYTES))
+    sync(draft)
+    move(draft, path)

@@ -19,7 +19,7 @@ from cmbnet.edge.events import Events
 from cmbnet.edge.folders import Folders, make_folder
 from cmbnet.edge.journal import Journal
 from cmbnet.edge.records import Finished, Outcome, ResultFile, Study
-from cmbnet.edge.settle import Settle
+from cmbnet.edge.settle import SettleTimer
 from cmbnet.edge.spool import Snapshot, Spool
 from cmbnet.edge.worker import Answer, Job, Worker, WorkerStopped
 
@@ -46,7 +46,7 @@ class Runner:
     folders: Folders
     journal: Journal
     spool: Spool
-    settle: Settle
+    settle: SettleTimer
     worker: Worker
     _: KW_ONLY
     tries: int

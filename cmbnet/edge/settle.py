@@ -18,7 +18,7 @@ class _Wait:
 
 
 @dataclass(eq=False)
-class Settle:
+class SettleTimer:
     """The wait for silence, by a clock that nobody can set back. Threads may share one.
 
     It is held only in memory. After a restart, every wait begins anew.

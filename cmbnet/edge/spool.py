@@ -64,12 +64,10 @@ class Identity:
     Args:
         study: Study Instance UID.
         sop_instance: SOP Instance UID.
-        sop_class: SOP Class UID.
     """
 
     study: str
     sop_instance: str
-    sop_class: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ class Spool:
 
     folders: Folders
     reserve_bytes: int
-    _moving: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _moving: threading.RLock = field(init=False, default_factory=threading.RLock)
     """Lock of quarantine and purge, which take a folder away: never between two steps of `keep`."""
 
     @property
@@ -132,7 +130,7 @@ class Spool:
             sync(received)
             now = contents_of(received)
             with self._moving:
-                folder = self._restored(expected.study)
+                folder = self.restore(expected.study)
                 make_folder(folder)
                 kept = self._place(received, folder, expected.sop_instance, now)
             # Also for a known name: its first sender may still wait for this very sync.
@@ -206,10 +204,13 @@ class Spool:
             if source.is_dir():
                 move(source, self.folders.quarantine / study)
 
-    def restore(self, study: str) -> None:
-        """Take the images of a study out of quarantine, if they are there."""
+    def restore(self, study: str) -> Path:
+        """Take the images of a study out of quarantine, if they are there. Return their folder."""
+        folder, aside = self.folders.spool / study, self.folders.quarantine / study
         with self._moving:
-            self._restored(study)
+            if aside.is_dir() and not folder.exists():
+                move(aside, folder)
+        return folder
 
     def remove(self, study: str, digest: str) -> int:
         """Remove images and results of a study, and return their size in bytes.
@@ -241,13 +242,6 @@ class Spool:
         aside, folder = self.folders.quarantine / study, self.folders.spool / study
         return aside if aside.is_dir() and not folder.exists() else folder
 
-    def _restored(self, study: str) -> Path:
-        folder = self.folders.spool / study
-        aside = self.folders.quarantine / study
-        if aside.is_dir() and not folder.exists():
-            move(aside, folder)
-        return folder
-
 
 def identify(path: Path, announced_class: str, announced_instance: str) -> Identity:
     """Read the identity of an object and compare it with the announced one.
@@ -271,7 +265,7 @@ def identify(path: Path, announced_class: str, announced_instance: str) -> Ident
         raise ObjectRefused(_NOT_UNDERSTOOD, "the object states no study")
     if (sop_class, sop_instance) != (announced_class, announced_instance):
         raise ObjectRefused(_WRONG_OBJECT, "the object is another than the one announced")
-    return Identity(study, sop_instance, sop_class)
+    return Identity(study, sop_instance)
 
 
 def _snapshot_of(folder: Path) -> Snapshot:

@@ -100,7 +100,10 @@ class Worker:
             WorkerStopped: If `close` is called meanwhile.
         """
         try:
-            return self._exchange(job)
+            pipe = self.start()
+            pipe.send(job)
+            answer: Answer = _receive(pipe, self.timeout_s, "the study")
+            return answer
         except TimeoutError as error:
             return self._failed(str(error))
         except (EOFError, OSError):
@@ -152,12 +155,6 @@ class Worker:
             process.join(_STOP_S)
         if pipe is not None:
             pipe.close()
-
-    def _exchange(self, job: Job) -> Answer:
-        pipe = self.start()
-        pipe.send(job)
-        answer: Answer = _receive(pipe, self.timeout_s, "the study")
-        return answer
 
     def _exit_code(self) -> str:
         process = self._process
