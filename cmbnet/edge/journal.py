@@ -17,14 +17,7 @@ from pathlib import Path
 
 from cmbnet.edge.events import Events
 from cmbnet.edge.journal_reader import RESULT, JournalReader
-from cmbnet.edge.records import (
-    Delivery,
-    DeliveryState,
-    Finished,
-    ResultFile,
-    State,
-    Study,
-)
+from cmbnet.edge.records import Delivery, DeliveryState, Finished, ResultFile, State, Study
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS studies (
@@ -90,10 +83,7 @@ class Journal(JournalReader):
     """
 
     def __init__(
-        self,
-        path: Path,
-        events: Events | None = None,
-        wall: Callable[[], float] = time.time,
+        self, path: Path, events: Events | None = None, wall: Callable[[], float] = time.time
     ) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # SQLite gives its other files the rights of this one.

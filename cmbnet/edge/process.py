@@ -64,11 +64,7 @@ class StudyProcessor:
         read_s = time.perf_counter() - start
         try:
             prediction = predict_volume(
-                volume,
-                bundle,
-                backend,
-                self.settings.request,
-                record=InputRecord(dicom=source),
+                volume, bundle, backend, self.settings.request, record=InputRecord(dicom=source)
             )
         except NotAnalysable as refused:
             result = replace(result_of_refusal(refused.refusal), previous=job.previous)

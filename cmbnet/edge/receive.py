@@ -41,11 +41,7 @@ from cmbnet.edge.server import LARGEST_PDU, EdgeEntity, EdgeServer, bound_readin
 from cmbnet.edge.spool import Kept, ObjectConflict, ObjectRefused, Spool, identify
 from cmbnet.errors import UsageError
 
-IMAGE_CLASSES = (
-    MRImageStorage,
-    EnhancedMRImageStorage,
-    LegacyConvertedEnhancedMRImageStorage,
-)
+IMAGE_CLASSES = (MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 """Accepted classes. Results that a PACS routes back must not start another run."""
 
 _COMPRESSED = (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless)
