@@ -48,8 +48,8 @@ SCREENING_PATIENT_FPR = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """Thresholds and what they reached."""
+class Trial:
+    """One pair of thresholds that was tried, and the rates that it reached."""
 
     scored: ScoredScans
     lesion_score: float
@@ -109,44 +109,44 @@ def choose_operating_points(
     if not any(len(scan.overlap.truth_voxels) for scans in offers.values() for scan in scans):
         raise InputRefused("operating points need scans with lesions, the cohort holds none")
     variants = tuple(variants)
-    candidates = _with_learned_scores(offers, teachers, variants[0]) if learn else []
-    if teachers and learn and not candidates:
+    trials = _with_learned_scores(offers, teachers, variants[0]) if learn else []
+    if teachers and learn and not trials:
         raise InputRefused(
             f"a score is learned from {FEWEST} microbleeds and {FEWEST} false candidates at least; "
             "give more scans to learn from, or none",
             argument="score_from",
         )
-    if not candidates:
+    if not trials:
         for rules, cut in itertools.product(variants, offers):
-            candidates += sweep(ScoredScans(offers[cut], _at(rules, cut)))
-    if not any(c.rates.f1 for c in candidates):
+            trials += sweep(ScoredScans(offers[cut], _at(rules, cut)))
+    if not any(c.rates.f1 for c in trials):
         # An untrained network: only the strictest threshold keeps its noise apart.
-        strictest = max(c.rules.pixel_threshold for c in candidates)
-        candidates = [c for c in candidates if c.rules.pixel_threshold == strictest]
-    balanced = _best_f1(candidates)
+        strictest = max(c.rules.pixel_threshold for c in trials)
+        trials = [c for c in trials if c.rules.pixel_threshold == strictest]
+    balanced = _best_f1(trials)
     shared = _without_thresholds(balanced.rules)
-    same = [c for c in candidates if _without_thresholds(c.rules) == shared]
+    same = [c for c in trials if _without_thresholds(c.rules) == shared]
     sensitive = _most_found(same)
     points = (
         _point("balanced", balanced, _patient_threshold(balanced), cohort),
         _point("sensitive", sensitive, _patient_threshold(sensitive), cohort),
         _point("screening", *_screening(same), cohort),
     )
-    return Chosen(shared, points, tuple(_effect_of_rules(candidates, shared)))
+    return Chosen(shared, points, tuple(_effect_of_rules(trials, shared)))
 
 
 def _with_learned_scores(
     offers: Offers, teachers: Offers | None, base: LesionRules
-) -> list[Candidate]:
+) -> list[Trial]:
     """What scores learned at each pixel threshold reach on scans that they have not seen."""
-    candidates: list[Candidate] = []
+    trials: list[Trial] = []
     for cut in offers if teachers is None else teachers:
         scans = offers[cut]
         learned = learn_score(scans, () if teachers is None else teachers[cut])
         if learned is not None:
             rules = replace(_at(base, cut), evidence=learned.evidence)
-            candidates += sweep(ScoredScans(scans, rules, learned.held_out))
-    return candidates
+            trials += sweep(ScoredScans(scans, rules, learned.held_out))
+    return trials
 
 
 def _at(rules: LesionRules, cut: Cut) -> LesionRules:
@@ -159,24 +159,24 @@ def _without_thresholds(rules: LesionRules) -> LesionRules:
     return replace(rules, pixel_threshold=LesionRules().pixel_threshold, min_score=0.0)
 
 
-def sweep(scored: ScoredScans) -> list[Candidate]:
+def sweep(scored: ScoredScans) -> list[Trial]:
     """Rates at every lesion score that changes something, `STEPS` of them at most."""
     # Rounded down: a threshold must not remove the lesion that it was taken from.
     values = sorted({0.0, *(math.floor(1000 * score) / 1000 for score in scored.scores.tolist())})
     picked = np.linspace(0, len(values) - 1, min(len(values), STEPS)).astype(int)
     scores = [values[index] for index in sorted(set(picked.tolist()))]
-    return [Candidate(scored, score, scored.rates(score)) for score in scores]
+    return [Trial(scored, score, scored.rates(score)) for score in scores]
 
 
-def _best_f1(candidates: Sequence[Candidate]) -> Candidate:
+def _best_f1(trials: Sequence[Trial]) -> Trial:
     """Best lesion F1 within the limit of false lesions in controls.
 
     Of nearly equal ones those that miss the fewest patients, then those of nearly the best
     outlines, then those whose cut has most to find at other scores, then the one that counts most
     nearly as many lesions as there are.
     """
-    allowed = [c for c in candidates if c.rates.false_per_control <= BALANCED_FALSE_PER_CONTROL]
-    allowed = allowed or list(candidates)
+    allowed = [c for c in trials if c.rates.false_per_control <= BALANCED_FALSE_PER_CONTROL]
+    allowed = allowed or list(trials)
     best = max(c.rates.f1 for c in allowed)
     near = [c for c in allowed if c.rates.f1 >= best - F1_TOLERANCE]
     fewest = min(c.rates.missed for c in near)
@@ -189,24 +189,24 @@ def _best_f1(candidates: Sequence[Candidate]) -> Candidate:
     return min(near, key=lambda c: (abs(c.rates.surplus), -c.rates.f1, -c.lesion_score))
 
 
-def _most_found(candidates: Sequence[Candidate]) -> Candidate:
+def _most_found(trials: Sequence[Trial]) -> Trial:
     """Best precision near the highest sensitivity within the limit of false lesions."""
     readable = [
-        c for c in candidates if c.rates.false_positives_per_scan <= SENSITIVE_FALSE_POSITIVES
+        c for c in trials if c.rates.false_positives_per_scan <= SENSITIVE_FALSE_POSITIVES
     ]
-    readable = readable or [min(candidates, key=lambda c: c.rates.false_positives_per_scan)]
+    readable = readable or [min(trials, key=lambda c: c.rates.false_positives_per_scan)]
     highest = max(c.rates.sensitivity for c in readable)
     near = [c for c in readable if c.rates.sensitivity >= highest - SENSITIVE_RECALL_LOSS]
     return max(near, key=lambda c: (c.rates.precision, c.rates.sensitivity))
 
 
-def _patient_threshold(candidate: Candidate) -> float:
+def _patient_threshold(trial: Trial) -> float:
     """The score that misses fewest patients within `PATIENT_FPR`, and then alarms fewest controls.
 
     The middle one where several do. Scans are judged by their best lesion, and lesions below the
     lesion score are dropped.
     """
-    scored, lowest = candidate.scored, candidate.lesion_score
+    scored, lowest = trial.scored, trial.lesion_score
     tried = [c.lesion_score for c in sweep(scored) if c.lesion_score >= lowest]
     rates = {score: scored.rates(lowest, score) for score in tried}
     limit = max(PATIENT_FPR, min(own.patient_fpr for own in rates.values()))
@@ -216,48 +216,48 @@ def _patient_threshold(candidate: Candidate) -> float:
     return best[len(best) // 2]
 
 
-def _screening(candidates: Sequence[Candidate]) -> tuple[Candidate, float]:
+def _screening(trials: Sequence[Trial]) -> tuple[Trial, float]:
     """The fewest missed patients within the limit of false alarms: lesions and threshold.
 
     The patient threshold alone keeps the limit; the lesion score below it is the one of the best
     lesion F1, so that the lesions of a scan that is called positive are told well.
     """
-    limit = max(SCREENING_PATIENT_FPR, min(c.rates.patient_fpr for c in candidates))
-    allowed = [c for c in candidates if c.rates.patient_fpr <= limit]
+    limit = max(SCREENING_PATIENT_FPR, min(c.rates.patient_fpr for c in trials))
+    allowed = [c for c in trials if c.rates.patient_fpr <= limit]
     fewest = min(c.rates.patient_fnr for c in allowed)
     choices = []
     for patient in (c for c in allowed if c.rates.patient_fnr == fewest):
         below = [
             c
-            for c in candidates
+            for c in trials
             if c.scored is patient.scored and c.lesion_score <= patient.lesion_score
         ]
         choices.append((max(below, key=lambda c: c.rates.f1), patient.lesion_score))
     return max(choices, key=lambda choice: (choice[0].rates.f1, choice[1]))
 
 
-def _point(name: str, candidate: Candidate, patient: float, cohort: str) -> OperatingPoint:
+def _point(name: str, trial: Trial, patient: float, cohort: str) -> OperatingPoint:
     """As it stands in a manifest."""
     return OperatingPoint(
         name=name,
-        pixel_threshold=candidate.rules.pixel_threshold,
-        lesion_score=candidate.lesion_score,
+        pixel_threshold=trial.rules.pixel_threshold,
+        lesion_score=trial.lesion_score,
         patient_threshold=patient,
-        measured=candidate.scored.measured(candidate.lesion_score, patient, cohort),
+        measured=trial.scored.measured(trial.lesion_score, patient, cohort),
     )
 
 
-def _effect_of_rules(candidates: Sequence[Candidate], chosen: LesionRules) -> Iterable[str]:
+def _effect_of_rules(trials: Sequence[Trial], chosen: LesionRules) -> Iterable[str]:
     """What a learned score is made of, or what each limit of the vein rule would have reached."""
     if chosen.evidence is not None:
         evidence = chosen.evidence
         kind = f"{len(evidence.hidden)} hidden units" if evidence.hidden else "no hidden layer"
         yield f"score: learned from {len(evidence.features)} features, {kind}"
         return
-    tried = {c.rules.max_continuation_mm for c in candidates}
+    tried = {c.rules.max_continuation_mm for c in trials}
     for value in sorted(tried, key=lambda v: (v is not None, v)):
         wanted = replace(chosen, max_continuation_mm=value)
-        like = [c for c in candidates if _without_thresholds(c.rules) == wanted]
+        like = [c for c in trials if _without_thresholds(c.rules) == wanted]
         if like:
             best = _best_f1(like)
             yield (
