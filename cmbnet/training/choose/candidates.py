@@ -53,7 +53,7 @@ class Cut(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Map:
+class LabelledMap:
     """What the network said about a scan, with its truth; all on the native grid."""
 
     name: str
@@ -65,7 +65,7 @@ class Map:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
+class ScanCandidates:
     """The candidates of a scan at one cut, compared with the truth.
 
     Args:
@@ -100,7 +100,7 @@ def _score(lesion: Lesion, rules: LesionRules) -> float:
     return scored.score if first_no(scored, rules, RULES) is None else REMOVED
 
 
-Offers = Mapping[Cut, Sequence[Candidates]]
+Offers = Mapping[Cut, Sequence[ScanCandidates]]
 """Cut -> the candidates of each scan of a cohort, scans in the same order."""
 
 
@@ -119,7 +119,7 @@ def offers_of(
     Raises:
         InputRefused: If no scan of the cohorts is analysable.
     """
-    offers: dict[Cut, list[Candidates]] = {cut: [] for cut in cuts}
+    offers: dict[Cut, list[ScanCandidates]] = {cut: [] for cut in cuts}
     for case in itertools.chain.from_iterable(map(list_cohort, cohorts)):
         try:
             found = _map(case, bundle, backend)
@@ -129,18 +129,18 @@ def offers_of(
         for line in scattered(read_labels(found.truth), found.truth):
             report(f"warning: case {found.name}: {line}")
         for cut, scans in offers.items():
-            scans.append(candidates_of(found, cut, bundle.manifest.rules))
+            scans.append(scan_candidates(found, cut, bundle.manifest.rules))
     if not any(offers.values()):
         names = ", ".join(map(str, cohorts))
         raise InputRefused(f"no scan of {names} is analysable: operating points need some")
     return offers
 
 
-def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> Map:
+def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> LabelledMap:
     """The map of one scan."""
     image = read_nifti(case.image)
     prediction = predict_volume(image, bundle, backend)
-    return Map(
+    return LabelledMap(
         name=case.name,
         image=image,
         probability=prediction.probability,
@@ -150,7 +150,7 @@ def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> Map:
     )
 
 
-def candidates_of(found: Map, cut: Cut, rules: LesionRules) -> Candidates:
+def scan_candidates(found: LabelledMap, cut: Cut, rules: LesionRules) -> ScanCandidates:
     """Find the candidates of a scan and compare them with its truth.
 
     Args:
@@ -169,7 +169,7 @@ def candidates_of(found: Map, cut: Cut, rules: LesionRules) -> Candidates:
     counted = np.array([lesion.verdict != "ignored" for lesion in scored.truth], bool)
     truth = read_labels(found.truth).subset(counted)
     overlap = find_overlap(truth, read_labels(predicted), found.truth.affine)
-    return Candidates(
+    return ScanCandidates(
         lesions=finding.lesions,
         correct=np.array([lesion.verdict == "correct" for lesion in scored.predicted], bool),
         ignored=np.array([lesion.verdict == "ignored" for lesion in scored.predicted], bool),

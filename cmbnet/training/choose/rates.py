@@ -16,7 +16,7 @@ from cmbnet.evaluation.stats.intervals import percentile, wilson
 from cmbnet.evaluation.stats.patients import PatientScores
 from cmbnet.lesions import LesionRules
 from cmbnet.lesions.evidence import Evidence
-from cmbnet.training.choose.candidates import Candidates
+from cmbnet.training.choose.candidates import ScanCandidates
 
 RESAMPLES = 2000
 SEED = 20220324
@@ -114,7 +114,7 @@ class ScoredScans:
 
     def __init__(
         self,
-        scans: Sequence[Candidates],
+        scans: Sequence[ScanCandidates],
         rules: LesionRules,
         held_out: Sequence[Evidence] | None = None,
     ) -> None:

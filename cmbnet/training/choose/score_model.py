@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cmbnet.lesions import Lesion
 from cmbnet.lesions.evidence import FEATURES, FURTHEST, OWN, Evidence, features
-from cmbnet.training.choose.candidates import Candidates
+from cmbnet.training.choose.candidates import ScanCandidates
 
 FOLDS = 5
 RIDGE = 1.0
@@ -63,7 +63,7 @@ class LearnedScore:
 
 
 def learn_score(
-    scans: Sequence[Candidates], teachers: Sequence[Candidates] = ()
+    scans: Sequence[ScanCandidates], teachers: Sequence[ScanCandidates] = ()
 ) -> LearnedScore | None:
     """Fit the score on candidates at one pixel threshold.
 
@@ -96,7 +96,7 @@ def learn_score(
     return LearnedScore(fit(*_counted(scans)), tuple(held_out[n] for n in fold.tolist()))
 
 
-def _counted(scans: Sequence[Candidates]) -> tuple[list[Lesion], NDArray[np.bool_]]:
+def _counted(scans: Sequence[ScanCandidates]) -> tuple[list[Lesion], NDArray[np.bool_]]:
     """The candidates that count, and which of them are correct."""
     counted = [
         (lesion, bool(right))

@@ -12,7 +12,7 @@ from cmbnet.bundle import OperatingPoint
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, score_case, summarise
 from cmbnet.lesions import LesionRules, find_lesions, spacing_affine
-from cmbnet.training.choose.candidates import SCORING, Candidates, Cut, Map, candidates_of
+from cmbnet.training.choose.candidates import SCORING, ScanCandidates, Cut, LabelledMap, scan_candidates
 from cmbnet.training.choose.operating_points import (
     F1_TOLERANCE,
     PATIENT_FPR,
@@ -46,7 +46,7 @@ EVIDENCE = weighing(
 Spot = tuple[int, int, int, float]
 
 
-def scan(name: str, lesions: list[Spot], false: list[Spot], ignored: list[Spot] = []) -> Map:  # noqa: B006
+def scan(name: str, lesions: list[Spot], false: list[Spot], ignored: list[Spot] = []) -> LabelledMap:  # noqa: B006
     """Squares of 5 x 5 pixels (3 mm) in one slice: (z, y, x, probability)."""
     truth, probability = np.zeros(SHAPE, np.uint16), np.zeros(SHAPE, np.float32)
     ignore = np.zeros(SHAPE, np.uint8)
@@ -57,7 +57,7 @@ def scan(name: str, lesions: list[Spot], false: list[Spot], ignored: list[Spot] 
         probability[z, y : y + 5, x : x + 5] = p
     for z, y, x, _ in ignored:
         ignore[z, y : y + 5, x : x + 5] = 1
-    return Map(
+    return LabelledMap(
         name=name,
         image=Volume(np.full(SHAPE, 100, np.float32), AFFINE),
         probability=Volume(probability, AFFINE),
@@ -67,7 +67,7 @@ def scan(name: str, lesions: list[Spot], false: list[Spot], ignored: list[Spot] 
     )
 
 
-def cohort() -> list[Map]:
+def cohort() -> list[LabelledMap]:
     """Five lesions in two patients, and two controls; false alarms score lower than most."""
     return [
         scan("a", [(1, 5, 5, 0.95), (3, 20, 20, 0.9), (4, 40, 40, 0.45)], [(2, 40, 5, 0.6)]),
@@ -77,16 +77,16 @@ def cohort() -> list[Map]:
     ]
 
 
-def offers(maps: list[Map], *thresholds: float) -> dict[Cut, list[Candidates]]:
-    return {Cut(t): [candidates_of(m, Cut(t), RULES) for m in maps] for t in thresholds}
+def offers(maps: list[LabelledMap], *thresholds: float) -> dict[Cut, list[ScanCandidates]]:
+    return {Cut(t): [scan_candidates(m, Cut(t), RULES) for m in maps] for t in thresholds}
 
 
-def scored(threshold: float, maps: list[Map] | None = None, **rules: Any) -> ScoredScans:
+def scored(threshold: float, maps: list[LabelledMap] | None = None, **rules: Any) -> ScoredScans:
     scans = offers(maps or cohort(), threshold)[Cut(threshold)]
     return ScoredScans(scans, replace(RULES, pixel_threshold=threshold, **rules))
 
 
-def chosen(maps: list[Map], *thresholds: float) -> Chosen:
+def chosen(maps: list[LabelledMap], *thresholds: float) -> Chosen:
     return choose_operating_points(
         offers(maps, *thresholds), cohort="test", variants=rule_variants(RULES)
     )
@@ -277,7 +277,7 @@ def test_the_points_share_rules_that_were_tried() -> None:
     assert continuations == len({rules.max_continuation_mm for rules in rule_variants(RULES)})
 
 
-def many(number: int, *, controls: bool) -> list[Map]:
+def many(number: int, *, controls: bool) -> list[LabelledMap]:
     """Patients with four sure lesions and two faint pieces of veins each; controls with these."""
     rng = np.random.default_rng(number)
     maps = []
@@ -336,7 +336,7 @@ def test_a_network_that_finds_nothing_gets_the_strictest_threshold() -> None:
     assert {p.pixel_threshold for p in chosen(maps, 0.3, 0.4).points} == {0.4}
 
 
-def noise(seed: int, brain_rows: int) -> Map:
+def noise(seed: int, brain_rows: int) -> LabelledMap:
     """Smooth random probabilities, so that there are blobs of every shape, some at a border."""
     from scipy.ndimage import gaussian_filter
 
@@ -347,7 +347,7 @@ def noise(seed: int, brain_rows: int) -> Map:
     brain = np.zeros(SHAPE, bool)
     brain[:, :brain_rows] = True
     image = gaussian_filter(rng.standard_normal(SHAPE), (1, 2, 2)).astype(np.float32)
-    return Map(
+    return LabelledMap(
         name="n",
         image=Volume(image, AFFINE),
         probability=Volume(probability, AFFINE),
@@ -376,7 +376,7 @@ def test_the_shortcut_counts_what_the_pipeline_finds(
 ) -> None:
     found = noise(seed, brain_rows)
     rules = replace(variant, pixel_threshold=threshold)
-    quick = ScoredScans([candidates_of(found, Cut(threshold), RULES)], rules).rates(score)
+    quick = ScoredScans([scan_candidates(found, Cut(threshold), RULES)], rules).rates(score)
     finding = find_lesions(
         found.probability, replace(rules, min_score=score), brain=found.brain, image=found.image
     )

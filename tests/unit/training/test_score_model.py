@@ -12,7 +12,7 @@ from cmbnet.lesions import Lesion
 from cmbnet.lesions.evidence import FEATURES, OWN, Evidence, features
 from cmbnet.lesions.profile import MEASURES
 from cmbnet.training.choose import score_model
-from cmbnet.training.choose.candidates import Candidates
+from cmbnet.training.choose.candidates import ScanCandidates
 from cmbnet.training.choose.score_model import (
     FOLDS,
     MEMBERS,
@@ -132,13 +132,13 @@ def test_the_network_is_the_mean_of_those_that_were_fitted() -> None:
     assert scores == pytest.approx(expit(np.mean(odds, axis=0)).tolist(), abs=1e-4)
 
 
-def scans(count: int, each: int, *, ignored: bool = False) -> list[Candidates]:
+def scans(count: int, each: int, *, ignored: bool = False) -> list[ScanCandidates]:
     """Scans with some candidates; nothing else of them is looked at here."""
     made = []
     for n in range(count):
         lesions = drawn(each, 10 + n)
         made.append(
-            Candidates(
+            ScanCandidates(
                 lesions=tuple(lesions),
                 correct=verdicts(lesions, 100 + n),
                 ignored=np.full(each, ignored),
