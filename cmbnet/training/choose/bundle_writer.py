@@ -33,7 +33,7 @@ from cmbnet.model.files import copy_at_shape, load_model, save_model
 from cmbnet.model.half_weights import round_to_half
 from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.slices import SliceContext
-from cmbnet.training.choose.candidates import offers_of
+from cmbnet.training.choose.candidates import find_candidates
 from cmbnet.training.choose.operating_points import (
     CUTS,
     choose_operating_points,
@@ -178,16 +178,16 @@ def _operating_points(
     # The default on CPUs, which is judged only later and so is not chosen unasked.
     backend = open_backend(bundle, "litert:int8")
     try:
-        offers = offers_of([validation], bundle, backend, cuts=CUTS, report=report)
+        candidates = find_candidates([validation], bundle, backend, cuts=CUTS, report=report)
         teachers = (
-            offers_of(export.teachers, bundle, backend, cuts=CUTS, report=report)
+            find_candidates(export.teachers, bundle, backend, cuts=CUTS, report=report)
             if export.teachers
             else None
         )
     finally:
         backend.close()
     chosen = choose_operating_points(
-        offers,
+        candidates,
         cohort=export.cohort_name,
         variants=rule_variants(bundle.manifest.rules),
         learn=True,

@@ -12,7 +12,7 @@ from cmbnet.data_kind import DataKind
 from cmbnet.errors import UsageError
 from cmbnet.io import write_bytes_atomically, write_text_atomically
 from cmbnet.io.digest import content_sha256
-from cmbnet.training.choose.candidates import Cut, offers_of
+from cmbnet.training.choose.candidates import Cut, find_candidates
 from cmbnet.training.choose.operating_points import CUTS, choose_operating_points
 from cmbnet.training.choose.statement import calibrated
 from cmbnet.training.data.cohort import list_cohort
@@ -55,13 +55,13 @@ def calibrate(
     name = cohort_name or cohort.resolve().name
     engine = open_backend(bundle, backend)
     try:
-        offers = offers_of([cohort], bundle, engine, cuts=_cuts(bundle), report=report)
+        candidates = find_candidates([cohort], bundle, engine, cuts=_cuts(bundle), report=report)
     finally:
         engine.close()
-    chosen = choose_operating_points(offers, cohort=name, variants=[bundle.manifest.rules])
+    chosen = choose_operating_points(candidates, cohort=name, variants=[bundle.manifest.rules])
     for point in chosen.points:
         report(f"{point.name}: {point.model_dump_json(exclude={'name'})}")
-    scans = len(next(iter(offers.values())))
+    scans = len(next(iter(candidates.values())))
     measured = chosen.points[0].measured
     fewest = min(measured.n_positive, measured.n_negative) if measured else 0
     if fewest < FEW_SCANS:

@@ -100,18 +100,18 @@ def _score(lesion: Lesion, rules: LesionRules) -> float:
     return scored.score if first_no(scored, rules, RULES) is None else REMOVED
 
 
-Offers = Mapping[Cut, Sequence[ScanCandidates]]
+CohortCandidates = Mapping[Cut, Sequence[ScanCandidates]]
 """Cut -> the candidates of each scan of a cohort, scans in the same order."""
 
 
-def offers_of(
+def find_candidates(
     cohorts: Sequence[Path],
     bundle: Bundle,
     backend: Backend,
     *,
     cuts: Sequence[Cut],
     report: Callable[[str], None],
-) -> Offers:
+) -> CohortCandidates:
     """Run the pipeline over cohorts. Scans that the quality gate refuses are left out, aloud.
 
     Only one scan is in memory at a time.
@@ -119,7 +119,7 @@ def offers_of(
     Raises:
         InputRefused: If no scan of the cohorts is analysable.
     """
-    offers: dict[Cut, list[ScanCandidates]] = {cut: [] for cut in cuts}
+    candidates: dict[Cut, list[ScanCandidates]] = {cut: [] for cut in cuts}
     for case in itertools.chain.from_iterable(map(list_cohort, cohorts)):
         try:
             found = _map(case, bundle, backend)
@@ -128,12 +128,12 @@ def offers_of(
             continue
         for line in scattered(read_labels(found.truth), found.truth):
             report(f"warning: case {found.name}: {line}")
-        for cut, scans in offers.items():
+        for cut, scans in candidates.items():
             scans.append(scan_candidates(found, cut, bundle.manifest.rules))
-    if not any(offers.values()):
+    if not any(candidates.values()):
         names = ", ".join(map(str, cohorts))
         raise InputRefused(f"no scan of {names} is analysable: operating points need some")
-    return offers
+    return candidates
 
 
 def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> LabelledMap:

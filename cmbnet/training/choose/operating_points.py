@@ -12,7 +12,7 @@ import numpy as np
 from cmbnet.bundle import OperatingPoint
 from cmbnet.errors import InputRefused
 from cmbnet.lesions import LesionRules
-from cmbnet.training.choose.candidates import Cut, Offers
+from cmbnet.training.choose.candidates import Cut, CohortCandidates
 from cmbnet.training.choose.rates import Rates, ScoredScans
 from cmbnet.training.choose.score_model import FEWEST, learn_score
 
@@ -76,17 +76,17 @@ def rule_variants(base: LesionRules) -> tuple[LesionRules, ...]:
 
 
 def choose_operating_points(
-    offers: Offers,
+    candidates: CohortCandidates,
     *,
     cohort: str,
     variants: Iterable[LesionRules],
     learn: bool = False,
-    teachers: Offers | None = None,
+    teachers: CohortCandidates | None = None,
 ) -> Chosen:
     """Choose ``balanced``, ``sensitive`` and ``screening``.
 
     Args:
-        offers: Of a cohort, from `cmbnet.training.choose.candidates.offers_of`.
+        candidates: Of a cohort, from `cmbnet.training.choose.candidates.find_candidates`.
         cohort: What the cohort is, for the manifest.
         variants: Lesion rules to choose from; one leaves them as they are.
         learn: Learn the score of candidates where there are enough to learn from; the rates are
@@ -106,10 +106,10 @@ def choose_operating_points(
     Raises:
         InputRefused: If no scan of the cohort holds a lesion, or the teachers are too few.
     """
-    if not any(len(scan.overlap.truth_voxels) for scans in offers.values() for scan in scans):
+    if not any(len(scan.overlap.truth_voxels) for scans in candidates.values() for scan in scans):
         raise InputRefused("operating points need scans with lesions, the cohort holds none")
     variants = tuple(variants)
-    trials = _with_learned_scores(offers, teachers, variants[0]) if learn else []
+    trials = _with_learned_scores(candidates, teachers, variants[0]) if learn else []
     if teachers and learn and not trials:
         raise InputRefused(
             f"a score is learned from {FEWEST} microbleeds and {FEWEST} false candidates at least; "
@@ -117,8 +117,8 @@ def choose_operating_points(
             argument="score_from",
         )
     if not trials:
-        for rules, cut in itertools.product(variants, offers):
-            trials += sweep(ScoredScans(offers[cut], _at(rules, cut)))
+        for rules, cut in itertools.product(variants, candidates):
+            trials += sweep(ScoredScans(candidates[cut], _at(rules, cut)))
     if not any(c.rates.f1 for c in trials):
         # An untrained network: only the strictest threshold keeps its noise apart.
         strictest = max(c.rules.pixel_threshold for c in trials)
@@ -136,12 +136,12 @@ def choose_operating_points(
 
 
 def _with_learned_scores(
-    offers: Offers, teachers: Offers | None, base: LesionRules
+    candidates: CohortCandidates, teachers: CohortCandidates | None, base: LesionRules
 ) -> list[Trial]:
     """What scores learned at each pixel threshold reach on scans that they have not seen."""
     trials: list[Trial] = []
-    for cut in offers if teachers is None else teachers:
-        scans = offers[cut]
+    for cut in candidates if teachers is None else teachers:
+        scans = candidates[cut]
         learned = learn_score(scans, () if teachers is None else teachers[cut])
         if learned is not None:
             rules = replace(_at(base, cut), evidence=learned.evidence)

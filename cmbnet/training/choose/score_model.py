@@ -68,7 +68,7 @@ def learn_score(
     """Fit the score on candidates at one pixel threshold.
 
     Args:
-        scans: From `offers_of`: those that thresholds are chosen on.
+        scans: From `find_candidates`: those that thresholds are chosen on.
         teachers: Other scans, which the score is learned from in their stead. Without any it is
             learned from `scans` in folds. A fold is a run of neighbouring scans, so that the scans
             of a phantom's head, or of a patient whose scans follow each other, stay together.

@@ -20,7 +20,7 @@ from cmbnet.predict import predict_volume
 from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.training.choose import bundle_writer
 from cmbnet.training.choose.bundle_writer import FILES, Export, export_run
-from cmbnet.training.choose.candidates import offers_of
+from cmbnet.training.choose.candidates import find_candidates
 from cmbnet.training.choose.operating_points import choose_operating_points
 from cmbnet.training.choose.samples import gate_cases, whole_stacks
 from cmbnet.training.data.cache import build_cache
@@ -177,15 +177,15 @@ def test_the_score_is_learned_from_other_scans_where_there_are_some(
     made: list[tuple[Path, ...]] = []
     given: dict[str, Any] = {}
 
-    def offers(cohorts: Sequence[Path], *args: Any, **options: Any) -> Any:
+    def candidates(cohorts: Sequence[Path], *args: Any, **options: Any) -> Any:
         made.append(tuple(cohorts))
-        return offers_of(cohorts, *args, **options)
+        return find_candidates(cohorts, *args, **options)
 
-    def choose(offers: Any, **options: Any) -> Any:
+    def choose(candidates: Any, **options: Any) -> Any:
         given.update(options)
-        return choose_operating_points(offers, **options)
+        return choose_operating_points(candidates, **options)
 
-    monkeypatch.setattr(bundle_writer, "offers_of", offers)
+    monkeypatch.setattr(bundle_writer, "find_candidates", candidates)
     monkeypatch.setattr(bundle_writer, "choose_operating_points", choose)
     export = replace(EXPORT, teachers=(phantoms, phantoms))
     with pytest.raises(

@@ -77,18 +77,18 @@ def cohort() -> list[LabelledMap]:
     ]
 
 
-def offers(maps: list[LabelledMap], *thresholds: float) -> dict[Cut, list[ScanCandidates]]:
+def candidates(maps: list[LabelledMap], *thresholds: float) -> dict[Cut, list[ScanCandidates]]:
     return {Cut(t): [scan_candidates(m, Cut(t), RULES) for m in maps] for t in thresholds}
 
 
 def scored(threshold: float, maps: list[LabelledMap] | None = None, **rules: Any) -> ScoredScans:
-    scans = offers(maps or cohort(), threshold)[Cut(threshold)]
+    scans = candidates(maps or cohort(), threshold)[Cut(threshold)]
     return ScoredScans(scans, replace(RULES, pixel_threshold=threshold, **rules))
 
 
 def chosen(maps: list[LabelledMap], *thresholds: float) -> Chosen:
     return choose_operating_points(
-        offers(maps, *thresholds), cohort="test", variants=rule_variants(RULES)
+        candidates(maps, *thresholds), cohort="test", variants=rule_variants(RULES)
     )
 
 
@@ -266,7 +266,7 @@ def test_of_nearly_equal_points_the_count_of_lesions_decides() -> None:
 
 def test_one_set_of_rules_stays_as_it_is() -> None:
     rules = replace(RULES, max_elongation=3.5, border_factor=0.9)
-    result = choose_operating_points(offers(cohort(), 0.4), cohort="test", variants=[rules])
+    result = choose_operating_points(candidates(cohort(), 0.4), cohort="test", variants=[rules])
     assert result.rules == replace(rules, min_score=0.0)
 
 
@@ -292,7 +292,7 @@ def many(number: int, *, controls: bool) -> list[LabelledMap]:
 
 
 def test_a_score_is_learned_where_there_is_enough_to_learn_from() -> None:
-    made = offers(many(24, controls=True), 0.4)
+    made = candidates(many(24, controls=True), 0.4)
     plain = choose_operating_points(made, cohort="test", variants=[RULES])
     learned = choose_operating_points(made, cohort="test", variants=[RULES], learn=True)
     assert plain.rules.evidence is None
@@ -304,17 +304,17 @@ def test_a_score_is_learned_where_there_is_enough_to_learn_from() -> None:
     assert learned.report == ("score: learned from 10 features, no hidden layer",)
     assert {point.pixel_threshold for point in learned.points} == {0.4}
     few = choose_operating_points(
-        offers(many(5, controls=True), 0.4), cohort="test", variants=[RULES], learn=True
+        candidates(many(5, controls=True), 0.4), cohort="test", variants=[RULES], learn=True
     )
     assert few.rules.evidence is None
 
 
 def test_teachers_say_what_is_learned_and_the_cohort_which_thresholds() -> None:
-    cohort_, teachers = offers(many(8, controls=True), 0.3, 0.4), many(24, controls=True)
+    cohort_, teachers = candidates(many(8, controls=True), 0.3, 0.4), many(24, controls=True)
     taught = choose_operating_points(
-        cohort_, cohort="t", variants=[RULES], learn=True, teachers=offers(teachers, 0.4)
+        cohort_, cohort="t", variants=[RULES], learn=True, teachers=candidates(teachers, 0.4)
     )
-    own = choose_operating_points(offers(teachers, 0.4), cohort="t", variants=[RULES], learn=True)
+    own = choose_operating_points(candidates(teachers, 0.4), cohort="t", variants=[RULES], learn=True)
     assert taught.rules.evidence == own.rules.evidence
     assert {point.pixel_threshold for point in taught.points} == {0.4}  # the cuts of the teachers
     measured = taught.points[0].measured
@@ -322,7 +322,7 @@ def test_teachers_say_what_is_learned_and_the_cohort_which_thresholds() -> None:
     assert (measured.n_positive, measured.n_negative) == (8, 8)
     with pytest.raises(InputRefused, match="give more scans to learn from"):
         choose_operating_points(
-            cohort_, cohort="t", variants=[RULES], learn=True, teachers=offers(teachers[:2], 0.4)
+            cohort_, cohort="t", variants=[RULES], learn=True, teachers=candidates(teachers[:2], 0.4)
         )
 
 
