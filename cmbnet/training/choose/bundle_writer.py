@@ -35,7 +35,7 @@ from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.slices import SliceContext
 from cmbnet.training.choose.candidates import find_candidates
 from cmbnet.training.choose.operating_points import (
-    CUTS,
+    OUTLINE_RULES,
     choose_operating_points,
     rule_variants,
 )
@@ -178,9 +178,13 @@ def _operating_points(
     # The default on CPUs, which is judged only later and so is not chosen unasked.
     backend = open_backend(bundle, "litert:int8")
     try:
-        candidates = find_candidates([validation], bundle, backend, cuts=CUTS, report=report)
+        candidates = find_candidates(
+            [validation], bundle, backend, outline_rules=OUTLINE_RULES, report=report
+        )
         teachers = (
-            find_candidates(export.teachers, bundle, backend, cuts=CUTS, report=report)
+            find_candidates(
+                export.teachers, bundle, backend, outline_rules=OUTLINE_RULES, report=report
+            )
             if export.teachers
             else None
         )

@@ -12,8 +12,8 @@ from cmbnet.data_kind import DataKind
 from cmbnet.errors import UsageError
 from cmbnet.io import write_bytes_atomically, write_text_atomically
 from cmbnet.io.digest import content_sha256
-from cmbnet.training.choose.candidates import Cut, find_candidates
-from cmbnet.training.choose.operating_points import CUTS, choose_operating_points
+from cmbnet.training.choose.candidates import OutlineRule, find_candidates
+from cmbnet.training.choose.operating_points import OUTLINE_RULES, choose_operating_points
 from cmbnet.training.choose.statement import calibrated
 from cmbnet.training.data.cohort import list_cohort
 
@@ -55,7 +55,9 @@ def calibrate(
     name = cohort_name or cohort.resolve().name
     engine = open_backend(bundle, backend)
     try:
-        candidates = find_candidates([cohort], bundle, engine, cuts=_cuts(bundle), report=report)
+        candidates = find_candidates(
+            [cohort], bundle, engine, outline_rules=_outline_rules(bundle), report=report
+        )
     finally:
         engine.close()
     chosen = choose_operating_points(candidates, cohort=name, variants=[bundle.manifest.rules])
@@ -86,13 +88,13 @@ def calibrate(
     return _write(bundle, manifest, folder)
 
 
-def _cuts(bundle: Bundle) -> tuple[Cut, ...]:
+def _outline_rules(bundle: Bundle) -> tuple[OutlineRule, ...]:
     """Those that may be chosen; how much of a candidate is its outline is a lesion rule."""
     rules = bundle.manifest.rules
-    thresholds = {cut.pixel_threshold for cut in CUTS}
+    thresholds = {outline_rule.pixel_threshold for outline_rule in OUTLINE_RULES}
     if rules.evidence is not None:
         thresholds = {point.pixel_threshold for point in bundle.manifest.operating_points}
-    return tuple(Cut(threshold, rules.outline_share) for threshold in sorted(thresholds))
+    return tuple(OutlineRule(threshold, rules.outline_share) for threshold in sorted(thresholds))
 
 
 def _write(bundle: Bundle, manifest: Manifest, folder: Path) -> Bundle:

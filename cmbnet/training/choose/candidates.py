@@ -1,6 +1,6 @@
 """What a network offers on the scans of a cohort, small enough to try every threshold on.
 
-The network runs once for each scan. At every cut of a grid the candidates are found and compared
+The network runs once for each scan. At every outline rule the candidates are found and compared
 with the truth once; after that only numbers are left, and lesion rules, lesion scores and patient
 thresholds are tried without touching an image again.
 """
@@ -39,14 +39,14 @@ REMOVED = -1.0
 """Score of a candidate that a rule removes: below every threshold."""
 
 
-class Cut(NamedTuple):
-    """How candidates are cut out of a map of probabilities; see `LesionRules`."""
+class OutlineRule(NamedTuple):
+    """How candidates are outlined in a map of probabilities; see `LesionRules`."""
 
     pixel_threshold: float
     outline_share: float = 0.0
 
     def of(self, rules: LesionRules) -> LesionRules:
-        """The rules with this cut."""
+        """Return the rules with this pixel threshold and outline share."""
         return replace(
             rules, pixel_threshold=self.pixel_threshold, outline_share=self.outline_share
         )
@@ -66,7 +66,7 @@ class LabelledMap:
 
 @dataclass(frozen=True, slots=True)
 class ScanCandidates:
-    """The candidates of a scan at one cut, compared with the truth.
+    """The candidates of a scan under one outline rule, compared with the truth.
 
     Args:
         lesions: As `find_lesions` gives them where only the rule of size is asked.
@@ -100,8 +100,8 @@ def _score(lesion: Lesion, rules: LesionRules) -> float:
     return scored.score if first_no(scored, rules, RULES) is None else REMOVED
 
 
-CohortCandidates = Mapping[Cut, Sequence[ScanCandidates]]
-"""Cut -> the candidates of each scan of a cohort, scans in the same order."""
+CohortCandidates = Mapping[OutlineRule, Sequence[ScanCandidates]]
+"""Outline rule -> the candidates of each scan of a cohort, scans in the same order."""
 
 
 def find_candidates(
@@ -109,7 +109,7 @@ def find_candidates(
     bundle: Bundle,
     backend: Backend,
     *,
-    cuts: Sequence[Cut],
+    outline_rules: Sequence[OutlineRule],
     report: Callable[[str], None],
 ) -> CohortCandidates:
     """Run the pipeline over cohorts. Scans that the quality gate refuses are left out, aloud.
@@ -119,7 +119,9 @@ def find_candidates(
     Raises:
         InputRefused: If no scan of the cohorts is analysable.
     """
-    candidates: dict[Cut, list[ScanCandidates]] = {cut: [] for cut in cuts}
+    candidates: dict[OutlineRule, list[ScanCandidates]] = {
+        outline_rule: [] for outline_rule in outline_rules
+    }
     for case in itertools.chain.from_iterable(map(list_cohort, cohorts)):
         try:
             found = _map(case, bundle, backend)
@@ -128,8 +130,8 @@ def find_candidates(
             continue
         for line in scattered(read_labels(found.truth), found.truth):
             report(f"warning: case {found.name}: {line}")
-        for cut, scans in candidates.items():
-            scans.append(scan_candidates(found, cut, bundle.manifest.rules))
+        for outline_rule, scans in candidates.items():
+            scans.append(scan_candidates(found, outline_rule, bundle.manifest.rules))
     if not any(candidates.values()):
         names = ", ".join(map(str, cohorts))
         raise InputRefused(f"no scan of {names} is analysable: operating points need some")
@@ -150,16 +152,18 @@ def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> LabelledMap:
     )
 
 
-def scan_candidates(found: LabelledMap, cut: Cut, rules: LesionRules) -> ScanCandidates:
+def scan_candidates(
+    found: LabelledMap, outline_rule: OutlineRule, rules: LesionRules
+) -> ScanCandidates:
     """Find the candidates of a scan and compare them with its truth.
 
     Args:
         found: The scan.
-        cut: How candidates are cut out of the map.
+        outline_rule: How candidates are outlined in the map.
         rules: Their limits of size are kept; no other rule removes anything yet.
     """
     # Any limit makes `find_lesions` look at what lies around a candidate.
-    lenient = replace(cut.of(rules), max_continuation_mm=math.inf)
+    lenient = replace(outline_rule.of(rules), max_continuation_mm=math.inf)
     finding = find_lesions(
         found.probability, lenient, brain=found.brain, image=found.image, asked=(SIZE,)
     )

@@ -12,11 +12,11 @@ import numpy as np
 from cmbnet.bundle import OperatingPoint
 from cmbnet.errors import InputRefused
 from cmbnet.lesions import LesionRules
-from cmbnet.training.choose.candidates import Cut, CohortCandidates
+from cmbnet.training.choose.candidates import CohortCandidates, OutlineRule
 from cmbnet.training.choose.rates import Rates, ScoredScans
 from cmbnet.training.choose.score_model import FEWEST, learn_score
 
-CUTS = (*map(Cut, (0.1, 0.2, 0.3, 0.5, 0.7)), Cut(0.1, 0.5))
+OUTLINE_RULES = (*map(OutlineRule, (0.1, 0.2, 0.3, 0.5, 0.7)), OutlineRule(0.1, 0.5))
 """The last finds faint lesions and outlines each by half of its own peak, or less (`outlined`)."""
 
 MAX_CONTINUATIONS_MM = (None, 1.5, 3.0, 5.0)
@@ -117,8 +117,8 @@ def choose_operating_points(
             argument="score_from",
         )
     if not trials:
-        for rules, cut in itertools.product(variants, candidates):
-            trials += sweep(ScoredScans(candidates[cut], _at(rules, cut)))
+        for rules, outline_rule in itertools.product(variants, candidates):
+            trials += sweep(ScoredScans(candidates[outline_rule], _at(rules, outline_rule)))
     if not any(c.rates.f1 for c in trials):
         # An untrained network: only the strictest threshold keeps its noise apart.
         strictest = max(c.rules.pixel_threshold for c in trials)
@@ -140,18 +140,18 @@ def _with_learned_scores(
 ) -> list[Trial]:
     """What scores learned at each pixel threshold reach on scans that they have not seen."""
     trials: list[Trial] = []
-    for cut in candidates if teachers is None else teachers:
-        scans = candidates[cut]
-        learned = learn_score(scans, () if teachers is None else teachers[cut])
+    for outline_rule in candidates if teachers is None else teachers:
+        scans = candidates[outline_rule]
+        learned = learn_score(scans, () if teachers is None else teachers[outline_rule])
         if learned is not None:
-            rules = replace(_at(base, cut), evidence=learned.evidence)
+            rules = replace(_at(base, outline_rule), evidence=learned.evidence)
             trials += sweep(ScoredScans(scans, rules, learned.held_out))
     return trials
 
 
-def _at(rules: LesionRules, cut: Cut) -> LesionRules:
-    """The rules at a cut, without a score threshold."""
-    return replace(cut.of(rules), min_score=0.0)
+def _at(rules: LesionRules, outline_rule: OutlineRule) -> LesionRules:
+    """The rules under an outline rule, without a score threshold."""
+    return replace(outline_rule.of(rules), min_score=0.0)
 
 
 def _without_thresholds(rules: LesionRules) -> LesionRules:
@@ -172,7 +172,7 @@ def _best_f1(trials: Sequence[Trial]) -> Trial:
     """Best lesion F1 within the limit of false lesions in controls.
 
     Of nearly equal ones those that miss the fewest patients, then those of nearly the best
-    outlines, then those whose cut has most to find at other scores, then the one that counts most
+    outlines, then those whose outline rule has most to find at other scores, then the one that counts most
     nearly as many lesions as there are.
     """
     allowed = [c for c in trials if c.rates.false_per_control <= BALANCED_FALSE_PER_CONTROL]
@@ -191,9 +191,7 @@ def _best_f1(trials: Sequence[Trial]) -> Trial:
 
 def _most_found(trials: Sequence[Trial]) -> Trial:
     """Best precision near the highest sensitivity within the limit of false lesions."""
-    readable = [
-        c for c in trials if c.rates.false_positives_per_scan <= SENSITIVE_FALSE_POSITIVES
-    ]
+    readable = [c for c in trials if c.rates.false_positives_per_scan <= SENSITIVE_FALSE_POSITIVES]
     readable = readable or [min(trials, key=lambda c: c.rates.false_positives_per_scan)]
     highest = max(c.rates.sensitivity for c in readable)
     near = [c for c in readable if c.rates.sensitivity >= highest - SENSITIVE_RECALL_LOSS]

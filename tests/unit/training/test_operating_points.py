@@ -12,7 +12,13 @@ from cmbnet.bundle import OperatingPoint
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, score_case, summarise
 from cmbnet.lesions import LesionRules, find_lesions, spacing_affine
-from cmbnet.training.choose.candidates import SCORING, ScanCandidates, Cut, LabelledMap, scan_candidates
+from cmbnet.training.choose.candidates import (
+    SCORING,
+    LabelledMap,
+    OutlineRule,
+    ScanCandidates,
+    scan_candidates,
+)
 from cmbnet.training.choose.operating_points import (
     F1_TOLERANCE,
     PATIENT_FPR,
@@ -46,7 +52,9 @@ EVIDENCE = weighing(
 Spot = tuple[int, int, int, float]
 
 
-def scan(name: str, lesions: list[Spot], false: list[Spot], ignored: list[Spot] = []) -> LabelledMap:  # noqa: B006
+def scan(
+    name: str, lesions: list[Spot], false: list[Spot], ignored: list[Spot] = []
+) -> LabelledMap:  # noqa: B006
     """Squares of 5 x 5 pixels (3 mm) in one slice: (z, y, x, probability)."""
     truth, probability = np.zeros(SHAPE, np.uint16), np.zeros(SHAPE, np.float32)
     ignore = np.zeros(SHAPE, np.uint8)
@@ -77,12 +85,17 @@ def cohort() -> list[LabelledMap]:
     ]
 
 
-def candidates(maps: list[LabelledMap], *thresholds: float) -> dict[Cut, list[ScanCandidates]]:
-    return {Cut(t): [scan_candidates(m, Cut(t), RULES) for m in maps] for t in thresholds}
+def candidates(
+    maps: list[LabelledMap], *thresholds: float
+) -> dict[OutlineRule, list[ScanCandidates]]:
+    return {
+        OutlineRule(t): [scan_candidates(m, OutlineRule(t), RULES) for m in maps]
+        for t in thresholds
+    }
 
 
 def scored(threshold: float, maps: list[LabelledMap] | None = None, **rules: Any) -> ScoredScans:
-    scans = candidates(maps or cohort(), threshold)[Cut(threshold)]
+    scans = candidates(maps or cohort(), threshold)[OutlineRule(threshold)]
     return ScoredScans(scans, replace(RULES, pixel_threshold=threshold, **rules))
 
 
@@ -314,15 +327,23 @@ def test_teachers_say_what_is_learned_and_the_cohort_which_thresholds() -> None:
     taught = choose_operating_points(
         cohort_, cohort="t", variants=[RULES], learn=True, teachers=candidates(teachers, 0.4)
     )
-    own = choose_operating_points(candidates(teachers, 0.4), cohort="t", variants=[RULES], learn=True)
+    own = choose_operating_points(
+        candidates(teachers, 0.4), cohort="t", variants=[RULES], learn=True
+    )
     assert taught.rules.evidence == own.rules.evidence
-    assert {point.pixel_threshold for point in taught.points} == {0.4}  # the cuts of the teachers
+    assert {point.pixel_threshold for point in taught.points} == {
+        0.4
+    }  # the outline rules of the teachers
     measured = taught.points[0].measured
     assert measured is not None
     assert (measured.n_positive, measured.n_negative) == (8, 8)
     with pytest.raises(InputRefused, match="give more scans to learn from"):
         choose_operating_points(
-            cohort_, cohort="t", variants=[RULES], learn=True, teachers=candidates(teachers[:2], 0.4)
+            cohort_,
+            cohort="t",
+            variants=[RULES],
+            learn=True,
+            teachers=candidates(teachers[:2], 0.4),
         )
 
 
@@ -376,7 +397,7 @@ def test_the_shortcut_counts_what_the_pipeline_finds(
 ) -> None:
     found = noise(seed, brain_rows)
     rules = replace(variant, pixel_threshold=threshold)
-    quick = ScoredScans([scan_candidates(found, Cut(threshold), RULES)], rules).rates(score)
+    quick = ScoredScans([scan_candidates(found, OutlineRule(threshold), RULES)], rules).rates(score)
     finding = find_lesions(
         found.probability, replace(rules, min_score=score), brain=found.brain, image=found.image
     )
