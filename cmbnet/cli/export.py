@@ -182,7 +182,7 @@ def _bundle_of_run(options: dict[str, Any]) -> Bundle:
         licence=options["licence"],
         name=options["name"],
         cohort_name=options["validation"].name,
-        teachers=options["score_from"],
+        score_cohorts=options["score_from"],
         plan=replace(FILES, samples=_samples(options), calibrations=options["calibrations"]),
         gate_scans=None if options["data_kind"] == "phantoms" else GATE_SCANS,
         allow_failure=options["allow_parity_failure"],

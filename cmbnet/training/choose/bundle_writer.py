@@ -35,7 +35,7 @@ from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.slices import SliceContext
 from cmbnet.training.choose.candidates import find_candidates
 from cmbnet.training.choose.operating_points import (
-    OUTLINE_RULES,
+    OUTLINES,
     choose_operating_points,
     rule_variants,
 )
@@ -75,8 +75,8 @@ class Export:
         plan: Files that are made of the network; int8 is calibrated on the training cache where
             the plan has no slices of its own.
         cohort_name: Of the validation cohort, for the manifest.
-        teachers: Other labelled cohorts, which the lesion score is learned from; without any it
-            is learned from the validation cohort, in folds.
+        score_cohorts: Other labelled cohorts, from which the lesion score is learned. Without any
+            it is learned from the validation cohort, in folds.
         gate_scans: Scans of the validation cohort on which every file must find the lesions that
             the Keras network finds; None judges on the phantoms of the plan, as other exports
             do: hundreds of lesions on few slices, where a cohort has too few for one in a
@@ -89,7 +89,7 @@ class Export:
     name: str = "cmbnet"
     plan: ExportPlan = FILES
     cohort_name: str = "validation phantoms"
-    teachers: tuple[Path, ...] = ()
+    score_cohorts: tuple[Path, ...] = ()
     gate_scans: int | None = GATE_SCANS
     allow_failure: bool = False
 
@@ -120,7 +120,7 @@ def export_run(
         ParityFailed: If a file does not find what the Keras network finds; the bundle is written
             and says so.
     """
-    if validation.resolve() in (cohort.resolve() for cohort in export.teachers):
+    if validation.resolve() in (cohort.resolve() for cohort in export.score_cohorts):
         raise UsageError(
             f"the score cannot be learned from the validation cohort {validation}: thresholds must "
             "be chosen on scans that it has not seen; leave it out, and folds see to that",
@@ -128,7 +128,7 @@ def export_run(
         )
     judged = stated_patients(validation)
     require_other_patients(patients_of(*locate(cache, None)), judged, f"{run} and {validation}")
-    for cohort in export.teachers:
+    for cohort in export.score_cohorts:
         require_other_patients(stated_patients(cohort), judged, f"{cohort} and {validation}")
     recipe = load_recipe(run / RECIPE)
     spec = _spec(run, recipe, export, validation)
@@ -179,13 +179,11 @@ def _operating_points(
     backend = open_backend(bundle, "litert:int8")
     try:
         candidates = find_candidates(
-            [validation], bundle, backend, outline_rules=OUTLINE_RULES, report=report
+            [validation], bundle, backend, outlines=OUTLINES, report=report
         )
-        teachers = (
-            find_candidates(
-                export.teachers, bundle, backend, outline_rules=OUTLINE_RULES, report=report
-            )
-            if export.teachers
+        score_candidates = (
+            find_candidates(export.score_cohorts, bundle, backend, outlines=OUTLINES, report=report)
+            if export.score_cohorts
             else None
         )
     finally:
@@ -195,7 +193,7 @@ def _operating_points(
         cohort=export.cohort_name,
         variants=rule_variants(bundle.manifest.rules),
         learn=True,
-        teachers=teachers,
+        score_candidates=score_candidates,
     )
     for line in chosen.report:
         report(line)
@@ -221,7 +219,10 @@ def _spec(run: Path, recipe: Recipe, export: Export, validation: Path) -> Bundle
             real_patient_data=is_of_patients(export.data_kind),
             data=(
                 *(_cohort_line(role, description[role]) for role in ("training", "validation")),
-                *(f"lesion score: learned from the scans of {c.name}" for c in export.teachers),
+                *(
+                    f"lesion score: learned from the scans of {c.name}"
+                    for c in export.score_cohorts
+                ),
             ),
             chosen_on=ChosenOn(
                 data_kind=export.data_kind,

@@ -13,7 +13,7 @@ from cmbnet.errors import UsageError
 from cmbnet.io import write_bytes_atomically, write_text_atomically
 from cmbnet.io.digest import content_sha256
 from cmbnet.training.choose.candidates import OutlineRule, find_candidates
-from cmbnet.training.choose.operating_points import OUTLINE_RULES, choose_operating_points
+from cmbnet.training.choose.operating_points import OUTLINES, choose_operating_points
 from cmbnet.training.choose.statement import calibrated
 from cmbnet.training.data.cohort import list_cohort
 
@@ -56,7 +56,7 @@ def calibrate(
     engine = open_backend(bundle, backend)
     try:
         candidates = find_candidates(
-            [cohort], bundle, engine, outline_rules=_outline_rules(bundle), report=report
+            [cohort], bundle, engine, outlines=_outlines(bundle), report=report
         )
     finally:
         engine.close()
@@ -88,10 +88,10 @@ def calibrate(
     return _write(bundle, manifest, folder)
 
 
-def _outline_rules(bundle: Bundle) -> tuple[OutlineRule, ...]:
+def _outlines(bundle: Bundle) -> tuple[OutlineRule, ...]:
     """Those that may be chosen; how much of a candidate is its outline is a lesion rule."""
     rules = bundle.manifest.rules
-    thresholds = {outline_rule.pixel_threshold for outline_rule in OUTLINE_RULES}
+    thresholds = {outline.pixel_threshold for outline in OUTLINES}
     if rules.evidence is not None:
         thresholds = {point.pixel_threshold for point in bundle.manifest.operating_points}
     return tuple(OutlineRule(threshold, rules.outline_share) for threshold in sorted(thresholds))

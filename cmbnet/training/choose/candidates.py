@@ -109,7 +109,7 @@ def find_candidates(
     bundle: Bundle,
     backend: Backend,
     *,
-    outline_rules: Sequence[OutlineRule],
+    outlines: Sequence[OutlineRule],
     report: Callable[[str], None],
 ) -> CohortCandidates:
     """Run the pipeline over cohorts. Scans that the quality gate refuses are left out, aloud.
@@ -119,9 +119,7 @@ def find_candidates(
     Raises:
         InputRefused: If no scan of the cohorts is analysable.
     """
-    candidates: dict[OutlineRule, list[ScanCandidates]] = {
-        outline_rule: [] for outline_rule in outline_rules
-    }
+    candidates: dict[OutlineRule, list[ScanCandidates]] = {outline: [] for outline in outlines}
     for case in itertools.chain.from_iterable(map(list_cohort, cohorts)):
         try:
             found = _map(case, bundle, backend)
@@ -130,8 +128,8 @@ def find_candidates(
             continue
         for line in scattered(read_labels(found.truth), found.truth):
             report(f"warning: case {found.name}: {line}")
-        for outline_rule, scans in candidates.items():
-            scans.append(scan_candidates(found, outline_rule, bundle.manifest.rules))
+        for outline, scans in candidates.items():
+            scans.append(scan_candidates(found, outline, bundle.manifest.rules))
     if not any(candidates.values()):
         names = ", ".join(map(str, cohorts))
         raise InputRefused(f"no scan of {names} is analysable: operating points need some")
@@ -152,18 +150,16 @@ def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> LabelledMap:
     )
 
 
-def scan_candidates(
-    found: LabelledMap, outline_rule: OutlineRule, rules: LesionRules
-) -> ScanCandidates:
+def scan_candidates(found: LabelledMap, outline: OutlineRule, rules: LesionRules) -> ScanCandidates:
     """Find the candidates of a scan and compare them with its truth.
 
     Args:
         found: The scan.
-        outline_rule: How candidates are outlined in the map.
+        outline: How candidates are outlined in the map.
         rules: Their limits of size are kept; no other rule removes anything yet.
     """
     # Any limit makes `find_lesions` look at what lies around a candidate.
-    lenient = replace(outline_rule.of(rules), max_continuation_mm=math.inf)
+    lenient = replace(outline.of(rules), max_continuation_mm=math.inf)
     finding = find_lesions(
         found.probability, lenient, brain=found.brain, image=found.image, asked=(SIZE,)
     )

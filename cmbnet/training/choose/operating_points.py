@@ -16,7 +16,7 @@ from cmbnet.training.choose.candidates import CohortCandidates, OutlineRule
 from cmbnet.training.choose.rates import Rates, ScoredScans
 from cmbnet.training.choose.score_model import FEWEST, learn_score
 
-OUTLINE_RULES = (*map(OutlineRule, (0.1, 0.2, 0.3, 0.5, 0.7)), OutlineRule(0.1, 0.5))
+OUTLINES = (*map(OutlineRule, (0.1, 0.2, 0.3, 0.5, 0.7)), OutlineRule(0.1, 0.5))
 """The last finds faint lesions and outlines each by half of its own peak, or less (`outlined`)."""
 
 MAX_CONTINUATIONS_MM = (None, 1.5, 3.0, 5.0)
@@ -81,7 +81,7 @@ def choose_operating_points(
     cohort: str,
     variants: Iterable[LesionRules],
     learn: bool = False,
-    teachers: CohortCandidates | None = None,
+    score_candidates: CohortCandidates | None = None,
 ) -> Chosen:
     """Choose ``balanced``, ``sensitive`` and ``screening``.
 
@@ -92,8 +92,8 @@ def choose_operating_points(
         learn: Learn the score of candidates where there are enough to learn from; the rates are
             then those of scores that had not seen the scan, and `variants` only says which other
             rules hold.
-        teachers: Of other scans, which the score is learned from in their stead; only the cuts
-            that they have are tried then.
+        score_candidates: Candidates of other scans, from which the score is learned instead. Only
+            their outline rules are tried then.
 
     Returns:
         ``balanced`` has the best lesion F1 with at most `BALANCED_FALSE_PER_CONTROL` false lesions
@@ -104,21 +104,21 @@ def choose_operating_points(
         candidate keeps a limit, the lowest rate of false alarms decides.
 
     Raises:
-        InputRefused: If no scan of the cohort holds a lesion, or the teachers are too few.
+        InputRefused: If no scan of the cohort holds a lesion, or `score_candidates` are too few.
     """
     if not any(len(scan.overlap.truth_voxels) for scans in candidates.values() for scan in scans):
         raise InputRefused("operating points need scans with lesions, the cohort holds none")
     variants = tuple(variants)
-    trials = _with_learned_scores(candidates, teachers, variants[0]) if learn else []
-    if teachers and learn and not trials:
+    trials = _with_learned_scores(candidates, score_candidates, variants[0]) if learn else []
+    if score_candidates and learn and not trials:
         raise InputRefused(
             f"a score is learned from {FEWEST} microbleeds and {FEWEST} false candidates at least; "
             "give more scans to learn from, or none",
             argument="score_from",
         )
     if not trials:
-        for rules, outline_rule in itertools.product(variants, candidates):
-            trials += sweep(ScoredScans(candidates[outline_rule], _at(rules, outline_rule)))
+        for rules, outline in itertools.product(variants, candidates):
+            trials += sweep(ScoredScans(candidates[outline], _at(rules, outline)))
     if not any(c.rates.f1 for c in trials):
         # An untrained network: only the strictest threshold keeps its noise apart.
         strictest = max(c.rules.pixel_threshold for c in trials)
@@ -136,22 +136,22 @@ def choose_operating_points(
 
 
 def _with_learned_scores(
-    candidates: CohortCandidates, teachers: CohortCandidates | None, base: LesionRules
+    candidates: CohortCandidates, score_candidates: CohortCandidates | None, base: LesionRules
 ) -> list[Trial]:
     """What scores learned at each pixel threshold reach on scans that they have not seen."""
     trials: list[Trial] = []
-    for outline_rule in candidates if teachers is None else teachers:
-        scans = candidates[outline_rule]
-        learned = learn_score(scans, () if teachers is None else teachers[outline_rule])
+    for outline in candidates if score_candidates is None else score_candidates:
+        scans = candidates[outline]
+        learned = learn_score(scans, () if score_candidates is None else score_candidates[outline])
         if learned is not None:
-            rules = replace(_at(base, outline_rule), evidence=learned.evidence)
+            rules = replace(_at(base, outline), evidence=learned.evidence)
             trials += sweep(ScoredScans(scans, rules, learned.held_out))
     return trials
 
 
-def _at(rules: LesionRules, outline_rule: OutlineRule) -> LesionRules:
+def _at(rules: LesionRules, outline: OutlineRule) -> LesionRules:
     """The rules under an outline rule, without a score threshold."""
-    return replace(outline_rule.of(rules), min_score=0.0)
+    return replace(outline.of(rules), min_score=0.0)
 
 
 def _without_thresholds(rules: LesionRules) -> LesionRules:
@@ -172,8 +172,8 @@ def _best_f1(trials: Sequence[Trial]) -> Trial:
     """Best lesion F1 within the limit of false lesions in controls.
 
     Of nearly equal ones those that miss the fewest patients, then those of nearly the best
-    outlines, then those whose outline rule has most to find at other scores, then the one that counts most
-    nearly as many lesions as there are.
+    outlines, then those whose outline rule finds most at other scores, then the one that counts
+    most nearly as many lesions as there are.
     """
     allowed = [c for c in trials if c.rates.false_per_control <= BALANCED_FALSE_PER_CONTROL]
     allowed = allowed or list(trials)

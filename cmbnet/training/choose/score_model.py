@@ -63,21 +63,21 @@ class LearnedScore:
 
 
 def learn_score(
-    scans: Sequence[ScanCandidates], teachers: Sequence[ScanCandidates] = ()
+    scans: Sequence[ScanCandidates], training_scans: Sequence[ScanCandidates] = ()
 ) -> LearnedScore | None:
     """Fit the score on candidates at one pixel threshold.
 
     Args:
         scans: From `find_candidates`: those that thresholds are chosen on.
-        teachers: Other scans, which the score is learned from in their stead. Without any it is
+        training_scans: Other scans, from which the score is learned instead. Without any it is
             learned from `scans` in folds. A fold is a run of neighbouring scans, so that the scans
             of a phantom's head, or of a patient whose scans follow each other, stay together.
 
     Returns:
         None where there, or in a fold, are fewer than `FEWEST` correct or false candidates.
     """
-    if teachers:
-        lesions, correct = _counted(teachers)
+    if training_scans:
+        lesions, correct = _counted(training_scans)
         if _fewer(correct) < FEWEST:
             return None
         taught = _fit_for(_fewer(correct))(lesions, correct)

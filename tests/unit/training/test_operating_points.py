@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,8 +54,8 @@ Spot = tuple[int, int, int, float]
 
 
 def scan(
-    name: str, lesions: list[Spot], false: list[Spot], ignored: list[Spot] = []
-) -> LabelledMap:  # noqa: B006
+    name: str, lesions: list[Spot], false: list[Spot], ignored: Sequence[Spot] = ()
+) -> LabelledMap:
     """Squares of 5 x 5 pixels (3 mm) in one slice: (z, y, x, probability)."""
     truth, probability = np.zeros(SHAPE, np.uint16), np.zeros(SHAPE, np.float32)
     ignore = np.zeros(SHAPE, np.uint8)
@@ -323,17 +324,18 @@ def test_a_score_is_learned_where_there_is_enough_to_learn_from() -> None:
 
 
 def test_teachers_say_what_is_learned_and_the_cohort_which_thresholds() -> None:
-    cohort_, teachers = candidates(many(8, controls=True), 0.3, 0.4), many(24, controls=True)
+    cohort_, others = candidates(many(8, controls=True), 0.3, 0.4), many(24, controls=True)
     taught = choose_operating_points(
-        cohort_, cohort="t", variants=[RULES], learn=True, teachers=candidates(teachers, 0.4)
+        cohort_,
+        cohort="t",
+        variants=[RULES],
+        learn=True,
+        score_candidates=candidates(others, 0.4),
     )
-    own = choose_operating_points(
-        candidates(teachers, 0.4), cohort="t", variants=[RULES], learn=True
-    )
+    own = choose_operating_points(candidates(others, 0.4), cohort="t", variants=[RULES], learn=True)
     assert taught.rules.evidence == own.rules.evidence
-    assert {point.pixel_threshold for point in taught.points} == {
-        0.4
-    }  # the outline rules of the teachers
+    # Only the outline rules of the other scans are tried.
+    assert {point.pixel_threshold for point in taught.points} == {0.4}
     measured = taught.points[0].measured
     assert measured is not None
     assert (measured.n_positive, measured.n_negative) == (8, 8)
@@ -343,7 +345,7 @@ def test_teachers_say_what_is_learned_and_the_cohort_which_thresholds() -> None:
             cohort="t",
             variants=[RULES],
             learn=True,
-            teachers=candidates(teachers[:2], 0.4),
+            score_candidates=candidates(others[:2], 0.4),
         )
 
 

@@ -192,15 +192,15 @@ def test_a_few_candidates_teach_nothing() -> None:
 
 
 def test_teachers_take_the_place_of_the_folds() -> None:
-    cohort, teachers = scans(20, 12), scans(30, 12)[20:]
-    learned, alone = learn_score(cohort, teachers), learn_score(cohort)
+    cohort, training_scans = scans(20, 12), scans(30, 12)[20:]
+    learned, alone = learn_score(cohort, training_scans), learn_score(cohort)
     assert learned is not None
     assert alone is not None
     assert set(learned.held_out) == {learned.evidence}
     assert len(learned.held_out) == 20  # none is judged but the cohort's own scans
     assert not set(learned.held_out) & set(alone.held_out)
     altered = [replace(scan, correct=~scan.correct) for scan in cohort]
-    assert learn_score(altered, teachers) == learned  # what is judged by it teaches nothing
+    assert learn_score(altered, training_scans) == learned  # what is judged by it teaches nothing
     assert learn_score(cohort, scans(10, 12, ignored=True)) is None
 
 
