@@ -96,7 +96,7 @@ class Converter:
                 self._report(f"{artefact.file}: {size / 1024:.0f} KiB")
                 yield artefact
 
-    def redrawn(self, artefact: Artefact, attempts: int) -> NewArtefact | None:
+    def make_again(self, artefact: Artefact, attempts: int) -> NewArtefact | None:
         """The same artefact, calibrated on other scans; None for what is not calibrated.
 
         An ONNX file then has floats at full resolution: slower, and nearer to the network.

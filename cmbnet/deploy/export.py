@@ -56,7 +56,7 @@ def export_bundle(
                 staged = add_artefacts(copy_bundle(bundle, Path(folder) / "staged"), made)
                 judged_on = cases()
             judge = Judge(staged, judged_on, report, calibrations=plan.calibrations)
-            judged = judge.all_settled(made, converter.redrawn, allow_failure=allow_failure)
+            judged = judge.judge_all(made, converter.make_again, allow_failure=allow_failure)
         target = bundle if output is None else copy_bundle(bundle, output)
         done = add_artefacts(target, judged)
     except OSError as error:

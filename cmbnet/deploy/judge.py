@@ -28,7 +28,7 @@ CALIBRATIONS = 3
 """Attempts at a file in 8 bits until it counts as failed."""
 
 Report = Callable[[str], None]
-Redrawn = Callable[[Artefact, int], NewArtefact | None]
+MakeAgain = Callable[[Artefact, int], NewArtefact | None]
 """From an artefact and the number of attempts so far to the same made anew, or None."""
 
 
@@ -57,20 +57,20 @@ class Judge:
         self._calibrations = calibrations
         self._references: dict[tuple[Shape, ...], list[Prediction]] = {}
 
-    def all_settled(
-        self, made: Iterable[NewArtefact], redrawn: Redrawn, *, allow_failure: bool
+    def judge_all(
+        self, made: Iterable[NewArtefact], make_again: MakeAgain, *, allow_failure: bool
     ) -> list[NewArtefact]:
-        """Artefacts of the bundle with their verdicts; see `settled`.
+        """Artefacts of the bundle with their verdicts; see `judge_file`.
 
         Args:
             made: What is judged.
-            redrawn: Makes an artefact anew.
+            make_again: Makes an artefact anew.
             allow_failure: Accept what fails: the bundle then says both.
         """
-        judged = [self.settled(new.file, redrawn) for new in made]
+        judged = [self.judge_file(new.file, make_again) for new in made]
         return [accepted(new) for new in judged] if allow_failure else judged
 
-    def settled(self, file: str, redrawn: Redrawn) -> NewArtefact:
+    def judge_file(self, file: str, make_again: MakeAgain) -> NewArtefact:
         """An artefact with its verdict.
 
         Which lesion a file in 8 bits loses depends on the scans that it was calibrated on: one
@@ -78,11 +78,11 @@ class Judge:
 
         Args:
             file: Of the bundle.
-            redrawn: Makes an artefact anew; None where it can only be made in one way.
+            make_again: Makes an artefact anew; None where it can only be made in one way.
         """
         tried = [self._judged(file)]
         while tried[-1].parity["passed"] is False and len(tried) < self._calibrations:
-            again = redrawn(self._artefact(file), len(tried))
+            again = make_again(self._artefact(file), len(tried))
             if again is None:
                 break
             self._bundle = add_artefacts(self._bundle, [again])

@@ -145,9 +145,9 @@ def export_run(
     few = export.gate_scans
     cases = plan.samples.judged() if few is None else gate_cases(validation, few)
     judge = Judge(bundle, cases, report, calibrations=plan.calibrations)
-    settled = judge.all_settled(made, converter.redrawn, allow_failure=export.allow_failure)
-    bundle = add_artefacts(bundle, settled)
-    require_passed(settled, folder)
+    judged = judge.judge_all(made, converter.make_again, allow_failure=export.allow_failure)
+    bundle = add_artefacts(bundle, judged)
+    require_passed(judged, folder)
     return bundle
 
 
