@@ -26,7 +26,7 @@ Activations = tuple[Callable[[Any], NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class ConvolutionInput:
     """A convolution with padding "same", as far as what it reads.
 
     Args:
@@ -61,23 +61,25 @@ class Inputs:
         self.count += len(rows)
 
 
-def observe(readers: Mapping[str, Reader], activations: Iterable[Activations]) -> dict[str, Inputs]:
+def observe(
+    layers: Mapping[str, ConvolutionInput], activations: Iterable[Activations]
+) -> dict[str, Inputs]:
     """Sum up what convolutions read while a network runs.
 
     Args:
-        readers: By whatever name; the answer has the same.
+        layers: Convolutions by name. The result has the same names.
         activations: Of each stack.
     """
-    sizes = {name: int(np.prod(reader.kernel)) for name, reader in readers.items()}
+    sizes = {name: int(np.prod(layer.kernel)) for name, layer in layers.items()}
     seen = {name: Inputs(np.zeros((n, n)), np.zeros(n)) for name, n in sizes.items()}
     random = np.random.default_rng(0)
     for tensor, probability in activations:
         near = maximum_filter(probability > POSSIBLE, 2 * NEAR_PIXELS + 1)
-        for name, reader in readers.items():
-            image = tensor(reader.source)
-            step = len(near) // -(-len(image) // reader.stride)
+        for name, layer in layers.items():
+            image = tensor(layer.source)
+            step = len(near) // -(-len(image) // layer.stride)
             at = _positions(near[::step, ::step], random)
-            rows = patches(image, reader.kernel[:2], reader.stride, at)
+            rows = patches(image, layer.kernel[:2], layer.stride, at)
             seen[name].add(rows.astype(np.float64))
     return seen
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.deploy.fitting import Activations, Inputs, Reader, fit_kernel, observe
+from cmbnet.deploy.fitting import Activations, Inputs, ConvolutionInput, fit_kernel, observe
 from cmbnet.deploy.litert_graph import Convolution, LiteRtGraph
 from cmbnet.deploy.rounding import Rounded
 
@@ -46,11 +46,11 @@ def to_mixed_int8(calibrated: bytes, stacks: NDArray[np.float32]) -> bytes:
         for layer in graph.convolutions()
         if layer.output not in full or graph.values(layer.kernel).size >= LARGE_KERNEL
     }
-    readers = {
-        name: Reader(layer.source, graph.values(layer.kernel).shape[1:], layer.stride)
+    layers = {
+        name: ConvolutionInput(layer.source, graph.values(layer.kernel).shape[1:], layer.stride)
         for name, layer in fitted.items()
     }
-    seen = observe(readers, _activations(calibrated, stacks))
+    seen = observe(layers, _activations(calibrated, stacks))
     rounded = {name: _fit(graph, layer, seen[name]) for name, layer in fitted.items()}
     content: bytes = mlir_quantize(
         graph.content(),

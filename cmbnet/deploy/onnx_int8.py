@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.deploy.fitting import Activations, Reader, fit_kernel, observe
+from cmbnet.deploy.fitting import Activations, ConvolutionInput, fit_kernel, observe
 from cmbnet.deploy.onnx import (
     INPUT_NAME,
     OUTPUT_NAME,
@@ -104,11 +104,11 @@ def _fit_weights(model: Any, in_float: set[str], stacks: NDArray[np.float32]) ->
         node.name: onnx.numpy_helper.to_array(constants[node.input[1]]).transpose(0, 2, 3, 1)
         for node in nodes
     }
-    readers = {
-        node.name: Reader(node.input[0], kernels[node.name].shape[1:], _stride(node))
+    layers = {
+        node.name: ConvolutionInput(node.input[0], kernels[node.name].shape[1:], _stride(node))
         for node in nodes
     }
-    seen = observe(readers, _activations(model, readers, stacks))
+    seen = observe(layers, _activations(model, layers, stacks))
     for node in nodes:
         kernel = kernels[node.name]
         rounded, added = fit_kernel(kernel, seen[node.name])
@@ -131,13 +131,13 @@ def _own_constants(model: Any) -> None:
 
 
 def _activations(
-    model: Any, readers: dict[str, Reader], stacks: NDArray[np.float32]
+    model: Any, layers: dict[str, ConvolutionInput], stacks: NDArray[np.float32]
 ) -> Iterator[Activations]:
     """For each stack: from a tensor's name to its value, and the probability (y, x)."""
     import onnx
     import onnxruntime as ort
 
-    names = sorted({str(reader.source) for reader in readers.values()})
+    names = sorted({str(layer.source) for layer in layers.values()})
     observed = onnx.ModelProto()
     observed.CopyFrom(model)
     for name in names:
