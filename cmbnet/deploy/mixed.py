@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.deploy.fitting import Activations, Inputs, ConvolutionInput, fit_kernel, observe
+from cmbnet.deploy.fitting import Activations, ConvolutionInput, Inputs, fit_kernel, observe
 from cmbnet.deploy.litert_graph import Convolution, LiteRtGraph
 from cmbnet.deploy.rounding import Rounded
 

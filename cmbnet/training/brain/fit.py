@@ -28,8 +28,8 @@ WARM_UP: Final = 50
 AVERAGED: Final = 0.99
 """The network that is kept is a running mean of the weights: each step keeps this much of it."""
 
-AHEAD: Final = 4
-"""Scans that are drawn before they are asked for."""
+PREFETCH: Final = 4
+"""Number of scans that are drawn before they are needed."""
 
 REPORT_STEPS: Final = 50
 SAVE_STEPS: Final = 200
@@ -169,15 +169,15 @@ class _Learner:
 def _pairs(
     plan: BrainTraining, heads: list[LabelHead], first: int
 ) -> Iterator[tuple[Groups, Groups]]:
-    """Scans and truth as the network takes them, drawn by another process a few steps ahead."""
+    """Scans and truth as the network takes them, drawn by another process a few steps pending."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, initializer=_take_heads, initargs=(heads,)) as pool:
-        ahead = deque[Any]()
-        for step in range(first, plan.steps + AHEAD):
+        pending = deque[Any]()
+        for step in range(first, plan.steps + PREFETCH):
             if step < plan.steps:
-                ahead.append(pool.apply_async(_pair, (plan.seed, step)))
-            if step >= first + AHEAD:
-                groups, brain = ahead.popleft().get()
+                pending.append(pool.apply_async(_pair, (plan.seed, step)))
+            if step >= first + PREFETCH:
+                groups, brain = pending.popleft().get()
                 yield groups, brain.astype(np.float32)
 
 

@@ -5,7 +5,7 @@ Layout of ``CACHE/<split>/<case>.h5``:
 - ``image`` uint8 (z, y, x), the prepared image times 255. One grey level is 0.004 of the window;
   the noise of a scan is several times that, and a case takes a quarter of its float32 size.
 - ``marks`` uint8 (z, y, x), bits `LESION`, `IGNORE`, `MIMIC`, `BRAIN`.
-- ``places/lesion``, ``brain``, ``dark``, ``mimic``: see `cmbnet.training.data.places`.
+- ``places/lesion``, ``brain``, ``dark``, ``mimic``: see `cmbnet.training.data.crop_centres`.
 - attributes ``spacing_mm``, ``origin`` (of the box within the frame), ``frame_shape``,
   ``lesions`` (in the target), ``findings`` of the preprocessing; ``report`` of the check;
   ``key``, the hash of the case's sources, and ``sources``, the hashes of its files.
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError, UnreadableFile
 from cmbnet.training.data.cohort import FrameCase
-from cmbnet.training.data.places import KINDS, Places, find_places
+from cmbnet.training.data.crop_centres import KINDS, CropCentres, find_crop_centres
 
 FORMAT = "cmbnet training cache 2"
 LESION, IGNORE, MIMIC, BRAIN = 1, 2, 4, 8
@@ -49,7 +49,7 @@ class CachedCase:
     name: str
     image: NDArray[np.uint8]
     marks: NDArray[np.uint8]
-    places: Places
+    crop_centres: CropCentres
     spacing_mm: tuple[float, float, float]
     origin: tuple[int, int, int]
     frame_shape: tuple[int, int, int]
@@ -83,7 +83,7 @@ def encode(name: str, content: FrameCase) -> CachedCase:
         name=name,
         image=np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8),
         marks=marks.astype(np.uint8),
-        places=find_places(
+        crop_centres=find_crop_centres(
             image,
             lesions=lesions,
             excluded=ignore,
@@ -145,7 +145,7 @@ def _fill(file: h5py.File, case: CachedCase, label: PartLabel) -> None:
     file.create_dataset("image", data=case.image, **packed)
     file.create_dataset("marks", data=case.marks, **packed)
     for kind in KINDS:
-        file.create_dataset(f"places/{kind}", data=getattr(case.places, kind))
+        file.create_dataset(f"places/{kind}", data=getattr(case.crop_centres, kind))
     attributes = {
         "format": FORMAT,
         "cmbnet_version": __version__,
@@ -205,7 +205,7 @@ def _content(file: h5py.File) -> CachedCase:
         name=str(attributes["case"]),
         image=file["image"][()],
         marks=file["marks"][()],
-        places=Places(**{kind: file[f"places/{kind}"][()] for kind in KINDS}),
+        crop_centres=CropCentres(**{kind: file[f"places/{kind}"][()] for kind in KINDS}),
         spacing_mm=_triple(attributes["spacing_mm"], float),
         origin=_triple(attributes["origin"], int),
         frame_shape=_triple(attributes["frame_shape"], int),

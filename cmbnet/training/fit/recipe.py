@@ -56,13 +56,13 @@ class SamplingSettings(_Settings):
     """Settings of a batch.
 
     Half of every batch are crops with a lesion in the middle slice (1:1, as in the paper). The
-    other half is drawn from the places below, in proportion to their weights.
+    other half is drawn from the centres below, in proportion to their weights.
     """
 
     crop_px: Annotated[int, Field(ge=16, multiple_of=8)] = 128
     batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 16
     shift_px: Count = 44
-    """Largest shift in pixels, along y and x, of a crop from the chosen place."""
+    """Largest shift in pixels, along y and x, of a crop from the chosen centre."""
     context_mm: Positive | None = None
     """Distance of the outer slices from the middle one. None takes the adjacent slices. Without a
     value, the distance of the bundle in `Recipe.start_from` is taken."""

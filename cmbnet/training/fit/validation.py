@@ -56,9 +56,9 @@ def choose_slices(sampler: Sampler, count: int, seed: int) -> list[tuple[int, in
     positive: set[tuple[int, int]] = set()
     hard: set[tuple[int, int]] = set()
     for index, case in enumerate(sampler.cache.cases):
-        with_lesion = set(case.places.lesion[:, 0].tolist())
+        with_lesion = set(case.crop_centres.lesion[:, 0].tolist())
         positive |= {(index, z) for z in with_lesion}
-        others = [*case.places.mimic[:, 0].tolist(), *case.places.dark[:, 0].tolist()]
+        others = [*case.crop_centres.mimic[:, 0].tolist(), *case.crop_centres.dark[:, 0].tolist()]
         hard |= {(index, z) for z in others if z not in with_lesion}
     if not positive:
         raise InputRefused("validation needs a case with lesions, the cache holds none")
