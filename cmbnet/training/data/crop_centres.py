@@ -1,6 +1,6 @@
 """Crop centres: the voxels of a case on which training crops may be centred. They are cached.
 
-Places are rows (z, y, x) of the middle voxel. Negatives that look like lesions matter most: the
+Centres are rows (z, y, x) of the middle voxel. Negatives that look like lesions matter most: the
 dark centres are small dark blobs that stand out, mostly veins across the slice.
 """
 

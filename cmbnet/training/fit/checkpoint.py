@@ -53,7 +53,7 @@ class State:
 
     Args:
         progress: Progress in numbers.
-        arrays: Named lists of arrays: weights, optimiser variables, averaged weights, mined centres.
+        arrays: Named lists of arrays: weights, optimiser variables, averages, mined centres.
         recipe: The recipe as plain values. A run of another recipe must not continue from here.
     """
 
