@@ -11,27 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.backends.triton_connection import Address, ServerRefused, TritonConnection
-from cmbnet.deploy.triton.spec import (
-    AFFINE,
-    BRAIN_MASK,
-    FORCE,
-    LABELS,
-    LESIONS,
-    MASK,
-    NETWORK_MODEL,
-    OPERATING_POINT,
-    QUALITY,
-    RESULT,
-    SCAN_INPUTS,
-    SCAN_MODEL,
-    SCAN_OUTPUTS,
-    SCAN_PROBABILITY,
-    SPACING,
-    VOLUME_FLOAT,
-    VOLUME_INT,
-    decode_text,
-    encode_text,
-)
+from cmbnet.deploy.triton import spec
 from cmbnet.errors import InputRefused, UsageError
 from cmbnet.predict.request import PLAIN, Request
 from cmbnet.volume import Volume
@@ -97,18 +77,18 @@ class TritonScanner:
         """
         inputs = _inputs(volume, request, brain_mask)
         voxels = volume.data.size
-        outputs = {MASK.name: voxels, LABELS.name: 2 * voxels}
-        outputs |= {LESIONS.name: 0, QUALITY.name: 0, RESULT.name: 0}
+        outputs = {spec.MASK.name: voxels, spec.LABELS.name: 2 * voxels}
+        outputs |= {spec.LESIONS.name: 0, spec.QUALITY.name: 0, spec.RESULT.name: 0}
         if request.save_probability:
-            outputs[SCAN_PROBABILITY.name] = 4 * voxels
-        found = self.connection.infer(SCAN_MODEL, inputs, outputs)
+            outputs[spec.SCAN_PROBABILITY.name] = 4 * voxels
+        found = self.connection.infer(spec.SCAN_MODEL, inputs, outputs)
         return ScanAnswer(
-            mask=found[MASK.name],
-            labels=found[LABELS.name],
-            lesions=json.loads(decode_text(found[LESIONS.name])),
-            quality=json.loads(decode_text(found[QUALITY.name])),
-            result=json.loads(decode_text(found[RESULT.name])),
-            probability=found.get(SCAN_PROBABILITY.name),
+            mask=found[spec.MASK.name],
+            labels=found[spec.LABELS.name],
+            lesions=json.loads(spec.decode_text(found[spec.LESIONS.name])),
+            quality=json.loads(spec.decode_text(found[spec.QUALITY.name])),
+            result=json.loads(spec.decode_text(found[spec.RESULT.name])),
+            probability=found.get(spec.SCAN_PROBABILITY.name),
         )
 
     def close(self) -> None:
@@ -121,16 +101,16 @@ def _inputs(
 ) -> dict[str, NDArray[Any]]:
     """Tensors of a request."""
     if volume.data.dtype == np.int16:
-        inputs: dict[str, NDArray[Any]] = {VOLUME_INT.name: volume.data}
+        inputs: dict[str, NDArray[Any]] = {spec.VOLUME_INT.name: volume.data}
     else:
-        inputs = {VOLUME_FLOAT.name: volume.data.astype(np.float32, copy=False)}
-    inputs[AFFINE.name] = volume.affine
-    inputs[SPACING.name] = np.array(volume.spacing_mm, np.float64)
-    inputs[OPERATING_POINT.name] = encode_text(request.operating_point)
+        inputs = {spec.VOLUME_FLOAT.name: volume.data.astype(np.float32, copy=False)}
+    inputs[spec.AFFINE.name] = volume.affine
+    inputs[spec.SPACING.name] = np.array(volume.spacing_mm, np.float64)
+    inputs[spec.OPERATING_POINT.name] = spec.encode_text(request.operating_point)
     if brain_mask is not None:
-        inputs[BRAIN_MASK.name] = (brain_mask != 0).astype(np.uint8)
+        inputs[spec.BRAIN_MASK.name] = (brain_mask != 0).astype(np.uint8)
     if request.force:
-        inputs[FORCE.name] = np.array([1], np.uint8)
+        inputs[spec.FORCE.name] = np.array([1], np.uint8)
     return inputs
 
 
@@ -150,7 +130,10 @@ def check_server(url: str) -> list[str]:
     """
     scanner = TritonScanner(url)
     try:
-        lines = [_check_model(scanner.connection, model) for model in (NETWORK_MODEL, SCAN_MODEL)]
+        lines = [
+            _check_model(scanner.connection, model)
+            for model in (spec.NETWORK_MODEL, spec.SCAN_MODEL)
+        ]
         start = time.perf_counter()
         probe = _probe()
         answer = _ask_probe(scanner, probe)
@@ -178,7 +161,7 @@ def _ask_probe(scanner: TritonScanner, probe: Volume) -> ScanAnswer:
         answer = scanner.scan(probe, asked, brain_mask=whole)
     except (InputRefused, UsageError) as error:
         raise ServerRefused(
-            f"{SCAN_MODEL} on {address} refuses the largest heads: {error}"
+            f"{spec.SCAN_MODEL} on {address} refuses the largest heads: {error}"
         ) from error
     around = np.s_[2:4, 90:160, 100:150]
     probability = np.asarray(answer.probability, np.float32)[around]
@@ -186,8 +169,9 @@ def _ask_probe(scanner: TritonScanner, probe: Volume) -> ScanAnswer:
     highest, beside = float(probability[dots].max()), float(np.median(probability[~dots]))
     if not highest > beside:
         raise ServerRefused(
-            f"{NETWORK_MODEL} on {address} answers black dots with {highest:.3f} and the tissue "
-            f"beside them with {beside:.3f}: its network does not run; the server's log may say why"
+            f"{spec.NETWORK_MODEL} on {address} answers black dots with {highest:.3f} and the "
+            f"tissue beside them with {beside:.3f}: its network does not run; the server's log may "
+            "say why"
         )
     return answer
 
@@ -202,8 +186,8 @@ def _check_model(connection: TritonConnection, model: str) -> str:
     metadata = connection.metadata(model)
     if not connection.is_ready([model]):
         raise ServerRefused(f"{model} on {connection.address} is loaded but not ready")
-    if model == SCAN_MODEL:
-        for kind, tensors in (("inputs", SCAN_INPUTS), ("outputs", SCAN_OUTPUTS)):
+    if model == spec.SCAN_MODEL:
+        for kind, tensors in (("inputs", spec.SCAN_INPUTS), ("outputs", spec.SCAN_OUTPUTS)):
             have = {(t["name"], t["datatype"]) for t in metadata[kind]}
             missing = {(t.name, t.data_type) for t in tensors} - have
             if missing:

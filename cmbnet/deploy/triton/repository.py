@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -162,15 +161,3 @@ def _loads(artefact: Artefact) -> bool:
 def _described(artefact: Artefact) -> str:
     failed = " (failed the gate)" if artefact.parity.get("passed") is False else ""
     return f"{artefact.kind}:{artefact.precision} {artefact.shape[1]}x{artefact.shape[2]}{failed}"
-
-
-def remove_repository(folder: Path) -> None:
-    """Remove a repository that `write_repository` wrote, and nothing else.
-
-    Raises:
-        UsageError: If the folder holds anything but the two models.
-    """
-    names = {path.name for path in folder.iterdir()}
-    if not names <= {NETWORK_MODEL, SCAN_MODEL}:
-        raise UsageError(f"{folder} holds more than a repository of cmbnet: {sorted(names)}")
-    shutil.rmtree(folder)

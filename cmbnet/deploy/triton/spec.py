@@ -21,15 +21,6 @@ NETWORK_MODEL = MODEL
 SCAN_MODEL = "cmbnet"
 
 
-_NUMPY: dict[DataType, type[Any]] = {
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "INT16": np.int16,
-    "FP32": np.float32,
-    "FP64": np.float64,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Tensor:
     """One input or output.
@@ -45,11 +36,6 @@ class Tensor:
     data_type: DataType
     shape: tuple[int, ...]
     optional: bool = False
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """NumPy's type of the same values."""
-        return np.dtype(_NUMPY[self.data_type])
 
     @property
     def config_type(self) -> str:
