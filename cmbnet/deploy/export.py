@@ -8,16 +8,12 @@ from pathlib import Path
 
 from cmbnet.bundle import Bundle, add_artefacts, load_bundle
 from cmbnet.bundle.bundle import DEFAULT_FOLDER
-from cmbnet.deploy.bundles import copy_bundle
+from cmbnet.deploy.bundles import CannotWrite, copy_bundle
 from cmbnet.deploy.convert import Converter, ExportPlan
 from cmbnet.deploy.judge import Judge, require_passed
-from cmbnet.errors import CmbnetError, UsageError
+from cmbnet.errors import UsageError
 
 Report = Callable[[str], None]
-
-
-class CannotWrite(CmbnetError):
-    """The file system refuses to take an export."""
 
 
 def export_bundle(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from cmbnet.backends.registry import chosen_unasked, takes_every_head
 from cmbnet.bundle import Artefact, Bundle
-from cmbnet.deploy.bundles import subset
+from cmbnet.bundle.manifest import Manifest
+from cmbnet.deploy.bundles import CannotWrite, changed_manifest, copy_bundle
 from cmbnet.deploy.triton.config import (
     NetworkKind,
     ServerSettings,
@@ -18,23 +18,19 @@ from cmbnet.deploy.triton.config import (
     scan_config,
 )
 from cmbnet.deploy.triton.spec import NETWORK_MODEL, SCAN_MODEL
-from cmbnet.errors import CmbnetError, UsageError
+from cmbnet.errors import UsageError
 
 NetworkChoice = Literal["auto", "litert", "onnx", "tensorrt"]
 
 VERSION = "1"
 _MODEL_FILE: dict[NetworkKind, str] = {"onnx": "model.onnx", "tensorrt": "model.plan"}
 
-_LAUNCHER = '''"""{purpose}; the code is in cmbnet, to be installed in the server's Python."""
+_LAUNCHER = '''"""A model of cmbnet, which must be installed in the server's Python."""
 
-from {module} import TritonPythonModel
+from cmbnet.deploy.triton.{module} import TritonPythonModel
 
 __all__ = ["TritonPythonModel"]
 '''
-
-
-class CannotWrite(CmbnetError):
-    """The file system refuses."""
 
 
 def write_repository(
@@ -66,12 +62,22 @@ def write_repository(
     require_place(folder)
     kind, artefacts = _choose(bundle, network, precision)
     settings = settings or ServerSettings(gpu=kind != "litert")
+    shapes = [(a.shape[1], a.shape[2]) for a in artefacts]
+    # Both models get the same part of the bundle, so that both answer with one hash.
+    versions = bundle.manifest.versions | {"copied_from_sha256": bundle.sha256}
+    served = changed_manifest(bundle, {"artefacts": artefacts, "versions": versions})
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as staging:
             staged = Path(staging) / "repository"
-            _write_network(bundle, staged / NETWORK_MODEL, kind, artefacts, settings)
-            _write_scan(bundle, staged / SCAN_MODEL, artefacts, settings)
+            config, path = network_config(kind, shapes, settings), staged / NETWORK_MODEL
+            if kind == "litert":
+                _write_python_model(path, config, "network_model", served, bundle)
+            else:
+                plan = _write_config(path, config) / _MODEL_FILE[kind]
+                plan.write_bytes(bundle.read(artefacts[0]))
+            config = scan_config(shapes, settings)
+            _write_python_model(staged / SCAN_MODEL, config, "scan_model", served, bundle)
             if folder.exists():
                 folder.rmdir()
             staged.rename(folder)
@@ -94,39 +100,19 @@ def require_place(folder: Path) -> None:
     require_protobuf()
 
 
-def _write_network(
-    bundle: Bundle,
-    folder: Path,
-    kind: NetworkKind,
-    artefacts: Sequence[Artefact],
-    settings: ServerSettings,
-) -> None:
-    version = folder / VERSION
-    version.mkdir(parents=True)
-    shapes = [(a.shape[1], a.shape[2]) for a in artefacts]
-    (folder / "config.pbtxt").write_text(network_config(kind, shapes, settings), encoding="utf-8")
-    if kind == "litert":
-        module = "cmbnet.deploy.triton.network_model"
-        launcher = _LAUNCHER.format(purpose="The network of cmbnet", module=module)
-        (version / "model.py").write_text(launcher, encoding="utf-8")
-        subset(bundle, artefacts, version / "bundle")
-    else:
-        (version / _MODEL_FILE[kind]).write_bytes(bundle.read(artefacts[0]))
+def _write_python_model(folder: Path, config: str, module: str, copy: Manifest, of: Bundle) -> None:
+    """Write a model of Triton's Python backend, with the part of a bundle that it reads."""
+    version = _write_config(folder, config)
+    (version / "model.py").write_text(_LAUNCHER.format(module=module), encoding="utf-8")
+    copy_bundle(of, version / "bundle", copy)
 
 
-def _write_scan(
-    bundle: Bundle, folder: Path, artefacts: Sequence[Artefact], settings: ServerSettings
-) -> None:
+def _write_config(folder: Path, config: str) -> Path:
+    """Write a model's configuration, and make the folder of its version."""
     version = folder / VERSION
     version.mkdir(parents=True)
-    shapes = [(a.shape[1], a.shape[2]) for a in artefacts]
-    (folder / "config.pbtxt").write_text(scan_config(shapes, settings), encoding="utf-8")
-    launcher = _LAUNCHER.format(
-        purpose="From a scan to lesions", module="cmbnet.deploy.triton.scan_model"
-    )
-    (version / "model.py").write_text(launcher, encoding="utf-8")
-    # The same content as the network's, so that both answer with one bundle's hash.
-    subset(bundle, artefacts, version / "bundle")
+    (folder / "config.pbtxt").write_text(config, encoding="utf-8")
+    return version
 
 
 def _choose(

@@ -1,8 +1,8 @@
-"""What a network offers on the scans of a cohort, small enough to try every threshold on.
+"""The candidates that a network finds on a cohort, kept as numbers to try thresholds on.
 
-The network runs once for each scan. At every outline rule the candidates are found and compared
-with the truth once; after that only numbers are left, and lesion rules, lesion scores and patient
-thresholds are tried without touching an image again.
+The network runs once for each scan. The candidates of every outline rule are found and compared
+with the truth once. Lesion rules, lesion scores and patient thresholds are then tried on these
+numbers, without reading an image again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cmbnet.training.data.cohort import CohortCase, list_cohort
 from cmbnet.volume import Volume
 
 SCORING = Settings(size_rule="ignore")
-"""The paper's rule; true lesions outside 2 to 10 mm are not counted."""
+"""The rule of the paper. True lesions outside 2 to 10 mm are not counted."""
 
 REMOVED = -1.0
 """Score of a candidate that a rule removes: below every threshold."""
@@ -54,7 +54,7 @@ class OutlineRule(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LabelledMap:
-    """What the network said about a scan, with its truth; all on the native grid."""
+    """The network's answer for a scan, and the truth, on the grid of the scan."""
 
     name: str
     image: Volume
@@ -69,11 +69,11 @@ class ScanCandidates:
     """The candidates of a scan under one outline rule, compared with the truth.
 
     Args:
-        lesions: As `find_lesions` gives them where only the rule of size is asked.
-        correct: Bool, one for each candidate.
-        ignored: Bool, one for each: neither correct nor false.
-        overlap: With the true lesions that count.
-        matching: Of all candidates.
+        lesions: The candidates that `find_lesions` returns under the rule of size alone.
+        correct: Whether each candidate is correct, bool.
+        ignored: Whether each candidate is ignored, that is neither correct nor false, bool.
+        overlap: Overlap with the true lesions that count.
+        matching: Matching of all candidates.
     """
 
     lesions: tuple[Lesion, ...]
@@ -83,14 +83,14 @@ class ScanCandidates:
     matching: Matching
 
     def scores(self, rules: LesionRules) -> NDArray[np.float64]:
-        """Score of each candidate under some rules, `REMOVED` where one of them says no.
+        """Return the score of each candidate, or `REMOVED` if a rule removes it.
 
         `find_lesions` with these rules keeps the same candidates and gives them the same scores.
         """
         return np.array([_score(lesion, rules) for lesion in self.lesions], float)
 
     def found_at(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Highest threshold on `scores` at which each true lesion is found; `REMOVED` if never."""
+        """Return the highest score at which each true lesion is found, or `REMOVED` if none is."""
         found = detection_scores(self.overlap, self.matching, scores, SCORING.rule)
         return np.where(np.isnan(found), REMOVED, found)
 
@@ -112,7 +112,7 @@ def find_candidates(
     outlines: Sequence[OutlineRule],
     report: Callable[[str], None],
 ) -> CohortCandidates:
-    """Run the pipeline over cohorts. Scans that the quality gate refuses are left out, aloud.
+    """Run the pipeline over cohorts. Scans that the quality gate refuses are reported and left out.
 
     Only one scan is in memory at a time.
 
@@ -137,7 +137,7 @@ def find_candidates(
 
 
 def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> LabelledMap:
-    """The map of one scan."""
+    """Run the pipeline on one scan."""
     image = read_nifti(case.image)
     prediction = predict_volume(image, bundle, backend)
     return LabelledMap(

@@ -1,4 +1,4 @@
-"""Thresholds chosen on a labelled cohort by running the real pipeline over it."""
+"""Choose thresholds on a labelled cohort by running the real pipeline over it."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from cmbnet.training.choose.rates import Rates, ScoredScans
 from cmbnet.training.choose.score_model import FEWEST, learn_score
 
 OUTLINES = (*map(OutlineRule, (0.1, 0.2, 0.3, 0.5, 0.7)), OutlineRule(0.1, 0.5))
-"""The last finds faint lesions and outlines each by half of its own peak, or less (`outlined`)."""
+"""The last one finds faint lesions and outlines each at half of its own peak, or lower."""
 
 MAX_CONTINUATIONS_MM = (None, 1.5, 3.0, 5.0)
 
 STEPS = 100
-"""Lesion scores that are tried; a cohort can hold thousands."""
+"""Number of lesion scores that are tried. A cohort can hold thousands."""
 
 BALANCED_FALSE_PER_CONTROL = 0.125
-"""Most false lesions per control at the balanced point. Whether a scan is called positive is left
-to the patient threshold, which may be higher than the lesion score."""
+"""Largest number of false lesions per control at the balanced point. The patient threshold, which
+may be higher than the lesion score, decides whether a scan is positive."""
 
 F1_TOLERANCE = 0.005
-"""Lesion F1 this near to the best is as good: fewer missed patients decide then."""
+"""A lesion F1 this near to the best counts as equal. Fewer missed patients then decide."""
 
 DICE_TOLERANCE = 0.02
-"""Of these, outlines this near to the best are as good: the number of lesions decides then."""
+"""A Dice this near to the best counts as equal. The number of lesions then decides."""
 
 PATIENT_FPR = 0.08
-"""Most controls called positive, where the threshold can keep it. Fan et al. 2022 had .106; among
-90 other controls, more than .1 is seen once in five times where the rate is .08."""
+"""Largest share of controls called positive, if a threshold can keep it. Fan et al. 2022 had .106.
+If the true rate is .08, one of five samples of 90 controls shows more than .1."""
 
 SENSITIVE_RECALL_LOSS = 0.0025
-"""The sensitive point gives away at most this much of the highest sensitivity."""
+"""Largest loss of sensitivity at the sensitive point, from the highest one."""
 
 SENSITIVE_FALSE_POSITIVES = 2.0
-"""Most false lesions per scan at the sensitive point: more, and nobody reads them."""
+"""Largest number of false lesions per scan at the sensitive point. Nobody reads more."""
 
 SCREENING_PATIENT_FPR = 0.05
 
@@ -57,7 +57,7 @@ class Trial:
 
     @property
     def rules(self) -> LesionRules:
-        """Lesion rules with the pixel threshold."""
+        """Return the lesion rules with the pixel threshold."""
         return self.scored.rules
 
 
@@ -71,7 +71,7 @@ class Chosen:
 
 
 def rule_variants(base: LesionRules) -> tuple[LesionRules, ...]:
-    """The rules that are tried where too few candidates are known to learn a score from."""
+    """Return the rules to try if there are too few candidates to learn a score from."""
     return tuple(replace(base, max_continuation_mm=limit) for limit in MAX_CONTINUATIONS_MM)
 
 
@@ -86,12 +86,11 @@ def choose_operating_points(
     """Choose ``balanced``, ``sensitive`` and ``screening``.
 
     Args:
-        candidates: Of a cohort, from `cmbnet.training.choose.candidates.find_candidates`.
-        cohort: What the cohort is, for the manifest.
-        variants: Lesion rules to choose from; one leaves them as they are.
-        learn: Learn the score of candidates where there are enough to learn from; the rates are
-            then those of scores that had not seen the scan, and `variants` only says which other
-            rules hold.
+        candidates: Candidates of a cohort, from `find_candidates`.
+        cohort: Name of the cohort in the manifest.
+        variants: Lesion rules to choose from. A single one stays as it is.
+        learn: Whether to learn the score if there are enough candidates. The rates are then those
+            of scores that had not seen the scan, and the first of `variants` gives the other rules.
         score_candidates: Candidates of other scans, from which the score is learned instead. Only
             their outline rules are tried then.
 
@@ -138,7 +137,7 @@ def choose_operating_points(
 def _with_learned_scores(
     candidates: CohortCandidates, score_candidates: CohortCandidates | None, base: LesionRules
 ) -> list[Trial]:
-    """What scores learned at each pixel threshold reach on scans that they have not seen."""
+    """Try scores learned at each pixel threshold, on scans that they have not seen."""
     trials: list[Trial] = []
     for outline in candidates if score_candidates is None else score_candidates:
         scans = candidates[outline]
@@ -150,17 +149,17 @@ def _with_learned_scores(
 
 
 def _at(rules: LesionRules, outline: OutlineRule) -> LesionRules:
-    """The rules under an outline rule, without a score threshold."""
+    """Return the rules under an outline rule, without a score threshold."""
     return replace(outline.of(rules), min_score=0.0)
 
 
 def _without_thresholds(rules: LesionRules) -> LesionRules:
-    """What all operating points of a bundle share; the thresholds are their own."""
+    """Return the rules that all operating points of a bundle share, without thresholds."""
     return replace(rules, pixel_threshold=LesionRules().pixel_threshold, min_score=0.0)
 
 
 def sweep(scored: ScoredScans) -> list[Trial]:
-    """Rates at every lesion score that changes something, `STEPS` of them at most."""
+    """Compute the rates at every lesion score that matters, at most `STEPS` of them."""
     # Rounded down: a threshold must not remove the lesion that it was taken from.
     values = sorted({0.0, *(math.floor(1000 * score) / 1000 for score in scored.scores.tolist())})
     picked = np.linspace(0, len(values) - 1, min(len(values), STEPS)).astype(int)
@@ -169,7 +168,7 @@ def sweep(scored: ScoredScans) -> list[Trial]:
 
 
 def _best_f1(trials: Sequence[Trial]) -> Trial:
-    """Best lesion F1 within the limit of false lesions in controls.
+    """Choose the best lesion F1 within the limit of false lesions in controls.
 
     Of nearly equal ones those that miss the fewest patients, then those of nearly the best
     outlines, then those whose outline rule finds most at other scores, then the one that counts
@@ -190,7 +189,7 @@ def _best_f1(trials: Sequence[Trial]) -> Trial:
 
 
 def _most_found(trials: Sequence[Trial]) -> Trial:
-    """Best precision near the highest sensitivity within the limit of false lesions."""
+    """Choose the best precision near the highest sensitivity, within the limit of false lesions."""
     readable = [c for c in trials if c.rates.false_positives_per_scan <= SENSITIVE_FALSE_POSITIVES]
     readable = readable or [min(trials, key=lambda c: c.rates.false_positives_per_scan)]
     highest = max(c.rates.sensitivity for c in readable)
@@ -199,10 +198,10 @@ def _most_found(trials: Sequence[Trial]) -> Trial:
 
 
 def _patient_threshold(trial: Trial) -> float:
-    """The score that misses fewest patients within `PATIENT_FPR`, and then alarms fewest controls.
+    """Choose the score that misses fewest patients within `PATIENT_FPR`.
 
-    The middle one where several do. Scans are judged by their best lesion, and lesions below the
-    lesion score are dropped.
+    Of equal ones, it takes those with the fewest alarmed controls, and of these the middle one.
+    Scans are judged by their best lesion, and lesions below the lesion score are dropped.
     """
     scored, lowest = trial.scored, trial.lesion_score
     tried = [c.lesion_score for c in sweep(scored) if c.lesion_score >= lowest]
@@ -215,10 +214,12 @@ def _patient_threshold(trial: Trial) -> float:
 
 
 def _screening(trials: Sequence[Trial]) -> tuple[Trial, float]:
-    """The fewest missed patients within the limit of false alarms: lesions and threshold.
+    """Choose the fewest missed patients within the limit of false alarms.
 
-    The patient threshold alone keeps the limit; the lesion score below it is the one of the best
-    lesion F1, so that the lesions of a scan that is called positive are told well.
+    The patient threshold alone keeps the limit. The lesion score below it has the best lesion F1.
+
+    Returns:
+        The trial, and the patient threshold.
     """
     limit = max(SCREENING_PATIENT_FPR, min(c.rates.patient_fpr for c in trials))
     allowed = [c for c in trials if c.rates.patient_fpr <= limit]
@@ -235,7 +236,7 @@ def _screening(trials: Sequence[Trial]) -> tuple[Trial, float]:
 
 
 def _point(name: str, trial: Trial, patient: float, cohort: str) -> OperatingPoint:
-    """As it stands in a manifest."""
+    """Make the operating point of a manifest."""
     return OperatingPoint(
         name=name,
         pixel_threshold=trial.rules.pixel_threshold,
@@ -246,7 +247,7 @@ def _point(name: str, trial: Trial, patient: float, cohort: str) -> OperatingPoi
 
 
 def _effect_of_rules(trials: Sequence[Trial], chosen: LesionRules) -> Iterable[str]:
-    """What a learned score is made of, or what each limit of the vein rule would have reached."""
+    """Describe the learned score, or what each limit of the vein rule would have reached."""
     if chosen.evidence is not None:
         evidence = chosen.evidence
         kind = f"{len(evidence.hidden)} hidden units" if evidence.hidden else "no hidden layer"

@@ -237,12 +237,12 @@ def _prepare(case: ScanCase, cache: Path | None, recipe: PreprocessRecipe) -> _D
         path = part_path(cache, case.split, case.name)
         label = read_label(path)
         if label is not None and label.key == key:
-            return _Done(case, key, CaseReport.from_dict(label.report), kept=True)
+            return _Done(case, key, label.report, kept=True)
         content = read_case(case, recipe)
     except CmbnetError as error:
         return _Done(case, reason=str(error))
     report = report_case(case, content)
-    write_part(path, encode(case.name, content), PartLabel(key, sources, report.to_dict()))
+    write_part(path, encode(case.name, content), PartLabel(key, sources, report))
     return _Done(case, key, report)
 
 

@@ -18,18 +18,20 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import pydantic
 from numpy.typing import NDArray
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError, UnreadableFile
 from cmbnet.training.data.cohort import FrameCase
 from cmbnet.training.data.crop_centres import KINDS, CropCentres, find_crop_centres
+from cmbnet.training.data.specs.check import CaseReport
 
 FORMAT = "cmbnet training cache 2"
 LESION, IGNORE, MIMIC, BRAIN = 1, 2, 4, 8
@@ -64,12 +66,15 @@ class PartLabel:
     Args:
         key: Hash of everything that determines the content.
         sources: Role and SHA-256 of its source files.
-        report: `cmbnet.training.data.specs.check.CaseReport.to_dict`.
+        report: Report of the check.
     """
 
     key: str
     sources: dict[str, str]
-    report: dict[str, Any]
+    report: CaseReport
+
+
+_REPORT = pydantic.TypeAdapter(CaseReport)
 
 
 def encode(name: str, content: FrameCase) -> CachedCase:
@@ -158,7 +163,7 @@ def _fill(file: h5py.File, case: CachedCase, label: PartLabel) -> None:
         "findings": json.dumps(case.findings),
         "key": label.key,
         "sources": json.dumps(label.sources, sort_keys=True),
-        "report": json.dumps(label.report),
+        "report": json.dumps(asdict(label.report)),
     }
     file.attrs.update(attributes)
 
@@ -172,7 +177,7 @@ def read_label(path: Path) -> PartLabel | None:
             return PartLabel(
                 key=str(file.attrs["key"]),
                 sources=json.loads(file.attrs["sources"]),
-                report=json.loads(file.attrs["report"]),
+                report=_REPORT.validate_json(file.attrs["report"]),
             )
     except (OSError, KeyError, ValueError):
         return None
