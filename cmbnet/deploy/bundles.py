@@ -1,8 +1,7 @@
-"""Copies of bundles: whole, or with some of their artefacts."""
+"""Copies of bundles, whole or with another manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ def copy_bundle(bundle: Bundle, folder: Path, manifest: Manifest | None = None) 
     return load_bundle(folder)
 
 
-def changed_manifest(bundle: Bundle, changes: Mapping[str, Any]) -> Manifest:
+def changed_manifest(bundle: Bundle, changes: dict[str, Any]) -> Manifest:
     """Return a bundle's manifest with some fields changed, after all checks of a manifest."""
     values = {name: getattr(bundle.manifest, name) for name in Manifest.model_fields}
     return Manifest.model_validate(values | changes)
@@ -50,7 +49,7 @@ def as_new(
     *,
     content: bytes | None = None,
 ) -> NewArtefact:
-    """An artefact of a bundle with another parity result, or another content, to be written."""
+    """Return an artefact of a bundle with another parity result or content, for writing."""
     return NewArtefact(
         file=artefact.file,
         content=bundle.read(artefact) if content is None else content,

@@ -1,4 +1,4 @@
-"""Keras to LiteRT (TensorFlow Lite): float32, float16 weights, int8; static shapes.
+"""Convert Keras to LiteRT (TensorFlow Lite): float32, float16 weights, or int8, of static shape.
 
 This file and `cmbnet.deploy.mixed` alone know TensorFlow's converter. Shapes are static: with free
 ones, upsampling has come out with wrong sizes (tensorflow issues 45090, 43595, 56820); only a
@@ -37,7 +37,7 @@ def to_litert(
     """Convert a network for stacks of its own shape, one at a time.
 
     Args:
-        model: Of fixed shape, float32, on the TensorFlow backend of Keras.
+        model: Float32 model of fixed shape, on the TensorFlow backend of Keras.
         precision: ``int8`` computes in int8 what `cmbnet.deploy.mixed` says; ``float16`` stores
             weights in half the bytes. Both take and give float32.
         representative: float32 (n, y, x, slices) from real input, with and without lesions;
@@ -47,7 +47,7 @@ def to_litert(
         Content of a ``.tflite`` file, input float32 (1, y, x, slices), output (1, y, x, 1).
 
     Raises:
-        UsageError: If representative stacks are missing or of another shape.
+        UsageError: If representative stacks are missing or have another shape.
     """
     import tensorflow as tf
 
@@ -67,10 +67,10 @@ def to_litert(
 
 
 def free_shape_to_litert(network: keras.Model) -> bytes:
-    """Half-precision weights, and shapes that the runtime sets: for a network without upsampling.
+    """Convert a network without upsampling, with half-precision weights and free shapes.
 
     Args:
-        network: Every axis but the last of its input is free.
+        network: Network whose input axes are free, except the last.
     """
     import tensorflow as tf
 
@@ -96,10 +96,10 @@ def _int8(converter: Any, stacks: NDArray[np.float32]) -> bytes:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the converter's description of itself off stdout, and its warnings from being raised.
+    """Keep the converter's output off stdout, and its warnings from being raised as errors.
 
-    Under ``-W error`` its way over a SavedModel fails, and it takes the other way, by concrete
-    functions, without a word.
+    Under ``-W error`` its conversion over a SavedModel fails. It then silently converts concrete
+    functions instead.
     """
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -109,7 +109,7 @@ def _quiet() -> Iterator[None]:
 def _checked(
     representative: NDArray[np.float32] | None, shape: tuple[int, int, int]
 ) -> NDArray[np.float32]:
-    """The representative stacks, if they fit."""
+    """Return the representative stacks as float32, if they fit."""
     if representative is None or not len(representative) or representative.shape[1:] != shape:
         got = None if representative is None else representative.shape
         raise UsageError(f"int8 needs representative stacks of shape (n, {shape}), got {got}")

@@ -1,4 +1,4 @@
-"""Send whole scans to a Triton server, and check that one is fit to be asked."""
+"""Send whole scans to a Triton server, and check that a server works."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from cmbnet.predict.request import PLAIN, Request
 from cmbnet.volume import Volume
 
 DOT_BELOW = 100
-"""Voxels of the probe below this belong to its dots."""
+"""Upper limit of the values in the dots of the probe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanAnswer:
-    """What a server found on a scan.
+    """The findings of a server on a scan.
 
     Args:
-        mask: uint8 (z, y, x), 1 in lesions, on the grid of the scan.
-        labels: uint16 (z, y, x), the number of the lesion.
+        mask: Mask on the grid of the scan, uint8 (z, y, x), 1 in lesions.
+        labels: Number of the lesion of each voxel, uint16 (z, y, x).
         lesions: Rows of the lesion table, as in ``result.json``.
-        quality: What the quality gate said.
-        result: All of ``result.json``.
-        probability: float32 (z, y, x), or None where it was not asked for.
+        quality: Result of the quality gate.
+        result: The whole of ``result.json``.
+        probability: Probabilities, float32 (z, y, x), or None if the request did not want them.
     """
 
     mask: NDArray[np.uint8]
@@ -42,13 +42,13 @@ class ScanAnswer:
 
 
 class TritonScanner:
-    """Asks the model ``cmbnet`` of a server; safe to use from several threads.
+    """A client of the model ``cmbnet`` of a server. Several threads may use it.
 
     Args:
-        url: ``triton+grpc://host:port``; see `cmbnet.backends.triton_connection`.
+        url: Address ``triton+grpc://host:port``; see `cmbnet.backends.triton_connection`.
 
     Raises:
-        UsageError: If the address is none.
+        UsageError: If the address is wrong.
         MissingExtra: If tritonclient is not installed.
     """
 
@@ -65,14 +65,13 @@ class TritonScanner:
         """Find the microbleeds of a scan.
 
         Args:
-            volume: The scan; int16 travels as it is, everything else as float32.
-            request: Its operating point, `force` and `save_probability` travel; a server knows
-                nothing of files.
-            brain_mask: (z, y, x) on the grid of the scan.
+            volume: The scan. int16 is sent as it is, and any other type as float32.
+            request: The request, of which operating point, `force` and `save_probability` are sent.
+            brain_mask: Brain mask (z, y, x) on the grid of the scan.
 
         Raises:
-            InputRefused, UsageError: As `cmbnet.predict.predict_volume`, raised by the server.
-            ServerUnavailable: If it does not answer.
+            InputRefused, UsageError: If `cmbnet.predict.predict_volume` raises it on the server.
+            ServerUnavailable: If the server does not answer.
             ServerRefused: For any other error of the server.
         """
         inputs = _inputs(volume, request, brain_mask)
@@ -99,7 +98,7 @@ class TritonScanner:
 def _inputs(
     volume: Volume, request: Request, brain_mask: NDArray[Any] | None
 ) -> dict[str, NDArray[Any]]:
-    """Tensors of a request."""
+    """Make the tensors of a request."""
     if volume.data.dtype == np.int16:
         inputs: dict[str, NDArray[Any]] = {spec.VOLUME_INT.name: volume.data}
     else:
@@ -118,10 +117,10 @@ def check_server(url: str) -> list[str]:
     """Check that a server is ready, has both models with the right tensors, and answers.
 
     Args:
-        url: Its address.
+        url: Address of the server.
 
     Returns:
-        What was found, a line each.
+        A line for each finding.
 
     Raises:
         ServerUnavailable: If it does not answer.
@@ -149,10 +148,10 @@ def check_server(url: str) -> list[str]:
 
 
 def _ask_probe(scanner: TritonScanner, probe: Volume) -> ScanAnswer:
-    """The answer to the probe, all of which is brain: the network is asked at its largest shape.
+    """Send the probe. All of it is brain, so the network runs at its largest shape.
 
     Raises:
-        ServerRefused: If the server refuses it, or answers dots no higher than what lies beside.
+        ServerRefused: If the server refuses it, or answers dots no higher than their surroundings.
     """
     address = scanner.connection.address
     whole = np.ones(probe.shape, np.uint8)
@@ -177,11 +176,11 @@ def _ask_probe(scanner: TritonScanner, probe: Volume) -> ScanAnswer:
 
 
 def _check_model(connection: TritonConnection, model: str) -> str:
-    """Readiness and tensors of one model.
+    """Check that one model is ready and has the right tensors.
 
     Raises:
         ServerUnavailable: If the server does not answer.
-        ServerRefused: With what is wrong.
+        ServerRefused: If something is wrong.
     """
     metadata = connection.metadata(model)
     if not connection.is_ready([model]):
@@ -200,7 +199,7 @@ def _check_model(connection: TritonConnection, model: str) -> str:
 
 
 def _probe() -> Volume:
-    """A slab of grainy tissue with black dots of 3.6 mm, wider than any head."""
+    """Make a slab of grainy tissue with black dots of 3.6 mm, wider than any head."""
     z, y, x = np.indices((6, 256, 256))
     data = 480 + 4 * ((3 * z + 7 * y + 13 * x) % 11)
     for row, column in ((100, 120), (128, 140), (150, 110)):

@@ -1,4 +1,4 @@
-"""Write a Triton model repository that starts as it is."""
+"""Write a Triton model repository that a server can start from."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def write_repository(
     """Write ``cmbnet`` and ``cmbnet_unet`` into a folder.
 
     Args:
-        bundle: Holds the artefact that is served.
-        folder: Must not exist or be empty. It appears whole or not at all.
-        network: What runs the network; "auto" takes a TensorRT plan if the bundle has one for
-            data centres, else LiteRT, which every Triton with a Python backend runs.
-        precision: "int8", "float32", "float16"; "auto" takes the first that passed its gate. Either
-            must have the bundle's largest shape, for larger heads would be refused.
-        settings: Instances and threads.
+        bundle: Bundle with the artefact to serve.
+        folder: New or empty folder. The repository appears in it whole or not at all.
+        network: Runtime of the network. "auto" takes a TensorRT plan if the bundle has one for data
+            centres, and otherwise LiteRT, which every Triton with a Python backend runs.
+        precision: "int8", "float32" or "float16". "auto" takes the first that passed its gate. The
+            artefact must have the bundle's largest shape, or large heads would be refused.
+        settings: Settings of the server.
 
     Returns:
-        What runs the network.
+        The runtime of the network.
 
     Raises:
         UsageError: If the folder is not empty or the bundle has nothing for the choice.
@@ -89,11 +89,11 @@ def write_repository(
 
 
 def require_place(folder: Path) -> None:
-    """Refuse a folder that no repository can be written to, before hours of exporting.
+    """Refuse an unusable folder for a repository before hours of exporting.
 
     Raises:
         UsageError: If it is not empty, or no folder.
-        MissingExtra: If the package that configurations are made with is not installed.
+        MissingExtra: If tritonclient is not installed.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"an empty folder is required for the Triton repository, got {folder}")
@@ -118,7 +118,7 @@ def _write_config(folder: Path, config: str) -> Path:
 def _choose(
     bundle: Bundle, network: NetworkChoice, precision: str
 ) -> tuple[NetworkKind, tuple[Artefact, ...]]:
-    """The artefacts that are served, smallest shape first."""
+    """Choose the artefacts to serve, smallest shape first."""
     kinds: tuple[NetworkKind, ...] = (
         ("tensorrt", "litert", "onnx") if network == "auto" else (network,)
     )
@@ -140,7 +140,7 @@ def _choose(
 
 
 def _loads(artefact: Artefact) -> bool:
-    """Whether Triton loads it; its TensorRT backend cannot load TensorRT-RTX engines."""
+    """Return whether Triton loads an artefact. It cannot load TensorRT-RTX engines."""
     return artefact.kind != "tensorrt" or "tensorrt" in artefact.tools
 
 

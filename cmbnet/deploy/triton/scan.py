@@ -1,4 +1,4 @@
-"""From the tensors of a request to the tensors of its answer, without any of Triton's code."""
+"""Compute the tensors of an answer from those of a request, without any of Triton's code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cmbnet.bundle import Bundle
 
 SPACING_TOLERANCE = 1e-3
-"""Relative difference that is allowed between the spacing and the affine's columns."""
+"""Allowed relative difference between the spacing and the affine's columns."""
 
 
 def answer_scan(
@@ -33,18 +33,18 @@ def answer_scan(
     """Find the microbleeds of a request.
 
     Args:
-        tensors: By the names of `SCAN_INPUTS`.
+        tensors: Arrays by the names of `SCAN_INPUTS`.
         bundle: The model.
-        backend: Runs its network.
-        max_voxels: Largest scan that is taken.
-        wanted: Names of the outputs asked for; none means all but the probability.
+        backend: Backend that runs its network.
+        max_voxels: Largest accepted scan.
+        wanted: Names of the wanted outputs. None of them means all but the probability.
 
     Returns:
-        By the names of `SCAN_OUTPUTS`.
+        Arrays by the names of `SCAN_OUTPUTS`.
 
     Raises:
         UsageError: If tensors are missing or do not fit together.
-        InputRefused: If the scan cannot be answered on.
+        InputRefused: If the scan cannot be judged.
     """
     names = wanted or {tensor.name for tensor in spec.SCAN_OUTPUTS} - {spec.SCAN_PROBABILITY.name}
     volume = read_volume(tensors, max_voxels)
@@ -67,11 +67,11 @@ def answer_scan(
 
 
 def read_volume(tensors: Mapping[str, NDArray[Any]], max_voxels: int) -> Volume:
-    """The scan of a request.
+    """Make the scan of a request.
 
     Args:
-        tensors: By the names of `SCAN_INPUTS`.
-        max_voxels: Largest scan that is taken.
+        tensors: Arrays by the names of `SCAN_INPUTS`.
+        max_voxels: Largest accepted scan.
 
     Raises:
         UsageError: If there is no volume, or two, or the spacing contradicts the affine.
