@@ -126,10 +126,10 @@ def export_run(
             "be chosen on scans that it has not seen; leave it out, and folds see to that",
             argument="score_from",
         )
-    judged = stated_patients(validation)
-    require_other_patients(patients_of(*locate(cache, None)), judged, f"{run} and {validation}")
+    patients = stated_patients(validation)
+    require_other_patients(patients_of(*locate(cache, None)), patients, f"{run} and {validation}")
     for cohort in export.score_cohorts:
-        require_other_patients(stated_patients(cohort), judged, f"{cohort} and {validation}")
+        require_other_patients(stated_patients(cohort), patients, f"{cohort} and {validation}")
     recipe = load_recipe(run / RECIPE)
     spec = _spec(run, recipe, export, validation)
     network = _network(run, recipe, spec.recipe.size)
