@@ -15,6 +15,7 @@ A chunk is a slice, compressed with LZF. HDF5 verifies its checksum on reading.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from contextlib import suppress
@@ -29,9 +30,13 @@ from numpy.typing import NDArray
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError, UnreadableFile
+from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.training.data.cohort import FrameCase
 from cmbnet.training.data.crop_centres import KINDS, CropCentres, find_crop_centres
+from cmbnet.training.data.specs.centres import Centres
 from cmbnet.training.data.specs.check import CaseReport
+from cmbnet.training.data.specs.discover import ScanCase
+from cmbnet.training.data.specs.labels import LabelImage
 
 FORMAT = "cmbnet training cache 2"
 LESION, IGNORE, MIMIC, BRAIN = 1, 2, 4, 8
@@ -223,3 +228,30 @@ def _triple(values: NDArray[Any], kind: Any) -> Any:
     """Return three plain numbers."""
     z, y, x = np.asarray(values).tolist()
     return kind(z), kind(y), kind(x)
+
+
+def hash_sources(case: ScanCase) -> dict[str, str]:
+    """Hash all files of a case, by role."""
+    files = {"image": case.image, "ignore": case.ignore, "mimics": case.mimics}
+    hashes = {}
+    if isinstance(case.label, LabelImage):
+        files["label"] = case.label.path
+    elif isinstance(case.label, Centres):
+        rule = [case.label.points, case.label.unit, case.label.target.model_dump()]
+        hashes["centres"] = hashlib.sha256(json.dumps(rule).encode()).hexdigest()
+    for role, path in files.items():
+        if path is not None:
+            try:
+                with path.open("rb") as stream:
+                    hashes[role] = hashlib.file_digest(stream, "sha256").hexdigest()
+            except OSError as error:
+                raise UnreadableFile(f"cannot read {path}: {error.strerror}") from error
+    return hashes
+
+
+def part_key(case: ScanCase, sources: dict[str, str], recipe: PreprocessRecipe) -> str:
+    """Hash everything that determines the content of a part."""
+    kind = case.label.kind if isinstance(case.label, LabelImage) else ""
+    stated = [case.name, case.patient, case.split, case.stated_lesions, case.expects_lesions]
+    parts: list[Any] = [FORMAT, __version__, recipe.to_dict(), sources, kind, stated]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,6 @@ class Progress:
     plateau_epoch: int = -1
     learning_rate_factor: float = 1.0
     history: tuple[dict[str, float], ...] = field(default=())
-
-    def with_changes(self, **changes: Any) -> Progress:
-        """Return a copy with other values."""
-        return replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True)

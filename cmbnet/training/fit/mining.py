@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cmbnet.training.data.cache import IGNORE, LESION
+from cmbnet.training.data.cache_part import IGNORE, LESION
 from cmbnet.training.fit.recipe import MiningSettings
 from cmbnet.training.fit.sampler import Sampler
 from cmbnet.training.fit.validation import EIGHT_CONNECTED

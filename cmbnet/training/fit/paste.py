@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cmbnet.training.data.cache import BRAIN, IGNORE, LESION, MIMIC
+from cmbnet.training.data.cache_part import BRAIN, IGNORE, LESION, MIMIC
 
 SURROUND_PX = 15
 """Side of the square whose tissue is compared with a lesion."""

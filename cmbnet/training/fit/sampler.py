@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
 from cmbnet.slices import SliceContext, neighbour_indices
-from cmbnet.training.data.cache import LESION
+from cmbnet.training.data.cache_part import LESION
 from cmbnet.training.data.reader import Cache
 from cmbnet.training.fit.recipe import SamplingSettings
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cmbnet.training.data.cache import LESION
+from cmbnet.training.data.cache_part import LESION
 
 BLOB_PX = (10.0, 32.0)
 """Radii of blobs and rims: the smallest is 12 mm wide at 0.6 mm a pixel."""

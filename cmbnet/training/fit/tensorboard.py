@@ -14,7 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cmbnet.training.data.cache import LESION
+from cmbnet.training.data.cache_part import LESION
 from cmbnet.training.fit.sampler import Sampler
 
 FOLDER = "tensorboard"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cmbnet.errors import InputRefused
-from cmbnet.training.data.cache import IGNORE, LESION
+from cmbnet.training.data.cache_part import IGNORE, LESION
 from cmbnet.training.fit.recipe import Recipe
 from cmbnet.training.fit.sampler import Sampler
 

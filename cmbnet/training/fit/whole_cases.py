@@ -14,7 +14,7 @@ import numpy as np
 
 from cmbnet.evaluation import Case, ScoredCase, Settings, score_case, summarise
 from cmbnet.lesions import LesionRules, find_lesions, spacing_affine
-from cmbnet.training.data.cache import BRAIN, IGNORE, LESION
+from cmbnet.training.data.cache_part import BRAIN, IGNORE, LESION
 from cmbnet.training.fit.sampler import Sampler
 from cmbnet.volume import Volume
 

@@ -13,8 +13,9 @@ from cmbnet.io import read_nifti, write_nifti
 from cmbnet.lesions import spacing_affine
 from cmbnet.preprocess import PreprocessRecipe, prepare
 from cmbnet.training.data import cache_part
-from cmbnet.training.data.cache import IGNORE, LESION, MIMIC, build_cache
+from cmbnet.training.data.cache import build_cache
 from cmbnet.training.data.cache_index import read_index
+from cmbnet.training.data.cache_part import IGNORE, LESION, MIMIC
 from cmbnet.training.data.cohort import list_cohort
 from cmbnet.training.data.reader import Cache
 from cmbnet.volume import Volume

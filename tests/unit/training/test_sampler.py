@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cmbnet.errors import InputRefused
-from cmbnet.training.data.cache import LESION, MIMIC
+from cmbnet.training.data.cache_part import LESION, MIMIC
 from cmbnet.training.data.reader import Cache
 from cmbnet.training.fit.recipe import SamplingSettings
 from cmbnet.training.fit.sampler import Sampler

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cmbnet.training.data.cache import IGNORE, LESION
+from cmbnet.training.data.cache_part import IGNORE, LESION
 from cmbnet.training.data.reader import Cache
 from cmbnet.training.fit.mining import CLEARANCE_PX, Miner, false_blobs
 from cmbnet.training.fit.recipe import MiningSettings, Recipe, SamplingSettings, ValidationSettings

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cmbnet.training.data.cache import LESION
+from cmbnet.training.data.cache_part import LESION
 from cmbnet.training.data.reader import Cache
 from cmbnet.training.fit.recipe import SamplingSettings
 from cmbnet.training.fit.sampler import Sampler
