@@ -21,7 +21,7 @@ from pydantic import Field
 
 from cmbnet.backends.triton_memory import SharedRegion
 from cmbnet.errors import CmbnetError, InputRefused, UsageError, require
-from cmbnet.io.settings import check_settings
+from cmbnet.io.settings import FrozenModel, check_settings
 
 SCHEMES = ("triton+grpc", "triton+grpcs", "triton+http", "triton+https")
 FIRST_WAIT_S = 0.5
@@ -41,10 +41,8 @@ class ServerRefused(CmbnetError):
     """A Triton server answered with an error."""
 
 
-class Address(pydantic.BaseModel):
+class Address(FrozenModel):
     """The address of a server, and the settings of the connection."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     transport: Literal["grpc", "http"]
     host: str

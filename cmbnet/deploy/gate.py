@@ -160,23 +160,22 @@ def compare_predictions(
         limits: The tolerated differences.
     """
     rows = [_compare(*row) for row in zip(cases, reference, artefact, strict=True)]
-    total = np.sum([row.counts for row in rows], axis=0)
-    voxels = sum(row.voxels for row in rows)
-    first, second, unmatched, small, found_first, found_second = (int(n) for n in total[:6])
-    truth, inside_first, inside_second, mask_first, mask_second = (int(n) for n in total[6:])
+    total = {name: sum(row[name] for row in rows) for name in rows[0]}
+    small = int(total["small"])
     values: dict[str, Any] = {
         "cases": len(rows),
-        "max_difference": max(row.largest for row in rows),
-        "mean_difference": sum(row.summed for row in rows) / max(voxels, 1),
-        "lesions_reference": first,
-        "lesions_artefact": second,
-        "lesions_differing": unmatched,
-        "dice_reference": _dice(inside_first, mask_first, truth),
-        "dice_artefact": _dice(inside_second, mask_second, truth),
-        "recall_small_reference": found_first / small if small else 1.0,
-        "recall_small_artefact": found_second / small if small else 1.0,
+        "max_difference": max(row["max_difference"] for row in rows),
+        "mean_difference": total["summed_difference"] / max(total["relevant_voxels"], 1),
+        "lesions_reference": int(total["lesions_reference"]),
+        "lesions_artefact": int(total["lesions_artefact"]),
+        "lesions_differing": int(total["lesions_differing"]),
     }
-    flips = tuple(flip for row in rows for flip in row.flips)
+    for side in ("reference", "artefact"):
+        both = total[f"mask_{side}"] + total["truth"]
+        values[f"dice_{side}"] = 2 * total[f"inside_{side}"] / both if both else 1.0
+        values[f"recall_small_{side}"] = total[f"found_{side}"] / small if small else 1.0
+    sides = zip(cases, reference, artefact, strict=True)
+    flips = tuple(f"{case.name}, {flip}" for case, *pair in sides for flip in describe_flips(*pair))
     return GateResult(**values, flips=flips, faults=_faults(values, limits, small))
 
 
@@ -208,49 +207,27 @@ def _faults(values: dict[str, Any], limits: Limits, small: int) -> tuple[str, ..
     return tuple(faults)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """The comparison of one case, with counts in the order of `compare_predictions`."""
-
-    counts: tuple[int, ...]
-    flips: tuple[str, ...]
-    voxels: int
-    largest: float
-    summed: float
-
-
-def _compare(case: GateCase, reference: Prediction, artefact: Prediction) -> _Row:
+def _compare(case: GateCase, reference: Prediction, artefact: Prediction) -> dict[str, float]:
+    """Count lesions and voxels of one case, by the names that `compare_predictions` reads."""
     labels = [p.finding.labels for p in (reference, artefact)]
-    unmatched = sum(map(len, left_over(labels[0], labels[1])))
-    flips = describe_flips(reference, artefact) if unmatched else ()
-    truth = case.lesions > 0
-    found = [len(set(np.unique(case.lesions[mask > 0]).tolist()) & case.small) for mask in labels]
-    inside = [int(np.count_nonzero(truth & (mask > 0))) for mask in labels]
-    sizes = [int(np.count_nonzero(mask)) for mask in labels]
     first, second = (p.probability.data for p in (reference, artefact))
     difference = np.abs(first - second)
     relevant = np.maximum(first, second) > 0.01
-    counts = (
-        len(reference.finding.lesions),
-        len(artefact.finding.lesions),
-        unmatched,
-        len(case.small),
-        *found,
-        int(np.count_nonzero(truth)),
-        *inside,
-        *sizes,
-    )
-    return _Row(
-        counts,
-        flips=tuple(f"{case.name}, {flip}" for flip in flips),
-        voxels=int(np.count_nonzero(relevant)),
-        largest=float(difference.max(initial=0.0)),
-        summed=float(difference[relevant].sum(dtype=np.float64)),
-    )
-
-
-def _dice(inside: int, mask: int, truth: int) -> float:
-    return 2 * inside / (mask + truth) if mask + truth else 1.0
+    counts = {
+        "small": len(case.small),
+        "truth": int(np.count_nonzero(case.lesions > 0)),
+        "lesions_differing": sum(map(len, left_over(*labels))),
+        "max_difference": float(difference.max(initial=0.0)),
+        "relevant_voxels": int(np.count_nonzero(relevant)),
+        "summed_difference": float(difference[relevant].sum(dtype=np.float64)),
+    }
+    for side, prediction in (("reference", reference), ("artefact", artefact)):
+        mask = prediction.finding.labels > 0
+        counts[f"lesions_{side}"] = len(prediction.finding.lesions)
+        counts[f"found_{side}"] = len(set(np.unique(case.lesions[mask]).tolist()) & case.small)
+        counts[f"inside_{side}"] = int(np.count_nonzero((case.lesions > 0) & mask))
+        counts[f"mask_{side}"] = int(np.count_nonzero(mask))
+    return counts
 
 
 def small_lesions(labels: NDArray[Any], rows: Iterable[tuple[int, float]]) -> frozenset[int]:

@@ -17,12 +17,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from cmbnet.backends.base import Shape
 from cmbnet.deploy.mixed import to_mixed_int8
 from cmbnet.errors import UsageError
 
 LiteRtPrecision = Literal["float32", "float16", "int8"]
-
-Shape = tuple[int, int]
 
 DEFAULT_SHAPES: tuple[Shape, ...] = ((384, 384), (352, 288), (320, 256))
 """The whole frame, and crops of 211 x 173 and 192 x 154 mm, which hold most brains at 0.6 mm."""
@@ -58,12 +57,7 @@ def to_litert(
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, model(single)))
     if precision == "int8":
         return _int8(converter, _checked(representative, shape))
-    if precision == "float16":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
-    with _quiet():
-        content: bytes = converter.convert()
-    return content
+    return _float(converter, precision)
 
 
 def free_shape_to_litert(network: keras.Model) -> bytes:
@@ -74,9 +68,16 @@ def free_shape_to_litert(network: keras.Model) -> bytes:
     """
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_keras_model(network)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_types = [tf.float16]
+    return _float(tf.lite.TFLiteConverter.from_keras_model(network), "float16")
+
+
+def _float(converter: Any, precision: LiteRtPrecision) -> bytes:
+    """Convert with weights in float32 or float16."""
+    import tensorflow as tf
+
+    if precision == "float16":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
     with _quiet():
         content: bytes = converter.convert()
     return content
