@@ -45,14 +45,12 @@ class ServerSettings:
         scan_instances: Number of scans in parallel, each in a process. With two, one prepares or
             writes while the network runs for the other (on two processors with 4 clients, .96 of a
             local loop's throughput, and .89 with one).
-        network_instances: Number of networks in parallel. One LiteRT instance uses every thread.
         gpu: Whether the network runs on a GPU.
         threads: Number of threads of a LiteRT network. 0 takes every processor.
         max_voxels: Largest accepted scan. A larger one could exhaust the server's memory.
     """
 
     scan_instances: int = 2
-    network_instances: int = 1
     gpu: bool = False
     threads: int = 0
     max_voxels: int = MOST_VOXELS
@@ -76,7 +74,7 @@ def network_config(kind: NetworkKind, shapes: Sequence[Shape], settings: ServerS
         "input": [_tensor(Tensor(STACK.name, "FP32", (rows, columns, 3)))],
         "output": [_tensor(Tensor(PROBABILITY.name, "FP32", (rows, columns, 1)))],
         "dynamicBatching": {"maxQueueDelayMicroseconds": str(GPU_QUEUE_DELAY_US)} if gpu else {},
-        "instanceGroup": [_instances(settings.network_instances, gpu=gpu)],
+        "instanceGroup": [_instances(1, gpu=gpu)],  # one LiteRT instance uses every thread
         "versionPolicy": {"latest": {"numVersions": 1}},
         "modelWarmup": [_warm_up(shape) for shape in shapes],
         "parameters": _parameters({"threads": str(settings.threads)} if kind == "litert" else {}),
