@@ -9,8 +9,8 @@ weights alone made 0.09 of it, and the layers at full resolution about half of t
 - weights are rounded by their effect on the answers (`cmbnet.deploy.rounding`), and the bias
   compensates for the mean change.
 
-Own code stays because ai-edge-quantizer 0.10 requires one exact ai-edge-litert and has not passed the
-whole gate (docs/lab-notebook/2026-11-29-int8-library.md).
+Own code stays because ai-edge-quantizer 0.10 requires one exact ai-edge-litert and has not passed
+the whole gate (docs/lab-notebook/2026-11-29-int8-library.md).
 """
 
 from __future__ import annotations
