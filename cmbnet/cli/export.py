@@ -149,7 +149,7 @@ def _bundle_of_run(given: dict[str, Any]) -> Bundle:
         licence=given["licence"],
         name=given["name"],
         cohort_name=given["validation"].name,
-        teachers=given["score_from"],
+        score_cohorts=given["score_from"],
         plan=replace(FILES, samples=_samples(given), calibrations=given["calibrations"]),
         gate_scans=None if given["data_kind"] == "phantoms" else GATE_SCANS,
         allow_failure=given["allow_parity_failure"],
