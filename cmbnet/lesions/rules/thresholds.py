@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from cmbnet.errors import UsageError
-from cmbnet.lesions.evidence import Evidence
 from cmbnet.lesions.lesion import SizeClass
+from cmbnet.lesions.score_model import ScoreModel
 from cmbnet.lesions.sizes import LARGE_FROM_MM, LARGEST_MM, SMALLEST_MM, exceeds, reaches
 
 
@@ -51,7 +51,7 @@ class LesionRules:
     outline_share: float = 0.0
     min_score: float = 0.0
     score: Literal["mean", "max"] = "mean"
-    evidence: Evidence | None = None
+    evidence: ScoreModel | None = None
     min_diameter_mm: float = SMALLEST_MM
     large_from_mm: float = LARGE_FROM_MM
     max_diameter_mm: float = LARGEST_MM

@@ -15,7 +15,7 @@ from cmbnet.evaluation.stats.empty_cases import ratio
 from cmbnet.evaluation.stats.intervals import percentile, wilson
 from cmbnet.evaluation.stats.patients import PatientScores
 from cmbnet.lesions import LesionRules
-from cmbnet.lesions.evidence import Evidence
+from cmbnet.lesions.score_model import ScoreModel
 from cmbnet.training.choose.candidates import Candidates
 
 RESAMPLES = 2000
@@ -116,7 +116,7 @@ class ScoredScans:
         self,
         scans: Sequence[Candidates],
         rules: LesionRules,
-        held_out: Sequence[Evidence] | None = None,
+        held_out: Sequence[ScoreModel] | None = None,
     ) -> None:
         self.rules = rules
         judged_by = [rules] * len(scans)

@@ -1,4 +1,4 @@
-"""Fitting the score of candidates, `cmbnet.lesions.evidence`, on labelled scans.
+"""Fitting the score of candidates, `cmbnet.lesions.score_model`, on labelled scans.
 
 From few candidates, a ridge-penalised logistic regression on what each is, by Newton's method
 (iteratively reweighted least squares; Hastie, Tibshirani and Friedman 2009, The Elements of
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.lesions import Lesion
-from cmbnet.lesions.evidence import FEATURES, FURTHEST, OWN, Evidence, features
+from cmbnet.lesions.score_model import FEATURES, FURTHEST, OWN, ScoreModel, features
 from cmbnet.training.choose.candidates import Candidates
 
 FOLDS = 5
@@ -58,8 +58,8 @@ class LearnedScore:
         held_out: For each scan, a score that has not seen it.
     """
 
-    evidence: Evidence
-    held_out: tuple[Evidence, ...]
+    evidence: ScoreModel
+    held_out: tuple[ScoreModel, ...]
 
 
 def learn_score(
@@ -112,12 +112,12 @@ def _fewer(correct: NDArray[np.bool_]) -> int:
     return int(min(correct.sum(), (~correct).sum()))
 
 
-def _fit_for(fewer: int) -> Callable[[Sequence[Lesion], NDArray[np.bool_]], Evidence]:
+def _fit_for(fewer: int) -> Callable[[Sequence[Lesion], NDArray[np.bool_]], ScoreModel]:
     """What is fitted to so many candidates of the rarer kind."""
     return fit_network if fewer >= NETWORK_FROM else fit_logistic
 
 
-def fit_logistic(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> Evidence:
+def fit_logistic(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> ScoreModel:
     """Fit a logistic regression on what the candidates are.
 
     Args:
@@ -128,10 +128,10 @@ def fit_logistic(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> Evide
     mean, spread, standardised = _standardised(lesions, names)
     weights = _newton(standardised, correct.astype(float))
     output = (*weights[1:].tolist(), float(weights[0]))
-    return Evidence(features=names, mean=mean, spread=spread, output=output)
+    return ScoreModel(features=names, mean=mean, spread=spread, output=output)
 
 
-def fit_network(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> Evidence:
+def fit_network(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> ScoreModel:
     """Fit networks on what the candidates are and what lies around them.
 
     Args:
@@ -160,7 +160,7 @@ def fit_network(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> Eviden
         hidden.append(np.column_stack([into.T, bias]))
         output.append(out[:, 0] / MEMBERS)
         last += float(offset[0]) / MEMBERS
-    return Evidence(
+    return ScoreModel(
         features=names,
         mean=mean,
         spread=spread,
