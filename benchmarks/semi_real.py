@@ -35,7 +35,7 @@ from cmbnet.io import read_nifti
 from cmbnet.phantom.grid import FloatArray
 from cmbnet.phantom.lesions import draw_moments
 from cmbnet.phantom.protocol import Protocol
-from cmbnet.phantom.scan import ComplexArray, Scan
+from cmbnet.phantom.scan import ComplexArray, ScanPlan
 from cmbnet.phantom.swi import susceptibility_weighted
 from cmbnet.phantom.truth import LesionTruth, find_apparent
 from cmbnet.predict import Request, predict_volume
@@ -129,7 +129,7 @@ class Planter:
     def __init__(self, background: Background, bundle: Bundle) -> None:
         volume = read_nifti(background.file, frame=background.frame)
         prepared = prepare(volume, bundle.recipe)
-        self.scan: Scan = scan_of(volume, background.protocol)
+        self.scan: ScanPlan = scan_of(volume, background.protocol)
         self.signal = volume.data.astype(np.complex64)
         if background.phase is not None:
             self.signal *= np.exp(1j * stored_phase(background.phase, background.frame or 0))

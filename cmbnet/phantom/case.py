@@ -18,7 +18,7 @@ from cmbnet.phantom.protocol import TINY, Protocol, WideProtocol, draw_protocol
 from cmbnet.phantom.scan import (
     ComplexArray,
     HeadSignal,
-    Scan,
+    ScanPlan,
     average_sub_slices,
     object_signal,
     plan_scan,
@@ -139,7 +139,7 @@ def make_case(
     return _store(seed, scan, head, mimics, truth, image, seen, tilt)
 
 
-def _tissue_and_mimics(seed: int, head: Anatomy, scan: Scan) -> tuple[list[Mimic], HeadSignal]:
+def _tissue_and_mimics(seed: int, head: Anatomy, scan: ScanPlan) -> tuple[list[Mimic], HeadSignal]:
     """The head with its mimics, on the sub-slices."""
     mimics, end_on = draw_mimics(np.random.default_rng([seed, 14]), head, scan.protocol)
     veins = VeinPoints.joined([head.veins, end_on])
@@ -151,7 +151,7 @@ def _tissue_and_mimics(seed: int, head: Anatomy, scan: Scan) -> tuple[list[Mimic
 
 
 def _draw_lesions(
-    seed: int, head: Anatomy, scan: Scan, mimics: list[Mimic], seen: HeadSignal,
+    seed: int, head: Anatomy, scan: ScanPlan, mimics: list[Mimic], seen: HeadSignal,
     without: ComplexArray, count: int | None,
 ) -> list[Microbleed]:  # fmt: skip
     """Draw the microbleeds of a case where they could be seen."""
@@ -175,7 +175,7 @@ Truth = tuple[NDArray[np.uint16], NDArray[np.uint8], list[LesionTruth]]
 
 def _truth(
     lesions: list[Microbleed], without: ComplexArray, complete: ComplexArray, bias: FloatArray,
-    scan: Scan, white: float,
+    scan: ScanPlan, white: float,
 ) -> Truth:  # fmt: skip
     """Outline the lesions by comparing noise-free images."""
     pair = noise_free_pair(lesions, without, complete, bias, scan)
@@ -186,7 +186,7 @@ def _truth(
 
 def noise_free_pair(
     lesions: list[Microbleed], without: ComplexArray, complete: ComplexArray, bias: FloatArray,
-    scan: Scan,
+    scan: ScanPlan,
 ) -> FloatArray:  # fmt: skip
     """Images without and with the lesions (2, z, y, x); only slices near one are made."""
     grid = scan.grid
@@ -203,7 +203,7 @@ def noise_free_pair(
     return pair
 
 
-def _image(seed: int, complete: ComplexArray, scan: Scan, white: float) -> FloatArray:
+def _image(seed: int, complete: ComplexArray, scan: ScanPlan, white: float) -> FloatArray:
     """What the scanner makes of the slices: motion, noise, SWI."""
     rng = np.random.default_rng([seed, 17])
     motion = motion_factor(rng, scan.grid) if rng.random() < MOTION_PROBABILITY else None
@@ -218,7 +218,7 @@ def _image(seed: int, complete: ComplexArray, scan: Scan, white: float) -> Float
 
 
 def _store(
-    seed: int, scan: Scan, head: Anatomy, mimics: list[Mimic], truth: Truth, image: FloatArray,
+    seed: int, scan: ScanPlan, head: Anatomy, mimics: list[Mimic], truth: Truth, image: FloatArray,
     seen: HeadSignal, tilt: float,
 ) -> PhantomCase:  # fmt: skip
     """Scale to whole numbers and store the axes as a scanner might."""
@@ -275,7 +275,7 @@ def flip_row(row: LesionTruth, flips: tuple[int, ...], shape: tuple[int, int, in
 
 
 def _mimic_map(
-    mimics: list[Mimic], head: Anatomy, scan: Scan, seen: HeadSignal, brain: NDArray[np.bool_]
+    mimics: list[Mimic], head: Anatomy, scan: ScanPlan, seen: HeadSignal, brain: NDArray[np.bool_]
 ) -> NDArray[np.uint16]:
     """Where which kind of mimic is; the more specific kind is written over the other."""
     marks = np.zeros(scan.grid.shape, np.uint16)

@@ -30,7 +30,7 @@ from pydicom.uid import (
 )
 
 from cmbnet.phantom.dicom_enhanced import enhance
-from cmbnet.phantom.dicom_headers import Scan, decimal, series_header
+from cmbnet.phantom.dicom_headers import ScanHeader, decimal, series_header
 from cmbnet.phantom.dicom_vendors import STYLES, Content, SeriesStyle, Vendor
 
 PROJECTED_SLICES = 8
@@ -59,7 +59,7 @@ def write_dicom_series(
     *,
     vendor: Vendor,
     enhanced: bool = False,
-    scan: Scan | None = None,
+    scan: ScanHeader | None = None,
 ) -> list[Path]:
     """Write one scan: the SWI and what else the vendor sends with it.
 
@@ -76,7 +76,7 @@ def write_dicom_series(
     Raises:
         InputRefused: The grid is sheared, or has fewer than `PROJECTED_SLICES` slices.
     """
-    scan = scan or Scan()
+    scan = scan or ScanHeader()
     placed = _place(swi)
     style = STYLES[vendor]
     paths: list[Path] = []
@@ -194,4 +194,4 @@ def _save(dataset: Dataset, path: Path, *, enhanced: bool) -> None:
     dataset.save_as(path, enforce_file_format=True)
 
 
-__all__ = ["PROJECTED_SLICES", "Scan", "Vendor", "uid_of", "write_dicom_series"]
+__all__ = ["PROJECTED_SLICES", "ScanHeader", "Vendor", "uid_of", "write_dicom_series"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cmbnet.io import read_nifti
-from cmbnet.phantom.dicom import Scan, Vendor, write_dicom_series
+from cmbnet.phantom.dicom import ScanHeader, Vendor, write_dicom_series
 
 FOLDER = "dicom"
 
@@ -45,8 +45,8 @@ def write_dicom_cohort(
         yield record.stem
 
 
-def _scan(name: str, protocol: dict[str, Any]) -> Scan:
-    return Scan(
+def _scan(name: str, protocol: dict[str, Any]) -> ScanHeader:
+    return ScanHeader(
         name=name,
         echo_ms=protocol["te_ms"],
         repetition_ms=protocol["tr_ms"],

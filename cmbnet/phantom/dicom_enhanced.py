@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
-from cmbnet.phantom.dicom_headers import Scan, decimal
+from cmbnet.phantom.dicom_headers import ScanHeader, decimal
 from cmbnet.phantom.dicom_vendors import SeriesStyle
 
 Image = tuple[SeriesStyle, NDArray[np.float32], NDArray[np.float64]]
@@ -29,7 +29,7 @@ _CLASSIC_ONLY = (
 _STACK_ID, _IN_STACK_POSITION, _FRAME_CONTENT = 0x00209056, 0x00209057, 0x00209111
 
 
-def enhance(header: Dataset, images: list[Image], scan: Scan) -> Dataset:
+def enhance(header: Dataset, images: list[Image], scan: ScanHeader) -> Dataset:
     """One dataset with a frame per slice of every image.
 
     Frames go odd slices first, then even ones: an interleaved order as real files have, so that
@@ -69,7 +69,7 @@ def _item(**values: Any) -> Dataset:
     return item
 
 
-def _image_level(dataset: Dataset, style: SeriesStyle, scan: Scan) -> None:
+def _image_level(dataset: Dataset, style: SeriesStyle, scan: ScanHeader) -> None:
     """Modules that enhanced MR demands of the file as a whole."""
     organisation = f"{dataset.StudyInstanceUID}.2"
     dataset.update(
@@ -95,7 +95,7 @@ def _image_level(dataset: Dataset, style: SeriesStyle, scan: Scan) -> None:
     )
 
 
-def _pulse_sequence(scan: Scan) -> dict[str, Any]:
+def _pulse_sequence(scan: ScanHeader) -> dict[str, Any]:
     """The module that images straight from the scanner have, and derived ones may not."""
     return {
         "PulseSequenceName": "swi3d",
@@ -130,7 +130,7 @@ def _kind(style: SeriesStyle) -> dict[str, str]:
     }
 
 
-def _shared(image: Image, scan: Scan) -> Dataset:
+def _shared(image: Image, scan: ScanHeader) -> Dataset:
     _, _, affine = image
     steps = np.linalg.norm(affine[:3, :3], axis=0)
     cosines = [decimal(value) for axis in (2, 1) for value in affine[:3, axis] / steps[axis]]
@@ -150,7 +150,7 @@ def _shared(image: Image, scan: Scan) -> Dataset:
     )
 
 
-def _timing(scan: Scan) -> Dataset:
+def _timing(scan: ScanHeader) -> Dataset:
     return _item(
         RepetitionTime=decimal(scan.repetition_ms),
         FlipAngle=decimal(scan.flip_degrees),
@@ -215,7 +215,7 @@ def _acquisition(shape: tuple[int, ...]) -> dict[str, list[Dataset]]:
     }
 
 
-def _per_frame(image: Image, z: int, stack: int, scan: Scan) -> Dataset:
+def _per_frame(image: Image, z: int, stack: int, scan: ScanHeader) -> Dataset:
     style, _, affine = image
     moment = f"{scan.date}{scan.time}"
     corner = (affine @ [z, 0, 0, 1])[:3]

@@ -12,7 +12,7 @@ from cmbnet.phantom.dicom_vendors import SeriesStyle, VendorStyle
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class ScanHeader:
     """What differs from scan to scan.
 
     Args:
@@ -43,7 +43,7 @@ def decimal(value: float) -> str:
 
 
 def series_header(
-    style: VendorStyle, series: SeriesStyle, scan: Scan, study_uid: str, series_uid: str
+    style: VendorStyle, series: SeriesStyle, scan: ScanHeader, study_uid: str, series_uid: str
 ) -> Dataset:
     """Patient, study, series, equipment and the pixels' format."""
     header = Dataset()
@@ -79,7 +79,7 @@ def series_header(
     return header
 
 
-def _sequence(header: Dataset, scan: Scan) -> None:
+def _sequence(header: Dataset, scan: ScanHeader) -> None:
     header.ScanningSequence = "GR"
     header.SequenceVariant = "SP"
     header.ScanOptions = ""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.phantom.grid import FloatArray, Grid
-from cmbnet.phantom.scan import ComplexArray, Scan
+from cmbnet.phantom.scan import ComplexArray, ScanPlan
 
 SUB_POINTS = (4, 3, 3)
 """Points per sub-slice voxel along z, y, x."""
@@ -44,7 +44,7 @@ class Sphere:
         return self.chi_ppm * 4 / 3 * np.pi * self.radius_mm**3
 
 
-def add_spheres(signal: ComplexArray, scan: Scan, spheres: Sequence[Sphere]) -> None:
+def add_spheres(signal: ComplexArray, scan: ScanPlan, spheres: Sequence[Sphere]) -> None:
     """Multiply the signal, in place, by what a group of spheres does to it.
 
     Each voxel of the patch gets one complex factor: the mean over sub-points of

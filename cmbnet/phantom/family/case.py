@@ -36,7 +36,7 @@ from cmbnet.phantom.protocol import WideProtocol
 from cmbnet.phantom.scan import (
     ComplexArray,
     HeadSignal,
-    Scan,
+    ScanPlan,
     average_sub_slices,
     plan_scan,
     shows_lesions,
@@ -143,7 +143,7 @@ def _draw_patient(seed: int, head: FamilyHead, protocol: WideProtocol) -> _Patie
     return _Patient(head, looks, signal, chi, veins, mimics, diseases)
 
 
-def _seen(patient: _Patient, scan: Scan) -> HeadSignal:
+def _seen(patient: _Patient, scan: ScanPlan) -> HeadSignal:
     """The patient with mimics and diseases, before microbleeds."""
     looks = patient.looks
     seen = signal_of(
@@ -157,7 +157,7 @@ def _seen(patient: _Patient, scan: Scan) -> HeadSignal:
 
 
 def _draw_lesions(
-    seed: int, patient: _Patient, scan: Scan, seen: HeadSignal, without: ComplexArray,
+    seed: int, patient: _Patient, scan: ScanPlan, seen: HeadSignal, without: ComplexArray,
     count: int | None,
 ) -> list[Microbleed]:  # fmt: skip
     """Draw the microbleeds where they could be seen, and in no other disease."""
@@ -175,7 +175,7 @@ def _draw_lesions(
     return draw_family_lesions(rng, patient.head, scan, suitable, taken, count)
 
 
-def _part(scan: Scan, protocol: WideProtocol) -> Scan:
+def _part(scan: ScanPlan, protocol: WideProtocol) -> ScanPlan:
     """The scan of the slices that the slab covers."""
     first, last = (round(share * scan.grid.shape[0]) for share in protocol.covered)
     last = max(last, first + 1)
@@ -188,7 +188,7 @@ def _part(scan: Scan, protocol: WideProtocol) -> Scan:
     return replace(scan, grid=cut(scan.grid, 1), work=cut(scan.work, scan.sub_slices))
 
 
-def _slab(scan: Scan, protocol: WideProtocol) -> FloatArray:
+def _slab(scan: ScanPlan, protocol: WideProtocol) -> FloatArray:
     """(z, 1, 1) signal along a slab: the outer slices of 3D scans fade."""
     edge = protocol.edge_slices
     z = np.arange(scan.grid.shape[0])
@@ -201,7 +201,7 @@ def _slab(scan: Scan, protocol: WideProtocol) -> FloatArray:
 def _image(
     rng: np.random.Generator,
     complete: ComplexArray,
-    scan: Scan,
+    scan: ScanPlan,
     protocol: WideProtocol,
     noise_sd: float,
 ) -> FloatArray:
@@ -231,7 +231,7 @@ def _ghosts(rng: np.random.Generator, grid: Grid, strength: float) -> ComplexArr
 
 
 def _store(
-    seed: int, scan: Scan, patient: _Patient, truth: Truth, image: FloatArray, seen: HeadSignal,
+    seed: int, scan: ScanPlan, patient: _Patient, truth: Truth, image: FloatArray, seen: HeadSignal,
     tilt: float,
 ) -> PhantomCase:  # fmt: skip
     """Strip or deface, scale to whole numbers and store the axes as a scanner might."""
@@ -274,12 +274,12 @@ def _store(
     )
 
 
-def _on(values: NDArray[Any], head: FamilyHead, scan: Scan) -> FloatArray:
+def _on(values: NDArray[Any], head: FamilyHead, scan: ScanPlan) -> FloatArray:
     return resample(values.astype(np.float32), head.anatomy.grid, scan.grid, outside=0.0)
 
 
 def _stripped(
-    rng: np.random.Generator, head: FamilyHead, scan: Scan, brain: NDArray[np.bool_]
+    rng: np.random.Generator, head: FamilyHead, scan: ScanPlan, brain: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """What a skull-stripping tool keeps: the brain, a little less, or all within the skull."""
     kind = rng.random()
@@ -313,7 +313,7 @@ def _kept_truth(truth: Truth, kept: NDArray[np.bool_]) -> Truth:
     return number[labels].astype(labels.dtype), ignore, changed
 
 
-def _defaced(rng: np.random.Generator, head: FamilyHead, scan: Scan) -> NDArray[np.bool_]:
+def _defaced(rng: np.random.Generator, head: FamilyHead, scan: ScanPlan) -> NDArray[np.bool_]:
     """All but the face: a plane cuts it off in front of and below the brain."""
     z, y, _ = scan.grid.axes_mm()
     corner = head.anatomy.deformation.from_mni(
@@ -325,7 +325,7 @@ def _defaced(rng: np.random.Generator, head: FamilyHead, scan: Scan) -> NDArray[
 
 
 def _mimic_map(
-    patient: _Patient, scan: Scan, seen: HeadSignal, brain: NDArray[np.bool_]
+    patient: _Patient, scan: ScanPlan, seen: HeadSignal, brain: NDArray[np.bool_]
 ) -> NDArray[np.uint16]:
     """Where which kind of mimic is; the more specific kind is written over the other."""
     head = patient.head

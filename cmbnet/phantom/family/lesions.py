@@ -15,7 +15,7 @@ from cmbnet.phantom.family.head import FamilyHead
 from cmbnet.phantom.lesions import Microbleed, expected_diameter_mm
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.regions import Region
-from cmbnet.phantom.scan import Scan
+from cmbnet.phantom.scan import ScanPlan
 from cmbnet.phantom.spheres import Sphere
 
 MOST_LESIONS = 83
@@ -61,7 +61,7 @@ def draw_family_count(rng: np.random.Generator) -> int:
 def draw_family_lesions(
     rng: np.random.Generator,
     head: FamilyHead,
-    scan: Scan,
+    scan: ScanPlan,
     suitable: Callable[[NDArray[np.floating]], NDArray[np.bool_]],
     taken: list[tuple[NDArray[np.float64], float]],
     count: int | None,

@@ -10,13 +10,13 @@ from pydicom.dataset import FileDataset
 
 from cmbnet.errors import InputRefused
 from cmbnet.io.dicom import examine_dicom, explain_dicom, read_dicom
-from cmbnet.phantom.dicom import Scan
+from cmbnet.phantom.dicom import ScanHeader
 from tests.helpers.dicom_series import edit, edit_all, swi_only, write_tiny
 
 
 def two_studies(folder: Path, *, patients: bool) -> Path:
     write_tiny(folder / "first")
-    write_tiny(folder / "second", scan=Scan(name="PHANTOM-1", patient_name="OTHER^ONE"))
+    write_tiny(folder / "second", scan=ScanHeader(name="PHANTOM-1", patient_name="OTHER^ONE"))
     if not patients:
         for path in sorted((folder / "second").iterdir()):
             edit_all(path, lambda dataset: setattr(dataset, "PatientID", "PHANTOM-0"))

@@ -16,7 +16,7 @@ pytest.importorskip("highdicom", reason="the dicom extra is not installed")
 from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
 from cmbnet.io.dicom import read_dicom_series
-from cmbnet.phantom.dicom import Scan, Vendor, write_dicom_series
+from cmbnet.phantom.dicom import ScanHeader, Vendor, write_dicom_series
 from cmbnet.predict import InputRecord, Prediction, predict_volume
 from cmbnet.report.pdf import report_pdf
 from cmbnet.report.result import build_result
@@ -41,7 +41,7 @@ def words_of(pdf: bytes) -> list[str]:
 def test_every_page_of_a_dicom_series_names_patient_and_images(
     tiny_bundle: Bundle, tiny_backend: Backend, tmp_path: Path, enhanced: bool
 ) -> None:
-    scan = Scan(name="PDF-1")
+    scan = ScanHeader(name="PDF-1")
     write_dicom_series(tiny_scan(), tmp_path, vendor=Vendor.SIEMENS, scan=scan, enhanced=enhanced)
     volume, source = read_dicom_series(tmp_path)
     for header in source.headers:
