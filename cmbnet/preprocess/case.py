@@ -52,7 +52,7 @@ class PreparedCase:
         brain_found: False if the estimate failed and `brain` is all that has signal.
         brain_certainty: How sure the estimate is of its mask, 0 to 1; see `CoarseBrain`.
         brain_largest_share: Part of what looked like brain that the mask holds.
-        findings: What was changed or is odd, in words.
+        notes: What was changed or is odd, in words.
         mask_cover: How much of the brain that is estimated a brain mask that was given covers,
             0 to 1; None where there is none of both.
     """
@@ -64,7 +64,7 @@ class PreparedCase:
     intensity: IntensityMap
     white_matter_level: float
     brain_found: bool
-    findings: tuple[str, ...]
+    notes: tuple[str, ...]
     mask_cover: float | None = None
     brain_certainty: float = 1.0
     brain_largest_share: float = 1.0
@@ -89,33 +89,33 @@ def prepare(
         InputRefused: If the scan has fewer than three slices, is constant or has values that are
             not finite, or if the brain mask is empty, is no mask, or lies on another grid.
     """
-    findings: list[str] = []
+    notes: list[str] = []
     data = np.asarray(volume.data, np.float32)
     orientation = closest_orientation(volume.affine)
-    data = _repair_hot_voxels(data, _highest(data, volume.source), findings)
+    data = _repair_hot_voxels(data, _highest(data, volume.source), notes)
     canonical = orientation.apply(data)
     z_mm, y_mm, x_mm = (volume.spacing_mm[axis] for axis in orientation.axes)
 
     look = learned_brain if recipe.brain == "learned-1" else estimate_brain
     estimate = look(canonical, (z_mm, y_mm, x_mm))
     estimated = estimate if brain_mask is None else None
-    given = None if brain_mask is None else _given_brain(brain_mask, volume, findings)
+    given = None if brain_mask is None else _given_brain(brain_mask, volume, notes)
     box = estimated.bounding_box() if estimated else _mask_box(orientation, given)
     frame = fit_frame(
         recipe, orientation, volume.shape, (z_mm, y_mm, x_mm), (sum(box[1]) / 2, sum(box[2]) / 2)
     )
-    _note_cut(frame, box, (y_mm, x_mm), findings)
+    _note_cut(frame, box, (y_mm, x_mm), notes)
 
     image = frame.image_from_native(data)
     brain = _brain_in_frame(frame, estimated, given)
     found = estimated is None or estimated.found
     if not found:
-        findings.append("no brain was found; all that has signal was kept instead")
+        notes.append("no brain was found; all that has signal was kept instead")
     darkest = float(np.quantile(_sample(data), recipe.rare_bin_fraction))
     intensity = fit_intensity(image, brain, recipe, darkest=darkest)
     intensity.apply_in_place(image)
     spacing_mm = (z_mm, y_mm * frame.y.step, x_mm * frame.x.step)
-    _note_resampling(frame, (y_mm, x_mm), spacing_mm, findings)
+    _note_resampling(frame, (y_mm, x_mm), spacing_mm, notes)
     return PreparedCase(
         image=image,
         brain=brain,
@@ -124,7 +124,7 @@ def prepare(
         intensity=intensity,
         white_matter_level=intensity.level(intensity.peak),
         brain_found=found,
-        findings=tuple(findings),
+        notes=tuple(notes),
         mask_cover=None if given is None else estimate.covered_by(orientation.apply(given)),
         brain_certainty=estimated.certainty if estimated else 1.0,
         brain_largest_share=estimated.largest_share if estimated else 1.0,
@@ -148,7 +148,7 @@ def _highest(data: NDArray[np.float32], source: str) -> float:
 
 
 def _repair_hot_voxels(
-    data: NDArray[np.float32], highest: float, findings: list[str]
+    data: NDArray[np.float32], highest: float, notes: list[str]
 ) -> NDArray[np.float32]:
     """Replace voxels far above everything else by the median of the eight around them."""
     usual = float(np.percentile(_sample(data), 99.9))
@@ -164,7 +164,7 @@ def _repair_hot_voxels(
             around.append(data[hot[:, 0], y, x])
     repaired = data.copy()
     repaired[tuple(hot.T)] = np.minimum(np.median(around, axis=0), limit)
-    findings.append(
+    notes.append(
         f"{len(hot)} voxels brighter than {HOT_FACTOR:g} x the 99.9th percentile were taken for "
         "defects and replaced by the median of their neighbours"
     )
@@ -177,7 +177,7 @@ def _sample(data: NDArray[np.float32]) -> NDArray[np.float32]:
     return data[::step, ::step, ::step]
 
 
-def _given_brain(brain_mask: Volume, volume: Volume, findings: list[str]) -> NDArray[np.bool_]:
+def _given_brain(brain_mask: Volume, volume: Volume, notes: list[str]) -> NDArray[np.bool_]:
     difference = grid_difference(brain_mask, volume)
     if difference is not None:
         raise InputRefused(
@@ -188,7 +188,7 @@ def _given_brain(brain_mask: Volume, volume: Volume, findings: list[str]) -> NDA
     mask: NDArray[np.bool_] = values >= MASK_LEVEL
     if not mask.any():
         raise InputRefused(f"the brain mask {brain_mask.source} is empty")
-    findings += [f"brain mask: {note}" for note in brain_mask.notes]
+    notes += [f"brain mask: {note}" for note in brain_mask.notes]
     low, high = float(values.min()), float(values.max())
     if np.any(values != np.rint(values)):
         if max(-low, high) > _MOST_OF_A_PROBABILITY:
@@ -196,12 +196,12 @@ def _given_brain(brain_mask: Volume, volume: Volume, findings: list[str]) -> NDA
                 f"a brain mask, labels or probabilities of 0 to 1 are required, got values of "
                 f"{low:g} to {high:g} that are not whole in {brain_mask.source}"
             )
-        findings.append(
+        notes.append(
             f"the brain mask holds values between {low:g} and {high:g}; those of "
             f"{MASK_LEVEL} or more were taken for brain"
         )
     elif np.any(mask & (values != high)):
-        findings.append(
+        notes.append(
             f"the brain mask holds labels up to {high:g}; all of them were taken for brain"
         )
     return mask
@@ -244,7 +244,7 @@ def _note_cut(
     frame: FrameTransform,
     box: tuple[tuple[float, float], ...],
     pixel_mm: tuple[float, float],
-    findings: list[str],
+    notes: list[str],
 ) -> None:
     """Say so when the brain is larger than the frame."""
     for name, axis, (first, last), mm in zip(
@@ -253,17 +253,17 @@ def _note_cut(
         start = axis.start - axis.step / 2
         cut = max(start - first, 0.0) + max(last - (start + axis.step * axis.n_frame), 0.0)
         if cut * mm > 1.0:
-            findings.append(f"the brain is larger than the frame: {cut * mm:.0f} mm are cut {name}")
+            notes.append(f"the brain is larger than the frame: {cut * mm:.0f} mm are cut {name}")
 
 
 def _note_resampling(
     frame: FrameTransform,
     pixel_mm: tuple[float, float],
     spacing_mm: tuple[float, float, float],
-    findings: list[str],
+    notes: list[str],
 ) -> None:
     if frame.y.step != 1.0 or frame.x.step != 1.0:
-        findings.append(
+        notes.append(
             f"pixels of {pixel_mm[0]:.3f} x {pixel_mm[1]:.3f} mm were resampled to "
             f"{spacing_mm[1]:.3f} x {spacing_mm[2]:.3f} mm; results are on the original grid"
         )

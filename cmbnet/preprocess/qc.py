@@ -142,7 +142,7 @@ def check_quality(volume: Volume, prepared: PreparedCase) -> QualityReport:
     findings += _geometry(prepared, volume)
     findings += _given(prepared, volume)
     findings += [Finding("reading", "info", note) for note in volume.notes]
-    findings += [Finding("preprocessing", "info", note) for note in prepared.findings]
+    findings += [Finding("preprocessing", "info", note) for note in prepared.notes]
     order: tuple[Severity, ...] = ("refuse", "warning", "info")
     findings.sort(key=lambda finding: order.index(finding.severity))
     analysable = all(finding.severity != "refuse" for finding in findings)

@@ -78,7 +78,7 @@ def test_philips_magnitude_and_phase_under_one_uid_are_split() -> None:
     assert (magnitude.kind, phase.kind) == (ImageKind.SWI, ImageKind.PHASE)
     assert magnitude.series_instance_uid == phase.series_instance_uid
     assert magnitude.shape == phase.shape == (4, 768, 768)
-    assert "the echo time is unknown" in magnitude.findings
+    assert "the echo time is unknown" in magnitude.notes
     # 4 slices are too few to be taken unasked; the split alone leaves one candidate.
     volume, source = read_dicom_series(folder, rules=SelectionRules(fewest_slices=4))
     assert volume.shape == (4, 768, 768)

@@ -39,12 +39,12 @@ class Grid:
         order: Frames by position, along (row direction) x (column direction). For usual axial
             slices this is from foot to head. It is never the file order.
         affine: Affine from index (z, y, x, 1) to RAS+ mm, shape (4, 4).
-        findings: Oddities that were accepted.
+        notes: Oddities that were accepted.
     """
 
     order: tuple[Frame, ...]
     affine: NDArray[np.float64]
-    findings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def affine_lps(self) -> NDArray[np.float64]:
@@ -202,25 +202,25 @@ def _affine(
 
 def _odd(ordered: Sequence[Frame], affine: NDArray[np.float64]) -> list[str]:
     """What does not keep a stack from being read, and should be known."""
-    findings = []
+    notes = []
     spacing = float(np.linalg.norm(affine[:3, 0]))
     thickness = ordered[0].thickness_mm
     if thickness and spacing > thickness * (1 + 2 * SPACING_TOLERANCE):
-        findings.append(
+        notes.append(
             f"slices are {thickness:g} mm thick and their centres {spacing:.2f} mm apart: "
             f"{spacing - thickness:.2f} mm between them were not imaged"
         )
     stated = ordered[0].stated_spacing_mm
     if stated and abs(abs(stated) - spacing) > 2 * SPACING_TOLERANCE * spacing:
-        findings.append(
+        notes.append(
             f"SpacingBetweenSlices states {stated:g} mm, the positions {spacing:.3f} mm: "
             "the positions were used"
         )
     if not text(ordered[0].facts, "FrameOfReferenceUID"):
-        findings.append("the series states no frame of reference")
+        notes.append("the series states no frame of reference")
     if ordered[0].echo_ms is None:
-        findings.append("the echo time is unknown")
-    return findings
+        notes.append("the echo time is unknown")
+    return notes
 
 
 def _names(frames: Sequence[Frame], most: int = 3) -> str:

@@ -52,7 +52,7 @@ class Stack:
         kind: Meaning of its grey values.
         frames: Frames in order of InstanceNumber and frame number.
         parts: Number of stacks that its series was split into.
-        findings: Sentences about the sorting.
+        notes: Sentences about the sorting.
         numbering: Images that are missing by instance numbers and counts.
         faults: Reasons why it cannot be read in any case.
     """
@@ -61,7 +61,7 @@ class Stack:
     kind: ImageKind
     frames: tuple[Frame, ...]
     parts: int
-    findings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     numbering: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
 
@@ -78,30 +78,30 @@ def read_stacks(files: FileSet) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
     Returns:
         Stacks in order of study, series number and kind, and sentences about the files.
     """
-    findings: list[str] = list(files.findings)
+    notes: list[str] = list(files.notes)
     if files.others:
-        findings.append(f"{files.others} files bear no DICOM mark and were left aside")
+        notes.append(f"{files.others} files bear no DICOM mark and were left aside")
     series: dict[str, list[Frame]] = defaultdict(list)
     extra: dict[str, list[str]] = defaultdict(list)
-    for file, header, facts in _unique(files, findings, extra):
+    for file, header, facts in _unique(files, notes, extra):
         if not facts.get("Rows"):
-            findings.append(f"{file.name} holds no image and was left aside")
+            notes.append(f"{file.name} holds no image and was left aside")
             continue
         try:
             frames = read_frames(file, header)
         except CmbnetError as error:
-            findings.append(str(error))
+            notes.append(str(error))
             continue
         series[_series_of(facts)] += frames
     stacks: list[Stack] = []
     taken: Counter[str] = Counter()
     for uid, members in sorted(series.items(), key=lambda item: _series_order(item[1][0])):
         stacks += _split_series(members, taken, tuple(extra[uid]))
-    return tuple(stacks), tuple(findings)
+    return tuple(stacks), tuple(notes)
 
 
 def _unique(
-    files: FileSet, findings: list[str], extra: dict[str, list[str]]
+    files: FileSet, notes: list[str], extra: dict[str, list[str]]
 ) -> Iterator[tuple[DicomFile, FileDataset, Dataset]]:
     """Every SOP instance once; of a UID borne by two different images, both."""
     seen: dict[str, DicomFile] = {}
@@ -110,7 +110,7 @@ def _unique(
         try:
             header = read_header(found)
         except CmbnetError as error:
-            findings.append(str(error))
+            notes.append(str(error))
             continue
         facts = settle(header)
         # Names are often made of the patient's: this is the one place they pass through.
@@ -185,7 +185,7 @@ def _split_series(frames: list[Frame], taken: Counter[str], extra: tuple[str, ..
             kind=kind,
             frames=tuple(part),
             parts=len(groups),
-            findings=extra,
+            notes=extra,
             numbering=numbering,
             faults=faults,
         )
@@ -229,15 +229,15 @@ def missing_numbers(frames: list[Frame]) -> tuple[str, ...]:
         return ()
     found = {frame.instance_number for frame in frames}
     missing = sorted(set(range(1, max(found) + 1)) - found) if max(found) < 100_000 else []
-    findings = []
+    notes = []
     if missing:
         shown = ", ".join(map(str, missing[:5])) + ("..." if len(missing) > 5 else "")
-        findings.append(
+        notes.append(
             f"instance numbers {shown} of 1 to {max(found)} are absent: slices may be missing"
         )
     stated = numbers(frames[0].facts.get("ImagesInAcquisition"), 1)
     if stated and stated[0] > len(frames):
-        findings.append(
+        notes.append(
             f"the scanner states {stated[0]:.0f} images in the acquisition, {len(frames)} are here"
         )
-    return tuple(findings)
+    return tuple(notes)

@@ -100,13 +100,13 @@ def _joined(parts: Sequence[Stack]) -> Stack | None:
         return None
     keys = _names([part.key for part in parts])
     note = f"series {keys} are parts of one acquisition, joined to a scan of {len(frames)} slices"
-    findings = dict.fromkeys(finding for part in parts for finding in part.findings)
+    notes = dict.fromkeys(note for part in parts for note in part.notes)
     ordered = sorted(frames, key=lambda frame: (frame.instance_number, frame.index))
     whole = all(part.parts == 1 for part in parts)
     return replace(
         parts[0],
         frames=tuple(ordered),
-        findings=(*findings, note),
+        notes=(*notes, note),
         numbering=missing_numbers(ordered) if whole else (),
     )
 

@@ -105,7 +105,7 @@ class SeriesVerdict:
         score: Points for being the SWI.
         points: Reasons of the points.
         objections: Reasons against it. Empty for a candidate.
-        findings: Oddities that were accepted.
+        notes: Oddities that were accepted.
         chosen: Whether this stack is read if none is named.
     """
 
@@ -119,7 +119,7 @@ class SeriesVerdict:
     score: int
     points: tuple[str, ...]
     objections: tuple[Objection, ...]
-    findings: tuple[str, ...]
+    notes: tuple[str, ...]
     chosen: bool = False
 
     @property
@@ -228,10 +228,10 @@ def judge(stack: Stack, rules: SelectionRules = DEFAULT_RULES, frame: int | None
         score=score,
         points=points,
         objections=tuple(objections),
-        findings=(
-            *stack.findings,
+        notes=(
+            *stack.notes,
             *stack.numbering,
-            *(() if grid is None else grid.findings),
+            *(() if grid is None else grid.notes),
             *_remarks(stack),
             *_in_place_of_swi(stack, rules),
         ),

@@ -52,7 +52,7 @@ def test_one_uid_for_two_images_is_no_retransmission(tmp_path: Path) -> None:
 
     edit(copy, darker)
     (verdict,) = explain_dicom(folder)
-    assert any("the same SOP Instance UID and different pixels" in f for f in verdict.findings)
+    assert any("the same SOP Instance UID and different pixels" in f for f in verdict.notes)
     with pytest.raises(InputRefused, match="slices lie where another one lies"):
         read_dicom(folder)
 

@@ -111,6 +111,6 @@ def test_a_corrected_image_is_no_retransmission(
 
     edit(copy, correct)
     (verdict,) = explain_dicom(folder)
-    assert any("the same SOP Instance UID and different" in one for one in verdict.findings)
+    assert any("the same SOP Instance UID and different" in one for one in verdict.notes)
     with pytest.raises(InputRefused):
         read_dicom(folder)
