@@ -176,7 +176,7 @@ def score(copy: Copy, name: str, bundle: Bundle, backend: Backend) -> ScoredCase
         Case(
             name=name,
             truth=copy.image.with_data(copy.labels),
-            predicted=copy.image.with_data(prediction.finding.labels),
+            predicted=copy.image.with_data(prediction.found.labels),
             ignore=copy.image.with_data(copy.ignore),
         ),
         Settings(size_rule="ignore"),
@@ -198,7 +198,7 @@ def measure(
         background.name, spacing, background.fit, str(copies),
         share(counts["found_small"], counts["missed_small"]),
         share(counts["found_large"], counts["missed_large"]),
-        str(unseen), f"{counts['false'] / copies:.2f}", str(len(before.finding.lesions)),
+        str(unseen), f"{counts['false'] / copies:.2f}", str(len(before.found.lesions)),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |", list(zip(made, scored, strict=True))
 

@@ -220,7 +220,7 @@ class _Row:
 
 
 def _compare(case: GateCase, reference: Prediction, artefact: Prediction) -> _Row:
-    labels = [p.finding.labels for p in (reference, artefact)]
+    labels = [p.found.labels for p in (reference, artefact)]
     unmatched = sum(map(len, left_over(labels[0], labels[1])))
     flips = describe_flips(reference, artefact) if unmatched else ()
     truth = case.lesions > 0
@@ -231,8 +231,8 @@ def _compare(case: GateCase, reference: Prediction, artefact: Prediction) -> _Ro
     difference = np.abs(first - second)
     relevant = np.maximum(first, second) > 0.01
     counts = (
-        len(reference.finding.lesions),
-        len(artefact.finding.lesions),
+        len(reference.found.lesions),
+        len(artefact.found.lesions),
         unmatched,
         len(case.small),
         *found,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
-from cmbnet.lesions.lesion import BORDER_REACH_MM, Lesion, LesionFinding, Stage
+from cmbnet.lesions.lesion import BORDER_REACH_MM, FoundLesions, Lesion, Stage
 from cmbnet.lesions.measure import Component, axial_axis, measure_components
 from cmbnet.lesions.outline import outlined
 from cmbnet.lesions.profile import profile
@@ -35,7 +35,7 @@ def find_lesions(
     brain: NDArray[Any] | None = None,
     image: Volume | None = None,
     asked: Sequence[Rule] | None = None,
-) -> LesionFinding:
+) -> FoundLesions:
     """Find the lesions of a probability map.
 
     Args:
@@ -70,7 +70,7 @@ def find_lesions(
     for (label, _), lesion in zip(kept, lesions[: len(kept)], strict=True):
         box = _box(lesion)
         instances[box][labels[box] == label] = lesion.id
-    return LesionFinding(
+    return FoundLesions(
         lesions=tuple(lesions[: len(kept)]),
         excluded=tuple(lesions[len(kept) :]),
         stages=_stages([lesion.removed_by for lesion in lesions]),

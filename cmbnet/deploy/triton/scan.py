@@ -142,7 +142,7 @@ def _outputs(prediction: Prediction) -> dict[str, NDArray[Any]]:
     document = result.model_dump(mode="json")
     return {
         MASK.name: prediction.mask.astype(np.uint8),
-        LABELS.name: np.ascontiguousarray(prediction.finding.labels, np.uint16),
+        LABELS.name: np.ascontiguousarray(prediction.found.labels, np.uint16),
         LESIONS.name: _json(document["lesions"]),
         QUALITY.name: _json(document["quality"]),
         RESULT.name: _json(document),
