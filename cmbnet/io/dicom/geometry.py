@@ -134,7 +134,7 @@ def _mixed(frames: Sequence[Frame]) -> list[str]:
     for name, values in (
         ("matrix sizes", {f.shape: f for f in frames}),
         ("pixel spacings", {_rounded(f.pixel_spacing_mm): f for f in frames}),
-        ("frames of reference", {text(f.facts, "FrameOfReferenceUID"): f for f in frames}),
+        ("frames of reference", {text(f.attributes, "FrameOfReferenceUID"): f for f in frames}),
     ):
         if len(values) > 1:
             reasons.append(f"mixed {name}: for example {_names(list(values.values()))}")
@@ -216,7 +216,7 @@ def _odd(ordered: Sequence[Frame], affine: NDArray[np.float64]) -> list[str]:
             f"SpacingBetweenSlices states {stated:g} mm, the positions {spacing:.3f} mm: "
             "the positions were used"
         )
-    if not text(ordered[0].facts, "FrameOfReferenceUID"):
+    if not text(ordered[0].attributes, "FrameOfReferenceUID"):
         notes.append("the series states no frame of reference")
     if ordered[0].echo_ms is None:
         notes.append("the echo time is unknown")

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset, FileDataset
 from cmbnet.errors import CmbnetError
 from cmbnet.io.dicom.dataset import DicomFile, read_header, unreadable
 from cmbnet.io.dicom.files import FileSet
-from cmbnet.io.dicom.frames import Frame, number, numbers, read_frames, settle, text
+from cmbnet.io.dicom.frames import Frame, number, numbers, read_frames, readable_attributes, text
 from cmbnet.io.dicom.geometry import mixed_orientations, place_of
 from cmbnet.io.dicom.identity import mixed_identity
 from cmbnet.io.dicom.kinds import ImageKind, image_kind
@@ -68,7 +68,7 @@ class Stack:
     @property
     def series_instance_uid(self) -> str:
         """UID of its series. Empty if the header has no valid one."""
-        stated = text(self.frames[0].facts, "SeriesInstanceUID")
+        stated = text(self.frames[0].attributes, "SeriesInstanceUID")
         return stated if re.fullmatch(r"[0-9.]{1,64}", stated) else ""
 
 
@@ -83,8 +83,8 @@ def read_stacks(files: FileSet) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
         notes.append(f"{files.others} files bear no DICOM mark and were left aside")
     series: dict[str, list[Frame]] = defaultdict(list)
     extra: dict[str, list[str]] = defaultdict(list)
-    for file, header, facts in _unique(files, notes, extra):
-        if not facts.get("Rows"):
+    for file, header, attributes in _unique(files, notes, extra):
+        if not attributes.get("Rows"):
             notes.append(f"{file.name} holds no image and was left aside")
             continue
         try:
@@ -92,7 +92,7 @@ def read_stacks(files: FileSet) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
         except CmbnetError as error:
             notes.append(str(error))
             continue
-        series[_series_of(facts)] += frames
+        series[_series_of(attributes)] += frames
     stacks: list[Stack] = []
     taken: Counter[str] = Counter()
     for uid, members in sorted(series.items(), key=lambda item: _series_order(item[1][0])):
@@ -112,20 +112,20 @@ def _unique(
         except CmbnetError as error:
             notes.append(str(error))
             continue
-        facts = settle(header)
+        attributes = readable_attributes(header)
         # Names are often made of the patient's: this is the one place they pass through.
-        file = DicomFile(found.path, scrub(found.name, patient_identifiers(facts)))
-        uid = text(facts, "SOPInstanceUID")
+        file = DicomFile(found.path, scrub(found.name, patient_identifiers(attributes)))
+        uid = text(attributes, "SOPInstanceUID")
         first = seen.setdefault(uid, file)
         if uid and first is not file:
             if _same_image(first, file):
-                repeated[_series_of(facts)] += 1
+                repeated[_series_of(attributes)] += 1
                 continue
-            extra[_series_of(facts)].append(
+            extra[_series_of(attributes)].append(
                 f"{first.name} and {file.name} bear the same SOP Instance UID and different "
                 "pixels, places or patients"
             )
-        yield file, header, facts
+        yield file, header, attributes
     for series, count in repeated.items():
         extra[series].append(f"{count} images were sent twice: one copy each was used")
 
@@ -151,16 +151,16 @@ def _content(file: DicomFile) -> tuple[str, ...]:
         raise unreadable(file, error) from error
 
 
-def _series_of(facts: Dataset) -> str:
+def _series_of(attributes: Dataset) -> str:
     """What images of one series share: its UID, where there is none that of the study.
 
     Not both: a series whose images name two studies must not become two halves.
     """
-    return text(facts, "SeriesInstanceUID") or f"of {text(facts, 'StudyInstanceUID')}"
+    return text(attributes, "SeriesInstanceUID") or f"of {text(attributes, 'StudyInstanceUID')}"
 
 
 def _series_order(frame: Frame) -> tuple[str, float, str]:
-    header = frame.facts
+    header = frame.attributes
     study, series = text(header, "StudyInstanceUID"), text(header, "SeriesInstanceUID")
     return study, number(header.get("SeriesNumber")) or 0.0, series
 
@@ -214,7 +214,7 @@ def echo_of(frame: Frame) -> float | None:
 
 def _series_name(frame: Frame, taken: Counter[str]) -> str:
     """The series number; with a letter, or more digits, where several series bear the same."""
-    stated = number(frame.facts.get("SeriesNumber"))
+    stated = number(frame.attributes.get("SeriesNumber"))
     name = "0" if stated is None else str(int(stated))
     taken[name] += 1
     count = taken[name]
@@ -235,7 +235,7 @@ def missing_numbers(frames: list[Frame]) -> tuple[str, ...]:
         notes.append(
             f"instance numbers {shown} of 1 to {max(found)} are absent: slices may be missing"
         )
-    stated = numbers(frames[0].facts.get("ImagesInAcquisition"), 1)
+    stated = numbers(frames[0].attributes.get("ImagesInAcquisition"), 1)
     if stated and stated[0] > len(frames):
         notes.append(
             f"the scanner states {stated[0]:.0f} images in the acquisition, {len(frames)} are here"

@@ -75,14 +75,14 @@ def _shape(stack: Stack) -> Hashable:
     first = stack.frames[0]
     turned = tuple(round(cosine, 2) + 0.0 for cosine in first.orientation or ())
     pixel = tuple(round(side, 3) for side in first.pixel_spacing_mm or ())
-    owner = text(first.facts, "PatientID")
+    owner = text(first.attributes, "PatientID")
     return owner, first.shape, pixel, turned
 
 
 def _acquisition(stack: Stack) -> Hashable:
     """What the parts of one acquisition share."""
     first = stack.frames[0]
-    stated = tuple(text(first.facts, keyword) for keyword in _ACQUISITION)
+    stated = tuple(text(first.attributes, keyword) for keyword in _ACQUISITION)
     return _alike(stack), stated, "SECONDARY" in first.tokens
 
 
@@ -91,7 +91,7 @@ def _joined(parts: Sequence[Stack]) -> Stack | None:
     frames = [frame for part in parts for frame in part.frames]
     if (
         len(parts) == 1
-        or not text(frames[0].facts, "FrameOfReferenceUID")
+        or not text(frames[0].attributes, "FrameOfReferenceUID")
         or any(part.faults for part in parts)
         or mixed_identity(frames)
         or len(set(map(place_of, frames))) < len(frames)
@@ -145,8 +145,8 @@ def _groups(
     stacks: Sequence[Stack], keyword: str, alike: Callable[[Stack], Hashable]
 ) -> list[list[Stack]]:
     """Stacks that share a value that is stated, and are alike."""
-    stated = [stack for stack in stacks if text(stack.frames[0].facts, keyword)]
-    parts = partition(stated, lambda one: (text(one.frames[0].facts, keyword), alike(one)))
+    stated = [stack for stack in stacks if text(stack.frames[0].attributes, keyword)]
+    parts = partition(stated, lambda one: (text(one.frames[0].attributes, keyword), alike(one)))
     return [group for group in parts.values() if len(group) > 1]
 
 

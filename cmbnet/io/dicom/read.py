@@ -136,8 +136,9 @@ def _judge_all(
     stacks, notes = read_stacks(files)
     identifiers: set[str] = set()
     # One header per file: a series that names two patients may hide neither.
-    for facts in {id(f.facts): f.facts for stack in stacks for f in stack.frames}.values():
-        identifiers |= patient_identifiers(facts)
+    frames = (frame for stack in stacks for frame in stack.frames)
+    for attributes in {id(frame.attributes): frame.attributes for frame in frames}.values():
+        identifiers |= patient_identifiers(attributes)
     name = scrub(files.name, identifiers)
     if not stacks:
         raise InputRefused(f"no image could be read in {name}: {'; '.join(notes[:5])}")
@@ -176,7 +177,7 @@ def _choose(judged: list[Judged], name: str) -> Judged:
 
 
 def _owners(judged: list[Judged]) -> str:
-    return several_owners(one.stack.frames[0].facts for one in judged)
+    return several_owners(one.stack.frames[0].attributes for one in judged)
 
 
 def _list_reasons(judged: list[Judged]) -> str:

@@ -179,7 +179,7 @@ def judge_all(
 
 def _swi_by_name_alone(stack: Stack) -> bool:
     derived = not {"DERIVED", "SECONDARY"}.isdisjoint(stack.frames[0].tokens)
-    named = SWI_NAME.search(text(stack.frames[0].facts, "SeriesDescription")) is not None
+    named = SWI_NAME.search(text(stack.frames[0].attributes, "SeriesDescription")) is not None
     return derived and named and stack.kind in (ImageKind.MAGNITUDE, ImageKind.UNKNOWN)
 
 
@@ -194,9 +194,9 @@ def _original(stack: Stack, rules: SelectionRules) -> bool:
 
 def _made_of(stack: Stack, original: Stack) -> bool:
     """Whether both lie in one frame of reference, or in one study where none is stated."""
-    facts, others = stack.frames[0].facts, original.frames[0].facts
+    attributes, others = stack.frames[0].attributes, original.frames[0].attributes
     for keyword in ("FrameOfReferenceUID", "StudyInstanceUID"):
-        mine, its = text(facts, keyword), text(others, keyword)
+        mine, its = text(attributes, keyword), text(others, keyword)
         if mine and its:
             return mine == its
     return False
@@ -272,15 +272,15 @@ def _plain_slices(stack: Stack) -> bool:
 
 
 def _in_place_of_swi(stack: Stack, rules: SelectionRules) -> Iterator[str]:
-    named = SWI_NAME.search(text(stack.frames[0].facts, "SeriesDescription")) is not None
-    labelled = label_kind(text(stack.frames[0].facts, "SeriesDescription"))
+    named = SWI_NAME.search(text(stack.frames[0].attributes, "SeriesDescription")) is not None
+    labelled = label_kind(text(stack.frames[0].attributes, "SeriesDescription"))
     plain = stack.kind in (ImageKind.MAGNITUDE, ImageKind.UNKNOWN)
     if rules.allow_magnitude and plain and (not named or labelled is ImageKind.MAGNITUDE):
         yield "magnitude in place of SWI, as asked for: the model was trained on SWI"
 
 
 def _description(stack: Stack) -> str:
-    header = stack.frames[0].facts
+    header = stack.frames[0].attributes
     return scrub(text(header, "SeriesDescription")[:_LONGEST], patient_identifiers(header))
 
 
@@ -292,7 +292,7 @@ def _spacing(grid: Grid) -> tuple[float, float, float]:
 
 def _not_grey_mr(stack: Stack) -> Iterator[str]:
     """What no choice of the user can mend."""
-    header = stack.frames[0].facts
+    header = stack.frames[0].attributes
     if text(header, "Modality") != "MR":
         yield f"modality MR is required, got {_shown(text(header, 'Modality'))}"
     if text(header, "SOPClassUID") not in _SOP_CLASSES:
@@ -316,7 +316,7 @@ def _class_name(value: str) -> str:
 
 def _no_swi(stack: Stack, rules: SelectionRules) -> Iterator[str]:
     """Reasons by kind of image."""
-    header = stack.frames[0].facts
+    header = stack.frames[0].attributes
     description = text(header, "SeriesDescription")
     if stack.kind in _EXCLUDED:
         yield f"{stack.kind}: {_evidence(stack)}"
@@ -335,7 +335,7 @@ def _no_swi(stack: Stack, rules: SelectionRules) -> Iterator[str]:
 
 
 def _body_part(stack: Stack) -> str:
-    return text(stack.frames[0].facts, "BodyPartExamined").upper()
+    return text(stack.frames[0].attributes, "BodyPartExamined").upper()
 
 
 def _elsewhere(part: str) -> bool:
@@ -361,7 +361,7 @@ def _label_passed(stack: Stack, labelled: ImageKind, rules: SelectionRules) -> b
 
 
 def _only_magnitude(stack: Stack, rules: SelectionRules) -> Iterator[str]:
-    header = stack.frames[0].facts
+    header = stack.frames[0].attributes
     named = SWI_NAME.search(text(header, "SeriesDescription")) is not None
     siemens = text(header, "Manufacturer").upper().startswith("SIEMENS")
     if rules.allow_magnitude and _gradient_echo(stack.frames[0]):
@@ -377,7 +377,7 @@ def _only_magnitude(stack: Stack, rules: SelectionRules) -> Iterator[str]:
 def _evidence(stack: Stack) -> str:
     first = stack.frames[0]
     words = sorted(first.tokens - {"ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", ""})
-    identifiers = patient_identifiers(first.facts)
+    identifiers = patient_identifiers(first.attributes)
     shown = scrub("\\".join(word[:16] for word in words[:8]), identifiers)
     if first.ge_kind in (1, 2, 3):
         return f"GE image kind {first.ge_kind}"
@@ -389,7 +389,7 @@ def _score(stack: Stack, rules: SelectionRules) -> tuple[int, tuple[str, ...]]:
     low, high = rules.echo_range_ms
     table = (
         (5, "image type says SWI", stack.kind is ImageKind.SWI),
-        (3, "description names SWI", SWI_NAME.search(text(first.facts, "SeriesDescription"))),
+        (3, "description names SWI", SWI_NAME.search(text(first.attributes, "SeriesDescription"))),
         (1, "3D gradient echo", _gradient_echo(first) and _is_3d(first)),
         (
             1,
@@ -403,18 +403,18 @@ def _score(stack: Stack, rules: SelectionRules) -> tuple[int, tuple[str, ...]]:
 
 
 def _gradient_echo(frame: Frame) -> bool:
-    sequence = words(frame.facts.get("ScanningSequence"))
-    return "GR" in sequence or text(frame.facts, "EchoPulseSequence").upper() == "GRADIENT"
+    sequence = words(frame.attributes.get("ScanningSequence"))
+    return "GR" in sequence or text(frame.attributes, "EchoPulseSequence").upper() == "GRADIENT"
 
 
 def _spin_echo(frame: Frame) -> bool:
-    sequence = words(frame.facts.get("ScanningSequence"))
+    sequence = words(frame.attributes.get("ScanningSequence"))
     stated = "SE" in sequence and "GR" not in sequence
-    return stated or text(frame.facts, "EchoPulseSequence").upper() == "SPIN"
+    return stated or text(frame.attributes, "EchoPulseSequence").upper() == "SPIN"
 
 
 def _is_3d(frame: Frame) -> bool:
-    return text(frame.facts, "MRAcquisitionType").upper() == "3D"
+    return text(frame.attributes, "MRAcquisitionType").upper() == "3D"
 
 
 def _unfit(stack: Stack, grid: Grid, rules: SelectionRules) -> Iterator[str]:
@@ -433,7 +433,7 @@ def _unfit(stack: Stack, grid: Grid, rules: SelectionRules) -> Iterator[str]:
 
 def field_strength_t(frame: Frame) -> float | None:
     """Return the field strength in tesla. Some scanners state it in gauss."""
-    stated = numbers(frame.facts.get("MagneticFieldStrength"), 1)
+    stated = numbers(frame.attributes.get("MagneticFieldStrength"), 1)
     if not stated or stated[0] <= 0:
         return None
     return stated[0] / 1e4 if stated[0] > 100 else stated[0]
