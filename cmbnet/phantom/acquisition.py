@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.fft
 
-from cmbnet.phantom.grid import FloatArray, Grid
+from cmbnet.phantom.grid import FloatArray, Grid, broadcast
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.scan import ComplexArray
 
@@ -17,12 +17,7 @@ def receive_bias(
     rng: np.random.Generator, shape: tuple[int, int, int], strength: float
 ) -> FloatArray:
     """Sensitivity of the coil, about 1: brighter toward the surface, tilted a little."""
-    z, y, x = (
-        np.linspace(-1, 1, size, dtype=np.float32).reshape(
-            [-1 if n == axis else 1 for n in range(3)]
-        )
-        for axis, size in enumerate(shape)
-    )
+    z, y, x = broadcast(*(np.linspace(-1, 1, size, dtype=np.float32) for size in shape))
     tilt_y, tilt_x = rng.uniform(-0.12, 0.12, 2).astype(np.float32)
     bias = 0.35 * x**2 + 0.35 * y**2 - 0.15 * z**2 + tilt_y * y + tilt_x * x
     result: FloatArray = 1 + np.float32(strength) * (bias - bias.mean())

@@ -13,7 +13,7 @@ from cmbnet.phantom.acquisition import acquire, motion_factor, receive_bias
 from cmbnet.phantom.anatomy import Anatomy, make_anatomy
 from cmbnet.phantom.grid import FloatArray, Grid, resample
 from cmbnet.phantom.lesions import Microbleed, draw_count, draw_moments, place_lesions
-from cmbnet.phantom.mimics import Mimic, MimicKind, draw_mimics, paint_mimics
+from cmbnet.phantom.mimics import Mimic, MimicKind, draw_mimics, paint_mimics, taken_by
 from cmbnet.phantom.protocol import TINY, Protocol, WideProtocol, draw_protocol
 from cmbnet.phantom.scan import (
     ComplexArray,
@@ -162,12 +162,8 @@ def _draw_lesions(
     def suitable(points_mm: NDArray[np.floating]) -> NDArray[np.bool_]:
         return shows_lesions(points_mm, scan, seen, without)
 
-    avoid = [
-        (np.asarray(point, float), mimic.reach_mm)
-        for mimic in mimics
-        for point in (mimic.path_mm[::6] if len(mimic.path_mm) else mimic.centre_mm[None])
-    ]
-    return place_lesions(rng, head, scan.protocol, draw_moments(rng, count), suitable, avoid)
+    moments = draw_moments(rng, count)
+    return place_lesions(rng, head, scan.protocol, moments, suitable, taken_by(mimics))
 
 
 Truth = tuple[NDArray[np.uint16], NDArray[np.uint8], list[LesionTruth]]
@@ -229,26 +225,45 @@ def _store(
         image *= ndimage.binary_dilation(brain)
     # Scanners choose their own scale; nothing may depend on it.
     image *= WHITE_LEVEL * rng.uniform(0.5, 1.5) / seen.white
+    marks = mark_tissue(head, scan, seen, brain)
+    paint_mimics(mimics, scan.grid, marks)
+    maps = (image, *truth[:2], marks, brain.astype(np.uint8))
+    return store(rng, seed, scan, tilt, head, maps, truth[2], skull_stripped=stripped)
+
+
+def store(
+    rng: np.random.Generator, seed: int, scan: ScanPlan, tilt: float, head: Anatomy,
+    maps: tuple[NDArray[Any], ...], rows: list[LesionTruth], *, skull_stripped: bool,
+) -> PhantomCase:  # fmt: skip
+    """Round an image to whole numbers and store the axes as a scanner might.
+
+    Args:
+        rng: Source of randomness.
+        seed: Seed of the case.
+        scan: Its grid and protocol.
+        tilt: Angle between slices and main field, rad.
+        head: The head.
+        maps: Image, lesions, what is ignored, mimics and brain, (z, y, x) each.
+        rows: One row per microbleed.
+        skull_stripped: Whether all but the brain was set to 0.
+    """
+    image, *others = maps
     stored = np.minimum(np.rint(image), STORED_MAX).astype(np.int16)
     flips = STORAGE_FLIPS[int(rng.integers(len(STORAGE_FLIPS)))]
     affine = stored_affine(scan.grid, tilt, flips)
-    labels, ignore, rows = truth
-
-    def volume(data: NDArray[Any], what: str) -> Volume:
-        return Volume(np.ascontiguousarray(np.flip(data, flips)), affine, f"phantom {seed} {what}")
-
+    names = ("image", "lesions", "ignore", "mimics", "brain")
+    volumes = {
+        name: Volume(np.ascontiguousarray(np.flip(data, flips)), affine, f"phantom {seed} {name}")
+        for name, data in zip(names, (stored, *others), strict=True)
+    }
     return PhantomCase(
-        image=volume(stored, "image"),
-        lesions=volume(labels, "lesions"),
-        ignore=volume(ignore, "ignore"),
-        mimics=volume(_mimic_map(mimics, head, scan, seen, brain), "mimics"),
-        brain=volume(brain.astype(np.uint8), "brain"),
+        **volumes,
         truth=tuple(flip_row(row, flips, scan.grid.shape) for row in rows),
         protocol=scan.protocol,
         seed=seed,
         anatomy_seed=head.seed,
         anatomy=head.kind,
-        skull_stripped=stripped,
+        skull_stripped=skull_stripped,
     )
 
 
@@ -274,14 +289,13 @@ def flip_row(row: LesionTruth, flips: tuple[int, ...], shape: tuple[int, int, in
     return replace(row, z=index[0], y=index[1], x=index[2])
 
 
-def _mimic_map(
-    mimics: list[Mimic], head: Anatomy, scan: ScanPlan, seen: HeadSignal, brain: NDArray[np.bool_]
+def mark_tissue(
+    head: Anatomy, scan: ScanPlan, seen: HeadSignal, brain: NDArray[np.bool_]
 ) -> NDArray[np.uint16]:
-    """Where which kind of mimic is; the more specific kind is written over the other."""
+    """`MimicKind` of drop-out, iron and veins; the more specific kind is written over the other."""
     marks = np.zeros(scan.grid.shape, np.uint16)
     marks[(seen.left < 0.6) & brain] = MimicKind.DROP_OUT
     iron = np.isin(head.nucleus, IRON_LABELS) * head.nucleus_share
     marks[resample(iron, head.grid, scan.grid, outside=0.0) > 128] = MimicKind.IRON
     marks[seen.blood > VEIN_SHARE] = MimicKind.VEIN
-    paint_mimics(mimics, scan.grid, marks)
     return marks

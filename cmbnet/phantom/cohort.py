@@ -205,7 +205,7 @@ def _write_images(root: Path, name: str, case: PhantomCase) -> None:
 
 def _record(planned: PlannedCase, case: PhantomCase) -> dict[str, Any]:
     """All that is known of a case, as plain values."""
-    protocol = case.protocol.to_dict()
+    protocol = asdict(case.protocol)
     z, y, x = case.image.spacing_mm
     seen = sum(row.lesion > 0 for row in case.truth)
     summary = {

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from cmbnet.phantom.grid import FloatArray, broadcast
 
 
 def dipole_field(
@@ -36,18 +36,20 @@ def dipole_field(
         scipy.fft.next_fast_len(size, real=axis == 2) for axis, size in enumerate(chi_ppm.shape)
     )
     spectrum = scipy.fft.rfftn(chi_ppm.astype(np.float32, copy=False), s=shape)
-    kz, ky, kx = (
-        (scipy.fft.rfftfreq if axis == 2 else scipy.fft.fftfreq)(size, spacing_mm[axis])
-        .astype(np.float32)
-        .reshape([-1 if other == axis else 1 for other in range(3)])
-        for axis, size in enumerate(shape)
+    kz, ky, kx = broadcast(
+        *(
+            (scipy.fft.rfftfreq if axis == 2 else scipy.fft.fftfreq)(size, spacing_mm[axis]).astype(
+                np.float32
+            )
+            for axis, size in enumerate(shape)
+        )
     )
     bz, by, bx = (np.float32(component) for component in b0_zyx)
     in_plane_square = ky**2 + kx**2
     in_plane_along = ky * by + kx * bx
     for index in range(shape[0]):  # a slice at a time: the kernel is never held whole
-        square = in_plane_square[0] + kz[index, 0, 0] ** 2
-        along = in_plane_along[0] + kz[index, 0, 0] * bz
+        square = in_plane_square + kz[index, 0, 0] ** 2
+        along = in_plane_along + kz[index, 0, 0] * bz
         if index == 0:
             square[0, 0] = 1.0
         kernel = np.float32(1 / 3) - along**2 / square
@@ -57,27 +59,6 @@ def dipole_field(
     field = scipy.fft.irfftn(spectrum, s=shape, overwrite_x=True)
     z, y, x = chi_ppm.shape
     result: FloatArray = np.ascontiguousarray(field[:z, :y, :x])
-    return result
-
-
-def sphere_field(
-    offset_mm: NDArray[np.floating], b0_zyx: NDArray[np.float64], *, moment_ppm_mm3: float
-) -> NDArray[np.floating]:
-    """Field outside a sphere, Lorentz-corrected: ``M (3 cos^2 - 1) / (4 pi r^3)``.
-
-    Args:
-        offset_mm: (..., 3) positions relative to the centre, not all zero.
-        b0_zyx: (3,) unit vector of the main field in the same axes.
-        moment_ppm_mm3: Susceptibility difference times volume.
-
-    Returns:
-        (...) field offset in ppm.
-    """
-    square = np.einsum("...i,...i->...", offset_mm, offset_mm)
-    along = offset_mm @ b0_zyx.astype(offset_mm.dtype)
-    result: NDArray[np.floating] = (
-        (moment_ppm_mm3 / (4 * np.pi)) * (3 * along**2 / square - 1) / square**1.5
-    )
     return result
 
 

@@ -29,6 +29,12 @@ class Deformation:
     displacement: FloatArray
     grid: Grid
 
+    @property
+    def scale(self) -> float:
+        """Size of the head relative to MNI space, per axis."""
+        scale: float = 1 / abs(np.linalg.det(self.matrix)) ** (1 / 3)
+        return scale
+
     def to_mni(self, points_mm: NDArray[np.floating]) -> FloatArray:
         """MNI positions (n, 3) of head positions (n, 3), z, y, x."""
         moved = points_mm @ self.matrix.T.astype(np.float32)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.phantom.anatomy import Anatomy
+from cmbnet.phantom.grid import weighted_points
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.regions import Region
 from cmbnet.phantom.spheres import Sphere
@@ -131,20 +132,13 @@ def _candidates(
 ) -> NDArray[np.float64]:  # fmt: skip
     """Positions (m, 3) of a region, lobar ones mostly at the border of grey and white matter."""
     where = np.flatnonzero(anatomy.region == region)
-    if not len(where):
-        return np.zeros((0, 3))
     solid = anatomy.csf.ravel()[where] < 60
     where = where[solid]
     weight = np.ones(len(where))
     if region <= Region.OCCIPITAL or region == Region.CEREBELLUM:
         grey, white = (part.ravel()[where] / 255.0 for part in (anatomy.grey, anatomy.white))
         weight = 0.25 + 4 * grey * white
-    summed = np.cumsum(weight)
-    if not len(summed):
-        return np.zeros((0, 3))
-    chosen = where[np.searchsorted(summed, rng.random(count) * summed[-1])]
-    index = np.stack(np.unravel_index(chosen, anatomy.region.shape), axis=1)
-    points = anatomy.grid.points_of(index + rng.uniform(-0.5, 0.5, index.shape)).astype(float)
+    points = weighted_points(rng, anatomy.grid, where, weight, count)
     return points[suitable(points)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -64,10 +64,6 @@ class Protocol:
     def radians_per_ppm(self) -> float:
         """Phase at the echo that a field offset of 1 ppm causes."""
         return float(2 * np.pi * GAMMA_MHZ_PER_T * self.field_t * self.te_ms * 1e-3)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

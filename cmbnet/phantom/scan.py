@@ -192,7 +192,7 @@ def shows_lesions(
         (n,) answers; no at the edge of the image.
     """
     last = np.array(scan.grid.shape) - 1
-    index = np.rint(scan.grid.index_of(points_mm)).astype(int)
+    index = scan.grid.nearest(points_mm)
     inside = np.all((index >= 1) & (index < last), axis=1)
     z, y, x = np.clip(index, 0, last).T
     bright = np.abs(slices[z, y, x]) > VISIBLE_SHARE * seen.white
@@ -238,7 +238,7 @@ def _tissue_maps(
 
 def _blood_share(veins: VeinPoints, grid: Grid) -> FloatArray:
     """Share of each voxel that is venous blood, 0 to 1."""
-    index = np.rint(grid.index_of(veins.points_mm)).astype(np.int64)
+    index = grid.nearest(veins.points_mm)
     inside = np.all((index >= 0) & (index < np.array(grid.shape)), axis=1)
     flat = np.ravel_multi_index(tuple(index[inside].T), grid.shape)
     share = np.zeros(int(np.prod(grid.shape)), np.float32)

@@ -10,7 +10,7 @@ mask errs outward, never inward.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -68,14 +68,8 @@ class CoarseBrain:
     largest_share: float = 1.0
 
     def bounding_box(self) -> tuple[tuple[float, float], ...]:
-        """First and last canonical index (edges of cells) of the brain along z, y, x."""
-        mask = self.inside >= 0.5
-        box = []
-        for axis, step in enumerate(self.step):
-            others = tuple(other for other in range(3) if other != axis)
-            used = np.flatnonzero(mask.any(axis=others))
-            box.append((used[0] * step - 0.5, (used[-1] + 1) * step - 0.5))
-        return tuple(box)
+        """Return the edges of the brain along z, y, x, as canonical indices."""
+        return edges_of(self.inside >= 0.5, self.step)
 
     def covered_by(self, mask: NDArray[np.bool_]) -> float | None:
         """How much of the brain lies in a mask, 0 to 1; None if no brain was found.
@@ -86,7 +80,7 @@ class CoarseBrain:
         if not self.found:
             return None
         brain = self.inside >= 0.5
-        return float((cells_of(mask.astype(np.float32), self.step)[brain]).mean())
+        return float(cells_of(mask, self.step)[brain].mean())
 
     def sample(
         self,
@@ -122,6 +116,23 @@ class CoarseBrain:
         return mask
 
 
+def edges_of(
+    mask: NDArray[np.bool_], step: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> tuple[tuple[float, float], ...]:
+    """Return the first and the last index along z, y, x of a mask, at the edges of its cells.
+
+    Args:
+        mask: A mask that is not empty, (z, y, x).
+        step: Length of a cell along each axis, in the unit of the result.
+    """
+    edges = []
+    for axis, length in enumerate(step):
+        others = tuple(other for other in range(3) if other != axis)
+        used = np.flatnonzero(mask.any(axis=others))
+        edges.append((float(used[0] * length - 0.5), float((used[-1] + 1) * length - 0.5)))
+    return tuple(edges)
+
+
 def estimate_brain(
     canonical: NDArray[np.float32], spacing_mm: tuple[float, float, float]
 ) -> CoarseBrain:
@@ -153,10 +164,8 @@ def estimate_brain(
     return CoarseBrain(_smooth(mask, cell_mm) if found else mask.astype(np.float32), step, found)
 
 
-def cells_of(
-    canonical: NDArray[np.float32], step: tuple[float, float, float]
-) -> NDArray[np.float32]:
-    """A scan in cells of `step` voxels: averaged where a cell is larger than a voxel."""
+def cells_of(canonical: NDArray[Any], step: tuple[float, float, float]) -> NDArray[np.float32]:
+    """Return a scan or mask in cells of `step` voxels, averaged in cells larger than a voxel."""
     z, y, x = (_cell_matrix(n, one) for n, one in zip(canonical.shape, step, strict=True))
     # Backward views would be copied by the matrix product: turn the small matrix instead.
     flip_y, flip_x = (canonical.strides[axis] < 0 for axis in (1, 2))

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cmbnet.errors import InputRefused
-from cmbnet.preprocess.brain import CoarseBrain, estimate_brain
+from cmbnet.preprocess.brain import CoarseBrain, edges_of, estimate_brain
 from cmbnet.preprocess.brain_network import learned_brain
 from cmbnet.preprocess.frame import FrameTransform, fit_frame
 from cmbnet.preprocess.intensity import IntensityMap, fit_intensity
-from cmbnet.preprocess.orientation import Orientation, closest_orientation
+from cmbnet.preprocess.orientation import closest_orientation
 from cmbnet.threads import in_slabs
 from cmbnet.volume import Volume, grid_difference
 
@@ -98,17 +98,16 @@ def prepare(
 
     look = learned_brain if recipe.brain == "learned-1" else estimate_brain
     estimate = look(canonical, (z_mm, y_mm, x_mm))
-    estimated = estimate if brain_mask is None else None
     given = None if brain_mask is None else _given_brain(brain_mask, volume, notes)
-    box = estimated.bounding_box() if estimated else _mask_box(orientation, given)
+    box = estimate.bounding_box() if given is None else edges_of(orientation.apply(given))
     frame = fit_frame(
         recipe, orientation, volume.shape, (z_mm, y_mm, x_mm), (sum(box[1]) / 2, sum(box[2]) / 2)
     )
     _note_cut(frame, box, (y_mm, x_mm), notes)
 
     image = frame.image_from_native(data)
-    brain = _brain_in_frame(frame, estimated, given)
-    found = estimated is None or estimated.found
+    brain = _brain_in_frame(frame, estimate, given)
+    found = given is not None or estimate.found
     if not found:
         notes.append("no brain was found; all that has signal was kept instead")
     darkest = float(np.quantile(_sample(data), recipe.rare_bin_fraction))
@@ -126,8 +125,8 @@ def prepare(
         brain_found=found,
         notes=tuple(notes),
         mask_cover=None if given is None else estimate.covered_by(orientation.apply(given)),
-        brain_certainty=estimated.certainty if estimated else 1.0,
-        brain_largest_share=estimated.largest_share if estimated else 1.0,
+        brain_certainty=estimate.certainty if given is None else 1.0,
+        brain_largest_share=estimate.largest_share if given is None else 1.0,
     )
 
 
@@ -207,34 +206,17 @@ def _given_brain(brain_mask: Volume, volume: Volume, notes: list[str]) -> NDArra
     return mask
 
 
-def _mask_box(
-    orientation: Orientation, given: NDArray[np.bool_] | None
-) -> tuple[tuple[float, float], ...]:
-    """Return the first and last canonical index of a mask along z, y, x."""
-    if given is None:
-        raise InputRefused("a brain mask is required")
-    canonical = orientation.apply(given)
-    box = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        used = np.flatnonzero(canonical.any(axis=others))
-        box.append((float(used[0]) - 0.5, float(used[-1]) + 0.5))
-    return tuple(box)
-
-
 def _brain_in_frame(
-    frame: FrameTransform, estimated: CoarseBrain | None, given: NDArray[np.bool_] | None
+    frame: FrameTransform, estimate: CoarseBrain, given: NDArray[np.bool_] | None
 ) -> NDArray[np.bool_]:
-    if estimated is not None:
-        brain = estimated.sample(
+    if given is None:
+        brain = estimate.sample(
             np.arange(frame.n_slices, dtype=np.float64),
             frame.y.canonical_positions(),
             frame.x.canonical_positions(),
         )
-    elif given is not None:
-        brain = frame.from_native(given)
     else:
-        brain = np.zeros(frame.shape, np.bool_)
+        brain = frame.from_native(given)
     if not brain.any():
         raise InputRefused("the brain mask lies outside the frame of the network")
     return brain

@@ -15,8 +15,7 @@ pytest.importorskip("pydicom", reason="the dicom extra is not installed")
 from cmbnet.errors import CmbnetError, InputRefused
 from cmbnet.io import read_nifti
 from cmbnet.io.detect import holds_dicom
-from cmbnet.io.dicom import ImageKind, explain_dicom, read_dicom, read_dicom_series
-from cmbnet.io.dicom.selection import SelectionRules
+from cmbnet.io.dicom import ImageKind, SelectionRules, explain_dicom, read_dicom, read_dicom_series
 from cmbnet.volume import Volume, grid_difference
 
 DATA = Path("../shared/data")

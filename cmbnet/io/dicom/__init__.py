@@ -21,8 +21,8 @@ from cmbnet.io.dicom.read import (
     read_dicom,
     read_dicom_series,
 )
-from cmbnet.io.dicom.selection import DEFAULT_RULES, Objection, SelectionRules, SeriesVerdict
 from cmbnet.io.dicom.source import DicomSource
+from cmbnet.io.dicom.verdict import DEFAULT_RULES, Objection, SelectionRules, SeriesVerdict
 
 __all__ = [
     "DEFAULT_RULES",

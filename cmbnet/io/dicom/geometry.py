@@ -47,6 +47,13 @@ class Grid:
     notes: tuple[str, ...] = ()
 
     @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of slices, rows and columns."""
+        row_distance, column_distance = self.order[0].pixel_spacing_mm or (0.0, 0.0)
+        z = float((self.affine[:3, 0] ** 2).sum() ** 0.5)
+        return z, row_distance, column_distance
+
+    @property
     def affine_lps(self) -> NDArray[np.float64]:
         """Affine from index (z, y, x, 1) to the LPS+ mm of DICOM, shape (4, 4)."""
         return _LPS_RAS @ self.affine

@@ -13,14 +13,9 @@ from cmbnet.io.dicom.identity import several_owners
 from cmbnet.io.dicom.parts import join_parts
 from cmbnet.io.dicom.pixels import read_pixels
 from cmbnet.io.dicom.privacy import patient_identifiers, scrub
-from cmbnet.io.dicom.selection import (
-    DEFAULT_RULES,
-    Judged,
-    SelectionRules,
-    SeriesVerdict,
-    judge_all,
-)
+from cmbnet.io.dicom.selection import Judged, judge_all
 from cmbnet.io.dicom.source import DicomSource, source_of
+from cmbnet.io.dicom.verdict import DEFAULT_RULES, SelectionRules, SeriesVerdict
 from cmbnet.volume import Volume
 
 _MOST_LISTED = 6

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from cmbnet.io.dicom.frames import text
+from cmbnet.io.dicom.frames import Frame, numbers, text
 from cmbnet.io.dicom.geometry import Grid
-from cmbnet.io.dicom.selection import SeriesVerdict, field_strength_t
+from cmbnet.io.dicom.verdict import SeriesVerdict
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -72,7 +72,7 @@ def source_of(grid: Grid, verdict: SeriesVerdict) -> DicomSource:
         affine_lps=grid.affine_lps,
         verdict=verdict,
         echo_ms=_one([frame.echo_ms for frame in frames]),
-        field_t=field_strength_t(frames[0]),
+        field_t=_field_strength_t(frames[0]),
         attributes=frames[0].attributes,
         sop_instance_uids=tuple(headers),
     )
@@ -80,3 +80,11 @@ def source_of(grid: Grid, verdict: SeriesVerdict) -> DicomSource:
 
 def _one(values: list[float | None]) -> float | None:
     return values[0] if len(set(values)) == 1 else None
+
+
+def _field_strength_t(frame: Frame) -> float | None:
+    """Field strength in tesla. Some scanners state it in gauss."""
+    stated = numbers(frame.attributes.get("MagneticFieldStrength"), 1)
+    if not stated or stated[0] <= 0:
+        return None
+    return stated[0] / 1e4 if stated[0] > 100 else stated[0]

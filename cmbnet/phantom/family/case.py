@@ -11,18 +11,14 @@ from scipy import ndimage
 
 from cmbnet.phantom.acquisition import acquire, motion_factor, receive_bias
 from cmbnet.phantom.case import (
-    IRON_LABELS,
     MAX_TILT_RAD,
-    STORAGE_FLIPS,
-    STORED_MAX,
     TILT_PROBABILITY,
-    VEIN_SHARE,
     WHITE_LEVEL,
     PhantomCase,
     Truth,
-    flip_row,
+    mark_tissue,
     noise_free_pair,
-    stored_affine,
+    store,
 )
 from cmbnet.phantom.family.disease import Disease, draw_diseases
 from cmbnet.phantom.family.head import FamilyHead, make_family_head
@@ -31,7 +27,7 @@ from cmbnet.phantom.family.looks import Looks, draw_looks, paint
 from cmbnet.phantom.family.mimics import draw_family_mimics
 from cmbnet.phantom.grid import FloatArray, Grid, resample
 from cmbnet.phantom.lesions import Microbleed
-from cmbnet.phantom.mimics import Mimic, MimicKind, paint_mimics
+from cmbnet.phantom.mimics import Mimic, MimicKind, paint_mimics, taken_by
 from cmbnet.phantom.protocol import WideProtocol
 from cmbnet.phantom.scan import (
     ComplexArray,
@@ -47,7 +43,6 @@ from cmbnet.phantom.swi import susceptibility_weighted
 from cmbnet.phantom.template import AnatomyKind
 from cmbnet.phantom.truth import find_apparent
 from cmbnet.phantom.veins import VeinPoints
-from cmbnet.volume import Volume
 
 MOTION_PROBABILITY = 0.15
 STRIPPED_PROBABILITY, DEFACED_PROBABILITY = 0.15, 0.1
@@ -165,11 +160,7 @@ def _draw_lesions(
     def suitable(points_mm: NDArray[np.floating]) -> NDArray[np.bool_]:
         return shows_lesions(points_mm, scan, seen, without)
 
-    taken = [
-        (np.asarray(point, float), mimic.reach_mm)
-        for mimic in patient.mimics
-        for point in (mimic.path_mm[::6] if len(mimic.path_mm) else mimic.centre_mm[None])
-    ]
+    taken = taken_by(patient.mimics)
     taken += [(one.centre_mm, one.reach_mm) for one in patient.diseases if one.reach_mm]
     rng = np.random.default_rng([seed, 42])
     return draw_family_lesions(rng, patient.head, scan, suitable, taken, count)
@@ -246,32 +237,14 @@ def _store(
     elif rng.random() < DEFACED_PROBABILITY:
         image *= _defaced(rng, head, scan)
     image *= WHITE_LEVEL * rng.uniform(0.3, 1.5) / seen.white
-    stored = np.minimum(np.rint(image), STORED_MAX).astype(np.int16)
-    flips = STORAGE_FLIPS[int(rng.integers(len(STORAGE_FLIPS)))]
-    affine = stored_affine(scan.grid, tilt, flips)
     labels, ignore, rows = truth
     marks = _mimic_map(patient, scan, seen, brain)
     for disease in patient.diseases:
         if disease.ignored:
             box, share = disease.on(head.anatomy.grid, scan.grid)
             ignore[box][(share > 0.3) & (labels[box] == 0)] = 1
-
-    def volume(data: NDArray[Any], what: str) -> Volume:
-        return Volume(np.ascontiguousarray(np.flip(data, flips)), affine, f"phantom {seed} {what}")
-
-    return PhantomCase(
-        image=volume(stored, "image"),
-        lesions=volume(labels, "lesions"),
-        ignore=volume(ignore, "ignore"),
-        mimics=volume(marks, "mimics"),
-        brain=volume(brain.astype(np.uint8), "brain"),
-        truth=tuple(flip_row(row, flips, scan.grid.shape) for row in rows),
-        protocol=scan.protocol,
-        seed=seed,
-        anatomy_seed=head.anatomy.seed,
-        anatomy=head.anatomy.kind,
-        skull_stripped=stripped,
-    )
+    maps = (image, labels, ignore, marks, brain.astype(np.uint8))
+    return store(rng, seed, scan, tilt, head.anatomy, maps, rows, skull_stripped=stripped)
 
 
 def _on(values: NDArray[Any], head: FamilyHead, scan: ScanPlan) -> FloatArray:
@@ -329,11 +302,7 @@ def _mimic_map(
 ) -> NDArray[np.uint16]:
     """Where which kind of mimic is; the more specific kind is written over the other."""
     head = patient.head
-    marks = np.zeros(scan.grid.shape, np.uint16)
-    marks[(seen.left < 0.6) & brain] = MimicKind.DROP_OUT
-    iron = np.isin(head.anatomy.nucleus, IRON_LABELS) * head.anatomy.nucleus_share
-    marks[_on(iron, head, scan) > 128] = MimicKind.IRON
-    marks[seen.blood > VEIN_SHARE] = MimicKind.VEIN
+    marks = mark_tissue(head.anatomy, scan, seen, brain)
     marks[_on(head.sinus, head, scan) > 128] = MimicKind.SINUS
     marks[_on(head.artery, head, scan) > 100] = MimicKind.FLOW_VOID
     for disease in patient.diseases:

@@ -16,10 +16,9 @@ from scipy import ndimage
 
 from cmbnet.phantom.family.head import FamilyHead
 from cmbnet.phantom.family.looks import Looks
-from cmbnet.phantom.grid import FloatArray, Grid, resample
+from cmbnet.phantom.grid import Box, FloatArray, Grid, broadcast, random_points, resample
 from cmbnet.phantom.regions import Region
 
-Box = tuple[slice, slice, slice]
 GRAIN_MM = 3.0
 """Size of the bumps of a shape."""
 
@@ -80,13 +79,8 @@ class Canvas:
 
     def somewhere(self, where: NDArray[np.bool_]) -> NDArray[np.float64] | None:
         """A random point of a mask in mm."""
-        found = np.flatnonzero(where)
-        if not len(found):
-            return None
-        chosen = found[self.rng.integers(0, len(found), 1)]
-        index = np.stack(np.unravel_index(chosen, where.shape), axis=1)
-        point: NDArray[np.float64] = self.head.anatomy.grid.points_of(index)[0].astype(float)
-        return point
+        points = random_points(self.rng, self.head.anatomy.grid, where, 1)
+        return points[0].astype(float) if len(points) else None
 
     def blob(
         self, centre_mm: NDArray[np.float64], radius_mm: float, rough: float
@@ -94,15 +88,10 @@ class Canvas:
         """A box and the distance in mm beyond the surface of a bumpy ellipsoid in it."""
         grid = self.head.anatomy.grid
         reach = radius_mm * 1.6 + 6
-        low = np.maximum(np.floor(grid.index_of(centre_mm - reach)).astype(int), 0)
-        high = np.minimum(np.ceil(grid.index_of(centre_mm + reach)).astype(int) + 1, grid.shape)
-        box = tuple(slice(int(a), int(max(a, b))) for a, b in zip(low, high, strict=True))
-        axes = grid.axes_mm()
+        box = grid.box(centre_mm - reach, centre_mm + reach)
         turn, _ = np.linalg.qr(self.rng.standard_normal((3, 3)))
-        offsets = [
-            (np.asarray(axis).ravel()[part] - mm).reshape([-1 if n == a else 1 for a in range(3)])
-            for n, (axis, part, mm) in enumerate(zip(axes, box, centre_mm, strict=True))
-        ]
+        axes = zip(grid.axes_mm(), box, centre_mm, strict=True)
+        offsets = broadcast(*(axis.ravel()[part] - mm for axis, part, mm in axes))
         radii = radius_mm * np.array([1.0, *self.rng.uniform(0.55, 1.0, 2)])
         square = sum(
             (sum(turn[n, a] * offsets[a] for a in range(3)) / radii[n]) ** 2 for n in range(3)
@@ -113,7 +102,7 @@ class Canvas:
         )
         bumps *= rough / max(float(bumps.std()), 1e-6)
         distance = (np.sqrt(square) - 1 + bumps) * radius_mm
-        return box, distance.astype(np.float32)  # type: ignore[return-value]
+        return box, distance.astype(np.float32)
 
     def put(self, box: Box, share: FloatArray, level: float | FloatArray, chi: float) -> None:
         """Mix a signal (where the tissue is `Looks.signal`) and a susceptibility in."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.phantom.family.head import FamilyHead
+from cmbnet.phantom.grid import weighted_points
 from cmbnet.phantom.lesions import Microbleed, expected_diameter_mm
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.regions import Region
@@ -105,7 +106,7 @@ def draw_family_lesions(
         for centre in pool:
             if all(np.linalg.norm(centre - at) > keep + far for at, far in near):
                 near.append((centre, 0.0 if keep == 0 else room))
-                region = Region(int(_value_at(head, centre)))
+                region = Region(int(_region_at(head, centre[None])[0]))
                 lesions.append(
                     draw_family_microbleed(rng, region, centre, (diameter, chi), scan.protocol)
                 )
@@ -193,11 +194,12 @@ def _hollow(
     )
 
 
-def _value_at(head: FamilyHead, point_mm: NDArray[np.float64]) -> int:
+def _region_at(head: FamilyHead, points_mm: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Region of each position (n, 3); what lies outside the maps belongs to their edge."""
     grid = head.anatomy.grid
-    index = np.rint(grid.index_of(point_mm[None])[0]).astype(int)
-    z, y, x = np.clip(index, 0, np.array(grid.shape) - 1)
-    return int(head.anatomy.region[z, y, x])
+    index = np.clip(grid.nearest(points_mm), 0, np.array(grid.shape) - 1)
+    regions: NDArray[np.uint8] = head.anatomy.region[tuple(index.T)]
+    return regions
 
 
 def _places(
@@ -218,12 +220,7 @@ def _places(
         weight = np.where(fluid < (0.7 if at_surface else 0.25), weight + at_surface * grey, 0)
     else:
         weight = (fluid < 0.25).astype(np.float32)
-    summed = np.cumsum(weight, dtype=np.float64)
-    if summed[-1] <= 0:
-        return np.zeros((0, 3))
-    chosen = where[np.searchsorted(summed, rng.random(count) * summed[-1])]
-    index = np.stack(np.unravel_index(chosen, maps.region.shape), axis=1)
-    points = maps.grid.points_of(index + rng.uniform(-0.5, 0.5, index.shape)).astype(float)
+    points = weighted_points(rng, maps.grid, where, weight, count)
     return points[suitable(points)]
 
 
@@ -236,9 +233,7 @@ def _beside_veins(
     if not len(veins):
         return np.zeros((0, 3))
     points = veins[rng.integers(0, len(veins), 4 * count)] + rng.normal(0, 0.8, (4 * count, 3))
-    grid = head.anatomy.grid
-    index = np.clip(np.rint(grid.index_of(points)).astype(int), 0, np.array(grid.shape) - 1)
-    near: NDArray[np.float64] = points[head.anatomy.region[tuple(index.T)] > 0][:count]
+    near: NDArray[np.float64] = points[_region_at(head, points) > 0][:count]
     return near[suitable(near)]
 
 

@@ -10,8 +10,7 @@ from cmbnet.cli.phantom import command
 from cmbnet.errors import UsageError
 from cmbnet.io import read_nifti
 from cmbnet.io.dicom import read_dicom_series
-from cmbnet.phantom.dicom import Vendor
-from cmbnet.phantom.dicom_cohort import write_dicom_cohort
+from cmbnet.phantom.dicom import Vendor, write_dicom_cohort
 
 
 @pytest.fixture(scope="module")
