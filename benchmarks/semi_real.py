@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.planted.plant import free_distance_mm, place_in, plant, scan_of
+from benchmarks.planted.plant import Copy, free_distance_mm, place_in, plant, scan_of
 from benchmarks.real_brains import EPI_FOLDER, example4d
 from benchmarks.semi_real_montage import write_montage
 from cmbnet import RESEARCH_USE_ONLY
@@ -37,11 +36,10 @@ from cmbnet.phantom.lesions import draw_moments
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.scan import ComplexArray, ScanPlan
 from cmbnet.phantom.swi import susceptibility_weighted
-from cmbnet.phantom.truth import LesionTruth, find_apparent
+from cmbnet.phantom.truth import find_apparent
 from cmbnet.predict import Request, predict_volume
 from cmbnet.preprocess import prepare
 from cmbnet.preprocess.measures import measure_quality
-from cmbnet.volume import Volume
 
 LESIONS = 6
 """Tried in each copy; crops of a head have room for fewer."""
@@ -102,25 +100,6 @@ def protocol(
         "real", field_t, te_ms, 30, 15, 1, max(1, 2 * gap_mm), 1, gap_mm, phase_fraction=1,
         output=output,
     )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """A scan with lesions.
-
-    Args:
-        image: With them.
-        without: As it was.
-        labels: uint16 truth.
-        ignore: uint8.
-        rows: A row per lesion.
-    """
-
-    image: Volume
-    without: Volume
-    labels: NDArray[np.uint16]
-    ignore: NDArray[np.uint8]
-    rows: list[LesionTruth]
 
 
 class Planter:

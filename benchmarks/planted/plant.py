@@ -7,6 +7,8 @@ same assumption that the phantom makes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -18,6 +20,7 @@ from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.regions import Region
 from cmbnet.phantom.scan import SUB_SLICE_MM, ComplexArray, ScanPlan, average_sub_slices
 from cmbnet.phantom.spheres import add_spheres
+from cmbnet.phantom.truth import LesionTruth
 from cmbnet.volume import Volume
 
 LEAST_SHARE = 0.75
@@ -26,6 +29,25 @@ SURROUNDINGS_MM = 6.0
 CLEARANCE_MM = 1.0
 """From the rim of a lesion to the next dark voxel and to the edge of the brain."""
 TRIES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A scan with lesions.
+
+    Args:
+        image: With them.
+        without: As it was.
+        labels: uint16 truth.
+        ignore: uint8.
+        rows: A row per lesion.
+    """
+
+    image: Volume
+    without: Volume
+    labels: NDArray[np.uint16]
+    ignore: NDArray[np.uint8]
+    rows: list[LesionTruth]
 
 
 def scan_of(volume: Volume, protocol: Protocol) -> ScanPlan:

@@ -28,46 +28,19 @@ _SIEMENS_FRAME_BLOCKS = (0x002111FE, 0x002110FE)
 _PHILIPS_FRAME_BLOCK = 0x2005140F
 
 _ATTRIBUTES = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "Modality",
-    "Manufacturer",
-    "SeriesNumber",
-    "SeriesDescription",
-    "InstanceNumber",
-    "ImagesInAcquisition",
-    "AcquisitionNumber",
-    "AcquisitionDate",
-    "AcquisitionTime",
-    "AcquisitionDateTime",
-    "Rows",
-    "Columns",
-    "PhotometricInterpretation",
-    "BurnedInAnnotation",
-    "BodyPartExamined",
-    "ScanningSequence",
-    "EchoPulseSequence",
-    "MRAcquisitionType",
-    "MagneticFieldStrength",
-    *PATIENT_KEYWORDS,
-)
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
+    "FrameOfReferenceUID", "Modality", "Manufacturer", "SeriesNumber", "SeriesDescription",
+    "InstanceNumber", "ImagesInAcquisition", "AcquisitionNumber", "AcquisitionDate",
+    "AcquisitionTime", "AcquisitionDateTime", "Rows", "Columns", "PhotometricInterpretation",
+    "BurnedInAnnotation", "BodyPartExamined", "ScanningSequence", "EchoPulseSequence",
+    "MRAcquisitionType", "MagneticFieldStrength", *PATIENT_KEYWORDS,
+)  # fmt: skip
 
 ORDERING = (
-    "EchoNumbers",
-    "TemporalPositionIdentifier",
-    "TemporalPositionIndex",
-    "NominalPercentageOfCardiacPhase",
-    "TriggerTime",
-    "DiffusionBValue",
-    "AcquisitionNumber",
-    "FrameAcquisitionNumber",
-    "AcquisitionTime",
-    "FrameAcquisitionDateTime",
-    "InstanceNumber",
-)
+    "EchoNumbers", "TemporalPositionIdentifier", "TemporalPositionIndex",
+    "NominalPercentageOfCardiacPhase", "TriggerTime", "DiffusionBValue", "AcquisitionNumber",
+    "FrameAcquisitionNumber", "AcquisitionTime", "FrameAcquisitionDateTime", "InstanceNumber",
+)  # fmt: skip
 """What may order the images that share a position, the surest first. The name of a file is none;
 InstanceNumber stands for the number of the instance and, in it, of the frame."""
 
@@ -234,11 +207,7 @@ def _group(item: Dataset) -> Iterator[Dataset]:
 
 
 def _frame(
-    file: DicomFile,
-    index: int,
-    header: FileDataset,
-    attributes: Dataset,
-    groups: Sequence[Dataset],
+    file: DicomFile, index: int, header: FileDataset, attributes: Dataset, groups: Sequence[Dataset]
 ) -> Frame:
     echo = _first(groups, "EffectiveEchoTime") or _first(groups, "EchoTime")
     slope, intercept = _scaling(groups)

@@ -30,16 +30,10 @@ Item = TypeVar("Item")
 _ECHO_DIGITS = 2
 
 _SAME = (
-    "PatientID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "RescaleSlope",
+    "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope",
     "RescaleIntercept",
-)
+)  # fmt: skip
 """What a retransmission repeats beside the pixels."""
 
 

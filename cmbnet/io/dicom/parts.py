@@ -27,13 +27,9 @@ _SHARED = 0.5
 """Two whole scans of a head share more than this fraction of the shorter one's length."""
 
 _ACQUISITION = (
-    "StudyInstanceUID",
-    "FrameOfReferenceUID",
-    "AcquisitionNumber",
-    "AcquisitionDate",
-    "AcquisitionTime",
-    "AcquisitionDateTime",
-)
+    "StudyInstanceUID", "FrameOfReferenceUID", "AcquisitionNumber", "AcquisitionDate",
+    "AcquisitionTime", "AcquisitionDateTime",
+)  # fmt: skip
 
 
 def join_parts(stacks: Sequence[Stack]) -> tuple[Stack, ...]:
