@@ -58,8 +58,8 @@ def read_nifti(path: str | os.PathLike[str], *, frame: int | None = None) -> Vol
     """Read one 3D image of a NIfTI or FreeSurfer file, on its own grid.
 
     Args:
-        path: A NIfTI-1 or NIfTI-2 file of either byte order, a pair of which ``.hdr`` or ``.img`` is
-            named, or a ``.mgh`` or ``.mgz`` file. Its content, not its name, tells if it is gzip.
+        path: A NIfTI-1 or NIfTI-2 file of either byte order, the ``.hdr`` or ``.img`` of a pair, or
+            a ``.mgh`` or ``.mgz`` file. Its content, not its name, tells if it is gzip.
         frame: Number of the image in a 4D file, from 0. It may be None if there is only one.
 
     Returns:

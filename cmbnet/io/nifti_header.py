@@ -194,19 +194,19 @@ def build_header(
     shape_ijk: tuple[int, ...], dtype: np.dtype[Any], affine: NDArray[np.float64], *, code: int,
     description: str, forms: HeaderForms | None = None,
 ) -> bytes:  # fmt: skip
-    """A NIfTI-1 header, little-endian, for voxels that follow it at once.
+    """Make a little-endian NIfTI-1 header for voxels that follow it at once.
 
     Args:
-        shape_ijk: Voxels along i, j, k.
-        dtype: Of a stored voxel, little-endian.
-        affine: (4, 4), index (i, j, k, 1) to RAS+ mm; at right angles, or the quaternion states
-            the nearest such grid.
+        shape_ijk: Number of voxels along i, j, k.
+        dtype: Type of a stored voxel, little-endian.
+        affine: Affine from index (i, j, k, 1) to RAS+ mm, of shape (4, 4). If its axes are not at
+            right angles, the quaternion states the nearest grid whose axes are.
         code: 1 if the affine places the image in the scanner, 0 if its place is unknown.
-        description: ASCII, at most 79 characters.
-        forms: What to state instead, in which unit; what it leaves open is `affine` with code 0.
+        description: ASCII text of at most 79 characters.
+        forms: Affines to state instead, with their unit. One that is None is stated as `affine`.
 
     Returns:
-        348 bytes and the 4 that say "no extension".
+        The 348 bytes of the header, and the 4 bytes that say "no extension".
     """
     header = np.zeros((), _layout(_OFFSETS1, NIFTI1_BYTES, "<"))
     forms = forms or HeaderForms(affine, affine, code, code, MILLIMETRES)
