@@ -61,7 +61,7 @@ class Anatomy:
 
 
 def head_grid(scale: float) -> Grid:
-    """A 1 mm grid that holds any head of a scale with its shells."""
+    """Return a 1 mm grid that holds any head of a scale with its shells."""
     low, high = (-92, -126, -90), (102, 100, 90)
     shape = tuple(round((b - a) * scale) + 1 for a, b in zip(low, high, strict=True))
     origin = tuple(a * scale for a in low)
@@ -103,7 +103,7 @@ class Folds:
 def draw_maps(
     kind: AnatomyKind, seed: int, scale: float, folds: Folds = Folds()
 ) -> tuple[Anatomy, FloatArray, FloatArray, FloatArray]:
-    """A head without veins, and its shares of grey matter, white matter and CSF, 0 to 1."""
+    """Draw a head without veins, and its shares of grey matter, white matter and CSF, 0 to 1."""
     rng = np.random.default_rng([seed, 1])
     grid = head_grid(scale)
     deformation = draw_deformation(rng, grid, scale=scale, ventricles=float(rng.beta(2, 2.2)))
@@ -124,7 +124,7 @@ def draw_maps(
 
 
 def as_byte(share: FloatArray) -> Bytes:
-    """A share of 0 to 1 as 0 to 255."""
+    """Turn a share of 0 to 1 into 0 to 255."""
     return np.rint(share * 255).astype(np.uint8)
 
 

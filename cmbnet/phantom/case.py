@@ -184,7 +184,7 @@ def noise_free_pair(
     lesions: list[Microbleed], without: ComplexArray, complete: ComplexArray, bias: FloatArray,
     scan: ScanPlan,
 ) -> FloatArray:  # fmt: skip
-    """Images without and with the lesions (2, z, y, x); only slices near one are made."""
+    """Make images without and with the lesions (2, z, y, x), only of slices near a lesion."""
     grid = scan.grid
     pair = np.zeros((2, *grid.shape), np.float32)
     near = np.zeros(grid.shape[0], bool)
@@ -268,7 +268,7 @@ def store(
 
 
 def stored_affine(grid: Grid, tilt: float, flips: tuple[int, ...]) -> NDArray[np.float64]:
-    """Index (z, y, x) to RAS+ mm: the main field points along S, the slices are tilted to it."""
+    """Return the affine, index (z, y, x) to RAS+ mm. The main field points to S."""
     cos, sin = np.cos(tilt), np.sin(tilt)
     # Columns: where z, y and x of the head point in R, A, S.
     axes = np.array([[0.0, 0.0, 1.0], [-sin, cos, 0.0], [cos, sin, 0.0]])
@@ -282,7 +282,7 @@ def stored_affine(grid: Grid, tilt: float, flips: tuple[int, ...]) -> NDArray[np
 
 
 def flip_row(row: LesionTruth, flips: tuple[int, ...], shape: tuple[int, int, int]) -> LesionTruth:
-    """The truth row with the indices of the stored array."""
+    """Turn the indices of a truth row into those of the stored array."""
     index = [row.z, row.y, row.x]
     for axis in flips:
         index[axis] = shape[axis] - 1 - index[axis]
@@ -292,7 +292,7 @@ def flip_row(row: LesionTruth, flips: tuple[int, ...], shape: tuple[int, int, in
 def mark_tissue(
     head: Anatomy, scan: ScanPlan, seen: HeadSignal, brain: NDArray[np.bool_]
 ) -> NDArray[np.uint16]:
-    """`MimicKind` of drop-out, iron and veins; the more specific kind is written over the other."""
+    """Mark drop-out, iron and veins by `MimicKind`. The more specific kind replaces the other."""
     marks = np.zeros(scan.grid.shape, np.uint16)
     marks[(seen.left < 0.6) & brain] = MimicKind.DROP_OUT
     iron = np.isin(head.nucleus, IRON_LABELS) * head.nucleus_share

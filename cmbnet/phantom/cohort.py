@@ -69,7 +69,7 @@ class CohortPlan:
         draw_protocol(self.protocols, np.random.default_rng(0))
 
     def heads(self) -> Iterator[list[PlannedCase]]:
-        """The cases of one head after the other; positives spread evenly among controls."""
+        """Yield the cases of one head after the other, with positives spread evenly."""
         total = self.positives + self.negatives
         cases = [self._case(n, total) for n in range(total)]
         for start in range(0, total, self.cases_per_head):

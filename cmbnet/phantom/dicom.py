@@ -142,7 +142,7 @@ def write_dicom_cohort(
 
 
 def uid_of(name: str) -> str:
-    """A UID that depends on nothing but a name."""
+    """Make a UID that depends on nothing but a name."""
     return f"2.25.{uuid.uuid5(_UID_SPACE, name).int}"
 
 

@@ -23,7 +23,7 @@ _STACK_ID, _IN_STACK_POSITION, _FRAME_CONTENT = 0x00209056, 0x00209057, 0x002091
 
 
 def enhance(header: Dataset, images: list[Image], scan: ScanHeader) -> Dataset:
-    """One dataset with a frame per slice of every image.
+    """Make one dataset with a frame for each slice of every image.
 
     Frames go odd slices first, then even ones: an interleaved order as real files have, so that
     a reader that trusts frame numbers is found out.

@@ -38,13 +38,13 @@ class ScanHeader:
 
 
 def decimal(value: float) -> str:
-    """A number in the 16 characters of a DICOM decimal string."""
+    """Write a number in the 16 characters of a DICOM decimal string."""
     # + 0.0 turns -0.0 into 0.0; 1e-12 is below any length or cosine that means something.
     return str(format_number_as_ds(round(float(value), 10) + 0.0))
 
 
 def item(**values: Any) -> Dataset:
-    """A data set, or an item of a sequence, from keywords and values."""
+    """Make a data set, or an item of a sequence, from keywords and values."""
     made = Dataset()
     for keyword, value in values.items():
         setattr(made, keyword, value)
@@ -54,7 +54,7 @@ def item(**values: Any) -> Dataset:
 def series_header(
     style: VendorStyle, series: SeriesStyle, scan: ScanHeader, study_uid: str, series_uid: str
 ) -> Dataset:
-    """Patient, study, series, equipment, sequence and the format of the pixels."""
+    """Make the header: patient, study, series, equipment, sequence and format of the pixels."""
     kinds = ("Study", "Series", "Acquisition", "Content")
     return item(
         SpecificCharacterSet="ISO_IR 100", Modality="MR",

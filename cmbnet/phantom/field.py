@@ -16,7 +16,7 @@ def dipole_field(
     *,
     padded_shape: tuple[int, int, int] | None = None,
 ) -> FloatArray:
-    """Relative field offset of a susceptibility map, Lorentz-corrected.
+    """Compute the relative field offset of a susceptibility map, Lorentz-corrected.
 
     ``F^-1{(1/3 - (k.b)^2 / |k|^2) F{chi}}``, zero at k = 0. The map is periodic unless padded.
 

@@ -62,12 +62,12 @@ class Microbleed:
 
 
 def draw_count(rng: np.random.Generator) -> int:
-    """Number of microbleeds of a positive case: min(150, ceil(exp N(.3, 1.75))), mean 6.3."""
+    """Draw the number of microbleeds: min(150, ceil(exp N(0.3, 1.75))), mean 6.3."""
     return int(min(MOST_LESIONS, np.ceil(np.exp(rng.normal(0.3, 1.75)))))
 
 
 def draw_moments(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """Moments in ppm mm3, log-normal; the first is one that can be seen."""
+    """Draw log-normal moments in ppm mm3. The first one can be seen."""
     moments = MEDIAN_MOMENT_PPM_MM3 * np.exp(SIGMA_LOG_MOMENT * rng.standard_normal(count))
     if count:
         moments[0] = MEDIAN_MOMENT_PPM_MM3 * np.exp(abs(rng.normal(0, 1.0)) - 0.2)
@@ -75,7 +75,7 @@ def draw_moments(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
 
 
 def expected_diameter_mm(moment_ppm_mm3: float) -> float:
-    """About how large a moment looks; only to keep lesions apart."""
+    """Return about how large a moment looks. It only keeps lesions apart."""
     return float(np.clip(1.2 + 1.8 * (6 * moment_ppm_mm3 / np.pi) ** (1 / 3), 2, 14))
 
 

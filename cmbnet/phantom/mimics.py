@@ -71,12 +71,12 @@ def draw_mimics(
 def somewhere(
     rng: np.random.Generator, anatomy: Anatomy, where: NDArray[np.bool_], count: int
 ) -> NDArray[np.float64]:
-    """Random points (count, 3) of a mask in mm; none where the mask is empty."""
+    """Draw random points (count, 3) of a mask in mm, or none if the mask is empty."""
     return random_points(rng, anatomy.grid, where, count).astype(float)
 
 
 def end_on_veins(rng: np.random.Generator, anatomy: Anatomy) -> tuple[list[Mimic], VeinPoints]:
-    """Veins across the slices: a dot in each, a line through several."""
+    """Draw veins across the slices: a dot in each slice, a line through several."""
     amount = anatomy.brain.sum() / 1.85e6
     count = int(rng.poisson(max(5 * amount, 1)))
     lobar = (anatomy.region > 0) & (anatomy.region <= Region.OCCIPITAL)
@@ -124,7 +124,7 @@ def _calcifications(rng: np.random.Generator, anatomy: Anatomy, protocol: Protoc
 def calcification(
     rng: np.random.Generator, centre: NDArray[np.float64], radius: float, protocol: Protocol
 ) -> Mimic:
-    """Diamagnetic grains that lie together."""
+    """Draw diamagnetic grains that lie together."""
     chi = -rng.uniform(1.5, 3.5)
     left = 0.03 * float(np.exp(-protocol.te_ms * 1e-3 * 350))
     count = int(rng.integers(1, 4))
@@ -199,7 +199,7 @@ def paint_mimics(mimics: list[Mimic], grid: Grid, marks: NDArray[np.uint16]) -> 
 
 
 def taken_by(mimics: list[Mimic]) -> list[tuple[NDArray[np.float64], float]]:
-    """Centres of mimics, and the distances in mm that lesions keep from them."""
+    """Return points of mimics, and the distances in mm that lesions keep from them."""
     return [
         (np.asarray(point, float), mimic.reach_mm)
         for mimic in mimics

@@ -88,7 +88,7 @@ class ProtocolFamily:
     weight: float = 1.0
 
     def draw(self, rng: np.random.Generator) -> Protocol:
-        """One protocol; each number is drawn uniformly from its range."""
+        """Draw a protocol, each number uniformly from its range."""
         pixel_mm = round(rng.uniform(*self.pixel_mm), 4)
         slice_mm = round(rng.uniform(*self.slice_mm), 2)
         return Protocol(
@@ -146,7 +146,7 @@ class WideFamily(ProtocolFamily):
     edge_slices: tuple[float, float] = (0.0, 0.0)
 
     def draw(self, rng: np.random.Generator) -> WideProtocol:
-        """One protocol; filters, ghosts and a part of the head alone are drawn, too."""
+        """Draw a protocol with filters, ghosts and the part of the head that it covers."""
         base = ProtocolFamily.draw(self, rng)
         first, last = 0.0, 1.0
         if rng.random() < PARTIAL_PROBABILITY:

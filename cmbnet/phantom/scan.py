@@ -124,7 +124,7 @@ def _image_grid(
 def object_signal(
     rng: np.random.Generator, anatomy: Anatomy, scan: ScanPlan, veins: VeinPoints
 ) -> HeadSignal:
-    """Signal of the head on the sub-slices, before lesions, mimics and the receiver.
+    """Compute the signal of the head on the sub-slices, before lesions, mimics and receiver.
 
     Args:
         rng: Individual iron, relaxation and texture.
@@ -147,7 +147,7 @@ def signal_of(
     veins: VeinPoints,
     vein: tuple[float, float],
 ) -> HeadSignal:
-    """Signal on the sub-slices of tissues that are mixed already.
+    """Compute the signal on the sub-slices of tissues that are mixed already.
 
     Args:
         magnitude_map: On the grid of the anatomy.
@@ -180,7 +180,7 @@ def signal_of(
 def shows_lesions(
     points_mm: NDArray[np.floating], scan: ScanPlan, seen: HeadSignal, slices: ComplexArray
 ) -> NDArray[np.bool_]:
-    """Whether a lesion could be seen: in bright tissue, away from large veins and drop-out.
+    """Tell whether a lesion could be seen: in bright tissue, not in large veins or drop-out.
 
     Args:
         points_mm: (n, 3) positions z, y, x.
@@ -273,7 +273,7 @@ def _shimmed_field(anatomy: Anatomy, b0_zyx: tuple[float, float, float]) -> Floa
 
 
 def average_sub_slices(signal: NDArray[Pixel], scan: ScanPlan) -> NDArray[Pixel]:
-    """Slices from sub-slices: the complex mean, which is what dephasing through a slice is.
+    """Average sub-slices as complex numbers to slices, as dephasing through a slice does.
 
     Args:
         signal: (z, y, x) on `ScanPlan.work`.

@@ -45,7 +45,7 @@ class Template:
 
 @functools.lru_cache(maxsize=2)
 def load_template(kind: AnatomyKind) -> Template:
-    """The template of a kind, kept in memory after the first call.
+    """Return the template of a kind. It stays in memory after the first call.
 
     Raises:
         MissingExtra: If the MNI maps are asked for and nilearn is not installed.
@@ -95,7 +95,7 @@ def _procedural() -> Template:
     q = z, _, x = Grid(shape, origin, (spacing, spacing, spacing)).axes_mm()
 
     def ball(centre: Triple, radii: Triple) -> FloatArray:
-        """Approximate signed distance (mm) to an ellipsoid mirrored in x."""
+        """Return the approximate signed distance (mm) to an ellipsoid mirrored in x."""
         distance: FloatArray = (ellipsoid_radius(q, centre, radii) - 1) * np.float32(min(radii))
         return distance
 

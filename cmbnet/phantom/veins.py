@@ -50,7 +50,7 @@ class VeinPoints:
 
     @classmethod
     def joined(cls, parts: list[VeinPoints]) -> VeinPoints:
-        """All points of several sets."""
+        """Join the points of several sets."""
         return cls(
             np.concatenate([part.points_mm for part in parts]),
             np.concatenate([part.volume_mm3 for part in parts]),
@@ -85,7 +85,7 @@ def thicken(
 
 
 def polyline(corners_mm: FloatArray, step_mm: float) -> FloatArray:
-    """Points at a step along a smooth curve through corners (n, 3)."""
+    """Return points at a step along a smooth curve through corners (n, 3)."""
     from scipy.interpolate import CubicSpline
 
     along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(corners_mm, axis=0), axis=1))])
@@ -201,7 +201,7 @@ def grow_veins(
 def ventricles(
     csf: FloatArray, q: tuple[FloatArray, FloatArray, FloatArray]
 ) -> tuple[NDArray[np.bool_], FloatArray]:
-    """Lateral ventricles on a 2 mm grid, and the distance to them in mm."""
+    """Find the lateral ventricles on a 2 mm grid, and the distance to them in mm."""
     ellipsoid = ((q[0] - 14) / 26) ** 2 + ((q[1] + 16) / 52) ** 2 + (q[2] / 34) ** 2 < 1
     ventricle = (csf > 0.5) & ellipsoid
     if not ventricle.any():

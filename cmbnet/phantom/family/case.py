@@ -108,7 +108,7 @@ def make_family_case(
 
 
 def echo_times_ms(protocol: WideProtocol) -> list[float]:
-    """Echo times whose mean is that of the protocol, the middle or the last one first."""
+    """Return echo times whose mean is that of the protocol, the middle or last one first."""
     shares = {1: (1.0,), 2: (1.35, 0.65), 3: (1.0, 1.5, 0.5)}[protocol.echoes]
     return [protocol.te_ms * share for share in shares]
 

@@ -44,7 +44,7 @@ class Disease:
     reach_mm: float
 
     def on(self, own: Grid, target: Grid) -> tuple[Box, FloatArray]:
-        """Where it is on another grid: a box of it, and the share there."""
+        """Return a box of another grid, and the share of the disease in it."""
         corner = np.array([part.start for part in self.box])
         origin = own.points_of(corner[None])[0]
         source = Grid(self.share.shape, tuple(map(float, origin)), own.spacing_mm)  # type: ignore[arg-type]
@@ -78,14 +78,14 @@ class Canvas:
     chi_ppm: FloatArray
 
     def somewhere(self, where: NDArray[np.bool_]) -> NDArray[np.float64] | None:
-        """A random point of a mask in mm."""
+        """Draw a random point of a mask in mm, or None if the mask is empty."""
         points = random_points(self.rng, self.head.anatomy.grid, where, 1)
         return points[0].astype(float) if len(points) else None
 
     def blob(
         self, centre_mm: NDArray[np.float64], radius_mm: float, rough: float
     ) -> tuple[Box, FloatArray]:
-        """A box and the distance in mm beyond the surface of a bumpy ellipsoid in it."""
+        """Draw a bumpy ellipsoid: a box, and the distance in mm beyond the surface in it."""
         grid = self.head.anatomy.grid
         reach = radius_mm * 1.6 + 6
         box = grid.box(centre_mm - reach, centre_mm + reach)
@@ -111,7 +111,7 @@ class Canvas:
 
 
 def soft(distance_mm: NDArray[np.floating]) -> FloatArray:
-    """1 well inside, 0 well outside a surface, an edge of a voxel between."""
+    """Return 1 well inside a surface and 0 well outside, with an edge of one voxel."""
     result: FloatArray = np.clip(0.5 - distance_mm, 0, 1).astype(np.float32)
     return result
 

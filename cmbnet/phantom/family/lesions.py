@@ -55,7 +55,7 @@ ON_VESSEL, TOUCHING, AT_SURFACE = 0.08, 0.08, 0.15
 
 
 def draw_family_count(rng: np.random.Generator) -> int:
-    """Number of microbleeds of a positive case: median 2, ninth tenth 9, at most 83."""
+    """Draw the number of microbleeds: median 2, 90th percentile 9, at most 83."""
     return int(np.clip(np.ceil(np.exp(rng.normal(0.4, 1.35))), 1, MOST_LESIONS))
 
 
@@ -117,7 +117,7 @@ def draw_family_lesions(
 def draw_deposit(
     rng: np.random.Generator, protocol: Protocol, *, first: bool = False
 ) -> tuple[float, float]:
-    """Diameter in mm and susceptibility in ppm; the first of a patient is one that can be seen."""
+    """Draw diameter in mm and susceptibility in ppm. The first of a patient can be seen."""
     typical = DIAMETER_MM * max(protocol.slice_mm / 2, 1) ** THICK_POWER
     dense = CHI_PPM * (MAGNITUDE_GAIN if protocol.output == "magnitude" else 1.0)
     for _ in range(REDRAWN):
@@ -138,7 +138,7 @@ def draw_family_microbleed(
     deposit: tuple[float, float],
     protocol: Protocol,
 ) -> Microbleed:
-    """A deposit as overlapping balls within an ellipsoid; a larger one may have structure.
+    """Draw a deposit as overlapping balls in an ellipsoid. A larger one may have structure.
 
     Args:
         rng: Source of randomness.

@@ -89,7 +89,7 @@ def _grey(rng: np.random.Generator) -> float:
 def paint(
     rng: np.random.Generator, head: FamilyHead, looks: Looks
 ) -> tuple[FloatArray, FloatArray]:
-    """Signal (white matter has 1) and susceptibility on the 1 mm grid of the head."""
+    """Paint signal (white matter has 1) and susceptibility on the 1 mm grid of the head."""
     anatomy = head.anatomy
     shape = anatomy.grid.shape
     signal, chi = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
