@@ -93,11 +93,7 @@ def read_nifti(path: str | os.PathLike[str], *, frame: int | None = None) -> Vol
     data = _to_float32(raw, header, source)
     _replace_non_finite(data, notes)
     return Volume(
-        data,
-        affine[:, [2, 1, 0, 3]],
-        printable(source.name),
-        tuple(notes),
-        None if mgh else forms,
+        data, affine[:, [2, 1, 0, 3]], printable(source.name), tuple(notes), None if mgh else forms
     )
 
 

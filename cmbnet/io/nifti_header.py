@@ -29,35 +29,18 @@ _GOOD_RAS_FLAG: Final = slice(28, 30)
 """Without it nothing says where the image is, and nibabel makes a place up."""
 
 _OFFSETS1: Final = {
-    "size": ("i4", 0),
-    "dim": ("(8,)i2", 40),
-    "datatype": ("i2", 70),
-    "bitpix": ("i2", 72),
-    "pixdim": ("(8,)f4", 76),
-    "vox_offset": ("f4", 108),
-    "scl": ("(2,)f4", 112),
-    "xyzt_units": ("u1", 123),
-    "descrip": ("S80", 148),
-    "form_codes": ("(2,)i2", 252),
-    "quatern": ("(3,)f4", 256),
-    "qoffset": ("(3,)f4", 268),
-    "srow": ("(3,4)f4", 280),
+    "size": ("i4", 0), "dim": ("(8,)i2", 40), "datatype": ("i2", 70), "bitpix": ("i2", 72),
+    "pixdim": ("(8,)f4", 76), "vox_offset": ("f4", 108), "scl": ("(2,)f4", 112),
+    "xyzt_units": ("u1", 123), "descrip": ("S80", 148), "form_codes": ("(2,)i2", 252),
+    "quatern": ("(3,)f4", 256), "qoffset": ("(3,)f4", 268), "srow": ("(3,4)f4", 280),
     "magic": ("S4", 344),
-}
+}  # fmt: skip
 _OFFSETS2: Final = {
-    "size": ("i4", 0),
-    "magic": ("S4", 4),
-    "datatype": ("i2", 12),
-    "dim": ("(8,)i8", 16),
-    "pixdim": ("(8,)f8", 104),
-    "vox_offset": ("i8", 168),
-    "scl": ("(2,)f8", 176),
-    "form_codes": ("(2,)i4", 344),
-    "xyzt_units": ("i4", 500),
-    "quatern": ("(3,)f8", 352),
-    "qoffset": ("(3,)f8", 376),
-    "srow": ("(3,4)f8", 400),
-}
+    "size": ("i4", 0), "magic": ("S4", 4), "datatype": ("i2", 12), "dim": ("(8,)i8", 16),
+    "pixdim": ("(8,)f8", 104), "vox_offset": ("i8", 168), "scl": ("(2,)f8", 176),
+    "form_codes": ("(2,)i4", 344), "xyzt_units": ("i4", 500), "quatern": ("(3,)f8", 352),
+    "qoffset": ("(3,)f8", 376), "srow": ("(3,4)f8", 400),
+}  # fmt: skip
 
 TYPES: Final = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",

@@ -26,11 +26,7 @@ if find_spec("pydicom") is None:
     raise MissingExtra("pydicom", "dicom", "to write DICOM")
 
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (
-    EnhancedMRImageStorage,
-    ExplicitVRLittleEndian,
-    MRImageStorage,
-)
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from cmbnet.phantom.dicom_enhanced import enhance
 from cmbnet.phantom.dicom_headers import ScanHeader, decimal, series_header

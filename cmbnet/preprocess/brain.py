@@ -85,10 +85,7 @@ class CoarseBrain:
         return float(cells_of(mask, self.step)[brain].mean())
 
     def sample(
-        self,
-        z: NDArray[np.float64],
-        y: NDArray[np.float64],
-        x: NDArray[np.float64],
+        self, z: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
         """Sample the mask at canonical positions along each axis by linear interpolation.
 

@@ -17,7 +17,6 @@ from cmbnet.io.dicom.kinds import ImageKind
 from cmbnet.io.dicom.read import (
     Examination,
     examine_dicom,
-    explain_dicom,
     read_dicom,
     read_dicom_series,
 )
@@ -33,7 +32,6 @@ __all__ = [
     "SelectionRules",
     "SeriesVerdict",
     "examine_dicom",
-    "explain_dicom",
     "read_dicom",
     "read_dicom_series",
 ]

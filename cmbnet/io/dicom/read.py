@@ -38,10 +38,10 @@ class Examination:
     refusal: str = ""
 
 
-def explain_dicom(
+def examine_dicom(
     path: str | os.PathLike[str], *, rules: SelectionRules = DEFAULT_RULES
-) -> list[SeriesVerdict]:
-    """Judge every series without decoding pixels.
+) -> Examination:
+    """Judge every series without decoding pixels, and describe the files and the whole input.
 
     Args:
         path: Folder, zip, DICOMDIR or one file.
@@ -51,13 +51,6 @@ def explain_dicom(
         UnreadableFile: If the path does not exist, or a zip is damaged.
         InputRefused: If there is no DICOM file, or there are too many files.
     """
-    return list(examine_dicom(path, rules=rules).verdicts)
-
-
-def examine_dicom(
-    path: str | os.PathLike[str], *, rules: SelectionRules = DEFAULT_RULES
-) -> Examination:
-    """Judge every series as `explain_dicom`, and describe the files and the whole input."""
     with open_files(path) as files:
         judged, notes, name = _judge_all(files, rules, None)
         try:
@@ -66,9 +59,7 @@ def examine_dicom(
             verdicts = tuple(one.verdict for one in judged)
             return Examination(name, verdicts, notes, str(refused))
         return Examination(
-            name,
-            tuple(replace(one.verdict, chosen=one is chosen) for one in judged),
-            notes,
+            name, tuple(replace(one.verdict, chosen=one is chosen) for one in judged), notes
         )
 
 
@@ -83,7 +74,7 @@ def read_dicom(
 
     Args:
         path: Folder, zip, DICOMDIR or one (enhanced) file.
-        series: Key of `explain_dicom` (``"4"``, ``"4.2"``) or a Series Instance UID. A named series
+        series: Key of a verdict (``"4"``, ``"4.2"``) or a Series Instance UID. A named series
             may be other than SWI, and must be one regular volume of grey values.
         frame: Number of the image, from 0, if several share each position.
         rules: The limits.
