@@ -52,7 +52,7 @@ def look_with_each(
     seed: int,
     median_moment_ppm_mm3: float = MEDIAN_MOMENT_PPM_MM3,
 ) -> list[list[Look]]:
-    """ScanPlan a head with the same microbleeds by one protocol after the other.
+    """Scan a head with the same microbleeds by one protocol after the other.
 
     Microbleeds are drawn as those of cases are, where the first protocol could show them; with
     respect to the slices of the others they lie anywhere. Of mimics there are only the veins.

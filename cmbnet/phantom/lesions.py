@@ -36,6 +36,9 @@ PATIENT_TYPES: dict[str, tuple[float, dict[Region, float]]] = {
 }  # fmt: skip
 """Share of patients, and weight of each region in them. Mixed: AGES-Reykjavik, 447 lesions."""
 
+Suitable = Callable[[NDArray[np.floating]], NDArray[np.bool_]]
+"""Tells of positions (m, 3) in mm whether a reader could see a lesion there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Microbleed:
@@ -84,7 +87,7 @@ def place_lesions(
     anatomy: Anatomy,
     protocol: Protocol,
     moments: NDArray[np.float64],
-    suitable: Callable[[NDArray[np.floating]], NDArray[np.bool_]],
+    suitable: Suitable,
     avoid: list[tuple[NDArray[np.float64], float]],
 ) -> list[Microbleed]:
     """Put lesions where they occur, apart from each other and from what hides them.
@@ -127,9 +130,8 @@ def place_lesions(
 
 
 def _candidates(
-    rng: np.random.Generator, anatomy: Anatomy, region: Region, count: int,
-    suitable: Callable[[NDArray[np.floating]], NDArray[np.bool_]],
-) -> NDArray[np.float64]:  # fmt: skip
+    rng: np.random.Generator, anatomy: Anatomy, region: Region, count: int, suitable: Suitable
+) -> NDArray[np.float64]:
     """Positions (m, 3) of a region, lobar ones mostly at the border of grey and white matter."""
     where = np.flatnonzero(anatomy.region == region)
     solid = anatomy.csf.ravel()[where] < 60

@@ -6,14 +6,14 @@ not quite round.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.phantom.family.head import FamilyHead
 from cmbnet.phantom.grid import weighted_points
-from cmbnet.phantom.lesions import Microbleed, expected_diameter_mm
+from cmbnet.phantom.lesions import Microbleed, Suitable, expected_diameter_mm
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.regions import Region
 from cmbnet.phantom.scan import ScanPlan
@@ -63,7 +63,7 @@ def draw_family_lesions(
     rng: np.random.Generator,
     head: FamilyHead,
     scan: ScanPlan,
-    suitable: Callable[[NDArray[np.floating]], NDArray[np.bool_]],
+    suitable: Suitable,
     taken: list[tuple[NDArray[np.float64], float]],
     count: int | None,
 ) -> list[Microbleed]:
@@ -204,7 +204,7 @@ def _region_at(head: FamilyHead, points_mm: NDArray[np.floating]) -> NDArray[np.
 
 def _places(
     rng: np.random.Generator, head: FamilyHead, regions: tuple[Region, ...], count: int,
-    suitable: Callable[[NDArray[np.floating]], NDArray[np.bool_]],
+    suitable: Suitable,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Positions (m, 3) in regions; lobar ones at the cortical border and in white matter."""
     maps = head.anatomy
@@ -225,9 +225,8 @@ def _places(
 
 
 def _beside_veins(
-    rng: np.random.Generator, head: FamilyHead, count: int,
-    suitable: Callable[[NDArray[np.floating]], NDArray[np.bool_]],
-) -> NDArray[np.float64]:  # fmt: skip
+    rng: np.random.Generator, head: FamilyHead, count: int, suitable: Suitable
+) -> NDArray[np.float64]:
     """Positions within 2 mm of a vein, inside brain."""
     veins = head.anatomy.veins.points_mm
     if not len(veins):
@@ -238,9 +237,8 @@ def _beside_veins(
 
 
 def _beside(
-    rng: np.random.Generator, other: Microbleed, room_mm: float,
-    suitable: Callable[[NDArray[np.floating]], NDArray[np.bool_]],
-) -> NDArray[np.float64]:  # fmt: skip
+    rng: np.random.Generator, other: Microbleed, room_mm: float, suitable: Suitable
+) -> NDArray[np.float64]:
     """Positions that touch another lesion."""
     away = rng.standard_normal((40, 3))
     away /= np.linalg.norm(away, axis=1, keepdims=True)
