@@ -96,7 +96,7 @@ def _source(headers: list[FileDataset]) -> DicomSource:
         score=0,
         points=(),
         objections=(),
-        findings=(),
+        notes=(),
     )
     unique: dict[str, Dataset] = {str(one.get("SOPInstanceUID", "")): one for one in headers}
     return DicomSource(

@@ -61,23 +61,19 @@ def _image_level(dataset: Dataset, style: SeriesStyle, scan: ScanHeader) -> None
         item(
             **_kind(style),
             **({} if style.derived else _pulse_sequence(scan)),
-            ApplicableSafetyStandardAgency="IEC",
-            ContentQualification="RESEARCH",
-            BurnedInAnnotation="NO",
-            LossyImageCompression="00",
-            PresentationLUTShape="IDENTITY",
+            ApplicableSafetyStandardAgency="IEC", ContentQualification="RESEARCH",
+            BurnedInAnnotation="NO", LossyImageCompression="00", PresentationLUTShape="IDENTITY",
             AcquisitionContextSequence=[],
             DimensionOrganizationSequence=[item(DimensionOrganizationUID=uid)],
             DimensionIndexSequence=[
                 item(
-                    DimensionOrganizationUID=uid,
-                    DimensionIndexPointer=pointer,
+                    DimensionOrganizationUID=uid, DimensionIndexPointer=pointer,
                     FunctionalGroupPointer=_FRAME_CONTENT,
                 )
                 for pointer in (_STACK_ID, _IN_STACK_POSITION)
             ],
         )
-    )
+    )  # fmt: skip
 
 
 def _pulse_sequence(scan: ScanHeader) -> dict[str, Any]:
@@ -111,32 +107,26 @@ def _shared(image: Image, scan: ScanHeader) -> Dataset:
     cosines = [decimal(value) for axis in (2, 1) for value in affine[:3, axis] / steps[axis]]
     brain = item(CodeValue="12738006", CodingSchemeDesignator="SCT", CodeMeaning="Brain")
     return item(
-        PixelMeasuresSequence=[
-            item(
-                PixelSpacing=[decimal(steps[1]), decimal(steps[2])],
-                SliceThickness=decimal(steps[0]),
-                SpacingBetweenSlices=decimal(steps[0]),
-            )
-        ],
+        PixelMeasuresSequence=[item(
+            PixelSpacing=[decimal(steps[1]), decimal(steps[2])],
+            SliceThickness=decimal(steps[0]), SpacingBetweenSlices=decimal(steps[0]),
+        )],
         PlaneOrientationSequence=[item(ImageOrientationPatient=cosines)],
         FrameAnatomySequence=[item(FrameLaterality="B", AnatomicRegionSequence=[brain])],
         MRTimingAndRelatedParametersSequence=[_timing(scan)],
         **({} if image[0].derived else _acquisition(image[1].shape)),
-    )
+    )  # fmt: skip
 
 
 def _timing(scan: ScanHeader) -> Dataset:
     return item(
-        RepetitionTime=decimal(scan.repetition_ms),
-        FlipAngle=decimal(scan.flip_degrees),
-        EchoTrainLength=1,
-        RFEchoTrainLength=1,
-        GradientEchoTrainLength=1,
+        RepetitionTime=decimal(scan.repetition_ms), FlipAngle=decimal(scan.flip_degrees),
+        EchoTrainLength=1, RFEchoTrainLength=1, GradientEchoTrainLength=1,
         SpecificAbsorptionRateSequence=[
             item(SpecificAbsorptionRateDefinition="IEC_HEAD", SpecificAbsorptionRateValue=0.1)
         ],
         OperatingModeSequence=[item(OperatingModeType="STATIC FIELD", OperatingMode="IEC_NORMAL")],
-    )
+    )  # fmt: skip
 
 
 def _acquisition(shape: tuple[int, ...]) -> dict[str, list[Dataset]]:
@@ -176,24 +166,16 @@ def _per_frame(image: Image, z: int, stack: int, scan: ScanHeader) -> Dataset:
     moment = f"{scan.date}{scan.time}"
     corner = (affine @ [z, 0, 0, 1])[:3]
     return item(
-        FrameContentSequence=[
-            item(
-                StackID=str(stack),
-                InStackPositionNumber=z + 1,
-                DimensionIndexValues=[stack, z + 1],
-                FrameAcquisitionDateTime=moment,
-                FrameReferenceDateTime=moment,
-                FrameAcquisitionDuration=300_000.0,
-            )
-        ],
+        FrameContentSequence=[item(
+            StackID=str(stack), InStackPositionNumber=z + 1, DimensionIndexValues=[stack, z + 1],
+            FrameAcquisitionDateTime=moment, FrameReferenceDateTime=moment,
+            FrameAcquisitionDuration=300_000.0,
+        )],
         PlanePositionSequence=[item(ImagePositionPatient=[decimal(value) for value in corner])],
         MRImageFrameTypeSequence=[item(FrameType=style.frame_type.split("\\"), **_kind(style))],
         MREchoSequence=[item(EffectiveEchoTime=scan.echo_ms)],
-        PixelValueTransformationSequence=[
-            item(
-                RescaleIntercept=decimal(style.intercept),
-                RescaleSlope=decimal(1.0 if style.slope is None else style.slope),
-                RescaleType="US",
-            )
-        ],
-    )
+        PixelValueTransformationSequence=[item(
+            RescaleIntercept=decimal(style.intercept), RescaleType="US",
+            RescaleSlope=decimal(1.0 if style.slope is None else style.slope),
+        )],
+    )  # fmt: skip
