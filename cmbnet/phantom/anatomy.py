@@ -11,7 +11,14 @@ from scipy import ndimage
 
 from cmbnet.phantom.grid import FloatArray, Grid, resample
 from cmbnet.phantom.individual import Deformation, draw_deformation
-from cmbnet.phantom.regions import AIR_SPACES, Coordinates, ellipsoid_radius, nuclei_of, region_of
+from cmbnet.phantom.regions import (
+    AIR_SPACES,
+    Coordinates,
+    ellipsoid_radius,
+    neck_and_face,
+    nuclei_of,
+    region_of,
+)
 from cmbnet.phantom.template import AnatomyKind, load_template
 from cmbnet.phantom.veins import VeinPoints, grow_veins
 
@@ -197,16 +204,14 @@ def _head(
     inside = resample(brain.astype(np.float32), grid, coarse, outside=0.0) > 0.5
     outside_mm = ndimage.distance_transform_edt(~inside, sampling=coarse.spacing_mm)
     outside_mm = (outside_mm / scale - 1.0).astype(np.float32)
-    qc = tuple(resample(part, grid, coarse) for part in q)
-    z, y, x = qc
-    neck = (z < -55) & ((x / 62) ** 2 + ((y + 22) / 72) ** 2 < 1)
-    face = (z < -28) & ((x / 58) ** 2 + ((y - 40) / 48) ** 2 < 1)
+    qc = (resample(q[0], grid, coarse), resample(q[1], grid, coarse), resample(q[2], grid, coarse))
+    neck, face = neck_and_face(qc)
     air = np.zeros(coarse.shape, bool)
     for centre, radii in AIR_SPACES:
-        air |= (ellipsoid_radius((z, y, x), centre, radii) < 1) & (outside_mm > 1)
+        air |= (ellipsoid_radius(qc, centre, radii) < 1) & (outside_mm > 1)
     soft = ((neck | face) & (outside_mm > 2.5)) | (outside_mm <= 13.5)
     chi = np.where(soft, -AIR_PPM, 0).astype(np.float32)
-    bone = (outside_mm > 2.5) & (outside_mm <= 8) & ~(neck & (z < -60))
+    bone = (outside_mm > 2.5) & (outside_mm <= 8) & ~(neck & (qc[0] < -60))
     chi[bone] += BONE_PPM
     chi[air] = 0.0
     fine = resample(outside_mm, coarse, grid)

@@ -133,7 +133,10 @@ def make_case(
             add_spheres(seen.signal, scan, lesion.spheres)
         complete = average_sub_slices(seen.signal, scan)
     bias = receive_bias(np.random.default_rng([seed, 13]), scan.grid.shape, protocol.bias)
-    truth = _truth(lesions, without, complete, bias, scan, seen.white)
+    pair = noise_free_pair(lesions, without, complete, bias, scan)
+    truth = find_apparent(
+        lesions, scan.grid, pair[1], pair[0], noise=seen.white / protocol.snr, white=seen.white
+    )
     del without
     image = _image(seed, complete * bias, scan, seen.white)
     return _store(seed, scan, head, mimics, truth, image, seen, tilt)
@@ -167,17 +170,6 @@ def _draw_lesions(
 
 
 Truth = tuple[NDArray[np.uint16], NDArray[np.uint8], list[LesionTruth]]
-
-
-def _truth(
-    lesions: list[Microbleed], without: ComplexArray, complete: ComplexArray, bias: FloatArray,
-    scan: ScanPlan, white: float,
-) -> Truth:  # fmt: skip
-    """Outline the lesions by comparing noise-free images."""
-    pair = noise_free_pair(lesions, without, complete, bias, scan)
-    return find_apparent(
-        lesions, scan.grid, pair[1], pair[0], noise=white / scan.protocol.snr, white=white
-    )
 
 
 def noise_free_pair(

@@ -69,6 +69,13 @@ def ellipsoid_radius(q: Coordinates, centre: Triple, radii: Triple) -> FloatArra
     return result
 
 
+def neck_and_face(q: Coordinates) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Find neck and face by cylinders in MNI space."""
+    z, y, x = q
+    neck = (z < -55) & ((x / 62) ** 2 + ((y + 22) / 72) ** 2 < 1)
+    return neck, (z < -28) & ((x / 58) ** 2 + ((y - 40) / 48) ** 2 < 1)
+
+
 def nuclei_of(
     q: Coordinates, grey: FloatArray, csf: FloatArray
 ) -> tuple[NDArray[np.uint8], FloatArray]:
