@@ -62,22 +62,17 @@ def dipole_field(
     return result
 
 
-def remove_shim(
-    field: FloatArray, inside: NDArray[np.bool_], spacing_mm: float, *, order: int = 2
-) -> FloatArray:
-    """Subtract the polynomial that a shim of an order would remove inside a mask.
+def remove_shim(field: FloatArray, inside: NDArray[np.bool_], spacing_mm: float) -> FloatArray:
+    """Subtract the quadratic polynomial that a shim would remove inside a mask.
 
     Args:
         field: (z, y, x) field offset.
         inside: (z, y, x) where the shim is fitted.
         spacing_mm: Voxel size, isotropic; it only scales the terms.
-        order: 1 linear, 2 quadratic too.
     """
     axes = [(np.arange(n, dtype=np.float32) - n / 2) * spacing_mm / 100 for n in field.shape]
     z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
-    terms = [np.ones((1, 1, 1), np.float32), z, y, x]
-    if order >= 2:
-        terms += [z * y, z * x, y * x, z * z, y * y, x * x]
+    terms = [np.ones((1, 1, 1), np.float32), z, y, x, z * y, z * x, y * x, z * z, y * y, x * x]
     every = slice(None, None, 2)
     sample = inside[every, every, every]
     columns = [np.broadcast_to(term, field.shape)[every, every, every][sample] for term in terms]
