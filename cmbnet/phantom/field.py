@@ -48,8 +48,8 @@ def dipole_field(
     in_plane_square = ky**2 + kx**2
     in_plane_along = ky * by + kx * bx
     for index in range(shape[0]):  # a slice at a time: the kernel is never held whole
-        square = in_plane_square + kz[index, 0, 0] ** 2
-        along = in_plane_along + kz[index, 0, 0] * bz
+        square = in_plane_square[0] + kz[index, 0, 0] ** 2
+        along = in_plane_along[0] + kz[index, 0, 0] * bz
         if index == 0:
             square[0, 0] = 1.0
         kernel = np.float32(1 / 3) - along**2 / square

@@ -17,7 +17,7 @@ def broadcast(
     z: NDArray[Any], y: NDArray[Any], x: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Shape lines of values along z, y, x so that they broadcast against each other."""
-    return z[:, None, None], y[:, None], x
+    return z[:, None, None], y[None, :, None], x[None, None, :]
 
 
 @dataclass(frozen=True, slots=True)
