@@ -85,12 +85,12 @@ class Found:
     @property
     def lesions(self) -> LesionTable:
         """The microbleeds, the best score first."""
-        return LesionTable(self.prediction.finding.lesions)
+        return LesionTable(self.prediction.found.lesions)
 
     @property
     def excluded(self) -> LesionTable:
         """Candidates that a rule excluded. `Lesion.reason` says why."""
-        return LesionTable(self.prediction.finding.excluded)
+        return LesionTable(self.prediction.found.excluded)
 
     @property
     def mask(self) -> Volume:
@@ -100,7 +100,7 @@ class Found:
     @property
     def labels(self) -> Volume:
         """Labels on the grid of the scan, uint16, the `Lesion.id` in each lesion."""
-        return self.prediction.volume.with_data(self.prediction.finding.labels)
+        return self.prediction.volume.with_data(self.prediction.found.labels)
 
     @property
     def probability(self) -> Volume:

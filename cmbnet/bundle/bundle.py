@@ -49,9 +49,7 @@ class Bundle:
         from cmbnet.slices import SliceContext
 
         context = self.manifest.context
-        if context == "adjacent":
-            return SliceContext("adjacent")
-        return SliceContext(target_mm=context.target_mm)
+        return SliceContext(None if context == "adjacent" else context.target_mm)
 
     def operating_point(self, name: str = "default") -> OperatingPoint:
         """Return an operating point by its name. The manifest chooses the "default".

@@ -73,14 +73,14 @@ def _phantom(out: Path, seed: int, anatomy: str) -> PhantomCase:
 def _score(phantom: PhantomCase, prediction: Prediction) -> ScoredCase:
     from cmbnet.evaluation import Case, score_case
 
-    finding = prediction.finding
+    found = prediction.found
     return score_case(
         Case(
             name="phantom",
             truth=phantom.lesions,
-            predicted=prediction.volume.with_data(finding.labels),
+            predicted=prediction.volume.with_data(found.labels),
             ignore=phantom.ignore,
-            lesion_scores={lesion.id: lesion.score for lesion in finding.lesions},
+            lesion_scores={lesion.id: lesion.score for lesion in found.lesions},
         )
     )
 

@@ -222,11 +222,11 @@ def _line(study: Study) -> str:
 
 def _phantom(folder: Path, seed: int, vendor: str) -> Path:
     from cmbnet.phantom import make_case
-    from cmbnet.phantom.dicom import Scan, Vendor, write_dicom_series
+    from cmbnet.phantom.dicom import ScanHeader, Vendor, write_dicom_series
 
     case = make_case(seed, positive=True)
     write_dicom_series(
-        case.image, folder, vendor=Vendor(vendor), scan=Scan(name=f"edge-simulate-{seed}")
+        case.image, folder, vendor=Vendor(vendor), scan=ScanHeader(name=f"edge-simulate-{seed}")
     )
     return folder
 

@@ -78,7 +78,6 @@ def command(
 
 
 def _write_dicom(output: Path, vendor: str, *, enhanced: bool) -> Iterator[str]:
-    from cmbnet.phantom.dicom import Vendor
-    from cmbnet.phantom.dicom_cohort import write_dicom_cohort
+    from cmbnet.phantom.dicom import Vendor, write_dicom_cohort
 
     return write_dicom_cohort(output, vendor=Vendor(vendor), enhanced=enhanced)

@@ -87,7 +87,7 @@ def command(
     """
     options.keep_blas_quiet()
     from cmbnet.cli.cases import collect_cases
-    from cmbnet.io.ahead import ReadAhead
+    from cmbnet.io.read_ahead import ReadAhead
 
     cases = collect_cases(inputs, brain_mask=brain_mask, say=_remark)
     _require_dicom(cases, **{name: how[name] for name in _DICOM_ONLY})

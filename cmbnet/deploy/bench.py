@@ -182,7 +182,7 @@ def time_backend(bundle: Bundle, scan: Path, name: str, threads: int) -> Timing:
         first_case_ms=first_ms,
         peak_mb=_peak_memory_mb(),
         artefact_kb=sum(f.bytes for a in read for f in (a, *a.companions)) / 1024,
-        lesions=len(prediction.finding.lesions),
+        lesions=len(prediction.found.lesions),
     )
 
 

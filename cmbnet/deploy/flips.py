@@ -54,9 +54,9 @@ def describe_flips(reference: Prediction, artefact: Prediction) -> Iterator[str]
         artefact: Prediction of the same scan by the artefact.
     """
     sides = (("Keras", reference, artefact), ("the artefact", artefact, reference))
-    alone = left_over(reference.finding.labels, artefact.finding.labels)
+    alone = left_over(reference.found.labels, artefact.found.labels)
     for labels, (name, one, other) in zip(alone, sides, strict=True):
-        for lesion in one.finding.lesions:
+        for lesion in one.found.lesions:
             if lesion.id in labels:
                 z, y, x = lesion.voxel_ijk[::-1]
                 yield (
@@ -68,10 +68,10 @@ def describe_flips(reference: Prediction, artefact: Prediction) -> Iterator[str]
 
 def _why_not(lesion: Lesion, one: Prediction, other: Prediction) -> str:
     """Say why the other prediction lacks a lesion."""
-    inside = one.finding.labels == lesion.id
-    if (other.finding.labels[inside] > 0).any():
+    inside = one.found.labels == lesion.id
+    if (other.found.labels[inside] > 0).any():
         return "it is one with another lesion, or in pieces"
-    for candidate in other.finding.excluded:
+    for candidate in other.found.excluded:
         if _overlap(candidate, lesion):
             return f"excluded: {candidate.reason}"
     highest = float(other.probability.data[inside].max())

@@ -209,7 +209,7 @@ def _faults(values: dict[str, Any], limits: Limits, small: int) -> tuple[str, ..
 
 def _compare(case: GateCase, reference: Prediction, artefact: Prediction) -> dict[str, float]:
     """Count lesions and voxels of one case, by the names that `compare_predictions` reads."""
-    labels = [p.finding.labels for p in (reference, artefact)]
+    labels = [p.found.labels for p in (reference, artefact)]
     first, second = (p.probability.data for p in (reference, artefact))
     difference = np.abs(first - second)
     relevant = np.maximum(first, second) > 0.01
@@ -222,8 +222,8 @@ def _compare(case: GateCase, reference: Prediction, artefact: Prediction) -> dic
         "summed_difference": float(difference[relevant].sum(dtype=np.float64)),
     }
     for side, prediction in (("reference", reference), ("artefact", artefact)):
-        mask = prediction.finding.labels > 0
-        counts[f"lesions_{side}"] = len(prediction.finding.lesions)
+        mask = prediction.found.labels > 0
+        counts[f"lesions_{side}"] = len(prediction.found.lesions)
         counts[f"found_{side}"] = len(set(np.unique(case.lesions[mask]).tolist()) & case.small)
         counts[f"inside_{side}"] = int(np.count_nonzero((case.lesions > 0) & mask))
         counts[f"mask_{side}"] = int(np.count_nonzero(mask))

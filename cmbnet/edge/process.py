@@ -79,7 +79,7 @@ class StudyProcessor:
             **prediction.timings_s,
             "write": round(time.perf_counter() - written, 3),
         }
-        lesions = len(prediction.finding.lesions)
+        lesions = len(prediction.found.lesions)
         return Answer("done", details={"lesions": lesions, "seconds": seconds, **_series(source)})
 
     def _unreadable(self, job: Job, reason: str) -> Answer:

@@ -1,4 +1,4 @@
-"""`Lesion`, the report on one candidate, and `LesionFinding`, the report on a scan."""
+"""`Lesion`, the report on one candidate, and `FoundLesions`, the report on a scan."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Lesion:
 
 
 @dataclass(frozen=True, slots=True)
-class LesionFinding:
+class FoundLesions:
     """All lesions and excluded candidates of one scan.
 
     Args:

@@ -69,7 +69,7 @@ class CohortPlan:
         draw_protocol(self.protocols, np.random.default_rng(0))
 
     def heads(self) -> Iterator[list[PlannedCase]]:
-        """The cases of one head after the other; positives spread evenly among controls."""
+        """Yield the cases of one head after the other, with positives spread evenly."""
         total = self.positives + self.negatives
         cases = [self._case(n, total) for n in range(total)]
         for start in range(0, total, self.cases_per_head):
@@ -205,7 +205,7 @@ def _write_images(root: Path, name: str, case: PhantomCase) -> None:
 
 def _record(planned: PlannedCase, case: PhantomCase) -> dict[str, Any]:
     """All that is known of a case, as plain values."""
-    protocol = case.protocol.to_dict()
+    protocol = asdict(case.protocol)
     z, y, x = case.image.spacing_mm
     seen = sum(row.lesion > 0 for row in case.truth)
     summary = {

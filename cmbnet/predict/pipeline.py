@@ -149,7 +149,7 @@ def predict_prepared(
         )
         brain = prepared.frame.to_native(prepared.brain)
     with clock.stage("lesions"):
-        finding = find_lesions(probability, rules, brain=brain, image=volume)
+        found = find_lesions(probability, rules, brain=brain, image=volume)
     return Prediction(
         volume=volume,
         request=request,
@@ -157,7 +157,7 @@ def predict_prepared(
         quality=quality,
         forced=not quality.analysable,
         probability=probability,
-        finding=finding,
+        found=found,
         rules=rules,
         operating_point=point,
         bundle=bundle,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cmbnet.backends import BackendInfo
     from cmbnet.bundle import Bundle, OperatingPoint
     from cmbnet.io.dicom import DicomSource
-    from cmbnet.lesions import LesionFinding, LesionRules
+    from cmbnet.lesions import FoundLesions, LesionRules
     from cmbnet.predict.request import Request
     from cmbnet.preprocess import PreparedCase
     from cmbnet.preprocess.qc import QualityReport
@@ -88,7 +88,7 @@ class Prediction:
         quality: What the gate said.
         forced: Whether the gate refused and was overruled.
         probability: float32 0 to 1 on the grid of the scan.
-        finding: Lesions, excluded candidates, stages, instance labels on the grid of the scan.
+        found: Lesions, excluded candidates, stages, instance labels on the grid of the scan.
         rules: The rules with the operating point's thresholds.
         operating_point: Name, thresholds and what was measured with them.
         bundle: The model.
@@ -105,7 +105,7 @@ class Prediction:
     quality: QualityReport
     forced: bool
     probability: Volume
-    finding: LesionFinding
+    found: FoundLesions
     rules: LesionRules
     operating_point: OperatingPoint
     bundle: Bundle
@@ -118,15 +118,15 @@ class Prediction:
     @property
     def mask(self) -> NDArray[np.bool_]:
         """Voxels of lesions, (z, y, x), on the grid of the scan."""
-        mask: NDArray[np.bool_] = self.finding.labels > 0
+        mask: NDArray[np.bool_] = self.found.labels > 0
         return mask
 
     @property
     def score(self) -> float:
         """Score of the scan: that of its best lesion, 0 without one."""
-        return max((lesion.score for lesion in self.finding.lesions), default=0.0)
+        return max((lesion.score for lesion in self.found.lesions), default=0.0)
 
     @property
     def positive(self) -> bool:
         """Whether the scan as a whole is called positive for microbleeds."""
-        return bool(self.finding.lesions) and self.score >= self.operating_point.patient_threshold
+        return bool(self.found.lesions) and self.score >= self.operating_point.patient_threshold

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.errors import CmbnetError, InputRefused, printable
 from cmbnet.io import write_text_atomically
-from cmbnet.io.ahead import ReadAhead
 from cmbnet.io.bids import why_no_scan
 from cmbnet.io.case import Case
+from cmbnet.io.read_ahead import ReadAhead
 from cmbnet.io.scan import nifti_stem
 from cmbnet.predict import NotAnalysable, Request, predict_file, record_of
 from cmbnet.report.html import refusal_html

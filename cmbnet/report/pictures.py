@@ -59,7 +59,7 @@ class Painter:
     def __init__(self, prediction: Prediction) -> None:
         prepared = prediction.prepared
         self._image = prepared.image
-        self._labels = prepared.frame.from_native(prediction.finding.labels)
+        self._labels = prepared.frame.from_native(prediction.found.labels)
         self._spacing_mm = prepared.spacing_mm
         self._to_frame = np.linalg.inv(prepared.frame.affine(prediction.volume.affine))
         self._box = brain_box(prepared.brain, multiple=1)

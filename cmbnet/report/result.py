@@ -121,7 +121,7 @@ def recorded(request: Request, record: InputRecord, bundle: Bundle) -> RecordedR
 
 def build_result(prediction: Prediction, *, case: str, files: tuple[str, ...] = ()) -> Result:
     """Gather the result of a prediction."""
-    finding = prediction.finding
+    found = prediction.found
     return Result(
         notice=RESEARCH_USE_ONLY,
         case=case,
@@ -130,10 +130,10 @@ def build_result(prediction: Prediction, *, case: str, files: tuple[str, ...] = 
         model=_model(prediction),
         quality=_quality(prediction),
         scan=_scan(prediction),
-        stages=finding.stages,
-        lesions=finding.lesions,
-        excluded=finding.excluded[:MAX_EXCLUDED],
-        excluded_total=len(finding.excluded),
+        stages=found.stages,
+        lesions=found.lesions,
+        excluded=found.excluded[:MAX_EXCLUDED],
+        excluded_total=len(found.excluded),
         files=files,
         versions={
             "cmbnet": __version__,
@@ -195,7 +195,7 @@ def _quality(prediction: Prediction) -> Quality:
 
 
 def _scan(prediction: Prediction) -> ScanResult:
-    lesions = prediction.finding.lesions
+    lesions = prediction.found.lesions
     small = sum(lesion.size_class == "small" for lesion in lesions)
     return ScanResult(
         positive=prediction.positive,
@@ -204,6 +204,6 @@ def _scan(prediction: Prediction) -> ScanResult:
         small=small,
         large=len(lesions) - small,
         lesion_volume_mm3=sum(lesion.volume_mm3 for lesion in lesions),
-        highest_probability=prediction.finding.highest_probability,
+        highest_probability=prediction.found.highest_probability,
         slices_analysed=prediction.slices,
     )

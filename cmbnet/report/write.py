@@ -102,7 +102,7 @@ def _write(
         for one in writing:
             one.result()
     write_text_atomically(
-        folder / TABLE, lesions_csv((*prediction.finding.lesions, *prediction.finding.excluded))
+        folder / TABLE, lesions_csv((*prediction.found.lesions, *prediction.found.excluded))
     )
     write_text_atomically(folder / REPORT, page)
     if objects:
@@ -178,7 +178,7 @@ def _objects(prediction: Prediction) -> list[str]:
     from cmbnet.report.dicom import MOST_KEY_IMAGES
 
     _dicom_source(prediction.record)  # fails before anything is written
-    pictured = min(len(prediction.finding.lesions), MOST_KEY_IMAGES)
+    pictured = min(len(prediction.found.lesions), MOST_KEY_IMAGES)
     trusted = not prediction.forced
     return [
         *([SEG] if "seg" in wanted and pictured and trusted else []),
@@ -213,7 +213,7 @@ def write_objects(
     from cmbnet.report.dicom import draw_key_pictures, result_of, write_dicom_results
 
     wanted, trusted = prediction.request.dicom, not prediction.forced
-    pictured = prediction.finding.lesions if "key-images" in wanted and trusted else ()
+    pictured = prediction.found.lesions if "key-images" in wanted and trusted else ()
     write_dicom_results(
         replace(result_of(prediction), previous=previous),
         _dicom_source(prediction.record),
@@ -247,6 +247,6 @@ def _write_map(prediction: Prediction, file: Path) -> None:
     if file.name == MASK:
         write_nifti(grid.with_data(prediction.mask), file, dtype=np.uint8)
     elif file.name == LESIONS:
-        write_nifti(grid.with_data(prediction.finding.labels), file, dtype=np.uint16)
+        write_nifti(grid.with_data(prediction.found.labels), file, dtype=np.uint16)
     else:
         write_nifti(prediction.probability, file, dtype=np.float32)

@@ -125,7 +125,7 @@ def _outputs(prediction: Prediction) -> dict[str, NDArray[Any]]:
     document = result.model_dump(mode="json")
     return {
         spec.MASK.name: prediction.mask.astype(np.uint8),
-        spec.LABELS.name: np.ascontiguousarray(prediction.finding.labels, np.uint16),
+        spec.LABELS.name: np.ascontiguousarray(prediction.found.labels, np.uint16),
         spec.LESIONS.name: _json(document["lesions"]),
         spec.QUALITY.name: _json(document["quality"]),
         spec.RESULT.name: _json(document),

@@ -77,9 +77,9 @@ def result_of(prediction: Prediction) -> DicomResult:
     If a count was forced from a scan that is not analysable, the objects do not contain it. They
     only say that the scan is not analysable.
     """
-    labels = prediction.finding.labels
+    labels = prediction.found.labels
     return DicomResult(
-        lesions=() if prediction.forced else prediction.finding.lesions,
+        lesions=() if prediction.forced else prediction.found.lesions,
         labels=np.zeros_like(labels) if prediction.forced else labels,
         algorithm=_algorithm(prediction),
         quality=quality_of(prediction.quality),

@@ -256,7 +256,7 @@ def _summary(result: DicomResult, source: DicomSource) -> sr.MeasurementsAndQual
         source_images=[reference_as(sr.SourceImageForMeasurementGroup, source, middle)],
     )
     answer = _answer(result)
-    for remark in (answer, RESEARCH_USE_ONLY, *result.quality.remarks, *source.verdict.findings):
+    for remark in (answer, RESEARCH_USE_ONLY, *result.quality.remarks, *source.verdict.notes):
         group[0].ContentSequence.append(_comment(remark))
     return group
 

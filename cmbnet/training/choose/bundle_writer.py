@@ -205,12 +205,11 @@ def _operating_points(
 def _spec(run: Path, recipe: Recipe, export: Export, validation: Path) -> BundleSpec:
     """Make the manifest without its artefacts."""
     description = _description(run)
-    millimetres = recipe.sampling.context_mm
     return BundleSpec(
         name=export.name,
         licence=export.licence,
         recipe=PreprocessRecipe.from_dict(description["preprocess"]),
-        context=SliceContext("adjacent" if millimetres is None else None, millimetres),
+        context=SliceContext(recipe.sampling.context_mm),
         rules=LesionRules(),
         operating_points=(_UNDECIDED,),
         default_operating_point="balanced",

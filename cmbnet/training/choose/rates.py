@@ -15,7 +15,7 @@ from cmbnet.evaluation.stats.intervals import percentile, wilson
 from cmbnet.evaluation.stats.patients import PatientScores
 from cmbnet.evaluation.stats.ratios import ratio
 from cmbnet.lesions import LesionRules
-from cmbnet.lesions.evidence import Evidence
+from cmbnet.lesions.score_model import ScoreModel
 from cmbnet.training.choose.candidates import ScanCandidates
 
 RESAMPLES = 2000
@@ -115,7 +115,7 @@ class ScoredScans:
         self,
         scans: Sequence[ScanCandidates],
         rules: LesionRules,
-        held_out: Sequence[Evidence] | None = None,
+        held_out: Sequence[ScoreModel] | None = None,
     ) -> None:
         self.rules = rules
         judged_by = [rules] * len(scans)

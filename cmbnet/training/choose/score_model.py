@@ -1,4 +1,4 @@
-"""Fit the score of candidates, `cmbnet.lesions.evidence`, on labelled scans.
+"""Fit the score of candidates, `cmbnet.lesions.score_model`, on labelled scans.
 
 A few candidates are enough for a ridge-penalised logistic regression on their own features. Many
 candidates, as in a training cohort, fit networks of one hidden layer, which also look at the
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.lesions import Lesion
-from cmbnet.lesions.evidence import FEATURES, FURTHEST, OWN, Evidence, features
+from cmbnet.lesions.score_model import FEATURES, FURTHEST, OWN, ScoreModel, features
 from cmbnet.training.choose.candidates import ScanCandidates
 
 FOLDS = 5
@@ -54,8 +54,8 @@ class LearnedScore:
         held_out: For each scan, a score that has not seen it.
     """
 
-    evidence: Evidence
-    held_out: tuple[Evidence, ...]
+    evidence: ScoreModel
+    held_out: tuple[ScoreModel, ...]
 
 
 def learn_score(
@@ -108,12 +108,12 @@ def _fewer(correct: NDArray[np.bool_]) -> int:
     return int(min(correct.sum(), (~correct).sum()))
 
 
-def _fit_for(fewer: int) -> Callable[[Sequence[Lesion], NDArray[np.bool_]], Evidence]:
+def _fit_for(fewer: int) -> Callable[[Sequence[Lesion], NDArray[np.bool_]], ScoreModel]:
     """Choose the kind of score by the number of candidates of the rarer kind."""
     return fit_network if fewer >= NETWORK_FROM else fit_logistic
 
 
-def fit_logistic(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> Evidence:
+def fit_logistic(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> ScoreModel:
     """Fit a logistic regression on the candidates' own features.
 
     Args:
@@ -127,10 +127,10 @@ def fit_logistic(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> Evide
     model = LogisticRegression(C=1.0 / RIDGE, solver="newton-cholesky", tol=1e-10)
     model.fit(standardised, correct)
     output = (*model.coef_[0].tolist(), float(model.intercept_[0]))
-    return Evidence(features=names, mean=mean, spread=spread, output=output)
+    return ScoreModel(features=names, mean=mean, spread=spread, output=output)
 
 
-def fit_network(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> Evidence:
+def fit_network(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> ScoreModel:
     """Fit networks on the candidates' own features and on their surroundings.
 
     Args:
@@ -159,7 +159,7 @@ def fit_network(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> Eviden
         hidden.append(np.column_stack([into.T, bias]))
         output.append(out[:, 0] / MEMBERS)
         last += float(offset[0]) / MEMBERS
-    return Evidence(
+    return ScoreModel(
         features=names,
         mean=mean,
         spread=spread,

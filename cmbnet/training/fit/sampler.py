@@ -55,11 +55,7 @@ class Sampler:
         self.cache = cache
         self.settings = settings
         self.side_px = side_px
-        context = (
-            SliceContext("adjacent")
-            if settings.context_mm is None
-            else SliceContext(target_mm=settings.context_mm)
-        )
+        context = SliceContext(settings.context_mm)
         self._neighbours = [
             np.asarray(neighbour_indices(len(case.image), case.spacing_mm[0], context))
             for case in cache.cases

@@ -252,5 +252,5 @@ def test_the_schema_in_data_specs_is_the_one_of_the_models(bundle: Bundle) -> No
 
 
 def test_the_context_of_the_paper_is_read(tmp_path: Path) -> None:
-    adjacent = replace(SPEC, context=SliceContext("adjacent"))
+    adjacent = replace(SPEC, context=SliceContext())
     assert write_bundle(tmp_path, spec=adjacent, artefacts=[ARTEFACT]).context.target_mm is None

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cmbnet.lesions import Lesion
-from cmbnet.lesions.evidence import FEATURES, OWN, Evidence, features
 from cmbnet.lesions.profile import MEASURES
+from cmbnet.lesions.score_model import FEATURES, OWN, ScoreModel, features
 from cmbnet.training.choose import score_model
 from cmbnet.training.choose.candidates import ScanCandidates
 from cmbnet.training.choose.score_model import (
@@ -48,7 +48,7 @@ def drawn(count: int, seed: int) -> list[Lesion]:
 TRUE = weighing(-4.0, max_logit=1.0, log_volume=1.0, continues=-2.0)
 
 
-def weights(evidence: Evidence) -> dict[str, float]:
+def weights(evidence: ScoreModel) -> dict[str, float]:
     """Of a logistic regression, for features as they are."""
     return {
         name: weight / spread
@@ -100,7 +100,7 @@ def test_a_network_learns_what_no_weighted_sum_tells() -> None:
     def truth(candidates: list[Lesion]) -> np.ndarray:
         return np.array([(large(one) > 3) != (dark(one) < 0.5) for one in candidates])
 
-    def right(evidence: Evidence) -> float:
+    def right(evidence: ScoreModel) -> float:
         scores = np.array([evidence.score(lesion) for lesion in new])
         return float(np.mean((scores > 0.5) == truth(new)))
 
