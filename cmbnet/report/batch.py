@@ -1,4 +1,4 @@
-"""Many cases, one after the other or side by side: one bad case never stops the others."""
+"""Many cases, overlapping or side by side: one bad case never stops the others."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Literal
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.errors import CmbnetError, InputRefused, printable
 from cmbnet.io import write_text_atomically
-from cmbnet.io.ahead import ReadAhead
 from cmbnet.io.bids import why_no_scan
 from cmbnet.io.case import Case
 from cmbnet.io.scan import nifti_stem
-from cmbnet.predict import NotAnalysable, Request, predict_file, record_of
+from cmbnet.predict import NotAnalysable, Request, record_of, steps_of_file
 from cmbnet.report.html import refusal_html
 from cmbnet.report.result import RecordedRequest, Result, recorded
 from cmbnet.report.tables import fault_row, summary_row, update_summary
@@ -30,13 +29,18 @@ from cmbnet.report.write import (
     write_prediction,
     write_refusal,
 )
+from cmbnet.threads import Steps, finished, in_stages
 
 if TYPE_CHECKING:
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
+    from cmbnet.io.ahead import ReadAhead
     from cmbnet.io.scan import LoadedScan
 
 SUMMARY = "summary.csv"
+
+STAGES = 3
+"""Of a case: reading and preprocessing; the network; lesions and writing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +84,12 @@ def run_batch(
         backend: Opened for it; shared by all jobs, which wait for one another there.
         request: What is asked of every case.
         overwrite: Run again what is finished.
-        jobs: Cases at a time.
+        jobs: Cases at a time. If 1, the stages of neighbouring cases overlap.
         ahead: May have begun to read the first case.
 
     Yields:
-        An outcome a case, as they come. Where the caller stops, no further case begins.
+        An outcome a case, as they come; in order if jobs is 1. Where the caller stops, no further
+        case begins.
 
     Raises:
         UnreadableFile: If there is a summary that is none of ours; before any case.
@@ -92,25 +97,21 @@ def run_batch(
     """
     summary = _Summary(out_dir / SUMMARY)
     summary.write()
-    reading = ReadAhead(request.frame, request.series) if ahead is None else ahead
-    runner = _Runner(out_dir, bundle, backend, request, overwrite, reading)
+    runner = _Runner(out_dir, bundle, backend, request, overwrite, ahead)
 
-    def run(case: Case) -> Outcome:
-        outcome = runner.run(case)
+    def steps(case: Case) -> Steps[Outcome]:
+        outcome = yield from runner.steps(case)
         summary.add(_row(outcome))
         return outcome
 
     try:
         if jobs == 1:
-            for case, following in zip(cases, [*cases[1:], None], strict=True):
-                # Only what has no result is surely read: else it might be skipped.
-                if following is not None and not (out_dir / following.name / RESULT).exists():
-                    reading.begin(following.path)
-                yield run(case)
+            yield from in_stages(map(steps, cases), stages=STAGES)
         else:
-            yield from _side_by_side(cases, run, jobs)
+            yield from _side_by_side(cases, lambda case: finished(steps(case)), jobs)
     finally:
-        reading.close()
+        if ahead is not None:
+            ahead.close()
     summary.write()
 
 
@@ -167,17 +168,17 @@ class _Runner:
     backend: Backend
     request: Request
     overwrite: bool
-    ahead: ReadAhead
+    ahead: ReadAhead | None
 
-    def run(self, case: Case) -> Outcome:
-        """The outcome of a case."""
-        outcome = self._attempt(case)
+    def steps(self, case: Case) -> Steps[Outcome]:
+        """The outcome of a case, in at most `STAGES` stages."""
+        outcome = yield from self._attempt(case)
         return replace(outcome, reason=_scrubbed(outcome.reason, case))
 
-    def _attempt(self, case: Case) -> Outcome:
+    def _attempt(self, case: Case) -> Steps[Outcome]:
         where = case.label if case.dicom else printable(str(case.path))
         try:
-            return self._predict(case)
+            return (yield from self._predict(case))
         except InputRefused as error:
             return Outcome(case=case, status="refused", reason=str(error), argument=error.argument)
         except CmbnetError as error:
@@ -199,9 +200,9 @@ class _Runner:
             return f"cannot write {file} ({said}); {_remedy(error)} and run again"
         return f"{where if case.dicom or file is None else printable(file)}: {said}"
 
-    def _predict(self, case: Case) -> Outcome:
+    def _predict(self, case: Case) -> Steps[Outcome]:
         folder, request = self.out_dir / case.name, self.request
-        read = self.ahead.take(case.path)
+        read = None if self.ahead is None else self.ahead.take(case.path)
         try:
             asked = recorded(request, record_of(case.path, brain_mask=case.brain_mask), self.bundle)
             finished = None if self.overwrite else _finished(folder, asked)
@@ -213,7 +214,7 @@ class _Runner:
         # However this ends, an earlier answer must not be taken for that to this request.
         clear_case(folder)
         try:
-            result = self._answer(case, folder, request, read)
+            result = yield from self._answer(case, folder, request, read)
         except InputRefused as error:
             page = refusal_html(case.name, case.label, _scrubbed(str(error), case))
             write_text_atomically(folder / REPORT, page)
@@ -222,11 +223,11 @@ class _Runner:
 
     def _answer(
         self, case: Case, folder: Path, request: Request, read: Callable[[], LoadedScan] | None
-    ) -> Result:
+    ) -> Steps[Result]:
         if not request.force:
             _refuse_by_name(case)
         try:
-            prediction = predict_file(
+            prediction = yield from steps_of_file(
                 case.path,
                 self.bundle,
                 self.backend,
