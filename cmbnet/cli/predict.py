@@ -162,6 +162,10 @@ def command(
             if _say_unwritten(outcome):
                 statuses.add("refused")
     opened.close()
+    if request.backend == "auto":
+        from cmbnet.backends.measure import measure_once
+
+        measure_once(bundle, threads=threads)  # once, and after all results: for the next run
     if len(cases) > 1:
         click.echo(f"{len(cases)} cases: {out / 'summary.csv'}")
     click.echo(RESEARCH_USE_ONLY)
