@@ -245,9 +245,12 @@ def contest_here(bundle: Bundle, threads: int) -> Contest | None:
 def _open_first(bundle: Bundle, precision: str, threads: int) -> Backend:
     """Open the first backend that is installed and finds an artefact; the quickest, if known."""
     passed: list[str] = []
-    found = None if precision else contest_here(bundle, threads)
-    best, why = (None, "the first choice that runs here") if found is None else found.choice
-    for runtime in sorted(RUNTIMES.values(), key=lambda runtime: runtime.name != best):
+    runtimes, why = list(RUNTIMES.values()), "the first choice that runs here"
+    if not precision and (found := contest_here(bundle, threads)) is not None:
+        best, why = found.choice
+        if best != found.names[0]:
+            runtimes.sort(key=lambda runtime: runtime.name != best)
+    for runtime in runtimes:
         artefacts = _choose(bundle, runtime, precision)
         if not artefacts:
             held_back = _held_back(bundle, runtime, precision)
