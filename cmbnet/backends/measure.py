@@ -6,6 +6,7 @@ A runtime that crashes there costs no result, and its memory does not count for 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -34,13 +35,14 @@ TIMEOUT_S: Final = 120.0
 def measure_once(bundle: Bundle, *, threads: int | None = None) -> bool:
     """Measure the backends if there is a choice and it was not done before.
 
-    One process measures at a time. Where nothing can be kept, nothing is measured.
+    One process measures at a time. Where nothing can be kept, or others keep the machine so busy
+    that the figures would say nothing, nothing is measured.
 
     Returns:
         Whether there is a new measurement.
     """
     found = contest_here(bundle, threads or processors())
-    if found is None or found.speeds:
+    if found is None or found.speeds or _busy():
         return False
     from filelock import FileLock, Timeout  # takes as long to import as a scan to read
 
@@ -50,6 +52,12 @@ def measure_once(bundle: Bundle, *, threads: int | None = None) -> bool:
             return keep(found.file, measure(bundle, found, threads=threads))
     except (OSError, Timeout, NotImplementedError):  # the last: a file system without locks
         return False
+
+
+def _busy() -> bool:
+    """Whether twice as much waits for the processors of the whole machine as there are of them."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return load > 2 * (os.cpu_count() or 1)
 
 
 def measure(bundle: Bundle, found: Contest, *, threads: int | None = None) -> dict[str, Speed]:

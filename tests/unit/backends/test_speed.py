@@ -30,6 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own for each test."""
     folder = tmp_path / "home"
     monkeypatch.setattr(speed, "cache_folder", lambda: folder)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.5, 20.0, 20.0))
     return folder
 
 
@@ -153,6 +154,15 @@ def test_nothing_is_measured_twice_or_where_nothing_can_be_kept(
     assert measure_once(both, threads=2)
     assert not measure_once(both, threads=2)
     assert len(calls) == 1
+
+
+def test_nothing_is_measured_on_a_busy_machine(
+    home: Path, both: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "measure", lambda *_, **__: pytest.fail("it was measured"))
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("os.getloadavg", lambda: (8.1, 0.0, 0.0))
+    assert not measure_once(both, threads=2)
 
 
 def test_only_one_process_measures_at_a_time(
