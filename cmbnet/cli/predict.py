@@ -106,7 +106,7 @@ you asked for. 4, some cases failed.
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Number of cases to analyse at a time.",
+    help="Number of cases to analyse at a time. With 1, neighbouring cases overlap by a stage.",
 )
 def command(
     inputs: tuple[str, ...],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,10 @@ SPEEDS = {"litert": Speed(42.5, 150), "openvino": Speed(16.5, 400), "onnx": Spee
 @pytest.fixture
 def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
     monkeypatch.setattr(registry, "import_runtime", lambda _: None)  # tensorflow takes seconds
-    artefacts = [
-        NewArtefact(file=file, content=b"a", kind=kind, precision="float32", shape=(1, 64, 64, 3))
-        for file, kind in (("a.tflite", "litert"), ("a.onnx", "onnx"))
-    ]
+    litert = NewArtefact(
+        file="a.tflite", content=b"a", kind="litert", precision="float32", shape=(1, 64, 64, 3)
+    )
+    artefacts = [litert, replace(litert, file="a.onnx", kind="onnx")]
     return write_bundle(tmp_path / "bundle", spec=spec(), artefacts=artefacts)
 
 
