@@ -1,18 +1,22 @@
 """The 2D network of nnU-Net v2 beside that of cmbnet on the CPU, in turns.
 
-    python benchmarks/nnunet.py PYTHON [--slices 4] [--rounds 3]
+    python benchmarks/nnunet.py PYTHON [--slices 4] [--rounds 3] [--scan SCAN.nii.gz]
 
 PYTHON is that of an environment with torch and nnunetv2. nnU-Net plans for scans of 384 x 448 x 72
 voxels of 0.5 x 0.5 x 2 mm, has random weights, and looks at whole slices, one at a time, without
 mirroring. cmbnet looks at crops of 384 x 384 by its default backend, as in a case. Only the
-networks are timed. Prints a slice's time of both, the least of the rounds, and their ratio.
+networks are timed. Prints a slice's time of both, the least of the rounds, and their ratio. With
+--scan, a cold `cmbnet predict` of it takes its turn, too, beside 72 slices of nnU-Net's network.
 """
 
 from __future__ import annotations
 
 import argparse
 import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -69,6 +73,7 @@ def main() -> None:
     parser.add_argument("python")
     parser.add_argument("--slices", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scan", type=Path)
     args = parser.parse_args()
     backend = open_backend(load_bundle())
     stacks = np.repeat(probe_stack(backend.shapes[-1]), args.slices, axis=0)
@@ -89,7 +94,7 @@ def main() -> None:
             raise SystemExit("nnU-Net ended before its time")
 
         print(f"nnU-Net 2d: patch and parameters {answer('ready')}; {backend.info}")
-        theirs, ours = [], []
+        theirs, ours, cold = [], [], []
         for _ in range(args.rounds + 1):
             other.stdin.write("\n")
             other.stdin.flush()
@@ -97,6 +102,8 @@ def main() -> None:
             start = time.perf_counter()
             backend.predict(stacks)
             ours.append((time.perf_counter() - start) / args.slices)
+            if args.scan:
+                cold.append(cold_s(args.scan))
         other.stdin.close()
     theirs, ours = theirs[1:], ours[1:]  # the first round warms up
     ratios = sorted(a / b for a, b in zip(theirs, ours, strict=True))
@@ -104,6 +111,18 @@ def main() -> None:
         f"nnU-Net {1e3 * min(theirs):.0f} ms a slice, cmbnet {1e3 * min(ours):.1f} ms: "
         f"{min(theirs) / min(ours):.0f} times; by round {ratios[0]:.0f} to {ratios[-1]:.0f}"
     )
+    if cold:
+        ratio = 72 * min(theirs) / min(cold[1:])
+        print(f"72 slices of nnU-Net against a cold case: {ratio:.0f} times")
+
+
+def cold_s(scan: Path) -> float:
+    """Wall time of a cold `cmbnet predict`, s."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "cmbnet", "predict", str(scan), "-o", folder]
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        return time.perf_counter() - start
 
 
 if __name__ == "__main__":
