@@ -123,6 +123,7 @@ setup(
         "nibabel>=5.3",
         "numpy>=2.2",
         "pillow>=11.0",
+        "platformdirs>=4.3",
         "pydantic>=2.11",
         "rich>=14.0",
         "scipy>=1.15",

@@ -11,13 +11,14 @@ import numpy as np
 from cmbnet.api.found import Found
 from cmbnet.backends import open_backend
 from cmbnet.bundle import load_bundle
-from cmbnet.errors import UsageError
+from cmbnet.errors import CmbnetError, UsageError
 from cmbnet.io.scan import read_scan
-from cmbnet.predict import PLAIN, Request, predict_file, predict_volume
+from cmbnet.predict import PLAIN, Request, steps_of_file, steps_of_volume
+from cmbnet.threads import Steps, finished, in_stages
 from cmbnet.volume import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
     from cmbnet.backends import Backend
@@ -101,15 +102,47 @@ class Model:
             UsageError: If an argument does not fit the scan or the model.
         """
         request = request.but(**{"backend": self.backend.info.name, **options})
+        return finished(self._steps(scan, request, brain_mask))
+
+    def predict_many(
+        self, scans: Iterable[AnyScan], request: Request = PLAIN, **options: Any
+    ) -> Iterator[Found | CmbnetError]:
+        """Find the microbleeds of many scans.
+
+        While the network looks at one scan, the next is read and the one before is finished. At
+        most three scans are in memory at a time, so `scans` may be a generator.
+
+        Args:
+            scans: The scans, each in one of the forms that `predict` takes.
+            request: The options, as for `predict`.
+            options: Fields of `Request` by name, as for `predict`.
+
+        Yields:
+            For each scan, in order, what `predict` returns. For a scan that `predict` would refuse,
+            the error, so that one bad scan does not stop the others.
+
+        Raises:
+            UsageError: If there is no such option.
+        """
+        request = request.but(**{"backend": self.backend.info.name, **options})
+        return in_stages((self._steps_or_error(scan, request) for scan in scans), stages=3)
+
+    def _steps_or_error(self, scan: AnyScan, request: Request) -> Steps[Found | CmbnetError]:
+        try:
+            return (yield from self._steps(scan, request, None))
+        except CmbnetError as error:
+            return error
+
+    def _steps(self, scan: AnyScan, request: Request, brain_mask: AnyScan | None) -> Steps[Found]:
         path = _path_of(scan)
         mask_path = None if brain_mask is None else _path_of(brain_mask)
         if path is not None and (brain_mask is None or mask_path is not None):
-            return Found(
-                predict_file(path, self.bundle, self.backend, request, brain_mask=mask_path)
-            )
+            steps = steps_of_file(path, self.bundle, self.backend, request, brain_mask=mask_path)
+            return Found((yield from steps))
         volume = volume_of(scan) if path is None else _read(path, request)
         mask = None if brain_mask is None else _mask_of(brain_mask, mask_path)
-        return Found(predict_volume(volume, self.bundle, self.backend, request, brain_mask=mask))
+        steps = steps_of_volume(volume, self.bundle, self.backend, request, brain_mask=mask)
+        return Found((yield from steps))
 
     def close(self) -> None:
         """Free what the runtime holds. Closing again does nothing."""

@@ -69,7 +69,8 @@ you asked for. 4, some cases failed.
                    "says so.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Analyse finished cases again.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True,
-              help="Number of cases to analyse at a time.")  # fmt: skip
+              help="Number of cases to analyse at a time. With 1, neighbouring cases overlap by "
+                   "a stage.")  # fmt: skip
 def command(
     inputs: tuple[str, ...],
     out: Path,
@@ -124,6 +125,10 @@ def command(
             if _say_unwritten(outcome):
                 statuses.add("refused")
     opened.close()
+    if request.backend == "auto":
+        from cmbnet.backends.measure import measure_once
+
+        measure_once(bundle, threads=threads)  # once, and after all results: for the next run
     if len(cases) > 1:
         click.echo(f"{len(cases)} cases: {out / 'summary.csv'}")
     click.echo(RESEARCH_USE_ONLY)

@@ -35,10 +35,13 @@ class StudyProcessor:
             CmbnetError: If it cannot be loaded, or has no such operating point.
         """
         from cmbnet.backends import open_backend
+        from cmbnet.backends.measure import measure_once
         from cmbnet.bundle import load_bundle
 
         bundle = load_bundle(self.settings.bundle)
         bundle.operating_point(self.settings.operating_point)
+        if self.settings.backend == "auto":
+            measure_once(bundle, threads=self.settings.threads)
         backend = open_backend(bundle, self.settings.backend, threads=self.settings.threads)
         self._model = bundle, backend
 

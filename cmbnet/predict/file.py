@@ -12,9 +12,10 @@ from cmbnet.errors import printable
 from cmbnet.io.digest import content_sha256
 from cmbnet.io.nifti import read_nifti
 from cmbnet.io.scan import LoadedScan, is_dicom, read_scan
-from cmbnet.predict.pipeline import predict_volume
+from cmbnet.predict.pipeline import steps_of_volume
 from cmbnet.predict.prediction import InputRecord, Prediction
 from cmbnet.predict.request import PLAIN, Request
+from cmbnet.threads import Steps, finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ def predict_file(
     brain_mask: str | Path | None = None,
     read: Callable[[], LoadedScan] | None = None,
 ) -> Prediction:
-    """Read a NIfTI file or a DICOM series and find microbleeds on it; see `predict_volume`.
+    """Read a NIfTI file or a DICOM series and find microbleeds on it.
 
     Args:
         path: The file; for DICOM a folder, zip, DICOMDIR or file.
@@ -60,6 +61,19 @@ def predict_file(
         InputRefused: If it is read but cannot be answered on; `NotAnalysable` if that is for its
             quality.
     """
+    return finished(steps_of_file(path, bundle, backend, request, brain_mask=brain_mask, read=read))
+
+
+def steps_of_file(
+    path: str | Path,
+    bundle: Bundle,
+    backend: Backend,
+    request: Request = PLAIN,
+    *,
+    brain_mask: str | Path | None = None,
+    read: Callable[[], LoadedScan] | None = None,
+) -> Steps[Prediction]:
+    """Do the same in three stages: before the network, the network, and after it."""
     start = time.perf_counter()
     source = Path(path)
     mask_file = None if brain_mask is None else Path(brain_mask)
@@ -73,7 +87,7 @@ def predict_file(
         mask = None if mask_file is None else read_nifti(mask_file)
     record = replace(hashing.result(), dicom=scan.dicom)
     read_s = round(time.perf_counter() - start, 4)
-    prediction = predict_volume(
+    prediction = yield from steps_of_volume(
         scan.volume,
         bundle,
         backend,

@@ -18,6 +18,7 @@ from cmbnet.predict.request import PLAIN, Request
 from cmbnet.preprocess import prepare
 from cmbnet.preprocess.qc import check_quality
 from cmbnet.slices import BrainBox, brain_box, make_stacks
+from cmbnet.threads import Steps, finished
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,6 +67,20 @@ def predict_volume(
         UsageError: If the operating point does not exist.
         BundleError: If the model cannot be run.
     """
+    steps = steps_of_volume(volume, bundle, backend, request, brain_mask=brain_mask, record=record)
+    return finished(steps)
+
+
+def steps_of_volume(
+    volume: Volume,
+    bundle: Bundle,
+    backend: Backend,
+    request: Request = PLAIN,
+    *,
+    brain_mask: Volume | None = None,
+    record: InputRecord | None = None,
+) -> Steps[Prediction]:
+    """Do the same in three stages: before the network, the network, and after it."""
     _require_possible_extent(volume)
     point = bundle.operating_point(request.operating_point)
     record = InputRecord() if record is None else record
@@ -85,7 +100,8 @@ def predict_volume(
                     record=record,
                 )
             )
-    prediction = predict_prepared(
+    yield
+    prediction = yield from _steps_of_prepared(
         volume,
         bundle,
         backend,
@@ -137,12 +153,29 @@ def predict_prepared(
         UsageError: If the operating point does not exist.
         BundleError: If the model cannot be run.
     """
+    steps = _steps_of_prepared(
+        volume, bundle, backend, request, prepared=prepared, quality=quality, record=record
+    )
+    return finished(steps)
+
+
+def _steps_of_prepared(
+    volume: Volume,
+    bundle: Bundle,
+    backend: Backend,
+    request: Request,
+    *,
+    prepared: PreparedCase,
+    quality: QualityReport,
+    record: InputRecord | None,
+) -> Steps[Prediction]:
     point = bundle.operating_point(request.operating_point)
     rules = bundle.rules_at(point)
     clock = _Clock()
     with clock.stage("network"):
         box = brain_box(prepared.brain, shapes=backend.shapes)
         in_box = _run_network(prepared, box, bundle, backend)
+    yield
     with clock.stage("native_grid"):
         probability = volume.with_data(
             prepared.frame.to_native(in_box, order=1, window=(box.y, box.x))

@@ -1,4 +1,4 @@
-"""Run many cases, one after the other or several at a time. A bad case never stops the others."""
+"""Run many cases, overlapping or side by side. A bad case never stops the others."""
 
 from __future__ import annotations
 
@@ -17,20 +17,24 @@ from cmbnet.errors import CmbnetError, InputRefused, printable
 from cmbnet.io import write_text_atomically
 from cmbnet.io.bids import why_no_scan
 from cmbnet.io.case import Case
-from cmbnet.io.read_ahead import ReadAhead
 from cmbnet.io.scan import nifti_stem
-from cmbnet.predict import NotAnalysable, Request, predict_file, record_of
+from cmbnet.predict import NotAnalysable, Request, record_of, steps_of_file
 from cmbnet.report.html import refusal_html
 from cmbnet.report.result import RecordedRequest, Result, recorded
 from cmbnet.report.tables import fault_row, summary_row, update_summary
 from cmbnet.report.write import REPORT, RESULT, clear_case, write_prediction, write_refusal
+from cmbnet.threads import Steps, finished, in_stages
 
 if TYPE_CHECKING:
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
+    from cmbnet.io.read_ahead import ReadAhead
     from cmbnet.io.scan import LoadedScan
 
 SUMMARY = "summary.csv"
+
+STAGES = 3
+"""Of a case: reading and preprocessing; the network; lesions and writing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +70,12 @@ def run_batch(
         backend: A backend that is open for this bundle. All jobs share it and take turns.
         request: The options of every case.
         overwrite: Whether to run finished cases again.
-        jobs: Number of cases at a time.
+        jobs: Number of cases at a time. If 1, the stages of neighbouring cases overlap.
         read_ahead: A reader that may have begun to read the first case.
 
     Yields:
-        The outcome of each case when it is known. If the caller stops, no further case begins.
+        The outcome of each case when it is known; in order if jobs is 1. If the caller stops, no
+        further case begins.
 
     Raises:
         UnreadableFile: If the folder has a summary of another form. Then no case is run.
@@ -78,25 +83,21 @@ def run_batch(
     """
     summary = _Summary(out_dir / SUMMARY)
     summary.write()
-    reading = ReadAhead(request.frame, request.series) if read_ahead is None else read_ahead
-    runner = _Runner(out_dir, bundle, backend, request, overwrite, reading)
+    runner = _Runner(out_dir, bundle, backend, request, overwrite, read_ahead)
 
-    def run(case: Case) -> Outcome:
-        outcome = runner.run(case)
+    def steps(case: Case) -> Steps[Outcome]:
+        outcome = yield from runner.steps(case)
         summary.add(_row(outcome))
         return outcome
 
     try:
         if jobs == 1:
-            for case, following in zip(cases, [*cases[1:], None], strict=True):
-                # Only what has no result is surely read: else it might be skipped.
-                if following is not None and not (out_dir / following.name / RESULT).exists():
-                    reading.begin(following.path)
-                yield run(case)
+            yield from in_stages(map(steps, cases), stages=STAGES)
         else:
-            yield from _side_by_side(cases, run, jobs)
+            yield from _side_by_side(cases, lambda case: finished(steps(case)), jobs)
     finally:
-        reading.close()
+        if read_ahead is not None:
+            read_ahead.close()
     summary.write()
 
 
@@ -153,17 +154,17 @@ class _Runner:
     backend: Backend
     request: Request
     overwrite: bool
-    read_ahead: ReadAhead
+    read_ahead: ReadAhead | None
 
-    def run(self, case: Case) -> Outcome:
-        """Run a case and return its outcome."""
-        outcome = self._attempt(case)
+    def steps(self, case: Case) -> Steps[Outcome]:
+        """Run a case, in at most `STAGES` stages, and return its outcome."""
+        outcome = yield from self._attempt(case)
         return replace(outcome, reason=_scrubbed(outcome.reason, case))
 
-    def _attempt(self, case: Case) -> Outcome:
+    def _attempt(self, case: Case) -> Steps[Outcome]:
         where = case.label if case.dicom else printable(str(case.path))
         try:
-            return self._predict(case)
+            return (yield from self._predict(case))
         except InputRefused as error:
             return Outcome(case=case, status="refused", reason=str(error), argument=error.argument)
         except CmbnetError as error:
@@ -185,9 +186,9 @@ class _Runner:
             return f"cannot write {file} ({said}); {_remedy(error)} and run again"
         return f"{where if case.dicom or file is None else printable(file)}: {said}"
 
-    def _predict(self, case: Case) -> Outcome:
+    def _predict(self, case: Case) -> Steps[Outcome]:
         folder, request = self.out_dir / case.name, self.request
-        read = self.read_ahead.take(case.path)
+        read = None if self.read_ahead is None else self.read_ahead.take(case.path)
         try:
             asked = recorded(request, record_of(case.path, brain_mask=case.brain_mask), self.bundle)
             finished = None if self.overwrite else _finished(folder, asked)
@@ -199,7 +200,7 @@ class _Runner:
         # However this ends, an earlier answer must not be taken for that to this request.
         clear_case(folder)
         try:
-            result = self._answer(case, folder, request, read)
+            result = yield from self._answer(case, folder, request, read)
         except InputRefused as error:
             page = refusal_html(case.name, case.label, _scrubbed(str(error), case))
             write_text_atomically(folder / REPORT, page)
@@ -208,11 +209,11 @@ class _Runner:
 
     def _answer(
         self, case: Case, folder: Path, request: Request, read: Callable[[], LoadedScan] | None
-    ) -> Result:
+    ) -> Steps[Result]:
         if not request.force:
             _refuse_by_name(case)
         try:
-            prediction = predict_file(
+            prediction = yield from steps_of_file(
                 case.path, self.bundle, self.backend, request, brain_mask=case.brain_mask, read=read
             )
         except NotAnalysable as error:
