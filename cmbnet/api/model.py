@@ -75,6 +75,7 @@ class Model:
         request: Request = PLAIN,
         *,
         brain_mask: AnyScan | None = None,
+        phase: AnyScan | None = None,
         **asked: Any,
     ) -> Found:
         """Find the microbleeds of a scan.
@@ -86,6 +87,8 @@ class Model:
             request: The options, as for the command line. Without it, all have their defaults.
             brain_mask: A brain mask on the grid of the scan, in one of the forms of `scan`. Without
                 it, the brain is estimated.
+            phase: The phase of the same acquisition on the grid of the scan, in one of the forms of
+                `scan`. It tells calcifications from microbleeds.
             asked: Fields of `Request` by name. They replace those of `request`:
                 ``operating_point="sensitive"``, ``frame=0``, ``series="S3"``, ``force=True``.
 
@@ -97,14 +100,24 @@ class Model:
         """
         request = request.but(**{"backend": self.backend.info.name, **asked})
         path = path_of(scan)
-        mask_path = None if brain_mask is None else path_of(brain_mask)
-        if path is not None and (brain_mask is None or mask_path is not None):
+        mask_path, phase_path = map(_path_beside, (brain_mask, phase))
+        if (
+            path is not None
+            and (brain_mask is None) is (mask_path is None)
+            and ((phase is None) is (phase_path is None))
+        ):
             return Found(
-                predict_file(path, self.bundle, self.backend, request, brain_mask=mask_path)
+                predict_file(
+                    path, self.bundle, self.backend, request, brain_mask=mask_path, phase=phase_path
+                )
             )
         volume = volume_of(scan) if path is None else _read(path, request)
-        mask = None if brain_mask is None else _mask_of(brain_mask, mask_path)
-        return Found(predict_volume(volume, self.bundle, self.backend, request, brain_mask=mask))
+        mask, turned = map(_volume_beside, (brain_mask, phase))
+        return Found(
+            predict_volume(
+                volume, self.bundle, self.backend, request, brain_mask=mask, phase=turned
+            )
+        )
 
     def close(self) -> None:
         """Free what the runtime holds. Closing again does nothing."""
@@ -130,5 +143,12 @@ def _read(path: Path, request: Request) -> Volume:
     return read_scan(path, frame=request.frame, series=request.series).volume
 
 
-def _mask_of(mask: AnyScan, path: Path | None) -> Volume:
-    return volume_of(mask) if path is None else read_scan(path).volume
+def _path_beside(image: AnyScan | None) -> Path | None:
+    return None if image is None else path_of(image)
+
+
+def _volume_beside(image: AnyScan | None) -> Volume | None:
+    path = _path_beside(image)
+    if image is None or path is not None:
+        return None if path is None else read_scan(path).volume
+    return volume_of(image)

@@ -65,6 +65,17 @@ you asked for. 4, some cases failed.
     "file names of the scans.",
 )
 @click.option(
+    "--phase",
+    type=click.Path(exists=True, path_type=Path),
+    help="Phase of the same acquisition on the grid of the scan, to tell calcifications from "
+    "microbleeds. For several scans, a folder of files that have the names of the scans.",
+)
+@click.option(
+    "--count-calcifications",
+    is_flag=True,
+    help="Also count as microbleeds what the phase calls a calcification.",
+)
+@click.option(
     "--frame",
     type=click.IntRange(0),
     help="Number of the image to read from a 4D file. The first is 0.",
@@ -114,6 +125,7 @@ def command(
     model: str,
     threads: int | None,
     brain_mask: Path | None,
+    phase: Path | None,
     jobs: int,
     overwrite: bool,
     **how: Any,
@@ -127,7 +139,7 @@ def command(
     from cmbnet.cli.cases import collect_cases
     from cmbnet.io.ahead import ReadAhead
 
-    cases = collect_cases(inputs, brain_mask=brain_mask, say=_remark)
+    cases = collect_cases(inputs, brain_mask=brain_mask, phase=phase, say=_remark)
     _require_dicom(cases, **{name: how[name] for name in _DICOM_ONLY})
     ahead = ReadAhead(how["frame"], how["series"])
     if overwrite or not (out / cases[0].name).exists():

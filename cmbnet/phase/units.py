@@ -37,7 +37,7 @@ WRAPS_TO_GAP: Final = 3.0
 """In wrapped phase neighbours differ by a little or by nearly a turn, hardly by half a turn. Jumps
 of nearly a turn prove a wrap if there are this many, and this many times those of half a turn."""
 
-SAME_IMAGE: Final = 0.6
+SAME_IMAGE: Final = 0.9
 """Correlation with the scan, in tissue, from which an image is a magnitude and no phase."""
 
 MOST_NEGATIVE: Final = 0.05

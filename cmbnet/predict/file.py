@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from cmbnet.bundle import Bundle
 
 
-def record_of(path: Path, *, brain_mask: Path | None = None) -> InputRecord:
+def record_of(
+    path: Path, *, brain_mask: Path | None = None, phase: Path | None = None
+) -> InputRecord:
     """Hash the files that a prediction would read.
 
     Raises:
@@ -33,6 +35,7 @@ def record_of(path: Path, *, brain_mask: Path | None = None) -> InputRecord:
         file="" if is_dicom(path) else printable(path.name),
         sha256=content_sha256(path),
         brain_mask_sha256=None if brain_mask is None else content_sha256(brain_mask),
+        phase_sha256=None if phase is None else content_sha256(phase),
     )
 
 
@@ -43,6 +46,7 @@ def predict_file(
     request: Request = PLAIN,
     *,
     brain_mask: str | Path | None = None,
+    phase: str | Path | None = None,
     read: Callable[[], LoadedScan] | None = None,
 ) -> Prediction:
     """Read a NIfTI file or a DICOM series and find microbleeds on it; see `predict_volume`.
@@ -53,6 +57,7 @@ def predict_file(
         backend: Opened for this bundle.
         request: Which image of the file or series to read, and how to look at it.
         brain_mask: A file on the grid of the scan; by default the brain is estimated.
+        phase: A file of the phase of the same acquisition, on the grid of the scan.
         read: Gives the scan of `path` where a caller has begun to read it ahead.
 
     Raises:
@@ -62,15 +67,17 @@ def predict_file(
     """
     start = time.perf_counter()
     source = Path(path)
-    mask_file = None if brain_mask is None else Path(brain_mask)
+    mask_file, phase_file = (None if file is None else Path(file) for file in (brain_mask, phase))
     with ThreadPoolExecutor(1, thread_name_prefix="hash") as beside:
-        hashing = beside.submit(record_of, source, brain_mask=mask_file)
+        hashing = beside.submit(record_of, source, brain_mask=mask_file, phase=phase_file)
         scan = (
             read_scan(source, frame=request.frame, series=request.series)
             if read is None
             else read()
         )
-        mask = None if mask_file is None else read_nifti(mask_file)
+        mask, turned = (
+            None if file is None else read_nifti(file) for file in (mask_file, phase_file)
+        )
     record = replace(hashing.result(), dicom=scan.dicom)
     read_s = round(time.perf_counter() - start, 4)
     prediction = predict_volume(
@@ -79,6 +86,7 @@ def predict_file(
         backend,
         request,
         brain_mask=mask,
+        phase=turned,
         record=record,
     )
     return replace(prediction, timings_s={"read": read_s, **prediction.timings_s})

@@ -13,6 +13,7 @@ import numpy as np
 
 from cmbnet.errors import InputRefused
 from cmbnet.lesions import find_lesions
+from cmbnet.predict.phase import with_phase
 from cmbnet.predict.prediction import InputRecord, NotAnalysable, Prediction, Refusal
 from cmbnet.predict.request import PLAIN, Request
 from cmbnet.preprocess import prepare
@@ -44,6 +45,7 @@ def predict_volume(
     request: Request = PLAIN,
     *,
     brain_mask: Volume | None = None,
+    phase: Volume | None = None,
     record: InputRecord | None = None,
 ) -> Prediction:
     """Find microbleeds on a scan.
@@ -55,6 +57,8 @@ def predict_volume(
         request: How to look at it: its operating point, and whether to answer even if the quality
             gate says that an answer would mean nothing.
         brain_mask: On the grid of the scan; by default the brain is estimated.
+        phase: The phase of the same acquisition on the grid of the scan. It tells calcifications
+            from microbleeds; one that cannot be trusted is left out with a warning.
         record: Which bytes the scan came from.
 
     Returns:
@@ -94,7 +98,8 @@ def predict_volume(
         quality=quality,
         record=record,
     )
-    return replace(prediction, timings_s={**clock.seconds, **prediction.timings_s})
+    prediction = replace(prediction, timings_s={**clock.seconds, **prediction.timings_s})
+    return prediction if phase is None else with_phase(prediction, phase)
 
 
 def _require_possible_extent(volume: Volume) -> None:

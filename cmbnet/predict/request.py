@@ -19,6 +19,7 @@ class Request(BaseModel):
         frame: Which image of a 4D file or of a series with several images a place, from 0.
         series: Key or UID of the series of a DICOM input; None finds the SWI.
         force: Answer even on what is not analysable.
+        count_calcifications: Count as microbleeds what phase calls a calcification, too.
         save_probability: Write the probability map.
         dicom_seg: Write ``seg.dcm`` of a DICOM input.
         dicom_sr: Write ``sr.dcm`` of a DICOM input.
@@ -33,6 +34,7 @@ class Request(BaseModel):
     frame: int | None = None
     series: str | None = None
     force: bool = False
+    count_calcifications: bool = False
     save_probability: bool = False
     dicom_seg: bool = False
     dicom_sr: bool = False

@@ -19,7 +19,7 @@ from cmbnet.io.ahead import ReadAhead
 from cmbnet.io.bids import why_no_scan
 from cmbnet.io.case import Case
 from cmbnet.io.scan import nifti_stem
-from cmbnet.predict import NotAnalysable, Request, predict_file, record_of
+from cmbnet.predict import InputRecord, NotAnalysable, Request, predict_file, record_of
 from cmbnet.report.html import refusal_html
 from cmbnet.report.result import RecordedRequest, Result, recorded
 from cmbnet.report.tables import fault_row, summary_row, update_summary
@@ -203,7 +203,7 @@ class _Runner:
         folder, request = self.out_dir / case.name, self.request
         read = self.ahead.take(case.path)
         try:
-            asked = recorded(request, record_of(case.path, brain_mask=case.brain_mask), self.bundle)
+            asked = recorded(request, _record(case), self.bundle)
             finished = None if self.overwrite else _finished(folder, asked)
         except OSError:
             clear_case(folder)
@@ -232,6 +232,7 @@ class _Runner:
                 self.backend,
                 request,
                 brain_mask=case.brain_mask,
+                phase=case.phase,
                 read=read,
             )
         except NotAnalysable as error:
@@ -239,6 +240,10 @@ class _Runner:
                 write_refusal(error.refusal, folder)
             raise
         return write_prediction(prediction, folder, case=case.name)
+
+
+def _record(case: Case) -> InputRecord:
+    return record_of(case.path, brain_mask=case.brain_mask, phase=case.phase)
 
 
 def _scrubbed(reason: str, case: Case) -> str:

@@ -70,10 +70,21 @@ def refusal_html(case: str, file: str, reason: str) -> str:
 def headline(result: Result) -> str:
     """The answer in one line."""
     scan = result.scan
+    calcium = _calcium(result)
     if scan.lesions == 0:
-        return "No microbleeds were reported"
+        return f"No microbleeds were reported{calcium}"
     noun = "microbleed was" if scan.lesions == 1 else "microbleeds were"
-    return f"{scan.lesions} possible {noun} found: {scan.small} small, {scan.large} large"
+    return f"{scan.lesions} possible {noun} found: {scan.small} small, {scan.large} large{calcium}"
+
+
+def _calcium(result: Result) -> str:
+    """What the phase says, in both ways of counting."""
+    apart = result.stages.get("removed_by_phase", 0)
+    if apart:
+        noun = "possible calcification is" if apart == 1 else "possible calcifications are"
+        return f"; {apart} {noun} not counted, {result.scan.lesions + apart} with them"
+    counted = sum(lesion.phase == "diamagnetic" for lesion in result.lesions)
+    return f"; {counted} of them may be calcified" if counted else ""
 
 
 def why_nothing(result: Result) -> str:
