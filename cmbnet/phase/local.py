@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,11 @@ from cmbnet.volume import Volume
 Box = tuple[slice, slice, slice]
 ComplexArray = NDArray[np.complex64]
 
-FAINTEST = 0.3
+SHOWN_MM: Final = 13.0
+SHOWN_BACKGROUND_MM: Final = 8.0
+"""Reach of the pictures around a candidate, and width of the background that they do without."""
+
+FAINTEST: Final = 0.3
 """Least weight of a voxel that holds signal: where SWI is dark, its phase may still be good."""
 
 
@@ -78,3 +83,31 @@ def trust(image: NDArray[Any]) -> FloatArray:
         return np.zeros(values.shape, np.float32)
     values /= np.median(values[held])
     return np.where(held, np.clip(values, FAINTEST, 1), 0).astype(np.float32)
+
+
+def near(
+    centre: NDArray[np.float64], reach_mm: Sequence[float], scan: Volume
+) -> tuple[Box, list[NDArray[np.float32]]]:
+    """Return the box of what is this near to a voxel index along each axis, and distances, mm."""
+    box, offsets = [], []
+    for axis, side in enumerate(scan.spacing_mm):
+        at, reach = centre[axis], reach_mm[axis] / side
+        low = max(0, int(np.floor(at - reach)))
+        high = max(low, min(scan.shape[axis], int(np.ceil(at + reach)) + 1))
+        box.append(slice(low, high))
+        shape = [-1 if axis == other else 1 for other in range(3)]
+        offsets.append(((np.arange(low, high) - at) * side).astype(np.float32).reshape(shape))
+    return (box[0], box[1], box[2]), offsets
+
+
+def picture(
+    phase: Phase, scan: Volume, centres_ras_mm: Iterable[tuple[float, float, float]]
+) -> FloatArray:
+    """Return the local phase around places for pictures, 0 to 1 for -pi to pi, elsewhere 0."""
+    grey = np.zeros(scan.shape, np.float32)
+    for centre_ras_mm in centres_ras_mm:
+        centre = (np.linalg.inv(scan.affine) @ [*centre_ras_mm, 1.0])[:3]
+        box, _ = near(centre, [SHOWN_MM] * 3, scan)
+        local = without_background(trust(scan.data[box]), phase, box, SHOWN_BACKGROUND_MM, scan)
+        grey[box] = np.angle(local) / np.float32(2 * np.pi) + np.float32(0.5)
+    return grey

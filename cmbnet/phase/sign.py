@@ -7,7 +7,7 @@ each scan is found first, from its veins and iron-rich nuclei, which are paramag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -19,6 +19,7 @@ from cmbnet.phase.local import (
     Box,
     ComplexArray,
     field_direction,
+    near,
     smooth,
     trust,
     without_background,
@@ -224,7 +225,7 @@ def _dark_centre(
 ) -> NDArray[np.float64]:
     """The middle of the dark thing around a voxel index."""
     reach_mm = max(CENTRE_MM, CENTRE_DIAMETERS * diameter_mm)
-    box, offsets = _near(centre, [2 * reach_mm + 2] * 3, scan)
+    box, offsets = near(centre, [2 * reach_mm + 2] * 3, scan)
     image = scan.data[box].astype(np.float32)
     if not (image > 0).any():
         return centre
@@ -237,21 +238,6 @@ def _dark_centre(
             break
         moved = np.array([(weight * axis).sum() for axis in offsets]) / weight.sum()
     return np.asarray(centre + moved / np.array(scan.spacing_mm))
-
-
-def _near(
-    centre: NDArray[np.float64], reach_mm: Sequence[float], scan: Volume
-) -> tuple[Box, list[NDArray[np.float32]]]:
-    """Box of what is this near to a voxel index along each axis, and the distances there, mm."""
-    box, offsets = [], []
-    for axis, side in enumerate(scan.spacing_mm):
-        at, reach = centre[axis], reach_mm[axis] / side
-        low = max(0, int(np.floor(at - reach)))
-        high = max(low, min(scan.shape[axis], int(np.ceil(at + reach)) + 1))
-        box.append(slice(low, high))
-        shape = [-1 if axis == other else 1 for other in range(3)]
-        offsets.append(((np.arange(low, high) - at) * side).astype(np.float32).reshape(shape))
-    return (box[0], box[1], box[2]), offsets
 
 
 def _around(
@@ -268,7 +254,7 @@ def _around(
     width_mm = max(BACKGROUND_MM, BACKGROUND_DIAMETERS * diameter_mm)
     margins_mm = [reach_mm + 2 * width_mm] * 3
     margins_mm[across] = reach_mm
-    box, offsets = _near(centre, margins_mm, scan)
+    box, offsets = near(centre, margins_mm, scan)
     square = np.asarray(sum(offset**2 for offset in offsets), np.float32)
     along = sum(offset * part for offset, part in zip(offsets, direction, strict=True))
     core_mm = max(CORE_DIAMETERS * diameter_mm, 0.75 * min(scan.spacing_mm))

@@ -25,11 +25,12 @@ def report_html(prediction: Prediction, result: Result) -> str:
     painter = Painter(prediction)
     excluded = result.excluded[:MOST_EXCLUDED]
     near = result.lesions[:MOST_TILES]
+    calcium = tuple(one for one in result.excluded if one.removed_by == "phase")[:MOST_TILES]
     indices = painter.slices_to_show(result.lesions, excluded, most=MOST_SLICES)
     drawn = in_threads(
         [
             *(partial(painter.slice, index, excluded) for index in indices),
-            *(partial(painter.tile, lesion) for lesion in near),
+            *(partial(painter.tile, lesion) for lesion in (*near, *calcium)),
         ]
     )
     shown = {
@@ -47,10 +48,12 @@ def report_html(prediction: Prediction, result: Result) -> str:
             (index + 1, painter.lesions_on(index), picture)
             for index, picture in zip(indices, drawn[: len(indices)], strict=True)
         ],
-        tiles=list(zip(near, drawn[len(indices) :], strict=True)),
+        tiles=list(zip((*near, *calcium), drawn[len(indices) :], strict=True)),
+        pictured=len(near),
         left_out=len(result.lesions) - len(near),
         slice_of=shown,
         excluded=excluded,
+        with_phase=prediction.phase is not None,
         provenance=_provenance(result),
     )
 

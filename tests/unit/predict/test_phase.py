@@ -10,7 +10,8 @@ import pytest
 from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
 from cmbnet.predict import Prediction, Request, predict_volume
-from cmbnet.report.html import headline
+from cmbnet.report.html import headline, report_html
+from cmbnet.report.pictures import TILE_PIXELS, Painter
 from cmbnet.report.result import build_result
 from cmbnet.report.tables import lesions_csv
 from cmbnet.volume import Volume
@@ -99,3 +100,16 @@ def test_a_phase_that_cannot_be_trusted_changes_nothing(
     other = predict_volume(scan, tiny_bundle, tiny_backend, phase=replace(phase, data=noise))
     assert other.quality.findings[-1].code == "phase_sign_unknown"
     assert [one.phase for one in other.finding.lesions] == ["indeterminate"] * 3
+
+
+def test_the_report_shows_phase_beside_magnitude(judged: Prediction) -> None:
+    page = report_html(judged, build_result(judged, case="x"))
+    assert "Possible calcification 3" in page
+    assert "The second row is the phase" in page
+    assert '<th scope="col">Phase</th>' in page
+    painter = Painter(judged)
+    (apart,) = (one for one in judged.finding.excluded if one.removed_by == "phase")
+    width, height = painter.draw_tile(apart).size
+    assert height == 2 * TILE_PIXELS + 4
+    plain = painter.draw_tile(replace(apart, phase=None))
+    assert plain.size == (width, TILE_PIXELS)
