@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cmbnet.report.batch import Outcome
 
 _OBJECTS = ("dicom_seg", "dicom_sr", "dicom_key_images", "dicom_pdf")
-_DICOM_ONLY = ("series", *_OBJECTS)
+_DICOM_ONLY = ("series", "phase_series", *_OBJECTS)
 
 EPILOG = f"""
 Exit code: 0, all cases are done. 1, the run was interrupted; the next run skips finished cases.
@@ -69,6 +69,11 @@ you asked for. 4, some cases failed.
     type=click.Path(exists=True, path_type=Path),
     help="Phase of the same acquisition on the grid of the scan, to tell calcifications from "
     "microbleeds. For several scans, a folder of files that have the names of the scans.",
+)
+@click.option(
+    "--phase-series",
+    help="DICOM series of the phase: auto for the one that belongs to the SWI, its name in "
+    "`cmbnet dicom explain`, or its UID.",
 )
 @click.option(
     "--count-calcifications",

@@ -8,19 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmbnet.errors import printable
+from cmbnet.errors import InputRefused, printable
 from cmbnet.io.digest import content_sha256
 from cmbnet.io.nifti import read_nifti
 from cmbnet.io.scan import LoadedScan, is_dicom, read_scan
+from cmbnet.predict.phase import remarked
 from cmbnet.predict.pipeline import predict_volume
 from cmbnet.predict.prediction import InputRecord, Prediction
 from cmbnet.predict.request import PLAIN, Request
+from cmbnet.preprocess.qc import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
+    from cmbnet.volume import Volume
 
 
 def record_of(
@@ -75,9 +78,8 @@ def predict_file(
             if read is None
             else read()
         )
-        mask, turned = (
-            None if file is None else read_nifti(file) for file in (mask_file, phase_file)
-        )
+        mask = None if mask_file is None else read_nifti(mask_file)
+        turned, refused = _phase(source, scan, phase_file, request)
     record = replace(hashing.result(), dicom=scan.dicom)
     read_s = round(time.perf_counter() - start, 4)
     prediction = predict_volume(
@@ -89,4 +91,22 @@ def predict_file(
         phase=turned,
         record=record,
     )
+    if refused:
+        prediction = remarked(prediction, Finding("no_phase", "info", refused))
     return replace(prediction, timings_s={"read": read_s, **prediction.timings_s})
+
+
+def _phase(
+    path: Path, scan: LoadedScan, file: Path | None, request: Request
+) -> tuple[Volume | None, str]:
+    """The phase that was given or belongs to the scan, or why there is none."""
+    if file is not None:
+        return read_nifti(file), ""
+    if request.phase_series is None or scan.dicom is None:
+        return None, ""
+    from cmbnet.io.dicom import read_dicom_phase
+
+    try:
+        return read_dicom_phase(path, scan.dicom, series=request.phase_series), ""
+    except InputRefused as refused:
+        return None, str(refused)

@@ -34,17 +34,19 @@ def with_phase(prediction: Prediction, phase: Volume) -> Prediction:
     try:
         read = read_phase(phase, scan)
     except PhaseRefused as refused:
-        return _remarked(prediction, Finding("phase_refused", "warning", str(refused)))
+        return remarked(prediction, Finding("phase_refused", "warning", str(refused)))
     brain = prediction.prepared.frame.to_native(prediction.prepared.brain)
     sign = scan_sign(read, scan, brain)
     lesions = [_judged(lesion, read, scan, sign) for lesion in prediction.finding.lesions]
     finding = replace(prediction.finding, lesions=tuple(lesions))
     if not prediction.request.count_calcifications:
         finding = _apart(finding)
-    prediction = _remarked(prediction, _remark(read, sign))
+    prediction = remarked(prediction, _remark(read, sign))
+    # Turned so that blood is bright at its borders along the main field in every picture.
+    shown = replace(read, turn=read.turn * (sign.sign or 1))
     seconds = round(time.perf_counter() - start, 4)
     timings = prediction.timings_s | {"phase": seconds}
-    return replace(prediction, finding=finding, phase=read, timings_s=timings)
+    return replace(prediction, finding=finding, phase=shown, timings_s=timings)
 
 
 def _judged(lesion: Lesion, phase: Phase, scan: Volume, sign: ScanSign) -> Lesion:
@@ -90,6 +92,7 @@ def _remark(phase: Phase, sign: ScanSign) -> Finding:
     return Finding("phase", "info", f"{notes} Blood has {side} phase: {asked}.")
 
 
-def _remarked(prediction: Prediction, finding: Finding) -> Prediction:
+def remarked(prediction: Prediction, finding: Finding) -> Prediction:
+    """Return the prediction with one more remark on the quality of the scan."""
     found = (*prediction.quality.findings, finding)
     return replace(prediction, quality=replace(prediction.quality, findings=found))

@@ -99,7 +99,7 @@ class Prediction:
         slices: Number of slices that the network looked at.
         crop: Rows and columns that it looked at.
         record: Which bytes were read.
-        phase: The phase, if one was given and can be trusted.
+        phase: The phase, if one was given and can be trusted, with the sign that blood is positive.
         timings_s: Seconds of each stage, in order.
     """
 

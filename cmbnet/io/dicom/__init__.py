@@ -19,6 +19,7 @@ from cmbnet.io.dicom.read import (
     examine_dicom,
     explain_dicom,
     read_dicom,
+    read_dicom_phase,
     read_dicom_series,
 )
 from cmbnet.io.dicom.selection import DEFAULT_RULES, Objection, SelectionRules, SeriesVerdict
@@ -35,5 +36,6 @@ __all__ = [
     "examine_dicom",
     "explain_dicom",
     "read_dicom",
+    "read_dicom_phase",
     "read_dicom_series",
 ]
