@@ -81,6 +81,7 @@ class Model:
         request: Request = PLAIN,
         *,
         brain_mask: AnyScan | None = None,
+        phase: AnyScan | None = None,
         **options: Any,
     ) -> Found:
         """Find the microbleeds of a scan.
@@ -92,6 +93,8 @@ class Model:
             request: The options, as for the command line. Without it, all have their defaults.
             brain_mask: A brain mask on the grid of the scan, in one of the forms of `scan`. Without
                 it, the brain is estimated.
+            phase: The phase of the same acquisition on the grid of the scan, in one of the forms of
+                `scan`. It tells calcifications from microbleeds.
             options: Fields of `Request` by name. They replace those of `request`:
                 ``operating_point="sensitive"``, ``frame=0``, ``series="S3"``, ``force=True``.
 
@@ -102,7 +105,7 @@ class Model:
             UsageError: If an argument does not fit the scan or the model.
         """
         request = request.but(**{"backend": self.backend.info.name, **options})
-        return finished(self._steps(scan, request, brain_mask))
+        return finished(self._steps(scan, request, brain_mask, phase))
 
     def predict_many(
         self, scans: Iterable[AnyScan], request: Request = PLAIN, **options: Any
@@ -129,19 +132,31 @@ class Model:
 
     def _steps_or_error(self, scan: AnyScan, request: Request) -> Steps[Found | CmbnetError]:
         try:
-            return (yield from self._steps(scan, request, None))
+            return (yield from self._steps(scan, request))
         except CmbnetError as error:
             return error
 
-    def _steps(self, scan: AnyScan, request: Request, brain_mask: AnyScan | None) -> Steps[Found]:
+    def _steps(
+        self,
+        scan: AnyScan,
+        request: Request,
+        brain_mask: AnyScan | None = None,
+        phase: AnyScan | None = None,
+    ) -> Steps[Found]:
         path = _path_of(scan)
-        mask_path = None if brain_mask is None else _path_of(brain_mask)
-        if path is not None and (brain_mask is None or mask_path is not None):
-            steps = steps_of_file(path, self.bundle, self.backend, request, brain_mask=mask_path)
+        mask_path, phase_path = map(_path_beside, (brain_mask, phase))
+        all_files = (brain_mask is None) is (mask_path is None)
+        all_files &= (phase is None) is (phase_path is None)
+        if path is not None and all_files:
+            steps = steps_of_file(
+                path, self.bundle, self.backend, request, brain_mask=mask_path, phase=phase_path
+            )
             return Found((yield from steps))
         volume = volume_of(scan) if path is None else _read(path, request)
-        mask = None if brain_mask is None else _mask_of(brain_mask, mask_path)
-        steps = steps_of_volume(volume, self.bundle, self.backend, request, brain_mask=mask)
+        mask, turned = map(_volume_beside, (brain_mask, phase))
+        steps = steps_of_volume(
+            volume, self.bundle, self.backend, request, brain_mask=mask, phase=turned
+        )
         return Found((yield from steps))
 
     def close(self) -> None:
@@ -173,8 +188,15 @@ def _read(path: Path, request: Request) -> Volume:
     return read_scan(path, frame=request.frame, series=request.series).volume
 
 
-def _mask_of(mask: AnyScan, path: Path | None) -> Volume:
-    return volume_of(mask) if path is None else read_scan(path).volume
+def _path_beside(image: AnyScan | None) -> Path | None:
+    return None if image is None else _path_of(image)
+
+
+def _volume_beside(image: AnyScan | None) -> Volume | None:
+    path = _path_beside(image)
+    if image is None or path is not None:
+        return None if path is None else read_scan(path).volume
+    return volume_of(image)
 
 
 def volume_of(scan: AnyScan) -> Volume:

@@ -26,7 +26,11 @@ _DIGITS = 8
 
 
 def collect_cases(
-    inputs: Sequence[str], *, brain_mask: Path | None = None, say: Callable[[str], None] = print
+    inputs: Sequence[str],
+    *,
+    brain_mask: Path | None = None,
+    phase: Path | None = None,
+    say: Callable[[str], None] = print,
 ) -> list[Case]:
     """Find the scans of the inputs and give each case a name of its own.
 
@@ -41,6 +45,7 @@ def collect_cases(
             ``?``, ``[...]`` and ``**`` match NIfTI files, DICOM folders and zips.
         brain_mask: For one input, a mask file. For several, a folder that has a mask for each input
             with the same file name (for DICOM, with the name of the case).
+        phase: Phase, in the same way. Without it, a BIDS ``part-mag`` gets its ``part-phase``.
         say: Function that receives a sentence about everything that is left out: files that are no
             scans by their name, links to nothing and, among several inputs, folders without scans.
 
@@ -60,7 +65,11 @@ def collect_cases(
     nifti = [file for file in files if file not in dicom]
     cases = dict(zip(nifti, map(Case, _names(nifti), nifti), strict=True)) | _told_apart(dicom)
     _refuse_collisions(cases[file] for file in files)
-    return _with_masks([cases[file] for file in files], brain_mask)
+    chosen = [cases[file] for file in files]
+    masks = _beside(chosen, brain_mask, "brain mask")
+    phases = _beside(chosen, phase, "phase") if phase else list(map(_bids_phase, chosen))
+    together = zip(chosen, masks, phases, strict=True)
+    return [replace(case, brain_mask=mask, phase=turned) for case, mask, turned in together]
 
 
 def _absolute(file: Path) -> Path:
@@ -203,23 +212,31 @@ def _refuse_collisions(cases: Iterable[Case]) -> None:
             )
 
 
-def _with_masks(cases: list[Case], brain_mask: Path | None) -> list[Case]:
-    if brain_mask is None:
-        return cases
-    if brain_mask.is_dir():
-        masks = [brain_mask / _mask_name(case) for case in cases]
+def _beside(cases: list[Case], given: Path | None, what: str) -> Sequence[Path | None]:
+    """The brain mask or phase of each case."""
+    if given is None:
+        return [None] * len(cases)
+    if given.is_dir():
+        files = [given / _name_beside(case) for case in cases]
     elif len(cases) == 1:
-        masks = [brain_mask]
+        files = [given]
     else:
         raise UsageError(
-            f"one brain mask file fits one scan, got {len(cases)} scans; give a folder that holds "
-            "a mask of the same file name for each"
+            f"one {what} file fits one scan, got {len(cases)} scans; give a folder that holds "
+            f"a {what.split()[-1]} of the same file name for each"
         )
-    for mask in masks:
-        if not mask.is_file():
-            raise UsageError(f"brain mask {mask} does not exist")
-    return [replace(case, brain_mask=mask) for case, mask in zip(cases, masks, strict=True)]
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"{what} {file} does not exist")
+    return files
 
 
-def _mask_name(case: Case) -> str:
+def _name_beside(case: Case) -> str:
     return f"{case.name}.nii.gz" if case.dicom else case.path.name
+
+
+def _bids_phase(case: Case) -> Path | None:
+    """``part-phase`` beside a NIfTI file whose name says ``part-mag``."""
+    name = case.path.name
+    file = case.path.with_name(name.replace("_part-mag_", "_part-phase_"))
+    return file if not case.dicom and file.name != name and file.is_file() else None

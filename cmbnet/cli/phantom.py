@@ -34,6 +34,10 @@ from cmbnet.errors import UsageError
 @click.option("--lesions", nargs=2, type=int, default=None, metavar="LOW HIGH",
               help="Lowest and highest number of microbleeds in a positive case.  "
                    "[default: as in patients]")  # fmt: skip
+@click.option("--phase", type=click.Choice(["siemens", "ge", "philips", "canon"]), default=None,
+              help="Also write phase to phase/, in the unit and sign of a vendor.")  # fmt: skip
+@click.option("--calcifications", default=0, show_default=True,
+              help="Number of calcifications of 1 to 8 mm to add to each case.")  # fmt: skip
 @options.scan_jobs("Number of processes that make phantoms.")
 @click.option("--montage", is_flag=True, help="Also write a picture of every new case.")
 @click.option("--dicom", type=click.Choice(["siemens", "ge", "philips", "canon"]), default=None,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cmbnet.report.batch import Outcome
 
 _OBJECTS = ("dicom_seg", "dicom_sr", "dicom_key_images", "dicom_pdf")
-_DICOM_ONLY = ("series", *_OBJECTS)
+_DICOM_ONLY = ("series", "phase_series", *_OBJECTS)
 
 EPILOG = f"""
 Exit code: 0, all cases are done. 1, the run was interrupted; the next run skips finished cases.
@@ -45,6 +45,16 @@ you asked for. 4, some cases failed.
 @click.option("--brain-mask", type=options.OLD_PATH,
               help="Brain mask on the grid of the scan. For several scans, a "
                    "folder of masks that have the file names of the scans.")  # fmt: skip
+@click.option("--phase", type=options.OLD_PATH,
+              help="Phase of the same acquisition on the grid of the scan, to tell "
+                   "calcifications from microbleeds. For several scans, a folder of files "
+                   "that have the names of the scans.")  # fmt: skip
+@click.option("--phase-series",
+              help="DICOM series of the phase: auto for the one that belongs to the SWI, "
+                   "its name in `cmbnet dicom explain`, or its UID.")  # fmt: skip
+@click.option("--count-calcifications", is_flag=True,
+              help="Also count as microbleeds what the phase calls a "
+                   "calcification.")  # fmt: skip
 @click.option("--frame", type=click.IntRange(0),
               help="Number of the image to read from a 4D file. The first is 0.")  # fmt: skip
 @click.option("--series",
@@ -77,6 +87,7 @@ def command(
     model: str,
     threads: int | None,
     brain_mask: Path | None,
+    phase: Path | None,
     jobs: int,
     overwrite: bool,
     **how: Any,
@@ -90,7 +101,7 @@ def command(
     from cmbnet.cli.cases import collect_cases
     from cmbnet.io.read_ahead import ReadAhead
 
-    cases = collect_cases(inputs, brain_mask=brain_mask, say=_remark)
+    cases = collect_cases(inputs, brain_mask=brain_mask, phase=phase, say=_remark)
     _require_dicom(cases, **{name: how[name] for name in _DICOM_ONLY})
     read_ahead = ReadAhead(how["frame"], how["series"])
     if overwrite or not (out / cases[0].name).exists():

@@ -79,7 +79,7 @@ def find_lesions(
     )
 
 
-def _stages(removed_by: list[Stage | None]) -> dict[str, int]:
+def _stages(removed_by: Sequence[str | None]) -> dict[str, int]:
     """Count candidates, those that each stage removed, and lesions."""
     counts = Counter(removed_by)
     removed = {f"removed_by_{stage}": counts[stage] for stage in get_args(Stage)}

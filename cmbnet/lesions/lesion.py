@@ -17,6 +17,9 @@ SizeClass = Literal["small", "large", "outside"]
 Stage = Literal["size", "shape", "border", "score"]
 """Kinds of rules, in the order of the counts (`cmbnet.lesions.rules`)."""
 
+Call = Literal["paramagnetic", "diamagnetic", "indeterminate"]
+"""What phase says of a candidate: blood, calcium, or neither."""
+
 Triple = tuple[float, float, float]
 
 
@@ -46,7 +49,11 @@ class Lesion:
             it, if the candidate is large, or if size or shape excluded it.
         rim_brightness: Brightness of the rim around it, relative to nearby brain, which is 1. None
             if the rules do not use it, or if size or shape excluded it.
-        removed_by: The stage that excluded it, or None for a lesion.
+        phase: What the phase says of it (`cmbnet.phase`). None without phase, and for candidates
+            that were excluded before.
+        phase_strength: How much more of the phase around it the other sign leaves unexplained.
+        removed_by: The stage that excluded it, "phase" for a possible calcification, or None for a
+            lesion.
         reason: The reason in words. Empty for a lesion.
         profile: What lies around it (`cmbnet.lesions.profile.MEASURES`); empty where the rules do
             not ask, or size or shape excluded it. Not written into results.
@@ -72,7 +79,9 @@ class Lesion:
     bbox: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
     continuation_mm: float | None = None
     rim_brightness: float | None = None
-    removed_by: Stage | None = None
+    phase: Call | None = None
+    phase_strength: float | None = None
+    removed_by: Stage | Literal["phase"] | None = None
     reason: str = ""
     profile: Annotated[tuple[float, ...], Field(exclude=True)] = ()
     axes_mm: Annotated[Triple, Field(exclude=True)] = (0.0, 0.0, 0.0)

@@ -9,11 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cmbnet.errors import UsageError
 from cmbnet.phantom.acquisition import acquire, motion_factor, receive_bias
 from cmbnet.phantom.anatomy import Anatomy, make_anatomy
 from cmbnet.phantom.grid import FloatArray, Grid, resample
 from cmbnet.phantom.lesions import Microbleed, draw_count, draw_moments, place_lesions
 from cmbnet.phantom.mimics import Mimic, MimicKind, draw_mimics, paint_mimics, taken_by
+from cmbnet.phantom.phase import (
+    CalcificationTruth,
+    PhaseRecorder,
+    calcification_truth,
+    draw_calcifications,
+)
 from cmbnet.phantom.protocol import TINY, Protocol, WideProtocol, draw_protocol
 from cmbnet.phantom.scan import (
     ComplexArray,
@@ -68,6 +75,8 @@ class PhantomCase:
         anatomy_seed: Seed of the head.
         anatomy: ``"mni"`` or ``"procedural"``.
         skull_stripped: Whether all but the brain was set to 0.
+        phase: int16 values as a scanner stores phase, if it was asked for.
+        calcifications: The calcifications that were asked for.
     """
 
     image: Volume
@@ -81,6 +90,8 @@ class PhantomCase:
     anatomy_seed: int
     anatomy: AnatomyKind
     skull_stripped: bool
+    phase: Volume | None = None
+    calcifications: tuple[CalcificationTruth, ...] = ()
 
 
 def make_case(
@@ -91,6 +102,8 @@ def make_case(
     anatomy: AnatomyKind = "mni",
     anatomy_seed: int | None = None,
     lesion_count: int | None = None,
+    phase: str | None = None,
+    calcifications: int = 0,
 ) -> PhantomCase:
     """Make a phantom.
 
@@ -102,10 +115,13 @@ def make_case(
         anatomy: ``"mni"`` (needs nilearn) or ``"procedural"`` (needs nothing).
         anatomy_seed: Seed of the head; `seed` if None.
         lesion_count: Number of microbleeds; drawn if None.
+        phase: Vendor in whose style the phase is written (`cmbnet.phantom.phase.PHASE_STYLES`);
+            None writes none.
+        calcifications: Number of calcifications beyond those that every phantom may have.
 
     Raises:
         MissingExtra: If the MNI anatomy is asked for and nilearn is not installed.
-        UsageError: If there is no such protocol.
+        UsageError: If there is no such protocol or style, or phase is asked of the wide family.
     """
     if protocol is None:
         protocol = "training" if anatomy == "mni" else TINY
@@ -113,6 +129,8 @@ def make_case(
         protocol = draw_protocol(protocol, np.random.default_rng([seed, 10]))
     head_seed = seed if anatomy_seed is None else anatomy_seed
     if isinstance(protocol, WideProtocol):
+        if phase is not None or calcifications:
+            raise UsageError("phantoms of the wide family have no phase; choose other protocols")
         from cmbnet.phantom.family import make_family_case
 
         return make_family_case(
@@ -123,7 +141,8 @@ def make_case(
     rng = np.random.default_rng([seed, 11])
     tilt = rng.uniform(-MAX_TILT_RAD, MAX_TILT_RAD) if rng.random() < TILT_PROBABILITY else 0.0
     scan = plan_scan(head, protocol, tilt)
-    mimics, seen = _tissue_and_mimics(seed, head, scan)
+    grains = draw_calcifications(np.random.default_rng([seed, 18]), head, protocol, calcifications)
+    mimics, seen = _tissue_and_mimics(seed, head, scan, grains)
     without = average_sub_slices(seen.signal, scan)
     lesions: list[Microbleed] = []
     complete = without
@@ -138,13 +157,34 @@ def make_case(
         lesions, scan.grid, pair[1], pair[0], noise=seen.white / protocol.snr, white=seen.white
     )
     del without
-    image = _image(seed, complete * bias, scan, seen.white)
-    return _store(seed, scan, head, mimics, truth, image, seen, tilt)
+    recorder = None
+    if phase is not None:
+        coils = np.random.default_rng([seed, 19])
+        recorder = PhaseRecorder(coils, phase, scan.grid, protocol.high_pass_per_mm)
+    image = _image(seed, complete * bias, scan, seen.white, recorder)
+    case = _store(seed, scan, head, mimics, truth, image, seen, tilt)
+    return _with_phase(case, recorder, grains, scan.grid)
 
 
-def _tissue_and_mimics(seed: int, head: Anatomy, scan: ScanPlan) -> tuple[list[Mimic], HeadSignal]:
+def _with_phase(
+    case: PhantomCase, recorder: PhaseRecorder | None, grains: list[Mimic], grid: Grid
+) -> PhantomCase:
+    """The case with its phase and calcifications, with axes stored as those of the image."""
+    flips = tuple(axis for axis in range(3) if case.image.affine[2 - axis, axis] < 0)
+    phase = None
+    if recorder is not None:
+        stored = np.ascontiguousarray(np.flip(recorder.stored, flips))
+        phase = replace(case.image, data=stored, source=f"phantom {case.seed} phase")
+    rows = tuple(calcification_truth(grain, grid, flips) for grain in grains)
+    return replace(case, phase=phase, calcifications=rows)
+
+
+def _tissue_and_mimics(
+    seed: int, head: Anatomy, scan: ScanPlan, grains: list[Mimic]
+) -> tuple[list[Mimic], HeadSignal]:
     """The head with its mimics, on the sub-slices."""
     mimics, end_on = draw_mimics(np.random.default_rng([seed, 14]), head, scan.protocol)
+    mimics += grains
     veins = VeinPoints.joined([head.veins, end_on])
     seen = object_signal(np.random.default_rng([seed, 16]), head, scan, veins)
     for mimic in mimics:
@@ -191,7 +231,13 @@ def noise_free_pair(
     return pair
 
 
-def _image(seed: int, complete: ComplexArray, scan: ScanPlan, white: float) -> FloatArray:
+def _image(
+    seed: int,
+    complete: ComplexArray,
+    scan: ScanPlan,
+    white: float,
+    phase: PhaseRecorder | None = None,
+) -> FloatArray:
     """What the scanner makes of the slices: motion, noise, SWI."""
     rng = np.random.default_rng([seed, 17])
     motion = motion_factor(rng, scan.grid) if rng.random() < MOTION_PROBABILITY else None
@@ -202,6 +248,8 @@ def _image(seed: int, complete: ComplexArray, scan: ScanPlan, white: float) -> F
             motion=motion,
         )  # fmt: skip
         image[z] = susceptibility_weighted(noisy, scan.grid, scan.protocol)[0]
+        if phase is not None:
+            phase.take(z, noisy)
     return image
 
 
@@ -244,7 +292,7 @@ def store(
     flips = STORAGE_FLIPS[int(rng.integers(len(STORAGE_FLIPS)))]
     affine = stored_affine(scan.grid, tilt, flips)
     names = ("image", "lesions", "ignore", "mimics", "brain")
-    volumes = {
+    volumes: dict[str, Any] = {
         name: Volume(np.ascontiguousarray(np.flip(data, flips)), affine, f"phantom {seed} {name}")
         for name, data in zip(names, (stored, *others), strict=True)
     }

@@ -21,6 +21,7 @@ from cmbnet.errors import UsageError
 from cmbnet.io import table_csv, write_nifti
 from cmbnet.io.atomic import write_text_atomically
 from cmbnet.phantom.case import PhantomCase, make_case
+from cmbnet.phantom.phase import PHASE_STYLES
 from cmbnet.phantom.protocol import draw_protocol
 from cmbnet.phantom.template import AnatomyKind, load_template
 from cmbnet.workers import start_workers
@@ -45,6 +46,9 @@ class CohortPlan:
         anatomy_seeds: Seeds of the heads, used in turn; drawn from `seed` if None.
         lesions: Fewest and most microbleeds of a positive case, any number between as likely;
             None draws as many as patients have. Training learns more from crowded cases.
+        phase: Vendor in whose style phase is written to ``phase/``; None writes none.
+        calcifications: Number of calcifications that are added to each case, with their table
+            ``calcifications.csv``.
     """
 
     positives: int
@@ -55,6 +59,8 @@ class CohortPlan:
     cases_per_head: int = 3
     anatomy_seeds: tuple[int, ...] | None = None
     lesions: tuple[int, int] | None = None
+    phase: str | None = None
+    calcifications: int = 0
 
     def __post_init__(self) -> None:
         total = self.positives + self.negatives
@@ -66,7 +72,17 @@ class CohortPlan:
             raise UsageError("at least one anatomy seed is required, got none")
         if self.lesions is not None and not 1 <= self.lesions[0] <= self.lesions[1]:
             raise UsageError(f"lesions must be a rising range from 1 on, got {self.lesions}")
+        if self.phase not in (None, *PHASE_STYLES) or self.calcifications < 0:
+            raise UsageError(
+                f"phase of one of {', '.join(PHASE_STYLES)} and no negative number of "
+                f"calcifications are required, got {self.phase!r} and {self.calcifications}"
+            )
         draw_protocol(self.protocols, np.random.default_rng(0))
+
+    def stated(self) -> dict[str, Any]:
+        """The plan as plain values. What came later is left out where it is not asked for."""
+        later = {"phase": None, "calcifications": 0}
+        return {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
 
     def heads(self) -> Iterator[list[PlannedCase]]:
         """Yield the cases of one head after the other, with positives spread evenly."""
@@ -126,7 +142,8 @@ def write_cohort(
         UsageError: If the folder holds a cohort of another plan.
     """
     root = Path(directory)
-    for name in (*IMAGES, "cases", *(["montages"] if montage else [])):
+    more = [name for name, asked in (("montages", montage), ("phase", plan.phase)) if asked]
+    for name in (*IMAGES, "cases", *more):
         (root / name).mkdir(parents=True, exist_ok=True)
     _claim(root, plan)
     report = on_case or (lambda _: None)
@@ -145,7 +162,7 @@ def _claim(root: Path, plan: CohortPlan) -> None:
     statement = {
         "statement": RESEARCH_USE_ONLY + " Digital phantoms: no image of a patient.",
         "cmbnet": __version__,
-        "plan": asdict(plan),
+        "plan": plan.stated(),
     }
     text = json.dumps(statement, indent=1) + "\n"
     file = root / "cohort.json"
@@ -187,6 +204,8 @@ def _write_head(root: Path, plan: CohortPlan, cases: list[PlannedCase], montage:
             anatomy=plan.anatomy,
             anatomy_seed=planned.anatomy_seed,
             lesion_count=planned.lesion_count,
+            phase=plan.phase,
+            calcifications=plan.calcifications,
         )
         _write_images(root, planned.name, case)
         if montage:
@@ -201,6 +220,8 @@ def _write_images(root: Path, name: str, case: PhantomCase) -> None:
     volumes = (case.image, case.lesions, case.ignore, case.mimics, case.brain)
     for (folder, dtype), volume in zip(IMAGES.items(), volumes, strict=True):
         write_nifti(volume, root / folder / f"{name}.nii.gz", dtype=dtype)
+    if case.phase is not None:
+        write_nifti(case.phase, root / "phase" / f"{name}.nii.gz", dtype=np.int16)
 
 
 def _record(planned: PlannedCase, case: PhantomCase) -> dict[str, Any]:
@@ -224,7 +245,11 @@ def _record(planned: PlannedCase, case: PhantomCase) -> dict[str, Any]:
         "n_ignored": len(case.truth) - seen,
     }
     lesions = [{"case": planned.name, **_plain(asdict(row))} for row in case.truth]
-    return {"summary": summary, "protocol": protocol, "lesions": lesions}
+    record = {"summary": summary, "protocol": protocol, "lesions": lesions}
+    if case.calcifications:
+        rows = [{"case": planned.name, **_plain(asdict(row))} for row in case.calcifications]
+        record["calcifications"] = rows
+    return record
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
@@ -239,6 +264,9 @@ def _write_tables(root: Path, cases: list[PlannedCase]) -> Path:
     write_text_atomically(root / "cases.csv", _csv([record["summary"] for record in records]))
     lesions = [row for record in records for row in record["lesions"]]
     write_text_atomically(root / "lesions.csv", _csv(lesions))
+    calcifications = [row for record in records for row in record.get("calcifications", ())]
+    if calcifications:
+        write_text_atomically(root / "calcifications.csv", _csv(calcifications))
     return root / "cases.csv"
 
 

@@ -95,7 +95,7 @@ def end_on_veins(rng: np.random.Generator, anatomy: Anatomy) -> tuple[list[Mimic
     return mimics, VeinPoints.joined(parts)
 
 
-_CALCIFIED = (
+CALCIFIED = (
     # chance, MNI centre (z, y, |x|) in mm, both sides, radius in mm
     (0.40, (2, -32, 0), False, (0.8, 2.2)),  # pineal gland
     (0.30, (10, -40, 22), True, (0.7, 1.8)),  # choroid plexus
@@ -107,7 +107,7 @@ _CALCIFIED = (
 def _calcifications(rng: np.random.Generator, anatomy: Anatomy, protocol: Protocol) -> list[Mimic]:
     """Diamagnetic grains where they are common, and rarely one in a lobe."""
     mimics = []
-    for chance, centre, both, radii in _CALCIFIED:
+    for chance, centre, both, radii in CALCIFIED:
         if rng.random() > chance:
             continue
         for side in (1, -1) if both else (1,):

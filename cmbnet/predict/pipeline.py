@@ -13,6 +13,7 @@ import numpy as np
 
 from cmbnet.errors import InputRefused
 from cmbnet.lesions import find_lesions
+from cmbnet.predict.phase import with_phase
 from cmbnet.predict.prediction import InputRecord, NotAnalysable, Prediction, Refusal
 from cmbnet.predict.request import PLAIN, Request
 from cmbnet.preprocess import prepare
@@ -45,6 +46,7 @@ def predict_volume(
     request: Request = PLAIN,
     *,
     brain_mask: Volume | None = None,
+    phase: Volume | None = None,
     record: InputRecord | None = None,
 ) -> Prediction:
     """Find microbleeds on a scan.
@@ -56,6 +58,8 @@ def predict_volume(
         request: How to look at it: its operating point, and whether to answer even if the quality
             gate says that an answer would mean nothing.
         brain_mask: On the grid of the scan; by default the brain is estimated.
+        phase: The phase of the same acquisition on the grid of the scan. It tells calcifications
+            from microbleeds; one that cannot be trusted is left out with a warning.
         record: Which bytes the scan came from.
 
     Returns:
@@ -67,7 +71,9 @@ def predict_volume(
         UsageError: If the operating point does not exist.
         BundleError: If the model cannot be run.
     """
-    steps = steps_of_volume(volume, bundle, backend, request, brain_mask=brain_mask, record=record)
+    steps = steps_of_volume(
+        volume, bundle, backend, request, brain_mask=brain_mask, phase=phase, record=record
+    )
     return finished(steps)
 
 
@@ -78,6 +84,7 @@ def steps_of_volume(
     request: Request = PLAIN,
     *,
     brain_mask: Volume | None = None,
+    phase: Volume | None = None,
     record: InputRecord | None = None,
 ) -> Steps[Prediction]:
     """Do the same in three stages: before the network, the network, and after it."""
@@ -110,7 +117,8 @@ def steps_of_volume(
         quality=quality,
         record=record,
     )
-    return replace(prediction, timings_s={**clock.seconds, **prediction.timings_s})
+    prediction = replace(prediction, timings_s={**clock.seconds, **prediction.timings_s})
+    return prediction if phase is None else with_phase(prediction, phase)
 
 
 def _require_possible_extent(volume: Volume) -> None:

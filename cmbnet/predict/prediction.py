@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cmbnet.bundle import Bundle, OperatingPoint
     from cmbnet.io.dicom import DicomSource
     from cmbnet.lesions import FoundLesions, LesionRules
+    from cmbnet.phase import Phase
     from cmbnet.predict.request import Request
     from cmbnet.preprocess import PreparedCase
     from cmbnet.preprocess.qc import QualityReport
@@ -30,12 +31,14 @@ class InputRecord:
             whose names may be those of patients.
         sha256: Of its content; empty for an array in memory.
         brain_mask_sha256: Of the mask file that was given, or None.
+        phase_sha256: Of the phase file that was given, or None.
         dicom: The images of a DICOM series, which SEG and SR refer to; else None.
     """
 
     file: str = ""
     sha256: str = ""
     brain_mask_sha256: str | None = None
+    phase_sha256: str | None = None
     dicom: DicomSource | None = field(default=None, compare=False)
 
 
@@ -96,6 +99,7 @@ class Prediction:
         slices: Number of slices that the network looked at.
         crop: Rows and columns that it looked at.
         record: Which bytes were read.
+        phase: The phase, if one was given and can be trusted, with the sign that blood is positive.
         timings_s: Seconds of each stage, in order.
     """
 
@@ -114,6 +118,7 @@ class Prediction:
     crop: tuple[int, int]
     record: InputRecord
     timings_s: dict[str, float]
+    phase: Phase | None = None
 
     @property
     def mask(self) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from cmbnet.io import write_text_atomically
 from cmbnet.io.bids import why_no_scan
 from cmbnet.io.case import Case
 from cmbnet.io.scan import nifti_stem
-from cmbnet.predict import NotAnalysable, Request, record_of, steps_of_file
+from cmbnet.predict import InputRecord, NotAnalysable, Request, record_of, steps_of_file
 from cmbnet.report.html import refusal_html
 from cmbnet.report.result import RecordedRequest, Result, recorded
 from cmbnet.report.tables import fault_row, summary_row, update_summary
@@ -190,7 +190,7 @@ class _Runner:
         folder, request = self.out_dir / case.name, self.request
         read = None if self.read_ahead is None else self.read_ahead.take(case.path)
         try:
-            asked = recorded(request, record_of(case.path, brain_mask=case.brain_mask), self.bundle)
+            asked = recorded(request, _record(case), self.bundle)
             finished = None if self.overwrite else _finished(folder, asked)
         except OSError:
             clear_case(folder)
@@ -214,13 +214,23 @@ class _Runner:
             _refuse_by_name(case)
         try:
             prediction = yield from steps_of_file(
-                case.path, self.bundle, self.backend, request, brain_mask=case.brain_mask, read=read
+                case.path,
+                self.bundle,
+                self.backend,
+                request,
+                brain_mask=case.brain_mask,
+                phase=case.phase,
+                read=read,
             )
         except NotAnalysable as error:
             if request.dicom_sr:
                 write_refusal(error.refusal, folder)
             raise
         return write_prediction(prediction, folder, case=case.name)
+
+
+def _record(case: Case) -> InputRecord:
+    return record_of(case.path, brain_mask=case.brain_mask, phase=case.phase)
 
 
 def _scrubbed(reason: str, case: Case) -> str:

@@ -26,11 +26,12 @@ def report_html(prediction: Prediction, result: Result) -> str:
     painter = Painter(prediction)
     excluded = result.excluded[:MOST_EXCLUDED]
     near = result.lesions[:MOST_TILES]
+    calcium = tuple(one for one in result.excluded if one.removed_by == "phase")[:MOST_TILES]
     indices = painter.slices_to_show(result.lesions, excluded, most=MOST_SLICES)
     drawn = in_threads(
         [
             *(partial(painter.slice, index, excluded) for index in indices),
-            *(partial(painter.tile, lesion) for lesion in near),
+            *(partial(painter.tile, lesion) for lesion in (*near, *calcium)),
         ]
     )
     shown = {
@@ -48,10 +49,12 @@ def report_html(prediction: Prediction, result: Result) -> str:
             (index + 1, painter.lesions_on(index), picture)
             for index, picture in zip(indices, drawn[: len(indices)], strict=True)
         ],
-        tiles=list(zip(near, drawn[len(indices) :], strict=True)),
+        tiles=list(zip((*near, *calcium), drawn[len(indices) :], strict=True)),
+        pictured=len(near),
         left_out=len(result.lesions) - len(near),
         slice_of=shown,
         excluded=excluded,
+        with_phase=prediction.phase is not None,
         provenance=_provenance(result),
     )
 
@@ -71,10 +74,21 @@ def refusal_html(case: str, file: str, reason: str) -> str:
 def headline(result: Result) -> str:
     """Write the result in one line."""
     scan = result.scan
+    calcium = _calcium(result)
     if scan.lesions == 0:
-        return "No microbleeds were reported"
+        return f"No microbleeds were reported{calcium}"
     noun = "microbleed was" if scan.lesions == 1 else "microbleeds were"
-    return f"{scan.lesions} possible {noun} found: {scan.small} small, {scan.large} large"
+    return f"{scan.lesions} possible {noun} found: {scan.small} small, {scan.large} large{calcium}"
+
+
+def _calcium(result: Result) -> str:
+    """What the phase says, in both ways of counting."""
+    apart = result.stages.get("removed_by_phase", 0)
+    if apart:
+        noun = "possible calcification is" if apart == 1 else "possible calcifications are"
+        return f"; {apart} {noun} not counted, {result.scan.lesions + apart} with them"
+    counted = sum(lesion.phase == "diamagnetic" for lesion in result.lesions)
+    return f"; {counted} of them may be calcified" if counted else ""
 
 
 def why_nothing(result: Result) -> str:

@@ -31,6 +31,7 @@ class RecordedRequest(Request):
     bundle_sha256: str
     cmbnet: str
     brain_mask_sha256: str | None = None
+    phase_sha256: str | None = None
 
 
 class Input(_Strict):
@@ -116,6 +117,7 @@ def recorded(request: Request, record: InputRecord, bundle: Bundle) -> RecordedR
         bundle_sha256=bundle.sha256,
         cmbnet=__version__,
         brain_mask_sha256=record.brain_mask_sha256,
+        phase_sha256=record.phase_sha256,
     )
 
 

@@ -17,6 +17,7 @@ LESION_COLUMNS = (
     "right_mm", "anterior_mm", "superior_mm", "i", "j", "k",
     "max_in_plane_diameter_mm", "equivalent_diameter_mm", "volume_mm3", "z_extent_mm", "slices",
     "elongation", "border_distance_mm", "outside_brain", "removed_by", "reason",
+    "phase", "phase_strength",
 )  # fmt: skip
 
 SUMMARY_COLUMNS = (

@@ -18,6 +18,7 @@ from cmbnet.io.dicom.read import (
     Examination,
     examine_dicom,
     read_dicom,
+    read_dicom_phase,
     read_dicom_series,
 )
 from cmbnet.io.dicom.source import DicomSource
@@ -33,5 +34,6 @@ __all__ = [
     "SeriesVerdict",
     "examine_dicom",
     "read_dicom",
+    "read_dicom_phase",
     "read_dicom_series",
 ]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from cmbnet.errors import InputRefused, UsageError
 from cmbnet.io.dicom.files import FileSet, open_files
 from cmbnet.io.dicom.geometry import repeats
 from cmbnet.io.dicom.grouping import read_stacks
 from cmbnet.io.dicom.identity import several_owners
 from cmbnet.io.dicom.parts import join_parts
+from cmbnet.io.dicom.phase import phase_of, require_phase
 from cmbnet.io.dicom.pixels import read_pixels
 from cmbnet.io.dicom.privacy import patient_identifiers, scrub
 from cmbnet.io.dicom.selection import Judged, judge_all
@@ -58,8 +61,11 @@ def examine_dicom(
         except InputRefused as refused:
             verdicts = tuple(one.verdict for one in judged)
             return Examination(name, verdicts, notes, str(refused))
+        _, phase = phase_of(judged, chosen)
         return Examination(
-            name, tuple(replace(one.verdict, chosen=one is chosen) for one in judged), notes
+            name,
+            tuple(replace(one.verdict, chosen=one is chosen) for one in judged),
+            (*notes, phase),
         )
 
 
@@ -114,6 +120,29 @@ def read_dicom_series(
             notes=_notes(verdict, notes, _owners(judged)),
         )
         return volume, source_of(chosen.grid, verdict)
+
+
+def read_dicom_phase(
+    path: str | os.PathLike[str], swi: DicomSource, *, series: str = "auto"
+) -> Volume:
+    """Read the phase that belongs to an SWI.
+
+    Args:
+        path: The input that the SWI was read from.
+        swi: The images of the SWI.
+        series: "auto", or the key or UID of the phase series.
+
+    Raises:
+        InputRefused: If no phase belongs to the SWI, or the named one does not.
+    """
+    with open_files(path) as files:
+        judged, _, name = _judge_all(files, DEFAULT_RULES, None)
+        phase = require_phase(judged, swi.verdict.key, series)
+        assert phase.grid is not None
+        source = f"series {phase.verdict.key} of {name}"
+        # The affine of the SWI: the two may differ by what headers round.
+        affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ swi.affine_lps
+        return Volume(data=read_pixels(phase.grid), affine=affine, source=source)
 
 
 def _judge_all(

@@ -58,6 +58,8 @@ class DicomResult:
     # Name of the approximate region of each lesion id, if known.
     regions: tuple[tuple[int, str], ...] = ()
     previous: Dataset | None = None  # The report that this one supersedes. Only its UIDs are read.
+    # Candidates that the phase calls diamagnetic. They do not count.
+    calcifications: tuple[Lesion, ...] = ()
 
     def __post_init__(self) -> None:
         if self.lesions and not self.quality.analysable:
@@ -83,7 +85,12 @@ def result_of(prediction: Prediction) -> DicomResult:
         labels=np.zeros_like(labels) if prediction.forced else labels,
         algorithm=_algorithm(prediction),
         quality=quality_of(prediction.quality),
+        calcifications=() if prediction.forced else _calcifications(prediction),
     )
+
+
+def _calcifications(prediction: Prediction) -> tuple[Lesion, ...]:
+    return tuple(one for one in prediction.found.excluded if one.removed_by == "phase")
 
 
 def result_of_refusal(refusal: Refusal) -> DicomResult:
@@ -107,8 +114,17 @@ def _algorithm(run: Prediction | Refusal) -> Algorithm:
             f"lesion score {point.lesion_score:g}",
             f"backend {backend.name} {backend.precision}",
             *([f"brain mask sha256 {mask}"] if mask else []),
+            *_phase_parameters(run),
         ),
     )
+
+
+def _phase_parameters(run: Prediction | Refusal) -> list[str]:
+    """Say that phase was used: the same scan without it gives another report."""
+    if getattr(run, "phase", None) is None:
+        return []
+    counted = run.request.count_calcifications  # type: ignore[union-attr]
+    return [f"phase used, possible calcifications {'counted' if counted else 'not counted'}"]
 
 
 def quality_of(report: QualityReport) -> Quality:

@@ -104,6 +104,7 @@ def _insert_lesions(
             for lesion, segment in zip(result.lesions, segments, strict=True)
         ),
         *(_place_group(result, source, lesion) for lesion in result.lesions),
+        *(_calcification_group(result, source, one) for one in result.calcifications),
         *measurements.ContentSequence,
     ]
     measurements.ContentSequence = Sequence(plain)
@@ -173,6 +174,22 @@ def _place_group(result: DicomResult, source: DicomSource, lesion: Lesion) -> Da
         referenced_region=point_of(lesion, source), **_about(result, source, lesion)
     )[0]
     group.ContentSequence.append(_comment(label_of(lesion)))
+    return group
+
+
+def _calcification_group(result: DicomResult, source: DicomSource, lesion: Lesion) -> Dataset:
+    """Make the group of a possible calcification: a point, its code and why."""
+    about = _about(result, source, lesion) | {
+        "tracking_identifier": sr.TrackingIdentifier(
+            uid=tracking_uid(result, source, lesion),
+            identifier=f"Possible calcification {lesion.id}",
+        ),
+        "finding_type": codes.CALCIFICATION,
+    }
+    group: Dataset = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_region=point_of(lesion, source), **about
+    )[0]
+    group.ContentSequence.append(_comment(f"{label_of(lesion)}, {lesion.reason}"))
     return group
 
 
@@ -264,8 +281,12 @@ def _summary(result: DicomResult, source: DicomSource) -> sr.MeasurementsAndQual
 def _answer(result: DicomResult) -> str:
     if not result.quality.analysable:
         return "Not analysable: no count was made"
-    count = len(result.lesions)
-    return f"{count} microbleed candidate{'' if count == 1 else 's'} by AI, not reviewed"
+    count, calcium = len(result.lesions), len(result.calcifications)
+    answer = f"{count} microbleed candidate{'' if count == 1 else 's'} by AI, not reviewed"
+    if calcium:
+        noun = "calcification" if calcium == 1 else "calcifications"
+        answer += f"; {calcium} possible {noun} by phase, not counted"
+    return answer
 
 
 def _summary_measurements(result: DicomResult, source: DicomSource) -> list[sr.Measurement]:
