@@ -12,7 +12,7 @@ from cmbnet.phase import PhaseRefused, read_phase, scan_sign, susceptibility
 from cmbnet.preprocess.qc import Finding
 
 if TYPE_CHECKING:
-    from cmbnet.lesions import Lesion, FoundLesions
+    from cmbnet.lesions import FoundLesions, Lesion
     from cmbnet.phase import Phase, ScanSign
     from cmbnet.predict.prediction import Prediction
     from cmbnet.volume import Volume
@@ -92,5 +92,5 @@ def _remark(phase: Phase, sign: ScanSign) -> Finding:
 
 def remarked(prediction: Prediction, found: Finding) -> Prediction:
     """Return the prediction with one more remark on the quality of the scan."""
-    found = (*prediction.quality.findings, found)
-    return replace(prediction, quality=replace(prediction.quality, findings=found))
+    findings = (*prediction.quality.findings, found)
+    return replace(prediction, quality=replace(prediction.quality, findings=findings))
