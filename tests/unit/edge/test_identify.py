@@ -54,7 +54,7 @@ def test_what_cannot_be_read_is_refused_and_the_process_stays(
     before = pid(reader)
     with pytest.raises(ValueError, match="no DICOM mark"):
         reader.values(Path(__file__), WANTED)
-    with pytest.raises(ValueError, match="^No such file or directory$"):
+    with pytest.raises(ValueError, match=r"^No such file or directory$"):
         reader.contents(image.with_name("1.2.3.dcm"))
     assert pid(reader) == before
 
