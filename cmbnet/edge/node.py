@@ -20,6 +20,7 @@ from cmbnet.edge.config import EdgeConfig
 from cmbnet.edge.deliver import Deliverer
 from cmbnet.edge.events import EventHook, Events
 from cmbnet.edge.folders import Folders
+from cmbnet.edge.identify import ObjectReader
 from cmbnet.edge.journal import Journal
 from cmbnet.edge.process import StudyProcessor
 from cmbnet.edge.purge import Purge
@@ -61,7 +62,8 @@ class Node:
         self.folders.make()
         self.journal = _open_journal(self.folders.journal, self.events)
         self.settle = SettleTimer(config.settle)
-        self.spool = Spool(self.folders, config.storage.reserve_mb << 20)
+        self.reader = ObjectReader()
+        self.spool = Spool(self.folders, config.storage.reserve_mb << 20, self.reader.contents)
         self.worker = Worker(
             processor or StudyProcessor(config.worker),
             timeout_s=config.worker.timeout_s,
@@ -87,6 +89,7 @@ class Node:
             config,
             self.folders,
             self.spool,
+            reader=self.reader,
             stored=self._stored,
             committed=self._committed,
             events=self.events,
@@ -107,6 +110,7 @@ class Node:
             self.events("destination_gone", results=moved)
         self._reconcile(self.spool.studies())
         self.receiver.start()
+        self.reader.start()
         self._repeat("settle", self._settle_step)
         self._repeat("run", self.runner.step, first=self.runner.warm)
         for deliverer in self.deliverers:
@@ -118,6 +122,7 @@ class Node:
         """Stop the node. No step needs to be finished."""
         self._stopping.set()
         self.receiver.stop()
+        self.reader.close()
         self.worker.close()
         for thread in self._threads:
             thread.join(_STOP_S)

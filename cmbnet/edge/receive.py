@@ -37,6 +37,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from cmbnet.edge.config import EdgeConfig
 from cmbnet.edge.events import EventName, Events
 from cmbnet.edge.folders import Folders
+from cmbnet.edge.identify import ObjectReader
 from cmbnet.edge.server import LARGEST_PDU, EdgeEntity, EdgeServer, bound_reading
 from cmbnet.edge.spool import Kept, ObjectConflict, ObjectRefused, Spool, identify
 from cmbnet.errors import UsageError
@@ -75,6 +76,7 @@ class Receiver:
         config: Settings of the node.
         folders: Folders for incoming objects.
         spool: Spool that keeps them.
+        reader: Reader of their identity.
         stored: Function of study and calling AE, called for every new image before it is
             acknowledged.
         committed: Function of calling AE and the report of a storage commitment.
@@ -85,6 +87,7 @@ class Receiver:
     folders: Folders
     spool: Spool
     _: KW_ONLY
+    reader: ObjectReader
     stored: Callable[[str, str], None]
     committed: Callable[[str, Dataset], None]
     events: Events
@@ -172,6 +175,7 @@ class Receiver:
                 event.dataset_path,
                 str(request.AffectedSOPClassUID),
                 str(request.AffectedSOPInstanceUID),
+                self.reader.values,
             )
             study = identity.study
             kept = self.spool.keep(event.dataset_path, identity)

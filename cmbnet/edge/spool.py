@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +27,7 @@ _VERSION = "~"
 _NO_SPACE = 0xA700
 _WRONG_OBJECT = 0xA900
 _NOT_UNDERSTOOD = 0xC000
+_UNREADABLE = "the object cannot be read"
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
 
 
@@ -93,10 +94,12 @@ class Spool:
     Args:
         folders: Folders of the node.
         reserve_bytes: Free space that is left to other programs on the disk.
+        contents: Reader of contents. That of a node reads in another process.
     """
 
     folders: Folders
     reserve_bytes: int
+    contents: Callable[[Path], Contents] = contents_of
     _moving: threading.RLock = field(init=False, default_factory=threading.RLock)
     """Lock of quarantine and purge, which take a folder away: never between two steps of `keep`."""
 
@@ -118,7 +121,7 @@ class Spool:
             expected: Its identity, as announced and as its header says.
 
         Raises:
-            ObjectRefused: If the disk is too full, or a UID is invalid.
+            ObjectRefused: If the disk is too full, a UID is invalid, or it cannot be read.
             ObjectConflict: If another image has this UID. A copy of this one is in quarantine.
         """
         for uid in (expected.study, expected.sop_instance):
@@ -128,7 +131,7 @@ class Spool:
             raise ObjectRefused(_NO_SPACE, "the disk of the node is full up to its reserve")
         try:
             sync(received)
-            now = contents_of(received)
+            now = self.contents(received)
             with self._moving:
                 folder = self.restore(expected.study)
                 make_folder(folder)
@@ -137,6 +140,8 @@ class Spool:
             sync(folder)
         except OSError as error:
             raise ObjectRefused(_NO_SPACE, f"the node cannot write: {error.strerror}") from error
+        except ValueError as error:
+            raise ObjectRefused(_NOT_UNDERSTOOD, f"{_UNREADABLE}: {error}") from error
         return kept
 
     def _place(self, received: Path, folder: Path, uid: str, now: Contents) -> Kept:
@@ -150,7 +155,7 @@ class Spool:
             received.rename(target)
             return Kept.NEW
         last = known[-1]
-        before = contents_of(last)
+        before = self.contents(last)
         if now.shows_the_same_as(before) or (now.whole and not before.whole):
             corrected = now.person != before.person or now.whole > before.whole
             kept = Kept.CORRECTED if corrected else Kept.DUPLICATE
@@ -243,23 +248,29 @@ class Spool:
         return aside if aside.is_dir() and not folder.exists() else folder
 
 
-def identify(path: Path, announced_class: str, announced_instance: str) -> Identity:
+def identify(
+    path: Path,
+    announced_class: str,
+    announced_instance: str,
+    values: Callable[[Path, tuple[str, ...]], dict[str, str]] = read_values,
+) -> Identity:
     """Read the identity of an object and compare it with the announced one.
 
-    Only the first elements are read, up to the study. The worker reads the rest, and may die of it.
+    Only the first elements are read, up to the study.
 
     Args:
         path: A DICOM file.
         announced_class: SOP Class UID of the request.
         announced_instance: SOP Instance UID of the request.
+        values: Reader of elements. That of a node reads in another process.
 
     Raises:
         ObjectRefused: If it is no DICOM object, belongs to no study, or is not the announced one.
     """
     try:
-        found = read_values(path, _IDENTITY)
+        found = values(path, _IDENTITY)
     except (ValueError, OSError) as error:
-        raise ObjectRefused(_NOT_UNDERSTOOD, f"the object cannot be read: {error}") from error
+        raise ObjectRefused(_NOT_UNDERSTOOD, f"{_UNREADABLE}: {error}") from error
     sop_class, sop_instance, study = (found[keyword] for keyword in _IDENTITY)
     if not study:
         raise ObjectRefused(_NOT_UNDERSTOOD, "the object states no study")

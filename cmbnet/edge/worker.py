@@ -19,6 +19,8 @@ from cmbnet.edge.events import Events
 from cmbnet.errors import CmbnetError
 
 _STOP_S = 2.0
+DIED = "the worker died"
+"""Start of the reason if the process ended before it answered."""
 _LOAD_S = 180.0
 """Seconds for starting the process and loading the model on a busy machine."""
 
@@ -64,8 +66,8 @@ class Processor(Protocol):
     def open(self) -> None:
         """Load what all jobs need."""
 
-    def __call__(self, job: Job) -> Answer:
-        """Analyse a study and write the objects to send."""
+    def __call__(self, job: Any) -> Answer:
+        """Do a job, for example analyse a study and write the objects to send."""
 
 
 class WorkerStopped(CmbnetError):
@@ -81,6 +83,7 @@ class Worker:
         timeout_s: Time limit of each job.
         memory_mb: Limit of the private memory of the process.
         events: Listeners of restarts.
+        what: What a job is about, for messages.
     """
 
     processor: Processor
@@ -88,12 +91,13 @@ class Worker:
     timeout_s: float
     memory_mb: int
     events: Events
+    what: str = "the study"
     _process: BaseProcess | None = field(init=False, default=None)
     _pipe: Connection | None = field(init=False, default=None)
     _closed: bool = field(init=False, default=False)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
 
-    def run(self, job: Job) -> Answer:
+    def run(self, job: Any) -> Answer:
         """Run a job. There is an answer even if the process dies.
 
         Raises:
@@ -102,20 +106,22 @@ class Worker:
         try:
             pipe = self.start()
             pipe.send(job)
-            answer: Answer = _receive(pipe, self.timeout_s, "the study")
+            answer: Answer = _receive(pipe, self.timeout_s, self.what)
             return answer
         except TimeoutError as error:
             return self._failed(str(error))
         except (EOFError, OSError):
-            return self._failed(f"the worker died ({self._exit_code()})")
+            return self._failed(f"{DIED} ({self._exit_code()})")
 
     def start(self) -> Connection:
         """Start the process, load what jobs need, and return the connection to the process.
 
         Raises:
-            EOFError: If the process dies.
+            EOFError: If the process dies, or `close` was called.
             TimeoutError: If it takes too long.
         """
+        if self._closed:
+            raise EOFError("it was closed")
         process, pipe = self._process, self._pipe
         if pipe is None or process is None or not process.is_alive():
             # Not fork: this process has threads, whose locks a copy would inherit locked.
@@ -204,7 +210,7 @@ def _say_nothing() -> None:
     os.close(nowhere)
 
 
-def _answer(processor: Callable[[Job], Answer], job: Job) -> Answer:
+def _answer(processor: Callable[[Any], Answer], job: Any) -> Answer:
     try:
         return processor(job)
     except CmbnetError as error:

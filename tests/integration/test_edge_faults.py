@@ -6,6 +6,8 @@ The network is replaced by a stand-in that writes objects at once: what it finds
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import sqlite3
 import time
@@ -177,6 +179,38 @@ def test_pacs_that_commits_on_the_association_of_the_request_is_heard(site: Site
     wait_for(site.node, uid_of("a"), State.COMMITTED)
     assert site.pacs.asked == 1
     assert set(site.pacs.stored.values()) == {1}
+
+
+def reading_process(site: Site) -> int:
+    process = site.node.reader.worker._process
+    assert process is not None
+    assert process.pid is not None
+    return process.pid
+
+
+def test_kills_of_the_reading_process_lose_nothing(site: Site) -> None:
+    site.open()
+    files = site.study("a")
+    for path in files:
+        assert site.send([path]) == {0: 1}
+        os.kill(reading_process(site), signal.SIGKILL)
+    assert len(site.spooled("a")) == len(files)
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert set(site.pacs.stored.values()) == {1}
+
+
+def test_an_object_whose_reading_does_not_end_is_refused_and_the_node_goes_on(site: Site) -> None:
+    site.open()
+    first, *others = site.study("a")
+    assert site.send(others) == {0: 5}
+    site.node.reader.worker.timeout_s = 1.0
+    os.kill(reading_process(site), signal.SIGSTOP)
+    assert site.send([first]) == {0xC000: 1}
+    assert "the object took longer than 1 s" in str(site.told("object_refused")[0]["reason"])
+    site.node.reader.worker.timeout_s = 60.0
+    assert site.send([first]) == {0: 1}
+    wait_for(site.node, uid_of("a"), State.COMMITTED)
+    assert len(site.spooled("a")) == 6
 
 
 def test_results_for_a_destination_that_was_renamed_go_to_the_new_one(site: Site) -> None:
