@@ -125,7 +125,8 @@ def test_a_correction_after_the_purge_is_a_new_result(site: Site) -> None:
 
 
 def test_the_same_study_after_the_purge_is_no_new_result(site: Site) -> None:
-    site.open()
+    # On a busy machine a second may pass between slices. A study is not to settle in between.
+    site.open(settle={"settle_s": 2.0, "patience_s": 5})
     files = site.study("a")
     site.send(files)
     committed(site, uid_of("a"), 1)
