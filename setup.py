@@ -105,7 +105,7 @@ setup(
     # Without the filter, training/, deploy/ and tests/ would land in the wheel.
     packages=find_packages(include=["cmbnet", "cmbnet.*"]),
     package_data={
-        "cmbnet": ["py.typed", "bundle/default/*", "preprocess/*.tflite", "templates/*.html"]
+        "cmbnet": ["py.typed", "bundle/default/*", "preprocess/*.tflite", "regions/*.npz", "regions/NOTICE", "templates/*.html"]
     },
     install_requires=[
         "ai-edge-litert>=2.1",

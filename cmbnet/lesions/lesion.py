@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from numpy.typing import NDArray
 from pydantic import Field
 
+from cmbnet.regions.places import Place
+
 BORDER_REACH_MM = 10.0
 """Largest reported distance to the border. A deeper place is reported with this distance."""
 
@@ -48,6 +50,7 @@ class Lesion:
             if the rules do not use it, or if size or shape excluded it.
         removed_by: The stage that excluded it, or None for a lesion.
         reason: The reason in words. Empty for a lesion.
+        place: Region, side and group, approximately. None for excluded candidates.
         profile: What lies around it (`cmbnet.lesions.profile.MEASURES`); empty where the rules do
             not ask, or size or shape excluded it. Not written into results.
         axes_mm: Axes of the ellipsoid of equal second moments, longest first. Not written.
@@ -74,6 +77,7 @@ class Lesion:
     rim_brightness: float | None = None
     removed_by: Stage | None = None
     reason: str = ""
+    place: Place | None = None
     profile: Annotated[tuple[float, ...], Field(exclude=True)] = ()
     axes_mm: Annotated[Triple, Field(exclude=True)] = (0.0, 0.0, 0.0)
     longest_voxel_side_mm: Annotated[float, Field(exclude=True)] = 0.0

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cmbnet.errors import InputRefused
-from cmbnet.lesions import find_lesions
+from cmbnet.lesions import LesionFinding, find_lesions
 from cmbnet.predict.prediction import InputRecord, NotAnalysable, Prediction, Refusal
 from cmbnet.predict.request import PLAIN, Request
 from cmbnet.preprocess import prepare
 from cmbnet.preprocess.qc import check_quality
+from cmbnet.regions import Locator, locate
 from cmbnet.slices import BrainBox, brain_box, make_stacks
 
 if TYPE_CHECKING:
@@ -150,6 +151,12 @@ def predict_prepared(
         brain = prepared.frame.to_native(prepared.brain)
     with clock.stage("lesions"):
         finding = find_lesions(probability, rules, brain=brain, image=volume)
+    locator = None
+    if finding.lesions:
+        with clock.stage("regions"):
+            affine = prepared.frame.affine(volume.affine)
+            locator = locate(prepared.image, prepared.brain, affine)
+            finding = _placed(finding, locator)
     return Prediction(
         volume=volume,
         request=request,
@@ -166,7 +173,14 @@ def predict_prepared(
         crop=box.shape,
         record=InputRecord() if record is None else record,
         timings_s=clock.seconds,
+        locator=locator,
     )
+
+
+def _placed(finding: LesionFinding, locator: Locator) -> LesionFinding:
+    """The same with the places of the lesions."""
+    lesions = (replace(one, place=locator.place(one.centre_ras_mm)) for one in finding.lesions)
+    return replace(finding, lesions=tuple(lesions))
 
 
 def _run_network(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cmbnet.predict.request import Request
     from cmbnet.preprocess import PreparedCase
     from cmbnet.preprocess.qc import QualityReport
+    from cmbnet.regions import Locator
     from cmbnet.volume import Volume
 
 
@@ -97,6 +98,7 @@ class Prediction:
         crop: Rows and columns that it looked at.
         record: Which bytes were read.
         timings_s: Seconds of each stage, in order.
+        locator: How the places of the lesions were found; None without lesions.
     """
 
     volume: Volume
@@ -114,6 +116,7 @@ class Prediction:
     crop: tuple[int, int]
     record: InputRecord
     timings_s: dict[str, float]
+    locator: Locator | None = None
 
     @property
     def mask(self) -> NDArray[np.bool_]:

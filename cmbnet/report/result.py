@@ -15,6 +15,7 @@ from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.bundle import Bundle, Measured
 from cmbnet.lesions import Lesion, LesionRules
 from cmbnet.predict import InputRecord, Prediction, Request
+from cmbnet.regions.counts import RegionCounts, count_regions
 
 MAX_EXCLUDED = 200
 """Largest number of listed excluded candidates, by highest score. All are counted."""
@@ -109,6 +110,7 @@ class Result(_Strict):
     scan: Scan
     stages: dict[str, int]
     lesions: tuple[Lesion, ...]
+    regions: RegionCounts
     excluded: Annotated[tuple[Lesion, ...], Field(max_length=MAX_EXCLUDED)]
     excluded_total: int
     files: tuple[str, ...]
@@ -140,6 +142,10 @@ def build_result(prediction: Prediction, *, case: str, files: tuple[str, ...] = 
         scan=_scan(prediction),
         stages=finding.stages,
         lesions=finding.lesions,
+        regions=count_regions(
+            [lesion.place for lesion in finding.lesions],
+            prediction.locator.failed if prediction.locator else "",
+        ),
         excluded=finding.excluded[:MAX_EXCLUDED],
         excluded_total=len(finding.excluded),
         files=files,

@@ -62,7 +62,6 @@ class DicomResult:
         labels: `Lesion.id` of each voxel on the grid of the series, integer (z, y, x), 0 outside.
         algorithm: The algorithm that found them.
         quality: The judgement of the quality gate.
-        regions: Name of the approximate region of each lesion id, if known.
         previous: The report that this one supersedes. Only its UIDs are read.
 
     Raises:
@@ -73,7 +72,6 @@ class DicomResult:
     labels: NDArray[Any]
     algorithm: Algorithm
     quality: Quality = Quality()
-    regions: tuple[tuple[int, str], ...] = ()
     previous: Dataset | None = None
 
     def __post_init__(self) -> None:
@@ -82,10 +80,6 @@ class DicomResult:
         absent = {lesion.id for lesion in self.lesions} - set(np.unique(self.labels).tolist())
         if absent:
             raise UsageError(f"every lesion needs voxels in the label image, {absent} have none")
-
-    def region_of(self, lesion: Lesion) -> str:
-        """Return the name of a lesion's region. Empty if unknown."""
-        return dict(self.regions).get(lesion.id, "")
 
 
 def result_of(prediction: Prediction) -> DicomResult:
