@@ -21,12 +21,15 @@ from cmbnet.errors import UsageError
 from cmbnet.io import table_csv, write_nifti
 from cmbnet.io.atomic import write_text_atomically
 from cmbnet.phantom.case import PhantomCase, make_case
+from cmbnet.phantom.follow_up import make_pair
 from cmbnet.phantom.protocol import draw_protocol
 from cmbnet.phantom.template import AnatomyKind, load_template
 from cmbnet.workers import start_workers
 
 IMAGES = {"images": np.int16, "lesions": np.uint16, "ignore": np.uint8, "mimics": np.uint16,
           "brain": np.uint8}  # fmt: skip
+FOLLOW_UP = "follow-up"
+
 SEEDS_PER_COHORT = 1_000_000
 """Cohorts of different seeds share no case and no head as long as they are smaller than this."""
 
@@ -45,6 +48,8 @@ class CohortPlan:
         anatomy_seeds: Seeds of the heads, used in turn; drawn from `seed` if None.
         lesions: Fewest and most microbleeds of a positive case, any number between as likely;
             None draws as many as patients have. Training learns more from crowded cases.
+        follow_up: Fewest and most microbleeds that a second scan of each case adds; None makes no
+            second scan. The second scans are a cohort in ``follow-up/``, under the same names.
     """
 
     positives: int
@@ -55,6 +60,7 @@ class CohortPlan:
     cases_per_head: int = 3
     anatomy_seeds: tuple[int, ...] | None = None
     lesions: tuple[int, int] | None = None
+    follow_up: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         total = self.positives + self.negatives
@@ -66,6 +72,8 @@ class CohortPlan:
             raise UsageError("at least one anatomy seed is required, got none")
         if self.lesions is not None and not 1 <= self.lesions[0] <= self.lesions[1]:
             raise UsageError(f"lesions must be a rising range from 1 on, got {self.lesions}")
+        if self.follow_up is not None and not 0 <= self.follow_up[0] <= self.follow_up[1]:
+            raise UsageError(f"follow_up must be a rising range from 0 on, got {self.follow_up}")
         draw_protocol(self.protocols, np.random.default_rng(0))
 
     def heads(self) -> Iterator[list[PlannedCase]]:
@@ -126,8 +134,10 @@ def write_cohort(
         UsageError: If the folder holds a cohort of another plan.
     """
     root = Path(directory)
-    for name in (*IMAGES, "cases", *(["montages"] if montage else [])):
-        (root / name).mkdir(parents=True, exist_ok=True)
+    folders = (*IMAGES, "cases", *(["montages"] if montage else []))
+    for place in (root, *([root / FOLLOW_UP] if plan.follow_up else [])):
+        for name in folders:
+            (place / name).mkdir(parents=True, exist_ok=True)
     _claim(root, plan)
     report = on_case or (lambda _: None)
     heads = list(plan.heads())
@@ -137,7 +147,10 @@ def write_cohort(
         for cases in heads:
             for name in _write_head(root, plan, cases, montage):
                 report(name)
-    return _write_tables(root, [case for cases in heads for case in cases])
+    everything = [case for cases in heads for case in cases]
+    if plan.follow_up:
+        _write_tables(root / FOLLOW_UP, everything)
+    return _write_tables(root, everything)
 
 
 def _claim(root: Path, plan: CohortPlan) -> None:
@@ -145,7 +158,8 @@ def _claim(root: Path, plan: CohortPlan) -> None:
     statement = {
         "statement": RESEARCH_USE_ONLY + " Digital phantoms: no image of a patient.",
         "cmbnet": __version__,
-        "plan": asdict(plan),
+        # Without a second scan, as it was written before there were any.
+        "plan": {k: v for k, v in asdict(plan).items() if k != "follow_up" or v is not None},
     }
     text = json.dumps(statement, indent=1) + "\n"
     file = root / "cohort.json"
@@ -180,14 +194,17 @@ def _write_head(root: Path, plan: CohortPlan, cases: list[PlannedCase], montage:
         record = root / "cases" / f"{planned.name}.json"
         if record.exists():
             continue
-        case = make_case(
-            planned.seed,
-            positive=planned.positive,
-            protocol=plan.protocols,
-            anatomy=plan.anatomy,
-            anatomy_seed=planned.anatomy_seed,
-            lesion_count=planned.lesion_count,
-        )
+        if plan.follow_up is not None:
+            case = _write_pair(root, plan, planned)
+        else:
+            case = make_case(
+                planned.seed,
+                positive=planned.positive,
+                protocol=plan.protocols,
+                anatomy=plan.anatomy,
+                anatomy_seed=planned.anatomy_seed,
+                lesion_count=planned.lesion_count,
+            )
         _write_images(root, planned.name, case)
         if montage:
             from cmbnet.phantom.montage import write_montage
@@ -195,6 +212,28 @@ def _write_head(root: Path, plan: CohortPlan, cases: list[PlannedCase], montage:
             write_montage(case, root / "montages" / f"{planned.name}.png")
         write_text_atomically(record, json.dumps(_record(planned, case), indent=1) + "\n")
     return [planned.name for planned in cases]
+
+
+def _write_pair(root: Path, plan: CohortPlan, planned: PlannedCase) -> PhantomCase:
+    """Write the second scan of a case; the first is returned."""
+    low, high = plan.follow_up or (0, 0)
+    case, later = make_pair(
+        planned.seed,
+        added=int(np.random.default_rng([planned.seed, 19]).integers(low, high + 1)),
+        lesion_count=planned.lesion_count if planned.positive else 0,
+        protocol=plan.protocols,
+        anatomy=plan.anatomy,
+        anatomy_seed=planned.anatomy_seed,
+    )
+    _write_images(root / FOLLOW_UP, planned.name, later)
+    record = _record(planned, later)
+    before = [row.lesion for row in case.truth]
+    for number, row in enumerate(record["lesions"]):
+        row["added"] = int(number >= len(before))
+        row["first_lesion"] = 0 if row["added"] else before[number]
+    text = json.dumps(record, indent=1) + "\n"
+    write_text_atomically(root / FOLLOW_UP / "cases" / f"{planned.name}.json", text)
+    return case
 
 
 def _write_images(root: Path, name: str, case: PhantomCase) -> None:
