@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.cli.predict import keep_blas_quiet
 
 
 @click.command("compare", epilog=RESEARCH_USE_ONLY)
@@ -52,6 +53,7 @@ def command(
     Each is a NIfTI file or a DICOM folder or zip. Every later scan is laid on the first. Where that
     fails, or a scan is not analysable, nothing is written and the exit code is 3.
     """
+    keep_blas_quiet()
     from cmbnet.backends import open_backend
     from cmbnet.bundle import load_bundle
     from cmbnet.followup import compare_scans, write_comparison

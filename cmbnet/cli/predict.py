@@ -123,7 +123,7 @@ def command(
     In a folder with NIfTI files, each file is a scan. Any other folder is one DICOM input, and its
     SWI series is read. A finished case is skipped if scan, model and options are the same.
     """
-    _keep_blas_quiet()
+    keep_blas_quiet()
     from cmbnet.cli.cases import collect_cases
     from cmbnet.io.ahead import ReadAhead
 
@@ -168,7 +168,7 @@ def command(
     sys.exit(4 if "failed" in statuses else 3 if "refused" in statuses else 0)
 
 
-def _keep_blas_quiet() -> None:
+def keep_blas_quiet() -> None:
     """Ask numpy's OpenBLAS for one thread: our matrices are so small that others only spin.
 
     It reads the environment when numpy is imported, which is why numpy is not imported above.

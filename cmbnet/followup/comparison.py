@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -119,7 +119,7 @@ def compare_scans(
     if len(paths) < 2:
         raise UsageError(f"two scans or more are required to compare, got {len(paths)}")
     predictions = tuple(predict_file(path, bundle, backend, request) for path in paths)
-    _require_one_patient(predictions)
+    require_one_patient(predictions)
     first = predictions[0]
     maps = (IDENTITY, *(lay_on(first, later) for later in predictions[1:]))
     for path, found in zip(paths, maps, strict=True):
@@ -146,8 +146,12 @@ def compare_scans(
     return Compared(comparison, predictions, maps)
 
 
-def _require_one_patient(predictions: Sequence[Prediction]) -> None:
-    """Refuse what the headers or the bytes forbid."""
+def require_one_patient(predictions: Sequence[Prediction]) -> None:
+    """Refuse what the headers or the bytes forbid.
+
+    Raises:
+        InputRefused: If a scan is given twice, patient IDs differ, or dates fall.
+    """
     hashes = [one.record.sha256 for one in predictions]
     if len(set(hashes)) < len(hashes):
         raise InputRefused("different scans are required to compare, got one scan twice")
@@ -192,8 +196,13 @@ def protocol_of(prediction: Prediction) -> Protocol:
         return Protocol((z, y, x))
     header = source.facts
     names = [header.get(keyword) for keyword in ("ScanningSequence", "SequenceName")]
-    sequence = " ".join(str(name) for name in names if name)
+    sequence = " ".join(_joined(name) for name in names if name)
     return Protocol((z, y, x), source.field_t, source.echo_ms, sequence)
+
+
+def _joined(value: Any) -> str:
+    """A value of a header, which may be several."""
+    return value if isinstance(value, str) else "\\".join(map(str, value))
 
 
 def _follow_up(

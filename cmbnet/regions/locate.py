@@ -13,7 +13,7 @@ from cmbnet.regions.atlas import head_template
 from cmbnet.regions.places import UNKNOWN, Place
 from cmbnet.regions.register import COARSE_MM, Alignment, align, cells_of
 
-LEAST_OVERLAP: Final = 0.9
+LEAST_OVERLAP: Final = 0.93
 LEAST_EXPLAINED: Final = 0.1
 """Below one of these the template does not lie on the scan."""
 

@@ -186,6 +186,11 @@ class Alignment:
     explained: float = 0.0
     waves: Floats | None = None
 
+    @property
+    def fit(self) -> float:
+        """How well brain and brightness agree, to compare alignments of one scan."""
+        return self.overlap + self.explained
+
     def to_template(self, points_mm: Floats) -> Floats:
         """Template positions (n, 3) of world positions (n, 3), superior, anterior, right."""
         moved: Floats = points_mm @ self.matrix.T + self.offset_mm
@@ -215,9 +220,10 @@ def align(
             turn = _nod(np.deg2rad(pitch))
             start = Alignment(turn, middle + np.array([shift, 0, 0]) - turn @ few.centre_mm)
             starts.append(_fit_affine(blurred, few, start, 4, affine_sd))
-    starts.sort(key=lambda start: -start.overlap)
-    tried = [_fit_affine(blurred, few, start, 8, affine_sd) for start in starts[:2]]
-    best = max(tried, key=lambda start: start.overlap)
+    # Overlap alone misleads: many nods cover a slab of brain.
+    starts.sort(key=lambda start: -start.fit)
+    tried = [_fit_affine(blurred, few, start, 8, affine_sd) for start in starts[:3]]
+    best = max(tried, key=lambda start: start.fit)
     many = fine.thinned(POINTS_FINE)
     best = _fit_affine(template, many, best, 12, affine_sd)
     return _fit_warp(template, many, best, 4) if warp else best

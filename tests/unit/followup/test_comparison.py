@@ -10,14 +10,21 @@ import jsonschema
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
 from cmbnet.errors import InputRefused, UsageError
 from cmbnet.followup import Compared, compare_scans, write_comparison
-from cmbnet.followup.comparison import looking, schema_text
+from cmbnet.followup.comparison import (
+    looking,
+    protocol_of,
+    require_one_patient,
+    schema_text,
+)
 from cmbnet.io import write_nifti
-from cmbnet.predict import Request
+from cmbnet.io.dicom import DicomSource
+from cmbnet.predict import Prediction, Request
 from cmbnet.volume import Volume
 from tests.helpers.tiny_scan import DOTS, tiny_scan
 
@@ -148,3 +155,54 @@ def test_a_look_is_the_highest_probability_near_a_place() -> None:
     assert look((4.0, 4.0, 4.0)) == pytest.approx(0.7)
     assert look((3.0, 4.0, 4.0)) == 0.0
     assert look((4.0, 4.0, 20.0)) is None
+
+
+def dicom(prediction: Prediction, **header: str) -> Prediction:
+    """The same as if it came from a DICOM series with these values in its headers."""
+    dataset = Dataset()
+    dataset.ScanningSequence = ["GR", "RM"]
+    for keyword, value in header.items():
+        setattr(dataset, keyword, value)
+    source = DicomSource(
+        headers=(dataset,),
+        frame_numbers=(),
+        affine_lps=np.eye(4),
+        verdict=None,  # type: ignore[arg-type]
+        echo_ms=20.0,
+        field_t=3.0,
+        facts=dataset,
+        sop_instance_uids=(),
+    )
+    hashed = ",".join(header.values())
+    return replace(prediction, record=replace(prediction.record, dicom=source, sha256=hashed))
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "message"),
+    [
+        (
+            {"PatientID": "a", "StudyDate": "20250101"},
+            {"PatientID": "b", "StudyDate": "20260101"},
+            "patient IDs differ",
+        ),
+        (
+            {"PatientID": "a", "StudyDate": "20260102"},
+            {"PatientID": "a", "StudyDate": "20260101"},
+            "a later one has an earlier date",
+        ),
+    ],
+)
+def test_headers_that_forbid_a_comparison(
+    compared: Compared, first: dict[str, str], later: dict[str, str], message: str
+) -> None:
+    one, other = compared.predictions
+    with pytest.raises(InputRefused, match=message):
+        require_one_patient([dicom(one, **first), dicom(other, **later)])
+    require_one_patient([dicom(one, PatientID="a"), dicom(other, PatientID="a", StudyID="2")])
+
+
+def test_a_dicom_scan_states_its_protocol(compared: Compared) -> None:
+    protocol = protocol_of(dicom(compared.predictions[0], SequenceName="*swi3d1r"))
+    assert protocol.spacing_mm == pytest.approx((1.0, 1.0, 3.0))
+    assert (protocol.field_t, protocol.te_ms) == (3.0, 20.0)
+    assert protocol.sequence == "GR\\RM *swi3d1r"
