@@ -306,7 +306,7 @@ def _fit_affine(
         left, _, right = np.linalg.svd(matrix)
         turn = left @ right
         # How a change of the matrix stretches; what only turns costs nothing.
-        stretches = np.einsum("ka,bc->abck", np.eye(3), turn).reshape(3, 3, 9) / scale
+        stretches = np.einsum("kp,qc->pqck", np.eye(3), turn).reshape(3, 3, 9) / scale
         stretches = ((stretches + stretches.transpose(1, 0, 2)) / 2).reshape(9, 9)
         gradient[3:] -= stretches.T @ (matrix @ turn.T - np.eye(3)).ravel() / affine_sd**2
         hessian[3:, 3:] += stretches.T @ stretches / affine_sd**2
