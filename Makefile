@@ -54,7 +54,7 @@ format: $(VENV)/.dev # let ruff write the layout
 conformance: # score the same masks with picai_eval and panoptica
 	$(PYTHON) -m venv .venv-oracles
 	.venv-oracles/bin/pip install --quiet picai_eval==1.4.13 panoptica==2.1.7 nibabel scipy \
-		scikit-image scikit-learn statsmodels click pytest hypothesis
+		scikit-image scikit-learn statsmodels click pytest hypothesis qsm-forward==0.32
 	.venv-oracles/bin/python -m pytest tests/conformance
 
 mutation: $(VENV)/.dev # break cmbnet.evaluation on purpose and count what the tests notice

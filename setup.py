@@ -105,7 +105,15 @@ setup(
     # Without the filter, training/, deploy/ and tests/ would land in the wheel.
     packages=find_packages(include=["cmbnet", "cmbnet.*"]),
     package_data={
-        "cmbnet": ["py.typed", "bundle/default/*", "preprocess/*.tflite", "regions/*.npz", "regions/NOTICE", "templates/*.html"]
+        "cmbnet": [
+            "py.typed",
+            "bundle/default/*",
+            "preprocess/*.tflite",
+            "regions/*.npz",
+            "regions/NOTICE",
+            "templates/*.html",
+            "templates/*.md",
+        ]
     },
     install_requires=[
         "ai-edge-litert>=2.1",
@@ -117,6 +125,7 @@ setup(
         "nibabel>=5.3",
         "numpy>=2.2",
         "pillow>=11.0",
+        "platformdirs>=4.3",
         "pydantic>=2.11",
         "rich>=14.0",
         "scipy>=1.15",

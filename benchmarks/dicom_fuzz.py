@@ -36,7 +36,7 @@ from pydicom.uid import (
 
 from benchmarks.dicom_mutations import mutate
 from cmbnet.errors import CmbnetError
-from cmbnet.io.dicom import explain_dicom, read_dicom
+from cmbnet.io.dicom import examine_dicom, read_dicom
 from cmbnet.phantom.dicom import Vendor, write_dicom_series
 from cmbnet.volume import Volume
 
@@ -144,7 +144,7 @@ def spoilt_case(corpus: Corpus, seed: int, number: int) -> tuple[str, list[bytes
 def read_case(folder: Path) -> str:
     """Judge all series and read two of them, as a user would who names them."""
     try:
-        keys = [verdict.key for verdict in explain_dicom(folder)]
+        keys = [verdict.key for verdict in examine_dicom(folder).verdicts]
     except CmbnetError:
         return "refused"
     read = 0

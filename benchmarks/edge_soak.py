@@ -38,7 +38,7 @@ from pydicom.dataset import Dataset
 from cmbnet.edge.simulate import Peer, send_files
 from cmbnet.errors import CmbnetError, UsageError
 from cmbnet.phantom import make_case
-from cmbnet.phantom.dicom import Scan, Vendor, uid_of, write_dicom_series
+from cmbnet.phantom.dicom import ScanHeader, Vendor, uid_of, write_dicom_series
 from cmbnet.volume import Volume
 from tests.helpers.edge_peers import SCANNER, FakePacs
 
@@ -215,7 +215,7 @@ def full_scan(work: Path) -> list[Path]:
 
 def _swi(volume: Volume, work: Path) -> list[Path]:
     folder = work / f"scan-{volume.shape[0]}"
-    write_dicom_series(volume, folder, vendor=Vendor.SIEMENS, scan=Scan())
+    write_dicom_series(volume, folder, vendor=Vendor.SIEMENS, scan=ScanHeader())
     return sorted((folder / "5").iterdir())
 
 

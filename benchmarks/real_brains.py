@@ -58,7 +58,7 @@ def answer(file: Path, frame: int | None, bundle: Bundle, backend: Backend, forc
             return f"refused: {str(refusal).split(';')[0]}"
         except CmbnetError as error:
             return f"failed: {error}"
-        return str(len(prediction.finding.lesions))
+        return str(len(prediction.found.lesions))
     return "refused"
 
 

@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.planted.plant import free_distance_mm, place_in, plant, scan_of
+from benchmarks.planted.plant import Copy, free_distance_mm, place_in, plant, scan_of
 from benchmarks.real_brains import EPI_FOLDER, example4d
 from benchmarks.semi_real_montage import write_montage
 from cmbnet import RESEARCH_USE_ONLY
@@ -35,13 +34,12 @@ from cmbnet.io import read_nifti
 from cmbnet.phantom.grid import FloatArray
 from cmbnet.phantom.lesions import draw_moments
 from cmbnet.phantom.protocol import Protocol
-from cmbnet.phantom.scan import ComplexArray, Scan
+from cmbnet.phantom.scan import ComplexArray, ScanPlan
 from cmbnet.phantom.swi import susceptibility_weighted
-from cmbnet.phantom.truth import LesionTruth, find_apparent
+from cmbnet.phantom.truth import find_apparent
 from cmbnet.predict import Request, predict_volume
 from cmbnet.preprocess import prepare
 from cmbnet.preprocess.measures import measure_quality
-from cmbnet.volume import Volume
 
 LESIONS = 6
 """Tried in each copy; crops of a head have room for fewer."""
@@ -104,32 +102,13 @@ def protocol(
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """A scan with lesions.
-
-    Args:
-        image: With them.
-        without: As it was.
-        labels: uint16 truth.
-        ignore: uint8.
-        rows: A row per lesion.
-    """
-
-    image: Volume
-    without: Volume
-    labels: NDArray[np.uint16]
-    ignore: NDArray[np.uint8]
-    rows: list[LesionTruth]
-
-
 class Planter:
     """Makes copies of one scan, each with lesions of its own."""
 
     def __init__(self, background: Background, bundle: Bundle) -> None:
         volume = read_nifti(background.file, frame=background.frame)
         prepared = prepare(volume, bundle.recipe)
-        self.scan: Scan = scan_of(volume, background.protocol)
+        self.scan: ScanPlan = scan_of(volume, background.protocol)
         self.signal = volume.data.astype(np.complex64)
         if background.phase is not None:
             self.signal *= np.exp(1j * stored_phase(background.phase, background.frame or 0))
@@ -176,7 +155,7 @@ def score(copy: Copy, name: str, bundle: Bundle, backend: Backend) -> ScoredCase
         Case(
             name=name,
             truth=copy.image.with_data(copy.labels),
-            predicted=copy.image.with_data(prediction.finding.labels),
+            predicted=copy.image.with_data(prediction.found.labels),
             ignore=copy.image.with_data(copy.ignore),
         ),
         Settings(size_rule="ignore"),
@@ -198,7 +177,7 @@ def measure(
         background.name, spacing, background.fit, str(copies),
         share(counts["found_small"], counts["missed_small"]),
         share(counts["found_large"], counts["missed_large"]),
-        str(unseen), f"{counts['false'] / copies:.2f}", str(len(before.finding.lesions)),
+        str(unseen), f"{counts['false'] / copies:.2f}", str(len(before.found.lesions)),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |", list(zip(made, scored, strict=True))
 

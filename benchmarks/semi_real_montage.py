@@ -10,7 +10,7 @@ import numpy as np
 from cmbnet import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
-    from benchmarks.semi_real import Copy
+    from benchmarks.planted.plant import Copy
     from cmbnet.evaluation import ScoredCase
     from cmbnet.phantom.truth import LesionTruth
 

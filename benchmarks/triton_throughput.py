@@ -58,7 +58,7 @@ def measure(scan: str, repository: Path, url: str, scans: int) -> None:
     scanner = TritonScanner(url)
     here = predict_volume(volume, bundle, backend, Request(force=True))
     there = scanner.scan(volume, Request(force=True))
-    equal = np.array_equal(here.finding.labels, there.labels)
+    equal = np.array_equal(here.found.labels, there.labels)
     local = seconds_per_scan(
         lambda: predict_volume(volume, bundle, backend, Request(force=True)), scans, 1
     )

@@ -1,4 +1,4 @@
-"""What scans are: no file tells, so whoever measures on them has to say it."""
+"""Kinds of scans. No file tells the kind, so whoever measures on scans must state it."""
 
 from __future__ import annotations
 

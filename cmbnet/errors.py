@@ -26,10 +26,10 @@ def printable(text: str) -> str:
 
 
 class CmbnetError(Exception):
-    """A fault that cmbnet explains in one line; commands end with `exit_code`.
+    """A fault that cmbnet explains in one line. A command ends with its `exit_code`.
 
     Args:
-        message: The line.
+        message: The explanation.
         argument: Name of the argument by which the caller can decide otherwise, if there is one.
             The command line says which flag that is.
     """
@@ -79,10 +79,10 @@ class MissingExtra(CmbnetError):
 
 
 def require(*packages: str, extra: str, purpose: str) -> None:
-    """Refuse to go on without optional dependencies; see `MissingExtra` for the arguments.
+    """Check that optional dependencies are installed. `MissingExtra` describes the arguments.
 
     Raises:
-        MissingExtra: Naming the first that is not installed.
+        MissingExtra: If one is not installed. It names the first.
     """
     for package in packages:
         if find_spec(package) is None:

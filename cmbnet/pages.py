@@ -1,4 +1,4 @@
-"""HTML pages from the files of ``cmbnet/templates``; whatever a value holds is shown as text."""
+"""Pages from the files of ``cmbnet/templates``. HTML pages show values as text."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ def render(template: str, **values: object) -> str:
 
     Args:
         template: Name of a file of ``cmbnet/templates``.
-        values: What it shows; all of it is escaped, unless it is `markupsafe.Markup`.
+        values: Values by their names in the template. In HTML, they
+            are escaped, except `markupsafe.Markup`.
     """
     return _environment().get_template(template).render(values)
 
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     return Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
+        autoescape=select_autoescape(["html"]),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -25,31 +25,22 @@ class SliceContext:
     """The rule that chooses the two slices beside the middle one.
 
     Args:
-        kind: ``adjacent`` takes the slices above and below, as in the paper. ``target_mm`` takes
-            the slices nearest to `target_mm` above and below, and never the middle slice itself.
-        target_mm: Distance in mm, positive. It implies the kind ``target_mm``.
+        target_mm: The slices nearest to this distance above and below are taken, and never the
+            middle slice itself. None takes the adjacent slices, as in the paper.
 
     Raises:
-        UsageError: If the distance is not positive, is missing, or is given with ``adjacent``.
+        UsageError: If the distance is not in 0 to 100 mm.
 
     Examples:
         >>> SliceContext(target_mm=2.0).offset(0.8)
         3
-        >>> SliceContext("adjacent").offset(0.8)
+        >>> SliceContext().offset(0.8)
         1
     """
 
-    kind: Literal["adjacent", "target_mm"] | None = None
     target_mm: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind is None:
-            chosen = "adjacent" if self.target_mm is None else "target_mm"
-            object.__setattr__(self, "kind", chosen)
-        if self.kind not in ("adjacent", "target_mm"):
-            raise UsageError(f"slice context must be adjacent or target_mm, got {self.kind!r}")
-        if (self.kind == "target_mm") != (self.target_mm is not None):
-            raise UsageError("slice context: target_mm is required for, and only for, target_mm")
         if self.target_mm is not None and not 0 < self.target_mm < 100:
             raise UsageError(f"slice context: target_mm must be in 0..100, got {self.target_mm}")
 
@@ -58,22 +49,6 @@ class SliceContext:
         if self.target_mm is None:
             return 1
         return max(1, int(np.floor(self.target_mm / spacing_z_mm + 0.5)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON or YAML, from which `from_dict` makes the same context."""
-        return {"kind": self.kind, "target_mm": self.target_mm}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> SliceContext:
-        """Make the context from the values of `to_dict`.
-
-        Raises:
-            UsageError: If a key or value is unknown.
-        """
-        unknown = sorted(set(values) - {"kind", "target_mm"})
-        if unknown:
-            raise UsageError(f"slice context: unknown settings {', '.join(unknown)}")
-        return cls(values.get("kind"), values.get("target_mm"))
 
 
 def neighbour_indices(
@@ -91,7 +66,7 @@ def neighbour_indices(
         replaces a missing one.
 
     Examples:
-        >>> neighbour_indices(3, 2.0, SliceContext("adjacent")).tolist()
+        >>> neighbour_indices(3, 2.0, SliceContext()).tolist()
         [[0, 0, 1], [0, 1, 2], [1, 2, 2]]
     """
     if n_slices < 1 or not spacing_z_mm > 0:
@@ -132,17 +107,11 @@ def make_stacks(
 
 @dataclass(frozen=True, slots=True)
 class BrainBox:
-    """The part of a frame that the network must see.
+    """The part of a frame that the network must see."""
 
-    Args:
-        slices: Ascending indices of the slices that hold brain, of shape (k,).
-        y: Rows of the crop.
-        x: Columns of the crop.
-    """
-
-    slices: NDArray[np.intp]
-    y: slice
-    x: slice
+    slices: NDArray[np.intp]  # Ascending indices of the slices that hold brain, of shape (k,)
+    y: slice  # Rows of the crop
+    x: slice  # Columns of the crop
 
     @property
     def shape(self) -> tuple[int, int]:

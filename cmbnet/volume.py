@@ -33,24 +33,16 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 @dataclass(frozen=True, slots=True)
 class HeaderForms:
-    """The two positions that a NIfTI header can state. Result files repeat both.
+    """The two positions that a NIfTI header can state. Result files repeat both."""
 
-    Args:
-        qform: The quaternion's affine, (4, 4) float64, from index (i, j, k, 1) to RAS+ mm. None if
-            the header has no quaternion.
-        sform: The matrix's affine, in the same form.
-        qform_code: NIfTI's code of the quaternion. 0 means that the header has none.
-        sform_code: NIfTI's code of the matrix. 0 means that the header has none.
-        unit_code: NIfTI's code of the unit of length.
-        unit_mm: Length of that unit in mm.
-    """
-
+    # The quaternion's affine, (4, 4) float64, from index (i, j, k, 1) to RAS+ mm. None if the
+    # header has no quaternion.
     qform: NDArray[np.float64] | None
-    sform: NDArray[np.float64] | None
-    qform_code: int
-    sform_code: int
-    unit_code: int
-    unit_mm: float = 1.0
+    sform: NDArray[np.float64] | None  # The matrix's affine, in the same form
+    qform_code: int  # NIfTI's code of the quaternion. 0 means that the header has none.
+    sform_code: int  # NIfTI's code of the matrix. 0 means that the header has none.
+    unit_code: int  # NIfTI's code of the unit of length
+    unit_mm: float = 1.0  # Length of that unit in mm
 
     @property
     def mirrored(self) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cmbnet.backends import Backend, open_backend
+from cmbnet.backends import Backend, open_backend, speed
+from cmbnet.backends.registry import OVERRULE
 from cmbnet.bundle import Bundle
 
 MARKS = {
@@ -30,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             for mark, beginnings in MARKS.items():
                 if place.startswith(beginnings):
                     item.add_marker(mark)
+
+
+@pytest.fixture(autouse=True)
+def _no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this machine is best at must not choose the backend of a test."""
+    monkeypatch.setattr(speed, "cache_folder", lambda: Path(os.devnull))
+    monkeypatch.delenv(OVERRULE, raising=False)
 
 
 @pytest.fixture(scope="session")

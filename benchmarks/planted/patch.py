@@ -10,7 +10,7 @@ from cmbnet.phantom.acquisition import acquire
 from cmbnet.phantom.grid import FloatArray, Grid
 from cmbnet.phantom.lesions import Microbleed
 from cmbnet.phantom.protocol import Protocol
-from cmbnet.phantom.scan import SUB_SLICE_MM, Scan, average_sub_slices
+from cmbnet.phantom.scan import SUB_SLICE_MM, ScanPlan, average_sub_slices
 from cmbnet.phantom.spheres import add_spheres
 from cmbnet.phantom.swi import susceptibility_weighted
 from cmbnet.phantom.truth import LesionTruth, find_apparent
@@ -37,7 +37,7 @@ class PatchResult:
     contrast_to_noise: float
 
 
-def patch_scan(protocol: Protocol, tilt_rad: float = 0.0) -> Scan:
+def patch_scan(protocol: Protocol, tilt_rad: float = 0.0) -> ScanPlan:
     """A small field of view about the origin."""
     count = max(1, round(protocol.slice_mm / SUB_SLICE_MM))
     slices = int(np.ceil(DEPTH_MM / protocol.slice_mm)) | 1
@@ -45,7 +45,7 @@ def patch_scan(protocol: Protocol, tilt_rad: float = 0.0) -> Scan:
     spacing = (protocol.slice_mm, protocol.pixel_mm, protocol.pixel_mm)
     work_spacing = (protocol.slice_mm / count, *spacing[1:])
     shape, work_shape = (slices, pixels, pixels), (slices * count, pixels, pixels)
-    return Scan(
+    return ScanPlan(
         protocol,
         _centred(shape, spacing),
         _centred(work_shape, work_spacing),

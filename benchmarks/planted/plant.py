@@ -7,6 +7,8 @@ same assumption that the phantom makes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -16,8 +18,9 @@ from cmbnet.phantom.grid import FloatArray, Grid
 from cmbnet.phantom.lesions import Microbleed, draw_microbleed, expected_diameter_mm
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.regions import Region
-from cmbnet.phantom.scan import SUB_SLICE_MM, ComplexArray, Scan, average_sub_slices
+from cmbnet.phantom.scan import SUB_SLICE_MM, ComplexArray, ScanPlan, average_sub_slices
 from cmbnet.phantom.spheres import add_spheres
+from cmbnet.phantom.truth import LesionTruth
 from cmbnet.volume import Volume
 
 LEAST_SHARE = 0.75
@@ -28,7 +31,26 @@ CLEARANCE_MM = 1.0
 TRIES = 200
 
 
-def scan_of(volume: Volume, protocol: Protocol) -> Scan:
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A scan with lesions.
+
+    Args:
+        image: With them.
+        without: As it was.
+        labels: uint16 truth.
+        ignore: uint8.
+        rows: A row per lesion.
+    """
+
+    image: Volume
+    without: Volume
+    labels: NDArray[np.uint16]
+    ignore: NDArray[np.uint8]
+    rows: list[LesionTruth]
+
+
+def scan_of(volume: Volume, protocol: Protocol) -> ScanPlan:
     """The scan that a volume came from.
 
     Args:
@@ -40,7 +62,7 @@ def scan_of(volume: Volume, protocol: Protocol) -> Scan:
     thickness = spacing[0] / count
     shape = volume.shape
     first = -(spacing[0] - thickness) / 2
-    return Scan(
+    return ScanPlan(
         protocol,
         Grid(shape, (0.0, 0.0, 0.0), spacing),
         Grid((shape[0] * count, *shape[1:]), (first, 0.0, 0.0), (thickness, *spacing[1:])),
@@ -51,7 +73,7 @@ def scan_of(volume: Volume, protocol: Protocol) -> Scan:
 
 def plant(
     image: ComplexArray,
-    scan: Scan,
+    scan: ScanPlan,
     lesions: list[Microbleed],
     *,
     noise_sd: float = 0.0,
@@ -104,7 +126,7 @@ def free_distance_mm(
 
 def place_in(
     rng: np.random.Generator,
-    scan: Scan,
+    scan: ScanPlan,
     free_mm: NDArray[np.float64],
     moments: NDArray[np.float64],
 ) -> list[Microbleed]:

@@ -26,7 +26,7 @@ from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.scan import (
     ComplexArray,
     HeadSignal,
-    Scan,
+    ScanPlan,
     average_sub_slices,
     object_signal,
     plan_scan,
@@ -87,7 +87,8 @@ def look_with_each(
 
 
 def _place(
-    rng: np.random.Generator, head: Anatomy, scan: Scan, seen: HeadSignal, without: ComplexArray,
+    rng: np.random.Generator, head: Anatomy, scan: ScanPlan, seen: HeadSignal,
+    without: ComplexArray,
     moments: NDArray[np.float64],
 ) -> list[Microbleed]:  # fmt: skip
     """Microbleeds where they occur and can be seen, away from the edges."""
@@ -103,7 +104,7 @@ def _place(
 
 
 def _looks(
-    rng: np.random.Generator, head: Anatomy, scan: Scan, lesions: list[Microbleed],
+    rng: np.random.Generator, head: Anatomy, scan: ScanPlan, lesions: list[Microbleed],
     without: ComplexArray, complete: ComplexArray,
 ) -> list[Look]:  # fmt: skip
     """Measure the microbleeds without noise, and what is around them with it.

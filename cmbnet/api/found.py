@@ -1,4 +1,4 @@
-"""`Found`: what a model found on a scan, for people who work in Python."""
+"""`Found`: the result of a prediction, for people who work in Python."""
 
 from __future__ import annotations
 
@@ -31,11 +31,7 @@ PICTURES = 6
 
 
 class LesionTable(Sequence["Lesion"]):
-    """A table of lesions in order of their score, with the columns of ``lesions.csv``.
-
-    Args:
-        lesions: The rows.
-    """
+    """A table of lesions in order of their score, with the columns of ``lesions.csv``."""
 
     def __init__(self, lesions: Sequence[Lesion]) -> None:
         self._lesions = tuple(lesions)
@@ -79,9 +75,6 @@ class LesionTable(Sequence["Lesion"]):
 class Found:
     """The result of a prediction: lesions, masks, warnings.
 
-    Args:
-        prediction: The whole output of the pipeline.
-
     Attributes:
         prediction: The whole output of the pipeline.
     """
@@ -92,12 +85,12 @@ class Found:
     @property
     def lesions(self) -> LesionTable:
         """The microbleeds, the best score first."""
-        return LesionTable(self.prediction.finding.lesions)
+        return LesionTable(self.prediction.found.lesions)
 
     @property
     def excluded(self) -> LesionTable:
         """Candidates that a rule excluded. `Lesion.reason` says why."""
-        return LesionTable(self.prediction.finding.excluded)
+        return LesionTable(self.prediction.found.excluded)
 
     @property
     def mask(self) -> Volume:
@@ -107,7 +100,7 @@ class Found:
     @property
     def labels(self) -> Volume:
         """Labels on the grid of the scan, uint16, the `Lesion.id` in each lesion."""
-        return self.prediction.volume.with_data(self.prediction.finding.labels)
+        return self.prediction.volume.with_data(self.prediction.found.labels)
 
     @property
     def probability(self) -> Volume:
@@ -133,24 +126,21 @@ class Found:
     def _case(self) -> str:
         return self.prediction.record.file or "scan"
 
-    def save(self, folder: str | os.PathLike[str], **asked: Any) -> Path:
-        """Write the files that ``cmbnet predict`` writes for a case.
+    def save(self, folder: str | os.PathLike[str], **options: Any) -> Path:
+        """Write the files that ``cmbnet predict`` writes for a case, and return ``report.html``.
 
         Args:
             folder: Folder of the case. It is made if it is missing. Files of an earlier run are
                 replaced.
-            asked: Fields of `Request`, such as ``save_probability=True`` or, of a DICOM scan,
-                ``dicom_sr=True``; others than those of the prediction.
-
-        Returns:
-            The report, ``report.html``.
+            options: Fields of `Request` that replace those of the prediction, such as
+                ``save_probability=True`` or, for a DICOM scan, ``dicom_sr=True``.
 
         Raises:
             OSError: If the file system refuses.
-            UsageError: If you ask for DICOM objects and the scan is not DICOM.
+            UsageError: If DICOM objects are wanted and the scan is not DICOM.
         """
         where = Path(folder)
-        request = self.prediction.request.but(**asked)
+        request = self.prediction.request.but(**options)
         write_prediction(replace(self.prediction, request=request), where)
         return where / "report.html"
 

@@ -34,6 +34,7 @@ class _Session:
     def __init__(self, content: bytes, artefact: Artefact, threads: int) -> None:
         import onnxruntime as ort
 
+        ort.disable_telemetry_events()  # it would keep a record of its use
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from cmbnet.backends.base import Backend
+from cmbnet.backends.speed import Contest, contest
 from cmbnet.bundle import Artefact, Bundle
 from cmbnet.errors import CmbnetError, MissingExtra, UsageError
 from cmbnet.threads import processors
@@ -98,6 +100,9 @@ RUNTIMES = {
 }
 """All backends, in the order in which the automatic choice tries them."""
 
+OVERRULE = "CMBNET_BACKEND"
+"""Variable of the environment that says what "auto" means."""
+
 PRECISIONS = ("int8", "float32", "float16")
 """Precisions in the order of preference. int8 must have passed the parity gate or be allowed."""
 
@@ -135,14 +140,14 @@ def available_backends(*, importing: bool = False) -> tuple[BackendStatus, ...]:
         status = _status(runtime)
         if importing and status.installed:
             try:
-                _import(runtime)
+                import_runtime(runtime)
             except BrokenRuntime as error:
                 status = BackendStatus(runtime.name, True, str(error), broken=True)
         statuses.append(status)
     return tuple(statuses)
 
 
-def _import(runtime: Runtime) -> None:
+def import_runtime(runtime: Runtime) -> None:
     """Import the package of a backend.
 
     Raises:
@@ -179,7 +184,8 @@ def open_backend(bundle: Bundle, name: str = "auto", *, threads: int | None = No
     Args:
         bundle: The model.
         name: "auto", a backend ("litert"), a backend and a precision ("litert:float32"), or the
-            address of a Triton server ("triton+grpc://host:8001").
+            address of a Triton server ("triton+grpc://host:8001"). In place of "auto", the
+            environment may name another in CMBNET_BACKEND.
         threads: Number of threads to use. The default is the number of processors that this process
             may use.
 
@@ -194,6 +200,10 @@ def open_backend(bundle: Bundle, name: str = "auto", *, threads: int | None = No
     count = processors() if threads is None else threads
     if count < 1:
         raise UsageError(f"at least one thread is required, got {threads}")
+    asked = f"asked for: {name}"
+    if name == "auto" and os.environ.get(OVERRULE):
+        name = os.environ[OVERRULE]
+        asked = f"asked for by {OVERRULE}: {name}"
     if name.startswith("triton+"):
         from cmbnet.backends.triton import open_triton
 
@@ -214,13 +224,33 @@ def open_backend(bundle: Bundle, name: str = "auto", *, threads: int | None = No
         )
     if not _status(runtime).installed:
         raise MissingExtra(runtime.package, runtime.extra, f"for backend {wanted}")
-    return _open(bundle, runtime, artefacts, threads=count, reason=f"asked for: {name}")
+    return _open(bundle, runtime, artefacts, threads=count, reason=asked)
+
+
+def contest_here(bundle: Bundle, threads: int) -> Contest | None:
+    """Return what is known of the backends that `auto` chooses from; None if there is no choice.
+
+    Keras does not take part: it is the slowest by far, and takes seconds to import.
+    """
+    contenders = {}
+    for name, runtime in RUNTIMES.items():
+        artefacts = _choose(bundle, runtime, "")
+        if artefacts and name != "keras" and (status := _status(runtime)).installed:
+            contenders[name] = f"{status.detail} {artefacts[0].precision}"
+    if len(contenders) < 2:
+        return None
+    return contest(contenders, model=bundle.sha256, threads=threads)
 
 
 def _open_first(bundle: Bundle, precision: str, threads: int) -> Backend:
-    """Open the first backend of the table that is installed and finds an artefact."""
+    """Open the first backend that is installed and finds an artefact; the quickest, if known."""
     passed: list[str] = []
-    for runtime in RUNTIMES.values():
+    runtimes, why = list(RUNTIMES.values()), "the first choice that runs here"
+    if not precision and (found := contest_here(bundle, threads)) is not None:
+        best, why = found.choice
+        if best != found.names[0]:
+            runtimes.sort(key=lambda runtime: runtime.name != best)
+    for runtime in runtimes:
         artefacts = _choose(bundle, runtime, precision)
         if not artefacts:
             held_back = _held_back(bundle, runtime, precision)
@@ -228,7 +258,7 @@ def _open_first(bundle: Bundle, precision: str, threads: int) -> Backend:
         elif not _status(runtime).installed:
             passed.append(f"{runtime.name} is not installed")
         else:
-            reason = "; ".join(["automatic: the first choice that runs here", *passed])
+            reason = "; ".join([f"automatic: {why}", *passed])
             try:
                 return _open(bundle, runtime, artefacts, threads=threads, reason=reason)
             except BrokenRuntime as error:
@@ -303,7 +333,7 @@ def _open(
     threads: int,
     reason: str,
 ) -> Backend:
-    _import(runtime)
+    import_runtime(runtime)
     opener = getattr(importlib.import_module(runtime.module), runtime.opener)
     backend: Backend = opener(bundle, artefacts, threads=threads, reason=reason)
     return backend

@@ -11,16 +11,17 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
+import pydantic
 from numpy.typing import NDArray
+from pydantic import Field
 
 from cmbnet.backends.triton_memory import SharedRegion
 from cmbnet.errors import CmbnetError, InputRefused, UsageError, require
+from cmbnet.io.settings import FrozenModel, check_settings
 
 SCHEMES = ("triton+grpc", "triton+grpcs", "triton+http", "triton+https")
 FIRST_WAIT_S = 0.5
@@ -40,33 +41,27 @@ class ServerRefused(CmbnetError):
     """A Triton server answered with an error."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """The address of a server, and the settings of the connection.
-
-    Args:
-        transport: gRPC or HTTP.
-        host: Host and port, as in "host:port".
-        tls: Whether the connection is encrypted.
-        timeout_s: Seconds until a request is given up, its answer included.
-        retries: Further tries if a request gets no answer. A refused request is never repeated.
-        shared_memory: Whether arrays pass through shared memory. Client and server must then share
-            a machine.
-        ca: PEM file with the trusted certificates. None trusts those of the system (gRPC trusts
-            those that it brings along).
-        cert: PEM file with the client's certificate chain.
-        key: PEM file with the client's private key.
-    """
+class Address(FrozenModel):
+    """The address of a server, and the settings of the connection."""
 
     transport: Literal["grpc", "http"]
     host: str
+    """Host and port, as in "host:port"."""
     tls: bool = False
-    timeout_s: float = 120.0
-    retries: int = 2
+    """Whether the connection is encrypted."""
+    timeout_s: Annotated[float, Field(gt=0, lt=86400)] = 120.0
+    """Seconds until a request is given up, its answer included."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 2
+    """Further tries if a request gets no answer. A refused request is never repeated."""
     shared_memory: bool = False
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
+    """Whether arrays pass through shared memory. Client and server must then share a machine."""
+    ca: pydantic.FilePath | None = None
+    """PEM file with the trusted certificates. None trusts those of the system (gRPC trusts those
+    that it brings along)."""
+    cert: pydantic.FilePath | None = None
+    """PEM file with the client's certificate chain."""
+    key: pydantic.FilePath | None = None
+    """PEM file with the client's private key."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -94,64 +89,19 @@ class Address:
                 f"an address like triton+grpc://host:8001 is required ({', '.join(SCHEMES)}), "
                 f"got {text!r}"
             )
-        settings = _settings(parts.query, {field.name for field in fields(cls)})
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        return cls(
-            transport="grpc" if "grpc" in parts.scheme else "http",
-            host=f"{host}:{port}",
-            tls=parts.scheme.endswith("s"),
-            **settings,
-        )
+        stated = {
+            "transport": "grpc" if "grpc" in parts.scheme else "http",
+            "host": f"{host}:{port}",
+            "tls": parts.scheme.endswith("s"),
+        }
+        settings = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if twice := settings.keys() & stated.keys():
+            raise UsageError(f"{text}: {min(twice)} stands before the question mark")
+        return check_settings(settings | stated, cls, what="Triton address", source=text)
 
     def __str__(self) -> str:
         return f"triton+{self.transport}{'s' if self.tls else ''}://{self.host}"
-
-
-def _settings(query: str, known: set[str]) -> dict[str, Any]:
-    """Convert the values of the query to their types."""
-    read: dict[str, Callable[[str], Any]] = {
-        "timeout_s": _positive,
-        "retries": _count,
-        "shared_memory": _flag,
-        "ca": _file,
-        "cert": _file,
-        "key": _file,
-    }
-    settings = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in read or name not in known:
-            raise UsageError(f"unknown setting {name!r} of a Triton address; known: {sorted(read)}")
-        settings[name] = read[name](value)
-    return settings
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 86400:
-        raise UsageError(f"timeout_s must be seconds, more than 0, got {text!r}")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) > 100:
-        raise UsageError(f"retries must be 0 to 100, got {text!r}")
-    return int(text)
-
-
-def _flag(text: str) -> bool:
-    if text not in ("0", "1"):
-        raise UsageError(f"shared_memory must be 0 or 1, got {text!r}")
-    return text == "1"
-
-
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise UsageError(f"a PEM file is required, {text!r} is none")
-    return path
 
 
 class TritonConnection:

@@ -30,17 +30,12 @@ DEFAULT_FOLDER = Path(__file__).parent / "default"
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A model bundle on disk.
+    """A model bundle on disk."""
 
-    Args:
-        path: Its folder.
-        manifest: The checked content of ``bundle.json``.
-        sha256: Hash of ``bundle.json``. That file holds the hashes of all other files, so the hash
-            stands for the whole bundle.
-    """
-
-    path: Path
-    manifest: Manifest
+    path: Path  # Its folder
+    manifest: Manifest  # The checked content of ``bundle.json``
+    # Hash of ``bundle.json``. That file holds the hashes of all other files, so the hash stands for
+    # the whole bundle.
     sha256: str
 
     @property
@@ -54,9 +49,7 @@ class Bundle:
         from cmbnet.slices import SliceContext
 
         context = self.manifest.context
-        if context == "adjacent":
-            return SliceContext("adjacent")
-        return SliceContext(target_mm=context.target_mm)
+        return SliceContext(None if context == "adjacent" else context.target_mm)
 
     def operating_point(self, name: str = "default") -> OperatingPoint:
         """Return an operating point by its name. The manifest chooses the "default".
@@ -77,9 +70,7 @@ class Bundle:
     def rules_at(self, point: OperatingPoint) -> LesionRules:
         """Return the lesion rules with the thresholds of an operating point."""
         return replace(
-            self.manifest.rules,
-            pixel_threshold=point.pixel_threshold,
-            min_score=point.lesion_score,
+            self.manifest.rules, pixel_threshold=point.pixel_threshold, min_score=point.lesion_score
         )
 
     def artefacts(self, kind: str) -> tuple[Artefact, ...]:

@@ -11,58 +11,38 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cmbnet.bundle.bundle import Bundle
-from cmbnet.bundle.manifest import ChosenOn, OperatingPoint
+from cmbnet.bundle.manifest import Artefact, ChosenOn, OperatingPoint
 from cmbnet.data_kind import KINDS
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation.cohort.origin import THRESHOLDS
-from cmbnet.evaluation.stats.intervals import Interval, wilson
+from cmbnet.evaluation.stats.intervals import wilson
+from cmbnet.evaluation.stats.metrics import METRICS, PAPER_LESION_AUC
+from cmbnet.pages import render
 
 Results = Mapping[str, Any]
 """Content of a ``results.json``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A row of a table of results.
-
-    Args:
-        title: What the row is called.
-        name: A metric of ``results.json``, or `lesion_auc`, `patient_fpr`, `patient_fnr` (at the
-            patient threshold) or `false_per_control`.
-        paper: The value that Fan et al. 2022 measured on its patients, or None.
-    """
-
-    title: str
-    name: str
-    paper: float | None = None
-
-
-FIGURES = (
-    Figure("pixel Dice, all voxels together", "dice", 0.72),
-    Figure("pixel precision", "precision", 0.718),
-    Figure("pixel recall", "recall", 0.765),
-    Figure("lesion precision", "lesion_precision", 0.751),
-    Figure("lesion recall", "lesion_recall", 0.852),
-    Figure("recall of 2-5 mm", "recall_small", 0.844),
-    Figure("recall of 5-10 mm", "recall_large", 0.935),
-    Figure("lesion ROC AUC", "lesion_auc", 0.861),
-    Figure("controls with a false alarm", "patient_fpr", 0.106),
-    Figure("patients missed", "patient_fnr", 0.021),
-    Figure("false lesions per control", "false_per_control"),
-)
-FIGURES_ELSEWHERE = (
-    Figure("lesion precision", "lesion_precision"),
-    Figure("lesion recall", "lesion_recall"),
-)
+FIGURES = {
+    "dice": "pixel Dice, all voxels together",
+    "precision": "pixel precision",
+    "recall": "pixel recall",
+    "lesion_precision": "lesion precision",
+    "lesion_recall": "lesion recall",
+    "recall_small": "recall of 2-5 mm",
+    "recall_large": "recall of 5-10 mm",
+    "lesion_auc": "lesion ROC AUC",
+    "patient_fpr": "controls with a false alarm",
+    "patient_fnr": "patients missed",
+    "false_per_control": "false lesions per control",
+}
+"""Rows of the table of a test cohort: a metric of ``results.json``, or `lesion_auc`, `patient_fpr`,
+`patient_fnr` (at the patient threshold) or `false_per_control`, and its title."""
+FIGURES_ELSEWHERE = {name: FIGURES[name] for name in ("lesion_precision", "lesion_recall")}
 """The rows for scans unlike those of the test cohort."""
 
 PATIENTS = ("patient_fpr", "patient_fnr")
 COUNT_BANDS = "true lesions per patient"
-OLD_PATIENTS = (
-    "This bundle is older than today's definition of a missed patient. It counted a patient as "
-    "found if any predicted lesion was correct, however little of a true lesion was covered. By "
-    "today's definition, more patients may be missed."
-)
 PAPER = (
     "The column of the paper (Fan et al. 2022, doi:10.3389/fmed.2022.807443) was measured on scans "
     "of patients. That is another task."
@@ -70,25 +50,19 @@ PAPER = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """The results and notes that a card shows beside the bundle.
+class CardContent:
+    """The results and notes that a card shows beside the bundle."""
 
-    Args:
-        results: Results of a test cohort, with its own lesion scores.
-        curves: Results of the same cohort, scored from its probability maps at a low threshold.
-            The area under the lesion ROC curve comes from here.
-        elsewhere: Results of other cohorts. The key says what the cohort is, for example "outside
-            the range of training".
-        notes: Further sections of Markdown, copied as they are.
-        paper: Whether the table has a column with the paper's values.
-        unrecorded: Whether to accept results that do not record their bundle. The card says so.
-    """
-
-    results: Results | None = None
+    results: Results | None = None  # Results of a test cohort, with its own lesion scores
+    # Results of the same cohort, scored from its probability maps at a low threshold. The area
+    # under the lesion ROC curve comes from here.
     curves: Results | None = None
+    # Results of other cohorts. The key says what the cohort is, for example "outside the range of
+    # training".
     elsewhere: Mapping[str, Results] = field(default_factory=dict)
-    notes: str = ""
-    paper: bool = False
+    notes: str = ""  # Further sections of Markdown, copied as they are
+    paper: bool = False  # Whether the table has a column with the paper's values
+    # Whether to accept results that do not record their bundle. The card says so.
     unrecorded: bool = False
 
     @property
@@ -99,35 +73,46 @@ class Evidence:
         return {name: one for name, one in given.items() if one is not None}
 
 
-def model_card(bundle: Bundle, evidence: Evidence | None = None) -> str:
+def model_card(bundle: Bundle, content: CardContent | None = None) -> str:
     """Return the card as Markdown.
 
     Raises:
         InputRefused: If results belong to another bundle, or do not record their bundle.
     """
-    evidence = evidence or Evidence()
-    for what, one in evidence.all.items():
-        _require_own(bundle, what, one, unrecorded=evidence.unrecorded)
-    parts = [_head(bundle, evidence), _network(bundle), _training(bundle), _points(bundle)]
-    results, curves = evidence.results, evidence.curves
+    content = content or CardContent()
+    for what, one in content.all.items():
+        _require_own(bundle, what, one, unrecorded=content.unrecorded)
+    results, curves, roc_from = content.results, content.curves, None
+    measured = []
     if results is not None:
-        title = "## What was measured on a test cohort"
         if curves is not None:
             if curves["data"] != results["data"]:
                 raise InputRefused("curves must be of the cases of the results, and are of others")
             results = {**results, "areas": curves["areas"]}
-        parts.append(_measured(title, FIGURES, results, bundle, paper=evidence.paper))
-        if curves is not None:
-            threshold = curves["settings"]["probability_threshold"]
-            parts.append(
-                "The lesion ROC ranks true lesions against false ones by mean probability. It "
-                f"counts all false lesions of the probability maps from {threshold:g} on."
-            )
-    for name, measured in evidence.elsewhere.items():
-        title = f"## What was measured {name}"
-        parts.append(_measured(title, FIGURES_ELSEWHERE, measured, bundle))
-    notes = evidence.notes.strip()
-    return "\n\n".join([*parts, *([notes] if notes else [])]) + "\n"
+            roc_from = curves["settings"]["probability_threshold"]
+        where = "on a test cohort"
+        measured.append(_measured(where, FIGURES, results, bundle, paper=content.paper))
+    measured += [
+        _measured(where, FIGURES_ELSEWHERE, one, bundle) for where, one in content.elsewhere.items()
+    ]
+    manifest = bundle.manifest
+    points = manifest.operating_points
+    known = [point.measured for point in points if point.measured is not None]
+    kinds = {one["data"]["kind"] for one in content.all.values()}
+    text = render(
+        "card.md",
+        manifest=manifest,
+        sha256=bundle.sha256,
+        known=manifest.training.real_patient_data or "patients" in kinds,
+        files=[_file(one) for one in manifest.artefacts],
+        points=[_point(one, manifest.default_operating_point) for one in points],
+        counts=known[0] if known else None,
+        cohorts=dict.fromkeys(one.cohort for one in known),
+        measured=measured,
+        roc_from=roc_from,
+        notes=content.notes.strip(),
+    )
+    return text.rstrip() + "\n"
 
 
 def _require_own(bundle: Bundle, what: str, results: Results, *, unrecorded: bool) -> None:
@@ -166,86 +151,15 @@ def _require_own(bundle: Bundle, what: str, results: Results, *, unrecorded: boo
         )
 
 
-def _head(bundle: Bundle, evidence: Evidence) -> str:
-    manifest = bundle.manifest
-    kinds = {one["data"]["kind"] for one in evidence.all.values()}
-    known = manifest.training.real_patient_data or "patients" in kinds
-    unknown = (
-        ""
-        if known
-        else " How well it works on patients is **unknown**. No number below says anything about "
-        "that."
-    )
-    return (
-        f"# Model card: `{manifest.name}`\n\n**{manifest.notice}**\n\n"
-        f"{manifest.training.statement}{unknown}\n\n"
-        f"`cmbnet card` made this page from the bundle with the SHA-256 `{bundle.sha256}`. "
-        f"Licence: {manifest.licence}."
-    )
-
-
-def _network(bundle: Bundle) -> str:
-    manifest, recipe = bundle.manifest, bundle.recipe
-    context = manifest.context
-    neighbours = (
-        "the adjacent slices"
-        if context == "adjacent"
-        else f"the slices {context.target_mm:g} mm above and below"
-    )
-    rows = [
-        (f"`{a.file}`", a.kind, a.precision, " x ".join(str(n or "n") for n in a.shape), _kib(a))
-        for a in manifest.artefacts
-    ]
-    total = sum(a.bytes for a in manifest.artefacts) / 1e6
-    return (
-        "## What it is\n\n"
-        f"The network sees a slice of a scan and {neighbours}, in the {recipe.frame} frame "
-        f"({recipe.size} x {recipe.size} pixels of {recipe.pixel_mm:g} mm). For every pixel of the "
-        "middle slice, it gives the probability of a microbleed. The files have "
-        f"{total:.1f} MB.\n\n" + _table(("file", "kind", "precision", "input", "KiB"), rows)
-    )
-
-
-def _kib(artefact: Any) -> str:
-    return f"{artefact.bytes / 1024:.0f}"
-
-
-def _training(bundle: Bundle) -> str:
-    training = bundle.manifest.training
-    lines = [f"- {line}" for line in training.data]
-    details = ", ".join(f"{key.replace('_', ' ')} {v}" for key, v in training.details.items())
-    return "\n".join(["## What it was trained on", "", *lines, "", f"{details}."])
-
-
-def _points(bundle: Bundle) -> str:
-    header = (
-        "operating point", "pixel / lesion / patient threshold", "lesion sensitivity",
-        "lesion precision", "false lesions per scan", "controls with a false alarm",
-        "patients missed",
-    )  # fmt: skip
-    points = bundle.manifest.operating_points
-    rows = [_point(point, bundle.manifest.default_operating_point) for point in points]
-    cohorts = dict.fromkeys(p.measured.cohort for p in points if p.measured is not None)
-    counts = next((p.measured for p in points if p.measured is not None), None)
-    about = (
-        "An operating point is a named set of thresholds. These were chosen and measured on the "
-        f"same scans ({'; '.join(cohorts)}: {counts.n_positive} with and {counts.n_negative} "
-        "without microbleeds), so the figures are better than on new scans. Brackets hold 95 % "
-        "intervals."
-        if counts is not None
-        else "They were not measured."
-    )
-    if counts is not None and bundle.manifest.training.chosen_on is None:
-        about += f" {OLD_PATIENTS}"
-    return f"## Operating points\n\n{about}\n\n{_table(header, rows)}"
+def _file(one: Artefact) -> tuple[str, ...]:
+    shape = " x ".join(str(n or "n") for n in one.shape)
+    return f"`{one.file}`", one.kind, one.precision, shape, f"{one.bytes / 1024:.0f}"
 
 
 def _point(point: OperatingPoint, default: str) -> tuple[str, ...]:
     name = f"`{point.name}`" + (" (default)" if point.name == default else "")
     thresholds = (point.pixel_threshold, point.lesion_score, point.patient_threshold)
-    shares = (
-        "sensitivity", "precision", "false_positives_per_scan", "patient_fpr", "patient_fnr"
-    )  # fmt: skip
+    shares = ("sensitivity", "precision", "false_positives_per_scan", *PATIENTS)
     cells = [_share(point, share) for share in shares]
     return (name, " / ".join(f"{value:g}" for value in thresholds), *cells)
 
@@ -260,8 +174,14 @@ def _share(point: OperatingPoint, name: str) -> str:
 
 
 def _measured(
-    title: str, figures: Sequence[Figure], results: Results, bundle: Bundle, *, paper: bool = False
-) -> str:
+    where: str,
+    figures: Mapping[str, str],
+    results: Results,
+    bundle: Bundle,
+    *,
+    paper: bool = False,
+) -> dict[str, Any]:
+    """Make the section of some results: where they were measured, sentences, and a table."""
     model = results["model"]
     point = bundle.operating_point("default" if model is None else model["operating_point"])
     sentences = [
@@ -272,14 +192,19 @@ def _measured(
         *([UNRECORDED] if model is None else []),
         *([PAPER] if paper else []),
     ]
-    if results["patient_thresholds"] is None and any(one.name in PATIENTS for one in figures):
+    if results["patient_thresholds"] is None and any(name in PATIENTS for name in figures):
         sentences.append(
             "The results have no table by threshold, so patients and controls are judged at the "
             "threshold of the lesion score."
         )
     header = ("", *(["paper, patients"] if paper else []), "measured", "95 % interval")
-    rows = [_row(one, results, point, paper=paper) for one in figures]
-    return f"{title}\n\n{' '.join(sentences)}\n\n{_table(header, rows)}"
+    rows = []
+    for name, what in figures.items():
+        value, interval = _value(name, results, point)
+        ends = "-" if interval is None else _range(*interval)
+        beside = [_number(_paper(name))] if paper else []
+        rows.append((what, *beside, "-" if value is None else _number(value), ends))
+    return {"where": where, "sentences": sentences, "header": header, "rows": rows}
 
 
 UNRECORDED = "**The results do not record the hash of their bundle.**"
@@ -309,15 +234,10 @@ def _chosen(results: Results, chosen_on: ChosenOn | None) -> str:
     return f"Thresholds were chosen on {len(chosen_on.scans)} other scans."
 
 
-def _row(one: Figure, results: Results, point: OperatingPoint, *, paper: bool) -> tuple[str, ...]:
-    value, interval = _value(one.name, results, point)
-    beside = ("" if one.paper is None else _number(one.paper),) if paper else ()
-    return (
-        one.title,
-        *beside,
-        "-" if value is None else _number(value),
-        "-" if interval is None else _range(*interval),
-    )
+def _paper(name: str) -> float | None:
+    """Return the value that Fan et al. 2022 measured on its patients."""
+    papers = {one.name: one.paper for one in METRICS} | {"lesion_auc": PAPER_LESION_AUC}
+    return papers.get(name)
 
 
 Value = tuple[float | None, tuple[float, float] | None]
@@ -351,7 +271,7 @@ def _patients(name: str, rows: Sequence[Mapping[str, Any]], results: Results, at
     else:
         total = cohort["patients_with_lesions"]
         wrong = total - row["tp"]
-    interval: Interval = wilson(wrong, total)
+    interval = wilson(wrong, total)
     return (wrong / total, (interval.low, interval.high)) if total else (None, None)
 
 
@@ -364,14 +284,9 @@ def _ends(interval: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if low is None or high is None else (low, high)
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}"
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _range(low: float, high: float) -> str:
     return f"{low:.2f}-{high:.2f}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

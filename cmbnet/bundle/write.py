@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -29,26 +29,17 @@ from cmbnet.slices import SliceContext
 
 @dataclass(frozen=True, slots=True)
 class NewArtefact:
-    """An artefact to write.
+    """An artefact to write."""
 
-    Args:
-        file: Name in the bundle, for example ``float32-1x384x384.tflite``.
-        content: The file's bytes.
-        kind: Kind of the file, which tells the runtime that reads it.
-        precision: Precision of its arithmetic.
-        shape: Shape of the input: (batch or None, y, x, 3).
-        companions: Further files by name, which the runtime reads from the same folder.
-        tools: Versions of the programs that made it.
-        parity: Result of the comparison with the Keras model.
-    """
-
-    file: str
-    content: bytes
-    kind: ArtefactKind
-    precision: Precision
-    shape: tuple[int | None, int, int, int]
+    file: str  # Name in the bundle, for example ``float32-1x384x384.tflite``
+    content: bytes  # The file's bytes
+    kind: ArtefactKind  # Kind of the file, which tells the runtime that reads it
+    precision: Precision  # Precision of its arithmetic
+    shape: tuple[int | None, int, int, int]  # Shape of the input: (batch or None, y, x, 3)
+    # Further files by name, which the runtime reads from the same folder.
     companions: Mapping[str, bytes] = field(default_factory=dict)
-    tools: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)  # Versions of the programs that made it
+    # Result of the comparison with the Keras model.
     parity: Mapping[str, float | bool | str] = field(default_factory=dict)
 
 
@@ -82,18 +73,10 @@ def write_bundle(
         BundleError: If the manifest would not be valid. Then nothing is written.
     """
     mm = spec.context.target_mm
-    context = "adjacent" if mm is None else TargetContext(target_mm=mm)
-    values = {
-        "name": spec.name,
+    values = {field.name: getattr(spec, field.name) for field in fields(spec)} | {
         "notice": RESEARCH_USE_ONLY,
-        "licence": spec.licence,
-        "recipe": spec.recipe,
-        "context": context,
-        "rules": spec.rules,
-        "operating_points": spec.operating_points,
-        "default_operating_point": spec.default_operating_point,
+        "context": "adjacent" if mm is None else TargetContext(target_mm=mm),
         "artefacts": tuple(_entry(new) for new in artefacts),
-        "training": spec.training,
         "versions": dict(spec.versions),
     }
     return _write(Path(folder), values, artefacts)
@@ -124,11 +107,7 @@ def _entry(new: NewArtefact) -> dict[str, object]:
 
 
 def _file(name: str, content: bytes) -> dict[str, object]:
-    return {
-        "file": name,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "bytes": len(content),
-    }
+    return {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
 def _write(folder: Path, values: dict[str, object], artefacts: Sequence[NewArtefact]) -> Bundle:

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("cmbnet.cli.predict", "Find microbleeds on SWI scans."),
     "prepare": ("cmbnet.cli.prepare", "Prepare a labelled data set for training."),
     "readers": ("cmbnet.cli.readers", "Analyse a reader study of the model's output."),
+    "swi": ("cmbnet.cli.swi", "Make an SWI from magnitude and phase."),
     "triton": ("cmbnet.cli.triton", "Look after a Triton server that runs cmbnet."),
     "train": ("cmbnet.cli.train", "Train a model from a recipe."),
     "train-brain": ("cmbnet.cli.train_brain", "Train the network of the brain mask."),
@@ -40,7 +41,7 @@ class LazyGroup(click.Group):
     """A click group whose commands are imported when they are run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of all commands, in order."""
+        """Return the names of all commands, in order."""
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -52,7 +53,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands from the table above, importing none of them."""
+        """List the commands from the table above without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
@@ -68,14 +69,14 @@ _FLAGS = {"bundle": "--model", "output": "-o"}
 
 
 def with_flag(message: str, argument: str) -> str:
-    """What the library said, with the flag of the argument that it speaks of."""
+    """Add the flag of an argument to a message of the library."""
     if not argument:
         return message
     return f"{message} ({_FLAGS.get(argument, '--' + argument.replace('_', '-'))})"
 
 
 def run(command: click.Command, name: str, args: list[str] | None = None) -> None:
-    """Run a command; a fault of ours or of the file system becomes a line on stderr and a code."""
+    """Run a command. A fault becomes a line on stderr and an exit code."""
     try:
         command.main(args=args, prog_name=name)
     except CmbnetError as error:
@@ -88,15 +89,15 @@ def run(command: click.Command, name: str, args: list[str] | None = None) -> Non
 
 
 def main(args: list[str] | None = None) -> None:
-    """Entry point of ``cmbnet``."""
+    """Run ``cmbnet``."""
     run(group, "cmbnet", args)
 
 
 def main_train() -> None:
-    """Entry point of ``cmbnet-train``, the same as ``cmbnet train``."""
+    """Run ``cmbnet-train``, which is ``cmbnet train``."""
     run(importlib.import_module(COMMANDS["train"][0]).command, "cmbnet-train")
 
 
 def main_export() -> None:
-    """Entry point of ``cmbnet-export``, the same as ``cmbnet export``."""
+    """Run ``cmbnet-export``, which is ``cmbnet export``."""
     run(importlib.import_module(COMMANDS["export"][0]).command, "cmbnet-export")

@@ -7,33 +7,17 @@ from pathlib import Path
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.cli import options
 
 
 @click.command("bench", epilog=RESEARCH_USE_ONLY)
-@click.argument("scan", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--model",
-    default="default",
-    show_default=True,
-    help="Model to use: the folder of a bundle, or default.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    help="Threads of each backend.  [default: all processors]",
-)
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path),
-    help="Write all figures to this JSON file.",
-)
-@click.option(
-    "--plot",
-    "plot_file",
-    type=click.Path(path_type=Path),
-    help="Draw the times as a picture, a PNG file.",
-)
+@click.argument("scan", type=options.OLD_FILE)
+@options.model
+@click.option("--threads", type=click.IntRange(min=1),
+              help="Threads of each backend.  [default: all processors]")  # fmt: skip
+@click.option("--json", "json_file", type=options.FILE, help="Write all figures to this JSON file.")
+@click.option("--plot", "plot_file", type=options.FILE,
+              help="Draw the times as a picture, a PNG file.")  # fmt: skip
 def command(
     scan: Path, model: str, threads: int | None, json_file: Path | None, plot_file: Path | None
 ) -> None:

@@ -7,37 +7,22 @@ from pathlib import Path
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
-from cmbnet.data_kind import KINDS, DataKind
+from cmbnet.cli import options
+from cmbnet.data_kind import DataKind
 
 
 @click.command("calibrate", epilog=RESEARCH_USE_ONLY)
 @click.argument("bundle")
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with images/ and lesions/ of labelled scans, some of them without lesions.",
-)
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to write the new bundle to.",
-)
-@click.option(
-    "--data-kind",
-    required=True,
-    type=click.Choice(list(KINDS)),
-    help="What kind of scans these are. The bundle and its card will say so.",
+@click.option("--data", required=True, type=options.OLD_FOLDER,
+              help="Folder with images/ and lesions/ of labelled scans, some of them "
+                   "without lesions.")  # fmt: skip
+@click.option("-o", "--output", required=True, type=options.FOLDER,
+              help="Folder to write the new bundle to.")  # fmt: skip
+@options.data_kind(
+    "What kind of scans these are. The bundle and its card will say so.", required=True
 )
 @click.option("--name", default="", help="Name of the set of scans. The bundle keeps it.")
-@click.option(
-    "--backend",
-    default="auto",
-    show_default=True,
-    help="Runtime of the network: auto, or a name that `cmbnet backends` lists.",
-)
+@options.backend
 def command(
     bundle: str, data: Path, output: Path, data_kind: DataKind, name: str, backend: str
 ) -> None:

@@ -9,54 +9,47 @@ from typing import Any
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.cli import options
 from cmbnet.errors import UnreadableFile
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("card", epilog=RESEARCH_USE_ONLY)
 @click.argument("bundle", default="default")
-@click.option(
-    "--results", type=_FILE, help="The results.json of `cmbnet evaluate` for a test cohort."
-)
-@click.option("--curves", type=_FILE,
+@click.option("--results", type=options.OLD_FILE,
+              help="The results.json of `cmbnet evaluate` for a test cohort.")  # fmt: skip
+@click.option("--curves", type=options.OLD_FILE,
               help="The results.json of the same cohort, scored from probability maps. "
                    "The lesion ROC comes from it.")  # fmt: skip
-@click.option("--elsewhere", type=(str, _FILE), multiple=True, metavar="WORDS FILE",
+@click.option("--elsewhere", type=(str, options.OLD_FILE), multiple=True, metavar="WORDS FILE",
               help='Words and the results.json of another cohort, '
                    'as in: --elsewhere "outside of training" results.json.')  # fmt: skip
-@click.option("--notes", type=_FILE, help="Markdown file to add at the end of the card.")
-@click.option(
-    "--paper", is_flag=True, help="Show the values of Fan et al. 2022 beside the test cohort."
-)
+@click.option("--notes", type=options.OLD_FILE, help="Markdown file to add at the end of the card.")
+@click.option("--paper", is_flag=True,
+              help="Show the values of Fan et al. 2022 beside the test cohort.")  # fmt: skip
 @click.option("--unrecorded", is_flag=True,
               help="Accept results that do not record their bundle. The card says so.")  # fmt: skip
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write the card to.  [default: the screen]",
-)
-def command(bundle: str, output: Path | None, **options: Any) -> None:
+@click.option("-o", "--output", type=options.FILE,
+              help="File to write the card to.  [default: the screen]")  # fmt: skip
+def command(bundle: str, output: Path | None, **given: Any) -> None:
     """Write the model card of BUNDLE, a folder or "default".
 
     Results must belong to this bundle at one of its operating points. To get them, score the
     output of `cmbnet predict` with `cmbnet evaluate`.
     """
     from cmbnet.bundle import load_bundle
-    from cmbnet.bundle.card import Evidence, model_card
+    from cmbnet.bundle.card import CardContent, model_card
     from cmbnet.io import write_text_atomically
 
-    notes, results, curves = (options[name] for name in ("notes", "results", "curves"))
-    evidence = Evidence(
+    notes, results, curves = (given[name] for name in ("notes", "results", "curves"))
+    content = CardContent(
         results=None if results is None else read_results(results),
         curves=None if curves is None else read_results(curves),
-        elsewhere={words: read_results(file) for words, file in options["elsewhere"]},
+        elsewhere={words: read_results(file) for words, file in given["elsewhere"]},
         notes="" if notes is None else notes.read_text(encoding="utf-8"),
-        paper=options["paper"],
-        unrecorded=options["unrecorded"],
+        paper=given["paper"],
+        unrecorded=given["unrecorded"],
     )
-    text = model_card(load_bundle(bundle), evidence)
+    text = model_card(load_bundle(bundle), content)
     if output is None:
         click.echo(text, nl=False)
     else:

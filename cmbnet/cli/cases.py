@@ -1,4 +1,4 @@
-"""From the arguments of a command to cases: files, folders and patterns become named inputs.
+"""Turn the files, folders and patterns of a command line into cases with names.
 
 One NIfTI file is a case, and so is one DICOM folder, zip, DICOMDIR or file as a whole.
 """
@@ -22,36 +22,40 @@ from cmbnet.io.scan import is_dicom, nifti_stem
 
 _MAGIC = re.compile(r"[*?\[]")
 _DIGITS = 8
-"""Of a hash that tells equal names apart."""
+"""Length of a hash that tells equal names apart."""
 
 
 def collect_cases(
-    inputs: Sequence[str], *, brain_mask: Path | None = None, say: Callable[[str], None] = print
+    inputs: Sequence[str],
+    *,
+    brain_mask: Path | None = None,
+    phase: Path | None = None,
+    say: Callable[[str], None] = print,
 ) -> list[Case]:
-    """Find the files that are meant and give each a name of its own.
+    """Find the scans of the inputs and give each case a name of its own.
 
-    A case is named after its file, not after what a link points to. Files of the same name are
-    told apart by as many of the folders above them as that takes; where characters that a folder
-    cannot have made names alike, by a hash of the name. What differs by its suffix alone is
-    refused. A DICOM input is named by what of its name is no patient's, and by its study.
+    A case has the name of its file, even if the file is a link. If files have the same name, as
+    many of the folders above them are put in front as are needed to tell them apart. If names
+    differ only in characters that a folder cannot have, a hash is added. Names that differ only in
+    their suffix are refused. A DICOM input gets a name without a patient, and its study.
 
     Args:
-        inputs: Files, folders (the NIfTI files in them, not below; where there are none, all
-            DICOM files in and below them are one input) and patterns with ``*``, ``?``,
-            ``[...]`` and ``**`` for NIfTI files, DICOM folders and zips.
-        brain_mask: A mask file, for one input; or a folder that holds a mask of the same name
-            for every input (for DICOM, of the name of the case).
-        say: Takes a sentence on each thing that looks like an input and is left out: files of
-            folders and patterns that are no scan by their name, links to nothing, and, among
-            several inputs, folders without scans.
+        inputs: Files, folders and patterns. A folder stands for the NIfTI files in it (not below).
+            If it has none, all DICOM files in and below it are one input. Patterns with ``*``,
+            ``?``, ``[...]`` and ``**`` match NIfTI files, DICOM folders and zips.
+        brain_mask: For one input, a mask file. For several, a folder that has a mask for each input
+            with the same file name (for DICOM, with the name of the case).
+        phase: Phase, in the same way. Without it, a BIDS ``part-mag`` gets its ``part-phase``.
+        say: Function that receives a sentence about everything that is left out: files that are no
+            scans by their name, links to nothing and, among several inputs, folders without scans.
 
     Returns:
-        Cases, each file once, in the order given.
+        The cases in the order of the inputs. Each file occurs once.
 
     Raises:
         UsageError: If an input does not exist, there is no scan, names collide, or a mask is
             missing.
-        MissingExtra: An input is DICOM, and pydicom is not installed.
+        MissingExtra: If an input is DICOM and pydicom is not installed.
     """
     found = [_files(given, say, alone=len(inputs) == 1) for given in inputs]
     files = list({_absolute(file): file for group in found for file in group}.values())
@@ -61,11 +65,15 @@ def collect_cases(
     nifti = [file for file in files if file not in dicom]
     cases = dict(zip(nifti, map(Case, _names(nifti), nifti), strict=True)) | _told_apart(dicom)
     _refuse_collisions(cases[file] for file in files)
-    return _with_masks([cases[file] for file in files], brain_mask)
+    chosen = [cases[file] for file in files]
+    masks = _beside(chosen, brain_mask, "brain mask")
+    phases = _beside(chosen, phase, "phase") if phase else list(map(_bids_phase, chosen))
+    together = zip(chosen, masks, phases, strict=True)
+    return [replace(case, brain_mask=mask, phase=turned) for case, mask, turned in together]
 
 
 def _absolute(file: Path) -> Path:
-    """With all folders above it, and without following links."""
+    """Return the absolute path without following links."""
     return Path(os.path.abspath(file))  # noqa: PTH100  # resolve() follows links
 
 
@@ -77,7 +85,7 @@ def _dicom_case(path: Path) -> Case:
 
 
 def _told_apart(cases: dict[Path, Case]) -> dict[Path, Case]:
-    """DICOM inputs of one name and study, such as two halves of it, get a hash of their files."""
+    """Add a hash of the files to DICOM inputs of one name and study, such as two halves of it."""
     often = Counter(case.name.casefold() for case in cases.values())
     apart = dict(cases)
     for path, case in cases.items():
@@ -112,7 +120,7 @@ def _files(given: str, say: Callable[[str], None], *, alone: bool) -> list[Path]
 
 
 def _listed(folder: Path) -> list[Path]:
-    """The NIfTI files and links of a folder that are not hidden."""
+    """Return the NIfTI files and links of a folder, except hidden ones."""
     try:
         files = sorted(folder.iterdir())
     except OSError as error:
@@ -121,7 +129,7 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _scans_by_name(files: Iterable[Path], say: Callable[[str], None]) -> list[Path]:
-    """Those that may be scans by their name, and all that are no NIfTI files."""
+    """Return the files that may be scans by their name, and all that are not NIfTI files."""
     scans = []
     for file in files:
         stem = nifti_stem(file.name)
@@ -138,7 +146,7 @@ def _scans_by_name(files: Iterable[Path], say: Callable[[str], None]) -> list[Pa
 
 
 def _scans(found: Iterable[Path]) -> list[Path]:
-    """The scans among matches; a folder that is taken covers all DICOM files below it."""
+    """Return the scans among matches. A folder covers all DICOM files below it."""
     scans: list[Path] = []
     for path in found:
         covered = any(path.is_relative_to(scan) for scan in scans)
@@ -148,7 +156,7 @@ def _scans(found: Iterable[Path]) -> list[Path]:
 
 
 def _is_dicom_set(path: Path) -> bool:
-    """A folder or zip of DICOM files; single slices are no scans."""
+    """Return whether a path is a folder or zip of DICOM files. A single slice is no scan."""
     if path.is_dir():
         return not any(map(_is_nifti, path.iterdir())) and is_dicom(path)
     return path.suffix.lower() == ".zip" and is_dicom(path)
@@ -159,7 +167,7 @@ def _is_nifti(file: Path) -> bool:
 
 
 def _names(files: Sequence[Path]) -> list[str]:
-    """A name a file; equal ones get the folders above in front, one more each round."""
+    """Name each file. Equal names get the folders above in front, one more in each round."""
     paths = [_absolute(file) for file in files]
     alike = Counter((path.parent, _name(path.name).casefold()) for path in paths)
     paths = [
@@ -179,7 +187,7 @@ def _names(files: Sequence[Path]) -> list[str]:
 
 
 def _with_hash(path: Path) -> Path:
-    """Told apart from names that need no change to be harmless: ``a b`` from ``a_b``."""
+    """Add a hash to a name with harmful characters, which tells ``a b`` from ``a_b``."""
     stem = nifti_stem(path.name) or path.name
     if _name(stem) == stem:
         return path
@@ -188,7 +196,7 @@ def _with_hash(path: Path) -> Path:
 
 
 def _name(file: str) -> str:
-    """A name that is harmless as a folder, in a table and on a page."""
+    """Make a name that is harmless as a folder, in a table and on a page."""
     stem = nifti_stem(file)
     return re.sub(r"[^\w.-]", "_", file if stem is None else stem).lstrip(".-") or "case"
 
@@ -204,23 +212,31 @@ def _refuse_collisions(cases: Iterable[Case]) -> None:
             )
 
 
-def _with_masks(cases: list[Case], brain_mask: Path | None) -> list[Case]:
-    if brain_mask is None:
-        return cases
-    if brain_mask.is_dir():
-        masks = [brain_mask / _mask_name(case) for case in cases]
+def _beside(cases: list[Case], given: Path | None, what: str) -> Sequence[Path | None]:
+    """The brain mask or phase of each case."""
+    if given is None:
+        return [None] * len(cases)
+    if given.is_dir():
+        files = [given / _name_beside(case) for case in cases]
     elif len(cases) == 1:
-        masks = [brain_mask]
+        files = [given]
     else:
         raise UsageError(
-            f"one brain mask file fits one scan, got {len(cases)} scans; give a folder that holds "
-            "a mask of the same file name for each"
+            f"one {what} file fits one scan, got {len(cases)} scans; give a folder that holds "
+            f"a {what.split()[-1]} of the same file name for each"
         )
-    for mask in masks:
-        if not mask.is_file():
-            raise UsageError(f"brain mask {mask} does not exist")
-    return [replace(case, brain_mask=mask) for case, mask in zip(cases, masks, strict=True)]
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"{what} {file} does not exist")
+    return files
 
 
-def _mask_name(case: Case) -> str:
+def _name_beside(case: Case) -> str:
     return f"{case.name}.nii.gz" if case.dicom else case.path.name
+
+
+def _bids_phase(case: Case) -> Path | None:
+    """``part-phase`` beside a NIfTI file whose name says ``part-mag``."""
+    name = case.path.name
+    file = case.path.with_name(name.replace("_part-mag_", "_part-phase_"))
+    return file if not case.dicom and file.name != name and file.is_file() else None

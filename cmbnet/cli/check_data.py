@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.cli import options
 
 
 @click.command("check-data", epilog=RESEARCH_USE_ONLY)
 @click.argument("spec_path", metavar="SPEC", type=click.Path(path_type=Path))
-@click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path),
+@click.option("--root", type=options.OLD_FOLDER,
               help="Folder of the scans. A spec of published numbers needs none.")  # fmt: skip
-@click.option("--jobs", default=1, show_default=True, help="Number of processes that read scans.")
+@options.scan_jobs("Number of processes that read scans.")
 @click.option("--cases", "show_cases", is_flag=True, help="Also print a line for each case.")
-@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("--json", "json_path", type=options.FILE,
               help="Write everything to this JSON file, for programs.")  # fmt: skip
 def command(
     spec_path: Path, root: Path | None, jobs: int, show_cases: bool, json_path: Path | None
@@ -26,8 +26,7 @@ def command(
 
     If training on it would be wrong, the exit code is 3.
     """
-    # Read when numpy is imported: more threads only spin between our small matrices.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    options.keep_blas_quiet()
     from cmbnet.errors import InputRefused, UsageError, require
 
     require("yaml", "h5py", extra="train", purpose="to read labelled scans")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
-from cmbnet.cli.predict import keep_blas_quiet
+from cmbnet.cli import options
 
 
 @click.command("compare", epilog=RESEARCH_USE_ONLY)
@@ -17,18 +17,16 @@ from cmbnet.cli.predict import keep_blas_quiet
     "-o",
     "--out",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.FOLDER,
     help="Folder for compare.json and compare.html.",
 )
-@click.option(
-    "--model", default="default", help="Model to use: the folder of a bundle, or default."
-)
+@options.model
 @click.option(
     "--operating-point",
     default="default",
     help="Name of a set of thresholds of the bundle, or default.",
 )
-@click.option("--backend", default="auto", help="Runtime of the network, or auto.")
+@options.backend
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads of the network.  [default: all processors]"
 )
@@ -53,7 +51,7 @@ def command(
     Each is a NIfTI file or a DICOM folder or zip. Every later scan is laid on the first. Where that
     fails, or a scan is not analysable, nothing is written and the exit code is 3.
     """
-    keep_blas_quiet()
+    options.keep_blas_quiet()
     from cmbnet.backends import open_backend
     from cmbnet.bundle import load_bundle
     from cmbnet.followup import compare_scans, write_comparison

@@ -25,11 +25,8 @@ def command() -> None:
 @command.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON, for programs.")
-@click.option(
-    "--allow-magnitude",
-    is_flag=True,
-    help="If there is no SWI, accept a gradient-echo magnitude series.",
-)
+@click.option("--allow-magnitude", is_flag=True,
+              help="If there is no SWI, accept a gradient-echo magnitude series.")  # fmt: skip
 def explain(path: Path, as_json: bool, allow_magnitude: bool) -> None:
     """List every series of PATH, say which one is the SWI, and why the others are not."""
     from cmbnet.io.dicom import SelectionRules, examine_dicom
@@ -51,8 +48,8 @@ def _print(seen: Examination) -> None:
     if not console.is_terminal:
         console.width = 160
     console.print(_table(seen))
-    for finding in seen.findings:
-        console.print(f"- {printable(finding)}")
+    for note in seen.notes:
+        console.print(f"- {printable(note)}")
     if seen.refusal:
         console.print(f"Nothing would be read. {seen.refusal[:1].upper()}{seen.refusal[1:]}.")
     console.print(RESEARCH_USE_ONLY)
@@ -69,7 +66,7 @@ def _table(seen: Examination) -> Table:
         if verdict.shape is not None and verdict.spacing_mm is not None:
             voxels = "x".join(map(str, verdict.shape))
             size = f"{voxels} of {'x'.join(f'{side:.2f}' for side in verdict.spacing_mm)} mm"
-        why = [*(one.message for one in verdict.objections), *verdict.points, *verdict.findings]
+        why = [*(one.message for one in verdict.objections), *verdict.points, *verdict.notes]
         table.add_row(
             verdict.key,
             printable(verdict.description),

@@ -18,7 +18,7 @@ from cmbnet.errors import CmbnetError, UsageError, require
 
 if TYPE_CHECKING:
     from cmbnet.edge.config import EdgeConfig
-    from cmbnet.edge.journal import Journal
+    from cmbnet.edge.folders import Folders
     from cmbnet.edge.records import Study
     from cmbnet.edge.watch import Watch
 
@@ -69,12 +69,9 @@ def run(config: Path) -> None:
               help="Number of studies to list.")  # fmt: skip
 def status(config: Path, last: int) -> None:
     """Count the studies in each state, and list what became of the last ones."""
-    from cmbnet.edge.folders import Folders
     from cmbnet.edge.journal_reader import JournalReader
 
-    folders = Folders(_load(config).root)
-    if not folders.journal.exists():
-        raise UsageError(f"a node that has run is required, {folders.root} has no journal")
+    folders = _folders_of(_load(config))
     reader = JournalReader(folders.journal)
     for state, count in reader.counts().items():
         click.echo(f"{state:15} {count:6}")
@@ -104,9 +101,11 @@ def retry(config: Path, studies: tuple[str, ...], everything: bool, done: bool) 
     A Study Instance UID names a study. The new report names the old one as its predecessor. The
     node may be running.
     """
+    from cmbnet.edge.journal import Journal
+
     if not studies and not everything:
         raise UsageError("a Study Instance UID, or --all, is required")
-    journal = _journal(_load(config))
+    journal = Journal(_folders_of(_load(config)).journal)
     if everything:
         wanted = {"refused", "failed", *(["done"] if done else [])}
         known = journal.last_studies(1_000_000)
@@ -204,14 +203,13 @@ def _load(config: Path) -> EdgeConfig:
     return load_config(config)
 
 
-def _journal(settings: EdgeConfig) -> Journal:
+def _folders_of(settings: EdgeConfig) -> Folders:
     from cmbnet.edge.folders import Folders
-    from cmbnet.edge.journal import Journal
 
-    path = Folders(settings.root).journal
-    if not path.exists():
+    folders = Folders(settings.root)
+    if not folders.journal.exists():
         raise UsageError(f"a node that has run is required, {settings.root} has no journal")
-    return Journal(path)
+    return folders
 
 
 def _line(study: Study) -> str:
@@ -224,11 +222,11 @@ def _line(study: Study) -> str:
 
 def _phantom(folder: Path, seed: int, vendor: str) -> Path:
     from cmbnet.phantom import make_case
-    from cmbnet.phantom.dicom import Scan, Vendor, write_dicom_series
+    from cmbnet.phantom.dicom import ScanHeader, Vendor, write_dicom_series
 
     case = make_case(seed, positive=True)
     write_dicom_series(
-        case.image, folder, vendor=Vendor(vendor), scan=Scan(name=f"edge-simulate-{seed}")
+        case.image, folder, vendor=Vendor(vendor), scan=ScanHeader(name=f"edge-simulate-{seed}")
     )
     return folder
 

@@ -2,82 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
-from cmbnet.data_kind import KINDS
+from cmbnet.cli import options
 from cmbnet.errors import UsageError
 
 if TYPE_CHECKING:
     from cmbnet.evaluation import CohortScores, Settings
     from cmbnet.evaluation.cohort.files import CaseFiles, ManifestRow
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """The folders and files of the command line."""
-
-    truth: Path
-    pred: Path | None
-    probabilities: Path | None
-    versus: Path | None
-    ignore: Path | None
-    brain: Path | None
-    regions: Path | None
-    lesions: Path | None
-    manifest: Path | None
-    stratum: tuple[str, ...]
-    allow_missing: bool
-    repeated_patients: bool
-
 
 @click.command("evaluate", epilog=RESEARCH_USE_ONLY)
+@click.option("--truth", type=options.FOLDER, required=True,
+              help="Folder of the reference: masks or instance labels.")  # fmt: skip
+@click.option("--pred", type=options.FOLDER,
+              help="Folder of the predictions: files, or the output of `cmbnet "
+                   "predict`.")  # fmt: skip
+@click.option("--probabilities", type=options.FOLDER,
+              help="Folder of probability maps. Without --pred, they are "
+                   "thresholded.")  # fmt: skip
+@click.option("--versus", type=options.FOLDER,
+              help="Folder of the predictions of another model, to compare.")  # fmt: skip
 @click.option(
-    "--truth", type=FOLDER, required=True, help="Folder of the reference: masks or instance labels."
+    "--ignore", type=options.FOLDER, help="Folder of masks of the regions where nothing counts."
 )
 @click.option(
-    "--pred",
-    type=FOLDER,
-    help="Folder of the predictions: files, or the output of `cmbnet predict`.",
+    "--brain", type=options.FOLDER, help="Folder of brain masks. Only voxels inside count."
 )
-@click.option(
-    "--probabilities",
-    type=FOLDER,
-    help="Folder of probability maps. Without --pred, they are thresholded.",
-)
-@click.option(
-    "--versus", type=FOLDER, help="Folder of the predictions of another model, to compare."
-)
-@click.option("--ignore", type=FOLDER, help="Folder of masks of the regions where nothing counts.")
-@click.option("--brain", type=FOLDER, help="Folder of brain masks. Only voxels inside count.")
-@click.option(
-    "--regions", type=FOLDER, help="Folder of region labels. Each region becomes a stratum."
-)
-@click.option("--lesions", type=FILE,
+@click.option("--regions", type=options.FOLDER,
+              help="Folder of region labels. Each region becomes a stratum.")  # fmt: skip
+@click.option("--lesions", type=options.FILE,
               help="CSV of the true lesions with the columns case, lesion, region. "
                    "It replaces --regions.")  # fmt: skip
-@click.option("--images", type=FOLDER, help="Folder of the scans. The error gallery shows them.")
 @click.option(
-    "--manifest",
-    type=FILE,
-    help="CSV of the cases, with the columns case and, optionally, patient.",
+    "--images", type=options.FOLDER, help="Folder of the scans. The error gallery shows them."
 )
+@click.option("--manifest", type=options.FILE,
+              help="CSV of the cases, with the columns case and, optionally, "
+                   "patient.")  # fmt: skip
 @click.option("--stratum", multiple=True, help="Column of the manifest whose values become strata.")
-@click.option("--data-kind", type=click.Choice(list(KINDS)),
-              help="What kind of scans these are. Every result will say so.")  # fmt: skip
-@click.option(
-    "-o",
-    "--out",
-    type=FOLDER,
-    help="Folder to write all results to. Without it, tables are printed.",
-)
+@options.data_kind("What kind of scans these are. Every result will say so.")
+@click.option("-o", "--out", type=options.FOLDER,
+              help="Folder to write all results to. Without it, tables are printed.")  # fmt: skip
 @click.option("--rule", default="paper", show_default=True,
               help="When a lesion is found: paper[:0.4], coverage[:0.4], iou[:0.1], any-voxel "
                    "or centroid[:5].")  # fmt: skip
@@ -88,19 +58,17 @@ class Inputs:
 @click.option("--size-rule", type=click.Choice(["keep", "ignore"]), default="keep",
               show_default=True, help="What to do with true lesions outside 2-10 mm.")  # fmt: skip
 @click.option("--allow-missing", is_flag=True, help="Count a missing prediction as empty.")
-@click.option(
-    "--repeated-patients", is_flag=True, help="Accept several scans of one patient, and sum them."
-)
-@click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True,
-              help="Number of resamples of the bootstrap.")  # fmt: skip
-@click.option("--seed", default=20220324, show_default=True, help="Seed of the bootstrap.")
+@click.option("--repeated-patients", is_flag=True,
+              help="Accept several scans of one patient, and sum them.")  # fmt: skip
+@options.resamples
+@options.bootstrap_seed
 @click.option("--paper/--no-paper", default=False, show_default=True,
               help="Show the values of Fan et al. 2022 beside these.")  # fmt: skip
 @click.option("--figures/--no-figures", default=True, show_default=True,
               help="Draw figures and the report.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True,
               help="Number of processes that score cases.")  # fmt: skip
-def command(**options: Any) -> None:
+def command(**given: Any) -> None:
     """Score the predictions of a folder against the reference of another.
 
     Cases are paired by file name. Files on different grids and missing cases are refused. Nothing
@@ -115,40 +83,36 @@ def command(**options: Any) -> None:
     from cmbnet.evaluation.show.tables import all_tables
     from cmbnet.evaluation.show.write import title, write_figures, write_tables
 
-    inputs = Inputs(**{name: options[name] for name in Inputs.__dataclass_fields__})
     settings = Settings(
-        rule=MatchingRule.parse(options["rule"]),
-        probability_threshold=options["threshold"],
-        score=options["score"],
-        size_rule=options["size_rule"],
+        rule=MatchingRule.parse(given["rule"]),
+        probability_threshold=given["threshold"],
+        score=given["score"],
+        size_rule=given["size_rule"],
     )
-    images = find_images(options["images"]) if options["images"] else {}
-    plan = Plan(resamples=options["resamples"], seed=options["seed"])
-    if options["out"] is not None and options["data_kind"] is None:
-        raise UsageError(
-            "--data-kind is required with -o: say what the scans are, for no file tells "
-            f"({', '.join(KINDS)})"
-        )
-    files = _pair(inputs, inputs.pred)
-    others = [] if inputs.versus is None else _pair(inputs, inputs.versus)
-    origin = origin_of(files, options["data_kind"], others)
-    scores = _score(files, settings, options["jobs"], "Scoring")
+    images = find_images(given["images"]) if given["images"] else {}
+    plan = Plan(resamples=given["resamples"], seed=given["seed"])
+    if given["out"] is not None:
+        options.require_kind(given["data_kind"])
+    files = _pair(given, "pred")
+    others = [] if given["versus"] is None else _pair(given, "versus")
+    origin = origin_of(files, given["data_kind"], others)
+    scores = _score(files, settings, given["jobs"], "Scoring")
     comparison = None
     if others:
-        other = _score(others, settings, options["jobs"], "The other")
+        other = _score(others, settings, given["jobs"], "The other")
         comparison = compare(scores, other, resamples=plan.resamples, seed=plan.seed)
     analysis = analyse(scores, plan)
-    tables = all_tables(analysis, comparison, paper=options["paper"])
-    if options["out"] is None:
+    tables = all_tables(analysis, comparison, paper=given["paper"])
+    if given["out"] is None:
         click.echo(join_markdown(title(origin), tables, RESEARCH_USE_ONLY))
         return
-    write_tables(options["out"], analysis, origin, tables, comparison)
-    if options["figures"]:
-        write_figures(options["out"], analysis, origin, tables, files, images=images)
-    _print_summary(scores, options["out"])
+    write_tables(given["out"], analysis, origin, tables, comparison)
+    if given["figures"]:
+        write_figures(given["out"], analysis, origin, tables, files, images=images)
+    _print_summary(scores, given["out"])
 
 
-def _pair(inputs: Inputs, predicted: Path | None) -> list[CaseFiles]:
+def _pair(given: dict[str, Any], predictions: Literal["pred", "versus"]) -> list[CaseFiles]:
     from cmbnet.evaluation.cohort.files import (
         Folders,
         pair_files,
@@ -156,20 +120,25 @@ def _pair(inputs: Inputs, predicted: Path | None) -> list[CaseFiles]:
         read_manifest,
     )
 
-    if inputs.regions is not None and inputs.lesions is not None:
+    if given["regions"] is not None and given["lesions"] is not None:
         raise UsageError("either --regions or --lesions says where lesions are, got both")
-    if inputs.stratum and inputs.manifest is None:
+    if given["stratum"] and given["manifest"] is None:
         raise UsageError("--stratum names a column of the manifest: pass --manifest too")
-    regions = None if inputs.lesions is None else read_lesion_regions(inputs.lesions)
+    regions = None if given["lesions"] is None else read_lesion_regions(given["lesions"])
     rows: dict[str, ManifestRow] | None = None
-    if inputs.manifest is not None:
-        rows = read_manifest(inputs.manifest, inputs.stratum, repeated=inputs.repeated_patients)
-    # Probabilities belong to the first model only.
-    probabilities = inputs.probabilities if predicted == inputs.pred else None
+    if given["manifest"] is not None:
+        repeated = given["repeated_patients"]
+        rows = read_manifest(given["manifest"], given["stratum"], repeated=repeated)
     folders = Folders(
-        inputs.truth, predicted, probabilities, inputs.ignore, inputs.brain, inputs.regions
+        truth=given["truth"],
+        predicted=given[predictions],
+        # Probabilities belong to the first model only.
+        probability=given["probabilities"] if predictions == "pred" else None,
+        ignore=given["ignore"],
+        brain=given["brain"],
+        regions=given["regions"],
     )
-    return pair_files(folders, rows, regions, allow_missing=inputs.allow_missing)
+    return pair_files(folders, rows, regions, allow_missing=given["allow_missing"])
 
 
 def _score(files: list[CaseFiles], settings: Settings, jobs: int, what: str) -> CohortScores:

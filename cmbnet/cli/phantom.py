@@ -10,19 +10,16 @@ from typing import Any
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.cli import options
 from cmbnet.errors import UsageError
 
 
 @click.command("phantom", epilog=RESEARCH_USE_ONLY)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
+@click.option("-o", "--output", type=options.FOLDER, required=True,
               help="Folder to write the cohort to. Finished cases in it are kept.")  # fmt: skip
 @click.option("--positives", default=1, show_default=True, help="Number of cases with microbleeds.")
-@click.option(
-    "--negatives",
-    default=0,
-    show_default=True,
-    help="Number of cases without microbleeds (controls).",
-)
+@click.option("--negatives", default=0, show_default=True,
+              help="Number of cases without microbleeds (controls).")  # fmt: skip
 @click.option("--seed", default=1, show_default=True,
               help="Number that chooses the cohort. Cohorts of different seeds share "
                    "neither cases nor heads.")  # fmt: skip
@@ -40,15 +37,16 @@ from cmbnet.errors import UsageError
 @click.option("--follow-up", nargs=2, type=int, default=None, metavar="LOW HIGH",
               help="Also write a second scan of each case with this many more microbleeds, to "
                    "follow-up/.")  # fmt: skip
-@click.option(
-    "--jobs", default=1, show_default=True, help="Number of processes that make phantoms."
-)
+@click.option("--phase", type=click.Choice(["siemens", "ge", "philips", "canon"]), default=None,
+              help="Also write phase to phase/, in the unit and sign of a vendor.")  # fmt: skip
+@click.option("--calcifications", default=0, show_default=True,
+              help="Number of calcifications of 1 to 8 mm to add to each case.")  # fmt: skip
+@options.scan_jobs("Number of processes that make phantoms.")
 @click.option("--montage", is_flag=True, help="Also write a picture of every new case.")
 @click.option("--dicom", type=click.Choice(["siemens", "ge", "philips", "canon"]), default=None,
               help="Also write the scans as DICOM series of this vendor, to dicom/.")  # fmt: skip
-@click.option(
-    "--enhanced", is_flag=True, help="With --dicom, write one multi-frame file per series."
-)
+@click.option("--enhanced", is_flag=True,
+              help="With --dicom, write one multi-frame file per series.")  # fmt: skip
 def command(
     output: Path,
     jobs: int,
@@ -87,7 +85,6 @@ def command(
 
 
 def _write_dicom(output: Path, vendor: str, *, enhanced: bool) -> Iterator[str]:
-    from cmbnet.phantom.dicom import Vendor
-    from cmbnet.phantom.dicom_cohort import write_dicom_cohort
+    from cmbnet.phantom.dicom import Vendor, write_dicom_cohort
 
     return write_dicom_cohort(output, vendor=Vendor(vendor), enhanced=enhanced)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
-from cmbnet.cli import with_flag
+from cmbnet.cli import options, with_flag
 from cmbnet.errors import CmbnetError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from cmbnet.report.batch import Outcome
 
 _OBJECTS = ("dicom_seg", "dicom_sr", "dicom_key_images", "dicom_pdf")
-_DICOM_ONLY = ("series", *_OBJECTS)
+_DICOM_ONLY = ("series", "phase_series", *_OBJECTS)
 
 EPILOG = f"""
 Exit code: 0, all cases are done. 1, the run was interrupted; the next run skips finished cases.
@@ -34,86 +33,61 @@ you asked for. 4, some cases failed.
 
 @click.command(epilog=EPILOG)
 @click.argument("inputs", nargs=-1, required=True)
-@click.option(
-    "-o",
-    "--out",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the results. It gets a folder for each case, and summary.csv.",
-)
-@click.option(
-    "--model", default="default", help="Model to use: the folder of a bundle, or default."
-)
-@click.option(
-    "--operating-point",
-    default="default",
-    help="Name of a set of thresholds of the bundle, or default.",
-)
-@click.option(
-    "--backend",
-    default="auto",
-    help="Runtime of the network: auto, or a name that `cmbnet backends` lists. A precision may "
-    "follow, as in litert:float32.",
-)
-@click.option(
-    "--threads", type=click.IntRange(1), help="Threads of the network.  [default: all processors]"
-)
-@click.option(
-    "--brain-mask",
-    type=click.Path(exists=True, path_type=Path),
-    help="Brain mask on the grid of the scan. For several scans, a folder of masks that have the "
-    "file names of the scans.",
-)
-@click.option(
-    "--frame",
-    type=click.IntRange(0),
-    help="Number of the image to read from a 4D file. The first is 0.",
-)
-@click.option(
-    "--series", help="DICOM series to read: its name in `cmbnet dicom explain`, or its UID."
-)
-@click.option(
-    "--dicom-seg",
-    is_flag=True,
-    help="Also write the outlines as a DICOM SEG, seg.dcm. For DICOM input only.",
-)
-@click.option(
-    "--dicom-sr",
-    is_flag=True,
-    help="Also write the findings as a DICOM SR, sr.dcm. For DICOM input only.",
-)
-@click.option(
-    "--dicom-key-images",
-    is_flag=True,
-    help="Also write a DICOM picture of each lesion, key-01.dcm and so on. For DICOM input only.",
-)
-@click.option(
-    "--dicom-pdf",
-    is_flag=True,
-    help="Also write the report as a PDF in DICOM, pdf.dcm. For DICOM input only.",
-)
-@click.option(
-    "--save-probability", is_flag=True, help="Also write the probability map, probability.nii.gz."
-)
-@click.option(
-    "--force",
-    is_flag=True,
-    help="Also analyse scans that the quality gate refuses. The result says so.",
-)
+@click.option("-o", "--out", required=True, type=options.FOLDER,
+              help="Folder for the results. It gets a folder for each case, and "
+                   "summary.csv.")  # fmt: skip
+@options.model
+@click.option("--operating-point", default="default",
+              help="Name of a set of thresholds of the bundle, or default.")  # fmt: skip
+@options.backend
+@click.option("--threads", type=click.IntRange(1),
+              help="Threads of the network.  [default: all processors]")  # fmt: skip
+@click.option("--brain-mask", type=options.OLD_PATH,
+              help="Brain mask on the grid of the scan. For several scans, a "
+                   "folder of masks that have the file names of the scans.")  # fmt: skip
+@click.option("--phase", type=options.OLD_PATH,
+              help="Phase of the same acquisition on the grid of the scan, to tell "
+                   "calcifications from microbleeds. For several scans, a folder of files "
+                   "that have the names of the scans.")  # fmt: skip
+@click.option("--phase-series",
+              help="DICOM series of the phase: auto for the one that belongs to the SWI, "
+                   "its name in `cmbnet dicom explain`, or its UID.")  # fmt: skip
+@click.option("--count-calcifications", is_flag=True,
+              help="Also count as microbleeds what the phase calls a "
+                   "calcification.")  # fmt: skip
+@click.option("--frame", type=click.IntRange(0),
+              help="Number of the image to read from a 4D file. The first is 0.")  # fmt: skip
+@click.option("--series",
+              help="DICOM series to read: its name in `cmbnet dicom explain`, or "
+                   "its UID.")  # fmt: skip
+@click.option("--dicom-seg", is_flag=True,
+              help="Also write the outlines as a DICOM SEG, seg.dcm. For DICOM "
+                   "input only.")  # fmt: skip
+@click.option("--dicom-sr", is_flag=True,
+              help="Also write the findings as a DICOM SR, sr.dcm. For DICOM input "
+                   "only.")  # fmt: skip
+@click.option("--dicom-key-images", is_flag=True,
+              help="Also write a DICOM picture of each lesion, key-01.dcm and so "
+                   "on. For DICOM input only.")  # fmt: skip
+@click.option("--dicom-pdf", is_flag=True,
+              help="Also write the report as a PDF in DICOM, pdf.dcm. For DICOM "
+                   "input only.")  # fmt: skip
+@click.option("--save-probability", is_flag=True,
+              help="Also write the probability map, probability.nii.gz.")  # fmt: skip
+@click.option("--force", is_flag=True,
+              help="Also analyse scans that the quality gate refuses. The result "
+                   "says so.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Analyse finished cases again.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 64),
-    default=1,
-    show_default=True,
-    help="Number of cases to analyse at a time.",
-)
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True,
+              help="Number of cases to analyse at a time. With 1, neighbouring cases overlap by "
+                   "a stage.")  # fmt: skip
 def command(
     inputs: tuple[str, ...],
     out: Path,
     model: str,
     threads: int | None,
     brain_mask: Path | None,
+    phase: Path | None,
     jobs: int,
     overwrite: bool,
     **how: Any,
@@ -123,15 +97,15 @@ def command(
     In a folder with NIfTI files, each file is a scan. Any other folder is one DICOM input, and its
     SWI series is read. A finished case is skipped if scan, model and options are the same.
     """
-    keep_blas_quiet()
+    options.keep_blas_quiet()
     from cmbnet.cli.cases import collect_cases
-    from cmbnet.io.ahead import ReadAhead
+    from cmbnet.io.read_ahead import ReadAhead
 
-    cases = collect_cases(inputs, brain_mask=brain_mask, say=_remark)
+    cases = collect_cases(inputs, brain_mask=brain_mask, phase=phase, say=_remark)
     _require_dicom(cases, **{name: how[name] for name in _DICOM_ONLY})
-    ahead = ReadAhead(how["frame"], how["series"])
+    read_ahead = ReadAhead(how["frame"], how["series"])
     if overwrite or not (out / cases[0].name).exists():
-        ahead.begin(cases[0].path)  # while the rest is imported
+        read_ahead.begin(cases[0].path)  # while the rest is imported
 
     from cmbnet.backends import open_backend
     from cmbnet.bundle import load_bundle
@@ -153,7 +127,7 @@ def command(
         request=request,
         overwrite=overwrite,
         jobs=jobs,
-        ahead=ahead,
+        read_ahead=read_ahead,
     )
     with closing(outcomes):
         for outcome in _with_progress(outcomes, len(cases)):
@@ -162,29 +136,25 @@ def command(
             if _say_unwritten(outcome):
                 statuses.add("refused")
     opened.close()
+    if request.backend == "auto":
+        from cmbnet.backends.measure import measure_once
+
+        measure_once(bundle, threads=threads)  # once, and after all results: for the next run
     if len(cases) > 1:
         click.echo(f"{len(cases)} cases: {out / 'summary.csv'}")
     click.echo(RESEARCH_USE_ONLY)
     sys.exit(4 if "failed" in statuses else 3 if "refused" in statuses else 0)
 
 
-def keep_blas_quiet() -> None:
-    """Ask numpy's OpenBLAS for one thread: our matrices are so small that others only spin.
-
-    It reads the environment when numpy is imported, which is why numpy is not imported above.
-    """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-
-def _require_dicom(cases: Iterable[Case], **options: Any) -> None:
-    """Refuse, before any work, what only DICOM inputs and its extra can give."""
-    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+def _require_dicom(cases: Iterable[Case], **wanted: Any) -> None:
+    """Before any work, refuse options that need DICOM inputs or a missing extra."""
+    given = [f"--{name.replace('_', '-')}" for name, value in wanted.items() if value]
     nifti = next((case.path for case in cases if not case.dicom), None)
     if given and nifti is not None:
         raise UsageError(f"a DICOM input is required for {' and '.join(given)}, got {nifti}")
-    if any(options[name] for name in _OBJECTS):
+    if any(wanted[name] for name in _OBJECTS):
         import_module("cmbnet.report.dicom")  # says what to install
-    if options["dicom_pdf"]:
+    if wanted["dicom_pdf"]:
         import_module("cmbnet.report.pdf")
 
 
@@ -202,7 +172,7 @@ def _remark(text: str) -> None:
 
 
 def _say(outcome: Outcome) -> None:
-    """A line a case: results on stdout, faults on stderr."""
+    """Print a line for a case: its result on stdout, or a fault on stderr."""
     from cmbnet.regions.counts import in_words
 
     name = outcome.case.name
@@ -224,7 +194,7 @@ def _say(outcome: Outcome) -> None:
 
 
 def _say_unwritten(outcome: Outcome) -> bool:
-    """Say on stderr where DICOM objects that were asked for could not be written."""
+    """Say on stderr if DICOM objects could not be written, and return whether this is so."""
     from cmbnet.report.write import NO_OBJECTS
 
     findings = () if outcome.result is None else outcome.result.quality.findings
@@ -235,7 +205,7 @@ def _say_unwritten(outcome: Outcome) -> bool:
 
 
 def _with_progress(outcomes: Iterable[Outcome], total: int) -> Iterator[Outcome]:
-    """Show a bar on stderr where someone watches and there is something to wait for."""
+    """Show a bar on stderr if it is a terminal and there are several cases."""
     if total < 2 or not sys.stderr.isatty():
         yield from outcomes
         return

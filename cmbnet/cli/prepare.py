@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.cli import options
 from cmbnet.errors import require
 
 
 @click.command("prepare", epilog=RESEARCH_USE_ONLY)
 @click.argument("spec_path", metavar="SPEC", type=click.Path(path_type=Path))
 @click.option("--root", required=True, help="Folder of the scans.",
-              type=click.Path(exists=True, file_okay=False, path_type=Path))  # fmt: skip
-@click.option("-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path),
+              type=options.OLD_FOLDER)  # fmt: skip
+@click.option("-o", "--output", required=True, type=options.FOLDER,
               help="Folder to write the cache to. If a run stops, the same command "
                    "continues it.")  # fmt: skip
 @click.option("--recipe", "recipe_path", type=click.Path(path_type=Path),
               help="Training recipe. Only its section 'preprocess' is used.  "
                    "[default: the default preprocessing]")  # fmt: skip
-@click.option(
-    "--jobs", default=1, show_default=True, help="Number of processes that prepare scans."
-)
+@options.scan_jobs("Number of processes that prepare scans.")
 @click.option("--leave-out", is_flag=True,
               help="Leave out faulty cases, and record why. Without it, a faulty case ends the "
                    "command.")  # fmt: skip
@@ -36,8 +34,7 @@ def command(
     of all files, cache.json, comes last. A file is kept if nothing about its scan changed.
     """
     require("yaml", "h5py", extra="train", purpose="to prepare scans")
-    # Read when numpy is imported: more threads only spin between our small matrices.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    options.keep_blas_quiet()
     from cmbnet.preprocess import PreprocessRecipe
     from cmbnet.training.data.cache import prepare_cache, report_line
     from cmbnet.training.data.check_table import print_summary

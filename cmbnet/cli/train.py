@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.cli import options
 from cmbnet.errors import require
-
-_PATH = click.Path(exists=True, path_type=Path)
 
 
 @click.command("train", epilog=RESEARCH_USE_ONLY)
 @click.argument("recipe_path", metavar="RECIPE", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=_PATH,
+@click.option("--data", required=True, type=options.OLD_PATH,
               help="Training scans: a data spec (with --root), a cache of `cmbnet prepare`, "
                    "or a cohort folder.")  # fmt: skip
-@click.option("--validation", type=_PATH,
+@click.option("--validation", type=options.OLD_PATH,
               help="Scans that choose the best epoch, given as for --data.  "
                    "[default: the side 'validation' of --data]")  # fmt: skip
-@click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path),
+@click.option("--root", type=options.OLD_FOLDER,
               help="Folder of the scans of a data spec.")  # fmt: skip
-@click.option("-o", "--output", "run", required=True,
-              type=click.Path(file_okay=False, path_type=Path),
+@click.option("-o", "--output", "run", required=True, type=options.FOLDER,
               help="Folder to write the run to. If a run stops, the same command "
                    "continues it.")  # fmt: skip
-@click.option(
-    "--jobs", default=1, show_default=True, help="Number of processes that prepare scans."
-)
-@click.option(
-    "--prepare-only", is_flag=True, help="Only make the caches of prepared scans, and do not train."
-)
+@options.scan_jobs("Number of processes that prepare scans.")
+@click.option("--prepare-only", is_flag=True,
+              help="Only make the caches of prepared scans, and do not train.")  # fmt: skip
 def command(
     recipe_path: Path,
     data: Path,
@@ -49,8 +43,7 @@ def command(
     NIfTI file per case, with the name of the case. Scans are prepared once, into RUN.
     """
     require("yaml", "h5py", extra="train", purpose="to prepare scans")
-    # Read when numpy is imported: more threads only spin between the small matrices of preparing.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    options.keep_blas_quiet()
     from cmbnet.training.data.sources import Sources, caches_of
     from cmbnet.training.fit.recipe import load_recipe
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.cli import options
 
 
 @click.command("train-brain", epilog=RESEARCH_USE_ONLY)
-@click.option("-o", "--output", "run", required=True,
-              type=click.Path(file_okay=False, path_type=Path),
+@click.option("-o", "--output", "run", required=True, type=options.FOLDER,
               help="Folder of the run. The same command continues an "
                    "interrupted run.")  # fmt: skip
 @click.option("--steps", default=3000, show_default=True, type=click.IntRange(1),
@@ -27,8 +26,7 @@ def command(run: Path, steps: int, heads: int, seed: int) -> None:
     The scans are drawn from the phantom's anatomy, with every contrast, while the network learns.
     The MNI maps of the extra `phantom` are needed. The result is RUN/brain.tflite.
     """
-    # Read when numpy is imported: the process that draws needs no threads beside it.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    options.keep_blas_quiet()  # the process that draws needs no threads beside it
     from cmbnet.training.brain.fit import BrainTraining, train_brain
 
     _, file = train_brain(run, BrainTraining(steps, heads, seed), report=click.echo)

@@ -1,4 +1,4 @@
-"""How much arithmetic a network is, and how much this machine can do: the floor of any backend."""
+"""The arithmetic that a network needs, and that this machine can do: a bound for any backend."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 MATRIX = 1536
-"""Side of the product that measures the machine: 27 MB in all, far above the caches."""
+"""Side of the matrices that measure the machine. They take 27 MB, far more than the caches."""
 
 REPEATS = 5
 
 
 def multiply_adds(model: Any) -> int:
-    """Multiplications with addition of all convolutions, for one slice.
+    """Count the multiply-adds of all convolutions for one slice.
 
     Args:
         model: A Keras model of fixed input size.
@@ -35,11 +35,11 @@ def multiply_adds(model: Any) -> int:
 
 
 def peak_operations_per_s(side: int = MATRIX, repeats: int = REPEATS) -> float:
-    """Floating-point operations per second of a large float32 matrix product, the best of some.
+    """Measure the floating-point operations per second of a large float32 matrix product.
 
     Args:
-        side: Of the square matrices.
-        repeats: How often it is measured; the best counts, because others use the machine too.
+        side: Side of the square matrices.
+        repeats: Number of runs. The fastest one counts, because others use the machine too.
     """
     rng = np.random.default_rng(0)
     first, second = (rng.random((side, side), np.float32) for _ in range(2))

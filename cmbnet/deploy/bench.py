@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,29 +25,29 @@ from cmbnet.errors import CmbnetError, UsageError
 from cmbnet.predict import Prediction, Request, predict_file
 
 WARM_RUNS = 3
-"""After one that is not counted; the best is kept, because others use the machine too."""
+"""Runs after the first, which is not counted. The fastest is kept: others use the machine too."""
 
 TIMEOUT_S = 1800.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """One backend and precision on one scan; times are of the best warm run.
+    """The timing of one backend and precision on one scan, in the fastest warm run.
 
     Args:
-        backend: As the user gave it.
-        slices: That the network looked at.
+        backend: Name of the backend, as the user gave it.
+        slices: Number of slices that the network looked at.
         crop: Rows and columns of a slice.
-        ms_per_slice: Network alone.
-        stages_ms: load, prepare, quality, network, native_grid, lesions, write.
-        case_ms: Their sum.
-        first_case_ms: The same of the first run, with opening and warming up.
-        peak_mb: Largest memory of the process, the runtime's included.
-        artefact_kb: Size of the files it reads.
-        lesions: That it found.
-        share_of_peak: Of the machine's float32 arithmetic, network alone; None if the network's
-            operations are not known.
-        operations: Multiplications and additions of one slice; None if not known.
+        ms_per_slice: Time of the network alone.
+        stages_ms: Times of load, prepare, quality, network, native_grid, lesions, write.
+        case_ms: Sum of these times.
+        first_case_ms: Time of the first run, with opening and warming up.
+        peak_mb: Largest memory of the process, with that of the runtime.
+        artefact_kb: Size of the files that it reads.
+        lesions: Number of lesions that it found.
+        share_of_peak: Share of the machine's float32 arithmetic that the network reached, or None
+            if its operations are unknown.
+        operations: Multiplications and additions of one slice, or None if they are unknown.
     """
 
     backend: str
@@ -66,16 +66,16 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """A table of timings.
+    """The timings of all backends.
 
     Args:
         scan: Shape of the scan.
-        threads: Threads of each backend.
-        peak_gflops: Of a large float32 matrix product, measured before the backends.
-        timings: One per backend and precision that ran, the fastest case first.
-        failures: Backend and reason of those that did not.
-        keras_predict_ms: A slice of plain Keras ``predict`` at the crop of the fastest; None where
-            there is no Keras network or no tensorflow.
+        threads: Number of threads of each backend.
+        peak_gflops: Speed of a large float32 matrix product, measured before the backends.
+        timings: Timings of the backends and precisions that ran, the fastest case first.
+        failures: Name and reason of each backend that did not run.
+        keras_predict_ms: Time per slice of plain Keras ``predict`` at the crop of the fastest
+            backend, or None without a Keras network or without tensorflow.
     """
 
     scan: tuple[int, int, int]
@@ -86,12 +86,12 @@ class Bench:
     keras_predict_ms: float | None = None
 
     def to_json(self) -> str:
-        """All of it, with the notice."""
+        """Return everything as JSON, with the notice."""
         return json.dumps({"notice": RESEARCH_USE_ONLY, **asdict(self)}, indent=2) + "\n"
 
 
 def candidates(bundle: Bundle) -> list[str]:
-    """Backends and precisions that are installed and find an artefact."""
+    """List the backends and precisions that are installed and find an artefact."""
     names = []
     for runtime in RUNTIMES.values():
         precisions = {a.precision for kind in runtime.kinds for a in bundle.artefacts(kind)}
@@ -113,9 +113,9 @@ def run_bench(
     Args:
         bundle: The model.
         scan: A NIfTI file.
-        threads: For each backend.
-        report: Receives the name of each backend before it runs.
-        show: Receives the heading, then the row of each backend as soon as it was timed.
+        threads: Number of threads of each backend.
+        report: Function that receives the name of each backend before it runs.
+        show: Function that receives the heading, then the row of each backend once it was timed.
 
     Raises:
         UsageError: If no backend runs.
@@ -182,12 +182,12 @@ def time_backend(bundle: Bundle, scan: Path, name: str, threads: int) -> Timing:
         first_case_ms=first_ms,
         peak_mb=_peak_memory_mb(),
         artefact_kb=sum(f.bytes for a in read for f in (a, *a.companions)) / 1024,
-        lesions=len(prediction.finding.lesions),
+        lesions=len(prediction.found.lesions),
     )
 
 
 def _peak_memory_mb() -> float:
-    """Largest memory of this process, MiB; NaN where the system does not say.
+    """Return the largest memory of this process in MiB, or NaN if the system does not say.
 
     Not `resource.getrusage`, which counts what the process that started this one had.
     """
@@ -202,7 +202,7 @@ def _peak_memory_mb() -> float:
 def _one_case(
     bundle: Bundle, scan: Path, backend: Backend, folder: Path
 ) -> tuple[dict[str, float], Prediction]:
-    """One whole case: stages in ms, and the prediction."""
+    """Run one whole case. Return the stages in ms, and the prediction."""
     from cmbnet.report import write_prediction
 
     prediction = predict_file(scan, bundle, backend, Request(force=True))
@@ -214,7 +214,7 @@ def _one_case(
 
 
 def _in_own_process(bundle: Bundle, scan: Path, name: str, threads: int) -> Timing:
-    """Memory of one runtime must not count for the next.
+    """Time a backend in a process of its own, so that memory does not count for the next one.
 
     Raises:
         UsageError: With the last line of what went wrong.
@@ -229,10 +229,10 @@ def _keras_predict_ms(bundle: Bundle, timing: Timing) -> float:
 
 
 def _answer_of(module: str, *request: object) -> Any:
-    """The last line that a module of ours prints, as JSON.
+    """Run a module of cmbnet and return the JSON in its last line.
 
     Raises:
-        UsageError: With the last line of what went wrong, or that it took too long.
+        UsageError: If it failed (with the last line of its message) or took too long.
     """
     try:
         done = subprocess.run(
@@ -253,7 +253,7 @@ def _answer_of(module: str, *request: object) -> Any:
 
 
 def _operations(bundle: Bundle) -> Callable[[tuple[int, int]], int] | None:
-    """Operations of a slice by its shape, from the Keras network where there is one."""
+    """Return a function from shape to operations, or None without a Keras network."""
     if not bundle.artefacts("keras") or find_spec("tensorflow") is None:
         return None
     from cmbnet.deploy.arithmetic import multiply_adds
@@ -270,18 +270,12 @@ def _with_floor(
         return timing
     count = operations(timing.crop)
     seconds = timing.ms_per_slice / 1e3
-    return Timing(
-        **{
-            **asdict(timing),
-            "crop": timing.crop,
-            "operations": count,
-            "share_of_peak": count / peak / seconds if seconds > 0 else None,
-        }
-    )
+    share = count / peak / seconds if seconds > 0 else None
+    return replace(timing, operations=count, share_of_peak=share)
 
 
 def main() -> None:
-    """The process that `run_bench` starts for one backend."""
+    """Run as the process that `run_bench` starts for one backend."""
     folder, scan, name, threads = sys.argv[1:]
     try:
         timing = time_backend(load_bundle(folder), Path(scan), name, int(threads))

@@ -1,4 +1,4 @@
-"""The bench as lines for people and as a picture."""
+"""Show the bench as lines of text and as a picture."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _WIDTH = max(map(len, _FIGURES)) + 1
 
 
 def heading(scan: tuple[int, int, int], threads: int, peak_gflops: float) -> str:
-    """What is measured, and the names of the columns that `row` fills.
+    """Describe the measurement, and name the columns that `row` fills.
 
     Args:
         scan: Shape of the scan.
-        threads: Threads of each backend.
-        peak_gflops: Of the machine, float32.
+        threads: Number of threads of each backend.
+        peak_gflops: Speed of the machine in float32.
     """
     z, y, x = scan
     return (
@@ -34,7 +34,7 @@ def heading(scan: tuple[int, int, int], threads: int, peak_gflops: float) -> str
 
 
 def row(timing: Timing) -> str:
-    """A backend and precision."""
+    """Write the row of a backend and precision."""
     share = timing.share_of_peak
     figures = (
         f"{timing.ms_per_slice:.1f}",
@@ -54,7 +54,7 @@ def _line(name: str, figures: Iterable[str]) -> str:
 
 
 def plot(bench: Bench, path: Path) -> None:
-    """Stacked bars of the stages of a case, a bar per backend, written as PNG or SVG."""
+    """Draw the stages of a case as stacked bars, one per backend, as PNG or SVG."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,43 +1,45 @@
-"""Copies of bundles: whole, or with some of their artefacts."""
+"""Copies of bundles, whole or with another manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cmbnet.bundle import Artefact, Bundle, NewArtefact
 from cmbnet.bundle.bundle import load_bundle
 from cmbnet.bundle.manifest import MANIFEST_NAME, Manifest
-from cmbnet.io import write_bytes_atomically, write_text_atomically
+from cmbnet.errors import CmbnetError
+from cmbnet.io import write_bytes_atomically
 
 
-def subset(bundle: Bundle, artefacts: Sequence[Artefact], folder: Path) -> Bundle:
-    """Write a bundle that holds some of another's artefacts.
+class CannotWrite(CmbnetError):
+    """The file system refuses to take an export."""
+
+
+def copy_bundle(bundle: Bundle, folder: Path, manifest: Manifest | None = None) -> Bundle:
+    """Copy a bundle and check every hash. The manifest is written last.
 
     Args:
-        bundle: The whole; hashes are checked while copying.
-        artefacts: Of the bundle.
-        folder: Of the copy; its manifest comes last.
+        bundle: The bundle to copy.
+        folder: Folder of the copy.
+        manifest: Manifest of the copy, whose artefacts are copied. None makes a byte-identical
+            copy.
     """
-    for artefact in artefacts:
+    for artefact in (manifest or bundle.manifest).artefacts:
         for entry in (artefact, *artefact.companions):
             write_bytes_atomically(folder / entry.file, bundle.read(entry))
+    if manifest is None:
+        text = (bundle.path / MANIFEST_NAME).read_bytes()
+    else:
+        text = (manifest.model_dump_json(indent=2) + "\n").encode()
+    write_bytes_atomically(folder / MANIFEST_NAME, text)
+    return load_bundle(folder)
+
+
+def changed_manifest(bundle: Bundle, changes: dict[str, Any]) -> Manifest:
+    """Return a bundle's manifest with some fields changed, after all checks of a manifest."""
     values = {name: getattr(bundle.manifest, name) for name in Manifest.model_fields}
-    origin = {"copied_from_sha256": bundle.sha256}
-    manifest = Manifest.model_validate(
-        values | {"artefacts": tuple(artefacts), "versions": bundle.manifest.versions | origin}
-    )
-    write_text_atomically(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
-    return load_bundle(folder)
-
-
-def copy_bundle(bundle: Bundle, folder: Path) -> Bundle:
-    """Write a byte-identical copy of a bundle, checking every hash."""
-    for artefact in bundle.manifest.artefacts:
-        for entry in (artefact, *artefact.companions):
-            write_bytes_atomically(folder / entry.file, bundle.read(entry))
-    write_bytes_atomically(folder / MANIFEST_NAME, (bundle.path / MANIFEST_NAME).read_bytes())
-    return load_bundle(folder)
+    return Manifest.model_validate(values | changes)
 
 
 def as_new(
@@ -47,7 +49,7 @@ def as_new(
     *,
     content: bytes | None = None,
 ) -> NewArtefact:
-    """An artefact of a bundle with another parity result, or another content, to be written."""
+    """Return an artefact of a bundle with another parity result or content, for writing."""
     return NewArtefact(
         file=artefact.file,
         content=bundle.read(artefact) if content is None else content,

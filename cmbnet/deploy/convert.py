@@ -1,4 +1,4 @@
-"""Every artefact of an export plan, made from the Keras network; nothing is written here."""
+"""Make the artefacts of an export plan from the Keras network, without writing them."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ Precision = Literal["float32", "float16", "int8"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportPlan:
-    """What to make.
+    """The artefacts to make.
 
     Args:
-        formats: In the order in which they are made.
-        precisions: Of each format; a SavedModel is float32 always.
-        shapes: Rows and columns; None takes those of the bundle's LiteRT files, or the network's.
-        float32_shapes: Of the float32 LiteRT files, where they are to be fewer.
-        flavor: Which TensorRT, "rtx", "datacenter" or "auto".
-        samples: Phantoms to judge on and, without `calibration`, to calibrate on.
-        calibration: Slices that int8 ranges are measured on.
-        calibrations: Attempts at a file in 8 bits until it counts as failed.
-        capabilities: GPUs that TensorRT-RTX compiles for; None takes its usual ones.
-        hardware_compatible: Let a data-centre engine run on every GPU from Ampere on.
-        timing_cache: File with kernel timings of a data-centre build, read and rewritten.
+        formats: Formats, in the order in which they are made.
+        precisions: Precisions of each format. A SavedModel is always float32.
+        shapes: Rows and columns. None takes those of the bundle's LiteRT files, or the network's.
+        float32_shapes: Shapes of the float32 LiteRT files. None takes `shapes`.
+        flavor: Kind of TensorRT: "rtx", "datacenter" or "auto".
+        samples: Phantoms to judge on. Without `calibration` they also calibrate.
+        calibration: Slices on which int8 ranges are measured.
+        calibrations: Number of attempts until an int8 file counts as failed.
+        capabilities: GPUs that TensorRT-RTX compiles for. None takes its usual ones.
+        hardware_compatible: Whether a data-centre engine runs on every GPU from Ampere on.
+        timing_cache: File with kernel timings of a data-centre build. It is read and rewritten.
     """
 
     formats: tuple[Format, ...]
@@ -60,12 +60,12 @@ class ExportPlan:
 
 
 class Converter:
-    """Makes artefacts of one bundle.
+    """A maker of artefacts for one bundle.
 
     Args:
-        bundle: Holds the Keras network.
-        plan: What to make.
-        report: Receives what was done, line by line.
+        bundle: Bundle with the Keras network.
+        plan: The artefacts to make.
+        report: Function that receives a line for each step.
     """
 
     def __init__(self, bundle: Bundle, plan: ExportPlan, report: Callable[[str], None]) -> None:
@@ -96,14 +96,14 @@ class Converter:
                 self._report(f"{artefact.file}: {size / 1024:.0f} KiB")
                 yield artefact
 
-    def redrawn(self, artefact: Artefact, attempts: int) -> NewArtefact | None:
-        """The same artefact, calibrated on other scans; None for what is not calibrated.
+    def make_again(self, artefact: Artefact, attempts: int) -> NewArtefact | None:
+        """Make an artefact again with other calibration scans. None if it is not calibrated.
 
-        An ONNX file then has floats at full resolution: slower, and nearer to the network.
+        An ONNX file then keeps floats at full resolution, which is slower and nearer to Keras.
 
         Args:
-            artefact: Made by this converter.
-            attempts: How often it was made before.
+            artefact: Artefact that this converter made.
+            attempts: Number of times that it was made before.
         """
         if artefact.precision != "int8" or artefact.kind not in ("litert", "onnx"):
             return None
@@ -166,7 +166,7 @@ class Converter:
                     kind="onnx",
                     precision=precision,
                     shape=(None, *shape, 3),
-                    tools=onnx.tool_versions(),
+                    tools=tool_versions(*onnx.PACKAGES, "keras", "tensorflow"),
                 )
 
     def _onnx_files(self, shape: Shape, *, for_gpu: bool) -> Iterator[tuple[Precision, bytes]]:
@@ -230,14 +230,14 @@ class Converter:
 
 
 def _usual_shapes(bundle: Bundle, model: Any) -> tuple[Shape, ...]:
-    """Shapes of the LiteRT files, smallest first; else the one that the network was saved with."""
+    """Return the shapes of the LiteRT files, smallest first, or the saved network's shape."""
     found = {(a.shape[1], a.shape[2]) for a in bundle.artefacts("litert")}
     found = found or {(model.input_shape[1], model.input_shape[2])}
     return tuple(sorted(found, key=lambda shape: shape[0] * shape[1]))
 
 
 def tool_versions(*packages: str) -> dict[str, str]:
-    """Versions of installed packages; tensorflow may be installed as its cpu wheel."""
+    """Return the versions of packages. TensorFlow may be installed as its CPU wheel."""
     found = {name: version(name) for name in packages if name != "tensorflow"}
     if "tensorflow" in packages:
         import tensorflow as tf

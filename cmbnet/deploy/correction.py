@@ -1,4 +1,4 @@
-"""Bias correction: what quantisation adds to every logit is taken off the last layer's bias.
+"""Bias correction: subtract the mean shift of quantised logits from the last layer's bias.
 
 Rounding the weights of a trained network shifts its outputs a little, all in one direction, and
 the lesions that flip are those at the threshold. Nagel et al. 2019 (arXiv:1906.04721, section 4.2)
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNDECIDED = (0.05, 0.95)
-"""Probabilities between which a shift can change anything."""
+"""Range of the probabilities that a shift can move over a threshold."""
 
 FEWEST_PIXELS = 50
-"""Of fewer undecided pixels no mean is taken."""
+"""Smallest number of undecided pixels from which a mean is taken."""
 
 
 def logit_shift(reference: NDArray[np.float32], answer: NDArray[np.float32]) -> float | None:
-    """Mean of the answer's logits less the reference's, over undecided pixels.
+    """Return the mean difference of logits, answer minus reference, over undecided pixels.
 
     Examples:
         >>> half = np.full((1, 10, 10), 0.5, np.float32)

@@ -1,4 +1,4 @@
-"""Export a bundle: convert, judge, write. What fails the gate is marked and fails the export."""
+"""Export a bundle: convert, judge and write. A file that fails the gate is marked as failed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from pathlib import Path
 
 from cmbnet.bundle import Bundle, add_artefacts, load_bundle
 from cmbnet.bundle.bundle import DEFAULT_FOLDER
-from cmbnet.deploy.bundles import copy_bundle
+from cmbnet.deploy.bundles import CannotWrite, copy_bundle
 from cmbnet.deploy.convert import Converter, ExportPlan
 from cmbnet.deploy.judge import Judge, require_passed
-from cmbnet.errors import CmbnetError, UsageError
+from cmbnet.errors import UsageError
 
 Report = Callable[[str], None]
-
-
-class CannotWrite(CmbnetError):
-    """The file system refuses to take an export."""
 
 
 def export_bundle(
@@ -30,21 +26,21 @@ def export_bundle(
 ) -> Bundle:
     """Add the artefacts of a plan to a bundle, or to a copy of it.
 
-    Everything is made and judged beside the target, which changes only at the end.
+    They are made and judged beside the target, which changes only at the end.
 
     Args:
-        bundle: Holds the Keras network.
-        output: Folder of a copy, new or empty; None adds to the bundle itself.
-        plan: What to make.
-        allow_failure: Keep going, and say so in the bundle, if the gate fails.
-        report: Receives what was done, line by line.
+        bundle: Bundle with the Keras network.
+        output: New or empty folder of a copy. None adds to the bundle itself.
+        plan: The artefacts to make.
+        allow_failure: Whether to keep files that fail the gate. The bundle then says so.
+        report: Function that receives a line for each step.
 
     Returns:
         The bundle with its new artefacts.
 
     Raises:
         UsageError: If the output is not empty, or the default bundle would be changed.
-        ParityFailed: If an artefact failed its gate; it was written, and marked as failed.
+        ParityFailed: If an artefact failed its gate. It was written, and marked as failed.
         CannotWrite: If the file system refuses.
     """
     _require_place(bundle, output)
@@ -56,7 +52,7 @@ def export_bundle(
                 staged = add_artefacts(copy_bundle(bundle, Path(folder) / "staged"), made)
                 judged_on = cases()
             judge = Judge(staged, judged_on, report, calibrations=plan.calibrations)
-            judged = judge.all_settled(made, converter.redrawn, allow_failure=allow_failure)
+            judged = judge.judge_all(made, converter.make_again, allow_failure=allow_failure)
         target = bundle if output is None else copy_bundle(bundle, output)
         done = add_artefacts(target, judged)
     except OSError as error:
@@ -79,14 +75,14 @@ def _require_place(bundle: Bundle, output: Path | None) -> None:
 
 
 def _beside(bundle: Bundle, output: Path | None) -> Path:
-    """Where to stage: the file system of the target, so that too little space shows early."""
+    """Return the folder for staging. It shares the target's disk, so a full disk shows early."""
     folder = bundle.path.parent if output is None else output.parent
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def load_for_export(name: str) -> Bundle:
-    """The bundle to export, every hash checked."""
+    """Load the bundle to export, and check every hash."""
     bundle = load_bundle(name)
     bundle.verify()
     return bundle

@@ -1,4 +1,4 @@
-"""What the convolutions of a float network read, and weights in 8 bits fitted to that."""
+"""Observe the inputs of convolutions, and fit 8-bit weights to them."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from scipy.ndimage import maximum_filter
 from cmbnet.deploy.rounding import Rounded, round_weights
 
 POSSIBLE = 0.02
-"""Probability from which on a pixel counts as possible lesion."""
+"""Smallest probability of a possible lesion."""
 
 NEAR_PIXELS = 8
-"""Around possible lesions: most of what a layer is looked at for."""
+"""Distance from possible lesions within which most inputs are taken."""
 
 POSITIONS_NEAR, POSITIONS_ANYWHERE = 400, 150
-"""Of a stack, that a layer's inputs are taken at."""
+"""Numbers of positions per stack at which a layer's inputs are taken."""
 
 Activations = tuple[Callable[[Any], NDArray[np.float32]], NDArray[np.float32]]
-"""From a tensor's number or name to its value (y, x, channels), and the probability (y, x)."""
+"""A function from a tensor's number or name to its value (y, x, channels), and the probability."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """A convolution with padding "same", as far as what it reads.
+class ConvolutionInput:
+    """The input of a convolution with padding "same".
 
     Args:
-        source: The tensor that it reads, as the network's runtime calls it.
-        kernel: Rows, columns and channels.
-        stride: Pixels.
+        source: Number or name of the input tensor in the runtime.
+        kernel: Rows, columns and channels of the kernel.
+        stride: Stride in pixels.
     """
 
     source: int | str
@@ -45,9 +45,9 @@ class Inputs:
     """Sums over the inputs of a convolution, flattened as its weights are.
 
     Args:
-        power: (inputs, inputs), of the products of two.
-        total: (inputs,), of each.
-        count: How many were added.
+        power: Sums of the products of two inputs, (inputs, inputs).
+        total: Sum of each input, (inputs,).
+        count: Number of added rows.
     """
 
     power: NDArray[np.float64]
@@ -55,42 +55,44 @@ class Inputs:
     count: int = 0
 
     def add(self, rows: NDArray[np.float64]) -> None:
-        """Add inputs, one a row."""
+        """Add inputs, one per row."""
         self.power += rows.T @ rows
         self.total += rows.sum(axis=0)
         self.count += len(rows)
 
 
-def observe(readers: Mapping[str, Reader], activations: Iterable[Activations]) -> dict[str, Inputs]:
-    """Sum up what convolutions read while a network runs.
+def observe(
+    layers: Mapping[str, ConvolutionInput], activations: Iterable[Activations]
+) -> dict[str, Inputs]:
+    """Sum up the inputs of convolutions while a network runs.
 
     Args:
-        readers: By whatever name; the answer has the same.
-        activations: Of each stack.
+        layers: Convolutions by name. The result has the same names.
+        activations: Activations of each stack.
     """
-    sizes = {name: int(np.prod(reader.kernel)) for name, reader in readers.items()}
+    sizes = {name: int(np.prod(layer.kernel)) for name, layer in layers.items()}
     seen = {name: Inputs(np.zeros((n, n)), np.zeros(n)) for name, n in sizes.items()}
     random = np.random.default_rng(0)
     for tensor, probability in activations:
         near = maximum_filter(probability > POSSIBLE, 2 * NEAR_PIXELS + 1)
-        for name, reader in readers.items():
-            image = tensor(reader.source)
-            step = len(near) // -(-len(image) // reader.stride)
+        for name, layer in layers.items():
+            image = tensor(layer.source)
+            step = len(near) // -(-len(image) // layer.stride)
             at = _positions(near[::step, ::step], random)
-            rows = patches(image, reader.kernel[:2], reader.stride, at)
+            rows = patches(image, layer.kernel[:2], layer.stride, at)
             seen[name].add(rows.astype(np.float64))
     return seen
 
 
 def fit_kernel(kernel: NDArray[np.float32], inputs: Inputs) -> tuple[Rounded, NDArray[np.float32]]:
-    """Round the weights of a convolution to what it reads.
+    """Round the weights of a convolution, fitted to its inputs.
 
     Args:
-        kernel: (outputs, rows, columns, channels).
-        inputs: From `observe`.
+        kernel: Weights (outputs, rows, columns, channels).
+        inputs: Sums from `observe`.
 
     Returns:
-        The weights, (outputs, all others), and what rounding adds to each output in the mean.
+        The weights (outputs, all others), and the mean change of each output by rounding.
     """
     exact = kernel.reshape(len(kernel), -1)
     rounded = round_weights(exact, inputs.power / inputs.count)
@@ -99,7 +101,7 @@ def fit_kernel(kernel: NDArray[np.float32], inputs: Inputs) -> tuple[Rounded, ND
 
 
 def _positions(near: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.intp]:
-    """Positions (n, 2), most of them near possible lesions."""
+    """Draw positions (n, 2), most of them near possible lesions."""
     anywhere = random.integers(0, near.shape, (POSITIONS_ANYWHERE, 2))
     close = np.argwhere(near)
     chosen = random.choice(len(close), min(len(close), POSITIONS_NEAR), replace=False)
@@ -109,16 +111,16 @@ def _positions(near: NDArray[np.bool_], random: np.random.Generator) -> NDArray[
 def patches(
     image: NDArray[np.float32], kernel: tuple[int, ...], stride: int, at: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    """What a convolution with padding "same" reads for some of its answers.
+    """Return the inputs that a convolution with padding "same" reads for some outputs.
 
     Args:
-        image: (y, x, channels).
-        kernel: Rows and columns.
-        stride: Pixels.
-        at: (n, 2), answers' rows and columns.
+        image: Input (y, x, channels).
+        kernel: Rows and columns of the kernel.
+        stride: Stride in pixels.
+        at: Rows and columns of the outputs, (n, 2).
 
     Returns:
-        (n, rows * columns * channels), zero outside the image.
+        Inputs (n, rows * columns * channels), zero outside the image.
 
     Examples:
         >>> patches(np.arange(9.0).reshape(3, 3, 1), (1, 3), 1, np.array([[1, 0]]))

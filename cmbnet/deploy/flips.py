@@ -1,4 +1,4 @@
-"""Lesions that only one of two predictions has, and why the other has not."""
+"""Lesions that only one of two predictions has, and the reasons why the other lacks them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def left_over(first: NDArray[Any], second: NDArray[Any]) -> tuple[list[int], list[int]]:
-    """Lesions of either side that are left over when touching ones are paired one to one.
+    """Pair touching lesions one to one, and return those that are left over on either side.
 
-    A lesion that the other side sees as two counts once.
+    If the other side sees a lesion as two, one of them is left over.
 
     Args:
         first: Instance labels, 0 outside.
-        second: The same on the same grid.
+        second: Instance labels of the other side, on the same grid.
 
     Returns:
-        Labels of the first and of the second, ascending.
+        Ascending labels of the first side, and of the second.
 
     Examples:
         >>> left_over(np.array([1, 1, 0, 2]), np.array([1, 2, 0, 0]))
@@ -47,16 +47,16 @@ def left_over(first: NDArray[Any], second: NDArray[Any]) -> tuple[list[int], lis
 
 
 def describe_flips(reference: Prediction, artefact: Prediction) -> Iterator[str]:
-    """A line for each lesion that only one of the two has.
+    """Describe each lesion that only one of two predictions has, in one line.
 
     Args:
-        reference: By Keras.
-        artefact: Of the same scan.
+        reference: Prediction by Keras.
+        artefact: Prediction of the same scan by the artefact.
     """
     sides = (("Keras", reference, artefact), ("the artefact", artefact, reference))
-    alone = left_over(reference.finding.labels, artefact.finding.labels)
+    alone = left_over(reference.found.labels, artefact.found.labels)
     for labels, (name, one, other) in zip(alone, sides, strict=True):
-        for lesion in one.finding.lesions:
+        for lesion in one.found.lesions:
             if lesion.id in labels:
                 z, y, x = lesion.voxel_ijk[::-1]
                 yield (
@@ -67,11 +67,11 @@ def describe_flips(reference: Prediction, artefact: Prediction) -> Iterator[str]
 
 
 def _why_not(lesion: Lesion, one: Prediction, other: Prediction) -> str:
-    """Why the other prediction lacks a lesion."""
-    inside = one.finding.labels == lesion.id
-    if (other.finding.labels[inside] > 0).any():
+    """Say why the other prediction lacks a lesion."""
+    inside = one.found.labels == lesion.id
+    if (other.found.labels[inside] > 0).any():
         return "it is one with another lesion, or in pieces"
-    for candidate in other.finding.excluded:
+    for candidate in other.found.excluded:
         if _overlap(candidate, lesion):
             return f"excluded: {candidate.reason}"
     highest = float(other.probability.data[inside].max())
@@ -79,7 +79,7 @@ def _why_not(lesion: Lesion, one: Prediction, other: Prediction) -> str:
 
 
 def _overlap(first: Lesion, second: Lesion) -> bool:
-    """Whether the boxes around two lesions share a voxel."""
+    """Return whether the boxes around two lesions share a voxel."""
     return all(
         max(a[0], b[0]) < min(a[1], b[1]) for a, b in zip(first.bbox, second.bbox, strict=True)
     )

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from cmbnet.volume import Volume
 
 ROUNDING = 1e-9
-"""Of a difference of two fractions: one lesion of n is allowed where 1/n is."""
+"""Rounding error of a difference of fractions. A limit of 1/n must allow one lesion of n."""
 
 
 class ParityFailed(CmbnetError):
     """An artefact does not find what the Keras network finds.
 
     Args:
-        message: Which one, and what to do.
-        folder: Of the bundle, which is written and marks it.
+        message: Which artefact failed, and what to do.
+        folder: Folder of the bundle, which is written and marks the artefact.
     """
 
     def __init__(self, message: str, folder: Path) -> None:
@@ -43,14 +43,14 @@ class ParityFailed(CmbnetError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the gate tolerates.
+    """The differences that the gate tolerates.
 
     Args:
-        differing_fraction: Lesions found by only one of the two, over those of the reference.
-        dice_difference: Between the two masks' Dice with the truth, pooled over the scans.
-        recall_drop: Of true lesions of 2 to 5 mm, as a fraction.
-        one_flip_from: From so many lesions on, no limit is below one of them: few scans do not
-            make a single flip a failure. None: never.
+        differing_fraction: Lesions that only one of the two found, over those of the reference.
+        dice_difference: Difference of the two masks' Dice with the truth, pooled over the scans.
+        recall_drop: Drop of the recall of true lesions of 2 to 5 mm, as a fraction.
+        one_flip_from: Number of lesions from which one flip is always allowed. None never
+            allows it.
     """
 
     differing_fraction: float
@@ -59,7 +59,7 @@ class Limits:
     one_flip_from: int | None = None
 
     def at_least_one(self, fraction: float, lesions: int) -> float:
-        """A limit, or the share of one lesion where that is more and there are enough of them.
+        """Return a limit, or the share of one lesion if that is larger and one flip is allowed.
 
         Examples:
             >>> INT8_LIMITS.at_least_one(0.01, 50), INT8_LIMITS.at_least_one(0.01, 365)
@@ -77,7 +77,7 @@ INT8_LIMITS = Limits(
 
 
 def limits_of(precision: str) -> Limits:
-    """Limits for a precision: int8 may differ a little, floats may not."""
+    """Return the limits for a precision. int8 may differ a little, floats may not."""
     return INT8_LIMITS if precision == "int8" else FLOAT_LIMITS
 
 
@@ -86,11 +86,11 @@ class GateCase:
     """A scan with its truth.
 
     Args:
-        name: For messages.
+        name: Name for messages.
         scan: The image.
         lesions: Instance labels of true lesions, (z, y, x) on the grid of the scan.
         small: Labels of true lesions of 2 to 5 mm.
-        brain: Where the network looks; the lesions lie inside. None lets the pipeline find it.
+        brain: Mask where the network looks, lesions included. None lets the pipeline find it.
     """
 
     name: str
@@ -102,21 +102,21 @@ class GateCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
-    """What the comparison said.
+    """The result of the comparison.
 
     Args:
-        cases: Scans compared.
+        cases: Number of scans.
         max_difference: Largest difference of a voxel's probability.
-        mean_difference: Mean over the voxels where either is above 1 %; elsewhere both are 0.
-        lesions_reference: Lesions that Keras found.
-        lesions_artefact: Lesions that the artefact found.
-        lesions_differing: Lesions of either that touch no lesion of the other.
+        mean_difference: Mean difference over the voxels where either is above 1 %.
+        lesions_reference: Number of lesions that Keras found.
+        lesions_artefact: Number of lesions that the artefact found.
+        lesions_differing: Number of lesions of either that touch no lesion of the other.
         dice_reference: Pooled Dice of Keras' mask with the truth.
-        dice_artefact: Of the artefact's.
+        dice_artefact: Pooled Dice of the artefact's mask with the truth.
         recall_small_reference: Fraction of true lesions of 2 to 5 mm that Keras touches.
-        recall_small_artefact: That the artefact touches.
-        flips: For each of the differing lesions, who has it and why the other has not.
-        faults: What went over a limit, in words.
+        recall_small_artefact: Fraction of them that the artefact touches.
+        flips: For each differing lesion, which side has it and why the other lacks it.
+        faults: Descriptions of the exceeded limits.
     """
 
     cases: int
@@ -134,11 +134,11 @@ class GateResult:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing went over a limit."""
+        """Return whether no limit was exceeded."""
         return not self.faults
 
     def to_dict(self) -> dict[str, float | bool | str]:
-        """Plain values for the manifest."""
+        """Return plain values for the manifest."""
         words = {name: "; ".join(getattr(self, name)) for name in ("faults", "flips")}
         names = [name for name in self.__slots__ if name not in words]
         values: dict[str, float | bool | str] = {name: getattr(self, name) for name in names}
@@ -154,34 +154,33 @@ def compare_predictions(
     """Compare two backends' predictions of the same cases.
 
     Args:
-        cases: At least one.
-        reference: By Keras in float32.
-        artefact: By the backend that is judged.
-        limits: What is tolerated.
+        cases: Scans, at least one.
+        reference: Predictions by Keras in float32.
+        artefact: Predictions by the backend that is judged.
+        limits: The tolerated differences.
     """
     rows = [_compare(*row) for row in zip(cases, reference, artefact, strict=True)]
-    total = np.sum([row.counts for row in rows], axis=0)
-    voxels = sum(row.voxels for row in rows)
-    first, second, unmatched, small, found_first, found_second = (int(n) for n in total[:6])
-    truth, inside_first, inside_second, mask_first, mask_second = (int(n) for n in total[6:])
+    total = {name: sum(row[name] for row in rows) for name in rows[0]}
+    small = int(total["small"])
     values: dict[str, Any] = {
         "cases": len(rows),
-        "max_difference": max(row.largest for row in rows),
-        "mean_difference": sum(row.summed for row in rows) / max(voxels, 1),
-        "lesions_reference": first,
-        "lesions_artefact": second,
-        "lesions_differing": unmatched,
-        "dice_reference": _dice(inside_first, mask_first, truth),
-        "dice_artefact": _dice(inside_second, mask_second, truth),
-        "recall_small_reference": found_first / small if small else 1.0,
-        "recall_small_artefact": found_second / small if small else 1.0,
+        "max_difference": max(row["max_difference"] for row in rows),
+        "mean_difference": total["summed_difference"] / max(total["relevant_voxels"], 1),
+        "lesions_reference": int(total["lesions_reference"]),
+        "lesions_artefact": int(total["lesions_artefact"]),
+        "lesions_differing": int(total["lesions_differing"]),
     }
-    flips = tuple(flip for row in rows for flip in row.flips)
+    for side in ("reference", "artefact"):
+        both = total[f"mask_{side}"] + total["truth"]
+        values[f"dice_{side}"] = 2 * total[f"inside_{side}"] / both if both else 1.0
+        values[f"recall_small_{side}"] = total[f"found_{side}"] / small if small else 1.0
+    sides = zip(cases, reference, artefact, strict=True)
+    flips = tuple(f"{case.name}, {flip}" for case, *pair in sides for flip in describe_flips(*pair))
     return GateResult(**values, flips=flips, faults=_faults(values, limits, small))
 
 
 def _faults(values: dict[str, Any], limits: Limits, small: int) -> tuple[str, ...]:
-    """What goes over a limit; `small` true lesions are of 2 to 5 mm."""
+    """Describe the exceeded limits. `small` is the number of true lesions of 2 to 5 mm."""
     faults = []
     lesions = values["lesions_reference"]
     allowed = lesions * limits.at_least_one(limits.differing_fraction, lesions)
@@ -208,57 +207,35 @@ def _faults(values: dict[str, Any], limits: Limits, small: int) -> tuple[str, ..
     return tuple(faults)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One case: counts in the order in which `compare_predictions` reads them."""
-
-    counts: tuple[int, ...]
-    flips: tuple[str, ...]
-    voxels: int
-    largest: float
-    summed: float
-
-
-def _compare(case: GateCase, reference: Prediction, artefact: Prediction) -> _Row:
-    labels = [p.finding.labels for p in (reference, artefact)]
-    unmatched = sum(map(len, left_over(labels[0], labels[1])))
-    flips = describe_flips(reference, artefact) if unmatched else ()
-    truth = case.lesions > 0
-    found = [len(set(np.unique(case.lesions[mask > 0]).tolist()) & case.small) for mask in labels]
-    inside = [int(np.count_nonzero(truth & (mask > 0))) for mask in labels]
-    sizes = [int(np.count_nonzero(mask)) for mask in labels]
+def _compare(case: GateCase, reference: Prediction, artefact: Prediction) -> dict[str, float]:
+    """Count lesions and voxels of one case, by the names that `compare_predictions` reads."""
+    labels = [p.found.labels for p in (reference, artefact)]
     first, second = (p.probability.data for p in (reference, artefact))
     difference = np.abs(first - second)
     relevant = np.maximum(first, second) > 0.01
-    counts = (
-        len(reference.finding.lesions),
-        len(artefact.finding.lesions),
-        unmatched,
-        len(case.small),
-        *found,
-        int(np.count_nonzero(truth)),
-        *inside,
-        *sizes,
-    )
-    return _Row(
-        counts,
-        flips=tuple(f"{case.name}, {flip}" for flip in flips),
-        voxels=int(np.count_nonzero(relevant)),
-        largest=float(difference.max(initial=0.0)),
-        summed=float(difference[relevant].sum(dtype=np.float64)),
-    )
-
-
-def _dice(inside: int, mask: int, truth: int) -> float:
-    return 2 * inside / (mask + truth) if mask + truth else 1.0
+    counts = {
+        "small": len(case.small),
+        "truth": int(np.count_nonzero(case.lesions > 0)),
+        "lesions_differing": sum(map(len, left_over(*labels))),
+        "max_difference": float(difference.max(initial=0.0)),
+        "relevant_voxels": int(np.count_nonzero(relevant)),
+        "summed_difference": float(difference[relevant].sum(dtype=np.float64)),
+    }
+    for side, prediction in (("reference", reference), ("artefact", artefact)):
+        mask = prediction.found.labels > 0
+        counts[f"lesions_{side}"] = len(prediction.found.lesions)
+        counts[f"found_{side}"] = len(set(np.unique(case.lesions[mask]).tolist()) & case.small)
+        counts[f"inside_{side}"] = int(np.count_nonzero((case.lesions > 0) & mask))
+        counts[f"mask_{side}"] = int(np.count_nonzero(mask))
+    return counts
 
 
 def small_lesions(labels: NDArray[Any], rows: Iterable[tuple[int, float]]) -> frozenset[int]:
-    """Labels that are present and whose diameter lies in 2 to 5 mm.
+    """Return the labels that are present and whose diameter lies in 2 to 5 mm.
 
     Args:
         labels: Instance labels.
-        rows: (label, in-plane diameter in mm).
+        rows: Pairs of label and in-plane diameter in mm.
     """
     present = set(np.unique(labels).tolist())
     return frozenset(n for n, mm in rows if n in present and size_name(mm) == COUNTED_SIZES[0])

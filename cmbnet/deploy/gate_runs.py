@@ -1,4 +1,4 @@
-"""The pipeline on the scans of the parity gate, prepared once for all that is judged on them."""
+"""Run the pipeline on the scans of the parity gate, which are prepared once for all backends."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from cmbnet.volume import Volume
 
 BORDER_PIXELS = DEFAULT_MARGIN_PIXELS + 4
-"""Between the brain and the border of its crop, with room for the way to the scan's grid."""
+"""Pixels between the brain and the border of its crop, with room for resampling."""
 
 
 def gate_predictions(
     bundle: Bundle, backend: Backend, cases: Iterable[GateCase]
 ) -> list[Prediction]:
-    """Predictions of the cases by one backend, in order.
+    """Predict the cases by one backend, in order.
 
-    The quality gate is overruled: it judges the scan, which is the same for all.
+    The quality gate is overruled, because it judges the scan, which is the same for all backends.
     """
     return [
         predict_volume(
@@ -45,10 +45,9 @@ def gate_predictions(
 def predict_like(
     bundle: Bundle, backend: Backend, reference: Iterable[Prediction]
 ) -> list[Prediction]:
-    """Predictions of the same scans by another backend of the same shapes.
+    """Predict the same scans by another backend of the same shapes.
 
-    Preparing a scan does not depend on who looks at it, so the scans are taken as they were
-    prepared for the reference.
+    Preparation does not depend on the backend, so the scans prepared for the reference are used.
     """
     return [
         predict_prepared(seen.volume, bundle, backend, prepared=seen.prepared, quality=seen.quality)
@@ -57,9 +56,9 @@ def predict_like(
 
 
 def _within(case: GateCase, recipe: PreprocessRecipe, shape: Shape) -> Volume | None:
-    """The part of the brain that fits into a crop.
+    """Return the part of the brain that fits into a crop.
 
-    A network for small crops would not be asked at all about a brain that is too large for it.
+    Without it, a network for small crops would never see a brain that is too large for it.
     """
     if shape == (recipe.size, recipe.size):
         return case.brain

@@ -1,4 +1,4 @@
-"""Run the parity gate on artefacts, each by every runtime that it is for."""
+"""Run the parity gate on artefacts, with every runtime of each."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from cmbnet.predict import Prediction
 
 NOT_RUN = "not run"
 CALIBRATIONS = 3
-"""Attempts at a file in 8 bits until it counts as failed."""
+"""Number of attempts until an int8 file counts as failed."""
 
 Report = Callable[[str], None]
-Redrawn = Callable[[Artefact, int], NewArtefact | None]
-"""From an artefact and the number of attempts so far to the same made anew, or None."""
+MakeAgain = Callable[[Artefact, int], NewArtefact | None]
+"""Function of an artefact and the number of attempts so far to a new one of the kind, or None."""
 
 
 class Judge:
-    """Runs the gate on artefacts of a bundle; Keras runs once for each shape.
+    """A judge that runs the gate on artefacts of a bundle. Keras runs once for each shape.
 
     Args:
-        bundle: Holds the Keras network and what is judged; its files are replaced where
-            something is made anew.
+        bundle: Bundle with the Keras network and the artefacts. A file that is made again is
+            replaced in it.
         cases: Scans to judge on.
-        report: Receives each verdict.
-        calibrations: Attempts at a file in 8 bits, at least 1.
+        report: Function that receives each verdict.
+        calibrations: Number of attempts at an int8 file, at least 1.
     """
 
     def __init__(
@@ -57,32 +57,32 @@ class Judge:
         self._calibrations = calibrations
         self._references: dict[tuple[Shape, ...], list[Prediction]] = {}
 
-    def all_settled(
-        self, made: Iterable[NewArtefact], redrawn: Redrawn, *, allow_failure: bool
+    def judge_all(
+        self, made: Iterable[NewArtefact], make_again: MakeAgain, *, allow_failure: bool
     ) -> list[NewArtefact]:
-        """Artefacts of the bundle with their verdicts; see `settled`.
+        """Return the artefacts with their verdicts; see `judge_file`.
 
         Args:
-            made: What is judged.
-            redrawn: Makes an artefact anew.
-            allow_failure: Accept what fails: the bundle then says both.
+            made: Artefacts to judge.
+            make_again: Function that makes an artefact again.
+            allow_failure: Whether to accept a failed artefact. The bundle then says both.
         """
-        judged = [self.settled(new.file, redrawn) for new in made]
+        judged = [self.judge_file(new.file, make_again) for new in made]
         return [accepted(new) for new in judged] if allow_failure else judged
 
-    def settled(self, file: str, redrawn: Redrawn) -> NewArtefact:
-        """An artefact with its verdict.
+    def judge_file(self, file: str, make_again: MakeAgain) -> NewArtefact:
+        """Return an artefact with its verdict.
 
-        Which lesion a file in 8 bits loses depends on the scans that it was calibrated on: one
-        that fails is calibrated on others and judged again, and the verdict counts the attempts.
+        The lesions that an int8 file loses depend on the scans that calibrated it. A file that
+        fails is calibrated on other scans and judged again. The verdict counts the attempts.
 
         Args:
-            file: Of the bundle.
-            redrawn: Makes an artefact anew; None where it can only be made in one way.
+            file: File of the bundle.
+            make_again: Function that makes an artefact again, or returns None if it cannot.
         """
         tried = [self._judged(file)]
         while tried[-1].parity["passed"] is False and len(tried) < self._calibrations:
-            again = redrawn(self._artefact(file), len(tried))
+            again = make_again(self._artefact(file), len(tried))
             if again is None:
                 break
             self._bundle = add_artefacts(self._bundle, [again])
@@ -102,7 +102,7 @@ class Judge:
         return found
 
     def verdict(self, artefact: Artefact) -> dict[str, float | bool | str]:
-        """The manifest's ``parity`` of an artefact; the first runtime that it fails on decides."""
+        """Return the manifest's ``parity`` of an artefact. The first failing runtime decides."""
         if artefact.kind == "tensorrt":
             from cmbnet.deploy.tensorrt import gpu_fault
 
@@ -152,7 +152,7 @@ class Judge:
 
 
 def accepted(new: NewArtefact) -> NewArtefact:
-    """What failed and may: the bundle says both."""
+    """Mark a failed artefact as allowed."""
     if new.parity["passed"] is not False:
         return new
     return replace(new, parity={**new.parity, "failure_allowed": True})
@@ -163,10 +163,10 @@ def require_passed(judged: Sequence[NewArtefact], folder: Path) -> None:
 
     Args:
         judged: Artefacts with their verdicts.
-        folder: The bundle that holds them already.
+        folder: Folder of the bundle that already holds them.
 
     Raises:
-        ParityFailed: Says in one line which failed, what can be used, and what to do.
+        ParityFailed: If one failed. It says which, what can be used, and what to do.
     """
     failed = [
         n for n in judged if n.parity["passed"] is False and "failure_allowed" not in n.parity
@@ -187,12 +187,12 @@ def _differing(new: NewArtefact) -> float:
 
 
 def _view(bundle: Bundle, artefact: Artefact) -> Bundle:
-    """The bundle with this artefact alone, so that no other answers for it."""
+    """Return the bundle with this artefact alone, so that no other one is used."""
     return replace(bundle, manifest=bundle.manifest.model_copy(update={"artefacts": (artefact,)}))
 
 
 def _runtimes(artefact: Artefact) -> tuple[str, ...]:
-    """What an artefact is judged on: ONNX files have two runtimes, where both are installed."""
+    """Return the runtimes that judge an artefact. ONNX files have two, if both are installed."""
     if artefact.kind == "onnx":
         return ("onnx", "openvino") if find_spec("openvino") else ("onnx",)
     return (artefact.kind,)

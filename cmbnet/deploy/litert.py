@@ -1,4 +1,4 @@
-"""Keras to LiteRT (TensorFlow Lite): float32, float16 weights, int8; static shapes.
+"""Convert Keras to LiteRT (TensorFlow Lite): float32, float16 weights, or int8, of static shape.
 
 This file and `cmbnet.deploy.mixed` alone know TensorFlow's converter. Shapes are static: with free
 ones, upsampling has come out with wrong sizes (tensorflow issues 45090, 43595, 56820); only a
@@ -17,12 +17,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from cmbnet.backends.base import Shape
 from cmbnet.deploy.mixed import to_mixed_int8
 from cmbnet.errors import UsageError
 
 LiteRtPrecision = Literal["float32", "float16", "int8"]
-
-Shape = tuple[int, int]
 
 DEFAULT_SHAPES: tuple[Shape, ...] = ((384, 384), (352, 288), (320, 256))
 """The whole frame, and crops of 211 x 173 and 192 x 154 mm, which hold most brains at 0.6 mm."""
@@ -37,7 +36,7 @@ def to_litert(
     """Convert a network for stacks of its own shape, one at a time.
 
     Args:
-        model: Of fixed shape, float32, on the TensorFlow backend of Keras.
+        model: Float32 model of fixed shape, on the TensorFlow backend of Keras.
         precision: ``int8`` computes in int8 what `cmbnet.deploy.mixed` says; ``float16`` stores
             weights in half the bytes. Both take and give float32.
         representative: float32 (n, y, x, slices) from real input, with and without lesions;
@@ -47,7 +46,7 @@ def to_litert(
         Content of a ``.tflite`` file, input float32 (1, y, x, slices), output (1, y, x, 1).
 
     Raises:
-        UsageError: If representative stacks are missing or of another shape.
+        UsageError: If representative stacks are missing or have another shape.
     """
     import tensorflow as tf
 
@@ -58,25 +57,27 @@ def to_litert(
     converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(single, model(single)))
     if precision == "int8":
         return _int8(converter, _checked(representative, shape))
-    if precision == "float16":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
-    with _quiet():
-        content: bytes = converter.convert()
-    return content
+    return _float(converter, precision)
 
 
 def free_shape_to_litert(network: keras.Model) -> bytes:
-    """Half-precision weights, and shapes that the runtime sets: for a network without upsampling.
+    """Convert a network without upsampling, with half-precision weights and free shapes.
 
     Args:
-        network: Every axis but the last of its input is free.
+        network: Network whose input axes are free, except the last.
     """
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_keras_model(network)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_types = [tf.float16]
+    return _float(tf.lite.TFLiteConverter.from_keras_model(network), "float16")
+
+
+def _float(converter: Any, precision: LiteRtPrecision) -> bytes:
+    """Convert with weights in float32 or float16."""
+    import tensorflow as tf
+
+    if precision == "float16":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
     with _quiet():
         content: bytes = converter.convert()
     return content
@@ -96,10 +97,10 @@ def _int8(converter: Any, stacks: NDArray[np.float32]) -> bytes:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the converter's description of itself off stdout, and its warnings from being raised.
+    """Keep the converter's output off stdout, and its warnings from being raised as errors.
 
-    Under ``-W error`` its way over a SavedModel fails, and it takes the other way, by concrete
-    functions, without a word.
+    Under ``-W error`` its conversion over a SavedModel fails. It then silently converts concrete
+    functions instead.
     """
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -109,7 +110,7 @@ def _quiet() -> Iterator[None]:
 def _checked(
     representative: NDArray[np.float32] | None, shape: tuple[int, int, int]
 ) -> NDArray[np.float32]:
-    """The representative stacks, if they fit."""
+    """Return the representative stacks as float32, if they fit."""
     if representative is None or not len(representative) or representative.shape[1:] != shape:
         got = None if representative is None else representative.shape
         raise UsageError(f"int8 needs representative stacks of shape (n, {shape}), got {got}")

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """One convolution; numbers are tensors of the graph.
+    """One convolution. Its numbers are tensors of the graph.
 
     Args:
-        source: Its input.
-        kernel: Its weights, (outputs, rows, columns, inputs).
-        bias: Its bias, (outputs,).
-        output: Its answer.
-        stride: Pixels.
+        source: Input tensor.
+        kernel: Weights (outputs, rows, columns, inputs).
+        bias: Bias (outputs,).
+        output: Output tensor.
+        stride: Stride in pixels.
     """
 
     source: int
@@ -31,10 +31,10 @@ class Convolution:
 
 
 class LiteRtGraph:
-    """The content of a ``.tflite`` file of one subgraph, read through TensorFlow's schema.
+    """A ``.tflite`` file of one subgraph, read through TensorFlow's schema.
 
     Args:
-        content: Of the file.
+        content: Content of the file.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -48,11 +48,11 @@ class LiteRtGraph:
         self._own_constants()
 
     def content(self) -> bytes:
-        """The file, as it is now."""
+        """Return the content of the file as it is now."""
         return bytes(self._tools.convert_object_to_bytearray(self._model))
 
     def convolutions(self) -> Iterator[Convolution]:
-        """Those that compute in float with float weights, in order."""
+        """Yield the convolutions with float input and float weights, in order."""
         for operator in self._graph.operators:
             code = self._model.operatorCodes[operator.opcodeIndex].builtinCode
             if code != self._schema.BuiltinOperator.CONV_2D:
@@ -63,7 +63,7 @@ class LiteRtGraph:
                 yield Convolution(source, kernel, bias, int(operator.outputs[0]), stride)
 
     def outputs_of_rows(self, rows: int) -> Iterator[int]:
-        """Answers of all operators that have so many rows."""
+        """Yield the outputs of operators with a number of rows."""
         for operator in self._graph.operators:
             for tensor in operator.outputs:
                 shape = self._graph.tensors[tensor].shape
@@ -72,22 +72,22 @@ class LiteRtGraph:
 
     @property
     def rows(self) -> int:
-        """Rows of the graph's input."""
+        """Return the number of rows of the graph's input."""
         return int(self._graph.tensors[self._graph.inputs[0]].shape[1])
 
     def name(self, tensor: int) -> str:
-        """Name of a tensor, as the converter knows it."""
+        """Return the name of a tensor, as the converter knows it."""
         name: str = self._graph.tensors[tensor].name.decode()
         return name
 
     def values(self, tensor: int) -> NDArray[np.float32]:
-        """A constant."""
+        """Return the values of a constant."""
         entry = self._graph.tensors[tensor]
         data = bytes(self._model.buffers[entry.buffer].data)
         return np.frombuffer(data, np.float32).reshape(entry.shape)
 
     def set_values(self, tensor: int, values: NDArray[np.float32]) -> None:
-        """Replace a constant by another of its shape."""
+        """Replace a constant by another one of its shape."""
         self._store(tensor, values.astype(np.float32))
 
     def set_int8(self, tensor: int, values: NDArray[np.int8], scales: NDArray[np.float32]) -> None:
@@ -101,7 +101,7 @@ class LiteRtGraph:
         entry.quantization.quantizedDimension = 0
 
     def _own_constants(self) -> None:
-        """Give every convolution weights of its own: the converter keeps equal ones once."""
+        """Give every convolution its own weights, because the converter keeps equal ones once."""
         used: set[int] = set()
         for operator in self._graph.operators:
             for place, tensor in enumerate(operator.inputs[1:], start=1):

@@ -1,4 +1,4 @@
-"""Keras to ONNX: float32 and float16 files of static shape but for the batch.
+"""Convert Keras to ONNX: float32 and float16 files of static shape with a free batch.
 
 The converter is tf2onnx, reached through Keras' own export, which keeps it working with NumPy 2.
 """
@@ -9,7 +9,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,36 +27,27 @@ PACKAGES = ("onnx", "onnxruntime", "onnxsim", "tf2onnx")
 
 
 class ConversionFailed(CmbnetError):
-    """A converter gave up, or its output is not what was asked for."""
+    """A converter gave up, or its output is wrong."""
 
 
 def require_onnx() -> None:
     """Refuse to go on without the packages of the extra.
 
     Raises:
-        MissingExtra: Naming the first that is missing.
+        MissingExtra: If one is missing. It names the first.
     """
     require(*PACKAGES, extra="onnx", purpose="to export to ONNX")
-
-
-def tool_versions() -> dict[str, str]:
-    """Versions of what makes ONNX files, for the manifest."""
-    return {
-        package: version(package)
-        for package in (*PACKAGES, "tensorflow-cpu", "keras")
-        if _installed(package)
-    }
 
 
 def to_onnx(model: Any) -> bytes:
     """Convert a Keras model to ONNX in float32.
 
     Args:
-        model: Functional, float32 (n, y, x, 3) to (n, y, x, 1), y and x fixed.
+        model: Functional model from float32 (n, y, x, 3) to (n, y, x, 1) with fixed y and x.
 
     Returns:
-        A checked and simplified file with input `INPUT_NAME` and output `OUTPUT_NAME`; its batch
-        is free.
+        A checked and simplified file with input `INPUT_NAME`, output `OUTPUT_NAME` and a free
+        batch.
 
     Raises:
         ConversionFailed: If the file does not pass the checker, or simplifying changed it.
@@ -84,12 +74,12 @@ def to_onnx(model: Any) -> bytes:
 
 
 def store_in_float16(content: bytes) -> bytes:
-    """Weights in half the bytes; what is computed with them is float32, as in LiteRT's float16.
+    """Store weights in half precision and compute in float32, as LiteRT's float16 files do.
 
-    Runtimes on CPUs widen half precision anyway, but would round what layers hand on.
+    Runtimes on CPUs widen half precision anyway, but would round the values between layers.
 
     Args:
-        content: From `to_onnx`.
+        content: A file from `to_onnx`.
     """
     require_onnx()
     import onnx
@@ -108,10 +98,10 @@ def store_in_float16(content: bytes) -> bytes:
 
 
 def to_float16(content: bytes) -> bytes:
-    """Half precision inside, float32 at the input and the output: for GPUs.
+    """Convert to half precision with float32 input and output, for GPUs.
 
     Args:
-        content: From `to_onnx`.
+        content: A file from `to_onnx`.
     """
     require_onnx()
     import onnx
@@ -145,11 +135,11 @@ def _require_same_answer(before: bytes, after: bytes, shape: tuple[int, int, int
 
 
 def run_onnx(content: bytes, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Run a file for comparison; `cmbnet.backends` runs it for use.
+    """Run a file to compare its answers. For use, `cmbnet.backends` runs it.
 
     Args:
         content: An ONNX file.
-        stacks: float32 (n, y, x, 3) of the file's shape.
+        stacks: Stacks of the file's shape, float32 (n, y, x, 3).
 
     Returns:
         Probabilities, float32 (n, y, x).
@@ -176,10 +166,10 @@ def _name_tensors(model: Any) -> None:
 
 
 def checked(model: Any) -> bytes:
-    """The file's bytes, after the checker and a look at input and output.
+    """Check a model, its input and its output, and return its bytes.
 
     Raises:
-        ConversionFailed: With what is wrong.
+        ConversionFailed: If something is wrong.
     """
     import onnx
 
@@ -198,7 +188,7 @@ def checked(model: Any) -> bytes:
 
 @contextmanager
 def quiet_converters() -> Iterator[None]:
-    """Hold back the converters' notes about themselves; faults are raised, not logged."""
+    """Hold back the converters' log messages. Faults are raised, not logged."""
     import logging
 
     previous = logging.root.manager.disable
@@ -210,13 +200,3 @@ def quiet_converters() -> Iterator[None]:
             yield
     finally:
         logging.disable(previous)
-
-
-def _installed(distribution: str) -> bool:
-    from importlib.metadata import PackageNotFoundError
-
-    try:
-        version(distribution)
-    except PackageNotFoundError:
-        return False
-    return True

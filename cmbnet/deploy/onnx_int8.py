@@ -1,8 +1,8 @@
-"""ONNX files in 8 bits (QDQ) that stay near the float network.
+"""Make int8 ONNX files (QDQ) that stay near the float network.
 
-Weights are rounded by what they do to the answers (`cmbnet.deploy.rounding`), which costs nothing
-at run time, and the last layer stays in float. Where that is not enough, so does all that is at
-full resolution, which is a third of the work and adds half of the noise.
+Weights are rounded by their effect on the answers (`cmbnet.deploy.rounding`), which costs nothing
+at run time, and the last layer stays in float. If that is not enough, all layers at full resolution
+stay in float too. They are a third of the work and add half of the noise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.deploy.fitting import Activations, Reader, fit_kernel, observe
+from cmbnet.deploy.fitting import Activations, ConvolutionInput, fit_kernel, observe
 from cmbnet.deploy.onnx import (
     INPUT_NAME,
     OUTPUT_NAME,
@@ -33,15 +33,15 @@ def to_int8(
     symmetric: bool,
     full_resolution: bool = True,
 ) -> bytes:
-    """8-bit weights (per channel) and activations as QuantizeLinear/DequantizeLinear pairs.
+    """Quantise weights (per channel) and activations as QuantizeLinear/DequantizeLinear pairs.
 
     Args:
-        content: From `cmbnet.deploy.onnx.to_onnx`.
-        stacks: float32 (n, y, x, 3) like those it will see, with lesions among them.
-        symmetric: Signed activations around zero, as TensorRT requires; else unsigned ones with
-            a zero point, which CPUs multiply faster and which lose less.
-        full_resolution: Whether layers at full resolution are int8 too; without, files are slower
-            and nearer.
+        content: A file from `cmbnet.deploy.onnx.to_onnx`.
+        stacks: Typical stacks, some with lesions, float32 (n, y, x, 3).
+        symmetric: Whether activations are signed around zero, as TensorRT requires. Otherwise they
+            are unsigned with a zero point, which CPUs multiply faster and which loses less.
+        full_resolution: Whether layers at full resolution are int8 too. Files without are slower
+            and nearer to the network.
     """
     require_onnx()
     import onnx
@@ -76,11 +76,11 @@ def to_int8(
 
 
 def with_logit_shift(content: bytes, shift: float) -> bytes:
-    """A file whose last convolution, which is float in every file, has another bias.
+    """Add a shift to the bias of the last convolution, which is float in every file.
 
     Args:
         content: A network in ONNX.
-        shift: Added to every logit.
+        shift: Number to add to every logit.
     """
     import onnx
 
@@ -91,9 +91,9 @@ def with_logit_shift(content: bytes, shift: float) -> bytes:
 
 
 def _fit_weights(model: Any, in_float: set[str], stacks: NDArray[np.float32]) -> None:
-    """Round the weights that will be int8 to what their layers read.
+    """Round the weights that will be int8, fitted to the inputs of their layers.
 
-    The quantiser chooses the scales again, and chooses the same ones.
+    The quantiser then chooses the same scales.
     """
     import onnx
 
@@ -104,11 +104,11 @@ def _fit_weights(model: Any, in_float: set[str], stacks: NDArray[np.float32]) ->
         node.name: onnx.numpy_helper.to_array(constants[node.input[1]]).transpose(0, 2, 3, 1)
         for node in nodes
     }
-    readers = {
-        node.name: Reader(node.input[0], kernels[node.name].shape[1:], _stride(node))
+    layers = {
+        node.name: ConvolutionInput(node.input[0], kernels[node.name].shape[1:], _stride(node))
         for node in nodes
     }
-    seen = observe(readers, _activations(model, readers, stacks))
+    seen = observe(layers, _activations(model, layers, stacks))
     for node in nodes:
         kernel = kernels[node.name]
         rounded, added = fit_kernel(kernel, seen[node.name])
@@ -119,7 +119,7 @@ def _fit_weights(model: Any, in_float: set[str], stacks: NDArray[np.float32]) ->
 
 
 def _own_constants(model: Any) -> None:
-    """Give every convolution weights of its own: simplifying keeps equal ones once."""
+    """Give every convolution its own weights, because simplifying keeps equal ones once."""
     constants, used = _initializers(model), set()
     for node in model.graph.node:
         for place, name in enumerate(node.input):
@@ -131,13 +131,13 @@ def _own_constants(model: Any) -> None:
 
 
 def _activations(
-    model: Any, readers: dict[str, Reader], stacks: NDArray[np.float32]
+    model: Any, layers: dict[str, ConvolutionInput], stacks: NDArray[np.float32]
 ) -> Iterator[Activations]:
-    """For each stack: from a tensor's name to its value, and the probability (y, x)."""
+    """Yield for each stack a function from tensor name to value, and the probability (y, x)."""
     import onnx
     import onnxruntime as ort
 
-    names = sorted({str(reader.source) for reader in readers.values()})
+    names = sorted({str(layer.source) for layer in layers.values()})
     observed = onnx.ModelProto()
     observed.CopyFrom(model)
     for name in names:
@@ -154,9 +154,9 @@ def _activations(
 
 
 def _head(model: Any) -> set[str]:
-    """Names of the last convolution and of what follows it.
+    """Return the names of the last convolution and of the nodes after it.
 
-    The logits decide which voxels count: 256 steps over their range are too few, and the last
+    The logits decide which voxels count. 256 steps over their range are too few, and the last
     convolution is a thousandth of the work.
     """
     nodes = list(model.graph.node)
@@ -168,7 +168,7 @@ def _last_convolution(model: Any) -> Any:
 
 
 def _at_full_resolution(model: Any) -> set[str]:
-    """Names of the nodes whose answers have as many rows and columns as the input."""
+    """Return the names of the nodes whose outputs have the rows and columns of the input."""
     import onnx
 
     inferred = onnx.shape_inference.infer_shapes(model).graph
@@ -203,11 +203,11 @@ def _replace(constant: Any, values: NDArray[np.float32]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Calibration:
-    """Calibration data as onnxruntime asks for it."""
+    """Calibration data in the form that onnxruntime requires."""
 
     stacks: Iterator[NDArray[np.float32]]
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The next input, or None at the end."""
+        """Return the next input, or None at the end."""
         stack = next(self.stacks, None)
         return None if stack is None else {INPUT_NAME: stack[np.newaxis]}

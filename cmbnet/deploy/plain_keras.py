@@ -1,4 +1,4 @@
-"""The yardstick of the bench: ``model.predict`` of Keras, which is what most people run."""
+"""Time ``model.predict`` of Keras, with which the bench compares because most people run it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ REPEATS = 2
 
 
 def predict_ms_per_slice(bundle: Bundle, shape: Shape, slices: int) -> float:
-    """Milliseconds a slice of ``model.predict`` with Keras' own batches, the best of some.
+    """Measure the milliseconds per slice of ``model.predict`` with Keras' own batches.
 
     Args:
-        bundle: Holds the Keras network.
+        bundle: Bundle with the Keras network.
         shape: Rows and columns.
-        slices: In one call, as in a scan.
+        slices: Number of slices in one call, as in a scan.
     """
     from cmbnet.deploy.source import at_shape, load_source
 
@@ -38,7 +38,7 @@ def predict_ms_per_slice(bundle: Bundle, shape: Shape, slices: int) -> float:
 
 
 def main() -> None:
-    """The process that the bench starts: bundle, rows, columns, slices; prints a number."""
+    """Run as a process of the bench: from bundle, rows, columns and slices, print a number."""
     folder, *numbers = sys.argv[1:]
     rows, columns, slices = map(int, numbers)
     try:

@@ -1,8 +1,8 @@
-"""Weights in 8 bits, rounded so that a layer's answers, not its weights, are nearest.
+"""Round weights to 8 bits so that a layer's outputs, not its weights, are nearest.
 
-The method of Frantar et al. 2022 (GPTQ), which is optimal brain surgeon one weight at a time: what
-rounding a weight adds to the answers is taken off by the weights that are still free. Neighbouring
-pixels are alike, so that much can be taken off.
+This is the method of Frantar et al. 2022 (GPTQ). It rounds one weight after the other, and the
+weights that are still free compensate for the change of the outputs. Neighbouring pixels are alike,
+so much of it can be compensated.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 LARGEST = 127
-"""Weights are symmetric, -127 to 127."""
+"""Largest value. Weights are symmetric, -127 to 127."""
 
 DAMPING = 0.01
-"""Of the mean input power, added to each input's: inputs that never vary stay solvable."""
+"""Share of the mean input power that is added to each, so that constant inputs stay solvable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rounded:
-    """Weights as they are stored.
+    """Rounded weights.
 
     Args:
-        values: int8 (outputs, inputs).
-        scales: float32 (outputs,); weights are values times scales.
+        values: Stored values, int8 (outputs, inputs).
+        scales: Scales, float32 (outputs,). Weights are values times scales.
     """
 
     values: NDArray[np.int8]
@@ -33,19 +33,19 @@ class Rounded:
 
     @property
     def weights(self) -> NDArray[np.float32]:
-        """float32 (outputs, inputs)."""
+        """Return the weights, float32 (outputs, inputs)."""
         return self.values.astype(np.float32) * self.scales[:, np.newaxis]
 
 
 def round_weights(weights: NDArray[np.float32], power: NDArray[np.float64]) -> Rounded:
     """Round a layer's weights.
 
-    The largest weight of each output stays where it is, at the end of the range, so that whoever
-    chooses a scale anew chooses the same.
+    The largest weight of each output stays at the end of the range, so that a quantiser that
+    chooses scales again chooses the same ones.
 
     Args:
-        weights: (outputs, inputs).
-        power: (inputs, inputs), the mean of the products of two inputs.
+        weights: Weights (outputs, inputs).
+        power: Means of the products of two inputs, (inputs, inputs).
     """
     scales = np.abs(weights).max(axis=1) / LARGEST
     scales[scales == 0] = 1.0
@@ -63,7 +63,7 @@ def round_weights(weights: NDArray[np.float32], power: NDArray[np.float64]) -> R
 
 
 def _remedies(power: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Upper Cholesky factor of the inverse: row n says how later inputs make up for input n."""
+    """Return the upper Cholesky factor of the inverse. Row n compensates for input n."""
     damped = power + np.eye(len(power)) * (DAMPING * np.trace(power) / len(power) + 1e-12)
     factor: NDArray[np.float64] = np.linalg.cholesky(np.linalg.inv(damped)).T
     return factor

@@ -1,4 +1,4 @@
-"""Phantom scans that artefacts are calibrated on and judged on. Never the same ones for both."""
+"""Phantom scans to calibrate artefacts on, and other phantom scans to judge them on."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ if TYPE_CHECKING:
 JUDGED_SEED = 770_001
 CALIBRATION_SEED = 880_001
 JUDGED_LESIONS = 100
-"""Per positive phantom: many, so that few scans say much."""
+"""Number per positive phantom. It is high so that a few scans suffice."""
 
 CALIBRATION_LESIONS = 20
-"""Per phantom: as in patients with many, because ranges are measured on what is usual."""
+"""Number per phantom. It is that of patients with many, because ranges should be usual ones."""
 
 TINY_LESIONS = 4
-"""The tiny phantom's brain has no room for more."""
+"""Number in the tiny phantom, whose brain has no room for more."""
 
 JUDGED_SLICES = 40
-"""Of a scan; those next to one another with the most of its lesions."""
+"""Number of adjacent slices of a scan that are judged: those with the most lesions."""
 
 STACKS_PER_CASE = 16
 
 
 CalibrationSlices = Callable[[Shape, int], NDArray[np.float32]]
-"""From rows and columns and the number of a draw to float32 (n, y, x, 3) in [0, 1].
+"""Function of rows and columns and the number of a draw to float32 (n, y, x, 3) in [0, 1].
 
-Half of the slices hold lesions; another draw gives others."""
+Half of the slices hold lesions. Another draw gives other slices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """Which phantoms to make.
+    """The phantoms to make.
 
     Args:
         anatomy: "mni" is life-size and needs nilearn; "procedural" is tiny, for tests.
-        positives: Judged scans with lesions.
-        controls: Judged scans without.
-        calibration: Scans with lesions that int8 ranges are measured on.
+        positives: Number of judged scans with lesions.
+        controls: Number of judged scans without lesions.
+        calibration: Number of scans with lesions on which int8 ranges are measured.
     """
 
     anatomy: Literal["mni", "procedural"] = "mni"
@@ -68,7 +68,7 @@ class Samples:
             )
 
     def judged(self) -> tuple[GateCase, ...]:
-        """The scans of the parity gate; the same every time."""
+        """Make the scans of the parity gate, which are always the same."""
         counts = [JUDGED_LESIONS] * self.positives + [0] * self.controls
         return tuple(
             _gate_case(self._make(JUDGED_SEED + n, lesions)) for n, lesions in enumerate(counts)
@@ -76,22 +76,22 @@ class Samples:
 
     @contextmanager
     def judged_meanwhile(self) -> Iterator[Callable[[], tuple[GateCase, ...]]]:
-        """The same, made by another process while this one does something else.
+        """Make the scans of the parity gate in another process.
 
         Yields:
-            Waits for the scans and gives them.
+            A function that waits for the scans and returns them.
         """
         if self.anatomy == "procedural":  # made before a process has started
             yield self.judged
             return
         from cmbnet.phantom.template import load_template
 
-        load_template(self.anatomy)  # what is missing is said now, and by this process
+        load_template(self.anatomy)  # a missing package is reported now, and by this process
         with start_workers(1) as pool:
             yield pool.submit(self.judged).result
 
     def calibrating(self, draw: int = 0) -> tuple[PhantomCase, ...]:
-        """The scans that int8 ranges are measured on; each draw gives others."""
+        """Make the scans on which int8 ranges are measured. Each draw gives others."""
         first = CALIBRATION_SEED + draw * self.calibration
         return tuple(
             self._make(seed, CALIBRATION_LESIONS) for seed in range(first, first + self.calibration)
@@ -110,7 +110,7 @@ class Samples:
 
 
 def _gate_case(case: PhantomCase) -> GateCase:
-    """A phantom as the gate sees it: the slab with the most lesions."""
+    """Take the slab of a phantom with the most lesions, for the gate."""
     slab = _densest(case.lesions.data, JUDGED_SLICES)
     lesions, brain = np.zeros_like(case.lesions.data), np.zeros_like(case.brain.data)
     lesions[slab], brain[slab] = case.lesions.data[slab], case.brain.data[slab]
@@ -125,7 +125,7 @@ def _gate_case(case: PhantomCase) -> GateCase:
 
 
 def _densest(lesions: NDArray[Any], length: int) -> slice:
-    """Slices next to one another that hold the most lesion voxels; the middle ones of none.
+    """Return the adjacent slices with the most lesion voxels, or the middle ones without any.
 
     Examples:
         >>> _densest(np.array([0, 0, 1, 1, 1, 0])[:, None, None], 3)
@@ -145,12 +145,12 @@ def _densest(lesions: NDArray[Any], length: int) -> slice:
 def phantom_slices(
     bundle: Bundle, samples: Samples, report: Callable[[str], None]
 ) -> CalibrationSlices:
-    """Calibration slices out of phantoms, which are made once for each draw.
+    """Take calibration slices from phantoms, which are made once for each draw.
 
     Args:
-        bundle: Its recipe and context are applied, and the crop of its pipeline.
-        samples: Which phantoms.
-        report: Hears that they are made.
+        bundle: Bundle whose recipe, context and crop are applied.
+        samples: The phantoms to make.
+        report: Function that receives a line when they are made.
     """
 
     @lru_cache(maxsize=1)
@@ -182,12 +182,12 @@ def _stacks_of(bundle: Bundle, case: PhantomCase, shape: Shape) -> NDArray[np.fl
 
 
 def _fitting(shape: Shape, whole: Shape) -> Sequence[Shape]:
-    """The crop, or the whole frame where the brain is too large for the crop."""
+    """Return the crop, and the whole frame for a brain that is too large for the crop."""
     return (shape,) if shape == whole else (shape, whole)
 
 
 def _half_and_half(slices: NDArray[np.intp], lesion: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Up to `STACKS_PER_CASE` slices spread evenly over those with and those without lesions."""
+    """Choose up to `STACKS_PER_CASE` slices, evenly from those with and without lesions."""
     chosen = [
         group[np.unique(np.linspace(0, len(group) - 1, STACKS_PER_CASE // 2).astype(np.intp))]
         for group in (slices[lesion], slices[~lesion])
@@ -197,6 +197,6 @@ def _half_and_half(slices: NDArray[np.intp], lesion: NDArray[np.bool_]) -> NDArr
 
 
 def centre_crop(stacks: NDArray[np.float32], shape: Shape) -> NDArray[np.float32]:
-    """The middle of stacks (n, y, x, 3), where the physical frame has the brain."""
+    """Cut the middle of stacks (n, y, x, 3), where the physical frame has the brain."""
     y, x = ((have - want) // 2 for have, want in zip(stacks.shape[1:3], shape, strict=True))
     return np.ascontiguousarray(stacks[:, y : y + shape[0], x : x + shape[1]])

@@ -1,4 +1,4 @@
-"""Keras to a TensorFlow SavedModel, and the load test that proves that it came back whole."""
+"""Convert Keras to a TensorFlow SavedModel, and load that for a test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def to_savedmodel(model: Any) -> dict[str, bytes]:
     """Convert a Keras model.
 
     Returns:
-        The files of the SavedModel by their path below its folder; `GRAPH` is one of them.
+        The files of the SavedModel by their path below its folder, `GRAPH` among them.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / FOLDER
@@ -49,7 +49,7 @@ def open_savedmodel(bundle: Bundle, artefacts: Sequence[Artefact]) -> SlicesBack
 
 
 class _Loaded:
-    """A SavedModel's serving function."""
+    """The serving function of a SavedModel."""
 
     batch = 1
 

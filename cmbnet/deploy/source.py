@@ -1,4 +1,4 @@
-"""The Keras float32 network of a bundle: what every artefact is made from and compared with."""
+"""The Keras float32 network of a bundle: artefacts are made from it and compared with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cmbnet.errors import UsageError, require
 
 
 def load_source(bundle: Bundle) -> Any:
-    """The Keras model of a bundle, at the shape it was saved with.
+    """Load the Keras model of a bundle, at its saved shape.
 
     Raises:
         MissingExtra: If keras or tensorflow is not installed.
@@ -45,10 +45,10 @@ def require_tensorflow(purpose: str) -> None:
 
 
 def at_shape(model: Any, shape: Shape) -> Any:
-    """The same weights in a network of another input size.
+    """Copy the weights into a network of another input size.
 
     Args:
-        model: A functional Keras model of one input (y, x, 3).
+        model: Functional Keras model of one input (y, x, 3).
         shape: Rows and columns.
 
     Raises:
@@ -70,13 +70,13 @@ def at_shape(model: Any, shape: Shape) -> Any:
 
 
 def open_reference(bundle: Bundle, shapes: Sequence[Shape], *, reason: str) -> SlicesBackend:
-    """Keras float32 as a backend that takes given shapes, whatever shape the file has.
+    """Open Keras float32 as a backend of given shapes, whatever shape the file has.
 
     Args:
-        bundle: Has the Keras artefact.
-        shapes: Those of the backend that it is compared with: a network sees the border of its
+        bundle: Bundle with the Keras artefact.
+        shapes: Shapes of the backend that it is compared with. A network sees the border of its
             crop, so only equal crops compare.
-        reason: Recorded in results.
+        reason: Reason that results record.
     """
     import keras
 

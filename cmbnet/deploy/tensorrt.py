@@ -1,4 +1,4 @@
-"""ONNX to TensorRT engines, by TensorRT-RTX (workstations) or TensorRT (data centres).
+"""Build TensorRT engines from ONNX, with TensorRT-RTX (workstations) or TensorRT (data centres).
 
 TensorRT-RTX compiles for compute capabilities that are named, on a machine without a GPU, and
 finishes on the target in seconds. TensorRT measures its kernels, so it needs the GPU that will run
@@ -34,15 +34,15 @@ _MEMORY = re.compile(r"^(Total [A-Za-z ]+ Memory|Max Scratch Memory): (\d+) byte
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """What an engine is built for.
+    """The target of an engine.
 
     Args:
-        flavor: Which TensorRT.
-        precision: Of the ONNX file; kept as it is, the network is strongly typed.
+        flavor: Kind of TensorRT.
+        precision: Precision of the ONNX file. The network is strongly typed, so it stays.
         batches: Smallest, usual and largest batch.
         capabilities: Compute capabilities that TensorRT-RTX compiles for, "SM86" and so on.
-        hardware_compatible: Let a data-centre engine run on every GPU from Ampere on.
-        timing_cache: File with kernel timings, read and rewritten; data-centre only.
+        hardware_compatible: Whether a data-centre engine runs on every GPU from Ampere on.
+        timing_cache: File with kernel timings for data centres. It is read and rewritten.
     """
 
     flavor: Flavor
@@ -58,9 +58,9 @@ class BuiltEngine:
     """A serialised engine.
 
     Args:
-        content: Its bytes.
+        content: The bytes of the engine.
         report: Layers with precisions, memory and the builder's messages, for a JSON file.
-        tools: Versions, for the manifest.
+        tools: Versions for the manifest.
     """
 
     content: bytes
@@ -68,20 +68,20 @@ class BuiltEngine:
     tools: dict[str, str] = field(default_factory=dict)
 
     def report_bytes(self) -> bytes:
-        """The report as JSON."""
+        """Return the report as JSON."""
         return (json.dumps(self.report, indent=1) + "\n").encode()
 
 
 def choose_flavor(wanted: str) -> Flavor:
-    """The TensorRT that can build here.
+    """Choose the TensorRT that can build here.
 
     Args:
-        wanted: "rtx", "datacenter", or "auto": data-centre TensorRT where it is installed and
-            finds a GPU, else TensorRT-RTX.
+        wanted: "rtx", "datacenter" or "auto". "auto" takes data-centre TensorRT if it is installed
+            and finds a GPU, and otherwise TensorRT-RTX.
 
     Raises:
         MissingExtra: If the package is not installed.
-        UsageError: If data-centre TensorRT is asked for and there is no GPU.
+        UsageError: If data-centre TensorRT is wanted and there is no GPU.
     """
     if wanted == "auto":
         wanted = "datacenter" if find_spec("tensorrt") and gpu_fault() is None else "rtx"
@@ -106,7 +106,7 @@ def choose_flavor(wanted: str) -> Flavor:
 
 
 def gpu_fault() -> str | None:
-    """Why CUDA cannot be used here, or None if it can."""
+    """Say why CUDA cannot be used here, or return None if it can."""
     if find_spec("cuda") is None or find_spec("cuda.bindings") is None:
         return "cuda-python is not installed"
     from cuda.bindings import runtime
@@ -118,7 +118,7 @@ def gpu_fault() -> str | None:
 
 
 def check_request(request: EngineRequest) -> None:
-    """Refuse what `build_engine` would refuse, before anything is converted.
+    """Refuse a request that `build_engine` would refuse, before anything is converted.
 
     Raises:
         UsageError: If a compute capability is not known to this TensorRT.
@@ -131,11 +131,11 @@ def build_engine(onnx_file: bytes, request: EngineRequest) -> BuiltEngine:
     """Build an engine.
 
     Args:
-        onnx_file: From `cmbnet.deploy.onnx`; int8 must be symmetric.
-        request: For what.
+        onnx_file: File from `cmbnet.deploy.onnx`. int8 must be symmetric.
+        request: The target.
 
     Raises:
-        ConversionFailed: With the builder's own words, or the call that it refused.
+        ConversionFailed: If the builder fails, with its own words or the refused call.
         UsageError: If a compute capability is not known to this TensorRT.
     """
     trt = importlib.import_module(_MODULES[request.flavor])
@@ -170,7 +170,7 @@ def build_engine(onnx_file: bytes, request: EngineRequest) -> BuiltEngine:
 
 
 def _tools(trt: Any, request: EngineRequest) -> dict[str, str]:
-    """What `cmbnet.backends.tensorrt` needs to know before it loads an engine."""
+    """Return what `cmbnet.backends.tensorrt` needs to know before it loads an engine."""
     name = "tensorrt-rtx" if request.flavor == "rtx" else "tensorrt"
     targets = ",".join(request.capabilities) if request.flavor == "rtx" else "built on its GPU"
     batches = ",".join(map(str, request.batches))
@@ -178,7 +178,7 @@ def _tools(trt: Any, request: EngineRequest) -> dict[str, str]:
 
 
 def _configure(trt: Any, builder: Any, network: Any, request: EngineRequest) -> Any:
-    """Profile, memory, targets and the level of detail that the inspector needs."""
+    """Set profile, memory, targets and the level of detail that the inspector needs."""
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     spatial = tuple(network.get_input(0).shape)[1:]
@@ -201,10 +201,10 @@ def _configure(trt: Any, builder: Any, network: Any, request: EngineRequest) -> 
 
 
 def _require(answer: bool, call: str) -> None:
-    """Raise where the builder says no; it raises nothing itself.
+    """Raise an error if the builder refused a call, because it raises nothing itself.
 
     Raises:
-        ConversionFailed: With the name of the call.
+        ConversionFailed: If the call was refused. It names the call.
     """
     if not answer:
         raise ConversionFailed(f"TensorRT built no engine: {call} was refused")
@@ -219,7 +219,7 @@ def _name_targets(trt: Any, config: Any, capabilities: Sequence[str]) -> None:
 
 
 def _known_targets(trt: Any, capabilities: Sequence[str]) -> list[Any]:
-    """TensorRT-RTX's own constants for compute capabilities.
+    """Return TensorRT-RTX's own constants for compute capabilities.
 
     Raises:
         UsageError: If it does not know one of them, or none is given.
@@ -243,9 +243,9 @@ def _write_timing_cache(config: Any, request: EngineRequest) -> None:
 
 
 def _layers(trt: Any, logger: Any, network: Any, engine: bytes) -> dict[str, Any]:
-    """Layers as the engine runs them where there is a GPU, else as the network defines them.
+    """Describe the layers as the engine runs them, or without a GPU as the network defines them.
 
-    The inspector looks into a loaded engine, and loading needs a GPU.
+    The inspector reads a loaded engine, and loading needs a GPU.
     """
     if gpu_fault() is None:
         loaded = trt.Runtime(logger).deserialize_cuda_engine(engine)
@@ -271,9 +271,9 @@ def _layers(trt: Any, logger: Any, network: Any, engine: bytes) -> dict[str, Any
 
 
 def _make_logger(trt: Any) -> Any:
-    """A logger that keeps warnings and memory figures and prints nothing.
+    """Make a logger that keeps warnings and memory figures and prints nothing.
 
-    Made inside a function because its base class comes from the module that was chosen.
+    The class is inside a function because its base class comes from the chosen module.
     """
 
     class Logger(trt.ILogger):  # type: ignore[misc]  # the module is only known at run time

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cmbnet.edge.events import EventName
 
@@ -39,31 +39,7 @@ class Refusal:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Lately:
-    """The recent activity in numbers.
-
-    Args:
-        objects_a_minute: Number of objects kept in the last minute.
-        megabytes_a_minute: Size of these objects.
-        studies_an_hour: Number of runs of the worker that ended with an answer in the last hour.
-        seconds_a_study: Mean time of these runs, or 0 without a run.
-        refused_callers: Number of connections and associations refused since the start.
-        refused_objects: Number of objects refused since the start.
-        worker_restarts: Number of restarts of the worker since the start.
-        refusals: The last refusals, newest first.
-    """
-
-    objects_a_minute: int
-    megabytes_a_minute: float
-    studies_an_hour: int
-    seconds_a_study: float
-    refused_callers: int
-    refused_objects: int
-    worker_restarts: int
-    refusals: tuple[Refusal, ...] = ()
-
-
+@dataclass(eq=False)
 class Activity:
     """A listener that counts recent events.
 
@@ -72,59 +48,65 @@ class Activity:
         wall: Unix time, for people.
     """
 
-    def __init__(
-        self,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        self._clock = clock
-        self._wall = wall
-        self._lock = threading.Lock()
-        self._objects: deque[tuple[float, float]] = deque(maxlen=_MOST)
-        self._studies: deque[tuple[float, float]] = deque(maxlen=_MOST)
-        self._counts: dict[str, int] = {}
-        self._refusals: deque[Refusal] = deque(maxlen=_LAST_REFUSALS)
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _objects: deque[tuple[float, float]] = field(
+        init=False, default_factory=lambda: deque(maxlen=_MOST)
+    )
+    _studies: deque[tuple[float, float]] = field(
+        init=False, default_factory=lambda: deque(maxlen=_MOST)
+    )
+    _refusals: deque[Refusal] = field(
+        init=False, default_factory=lambda: deque(maxlen=_LAST_REFUSALS)
+    )
+    _counts: Counter[str] = field(init=False, default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._objects, self._studies = deque(maxlen=_MOST), deque(maxlen=_MOST)
+        self._refusals = deque(maxlen=_LAST_REFUSALS)
 
     def __call__(self, name: EventName, study: str, details: Mapping[str, object]) -> None:
         """See `cmbnet.edge.events.EventHook`."""
         with self._lock:
-            self._counts[name] = self._counts.get(name, 0) + 1
+            self._counts[_REFUSALS.get(name, name)] += 1
             if name in _REFUSALS:
                 caller = str(details.get("caller") or details.get("address", ""))
                 reason = str(details.get("reason", ""))
-                self._refusals.appendleft(Refusal(self._wall(), _REFUSALS[name], caller, reason))
+                self._refusals.appendleft(Refusal(self.wall(), _REFUSALS[name], caller, reason))
             elif name in ("object_received", "object_corrected"):
-                self._objects.append((self._clock(), _number(details.get("bytes"))))
+                self._objects.append((self.clock(), number_of(details.get("bytes"))))
             elif name == "study_run" and details.get("outcome") in ("done", "refused"):
-                self._studies.append((self._clock(), _number(details.get("run_s"))))
+                self._studies.append((self.clock(), number_of(details.get("run_s"))))
 
-    def lately(self) -> Lately:
-        """Return the activity of the last minute and hour."""
+    def count(self, *names: str) -> int:
+        """Count events since the start: names of events, or "connection", "association", "object".
+
+        The latter three count what was refused.
+        """
         with self._lock:
-            _forget(self._objects, self._clock() - _MINUTE_S)
-            _forget(self._studies, self._clock() - _HOUR_S)
-            sizes = [size for _, size in self._objects]
-            seconds = [spent for _, spent in self._studies]
-            counts = dict(self._counts)
-            refusals = tuple(self._refusals)
-        return Lately(
-            objects_a_minute=len(sizes),
-            megabytes_a_minute=sum(sizes) / 1e6,
-            studies_an_hour=len(seconds),
-            seconds_a_study=sum(seconds) / len(seconds) if seconds else 0.0,
-            refused_callers=sum(
-                counts.get(f"{what}_refused", 0) for what in ("connection", "association")
-            ),
-            refused_objects=counts.get("object_refused", 0) + counts.get("object_conflict", 0),
-            worker_restarts=counts.get("worker_restarted", 0),
-            refusals=refusals,
-        )
+            return sum(self._counts[name] for name in names)
+
+    def object_bytes(self) -> list[float]:
+        """Return the sizes in bytes of the objects that were kept in the last minute."""
+        return self._since(self._objects, _MINUTE_S)
+
+    def run_seconds(self) -> list[float]:
+        """Return the times in seconds of the worker's runs that gave an answer in the last hour."""
+        return self._since(self._studies, _HOUR_S)
+
+    def refusals(self) -> tuple[Refusal, ...]:
+        """Return the last refusals, the newest first."""
+        with self._lock:
+            return tuple(self._refusals)
+
+    def _since(self, entries: deque[tuple[float, float]], seconds: float) -> list[float]:
+        with self._lock:
+            while entries and entries[0][0] < self.clock() - seconds:
+                entries.popleft()
+            return [value for _, value in entries]
 
 
-def _forget(entries: deque[tuple[float, float]], before: float) -> None:
-    while entries and entries[0][0] < before:
-        entries.popleft()
-
-
-def _number(value: object) -> float:
+def number_of(value: object) -> float:
+    """Return a detail as a number, or 0 if it is none."""
     return float(value) if isinstance(value, int | float) else 0.0

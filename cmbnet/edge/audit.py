@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cmbnet.edge.events import EventName
-from cmbnet.edge.facts import Fact, facts_of
-from cmbnet.edge.pseudonyms import Pseudonyms
+from cmbnet.edge.pseudonyms import Pseudonyms, SafeDetail
 from cmbnet.errors import CmbnetError
 
 AUDIT_FILE: Final = "audit.jsonl"
@@ -95,10 +94,10 @@ class AuditTrail:
         """See `cmbnet.edge.events.EventHook`."""
         if name in _LEFT_OUT or (name in _BY_STRANGERS and self._too_many()):
             return
-        facts = facts_of(details, self._names)
+        safe = self._names.safe_details(details)
         if name in _BY_STRANGERS and self._left_out:
-            facts["left_out_before"], self._left_out = self._left_out, 0
-        self.append(name, **({"study": self._names(study)} if study else {}), **facts)
+            safe["left_out_before"], self._left_out = self._left_out, 0
+        self.append(name, **({"study": self._names(study)} if study else {}), **safe)
 
     def _too_many(self) -> bool:
         """Count one more of the events that strangers can cause."""
@@ -111,12 +110,12 @@ class AuditTrail:
             self._left_out += too_many
             return too_many
 
-    def append(self, event: str, **facts: Fact) -> None:
+    def append(self, event: str, **details: SafeDetail) -> None:
         """Add a line.
 
         Args:
             event: Name of the event.
-            facts: Facts about it, which are written unchanged.
+            details: Details of the event, which are written unchanged.
 
         Raises:
             OSError: If the disk is full or failing. The trail is then unchanged.
@@ -127,7 +126,7 @@ class AuditTrail:
                 "number": self._head.records + 1,
                 "time": at.isoformat(timespec="milliseconds"),
                 "event": event,
-                "facts": facts,
+                "facts": details,
                 "previous": self._head.digest,
             }
             digest = _digest(record)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from cmbnet.edge.audit import AUDIT_FILE, verify_audit
-from cmbnet.edge.config import DestinationSettings, EdgeConfig
+from cmbnet.edge.config import EdgeConfig
 from cmbnet.edge.deliver import echo
 from cmbnet.edge.folders import Folders
 from cmbnet.edge.process import StudyProcessor
-from cmbnet.edge.tls import server_context
 from cmbnet.errors import CmbnetError
 
 
@@ -27,11 +27,11 @@ def check_node(config: EdgeConfig) -> Iterator[tuple[str, str]]:
     yield "the audit trail holds together", _fault(lambda: verify_audit(config.root / AUDIT_FILE))
     tls = config.listen.tls
     if tls is not None:
-        yield "certificates can be used", _fault(lambda: server_context(tls))
+        yield "certificates can be used", _fault(tls.server_context)
     yield "the model can be loaded", _fault(StudyProcessor(config.worker).open)
     for destination in config.destinations:
         what = "answers, and agrees to SEG, SR" + " and commitment" * destination.commitment
-        yield f"{destination.name} {what}", _fault(_echo_of(config, destination))
+        yield f"{destination.name} {what}", _fault(partial(echo, config.ae_title, destination))
 
 
 NOT_TRIED = (
@@ -70,7 +70,3 @@ def _space(config: EdgeConfig) -> None:
             f"{free >> 20} MiB are free, the reserve is {reserve >> 20} MiB: objects are refused "
             "below it, and committed studies are purged early below twice of it"
         )
-
-
-def _echo_of(config: EdgeConfig, destination: DestinationSettings) -> Callable[[], None]:
-    return lambda: echo(config.ae_title, destination)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cmbnet.errors import UsageError
 from cmbnet.io.settings import check_settings, read_settings
 
 if TYPE_CHECKING:
@@ -33,6 +35,39 @@ class TlsSettings(_Settings):
     certificate: Path
     key: Path
     ca: Path | None = None
+
+    def server_context(self) -> ssl.SSLContext:
+        """Make the context for callers. With an authority, they must show a certificate.
+
+        Raises:
+            UsageError: If a file is missing, or is no certificate or key.
+        """
+        return self._filled(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+
+    def client_context(self) -> ssl.SSLContext:
+        """Make the context for outgoing connections. It trusts the authority, or the system's.
+
+        Raises:
+            UsageError: If a file is missing, or is no certificate or key.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.ca is None:
+            context.load_default_certs()
+        return self._filled(context)
+
+    def _filled(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+            if self.ca is not None:
+                context.load_verify_locations(self.ca)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except OSError as error:  # ssl.SSLError, too
+            raise UsageError(
+                f"PEM files are required for TLS, {self.certificate}, {self.key} or {self.ca} "
+                f"cannot be used: {error}"
+            ) from error
+        return context
 
 
 class ListenSettings(_Settings):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,12 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
-from cmbnet.edge.backoff import Backoff
 from cmbnet.edge.config import DestinationSettings
-from cmbnet.edge.events import Events
+from cmbnet.edge.events import EventName, Events
 from cmbnet.edge.folders import Folders
 from cmbnet.edge.journal import Journal
 from cmbnet.edge.records import Delivery, ResultFile
 from cmbnet.edge.server import bound_reading
-from cmbnet.edge.tls import client_context
 from cmbnet.errors import CmbnetError
 
 _ALL_COMMITTED = 1
@@ -45,6 +44,43 @@ class NotDelivered(CmbnetError):
     """A destination did not accept an object, or cannot be reached."""
 
 
+@dataclass(eq=False)
+class Backoff:
+    """Waits between tries that double from `first_s` to `longest_s`, one per key.
+
+    Args:
+        first_s: Wait after the first failure.
+        longest_s: Longest wait.
+        clock: Seconds that never go back.
+    """
+
+    first_s: float
+    longest_s: float
+    clock: Callable[[], float] = time.monotonic
+    _waits: dict[Hashable, tuple[float, float]] = field(init=False, default_factory=dict)
+
+    def due(self, key: Hashable) -> bool:
+        """Return whether a key may be tried. A key that never failed may."""
+        return self.clock() >= self._waits.get(key, (0.0, float("-inf")))[1]
+
+    def failed(self, key: Hashable) -> float:
+        """Note a failure, and return the seconds until the next try."""
+        before = self._waits.get(key, (self.first_s / 2, 0.0))[0]
+        wait_s = min(2 * before, self.longest_s)
+        self._waits[key] = (wait_s, self.clock() + wait_s)
+        return wait_s
+
+    def hold(self, key: Hashable, seconds: float) -> None:
+        """Postpone the next try without a failure."""
+        before = self._waits.get(key, (self.first_s / 2, 0.0))[0]
+        self._waits[key] = (before, self.clock() + seconds)
+
+    def succeeded(self, key: Hashable) -> None:
+        """Note a success. The next failure then counts as the first."""
+        self._waits.pop(key, None)
+
+
+@dataclass(eq=False)
 class Deliverer:
     """The sender of results to one destination.
 
@@ -57,32 +93,28 @@ class Deliverer:
         clock: Seconds that never go back.
     """
 
-    def __init__(
-        self,
-        ae_title: str,
-        destination: DestinationSettings,
-        folders: Folders,
-        journal: Journal,
-        events: Events,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._ae_title = ae_title
-        self._destination = destination
-        self._folders = folders
-        self._journal = journal
-        self._events = events
-        self._backoff = Backoff(destination.retry_first_s, destination.retry_longest_s, clock)
-        self._answered = threading.Event()
+    ae_title: str
+    destination: DestinationSettings
+    folders: Folders
+    journal: Journal
+    events: Events
+    clock: Callable[[], float] = time.monotonic
+    _backoff: Backoff = field(init=False)
+    _answered: threading.Event = field(init=False, default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        first_s, longest_s = self.destination.retry_first_s, self.destination.retry_longest_s
+        self._backoff = Backoff(first_s, longest_s, self.clock)
 
     def step(self) -> bool:
         """Send due results, or ask for commitment. Return False if there was nothing to do."""
         if not self._backoff.due(_PEER):
             return False
-        for delivery in self._journal.pending(self._destination.name):
+        for delivery in self.journal.pending(self.destination.name):
             if self._backoff.due(_key(delivery)):
-                self._attempt(self._send, delivery, self._journal.not_sent)
+                self._attempt(self._send, delivery, self.journal.not_sent)
                 return True
-        for delivery in self._journal.uncommitted(self._destination.name):
+        for delivery in self.journal.uncommitted(self.destination.name):
             if self._backoff.due(_key(delivery)):
                 self._attempt(self._ask, delivery, self._not_asked)
                 return True
@@ -90,8 +122,8 @@ class Deliverer:
 
     def committed(self, caller: str, report: Dataset) -> None:
         """Take the destination's answer to a request for commitment."""
-        delivery = self._journal.by_transaction(str(report.get("TransactionUID", "")))
-        if delivery is None or caller != self._destination.ae_title:
+        delivery = self.journal.by_transaction(str(report.get("TransactionUID", "")))
+        if delivery is None or caller != self.destination.ae_title:
             return
         self._answered.set()
         kept = {
@@ -99,18 +131,12 @@ class Deliverer:
             for item in report.get("ReferencedSOPSequence") or ()
         }
         lost = [one for one in self._results(delivery) if one.sop_instance_uid not in kept]
-        self._events(
-            "commitment",
-            delivery.study,
-            destination=self._destination.name,
-            committed=len(kept),
-            failed=len(lost),
-        )
+        self._tell("commitment", delivery, committed=len(kept), failed=len(lost))
         if lost:
-            self._journal.not_committed(delivery, f"{len(lost)} objects were not committed to")
+            self.journal.not_committed(delivery, f"{len(lost)} objects were not committed to")
             self._backoff.failed(_key(delivery))
         else:
-            self._journal.committed(delivery)
+            self.journal.committed(delivery)
             self._backoff.succeeded(_key(delivery))
 
     def _attempt(
@@ -126,14 +152,8 @@ class Deliverer:
             reason = str(error) if isinstance(error, CmbnetError) else type(error).__name__
             failed(delivery, reason)
             wait_s = self._backoff.failed(_key(delivery))
-            self._events(
-                "delivery_failed",
-                delivery.study,
-                destination=self._destination.name,
-                reason=reason,
-                tries=delivery.tries + 1,
-                next_try_s=wait_s,
-            )
+            tries = delivery.tries + 1
+            self._tell("delivery_failed", delivery, reason=reason, tries=tries, next_try_s=wait_s)
 
     def _send(self, delivery: Delivery) -> None:
         start = time.monotonic()
@@ -141,29 +161,24 @@ class Deliverer:
         association = self._associate([one.sop_class_uid for one in files])
         try:
             for one in files:
-                _store(association, self._folders.results / one.file)
+                _store(association, self.folders.results / one.file)
         finally:
             association.release()
-        self._journal.sent(delivery)
+        self.journal.sent(delivery)
         self._backoff.succeeded(_key(delivery))
-        self._events(
-            "results_sent",
-            delivery.study,
-            destination=self._destination.name,
-            objects=len(files),
-            seconds=time.monotonic() - start,
-        )
-        if not self._destination.commitment:
-            self._journal.committed(delivery)
+        seconds = time.monotonic() - start
+        self._tell("results_sent", delivery, objects=len(files), seconds=seconds)
+        if not self.destination.commitment:
+            self.journal.committed(delivery)
 
     def _ask(self, delivery: Delivery) -> None:
         """Ask the destination to keep the objects. It answers later, perhaps by a call."""
         transaction = str(generate_uid())
         reason = "the destination has not committed in time" if delivery.transaction_uid else ""
         # First on disk: the answer may come before this association ends.
-        self._journal.asked(delivery, transaction, reason)
+        self.journal.asked(delivery, transaction, reason)
         # Before an answer can come: it may be heard while we are still asking.
-        self._backoff.hold(_key(delivery), self._destination.commitment_timeout_s)
+        self._backoff.hold(_key(delivery), self.destination.commitment_timeout_s)
         self._answered.clear()
         association = self._associate([StorageCommitmentPushModel])
         try:
@@ -187,25 +202,26 @@ class Deliverer:
                 return
 
     def _not_asked(self, delivery: Delivery, reason: str) -> None:
-        self._journal.asked(delivery, "", reason)
+        self.journal.asked(delivery, "", reason)
 
     def _results(self, delivery: Delivery) -> tuple[ResultFile, ...]:
-        return self._journal.results(delivery.study, delivery.run)
+        return self.journal.results(delivery.study, delivery.run)
 
     def _associate(self, classes: Sequence[str]) -> Association:
+        answers = [(evt.EVT_N_EVENT_REPORT, self._report)]
         try:
-            association = associate(self._ae_title, self._destination, classes, self._handlers())
+            association = associate(self.ae_title, self.destination, classes, answers)
         except NotDelivered:
             self._backoff.failed(_PEER)
             raise
         self._backoff.succeeded(_PEER)
         return association
 
-    def _handlers(self) -> list[Any]:
-        return [(evt.EVT_N_EVENT_REPORT, self._report)]
+    def _tell(self, name: EventName, delivery: Delivery, **details: object) -> None:
+        self.events(name, delivery.study, destination=self.destination.name, **details)
 
     def _report(self, event: Any) -> tuple[int, Dataset | None]:
-        self.committed(self._destination.ae_title, event.event_information)
+        self.committed(self.destination.ae_title, event.event_information)
         return 0x0000, None
 
 
@@ -233,7 +249,7 @@ def associate(
         destination.port,
         ae_title=destination.ae_title,
         evt_handlers=[(evt.EVT_CONN_OPEN, _bounded, [destination.timeout_s]), *handlers],
-        tls_args=None if tls is None else (client_context(tls), destination.host),
+        tls_args=None if tls is None else (tls.client_context(), destination.host),
     )
     if not association.is_established:
         said = "rejects us" if association.is_rejected else "cannot be reached"

@@ -17,7 +17,7 @@ from cmbnet.edge.worker import Job
 from cmbnet.errors import CmbnetError, InputRefused
 from cmbnet.io.dicom import DicomSource, ImageKind, SeriesVerdict
 from cmbnet.io.dicom.dataset import DicomFile, read_header
-from cmbnet.io.dicom.frames import settle
+from cmbnet.io.dicom.frames import readable_attributes
 
 if TYPE_CHECKING:
     from cmbnet.bundle import Bundle
@@ -84,10 +84,10 @@ def _series_of(headers: list[FileDataset], series: str) -> list[FileDataset]:
 
 
 def _source(headers: list[FileDataset]) -> DicomSource:
-    facts = settle(headers[0])
+    attributes = readable_attributes(headers[0])
     verdict = SeriesVerdict(
-        key=str(facts.get("SeriesNumber", "")),
-        series_instance_uid=str(facts.get("SeriesInstanceUID", "")),
+        key=str(attributes.get("SeriesNumber", "")),
+        series_instance_uid=str(attributes.get("SeriesInstanceUID", "")),
         description="",
         kind=ImageKind.UNKNOWN,
         images=len(headers),
@@ -96,7 +96,7 @@ def _source(headers: list[FileDataset]) -> DicomSource:
         score=0,
         points=(),
         objections=(),
-        findings=(),
+        notes=(),
     )
     unique: dict[str, Dataset] = {str(one.get("SOPInstanceUID", "")): one for one in headers}
     return DicomSource(
@@ -106,6 +106,6 @@ def _source(headers: list[FileDataset]) -> DicomSource:
         verdict=verdict,
         echo_ms=None,
         field_t=None,
-        facts=facts,
+        attributes=attributes,
         sop_instance_uids=tuple(unique),
     )

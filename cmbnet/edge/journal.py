@@ -12,20 +12,62 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
 
 from cmbnet.edge.events import Events
 from cmbnet.edge.journal_reader import RESULT, JournalReader
-from cmbnet.edge.records import (
-    Delivery,
-    DeliveryState,
-    Finished,
-    ResultFile,
-    State,
-    Study,
-)
-from cmbnet.edge.tables import make_tables
+from cmbnet.edge.records import Delivery, DeliveryState, Finished, ResultFile, State, Study
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS studies (
+    number INTEGER PRIMARY KEY,
+    study TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    outcome TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '',
+    caller TEXT NOT NULL DEFAULT '',
+    run INTEGER NOT NULL DEFAULT 0,
+    digest TEXT NOT NULL DEFAULT '',
+    failures INTEGER NOT NULL DEFAULT 0,
+    images INTEGER NOT NULL DEFAULT 0,
+    first_received_at REAL NOT NULL,
+    received_at REAL NOT NULL,
+    changed_at REAL NOT NULL,
+    details TEXT NOT NULL DEFAULT '{}',
+    purged INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS results (
+    study TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    sop_class_uid TEXT NOT NULL,
+    sop_instance_uid TEXT NOT NULL,
+    file TEXT NOT NULL,
+    series_instance_uid TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (study, run, sop_instance_uid)
+);
+CREATE TABLE IF NOT EXISTS deliveries (
+    study TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    destination TEXT NOT NULL,
+    state TEXT NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    transaction_uid TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '',
+    changed_at REAL NOT NULL,
+    PRIMARY KEY (study, run, destination)
+);
+CREATE TABLE IF NOT EXISTS transitions (
+    number INTEGER PRIMARY KEY,
+    study TEXT NOT NULL,
+    state TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    at REAL NOT NULL,
+    reason TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS studies_by_state ON studies (state);
+CREATE INDEX IF NOT EXISTS transitions_by_study ON transitions (study);
+"""
 
 
 class Journal(JournalReader):
@@ -41,10 +83,7 @@ class Journal(JournalReader):
     """
 
     def __init__(
-        self,
-        path: Path,
-        events: Events | None = None,
-        wall: Callable[[], float] = time.time,
+        self, path: Path, events: Events | None = None, wall: Callable[[], float] = time.time
     ) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # SQLite gives its other files the rights of this one.
@@ -55,7 +94,12 @@ class Journal(JournalReader):
         self._moved: list[tuple[str, State, str]] = []
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
-        make_tables(self._connection)
+        self._connection.executescript(_SCHEMA)
+        columns = {row[1] for row in self._connection.execute("PRAGMA table_info(results)")}
+        if "series_instance_uid" not in columns:  # the table is of an older node
+            self._connection.execute(
+                "ALTER TABLE results ADD COLUMN series_instance_uid TEXT NOT NULL DEFAULT ''"
+            )
 
     # From image to result.
 
@@ -76,7 +120,7 @@ class Journal(JournalReader):
                     (caller, now, study),
                 )
 
-    def settled(self, study: str) -> bool:
+    def mark_ready(self, study: str) -> bool:
         """Move a study from RECEIVED to READY, because no image came for long enough."""
         with self._transaction():
             return self._move(study, [State.RECEIVED], State.READY)
@@ -140,16 +184,9 @@ class Journal(JournalReader):
             if not self._move(study, [State.RUNNING], state, finished.reason):
                 return False
             run(
-                "UPDATE studies SET outcome = ?, reason = ?, digest = ?, images = ?, details = ?, "
-                "failures = 0 WHERE study = ?",
-                (
-                    finished.outcome,
-                    finished.reason,
-                    finished.digest,
-                    finished.images,
-                    json.dumps(finished.details),
-                    study,
-                ),
+                "UPDATE studies SET outcome = :outcome, reason = :reason, digest = :digest, "
+                "images = :images, details = :details, failures = 0 WHERE study = :study",
+                asdict(finished) | {"details": json.dumps(finished.details), "study": study},
             )
             number = run("SELECT run FROM studies WHERE study = ?", (study,)).fetchone()[0]
             self._insert_results(study, number, finished.files, destinations)
@@ -234,20 +271,12 @@ class Journal(JournalReader):
     ) -> None:
         with self._transaction() as run:
             run(
-                "UPDATE deliveries SET state = ?, transaction_uid = ?, reason = ?, "
-                "tries = tries + ?, changed_at = ? "
-                "WHERE study = ? AND run = ? AND destination = ? AND state = ?",
-                (
-                    after,
-                    transaction_uid,
-                    reason,
-                    1 if reason else 0,
-                    self._wall(),
-                    delivery.study,
-                    delivery.run,
-                    delivery.destination,
-                    before,
-                ),
+                "UPDATE deliveries SET state = :after, transaction_uid = :transaction_uid, "
+                "reason = :reason, tries = tries + (:reason != ''), changed_at = :now WHERE "
+                "study = :study AND run = :run AND destination = :destination AND state = :before",
+                asdict(delivery)
+                | {"before": before, "after": after, "reason": reason, "now": self._wall()}
+                | {"transaction_uid": transaction_uid},
             )
             self._follow_deliveries(delivery.study)
 

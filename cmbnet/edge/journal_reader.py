@@ -89,8 +89,7 @@ class JournalReader:
     def results(self, study: str, run: int) -> tuple[ResultFile, ...]:
         """Return the objects of a run."""
         rows = self._read(
-            f"SELECT {RESULT} FROM results WHERE study = ? AND run = ? ORDER BY rowid",
-            (study, run),
+            f"SELECT {RESULT} FROM results WHERE study = ? AND run = ? ORDER BY rowid", (study, run)
         )
         return tuple(ResultFile(*row) for row in rows)
 

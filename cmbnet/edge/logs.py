@@ -1,6 +1,6 @@
 """Logs as JSON, one object per line, for the systemd journal or another collector.
 
-Logs name no patient. Studies have pseudonyms, and only known words pass (`facts_of`).
+Logs name no patient: studies have pseudonyms, and only known words pass.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from typing import IO
 
 from cmbnet.edge.events import EventName
-from cmbnet.edge.facts import facts_of
 from cmbnet.edge.pseudonyms import Pseudonyms
 
 _LOGGER = logging.getLogger("cmbnet.edge.log")
@@ -40,7 +39,7 @@ class JsonFormatter(logging.Formatter):
         self._names = names
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write UTC time, level, event or message, and facts. An exception gives only its kind."""
+        """Write time, level, and event or message. An exception gives only its kind."""
         at = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         line: dict[str, object] = {
             "time": at.isoformat(timespec="milliseconds"),
@@ -50,7 +49,7 @@ class JsonFormatter(logging.Formatter):
         if event is None:
             line["message"] = self._names.scrub(record.getMessage())
         else:
-            line |= {"event": event, **getattr(record, "facts", {})}
+            line |= {"event": event, **getattr(record, "details", {})}
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__name__
         return json.dumps(line)
@@ -73,10 +72,10 @@ class LogHook:
             level = logging.WARNING
         elif name in _QUIET:
             level = logging.DEBUG
-        facts = facts_of(details, self._names)
+        safe = self._names.safe_details(details)
         if study:
-            facts = {"study": self._names(study), **facts}
-        _LOGGER.log(level, name, extra={"event": name, "facts": facts})
+            safe = {"study": self._names(study), **safe}
+        _LOGGER.log(level, name, extra={"event": name, "details": safe})
 
 
 def quiet_libraries() -> None:

@@ -26,7 +26,7 @@ from cmbnet.edge.purge import Purge
 from cmbnet.edge.receive import Receiver
 from cmbnet.edge.records import State
 from cmbnet.edge.runner import Runner
-from cmbnet.edge.settle import Settle
+from cmbnet.edge.settle import SettleTimer
 from cmbnet.edge.spool import Spool
 from cmbnet.edge.worker import Processor, Worker
 from cmbnet.errors import UsageError
@@ -60,7 +60,7 @@ class Node:
         self._lock = _lock(self.folders.lock)
         self.folders.make()
         self.journal = _open_journal(self.folders.journal, self.events)
-        self.settle = Settle(config.settle)
+        self.settle = SettleTimer(config.settle)
         self.spool = Spool(self.folders, config.storage.reserve_mb << 20)
         self.worker = Worker(
             processor or StudyProcessor(config.worker),
@@ -144,7 +144,7 @@ class Node:
     def _settle_step(self) -> bool:
         due = self.settle.due()
         for study in due:
-            self.journal.settled(study)
+            self.journal.mark_ready(study)
         return bool(due)
 
     def _housekeeping(self) -> bool:

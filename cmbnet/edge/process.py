@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class _Model:
-    bundle: Bundle
-    backend: Backend
-
-
-@dataclass(slots=True)
 class StudyProcessor:
     """The processor of a node.
 
@@ -32,7 +26,7 @@ class StudyProcessor:
     """
 
     settings: WorkerSettings
-    _model: _Model | None = field(default=None, repr=False)
+    _model: tuple[Bundle, Backend] | None = field(default=None, repr=False)
 
     def open(self) -> None:
         """Load the model.
@@ -41,12 +35,15 @@ class StudyProcessor:
             CmbnetError: If it cannot be loaded, or has no such operating point.
         """
         from cmbnet.backends import open_backend
+        from cmbnet.backends.measure import measure_once
         from cmbnet.bundle import load_bundle
 
         bundle = load_bundle(self.settings.bundle)
         bundle.operating_point(self.settings.operating_point)
+        if self.settings.backend == "auto":
+            measure_once(bundle, threads=self.settings.threads)
         backend = open_backend(bundle, self.settings.backend, threads=self.settings.threads)
-        self._model = _Model(bundle, backend)
+        self._model = bundle, backend
 
     def __call__(self, job: Job) -> Answer:
         """See `cmbnet.edge.worker.Processor`."""
@@ -66,15 +63,11 @@ class StudyProcessor:
         from cmbnet.report.dicom import result_of_refusal, write_dicom_results
         from cmbnet.report.write import write_objects
 
-        model = self._opened()
+        bundle, backend = self._opened()
         read_s = time.perf_counter() - start
         try:
             prediction = predict_volume(
-                volume,
-                model.bundle,
-                model.backend,
-                self.settings.request,
-                record=InputRecord(dicom=source),
+                volume, bundle, backend, self.settings.request, record=InputRecord(dicom=source)
             )
         except NotAnalysable as refused:
             result = replace(result_of_refusal(refused.refusal), previous=job.previous)
@@ -89,7 +82,7 @@ class StudyProcessor:
             **prediction.timings_s,
             "write": round(time.perf_counter() - written, 3),
         }
-        lesions = len(prediction.finding.lesions)
+        lesions = len(prediction.found.lesions)
         return Answer("done", details={"lesions": lesions, "seconds": seconds, **_series(source)})
 
     def _unreadable(self, job: Job, reason: str) -> Answer:
@@ -112,14 +105,14 @@ class StudyProcessor:
         """Write the SR that says that there is no answer, if that is possible."""
         from cmbnet.edge.failed import write_failure
 
-        model = self._opened()
+        bundle, _ = self._opened()
         try:
-            write_failure(job, reason, bundle=model.bundle, series=series)
+            write_failure(job, reason, bundle=bundle, series=series)
         except CmbnetError as error:
             return Answer("refused", f"{reason}; no report of it could be written: {error}")
         return Answer("refused", reason)
 
-    def _opened(self) -> _Model:
+    def _opened(self) -> tuple[Bundle, Backend]:
         if self._model is None:
             self.open()
         if self._model is None:

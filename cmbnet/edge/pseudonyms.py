@@ -1,20 +1,29 @@
-"""Pseudonyms of studies: a keyed hash of the UID. Only the node's key can trace them back."""
+"""Pseudonyms of studies, and the details of events that name nobody.
+
+A pseudonym is a keyed hash of the UID. Only the node's key can trace it back.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
-from cmbnet.edge.folders import sync_folder
+from cmbnet.edge.folders import move, sync
 from cmbnet.errors import CmbnetError
+
+SafeDetail: TypeAlias = str | int | float | bool
 
 KEY_FILE = "pseudonyms.key"
 _KEY_BYTES = 32
 _DIGITS = 12
+_WORDS = frozenset({"address", "caller", "destination", "outcome", "reason", "state", "status"})
+"""Names of the details that are words. Other words are left out until they are listed here."""
+_LONGEST_WORDS = 500
 
 _UID = re.compile(r"(?<![\d.])(?:2\.25\.\d+|[0-2](?:\.\d+){3,})")
 _PUBLIC_ROOT = "1.2.840.10008."
@@ -49,6 +58,23 @@ class Pseudonyms:
         """Replace every UID in a sentence by its pseudonym, except UIDs of the standard."""
         return _UID.sub(self._replace, text)
 
+    def safe_details(self, details: Mapping[str, object]) -> dict[str, SafeDetail]:
+        """Return the details of an event that cannot name a patient or an object.
+
+        These are numbers and known words. Control characters, which an AE title or a reason may
+        hold, are replaced.
+        """
+        safe: dict[str, SafeDetail] = {}
+        for key, value in details.items():
+            if isinstance(value, bool | int):
+                safe[key] = value
+            elif isinstance(value, float):
+                safe[key] = round(value, 4)
+            elif isinstance(value, str) and key in _WORDS:
+                text = self.scrub(value)[:_LONGEST_WORDS]
+                safe[key] = "".join(one if one.isprintable() else "?" for one in text)
+        return safe
+
     def _replace(self, found: re.Match[str]) -> str:
         uid = found.group()
         return uid if uid.startswith(_PUBLIC_ROOT) else self(uid)
@@ -78,11 +104,7 @@ def _write_key(path: Path) -> None:
     """Write the whole key or nothing, readable only by the node's user."""
     draft = path.with_suffix(".part")
     draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, secrets.token_bytes(_KEY_BYTES))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    draft.rename(path)
-    sync_folder(path.parent)
+    draft.touch(mode=0o600, exist_ok=False)
+    draft.write_bytes(secrets.token_bytes(_KEY_BYTES))
+    sync(draft)
+    move(draft, path)

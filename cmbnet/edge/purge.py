@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from cmbnet.edge.config import StorageSettings
 from cmbnet.edge.events import Events
@@ -17,6 +18,7 @@ _DAY_S = 86_400.0
 _LONGEST_BREAK_S = _DAY_S
 
 
+@dataclass(eq=False)
 class Purge:
     """The purge of images and results that are safe elsewhere.
 
@@ -30,28 +32,21 @@ class Purge:
         clock: Seconds that never go back, and never jump.
     """
 
-    def __init__(
-        self,
-        folders: Folders,
-        journal: Journal,
-        spool: Spool,
-        settings: StorageSettings,
-        events: Events,
-        wall: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._folders = folders
-        self._journal = journal
-        self._spool = spool
-        self._settings = settings
-        self._events = events
-        self._wall = wall
-        self._clock = clock
-        self._started_s = clock()
-        self._began_at = wall()
-        if folders.alive.exists():
+    folders: Folders
+    journal: Journal
+    spool: Spool
+    settings: StorageSettings
+    events: Events
+    wall: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
+    _started_s: float = field(init=False)
+    _began_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started_s, self._began_at = self.clock(), self.wall()
+        if self.folders.alive.exists():
             # A clock that is wrong at the start cannot be told from a long break.
-            longest = folders.alive.stat().st_mtime + _LONGEST_BREAK_S
+            longest = self.folders.alive.stat().st_mtime + _LONGEST_BREAK_S
             self._began_at = min(self._began_at, longest)
 
     def step(self, *, everything: bool = False) -> int:
@@ -61,34 +56,34 @@ class Purge:
             everything: Whether to remove all studies that are safe elsewhere, whatever their age.
         """
         removed = 0
-        studies = self._journal.purgeable()
-        limited = self._settings.largest_gb is not None
-        used = sum(self._spool.used_bytes(one.study) for one in studies) if limited else 0
+        studies = self.journal.purgeable()
+        limited = self.settings.largest_gb is not None
+        used = sum(self.spool.used_bytes(one.study) for one in studies) if limited else 0
         for study in studies:
             elsewhere = study.state is State.COMMITTED or study.outcome == "refused"
             early = elsewhere and (everything or self._short(used))
-            if (early or self._old(study)) and self._journal.purged(study):
-                freed = self._spool.remove(study.study, study.digest)
+            if (early or self._old(study)) and self.journal.purged(study):
+                freed = self.spool.remove(study.study, study.digest)
                 used -= freed
                 removed += 1
-                self._events("purged", study.study, bytes=freed)
-        self._spool.forget_conflicts(self._now() - self._settings.quarantine_days * _DAY_S)
-        self._folders.alive.touch(mode=0o600)
-        os.utime(self._folders.alive, (self._now(), self._now()))
+                self.events("purged", study.study, bytes=freed)
+        self.spool.forget_conflicts(self._now() - self.settings.quarantine_days * _DAY_S)
+        self.folders.alive.touch(mode=0o600)
+        os.utime(self.folders.alive, (self._now(), self._now()))
         return removed
 
     def _old(self, study: Study) -> bool:
         given_up = study.outcome == "failed"
-        days = self._settings.quarantine_days if given_up else self._settings.keep_days
+        days = self.settings.quarantine_days if given_up else self.settings.keep_days
         return self._now() - study.changed_at > days * _DAY_S
 
     def _now(self) -> float:
         """Return Unix time without the jumps of a clock that was set ahead."""
-        return min(self._wall(), self._began_at + self._clock() - self._started_s)
+        return min(self.wall(), self._began_at + self.clock() - self._started_s)
 
     def _short(self, used_bytes: int) -> bool:
         """Return whether less than twice the reserve is free, or old studies take too much."""
-        largest = self._settings.largest_gb
+        largest = self.settings.largest_gb
         if largest is not None and used_bytes > largest * (1 << 30):
             return True
-        return self._folders.free_bytes() < 2 * (self._settings.reserve_mb << 20)
+        return self.folders.free_bytes() < 2 * (self.settings.reserve_mb << 20)

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,9 @@ from cmbnet.edge.events import EventName, Events
 from cmbnet.edge.folders import Folders
 from cmbnet.edge.server import LARGEST_PDU, EdgeEntity, EdgeServer, bound_reading
 from cmbnet.edge.spool import Kept, ObjectConflict, ObjectRefused, Spool, identify
-from cmbnet.edge.tls import server_context
 from cmbnet.errors import UsageError
 
-IMAGE_CLASSES = (
-    MRImageStorage,
-    EnhancedMRImageStorage,
-    LegacyConvertedEnhancedMRImageStorage,
-)
+IMAGE_CLASSES = (MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 """Accepted classes. Results that a PACS routes back must not start another run."""
 
 _COMPRESSED = (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless)
@@ -71,6 +67,7 @@ def transfer_syntaxes() -> list[str]:
     return [ExplicitVRLittleEndian, ImplicitVRLittleEndian, *installed]
 
 
+@dataclass(eq=False)
 class Receiver:
     """The receiver of a node. A process has only one, because pynetdicom's settings are global.
 
@@ -84,26 +81,19 @@ class Receiver:
         events: Listeners of received and refused objects.
     """
 
-    def __init__(
-        self,
-        config: EdgeConfig,
-        folders: Folders,
-        spool: Spool,
-        *,
-        stored: Callable[[str, str], None],
-        committed: Callable[[str, Dataset], None],
-        events: Events,
-    ) -> None:
-        self._listen = config.listen
-        self._folders = folders
-        self._spool = spool
-        self._stored = stored
-        self._committed = committed
-        self._events = events
-        self._largest_bytes = config.listen.max_object_mb << 20
-        self._received: dict[Any, int] = {}
-        self._ae = _application_entity(config)
-        self._server: EdgeServer | None = None
+    config: EdgeConfig
+    folders: Folders
+    spool: Spool
+    _: KW_ONLY
+    stored: Callable[[str, str], None]
+    committed: Callable[[str, Dataset], None]
+    events: Events
+    _received: dict[Any, int] = field(init=False, default_factory=dict)
+    _ae: EdgeEntity = field(init=False)
+    _server: EdgeServer | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._ae = _application_entity(self.config)
 
     @property
     def port(self) -> int:
@@ -116,7 +106,7 @@ class Receiver:
         if self._server is None:
             return False
         taken, connected = len(self._ae.active_associations), self._server.connections().total()
-        return taken >= self._listen.max_associations or connected >= self._server.most
+        return taken >= self.config.listen.max_associations or connected >= self._server.most
 
     def start(self) -> None:
         """Begin to listen.
@@ -124,23 +114,24 @@ class Receiver:
         Raises:
             UsageError: If the port is taken, or the certificates cannot be used.
         """
-        tls = None if self._listen.tls is None else server_context(self._listen.tls)
+        listen = self.config.listen
+        tls = None if listen.tls is None else listen.tls.server_context()
         _config.STORE_RECV_CHUNKED_DATASET = True
         # pynetdicom makes the files of objects under way by NamedTemporaryFile.
-        tempfile.tempdir = str(self._folders.incoming)
+        tempfile.tempdir = str(self.folders.incoming)
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it quotes what it receives
         try:
             server: Any = self._ae.make_server(
-                (self._listen.host, self._listen.port),
+                (listen.host, listen.port),
                 ssl_context=tls,
                 evt_handlers=self._handlers(),
                 server_class=EdgeServer,
             )
         except OSError as error:
             raise UsageError(
-                f"cannot listen on {self._listen.host}:{self._listen.port} ({error.strerror})"
+                f"cannot listen on {listen.host}:{listen.port} ({error.strerror})"
             ) from error
-        server.most_per_address = self._listen.max_per_address
+        server.most_per_address = listen.max_per_address
         server.refused = self._refused
         self._server = server
         threading.Thread(
@@ -174,7 +165,7 @@ class Receiver:
         size = self._received.pop(event.assoc, 0)
         study = ""
         try:
-            if caller not in self._listen.allowed_callers:
+            if caller not in self.config.listen.allowed_callers:
                 raise ObjectRefused(_NOT_AUTHORISED, "the caller may not store here")
             request = event.request
             identity = identify(
@@ -183,29 +174,29 @@ class Receiver:
                 str(request.AffectedSOPInstanceUID),
             )
             study = identity.study
-            kept = self._spool.keep(event.dataset_path, identity)
+            kept = self.spool.keep(event.dataset_path, identity)
             if kept is not Kept.DUPLICATE:
-                self._stored(study, caller)
+                self.stored(study, caller)
             seconds = time.monotonic() - started
-            self._events(_ANSWERS[kept], study, caller=caller, bytes=size, seconds=seconds)
+            self.events(_ANSWERS[kept], study, caller=caller, bytes=size, seconds=seconds)
         except ObjectConflict as conflict:
-            self._events("object_conflict", study, caller=caller, reason=str(conflict))
+            self.events("object_conflict", study, caller=caller, reason=str(conflict))
             return conflict.status
         except ObjectRefused as refused:
-            self._events(
+            self.events(
                 "object_refused", study, caller=caller, status=refused.status, reason=str(refused)
             )
             return refused.status
         # The journal cannot be written, or we are wrong: the sender must keep its copy.
         except Exception as error:
             reason = f"unexpected {type(error).__name__}"
-            self._events("object_refused", study, caller=caller, status=_NO_SPACE, reason=reason)
+            self.events("object_refused", study, caller=caller, status=_NO_SPACE, reason=reason)
             return _NO_SPACE
         return _SUCCESS
 
     def _report(self, event: Any) -> tuple[int, Dataset | None]:
         """Take the answer to a request for storage commitment."""
-        self._committed(str(event.assoc.requestor.ae_title).strip(), event.event_information)
+        self.committed(str(event.assoc.requestor.ae_title).strip(), event.event_information)
         return _SUCCESS, None
 
     def _opened(self, event: Any) -> None:
@@ -217,7 +208,7 @@ class Receiver:
         association = event.assoc
         address = str(association.requestor.address)
         bound_reading(
-            association, self._listen.timeout_s, lambda reason: self._refused(address, reason)
+            association, self.config.listen.timeout_s, lambda reason: self._refused(address, reason)
         )
         receive = association.dimse.receive_primitive
         failed = False
@@ -241,24 +232,25 @@ class Receiver:
         """Stop an object during its transfer if it is too large, or if the disk is too full."""
         size = self._received.get(event.assoc, 0) + len(event.data)
         self._received[event.assoc] = size
-        if size > self._largest_bytes:
-            self._abort(event.assoc, f"an object is larger than {self._largest_bytes >> 20} MiB")
-        elif self._spool.exhausted:
+        largest_mb = self.config.listen.max_object_mb
+        if size > largest_mb << 20:
+            self._abort(event.assoc, f"an object is larger than {largest_mb} MiB")
+        elif self.spool.exhausted:
             self._abort(event.assoc, "the disk is nearly full")
 
     def _abort(self, association: Any, reason: str) -> None:
         caller = str(association.requestor.ae_title).strip()
         self._received[association] = 0
-        self._events("object_refused", "", caller=caller, status=_NO_SPACE, reason=reason)
+        self.events("object_refused", "", caller=caller, status=_NO_SPACE, reason=reason)
         # In a thread of its own: it waits for the very thread that tells us of the data.
         threading.Thread(target=association.abort, daemon=True).start()
 
     def _refused(self, address: str, reason: str) -> None:
-        self._events("connection_refused", address=address, reason=reason)
+        self.events("connection_refused", address=address, reason=reason)
 
     def _rejected(self, event: Any) -> None:
         caller = str(event.assoc.requestor.ae_title).strip()
-        self._events("association_refused", caller=caller, reason="caller, called AE or number")
+        self.events("association_refused", caller=caller, reason="caller, called AE or number")
 
     def _closed(self, event: Any) -> None:
         """Forget an association, and remove the file of an interrupted object."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cmbnet.edge.config import SettleSettings
 
@@ -17,7 +17,8 @@ class _Wait:
     told: bool = False
 
 
-class Settle:
+@dataclass(eq=False)
+class SettleTimer:
     """The wait for silence, by a clock that nobody can set back. Threads may share one.
 
     It is held only in memory. After a restart, every wait begins anew.
@@ -27,23 +28,20 @@ class Settle:
         clock: Seconds that never go back.
     """
 
-    def __init__(
-        self, settings: SettleSettings, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._waits: dict[str, _Wait] = {}
+    settings: SettleSettings
+    clock: Callable[[], float] = time.monotonic
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _waits: dict[str, _Wait] = field(init=False, default_factory=dict)
 
     def arrived(self, study: str) -> None:
         """Note a new image. The silence begins again, and the image may have filled gaps."""
         with self._lock:
-            self._waits[study] = _Wait(self._clock())
+            self._waits[study] = _Wait(self.clock())
 
     def incomplete(self, study: str) -> None:
         """Note gaps. The study gets a longer silence, counted from its last image."""
         with self._lock:
-            wait = self._waits.setdefault(study, _Wait(self._clock()))
+            wait = self._waits.setdefault(study, _Wait(self.clock()))
             wait.patient, wait.told = True, False
 
     def ensure(self, study: str) -> None:
@@ -51,12 +49,12 @@ class Settle:
         with self._lock:
             wait = self._waits.get(study)
             if wait is None or wait.told:
-                self._waits[study] = _Wait(self._clock())
+                self._waits[study] = _Wait(self.clock())
 
     def due(self) -> list[str]:
         """Return studies whose silence is over, the oldest first. Each is returned once."""
         with self._lock:
-            now = self._clock()
+            now = self.clock()
             waiting = {study: wait for study, wait in self._waits.items() if not wait.told}
             over = [study for study, wait in waiting.items() if now >= self._end_s(wait)]
             for study in over:
@@ -67,7 +65,7 @@ class Settle:
         """Return whether the time for gaps is over."""
         with self._lock:
             wait = self._waits.get(study)
-            return wait is None or self._clock() >= wait.since_s + self._settings.patience_s
+            return wait is None or self.clock() >= wait.since_s + self.settings.patience_s
 
     def forget(self, study: str) -> None:
         """End the wait after a result. If an image came since, its wait continues."""
@@ -77,5 +75,5 @@ class Settle:
                 del self._waits[study]
 
     def _end_s(self, wait: _Wait) -> float:
-        longer = self._settings.patience_s if wait.patient else 0.0
-        return wait.since_s + max(self._settings.settle_s, longer)
+        longer = self.settings.patience_s if wait.patient else 0.0
+        return wait.since_s + max(self.settings.settle_s, longer)

@@ -12,7 +12,6 @@ from pynetdicom import AE
 
 from cmbnet.edge.config import TlsSettings
 from cmbnet.edge.receive import IMAGE_CLASSES, transfer_syntaxes
-from cmbnet.edge.tls import client_context
 from cmbnet.errors import UsageError
 
 _ANSWER_S = 600.0
@@ -53,7 +52,7 @@ def send_files(files: Sequence[Path], peer: Peer) -> Counter[int]:
     for image_class in IMAGE_CLASSES:
         for syntax in transfer_syntaxes():
             ae.add_requested_context(image_class, syntax)
-    tls = None if peer.tls is None else (client_context(peer.tls), peer.host)
+    tls = None if peer.tls is None else (peer.tls.client_context(), peer.host)
     association = ae.associate(peer.host, peer.port, ae_title=peer.called, tls_args=tls)
     if not association.is_established:
         raise UsageError(

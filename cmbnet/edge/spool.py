@@ -12,12 +12,12 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from cmbnet.edge.contents import Contents, contents_of, read_values
-from cmbnet.edge.folders import Folders, make_folder, move, sync_file, sync_folder
+from cmbnet.edge.folders import Folders, make_folder, move, sync
 from cmbnet.errors import CmbnetError
 
 _UID = re.compile(r"(?=[0-9.]{1,64}$)[0-9]+(?:\.[0-9]+)*")
@@ -64,12 +64,10 @@ class Identity:
     Args:
         study: Study Instance UID.
         sop_instance: SOP Instance UID.
-        sop_class: SOP Class UID.
     """
 
     study: str
     sop_instance: str
-    sop_class: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +86,7 @@ class Snapshot:
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()
 
 
+@dataclass(eq=False)
 class Spool:
     """The spool of a node. Threads may share one.
 
@@ -96,21 +95,20 @@ class Spool:
         reserve_bytes: Free space that is left to other programs on the disk.
     """
 
-    def __init__(self, folders: Folders, reserve_bytes: int) -> None:
-        self._folders = folders
-        self._reserve_bytes = reserve_bytes
-        # Quarantine and purge take a folder away: never between two steps of `keep`.
-        self._moving = threading.Lock()
+    folders: Folders
+    reserve_bytes: int
+    _moving: threading.RLock = field(init=False, default_factory=threading.RLock)
+    """Lock of quarantine and purge, which take a folder away: never between two steps of `keep`."""
 
     @property
     def full(self) -> bool:
         """Whether free space is below the reserve."""
-        return self._folders.free_bytes() < self._reserve_bytes
+        return self.folders.free_bytes() < self.reserve_bytes
 
     @property
     def exhausted(self) -> bool:
         """Whether half of the reserve is gone, too. Running transfers must then be stopped."""
-        return self._folders.free_bytes() < self._reserve_bytes // 2
+        return self.folders.free_bytes() < self.reserve_bytes // 2
 
     def keep(self, received: Path, expected: Identity) -> Kept:
         """Take over a received file. When this returns, the file survives a power cut.
@@ -129,14 +127,14 @@ class Spool:
         if self.full:
             raise ObjectRefused(_NO_SPACE, "the disk of the node is full up to its reserve")
         try:
-            sync_file(received)
+            sync(received)
             now = contents_of(received)
             with self._moving:
-                folder = self._restored(expected.study)
+                folder = self.restore(expected.study)
                 make_folder(folder)
                 kept = self._place(received, folder, expected.sop_instance, now)
             # Also for a known name: its first sender may still wait for this very sync.
-            sync_folder(folder)
+            sync(folder)
         except OSError as error:
             raise ObjectRefused(_NO_SPACE, f"the node cannot write: {error.strerror}") from error
         return kept
@@ -157,14 +155,14 @@ class Spool:
             corrected = now.person != before.person or now.whole > before.whole
             kept = Kept.CORRECTED if corrected else Kept.DUPLICATE
         else:
-            make_folder(self._folders.conflicts)
-            move(received, self._folders.conflicts / target.name)
+            make_folder(self.folders.conflicts)
+            move(received, self.folders.conflicts / target.name)
             raise ObjectConflict(
                 _WRONG_OBJECT, "another image bears the UID of this one: a copy is in quarantine"
             )
         if kept is Kept.CORRECTED:
             last = received.rename(target)
-            sync_folder(folder)
+            sync(folder)
         for path in known:
             if path != last:
                 path.unlink()
@@ -172,7 +170,7 @@ class Spool:
 
     def snapshot(self, study: str) -> Snapshot:
         """Return the present images of a study."""
-        return _snapshot_of(self._folders.spool / study)
+        return _snapshot_of(self.folders.spool / study)
 
     def link(self, study: str, snapshot: Snapshot) -> Path:
         """Make a folder with exactly the images of a snapshot, which later images do not change.
@@ -182,34 +180,37 @@ class Spool:
         Raises:
             OSError: If the disk is full.
         """
-        target = self._folders.work / "study"
+        target = self.folders.work / "study"
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(mode=0o700)
         for number, name in enumerate(snapshot.names, start=1):
-            os.link(self._folders.spool / study / name, target / f"{number:06d}{_SUFFIX}")
+            os.link(self.folders.spool / study / name, target / f"{number:06d}{_SUFFIX}")
         return target
 
     def unlink(self) -> None:
         """Remove the folder of `link`, which would keep purged images on the disk."""
-        shutil.rmtree(self._folders.work / "study", ignore_errors=True)
+        shutil.rmtree(self.folders.work / "study", ignore_errors=True)
 
     def studies(self) -> Iterator[str]:
         """Return the studies with images in the spool."""
-        for folder in sorted(self._folders.spool.iterdir()):
+        for folder in sorted(self.folders.spool.iterdir()):
             if _UID.fullmatch(folder.name):
                 yield folder.name
 
     def quarantine(self, study: str) -> None:
         """Put the images of a study aside."""
         with self._moving:
-            source = self._folders.spool / study
+            source = self.folders.spool / study
             if source.is_dir():
-                move(source, self._folders.quarantine / study)
+                move(source, self.folders.quarantine / study)
 
-    def restore(self, study: str) -> None:
-        """Take the images of a study out of quarantine, if they are there."""
+    def restore(self, study: str) -> Path:
+        """Take the images of a study out of quarantine, if they are there. Return their folder."""
+        folder, aside = self.folders.spool / study, self.folders.quarantine / study
         with self._moving:
-            self._restored(study)
+            if aside.is_dir() and not folder.exists():
+                move(aside, folder)
+        return folder
 
     def remove(self, study: str, digest: str) -> int:
         """Remove images and results of a study, and return their size in bytes.
@@ -221,7 +222,7 @@ class Spool:
             images = self._images(study)
             if _snapshot_of(images).digest != digest:
                 return 0
-            for folder in (images, self._folders.results / study):
+            for folder in (images, self.folders.results / study):
                 freed += sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
                 shutil.rmtree(folder, ignore_errors=True)
         return freed
@@ -232,21 +233,14 @@ class Spool:
 
     def forget_conflicts(self, before: float) -> None:
         """Remove objects that were put aside as conflicts before a Unix time."""
-        for path in self._folders.conflicts.glob(f"*{_SUFFIX}"):
+        for path in self.folders.conflicts.glob(f"*{_SUFFIX}"):
             if path.stat().st_mtime < before:
                 path.unlink()
 
     def _images(self, study: str) -> Path:
         """Return the folder of the images of a study, in the spool or in quarantine."""
-        aside, folder = self._folders.quarantine / study, self._folders.spool / study
+        aside, folder = self.folders.quarantine / study, self.folders.spool / study
         return aside if aside.is_dir() and not folder.exists() else folder
-
-    def _restored(self, study: str) -> Path:
-        folder = self._folders.spool / study
-        aside = self._folders.quarantine / study
-        if aside.is_dir() and not folder.exists():
-            move(aside, folder)
-        return folder
 
 
 def identify(path: Path, announced_class: str, announced_instance: str) -> Identity:
@@ -271,7 +265,7 @@ def identify(path: Path, announced_class: str, announced_instance: str) -> Ident
         raise ObjectRefused(_NOT_UNDERSTOOD, "the object states no study")
     if (sop_class, sop_instance) != (announced_class, announced_instance):
         raise ObjectRefused(_WRONG_OBJECT, "the object is another than the one announced")
-    return Identity(study, sop_instance, sop_class)
+    return Identity(study, sop_instance)
 
 
 def _snapshot_of(folder: Path) -> Snapshot:

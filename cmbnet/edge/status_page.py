@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
 from typing import Final
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
-from cmbnet.edge.activity import Lately
+from cmbnet.edge.activity import Activity
 from cmbnet.edge.config import EdgeConfig
 from cmbnet.edge.folders import Folders
 from cmbnet.edge.journal_reader import JournalReader
@@ -38,6 +40,7 @@ _MARKS: Final = {
 """Coloured words and their colours."""
 
 
+@dataclass(eq=False)
 class StatusPage:
     """The writer of the page.
 
@@ -48,39 +51,36 @@ class StatusPage:
         names: Pseudonyms of studies.
     """
 
-    def __init__(
-        self, config: EdgeConfig, journal: JournalReader, folders: Folders, names: Pseudonyms
-    ) -> None:
-        self._config = config
-        self._journal = journal
-        self._folders = folders
-        self._names = names
+    config: EdgeConfig
+    journal: JournalReader
+    folders: Folders
+    names: Pseudonyms
 
-    def html(self, lately: Lately, faults: Sequence[str], up_s: float) -> str:
+    def html(self, activity: Activity, faults: Sequence[str], up_s: float) -> str:
         """Write the page of this moment.
 
         Args:
-            lately: Recent activity.
+            activity: Recent activity.
             faults: Reasons why the node is not ready. Empty if it is ready.
             up_s: Seconds since the start.
         """
-        studies = self._journal.last_studies(_MOST_STUDIES)
+        studies = self.journal.last_studies(_MOST_STUDIES)
         return render(
             "status.html",
-            title=f"cmbnet node {self._config.ae_title}",
+            title=f"cmbnet node {self.config.ae_title}",
             notice=RESEARCH_USE_ONLY,
             faults=faults,
             about=f"cmbnet {__version__}, up for {_duration(up_s)}; {_time(time.time())}. Studies "
             "go by pseudonyms: the node's key is needed to trace one back.",
             queue=self._queue(),
-            throughput=_throughput(lately),
+            throughput=_throughput(activity),
             refused={
-                "objects since the start": lately.refused_objects,
-                "callers since the start": lately.refused_callers,
+                "objects since the start": activity.count("object"),
+                "callers since the start": activity.count("connection", "association"),
             },
             refusals=[
-                (_time(one.at), one.what, one.caller, self._names.scrub(one.reason))
-                for one in lately.refusals
+                (_time(one.at), one.what, one.caller, self.names.scrub(one.reason))
+                for one in activity.refusals()
             ],
             disk=self._disk(),
             destinations=self._destinations(studies),
@@ -89,12 +89,12 @@ class StatusPage:
         )
 
     def _queue(self) -> dict[str, object]:
-        counts = {_STATES[state]: count for state, count in self._journal.counts().items()}
-        return {**counts, "oldest in work": _duration(self._journal.queue_age_s())}
+        counts = {_STATES[state]: count for state, count in self.journal.counts().items()}
+        return {**counts, "oldest in work": _duration(self.journal.queue_age_s())}
 
     def _disk(self) -> dict[str, object]:
-        total = shutil.disk_usage(self._folders.root).total
-        free, reserve = self._folders.free_bytes(), self._config.storage.reserve_mb << 20
+        total = shutil.disk_usage(self.folders.root).total
+        free, reserve = self.folders.free_bytes(), self.config.storage.reserve_mb << 20
         return {
             "total": total,
             "free": free,
@@ -109,40 +109,40 @@ class StatusPage:
         """The last word of each destination on the studies that the page lists."""
         last: dict[str, tuple[str, ...]] = {}
         for study in studies:
-            for delivery in self._journal.deliveries(study.study):
+            for delivery in self.journal.deliveries(study.study):
                 last.setdefault(
                     delivery.destination,
                     (
                         delivery.destination,
-                        self._names(study.study),
+                        self.names(study.study),
                         str(delivery.state),
                         str(delivery.tries),
-                        self._names.scrub(delivery.reason),
+                        self.names.scrub(delivery.reason),
                     ),
                 )
         none = ("", "nothing to send yet", "", "")
-        return [last.get(one.name, (one.name, *none)) for one in self._config.destinations]
+        return [last.get(one.name, (one.name, *none)) for one in self.config.destinations]
 
     def _row(self, study: Study) -> tuple[str, ...]:
         return (
-            self._names(study.study),
+            self.names(study.study),
             _time(study.received_at),
             study.caller,
             str(study.images or ""),
             _STATES[study.state],
             study.outcome,
-            self._names.scrub(study.reason),
+            self.names.scrub(study.reason),
         )
 
 
-def _throughput(lately: Lately) -> dict[str, object]:
-    mean = f"{lately.seconds_a_study:.1f} s" if lately.studies_an_hour else "none yet"
+def _throughput(activity: Activity) -> dict[str, object]:
+    sizes, seconds = activity.object_bytes(), activity.run_seconds()
     return {
-        "objects in the last minute": lately.objects_a_minute,
-        "MB in the last minute": f"{lately.megabytes_a_minute:.1f}",
-        "studies in the last hour": lately.studies_an_hour,
-        "mean time of a study": mean,
-        "worker restarts": lately.worker_restarts,
+        "objects in the last minute": len(sizes),
+        "MB in the last minute": f"{sum(sizes) / 1e6:.1f}",
+        "studies in the last hour": len(seconds),
+        "mean time of a study": f"{fmean(seconds):.1f} s" if seconds else "none yet",
+        "worker restarts": activity.count("worker_restarted"),
     }
 
 

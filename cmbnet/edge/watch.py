@@ -130,7 +130,7 @@ class Watch:
         """Return status, type and body of a page, or None if there is no such page."""
         if path == "/":
             up_s = time.monotonic() - self._started
-            page = self._page.html(self._activity.lately(), self.faults(), up_s)
+            page = self._page.html(self._activity, self.faults(), up_s)
             return HTTPStatus.OK, "text/html; charset=utf-8", page.encode()
         if path == "/metrics":
             return HTTPStatus.OK, CONTENT_TYPE, self._metrics.text()
@@ -165,19 +165,19 @@ class _Server(ThreadingHTTPServer):
     watch: Watch
 
     def __init__(self, *args: Any) -> None:
-        self._places = threading.BoundedSemaphore(_MOST_REQUESTS)
+        self._free_threads = threading.BoundedSemaphore(_MOST_REQUESTS)
         super().__init__(*args)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Return whether a thread is free."""
-        return self._places.acquire(blocking=False)
+        return self._free_threads.acquire(blocking=False)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Handle the request, and free the thread."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._places.release()
+            self._free_threads.release()
 
 
 class _Handler(BaseHTTPRequestHandler):

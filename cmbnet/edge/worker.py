@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -72,6 +72,7 @@ class WorkerStopped(CmbnetError):
     """The node is stopping. The study stays as it is for the next start."""
 
 
+@dataclass(eq=False)
 class Worker:
     """A process that is started when needed, kept warm, and killed when it takes too long.
 
@@ -82,17 +83,15 @@ class Worker:
         events: Listeners of restarts.
     """
 
-    def __init__(
-        self, processor: Processor, *, timeout_s: float, memory_mb: int, events: Events
-    ) -> None:
-        self._processor = processor
-        self._timeout_s = timeout_s
-        self._memory_bytes = memory_mb << 20
-        self._events = events
-        self._process: BaseProcess | None = None
-        self._pipe: Connection | None = None
-        self._closed = False
-        self._lock = threading.Lock()
+    processor: Processor
+    _: KW_ONLY
+    timeout_s: float
+    memory_mb: int
+    events: Events
+    _process: BaseProcess | None = field(init=False, default=None)
+    _pipe: Connection | None = field(init=False, default=None)
+    _closed: bool = field(init=False, default=False)
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def run(self, job: Job) -> Answer:
         """Run a job. There is an answer even if the process dies.
@@ -101,7 +100,10 @@ class Worker:
             WorkerStopped: If `close` is called meanwhile.
         """
         try:
-            return self._exchange(job)
+            pipe = self.start()
+            pipe.send(job)
+            answer: Answer = _receive(pipe, self.timeout_s, "the study")
+            return answer
         except TimeoutError as error:
             return self._failed(str(error))
         except (EOFError, OSError):
@@ -121,7 +123,7 @@ class Worker:
             pipe, theirs = context.Pipe()
             process = context.Process(
                 target=_serve,
-                args=(theirs, self._processor, self._memory_bytes),
+                args=(theirs, self.processor, self.memory_mb << 20),
                 name="cmbnet-worker",
                 daemon=True,
             )
@@ -154,12 +156,6 @@ class Worker:
         if pipe is not None:
             pipe.close()
 
-    def _exchange(self, job: Job) -> Answer:
-        pipe = self.start()
-        pipe.send(job)
-        answer: Answer = _receive(pipe, self._timeout_s, "the study")
-        return answer
-
     def _exit_code(self) -> str:
         process = self._process
         if process is None:
@@ -172,7 +168,7 @@ class Worker:
         if self._closed:
             raise WorkerStopped("the worker was stopped")
         self._kill()
-        self._events("worker_restarted", reason=reason)
+        self.events("worker_restarted", reason=reason)
         return Answer("fault", reason)
 
 

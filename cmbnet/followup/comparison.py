@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -172,7 +171,7 @@ def _time_point(prediction: Prediction, found: RigidMap | None) -> TimePoint:
     return TimePoint(
         file=record.file or prediction.volume.source,
         input_sha256=record.sha256,
-        lesions=len(prediction.finding.lesions),
+        lesions=len(prediction.found.lesions),
         protocol=protocol_of(prediction),
         warnings=tuple(one.message for one in quality.findings if one.severity != "info"),
         registration=None if found is None else _registration(found),
@@ -194,7 +193,7 @@ def protocol_of(prediction: Prediction) -> Protocol:
     source = prediction.record.dicom
     if source is None:
         return Protocol((z, y, x))
-    header = source.facts
+    header = source.attributes
     names = [header.get(keyword) for keyword in ("ScanningSequence", "SequenceName")]
     sequence = " ".join(_joined(name) for name in names if name)
     return Protocol((z, y, x), source.field_t, source.echo_ms, sequence)
@@ -234,14 +233,14 @@ def _follow_up(
             counts["new"],
             uncertain=counts["newly above threshold"],
             not_assessable=outside,
-            baseline=len(first.finding.lesions),
+            baseline=len(first.found.lesions),
             refused="" if same_protocol else why_not_comparable(before, after),
         ),
     )
 
 
 def _spots(prediction: Prediction, found: RigidMap) -> list[Spot]:
-    lesions = prediction.finding.lesions
+    lesions = prediction.found.lesions
     centres = found.to_first(np.array([one.centre_ras_mm for one in lesions]).reshape(-1, 3))
     return [
         Spot(one.id, (float(x), float(y), float(z)), one.equivalent_diameter_mm, one.volume_mm3)
@@ -265,12 +264,3 @@ def looking(probability: Volume) -> Look:
         return float(probability.data[tuple(index.T)].max())
 
     return look
-
-
-def schema_text() -> str:
-    """Return the JSON Schema of ``compare.json``: ``data_specs/compare.schema.json``."""
-    schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Comparison.model_json_schema(mode="serialization"),
-    }
-    return json.dumps(schema, indent=2) + "\n"

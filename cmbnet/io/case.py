@@ -16,6 +16,7 @@ class Case:
         name: Name of its folder in the output: letters, digits, ``_``, ``-`` and ``.``.
         path: Its file. For DICOM, a folder, zip, DICOMDIR or file.
         brain_mask: File of its brain mask, or None.
+        phase: File of its phase, or None.
         shown: Name in messages and tables. A DICOM file name may contain the patient's name.
         identifiers: Words that name the patient, in lower case. No message may contain them.
     """
@@ -23,6 +24,7 @@ class Case:
     name: str
     path: Path
     brain_mask: Path | None = None
+    phase: Path | None = None
     shown: str = ""
     identifiers: frozenset[str] = field(default=frozenset(), repr=False)
 

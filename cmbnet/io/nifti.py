@@ -1,4 +1,4 @@
-"""NIfTI and MGH files in: one 3D image of real numbers, or a sentence why not.
+"""Reading of NIfTI and MGH files: one 3D image of real numbers, or a sentence that says why not.
 
 The file's index order ``(i, j, k)`` is turned to ``(k, j, i)`` here, which costs nothing (the
 file stores i fastest), and no further: axis order and flips are those of the file.
@@ -52,26 +52,25 @@ _PAIR_NAME = re.compile(r"(.*\.)(hdr|img)((?:\.gz)?)", re.IGNORECASE | re.DOTALL
 _MGH_NAME = re.compile(r"\.(mgz|mgh|mgh\.gz)$", re.IGNORECASE)
 _MOST_REMARKS = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def read_nifti(path: str | os.PathLike[str], *, frame: int | None = None) -> Volume:
     """Read one 3D image of a NIfTI or FreeSurfer file, on its own grid.
 
     Args:
-        path: NIfTI-1 or NIfTI-2, either byte order, plain or gzip (told by content, not name), as
-            one file or as a pair, of which ``.hdr`` or ``.img`` is named; or ``.mgh``, ``.mgz``.
-        frame: Which image of a 4D file, from 0. May be left out where there is only one.
+        path: A NIfTI-1 or NIfTI-2 file of either byte order, the ``.hdr`` or ``.img`` of a pair, or
+            a ``.mgh`` or ``.mgz`` file. Its content, not its name, tells if it is gzip.
+        frame: Number of the image in a 4D file, from 0. It may be None if there is only one.
 
     Returns:
-        float32 data of shape (z, y, x) = the file's (k, j, i) with scl_slope and scl_inter
-        applied; NaN and Inf became 0. `notes` says what was changed or is unknown.
+        The volume. Its data are float32 of shape (z, y, x), the file's (k, j, i), with scl_slope
+        and scl_inter applied. NaN and Inf became 0. `notes` says what was changed or is unknown.
 
     Raises:
-        UnreadableFile: Missing, truncated, corrupted, or neither NIfTI nor MGH.
-        InputRefused: Complex or colour values, a sheared grid, not 3D, or several frames and
-            none chosen.
-        UsageError: `frame` does not exist in the file.
+        UnreadableFile: If the file is missing, truncated, corrupted, or neither NIfTI nor MGH.
+        InputRefused: If it holds complex or colour values, lies on a sheared grid, is not 3D, or
+            holds several images of which none is chosen.
+        UsageError: If `frame` does not exist in the file.
     """
     source, voxels = files_of(Path(path))
     mgh = _MGH_NAME.search(source.name) is not None
@@ -94,16 +93,12 @@ def read_nifti(path: str | os.PathLike[str], *, frame: int | None = None) -> Vol
     data = _to_float32(raw, header, source)
     _replace_non_finite(data, notes)
     return Volume(
-        data,
-        affine[:, [2, 1, 0, 3]],
-        printable(source.name),
-        tuple(notes),
-        None if mgh else forms,
+        data, affine[:, [2, 1, 0, 3]], printable(source.name), tuple(notes), None if mgh else forms
     )
 
 
 def files_of(path: Path) -> tuple[Path, Path]:
-    """Where header and voxels are: in one file, or in a pair ``.hdr`` and ``.img``.
+    """Return the files of header and voxels: one file twice, or a pair ``.hdr`` and ``.img``.
 
     Examples:
         >>> [file.name for file in files_of(Path("a.img.gz"))]
@@ -119,7 +114,7 @@ def files_of(path: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def _opened(source: Path) -> Iterator[BinaryIO]:
-    """The file, decompressed as far as it is read."""
+    """Open a file. If it is gzip, it is decompressed as far as it is read."""
     try:
         with source.open("rb") as packed:
             zipped = packed.read(2) == _GZIP_MAGIC

@@ -29,35 +29,18 @@ _GOOD_RAS_FLAG: Final = slice(28, 30)
 """Without it nothing says where the image is, and nibabel makes a place up."""
 
 _OFFSETS1: Final = {
-    "size": ("i4", 0),
-    "dim": ("(8,)i2", 40),
-    "datatype": ("i2", 70),
-    "bitpix": ("i2", 72),
-    "pixdim": ("(8,)f4", 76),
-    "vox_offset": ("f4", 108),
-    "scl": ("(2,)f4", 112),
-    "xyzt_units": ("u1", 123),
-    "descrip": ("S80", 148),
-    "form_codes": ("(2,)i2", 252),
-    "quatern": ("(3,)f4", 256),
-    "qoffset": ("(3,)f4", 268),
-    "srow": ("(3,4)f4", 280),
+    "size": ("i4", 0), "dim": ("(8,)i2", 40), "datatype": ("i2", 70), "bitpix": ("i2", 72),
+    "pixdim": ("(8,)f4", 76), "vox_offset": ("f4", 108), "scl": ("(2,)f4", 112),
+    "xyzt_units": ("u1", 123), "descrip": ("S80", 148), "form_codes": ("(2,)i2", 252),
+    "quatern": ("(3,)f4", 256), "qoffset": ("(3,)f4", 268), "srow": ("(3,4)f4", 280),
     "magic": ("S4", 344),
-}
+}  # fmt: skip
 _OFFSETS2: Final = {
-    "size": ("i4", 0),
-    "magic": ("S4", 4),
-    "datatype": ("i2", 12),
-    "dim": ("(8,)i8", 16),
-    "pixdim": ("(8,)f8", 104),
-    "vox_offset": ("i8", 168),
-    "scl": ("(2,)f8", 176),
-    "form_codes": ("(2,)i4", 344),
-    "xyzt_units": ("i4", 500),
-    "quatern": ("(3,)f8", 352),
-    "qoffset": ("(3,)f8", 376),
-    "srow": ("(3,4)f8", 400),
-}
+    "size": ("i4", 0), "magic": ("S4", 4), "datatype": ("i2", 12), "dim": ("(8,)i8", 16),
+    "pixdim": ("(8,)f8", 104), "vox_offset": ("i8", 168), "scl": ("(2,)f8", 176),
+    "form_codes": ("(2,)i4", 344), "xyzt_units": ("i4", 500), "quatern": ("(3,)f8", 352),
+    "qoffset": ("(3,)f8", 376), "srow": ("(3,4)f8", 400),
+}  # fmt: skip
 
 TYPES: Final = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",
@@ -75,17 +58,17 @@ _UNIT_TOLERANCE_EPS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class NiftiHeader:
-    """What of a header says where and how the voxels are.
+    """The part of a header that says where the voxels are, and how they are stored.
 
     Args:
-        shape_ijk: Voxels along each axis, 0 to 7 of them; as stated, perhaps nonsense.
-        dtype: Of a stored voxel, None for an unknown code.
-        offset_bytes: Where the voxels begin.
-        slope: Stored value times slope plus `inter` is the value; 0 or NaN for none.
+        shape_ijk: Number of voxels along each of 0 to 7 axes, as stated. It may be nonsense.
+        dtype: Type of a stored voxel. None for an unknown code.
+        offset_bytes: Position of the first voxel in the file.
+        slope: A stored value times `slope` plus `inter` is the value. 0 or NaN means no scaling.
         inter: See `slope`.
-        qform_code: 0 if the quaternion states nothing.
-        sform_code: 0 if the matrix states nothing.
-        unit_code: A key of `UNIT_MM`, or 0 for none.
+        qform_code: Code of the quaternion. 0 if it states nothing.
+        sform_code: Code of the matrix. 0 if it states nothing.
+        unit_code: A key of `UNIT_MM`, or 0 if no unit is stated.
         fields: The header itself.
     """
 
@@ -100,16 +83,16 @@ class NiftiHeader:
     fields: Any
 
     def sform(self) -> NDArray[np.float64]:
-        """(4, 4), index (i, j, k, 1) to RAS+ by the matrix, in the header's unit."""
+        """Return the affine of the matrix: index (i, j, k, 1) to RAS+, in the header's unit."""
         affine = np.eye(4)
         affine[:3] = self.fields["srow"]
         return affine
 
     def qform(self) -> NDArray[np.float64]:
-        """(4, 4), index (i, j, k, 1) to RAS+ by the quaternion, in the header's unit.
+        """Return the affine of the quaternion: index (i, j, k, 1) to RAS+, in the header's unit.
 
         Raises:
-            ValueError: If it is longer than 1, or voxel sizes are negative.
+            ValueError: If the quaternion is longer than 1, or a voxel size is negative.
         """
         sizes = self.sizes()
         if sizes.min() < 0:
@@ -122,7 +105,7 @@ class NiftiHeader:
         return affine
 
     def unplaced(self) -> NDArray[np.float64]:
-        """(4, 4) for a header that states no place: centred, i to the left, as viewers show it."""
+        """Return the affine that viewers assume without a place: centred, with i to the left."""
         sizes = self.sizes() * (-1, 1, 1)
         middle = (np.array([*self.shape_ijk, 1, 1, 1][:3]) - 1) / 2
         affine = np.diag([*sizes, 1.0])
@@ -130,7 +113,7 @@ class NiftiHeader:
         return affine
 
     def sizes(self) -> NDArray[np.float64]:
-        """(3,) voxel sizes along i, j, k, in the header's unit."""
+        """Return the three voxel sizes along i, j, k, in the header's unit."""
         sizes: NDArray[np.float64] = self.fields["pixdim"][1:4].astype(np.float64)
         return sizes
 
@@ -140,10 +123,10 @@ def parse_header(start: bytes, *, pair: bool = False) -> NiftiHeader | None:
 
     Args:
         start: The first bytes of the file, `NIFTI2_BYTES` if it has as many.
-        pair: The voxels are in a file of their own.
+        pair: Whether the voxels are in a file of their own.
 
     Returns:
-        None if it is no such file.
+        The header, or None if it is no such file.
     """
     magic1, magic2 = (b"ni1", b"ni2") if pair else (b"n+1", b"n+2")
     layouts = ((NIFTI1_BYTES, _OFFSETS1, magic1), (NIFTI2_BYTES, _OFFSETS2, magic2))
@@ -164,7 +147,7 @@ def parse_mgh_header(start: bytes) -> NiftiHeader | None:
         start: The first bytes of the file, `NIFTI2_BYTES` if it has as many.
 
     Returns:
-        None if it is no such file.
+        The header, or None if it is no such file.
     """
     from nibabel.freesurfer.mghformat import MGHHeader
 
@@ -194,19 +177,19 @@ def build_header(
     shape_ijk: tuple[int, ...], dtype: np.dtype[Any], affine: NDArray[np.float64], *, code: int,
     description: str, forms: HeaderForms | None = None,
 ) -> bytes:  # fmt: skip
-    """A NIfTI-1 header, little-endian, for voxels that follow it at once.
+    """Make a little-endian NIfTI-1 header for voxels that follow it at once.
 
     Args:
-        shape_ijk: Voxels along i, j, k.
-        dtype: Of a stored voxel, little-endian.
-        affine: (4, 4), index (i, j, k, 1) to RAS+ mm; at right angles, or the quaternion states
-            the nearest such grid.
+        shape_ijk: Number of voxels along i, j, k.
+        dtype: Type of a stored voxel, little-endian.
+        affine: Affine from index (i, j, k, 1) to RAS+ mm, of shape (4, 4). If its axes are not at
+            right angles, the quaternion states the nearest grid whose axes are.
         code: 1 if the affine places the image in the scanner, 0 if its place is unknown.
-        description: ASCII, at most 79 characters.
-        forms: What to state instead, in which unit; what it leaves open is `affine` with code 0.
+        description: ASCII text of at most 79 characters.
+        forms: Affines to state instead, with their unit. One that is None is stated as `affine`.
 
     Returns:
-        348 bytes and the 4 that say "no extension".
+        The 348 bytes of the header, and the 4 bytes that say "no extension".
     """
     header = np.zeros((), _layout(_OFFSETS1, NIFTI1_BYTES, "<"))
     forms = forms or HeaderForms(affine, affine, code, code, MILLIMETRES)

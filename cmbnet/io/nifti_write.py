@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cmbnet.volume import Volume
 
 COMPRESSION_LEVEL: Final = 1
-"""Of ISA-L's 0 to 3. Ten times as fast as zlib's level 1, and the files are no larger."""
+"""Level of ISA-L, from 0 to 3. It is ten times as fast as zlib's level 1 for files as small."""
 
 
 def write_nifti(volume: Volume, path: str | os.PathLike[str], *, dtype: DTypeLike) -> None:
@@ -42,7 +42,16 @@ def write_nifti(volume: Volume, path: str | os.PathLike[str], *, dtype: DTypeLik
     if not target.name.endswith((".nii", ".nii.gz")):
         raise UsageError(f"a name that ends in .nii or .nii.gz is required, got {target.name}")
     stored = _cast(volume.data, np.dtype(dtype), target)
-    header, voxels = _header_bytes(volume, stored.dtype), stored.reshape(-1).view(np.uint8).data
+    header = build_header(
+        volume.shape[::-1],
+        stored.dtype,
+        volume.affine[:, [2, 1, 0, 3]],
+        # A file that claimed no orientation gets none: viewers then lay both over each other.
+        code=0 if NO_ORIENTATION in volume.notes else 1,
+        description=RESEARCH_USE_ONLY,
+        forms=volume.forms,
+    )
+    voxels = stored.reshape(-1).view(np.uint8).data
     if target.name.endswith(".gz"):
         # No name and no time in the gzip header: the same volume gives the same bytes.
         wbits = isal_zlib.MAX_WBITS | 16
@@ -54,7 +63,7 @@ def write_nifti(volume: Volume, path: str | os.PathLike[str], *, dtype: DTypeLik
 
 
 def _cast(data: NDArray[Any], dtype: np.dtype[Any], target: Path) -> NDArray[Any]:
-    """Little-endian values in C order (z, y, x), the order the file stores."""
+    """The values as the file stores them: little-endian, in C order (z, y, x)."""
     wanted = dtype.newbyteorder("<")
     if wanted.kind in "iu" and data.size and data.dtype != np.bool_:
         limits = np.iinfo(wanted)
@@ -68,16 +77,3 @@ def _cast(data: NDArray[Any], dtype: np.dtype[Any], target: Path) -> NDArray[Any
     if wanted.kind in "iu" and data.dtype.kind == "f" and not np.array_equal(stored, data):
         raise UsageError(f"{target}: whole numbers are required to store {dtype.name}")
     return stored
-
-
-def _header_bytes(volume: Volume, dtype: np.dtype[Any]) -> bytes:
-    """The header and the 4 bytes that say "no extension"."""
-    return build_header(
-        volume.shape[::-1],
-        dtype,
-        volume.affine[:, [2, 1, 0, 3]],
-        # A file that claimed no orientation gets none: viewers then lay both over each other.
-        code=0 if NO_ORIENTATION in volume.notes else 1,
-        description=RESEARCH_USE_ONLY,
-        forms=volume.forms,
-    )

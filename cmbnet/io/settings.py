@@ -17,6 +17,12 @@ from cmbnet.errors import UsageError
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
+class FrozenModel(pydantic.BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
 def read_settings(path: str | os.PathLike[str], model: type[Model], *, what: str) -> Model:
     """Read a file of settings.
 

@@ -1,10 +1,16 @@
-"""Writing of tables as CSV that a spreadsheet program does not execute."""
+"""Tables as CSV: written so that a spreadsheet program does not execute them, and read."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from cmbnet.errors import UnreadableFile
+
+Row = TypeVar("Row")
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Spreadsheet programs run text that begins like this as a formula. After a quote they show it."""
@@ -40,3 +46,21 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def read_rows(path: Path, required: str, convert: Callable[[dict[str, str]], Row]) -> list[Row]:
+    """Read a CSV with a line of names.
+
+    Args:
+        path: The file, in UTF-8.
+        required: What the file must hold, for the message, such as "columns case and region".
+        convert: Function that makes a row from the cells by the names of their columns.
+
+    Raises:
+        UnreadableFile: If the file is not a CSV, or `convert` finds a column missing or wrong.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return [convert(row) for row in csv.DictReader(stream, strict=True)]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError) as error:
+        raise UnreadableFile(f"{required} are required in {path}: {error!r}") from error

@@ -2,7 +2,7 @@
 
 from cmbnet.lesions.components import label_components
 from cmbnet.lesions.find import find_lesions
-from cmbnet.lesions.lesion import Lesion, LesionFinding, SizeClass, Stage
+from cmbnet.lesions.lesion import FoundLesions, Lesion, SizeClass, Stage
 from cmbnet.lesions.measure import (
     Component,
     axial_axis,
@@ -18,8 +18,8 @@ __all__ = [
     "COUNTED_SIZES",
     "SIZES",
     "Component",
+    "FoundLesions",
     "Lesion",
-    "LesionFinding",
     "LesionRules",
     "SizeClass",
     "Stage",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
-from cmbnet.lesions.lesion import BORDER_REACH_MM, Lesion, LesionFinding, Stage
+from cmbnet.lesions.lesion import BORDER_REACH_MM, FoundLesions, Lesion, Stage
 from cmbnet.lesions.measure import Component, axial_axis, measure_components
 from cmbnet.lesions.outline import outlined
 from cmbnet.lesions.profile import profile
@@ -35,19 +35,19 @@ def find_lesions(
     brain: NDArray[Any] | None = None,
     image: Volume | None = None,
     asked: Sequence[Rule] | None = None,
-) -> LesionFinding:
+) -> FoundLesions:
     """Find the lesions of a probability map.
 
     Args:
-        probability: Values 0 to 1, float; the grid on which sizes are measured.
-        rules: Thresholds.
-        brain: Mask of the same shape; without it the border rules are not asked.
-        image: The scan on the same grid; without it nobody looks how far the dark structure
-            of a candidate goes on.
-        asked: Which of `RULES` are asked; all of them if None.
+        probability: Probability map, float, 0 to 1. Sizes are measured on its grid.
+        rules: Thresholds of the rules.
+        brain: Brain mask of the same shape. Without it, the rules about the border do not apply.
+        image: The scan on the same grid. Without it, the surroundings of candidates are not
+            measured.
+        asked: The rules that apply, a part of `RULES`. None applies all of them.
 
     Returns:
-        The lesions, what was excluded and why, and the instance labels.
+        The lesions, the excluded candidates with reasons, and the instance labels.
 
     Raises:
         InputRefused: If the mask or the scan has another shape.
@@ -70,7 +70,7 @@ def find_lesions(
     for (label, _), lesion in zip(kept, lesions[: len(kept)], strict=True):
         box = _box(lesion)
         instances[box][labels[box] == label] = lesion.id
-    return LesionFinding(
+    return FoundLesions(
         lesions=tuple(lesions[: len(kept)]),
         excluded=tuple(lesions[len(kept) :]),
         stages=_stages([lesion.removed_by for lesion in lesions]),
@@ -79,8 +79,8 @@ def find_lesions(
     )
 
 
-def _stages(removed_by: list[Stage | None]) -> dict[str, int]:
-    """Counts from candidates to lesions."""
+def _stages(removed_by: Sequence[str | None]) -> dict[str, int]:
+    """Count candidates, those that each stage removed, and lesions."""
     counts = Counter(removed_by)
     removed = {f"removed_by_{stage}": counts[stage] for stage in get_args(Stage)}
     return {"candidates": len(removed_by), **removed, "lesions": counts[None]}
@@ -88,7 +88,7 @@ def _stages(removed_by: list[Stage | None]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Looks at the components of one scan, one by one."""
+    """Judge the components of one scan, one by one."""
 
     probability: Volume
     labels: NDArray[np.int32]
@@ -98,17 +98,16 @@ class _Judge:
     image: Volume | None
 
     def lesion(self, component: Component) -> tuple[int, Lesion]:
-        """The label of a component and its `Lesion`, not yet numbered."""
+        """Return the label of a component and its `Lesion`, not yet numbered."""
         box, rules = component.box, self.rules
         inside = self.labels[box] == component.label
         values = self.probability.data[box][inside]
         # int8 networks and interpolation can leave a float's width above 1.
-        mean, highest = (
-            min(float(values.mean(dtype=np.float64)), 1.0),
-            min(float(values.max()), 1.0),
-        )
+        mean = min(float(values.mean(dtype=np.float64)), 1.0)
+        highest = min(float(values.max()), 1.0)
         centre = self._centre_voxel(component, inside)
         axis = axial_axis(self.probability.affine)
+        brain = self.brain
         lesion = Lesion(
             id=0,
             centre_ras_mm=component.centroid_ras_mm,
@@ -123,7 +122,7 @@ class _Judge:
             score=0.0,
             mean_probability=mean,
             max_probability=highest,
-            outside_brain=self._outside_brain(box, inside),
+            outside_brain=None if brain is None else float(1 - (brain[box][inside] != 0).mean()),
             border_distance_mm=None,
             bbox=component.bbox,
             axes_mm=component.axes_mm,
@@ -138,16 +137,10 @@ class _Judge:
         inside: NDArray[np.bool_],
         centre: tuple[int, int, int],
     ) -> Lesion:
-        """The candidate with its score and, if a rule says no, that rule's stage and reason."""
+        """Return the candidate with its score. If a rule excludes it, add stage and reason."""
         excluded = first_no(lesion, self.rules, [r for r in self.asked if not r.surroundings])
         if excluded is None:
-            lesion = replace(
-                lesion,
-                continuation_mm=self._continuation_mm(component, inside),
-                border_distance_mm=self._border_distance_mm(centre),
-                rim_brightness=self._rim_brightness(component, inside),
-                profile=self._profile(component),
-            )
+            lesion = replace(lesion, **self._surroundings(component, inside, centre))
         lesion = replace(lesion, score=lesion_score(lesion, self.rules))
         if excluded is None:
             excluded = first_no(lesion, self.rules, [r for r in self.asked if r.surroundings])
@@ -155,47 +148,33 @@ class _Judge:
             return lesion
         return replace(lesion, removed_by=excluded[0].stage, reason=excluded[1])
 
-    def _outside_brain(
-        self, box: tuple[slice, slice, slice], inside: NDArray[np.bool_]
-    ) -> float | None:
-        return None if self.brain is None else float(1 - (self.brain[box][inside] != 0).mean())
-
-    def _continuation_mm(self, component: Component, inside: NDArray[np.bool_]) -> float | None:
-        """Of small candidates: a large one reaches the next dark thing by its size alone."""
-        if (
-            self.image is None
-            or not self._asked
-            or not is_small(component.max_in_plane_diameter_mm, self.rules)
-        ):
-            return None
-        return continuation_mm(self.image, inside, component.box, self.brain)
-
-    def _rim_brightness(self, component: Component, inside: NDArray[np.bool_]) -> float | None:
-        if self.image is None or not self._asked:
-            return None
-        return rim_brightness(self.image, inside, component.box, self.brain)
-
-    def _profile(self, component: Component) -> tuple[float, ...]:
-        if self.image is None or not self._asked:
-            return ()
-        return profile(self.image, component.bbox, self.brain)
-
-    @property
-    def _asked(self) -> bool:
-        """Whether the rules ask what candidates lie in."""
-        return self.rules.max_continuation_mm is not None or self.rules.evidence is not None
+    def _surroundings(
+        self, component: Component, inside: NDArray[np.bool_], centre: tuple[int, int, int]
+    ) -> dict[str, Any]:
+        """What lies around a candidate, by the names of `Lesion`, as far as the rules use it."""
+        found: dict[str, Any] = {"border_distance_mm": self._border_distance_mm(centre)}
+        used = self.rules.max_continuation_mm is not None or self.rules.evidence is not None
+        if self.image is None or not used:
+            return found
+        where = (self.image, inside, component.box, self.brain)
+        # A large candidate reaches the next dark thing by its size alone.
+        if is_small(component.max_in_plane_diameter_mm, self.rules):
+            found["continuation_mm"] = continuation_mm(*where)
+        found["rim_brightness"] = rim_brightness(*where)
+        found["profile"] = profile(self.image, component.bbox, self.brain)
+        return found
 
     def _centre_voxel(
         self, component: Component, inside: NDArray[np.bool_]
     ) -> tuple[int, int, int]:
-        """The component's own voxel nearest to its centroid, which may lie beside a bent one."""
+        """Find the voxel of a component nearest to its centroid, which may lie outside it."""
         voxels = np.argwhere(inside) + [start for start, _ in component.bbox]
         offset = (voxels - np.array(component.centroid_zyx)) * self.probability.spacing_mm
         z, y, x = voxels[np.argmin((offset**2).sum(axis=1))].tolist()
         return z, y, x
 
     def _border_distance_mm(self, centre: tuple[int, int, int]) -> float | None:
-        """Distance from a voxel to the nearest one outside the brain, looked for near it only."""
+        """Measure the distance of a voxel to the nearest one outside the brain, within reach."""
         if self.brain is None:
             return None
         spacing = np.array(self.probability.spacing_mm)

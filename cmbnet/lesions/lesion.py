@@ -1,4 +1,4 @@
-"""`Lesion`, the report on one candidate, and `LesionFinding`, the report on a scan."""
+"""`Lesion`, the report on one candidate, and `FoundLesions`, the report on a scan."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ SizeClass = Literal["small", "large", "outside"]
 
 Stage = Literal["size", "shape", "border", "score"]
 """Kinds of rules, in the order of the counts (`cmbnet.lesions.rules`)."""
+
+Call = Literal["paramagnetic", "diamagnetic", "indeterminate"]
+"""What phase says of a candidate: blood, calcium, or neither."""
 
 Triple = tuple[float, float, float]
 
@@ -48,9 +51,13 @@ class Lesion:
             it, if the candidate is large, or if size or shape excluded it.
         rim_brightness: Brightness of the rim around it, relative to nearby brain, which is 1. None
             if the rules do not use it, or if size or shape excluded it.
-        removed_by: The stage that excluded it, or None for a lesion.
+        phase: What the phase says of it (`cmbnet.phase`). None without phase, and for candidates
+            that were excluded before.
+        phase_strength: How much more of the phase around it the other sign leaves unexplained.
+        removed_by: The stage that excluded it, "phase" for a possible calcification, or None for a
+            lesion.
         reason: The reason in words. Empty for a lesion.
-        place: Region, side and group, approximately. None for excluded candidates.
+        place: Region, side and group, approximately. None for candidates that a rule excluded.
         profile: What lies around it (`cmbnet.lesions.profile.MEASURES`); empty where the rules do
             not ask, or size or shape excluded it. Not written into results.
         axes_mm: Axes of the ellipsoid of equal second moments, longest first. Not written.
@@ -75,7 +82,9 @@ class Lesion:
     bbox: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
     continuation_mm: float | None = None
     rim_brightness: float | None = None
-    removed_by: Stage | None = None
+    phase: Call | None = None
+    phase_strength: float | None = None
+    removed_by: Stage | Literal["phase"] | None = None
     reason: str = ""
     place: Place | None = None
     profile: Annotated[tuple[float, ...], Field(exclude=True)] = ()
@@ -89,7 +98,7 @@ class Lesion:
 
 
 @dataclass(frozen=True, slots=True)
-class LesionFinding:
+class FoundLesions:
     """All lesions and excluded candidates of one scan.
 
     Args:

@@ -169,7 +169,7 @@ class _Points:
         return (z0, z1), (y0, y1), (x0, x1)
 
     def axes_mm(self, affine: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Axes of the ellipsoids of equal second moments, shape (components, 3), longest first.
+        """Measure the axes (components, 3) of ellipsoids of equal second moments, longest first.
 
         A voxel is a box, not a point, so its own variance (side^2 / 12) is added. Without it, a
         lesion in a single slice would be infinitely flat. A ball of diameter D has the variance

@@ -38,10 +38,7 @@ RIM_MM = (1.0, 3.0)
 
 
 def continuation_mm(
-    image: Volume,
-    candidate: NDArray[np.bool_],
-    box: tuple[slice, ...],
-    brain: NDArray[Any] | None,
+    image: Volume, candidate: NDArray[np.bool_], box: tuple[slice, ...], brain: NDArray[Any] | None
 ) -> float:
     """Measure how far the dark structure of a candidate reaches beyond it.
 
@@ -80,10 +77,7 @@ def continuation_mm(
 
 
 def rim_brightness(
-    image: Volume,
-    candidate: NDArray[np.bool_],
-    box: tuple[slice, ...],
-    brain: NDArray[Any] | None,
+    image: Volume, candidate: NDArray[np.bool_], box: tuple[slice, ...], brain: NDArray[Any] | None
 ) -> float:
     """Return the median of the rim around a candidate over the median of the nearby brain.
 

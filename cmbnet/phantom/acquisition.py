@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.fft
 
-from cmbnet.phantom.grid import FloatArray, Grid
+from cmbnet.phantom.grid import FloatArray, Grid, broadcast
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.scan import ComplexArray
 
@@ -16,13 +16,8 @@ EDGE_WIDTH = 0.05
 def receive_bias(
     rng: np.random.Generator, shape: tuple[int, int, int], strength: float
 ) -> FloatArray:
-    """Sensitivity of the coil, about 1: brighter toward the surface, tilted a little."""
-    z, y, x = (
-        np.linspace(-1, 1, size, dtype=np.float32).reshape(
-            [-1 if n == axis else 1 for n in range(3)]
-        )
-        for axis, size in enumerate(shape)
-    )
+    """Draw the sensitivity of the coil, about 1, higher toward the surface and tilted a little."""
+    z, y, x = broadcast(*(np.linspace(-1, 1, size, dtype=np.float32) for size in shape))
     tilt_y, tilt_x = rng.uniform(-0.12, 0.12, 2).astype(np.float32)
     bias = 0.35 * x**2 + 0.35 * y**2 - 0.15 * z**2 + tilt_y * y + tilt_x * x
     result: FloatArray = 1 + np.float32(strength) * (bias - bias.mean())
@@ -72,7 +67,7 @@ def _window(shape: tuple[int, ...], protocol: Protocol) -> FloatArray:
 
 
 def motion_factor(rng: np.random.Generator, grid: Grid, sd_mm: float = 0.45) -> ComplexArray:
-    """Factor of k-space for a head that lies still in one place after another.
+    """Draw the factor of k-space of a head that lies still in one place after another.
 
     Lines are acquired in order along the phase axis; each move shifts what comes after it.
     The centre of k-space stays where it was.

@@ -11,7 +11,14 @@ from scipy import ndimage
 
 from cmbnet.phantom.grid import FloatArray, Grid, resample
 from cmbnet.phantom.individual import Deformation, draw_deformation
-from cmbnet.phantom.regions import AIR_SPACES, Coordinates, ellipsoid_radius, nuclei_of, region_of
+from cmbnet.phantom.regions import (
+    AIR_SPACES,
+    Coordinates,
+    ellipsoid_radius,
+    neck_and_face,
+    nuclei_of,
+    region_of,
+)
 from cmbnet.phantom.template import AnatomyKind, load_template
 from cmbnet.phantom.veins import VeinPoints, grow_veins
 
@@ -61,7 +68,7 @@ class Anatomy:
 
 
 def head_grid(scale: float) -> Grid:
-    """A 1 mm grid that holds any head of a scale with its shells."""
+    """Return a 1 mm grid that holds any head of a scale with its shells."""
     low, high = (-92, -126, -90), (102, 100, 90)
     shape = tuple(round((b - a) * scale) + 1 for a, b in zip(low, high, strict=True))
     origin = tuple(a * scale for a in low)
@@ -103,7 +110,7 @@ class Folds:
 def draw_maps(
     kind: AnatomyKind, seed: int, scale: float, folds: Folds = Folds()
 ) -> tuple[Anatomy, FloatArray, FloatArray, FloatArray]:
-    """A head without veins, and its shares of grey matter, white matter and CSF, 0 to 1."""
+    """Draw a head without veins, and its shares of grey matter, white matter and CSF, 0 to 1."""
     rng = np.random.default_rng([seed, 1])
     grid = head_grid(scale)
     deformation = _deformation(rng, grid, scale)
@@ -133,7 +140,7 @@ def _deformation(rng: np.random.Generator, grid: Grid, scale: float) -> Deformat
 
 
 def as_byte(share: FloatArray) -> Bytes:
-    """A share of 0 to 1 as 0 to 255."""
+    """Turn a share of 0 to 1 into 0 to 255."""
     return np.rint(share * 255).astype(np.uint8)
 
 
@@ -206,16 +213,14 @@ def _head(
     inside = resample(brain.astype(np.float32), grid, coarse, outside=0.0) > 0.5
     outside_mm = ndimage.distance_transform_edt(~inside, sampling=coarse.spacing_mm)
     outside_mm = (outside_mm / scale - 1.0).astype(np.float32)
-    qc = tuple(resample(part, grid, coarse) for part in q)
-    z, y, x = qc
-    neck = (z < -55) & ((x / 62) ** 2 + ((y + 22) / 72) ** 2 < 1)
-    face = (z < -28) & ((x / 58) ** 2 + ((y - 40) / 48) ** 2 < 1)
+    qc = (resample(q[0], grid, coarse), resample(q[1], grid, coarse), resample(q[2], grid, coarse))
+    neck, face = neck_and_face(qc)
     air = np.zeros(coarse.shape, bool)
     for centre, radii in AIR_SPACES:
-        air |= (ellipsoid_radius((z, y, x), centre, radii) < 1) & (outside_mm > 1)
+        air |= (ellipsoid_radius(qc, centre, radii) < 1) & (outside_mm > 1)
     soft = ((neck | face) & (outside_mm > 2.5)) | (outside_mm <= 13.5)
     chi = np.where(soft, -AIR_PPM, 0).astype(np.float32)
-    bone = (outside_mm > 2.5) & (outside_mm <= 8) & ~(neck & (z < -60))
+    bone = (outside_mm > 2.5) & (outside_mm <= 8) & ~(neck & (qc[0] < -60))
     chi[bone] += BONE_PPM
     chi[air] = 0.0
     fine = resample(outside_mm, coarse, grid)

@@ -9,16 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cmbnet.errors import UsageError
 from cmbnet.phantom.acquisition import acquire, motion_factor, receive_bias
 from cmbnet.phantom.anatomy import Anatomy, make_anatomy
 from cmbnet.phantom.grid import FloatArray, Grid, resample
 from cmbnet.phantom.lesions import Microbleed, draw_count, draw_moments, place_lesions
-from cmbnet.phantom.mimics import Mimic, MimicKind, draw_mimics, paint_mimics
+from cmbnet.phantom.mimics import Mimic, MimicKind, draw_mimics, paint_mimics, taken_by
+from cmbnet.phantom.phase import (
+    CalcificationTruth,
+    PhaseRecorder,
+    calcification_truth,
+    draw_calcifications,
+)
 from cmbnet.phantom.protocol import TINY, Protocol, WideProtocol, draw_protocol
 from cmbnet.phantom.scan import (
     ComplexArray,
     HeadSignal,
-    Scan,
+    ScanPlan,
     average_sub_slices,
     object_signal,
     plan_scan,
@@ -68,6 +75,8 @@ class PhantomCase:
         anatomy_seed: Seed of the head.
         anatomy: ``"mni"`` or ``"procedural"``.
         skull_stripped: Whether all but the brain was set to 0.
+        phase: int16 values as a scanner stores phase, if it was asked for.
+        calcifications: The calcifications that were asked for.
     """
 
     image: Volume
@@ -81,6 +90,8 @@ class PhantomCase:
     anatomy_seed: int
     anatomy: AnatomyKind
     skull_stripped: bool
+    phase: Volume | None = None
+    calcifications: tuple[CalcificationTruth, ...] = ()
 
 
 def make_case(
@@ -91,6 +102,8 @@ def make_case(
     anatomy: AnatomyKind = "mni",
     anatomy_seed: int | None = None,
     lesion_count: int | None = None,
+    phase: str | None = None,
+    calcifications: int = 0,
 ) -> PhantomCase:
     """Make a phantom.
 
@@ -102,10 +115,13 @@ def make_case(
         anatomy: ``"mni"`` (needs nilearn) or ``"procedural"`` (needs nothing).
         anatomy_seed: Seed of the head; `seed` if None.
         lesion_count: Number of microbleeds; drawn if None.
+        phase: Vendor in whose style the phase is written (`cmbnet.phantom.phase.PHASE_STYLES`);
+            None writes none.
+        calcifications: Number of calcifications beyond those that every phantom may have.
 
     Raises:
         MissingExtra: If the MNI anatomy is asked for and nilearn is not installed.
-        UsageError: If there is no such protocol.
+        UsageError: If there is no such protocol or style, or phase is asked of the wide family.
     """
     if protocol is None:
         protocol = "training" if anatomy == "mni" else TINY
@@ -113,6 +129,8 @@ def make_case(
         protocol = draw_protocol(protocol, np.random.default_rng([seed, 10]))
     head_seed = seed if anatomy_seed is None else anatomy_seed
     if isinstance(protocol, WideProtocol):
+        if phase is not None or calcifications:
+            raise UsageError("phantoms of the wide family have no phase; choose other protocols")
         from cmbnet.phantom.family import make_family_case
 
         return make_family_case(
@@ -123,7 +141,8 @@ def make_case(
     rng = np.random.default_rng([seed, 11])
     tilt = rng.uniform(-MAX_TILT_RAD, MAX_TILT_RAD) if rng.random() < TILT_PROBABILITY else 0.0
     scan = plan_scan(head, protocol, tilt)
-    mimics, seen = _tissue_and_mimics(seed, head, scan)
+    grains = draw_calcifications(np.random.default_rng([seed, 18]), head, protocol, calcifications)
+    mimics, seen = _tissue_and_mimics(seed, head, scan, grains)
     without = average_sub_slices(seen.signal, scan)
     lesions: list[Microbleed] = []
     complete = without
@@ -133,15 +152,39 @@ def make_case(
             add_spheres(seen.signal, scan, lesion.spheres)
         complete = average_sub_slices(seen.signal, scan)
     bias = receive_bias(np.random.default_rng([seed, 13]), scan.grid.shape, protocol.bias)
-    truth = _truth(lesions, without, complete, bias, scan, seen.white)
+    pair = noise_free_pair(lesions, without, complete, bias, scan)
+    truth = find_apparent(
+        lesions, scan.grid, pair[1], pair[0], noise=seen.white / protocol.snr, white=seen.white
+    )
     del without
-    image = _image(seed, complete * bias, scan, seen.white)
-    return _store(seed, scan, head, mimics, truth, image, seen, tilt)
+    recorder = None
+    if phase is not None:
+        coils = np.random.default_rng([seed, 19])
+        recorder = PhaseRecorder(coils, phase, scan.grid, protocol.high_pass_per_mm)
+    image = _image(seed, complete * bias, scan, seen.white, recorder)
+    case = _store(seed, scan, head, mimics, truth, image, seen, tilt)
+    return _with_phase(case, recorder, grains, scan.grid)
 
 
-def _tissue_and_mimics(seed: int, head: Anatomy, scan: Scan) -> tuple[list[Mimic], HeadSignal]:
+def _with_phase(
+    case: PhantomCase, recorder: PhaseRecorder | None, grains: list[Mimic], grid: Grid
+) -> PhantomCase:
+    """The case with its phase and calcifications, with axes stored as those of the image."""
+    flips = tuple(axis for axis in range(3) if case.image.affine[2 - axis, axis] < 0)
+    phase = None
+    if recorder is not None:
+        stored = np.ascontiguousarray(np.flip(recorder.stored, flips))
+        phase = replace(case.image, data=stored, source=f"phantom {case.seed} phase")
+    rows = tuple(calcification_truth(grain, grid, flips) for grain in grains)
+    return replace(case, phase=phase, calcifications=rows)
+
+
+def _tissue_and_mimics(
+    seed: int, head: Anatomy, scan: ScanPlan, grains: list[Mimic]
+) -> tuple[list[Mimic], HeadSignal]:
     """The head with its mimics, on the sub-slices."""
     mimics, end_on = draw_mimics(np.random.default_rng([seed, 14]), head, scan.protocol)
+    mimics += grains
     veins = VeinPoints.joined([head.veins, end_on])
     seen = object_signal(np.random.default_rng([seed, 16]), head, scan, veins)
     for mimic in mimics:
@@ -151,7 +194,7 @@ def _tissue_and_mimics(seed: int, head: Anatomy, scan: Scan) -> tuple[list[Mimic
 
 
 def _draw_lesions(
-    seed: int, head: Anatomy, scan: Scan, mimics: list[Mimic], seen: HeadSignal,
+    seed: int, head: Anatomy, scan: ScanPlan, mimics: list[Mimic], seen: HeadSignal,
     without: ComplexArray, count: int | None,
 ) -> list[Microbleed]:  # fmt: skip
     """Draw the microbleeds of a case where they could be seen."""
@@ -162,33 +205,18 @@ def _draw_lesions(
     def suitable(points_mm: NDArray[np.floating]) -> NDArray[np.bool_]:
         return shows_lesions(points_mm, scan, seen, without)
 
-    avoid = [
-        (np.asarray(point, float), mimic.reach_mm)
-        for mimic in mimics
-        for point in (mimic.path_mm[::6] if len(mimic.path_mm) else mimic.centre_mm[None])
-    ]
-    return place_lesions(rng, head, scan.protocol, draw_moments(rng, count), suitable, avoid)
+    moments = draw_moments(rng, count)
+    return place_lesions(rng, head, scan.protocol, moments, suitable, taken_by(mimics))
 
 
 Truth = tuple[NDArray[np.uint16], NDArray[np.uint8], list[LesionTruth]]
 
 
-def _truth(
-    lesions: list[Microbleed], without: ComplexArray, complete: ComplexArray, bias: FloatArray,
-    scan: Scan, white: float,
-) -> Truth:  # fmt: skip
-    """Outline the lesions by comparing noise-free images."""
-    pair = noise_free_pair(lesions, without, complete, bias, scan)
-    return find_apparent(
-        lesions, scan.grid, pair[1], pair[0], noise=white / scan.protocol.snr, white=white
-    )
-
-
 def noise_free_pair(
     lesions: list[Microbleed], without: ComplexArray, complete: ComplexArray, bias: FloatArray,
-    scan: Scan,
+    scan: ScanPlan,
 ) -> FloatArray:  # fmt: skip
-    """Images without and with the lesions (2, z, y, x); only slices near one are made."""
+    """Make images without and with the lesions (2, z, y, x), only of slices near a lesion."""
     grid = scan.grid
     pair = np.zeros((2, *grid.shape), np.float32)
     near = np.zeros(grid.shape[0], bool)
@@ -203,7 +231,13 @@ def noise_free_pair(
     return pair
 
 
-def _image(seed: int, complete: ComplexArray, scan: Scan, white: float) -> FloatArray:
+def _image(
+    seed: int,
+    complete: ComplexArray,
+    scan: ScanPlan,
+    white: float,
+    phase: PhaseRecorder | None = None,
+) -> FloatArray:
     """What the scanner makes of the slices: motion, noise, SWI."""
     rng = np.random.default_rng([seed, 17])
     motion = motion_factor(rng, scan.grid) if rng.random() < MOTION_PROBABILITY else None
@@ -214,11 +248,13 @@ def _image(seed: int, complete: ComplexArray, scan: Scan, white: float) -> Float
             motion=motion,
         )  # fmt: skip
         image[z] = susceptibility_weighted(noisy, scan.grid, scan.protocol)[0]
+        if phase is not None:
+            phase.take(z, noisy)
     return image
 
 
 def _store(
-    seed: int, scan: Scan, head: Anatomy, mimics: list[Mimic], truth: Truth, image: FloatArray,
+    seed: int, scan: ScanPlan, head: Anatomy, mimics: list[Mimic], truth: Truth, image: FloatArray,
     seen: HeadSignal, tilt: float,
 ) -> PhantomCase:  # fmt: skip
     """Scale to whole numbers and store the axes as a scanner might."""
@@ -229,31 +265,50 @@ def _store(
         image *= ndimage.binary_dilation(brain)
     # Scanners choose their own scale; nothing may depend on it.
     image *= WHITE_LEVEL * rng.uniform(0.5, 1.5) / seen.white
+    marks = mark_tissue(head, scan, seen, brain)
+    paint_mimics(mimics, scan.grid, marks)
+    maps = (image, *truth[:2], marks, brain.astype(np.uint8))
+    return store(rng, seed, scan, tilt, head, maps, truth[2], skull_stripped=stripped)
+
+
+def store(
+    rng: np.random.Generator, seed: int, scan: ScanPlan, tilt: float, head: Anatomy,
+    maps: tuple[NDArray[Any], ...], rows: list[LesionTruth], *, skull_stripped: bool,
+) -> PhantomCase:  # fmt: skip
+    """Round an image to whole numbers and store the axes as a scanner might.
+
+    Args:
+        rng: Source of randomness.
+        seed: Seed of the case.
+        scan: Its grid and protocol.
+        tilt: Angle between slices and main field, rad.
+        head: The head.
+        maps: Image, lesions, what is ignored, mimics and brain, (z, y, x) each.
+        rows: One row per microbleed.
+        skull_stripped: Whether all but the brain was set to 0.
+    """
+    image, *others = maps
     stored = np.minimum(np.rint(image), STORED_MAX).astype(np.int16)
     flips = STORAGE_FLIPS[int(rng.integers(len(STORAGE_FLIPS)))]
     affine = stored_affine(scan.grid, tilt, flips)
-    labels, ignore, rows = truth
-
-    def volume(data: NDArray[Any], what: str) -> Volume:
-        return Volume(np.ascontiguousarray(np.flip(data, flips)), affine, f"phantom {seed} {what}")
-
+    names = ("image", "lesions", "ignore", "mimics", "brain")
+    volumes: dict[str, Any] = {
+        name: Volume(np.ascontiguousarray(np.flip(data, flips)), affine, f"phantom {seed} {name}")
+        for name, data in zip(names, (stored, *others), strict=True)
+    }
     return PhantomCase(
-        image=volume(stored, "image"),
-        lesions=volume(labels, "lesions"),
-        ignore=volume(ignore, "ignore"),
-        mimics=volume(_mimic_map(mimics, head, scan, seen, brain), "mimics"),
-        brain=volume(brain.astype(np.uint8), "brain"),
+        **volumes,
         truth=tuple(flip_row(row, flips, scan.grid.shape) for row in rows),
         protocol=scan.protocol,
         seed=seed,
         anatomy_seed=head.seed,
         anatomy=head.kind,
-        skull_stripped=stripped,
+        skull_stripped=skull_stripped,
     )
 
 
 def stored_affine(grid: Grid, tilt: float, flips: tuple[int, ...]) -> NDArray[np.float64]:
-    """Index (z, y, x) to RAS+ mm: the main field points along S, the slices are tilted to it."""
+    """Return the affine, index (z, y, x) to RAS+ mm. The main field points to S."""
     cos, sin = np.cos(tilt), np.sin(tilt)
     # Columns: where z, y and x of the head point in R, A, S.
     axes = np.array([[0.0, 0.0, 1.0], [-sin, cos, 0.0], [cos, sin, 0.0]])
@@ -267,21 +322,20 @@ def stored_affine(grid: Grid, tilt: float, flips: tuple[int, ...]) -> NDArray[np
 
 
 def flip_row(row: LesionTruth, flips: tuple[int, ...], shape: tuple[int, int, int]) -> LesionTruth:
-    """The truth row with the indices of the stored array."""
+    """Turn the indices of a truth row into those of the stored array."""
     index = [row.z, row.y, row.x]
     for axis in flips:
         index[axis] = shape[axis] - 1 - index[axis]
     return replace(row, z=index[0], y=index[1], x=index[2])
 
 
-def _mimic_map(
-    mimics: list[Mimic], head: Anatomy, scan: Scan, seen: HeadSignal, brain: NDArray[np.bool_]
+def mark_tissue(
+    head: Anatomy, scan: ScanPlan, seen: HeadSignal, brain: NDArray[np.bool_]
 ) -> NDArray[np.uint16]:
-    """Where which kind of mimic is; the more specific kind is written over the other."""
+    """Mark drop-out, iron and veins by `MimicKind`. The more specific kind replaces the other."""
     marks = np.zeros(scan.grid.shape, np.uint16)
     marks[(seen.left < 0.6) & brain] = MimicKind.DROP_OUT
     iron = np.isin(head.nucleus, IRON_LABELS) * head.nucleus_share
     marks[resample(iron, head.grid, scan.grid, outside=0.0) > 128] = MimicKind.IRON
     marks[seen.blood > VEIN_SHARE] = MimicKind.VEIN
-    paint_mimics(mimics, scan.grid, marks)
     return marks

@@ -22,6 +22,7 @@ from cmbnet.io import table_csv, write_nifti
 from cmbnet.io.atomic import write_text_atomically
 from cmbnet.phantom.case import PhantomCase, make_case
 from cmbnet.phantom.follow_up import make_pair
+from cmbnet.phantom.phase import PHASE_STYLES
 from cmbnet.phantom.protocol import draw_protocol
 from cmbnet.phantom.template import AnatomyKind, load_template
 from cmbnet.workers import start_workers
@@ -50,6 +51,9 @@ class CohortPlan:
             None draws as many as patients have. Training learns more from crowded cases.
         follow_up: Fewest and most microbleeds that a second scan of each case adds; None makes no
             second scan. The second scans are a cohort in ``follow-up/``, under the same names.
+        phase: Vendor in whose style phase is written to ``phase/``; None writes none.
+        calcifications: Number of calcifications that are added to each case, with their table
+            ``calcifications.csv``.
     """
 
     positives: int
@@ -61,6 +65,8 @@ class CohortPlan:
     anatomy_seeds: tuple[int, ...] | None = None
     lesions: tuple[int, int] | None = None
     follow_up: tuple[int, int] | None = None
+    phase: str | None = None
+    calcifications: int = 0
 
     def __post_init__(self) -> None:
         total = self.positives + self.negatives
@@ -74,10 +80,24 @@ class CohortPlan:
             raise UsageError(f"lesions must be a rising range from 1 on, got {self.lesions}")
         if self.follow_up is not None and not 0 <= self.follow_up[0] <= self.follow_up[1]:
             raise UsageError(f"follow_up must be a rising range from 0 on, got {self.follow_up}")
+        if self.phase not in (None, *PHASE_STYLES) or self.calcifications < 0:
+            raise UsageError(
+                f"phase of one of {', '.join(PHASE_STYLES)} and no negative number of "
+                f"calcifications are required, got {self.phase!r} and {self.calcifications}"
+            )
+        if self.follow_up and (self.phase or self.calcifications):
+            raise UsageError(
+                "a follow-up without phase and calcifications is required, got both: leave out one"
+            )
         draw_protocol(self.protocols, np.random.default_rng(0))
 
+    def stated(self) -> dict[str, Any]:
+        """The plan as plain values. What came later is left out where it is not asked for."""
+        later = {"phase": None, "calcifications": 0, "follow_up": None}
+        return {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
+
     def heads(self) -> Iterator[list[PlannedCase]]:
-        """The cases of one head after the other; positives spread evenly among controls."""
+        """Yield the cases of one head after the other, with positives spread evenly."""
         total = self.positives + self.negatives
         cases = [self._case(n, total) for n in range(total)]
         for start in range(0, total, self.cases_per_head):
@@ -134,9 +154,9 @@ def write_cohort(
         UsageError: If the folder holds a cohort of another plan.
     """
     root = Path(directory)
-    folders = (*IMAGES, "cases", *(["montages"] if montage else []))
+    more = [name for name, asked in (("montages", montage), ("phase", plan.phase)) if asked]
     for place in (root, *([root / FOLLOW_UP] if plan.follow_up else [])):
-        for name in folders:
+        for name in (*IMAGES, "cases", *more):
             (place / name).mkdir(parents=True, exist_ok=True)
     _claim(root, plan)
     report = on_case or (lambda _: None)
@@ -158,8 +178,7 @@ def _claim(root: Path, plan: CohortPlan) -> None:
     statement = {
         "statement": RESEARCH_USE_ONLY + " Digital phantoms: no image of a patient.",
         "cmbnet": __version__,
-        # Without a second scan, as it was written before there were any.
-        "plan": {k: v for k, v in asdict(plan).items() if k != "follow_up" or v is not None},
+        "plan": plan.stated(),
     }
     text = json.dumps(statement, indent=1) + "\n"
     file = root / "cohort.json"
@@ -204,6 +223,8 @@ def _write_head(root: Path, plan: CohortPlan, cases: list[PlannedCase], montage:
                 anatomy=plan.anatomy,
                 anatomy_seed=planned.anatomy_seed,
                 lesion_count=planned.lesion_count,
+                phase=plan.phase,
+                calcifications=plan.calcifications,
             )
         _write_images(root, planned.name, case)
         if montage:
@@ -240,11 +261,13 @@ def _write_images(root: Path, name: str, case: PhantomCase) -> None:
     volumes = (case.image, case.lesions, case.ignore, case.mimics, case.brain)
     for (folder, dtype), volume in zip(IMAGES.items(), volumes, strict=True):
         write_nifti(volume, root / folder / f"{name}.nii.gz", dtype=dtype)
+    if case.phase is not None:
+        write_nifti(case.phase, root / "phase" / f"{name}.nii.gz", dtype=np.int16)
 
 
 def _record(planned: PlannedCase, case: PhantomCase) -> dict[str, Any]:
     """All that is known of a case, as plain values."""
-    protocol = case.protocol.to_dict()
+    protocol = asdict(case.protocol)
     z, y, x = case.image.spacing_mm
     seen = sum(row.lesion > 0 for row in case.truth)
     summary = {
@@ -263,7 +286,11 @@ def _record(planned: PlannedCase, case: PhantomCase) -> dict[str, Any]:
         "n_ignored": len(case.truth) - seen,
     }
     lesions = [{"case": planned.name, **_plain(asdict(row))} for row in case.truth]
-    return {"summary": summary, "protocol": protocol, "lesions": lesions}
+    record = {"summary": summary, "protocol": protocol, "lesions": lesions}
+    if case.calcifications:
+        rows = [{"case": planned.name, **_plain(asdict(row))} for row in case.calcifications]
+        record["calcifications"] = rows
+    return record
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
@@ -278,6 +305,9 @@ def _write_tables(root: Path, cases: list[PlannedCase]) -> Path:
     write_text_atomically(root / "cases.csv", _csv([record["summary"] for record in records]))
     lesions = [row for record in records for row in record["lesions"]]
     write_text_atomically(root / "lesions.csv", _csv(lesions))
+    calcifications = [row for record in records for row in record.get("calcifications", ())]
+    if calcifications:
+        write_text_atomically(root / "calcifications.csv", _csv(calcifications))
     return root / "cases.csv"
 
 

@@ -7,6 +7,8 @@ may be concluded from their grey values.
 
 from __future__ import annotations
 
+import json
+import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,20 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused, MissingExtra
+from cmbnet.io import read_nifti
 from cmbnet.volume import Volume
 
 if find_spec("pydicom") is None:
     raise MissingExtra("pydicom", "dicom", "to write DICOM")
 
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (
-    EnhancedMRImageStorage,
-    ExplicitVRLittleEndian,
-    MRImageStorage,
-)
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from cmbnet.phantom.dicom_enhanced import enhance
-from cmbnet.phantom.dicom_headers import Scan, decimal, series_header
+from cmbnet.phantom.dicom_headers import ScanHeader, decimal, series_header
 from cmbnet.phantom.dicom_vendors import STYLES, Content, SeriesStyle, Vendor
 
 PROJECTED_SLICES = 8
@@ -59,7 +58,7 @@ def write_dicom_series(
     *,
     vendor: Vendor,
     enhanced: bool = False,
-    scan: Scan | None = None,
+    scan: ScanHeader | None = None,
 ) -> list[Path]:
     """Write one scan: the SWI and what else the vendor sends with it.
 
@@ -76,7 +75,7 @@ def write_dicom_series(
     Raises:
         InputRefused: The grid is sheared, or has fewer than `PROJECTED_SLICES` slices.
     """
-    scan = scan or Scan()
+    scan = scan or ScanHeader()
     placed = _place(swi)
     style = STYLES[vendor]
     paths: list[Path] = []
@@ -101,8 +100,45 @@ def write_dicom_series(
     return paths
 
 
+def write_dicom_cohort(
+    directory: str | Path, *, vendor: Vendor, enhanced: bool = False
+) -> Iterator[str]:
+    """Write every case of a finished cohort as ``dicom/<case>/<series>/IM000001``.
+
+    The same cohort gives the same bytes. DICOM files of a case that are there are replaced.
+
+    Args:
+        directory: What `write_cohort` made.
+        vendor: Whose headers are imitated.
+        enhanced: One multi-frame file per series instead of one file per slice.
+
+    Yields:
+        The name of each case that is written.
+    """
+    root = Path(directory)
+    for record in sorted((root / "cases").glob("*.json")):
+        protocol = json.loads(record.read_text(encoding="utf-8"))["protocol"]
+        target = root / "dicom" / record.stem
+        if target.exists():
+            shutil.rmtree(target)  # another vendor's series must not lie among ours
+        write_dicom_series(
+            read_nifti(root / "images" / f"{record.stem}.nii.gz"),
+            target,
+            vendor=vendor,
+            enhanced=enhanced,
+            scan=ScanHeader(
+                name=record.stem,
+                echo_ms=protocol["te_ms"],
+                repetition_ms=protocol["tr_ms"],
+                flip_degrees=protocol["flip_deg"],
+                field_t=protocol["field_t"],
+            ),
+        )
+        yield record.stem
+
+
 def uid_of(name: str) -> str:
-    """A UID that depends on nothing but a name."""
+    """Make a UID that depends on nothing but a name."""
     return f"2.25.{uuid.uuid5(_UID_SPACE, name).int}"
 
 
@@ -194,4 +230,7 @@ def _save(dataset: Dataset, path: Path, *, enhanced: bool) -> None:
     dataset.save_as(path, enforce_file_format=True)
 
 
-__all__ = ["PROJECTED_SLICES", "Scan", "Vendor", "uid_of", "write_dicom_series"]
+__all__ = [
+    "PROJECTED_SLICES", "ScanHeader", "Vendor", "uid_of", "write_dicom_cohort",
+    "write_dicom_series",
+]  # fmt: skip

@@ -9,28 +9,21 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
-from cmbnet.phantom.dicom_headers import Scan, decimal
+from cmbnet.phantom.dicom_headers import ScanHeader, decimal, item
 from cmbnet.phantom.dicom_vendors import SeriesStyle
 
 Image = tuple[SeriesStyle, NDArray[np.float32], NDArray[np.float64]]
 """Style, stored values (z, y, x), affine from index (z, y, x, 1) to LPS+ mm."""
 
 _CLASSIC_ONLY = (
-    "ScanningSequence",
-    "SequenceVariant",
-    "ScanOptions",
-    "RepetitionTime",
-    "EchoTime",
-    "EchoTrainLength",
-    "FlipAngle",
-    "AcquisitionDate",
-    "AcquisitionTime",
-)
+    "ScanningSequence", "SequenceVariant", "ScanOptions", "RepetitionTime", "EchoTime",
+    "EchoTrainLength", "FlipAngle", "AcquisitionDate", "AcquisitionTime",
+)  # fmt: skip
 _STACK_ID, _IN_STACK_POSITION, _FRAME_CONTENT = 0x00209056, 0x00209057, 0x00209111
 
 
-def enhance(header: Dataset, images: list[Image], scan: Scan) -> Dataset:
-    """One dataset with a frame per slice of every image.
+def enhance(header: Dataset, images: list[Image], scan: ScanHeader) -> Dataset:
+    """Make one dataset with a frame for each slice of every image.
 
     Frames go odd slices first, then even ones: an interleaved order as real files have, so that
     a reader that trusts frame numbers is found out.
@@ -61,63 +54,41 @@ def enhance(header: Dataset, images: list[Image], scan: Scan) -> Dataset:
     return dataset
 
 
-def _item(**values: Any) -> Dataset:
-    """A sequence item from keywords and values."""
-    item = Dataset()
-    for keyword, value in values.items():
-        setattr(item, keyword, value)
-    return item
-
-
-def _image_level(dataset: Dataset, style: SeriesStyle, scan: Scan) -> None:
+def _image_level(dataset: Dataset, style: SeriesStyle, scan: ScanHeader) -> None:
     """Modules that enhanced MR demands of the file as a whole."""
-    organisation = f"{dataset.StudyInstanceUID}.2"
+    uid = f"{dataset.StudyInstanceUID}.2"
     dataset.update(
-        _item(
+        item(
             **_kind(style),
             **({} if style.derived else _pulse_sequence(scan)),
-            ApplicableSafetyStandardAgency="IEC",
-            ContentQualification="RESEARCH",
-            BurnedInAnnotation="NO",
-            LossyImageCompression="00",
-            PresentationLUTShape="IDENTITY",
+            ApplicableSafetyStandardAgency="IEC", ContentQualification="RESEARCH",
+            BurnedInAnnotation="NO", LossyImageCompression="00", PresentationLUTShape="IDENTITY",
             AcquisitionContextSequence=[],
-            DimensionOrganizationSequence=[_item(DimensionOrganizationUID=organisation)],
+            DimensionOrganizationSequence=[item(DimensionOrganizationUID=uid)],
             DimensionIndexSequence=[
-                _item(
-                    DimensionOrganizationUID=organisation,
-                    DimensionIndexPointer=pointer,
+                item(
+                    DimensionOrganizationUID=uid, DimensionIndexPointer=pointer,
                     FunctionalGroupPointer=_FRAME_CONTENT,
                 )
                 for pointer in (_STACK_ID, _IN_STACK_POSITION)
             ],
         )
-    )
+    )  # fmt: skip
 
 
-def _pulse_sequence(scan: Scan) -> dict[str, Any]:
+def _pulse_sequence(scan: ScanHeader) -> dict[str, Any]:
     """The module that images straight from the scanner have, and derived ones may not."""
     return {
-        "PulseSequenceName": "swi3d",
-        "EchoPulseSequence": "GRADIENT",
-        "MultiPlanarExcitation": "NO",
-        "PhaseContrast": "NO",
-        "TimeOfFlightContrast": "NO",
-        "SteadyStatePulseSequence": "NONE",
-        "EchoPlanarPulseSequence": "NO",
-        "SaturationRecovery": "NO",
-        "SpectrallySelectedSuppression": "NONE",
-        "OversamplingPhase": "NONE",
-        "GeometryOfKSpaceTraversal": "RECTILINEAR",
-        "RectilinearPhaseEncodeReordering": "LINEAR",
-        "SegmentedKSpaceTraversal": "SINGLE",
-        "CoverageOfKSpace": "FULL",
-        "NumberOfKSpaceTrajectories": 1,
-        "AcquisitionDateTime": f"{scan.date}{scan.time}",
-        "AcquisitionDuration": 300.0,
-        "ResonantNucleus": "1H",
-        "KSpaceFiltering": "NONE",
-    }
+        "PulseSequenceName": "swi3d", "EchoPulseSequence": "GRADIENT",
+        "MultiPlanarExcitation": "NO", "PhaseContrast": "NO", "TimeOfFlightContrast": "NO",
+        "SteadyStatePulseSequence": "NONE", "EchoPlanarPulseSequence": "NO",
+        "SaturationRecovery": "NO", "SpectrallySelectedSuppression": "NONE",
+        "OversamplingPhase": "NONE", "GeometryOfKSpaceTraversal": "RECTILINEAR",
+        "RectilinearPhaseEncodeReordering": "LINEAR", "SegmentedKSpaceTraversal": "SINGLE",
+        "CoverageOfKSpace": "FULL", "NumberOfKSpaceTrajectories": 1,
+        "AcquisitionDateTime": f"{scan.date}{scan.time}", "AcquisitionDuration": 300.0,
+        "ResonantNucleus": "1H", "KSpaceFiltering": "NONE",
+    }  # fmt: skip
 
 
 def _kind(style: SeriesStyle) -> dict[str, str]:
@@ -130,114 +101,81 @@ def _kind(style: SeriesStyle) -> dict[str, str]:
     }
 
 
-def _shared(image: Image, scan: Scan) -> Dataset:
+def _shared(image: Image, scan: ScanHeader) -> Dataset:
     _, _, affine = image
     steps = np.linalg.norm(affine[:3, :3], axis=0)
     cosines = [decimal(value) for axis in (2, 1) for value in affine[:3, axis] / steps[axis]]
-    brain = _item(CodeValue="12738006", CodingSchemeDesignator="SCT", CodeMeaning="Brain")
-    return _item(
-        PixelMeasuresSequence=[
-            _item(
-                PixelSpacing=[decimal(steps[1]), decimal(steps[2])],
-                SliceThickness=decimal(steps[0]),
-                SpacingBetweenSlices=decimal(steps[0]),
-            )
-        ],
-        PlaneOrientationSequence=[_item(ImageOrientationPatient=cosines)],
-        FrameAnatomySequence=[_item(FrameLaterality="B", AnatomicRegionSequence=[brain])],
+    brain = item(CodeValue="12738006", CodingSchemeDesignator="SCT", CodeMeaning="Brain")
+    return item(
+        PixelMeasuresSequence=[item(
+            PixelSpacing=[decimal(steps[1]), decimal(steps[2])],
+            SliceThickness=decimal(steps[0]), SpacingBetweenSlices=decimal(steps[0]),
+        )],
+        PlaneOrientationSequence=[item(ImageOrientationPatient=cosines)],
+        FrameAnatomySequence=[item(FrameLaterality="B", AnatomicRegionSequence=[brain])],
         MRTimingAndRelatedParametersSequence=[_timing(scan)],
         **({} if image[0].derived else _acquisition(image[1].shape)),
-    )
+    )  # fmt: skip
 
 
-def _timing(scan: Scan) -> Dataset:
-    return _item(
-        RepetitionTime=decimal(scan.repetition_ms),
-        FlipAngle=decimal(scan.flip_degrees),
-        EchoTrainLength=1,
-        RFEchoTrainLength=1,
-        GradientEchoTrainLength=1,
+def _timing(scan: ScanHeader) -> Dataset:
+    return item(
+        RepetitionTime=decimal(scan.repetition_ms), FlipAngle=decimal(scan.flip_degrees),
+        EchoTrainLength=1, RFEchoTrainLength=1, GradientEchoTrainLength=1,
         SpecificAbsorptionRateSequence=[
-            _item(SpecificAbsorptionRateDefinition="IEC_HEAD", SpecificAbsorptionRateValue=0.1)
+            item(SpecificAbsorptionRateDefinition="IEC_HEAD", SpecificAbsorptionRateValue=0.1)
         ],
-        OperatingModeSequence=[_item(OperatingModeType="STATIC FIELD", OperatingMode="IEC_NORMAL")],
-    )
+        OperatingModeSequence=[item(OperatingModeType="STATIC FIELD", OperatingMode="IEC_NORMAL")],
+    )  # fmt: skip
 
 
 def _acquisition(shape: tuple[int, ...]) -> dict[str, list[Dataset]]:
     """Macros that are demanded of every enhanced MR file, with values of no consequence."""
-    coil = _item(
-        ReceiveCoilName="HEAD",
-        ReceiveCoilManufacturerName="",
-        ReceiveCoilType="MULTICOIL",
-        QuadratureReceiveCoil="NO",
-        MultiCoilDefinitionSequence=[
-            _item(MultiCoilElementName="HEAD", MultiCoilElementUsed="YES")
-        ],
-    )
-    body = _item(TransmitCoilName="BODY", TransmitCoilManufacturerName="", TransmitCoilType="BODY")
+    element = item(MultiCoilElementName="HEAD", MultiCoilElementUsed="YES")
     return {
-        "MRFOVGeometrySequence": [
-            _item(
-                InPlanePhaseEncodingDirection="ROW",
-                MRAcquisitionFrequencyEncodingSteps=shape[1],
-                MRAcquisitionPhaseEncodingStepsInPlane=shape[2],
-                MRAcquisitionPhaseEncodingStepsOutOfPlane=shape[0],
-                PercentSampling="100",
-                PercentPhaseFieldOfView="100",
-            )
-        ],
-        "MRModifierSequence": [
-            _item(
-                InversionRecovery="NO",
-                FlowCompensation="ACCELERATION",
-                FlowCompensationDirection="FREQUENCY",
-                Spoiling="RF",
-                T2Preparation="NO",
-                SpectrallySelectedExcitation="NONE",
-                SpatialPresaturation="NONE",
-                PartialFourier="NO",
-                ParallelAcquisition="NO",
-            )
-        ],
-        "MRImagingModifierSequence": [
-            _item(
-                MagnetizationTransfer="NONE",
-                BloodSignalNulling="NO",
-                Tagging="NONE",
-                TransmitterFrequency=123.2,
-                PixelBandwidth="120",
-            )
-        ],
-        "MRReceiveCoilSequence": [coil],
-        "MRTransmitCoilSequence": [body],
-        "MRAveragesSequence": [_item(NumberOfAverages="1")],
-    }
+        "MRFOVGeometrySequence": [item(
+            InPlanePhaseEncodingDirection="ROW",
+            MRAcquisitionFrequencyEncodingSteps=shape[1],
+            MRAcquisitionPhaseEncodingStepsInPlane=shape[2],
+            MRAcquisitionPhaseEncodingStepsOutOfPlane=shape[0],
+            PercentSampling="100", PercentPhaseFieldOfView="100",
+        )],
+        "MRModifierSequence": [item(
+            InversionRecovery="NO", FlowCompensation="ACCELERATION",
+            FlowCompensationDirection="FREQUENCY", Spoiling="RF", T2Preparation="NO",
+            SpectrallySelectedExcitation="NONE", SpatialPresaturation="NONE",
+            PartialFourier="NO", ParallelAcquisition="NO",
+        )],
+        "MRImagingModifierSequence": [item(
+            MagnetizationTransfer="NONE", BloodSignalNulling="NO", Tagging="NONE",
+            TransmitterFrequency=123.2, PixelBandwidth="120",
+        )],
+        "MRReceiveCoilSequence": [item(
+            ReceiveCoilName="HEAD", ReceiveCoilManufacturerName="", ReceiveCoilType="MULTICOIL",
+            QuadratureReceiveCoil="NO", MultiCoilDefinitionSequence=[element],
+        )],
+        "MRTransmitCoilSequence": [item(
+            TransmitCoilName="BODY", TransmitCoilManufacturerName="", TransmitCoilType="BODY",
+        )],
+        "MRAveragesSequence": [item(NumberOfAverages="1")],
+    }  # fmt: skip
 
 
-def _per_frame(image: Image, z: int, stack: int, scan: Scan) -> Dataset:
+def _per_frame(image: Image, z: int, stack: int, scan: ScanHeader) -> Dataset:
     style, _, affine = image
     moment = f"{scan.date}{scan.time}"
     corner = (affine @ [z, 0, 0, 1])[:3]
-    return _item(
-        FrameContentSequence=[
-            _item(
-                StackID=str(stack),
-                InStackPositionNumber=z + 1,
-                DimensionIndexValues=[stack, z + 1],
-                FrameAcquisitionDateTime=moment,
-                FrameReferenceDateTime=moment,
-                FrameAcquisitionDuration=300_000.0,
-            )
-        ],
-        PlanePositionSequence=[_item(ImagePositionPatient=[decimal(value) for value in corner])],
-        MRImageFrameTypeSequence=[_item(FrameType=style.frame_type.split("\\"), **_kind(style))],
-        MREchoSequence=[_item(EffectiveEchoTime=scan.echo_ms)],
-        PixelValueTransformationSequence=[
-            _item(
-                RescaleIntercept=decimal(style.intercept),
-                RescaleSlope=decimal(1.0 if style.slope is None else style.slope),
-                RescaleType="US",
-            )
-        ],
-    )
+    return item(
+        FrameContentSequence=[item(
+            StackID=str(stack), InStackPositionNumber=z + 1, DimensionIndexValues=[stack, z + 1],
+            FrameAcquisitionDateTime=moment, FrameReferenceDateTime=moment,
+            FrameAcquisitionDuration=300_000.0,
+        )],
+        PlanePositionSequence=[item(ImagePositionPatient=[decimal(value) for value in corner])],
+        MRImageFrameTypeSequence=[item(FrameType=style.frame_type.split("\\"), **_kind(style))],
+        MREchoSequence=[item(EffectiveEchoTime=scan.echo_ms)],
+        PixelValueTransformationSequence=[item(
+            RescaleIntercept=decimal(style.intercept), RescaleType="US",
+            RescaleSlope=decimal(1.0 if style.slope is None else style.slope),
+        )],
+    )  # fmt: skip

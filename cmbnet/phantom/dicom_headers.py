@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
@@ -12,7 +13,7 @@ from cmbnet.phantom.dicom_vendors import SeriesStyle, VendorStyle
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class ScanHeader:
     """What differs from scan to scan.
 
     Args:
@@ -37,64 +38,42 @@ class Scan:
 
 
 def decimal(value: float) -> str:
-    """A number in the 16 characters of a DICOM decimal string."""
+    """Write a number in the 16 characters of a DICOM decimal string."""
     # + 0.0 turns -0.0 into 0.0; 1e-12 is below any length or cosine that means something.
     return str(format_number_as_ds(round(float(value), 10) + 0.0))
 
 
+def item(**values: Any) -> Dataset:
+    """Make a data set, or an item of a sequence, from keywords and values."""
+    made = Dataset()
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return made
+
+
 def series_header(
-    style: VendorStyle, series: SeriesStyle, scan: Scan, study_uid: str, series_uid: str
+    style: VendorStyle, series: SeriesStyle, scan: ScanHeader, study_uid: str, series_uid: str
 ) -> Dataset:
-    """Patient, study, series, equipment and the pixels' format."""
-    header = Dataset()
-    header.SpecificCharacterSet = "ISO_IR 100"
-    header.Modality = "MR"
-    header.Manufacturer = style.manufacturer
-    header.ManufacturerModelName = style.model
-    header.DeviceSerialNumber = "0"
-    header.SoftwareVersions = "cmbnet phantom"
-    header.ImageComments = f"Digital phantom, no patient. {RESEARCH_USE_ONLY}"
-    header.PatientName = scan.patient_name
-    header.PatientID = scan.name
-    header.PatientBirthDate = ""
-    header.PatientSex = "O"
-    header.PatientPosition = "HFS"
-    header.BodyPartExamined = "BRAIN"
-    header.StudyInstanceUID = study_uid
-    header.SeriesInstanceUID = series_uid
-    header.FrameOfReferenceUID = f"{study_uid}.1"
-    header.PositionReferenceIndicator = ""
-    header.StudyID = "1"
-    header.AccessionNumber = ""
-    header.ReferringPhysicianName = ""
-    header.StudyDescription = "cmbnet phantom"
-    header.SeriesDescription = series.description
-    header.SeriesNumber = series.number
-    header.AcquisitionNumber = 1
-    for what in ("Study", "Series", "Acquisition", "Content"):
-        setattr(header, f"{what}Date", scan.date)
-        setattr(header, f"{what}Time", scan.time)
-    _sequence(header, scan)
-    _pixel_format(header)
-    return header
-
-
-def _sequence(header: Dataset, scan: Scan) -> None:
-    header.ScanningSequence = "GR"
-    header.SequenceVariant = "SP"
-    header.ScanOptions = ""
-    header.MRAcquisitionType = "3D"
-    header.RepetitionTime = decimal(scan.repetition_ms)
-    header.EchoTime = decimal(scan.echo_ms)
-    header.EchoTrainLength = 1
-    header.FlipAngle = decimal(scan.flip_degrees)
-    header.MagneticFieldStrength = decimal(scan.field_t)
-
-
-def _pixel_format(header: Dataset) -> None:
-    header.SamplesPerPixel = 1
-    header.PhotometricInterpretation = "MONOCHROME2"
-    header.BitsAllocated = 16
-    header.BitsStored = 12
-    header.HighBit = 11
-    header.PixelRepresentation = 0
+    """Make the header: patient, study, series, equipment, sequence and format of the pixels."""
+    kinds = ("Study", "Series", "Acquisition", "Content")
+    return item(
+        SpecificCharacterSet="ISO_IR 100", Modality="MR",
+        Manufacturer=style.manufacturer, ManufacturerModelName=style.model,
+        DeviceSerialNumber="0", SoftwareVersions="cmbnet phantom",
+        ImageComments=f"Digital phantom, no patient. {RESEARCH_USE_ONLY}",
+        PatientName=scan.patient_name, PatientID=scan.name, PatientBirthDate="", PatientSex="O",
+        PatientPosition="HFS", BodyPartExamined="BRAIN",
+        StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid,
+        FrameOfReferenceUID=f"{study_uid}.1", PositionReferenceIndicator="",
+        StudyID="1", AccessionNumber="", ReferringPhysicianName="",
+        StudyDescription="cmbnet phantom", SeriesDescription=series.description,
+        SeriesNumber=series.number, AcquisitionNumber=1,
+        **{f"{kind}Date": scan.date for kind in kinds},
+        **{f"{kind}Time": scan.time for kind in kinds},
+        ScanningSequence="GR", SequenceVariant="SP", ScanOptions="", MRAcquisitionType="3D",
+        RepetitionTime=decimal(scan.repetition_ms), EchoTime=decimal(scan.echo_ms),
+        EchoTrainLength=1, FlipAngle=decimal(scan.flip_degrees),
+        MagneticFieldStrength=decimal(scan.field_t),
+        SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2", BitsAllocated=16,
+        BitsStored=12, HighBit=11, PixelRepresentation=0,
+    )  # fmt: skip

@@ -67,134 +67,41 @@ class VendorStyle:
     series: tuple[SeriesStyle, ...]
 
 
+_S = SeriesStyle
 STYLES: dict[Vendor, VendorStyle] = {
-    Vendor.SIEMENS: VendorStyle(
-        "SIEMENS",
-        "Prisma",
-        (
-            SeriesStyle(
-                "magnitude",
-                2,
-                "Mag_Images",
-                r"ORIGINAL\PRIMARY\M\ND\NORM",
-                r"ORIGINAL\PRIMARY\M\NONE",
-            ),
-            SeriesStyle(
-                "phase",
-                3,
-                "Pha_Images",
-                r"ORIGINAL\PRIMARY\P\ND",
-                r"ORIGINAL\PRIMARY\P\NONE",
-                slope=2.0,
-                intercept=-4096.0,
-            ),
-            # ORIGINAL, as on real scanners: only the token tells that it is a projection.
-            SeriesStyle(
-                "projection",
-                4,
-                "mIP_Images(SW)",
-                r"ORIGINAL\PRIMARY\MNIP\ND\NORM",
-                r"DERIVED\PRIMARY\SWI\MINIMUM",
-            ),
-            SeriesStyle(
-                "swi",
-                5,
-                "SWI_Images",
-                r"ORIGINAL\PRIMARY\M\SWI\NORM\DIS2D",
-                r"ORIGINAL\PRIMARY\SWI\NONE",
-            ),
-        ),
-    ),
-    Vendor.GE: VendorStyle(
-        "GE MEDICAL SYSTEMS",
-        "SIGNA Premier",
-        (
-            SeriesStyle(
-                "swi",
-                7,
-                "Ax SWAN",
-                r"ORIGINAL\PRIMARY\OTHER",
-                r"ORIGINAL\PRIMARY\OTHER\NONE",
-                ge_kind=0,
-            ),
-            SeriesStyle(
-                "phase",
-                700,
-                "FILT_PHA: Ax SWAN",
-                r"DERIVED\SECONDARY\PROCESSED",
-                r"DERIVED\PRIMARY\OTHER\NONE",
-                ge_kind=1,
-            ),
-            SeriesStyle(
-                "projection",
-                701,
-                "mIP | Ax SWAN",
-                r"DERIVED\SECONDARY\OTHER",
-                r"DERIVED\PRIMARY\OTHER\MINIMUM",
-                ge_kind=0,
-            ),
-        ),
-    ),
-    Vendor.PHILIPS: VendorStyle(
-        "Philips Medical Systems",
-        "Ingenia",
-        (
-            SeriesStyle(
-                "swi",
-                501,
-                "SWIp",
-                r"ORIGINAL\PRIMARY\SW_M_FFE\SW_M\FFE",
-                r"ORIGINAL\PRIMARY\SW_M_FFE\M",
-                slope=3.907,
-            ),
-            SeriesStyle(
-                "phase",
-                501,
-                "SWIp",
-                r"ORIGINAL\PRIMARY\SW_P_FFE\SW_P\FFE",
-                r"ORIGINAL\PRIMARY\SW_P_FFE\P",
-                slope=1.5346,
-                intercept=-3142.0,
-            ),
-            SeriesStyle(
-                "projection",
-                502,
-                "mIP SWIp",
-                r"DERIVED\SECONDARY\PROJECTION IMAGE",
-                r"DERIVED\PRIMARY\PROJECTION IMAGE\MINIMUM",
-                slope=3.907,
-            ),
-        ),
-    ),
-    Vendor.CANON: VendorStyle(
-        "CANON_MEC",
-        "Vantage Galan",
-        (
-            SeriesStyle(
-                "swi",
-                6000,
-                "FSBB AX",
-                r"ORIGINAL\PRIMARY\OTHER",
-                r"ORIGINAL\PRIMARY\OTHER\NONE",
-                slope=1.0,
-            ),
-            SeriesStyle(
-                "phase",
-                6001,
-                "FSBB AX",
-                r"ORIGINAL\PRIMARY\PHASE MAP",
-                r"ORIGINAL\PRIMARY\PHASE MAP\NONE",
-                slope=1.0,
-                intercept=-4096.0,
-            ),
-            SeriesStyle(
-                "projection",
-                6002,
-                "FSBB AX MIP",
-                r"DERIVED\SECONDARY\MIP",
-                r"DERIVED\PRIMARY\OTHER\MINIMUM",
-                slope=1.0,
-            ),
-        ),
-    ),
-}
+    Vendor.SIEMENS: VendorStyle("SIEMENS", "Prisma", (
+        _S("magnitude", 2, "Mag_Images", r"ORIGINAL\PRIMARY\M\ND\NORM",
+           r"ORIGINAL\PRIMARY\M\NONE"),
+        _S("phase", 3, "Pha_Images", r"ORIGINAL\PRIMARY\P\ND", r"ORIGINAL\PRIMARY\P\NONE",
+           slope=2.0, intercept=-4096.0),
+        # ORIGINAL, as on real scanners: only the token tells that it is a projection.
+        _S("projection", 4, "mIP_Images(SW)", r"ORIGINAL\PRIMARY\MNIP\ND\NORM",
+           r"DERIVED\PRIMARY\SWI\MINIMUM"),
+        _S("swi", 5, "SWI_Images", r"ORIGINAL\PRIMARY\M\SWI\NORM\DIS2D",
+           r"ORIGINAL\PRIMARY\SWI\NONE"),
+    )),
+    Vendor.GE: VendorStyle("GE MEDICAL SYSTEMS", "SIGNA Premier", (
+        _S("swi", 7, "Ax SWAN", r"ORIGINAL\PRIMARY\OTHER", r"ORIGINAL\PRIMARY\OTHER\NONE",
+           ge_kind=0),
+        _S("phase", 700, "FILT_PHA: Ax SWAN", r"DERIVED\SECONDARY\PROCESSED",
+           r"DERIVED\PRIMARY\OTHER\NONE", ge_kind=1),
+        _S("projection", 701, "mIP | Ax SWAN", r"DERIVED\SECONDARY\OTHER",
+           r"DERIVED\PRIMARY\OTHER\MINIMUM", ge_kind=0),
+    )),
+    Vendor.PHILIPS: VendorStyle("Philips Medical Systems", "Ingenia", (
+        _S("swi", 501, "SWIp", r"ORIGINAL\PRIMARY\SW_M_FFE\SW_M\FFE",
+           r"ORIGINAL\PRIMARY\SW_M_FFE\M", slope=3.907),
+        _S("phase", 501, "SWIp", r"ORIGINAL\PRIMARY\SW_P_FFE\SW_P\FFE",
+           r"ORIGINAL\PRIMARY\SW_P_FFE\P", slope=1.5346, intercept=-3142.0),
+        _S("projection", 502, "mIP SWIp", r"DERIVED\SECONDARY\PROJECTION IMAGE",
+           r"DERIVED\PRIMARY\PROJECTION IMAGE\MINIMUM", slope=3.907),
+    )),
+    Vendor.CANON: VendorStyle("CANON_MEC", "Vantage Galan", (
+        _S("swi", 6000, "FSBB AX", r"ORIGINAL\PRIMARY\OTHER", r"ORIGINAL\PRIMARY\OTHER\NONE",
+           slope=1.0),
+        _S("phase", 6001, "FSBB AX", r"ORIGINAL\PRIMARY\PHASE MAP",
+           r"ORIGINAL\PRIMARY\PHASE MAP\NONE", slope=1.0, intercept=-4096.0),
+        _S("projection", 6002, "FSBB AX MIP", r"DERIVED\SECONDARY\MIP",
+           r"DERIVED\PRIMARY\OTHER\MINIMUM", slope=1.0),
+    )),
+}  # fmt: skip

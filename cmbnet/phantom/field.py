@@ -6,7 +6,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from cmbnet.phantom.grid import FloatArray, broadcast
 
 
 def dipole_field(
@@ -16,7 +16,7 @@ def dipole_field(
     *,
     padded_shape: tuple[int, int, int] | None = None,
 ) -> FloatArray:
-    """Relative field offset of a susceptibility map, Lorentz-corrected.
+    """Compute the relative field offset of a susceptibility map, Lorentz-corrected.
 
     ``F^-1{(1/3 - (k.b)^2 / |k|^2) F{chi}}``, zero at k = 0. The map is periodic unless padded.
 
@@ -36,11 +36,13 @@ def dipole_field(
         scipy.fft.next_fast_len(size, real=axis == 2) for axis, size in enumerate(chi_ppm.shape)
     )
     spectrum = scipy.fft.rfftn(chi_ppm.astype(np.float32, copy=False), s=shape)
-    kz, ky, kx = (
-        (scipy.fft.rfftfreq if axis == 2 else scipy.fft.fftfreq)(size, spacing_mm[axis])
-        .astype(np.float32)
-        .reshape([-1 if other == axis else 1 for other in range(3)])
-        for axis, size in enumerate(shape)
+    kz, ky, kx = broadcast(
+        *(
+            (scipy.fft.rfftfreq if axis == 2 else scipy.fft.fftfreq)(size, spacing_mm[axis]).astype(
+                np.float32
+            )
+            for axis, size in enumerate(shape)
+        )
     )
     bz, by, bx = (np.float32(component) for component in b0_zyx)
     in_plane_square = ky**2 + kx**2
@@ -60,43 +62,17 @@ def dipole_field(
     return result
 
 
-def sphere_field(
-    offset_mm: NDArray[np.floating], b0_zyx: NDArray[np.float64], *, moment_ppm_mm3: float
-) -> NDArray[np.floating]:
-    """Field outside a sphere, Lorentz-corrected: ``M (3 cos^2 - 1) / (4 pi r^3)``.
-
-    Args:
-        offset_mm: (..., 3) positions relative to the centre, not all zero.
-        b0_zyx: (3,) unit vector of the main field in the same axes.
-        moment_ppm_mm3: Susceptibility difference times volume.
-
-    Returns:
-        (...) field offset in ppm.
-    """
-    square = np.einsum("...i,...i->...", offset_mm, offset_mm)
-    along = offset_mm @ b0_zyx.astype(offset_mm.dtype)
-    result: NDArray[np.floating] = (
-        (moment_ppm_mm3 / (4 * np.pi)) * (3 * along**2 / square - 1) / square**1.5
-    )
-    return result
-
-
-def remove_shim(
-    field: FloatArray, inside: NDArray[np.bool_], spacing_mm: float, *, order: int = 2
-) -> FloatArray:
-    """Subtract the polynomial that a shim of an order would remove inside a mask.
+def remove_shim(field: FloatArray, inside: NDArray[np.bool_], spacing_mm: float) -> FloatArray:
+    """Subtract the quadratic polynomial that a shim would remove inside a mask.
 
     Args:
         field: (z, y, x) field offset.
         inside: (z, y, x) where the shim is fitted.
         spacing_mm: Voxel size, isotropic; it only scales the terms.
-        order: 1 linear, 2 quadratic too.
     """
     axes = [(np.arange(n, dtype=np.float32) - n / 2) * spacing_mm / 100 for n in field.shape]
     z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
-    terms = [np.ones((1, 1, 1), np.float32), z, y, x]
-    if order >= 2:
-        terms += [z * y, z * x, y * x, z * z, y * y, x * x]
+    terms = [np.ones((1, 1, 1), np.float32), z, y, x, z * y, z * x, y * x, z * z, y * y, x * x]
     every = slice(None, None, 2)
     sample = inside[every, every, every]
     columns = [np.broadcast_to(term, field.shape)[every, every, every][sample] for term in terms]

@@ -19,14 +19,15 @@ from cmbnet.phantom.case import (
     _image,
     _store,
     _tissue_and_mimics,
-    _truth,
+    noise_free_pair,
 )
 from cmbnet.phantom.lesions import Microbleed, draw_moments, expected_diameter_mm, place_lesions
-from cmbnet.phantom.mimics import Mimic
+from cmbnet.phantom.mimics import taken_by
 from cmbnet.phantom.protocol import TINY, Protocol, WideProtocol, draw_protocol
-from cmbnet.phantom.scan import Scan, average_sub_slices, plan_scan, shows_lesions
+from cmbnet.phantom.scan import ScanPlan, average_sub_slices, plan_scan, shows_lesions
 from cmbnet.phantom.spheres import add_spheres
 from cmbnet.phantom.template import AnatomyKind
+from cmbnet.phantom.truth import find_apparent
 from cmbnet.volume import Volume
 
 LATER = 10**12
@@ -121,7 +122,7 @@ class _Visit:
         self._scan = plan_scan(head, protocol, self._tilt)
         if own != seed:
             self._scan = _shifted(self._scan, rng.uniform(-0.5, 0.5, 3))
-        self._mimics, self._seen = _tissue_and_mimics(seed, head, self._scan)
+        self._mimics, self._seen = _tissue_and_mimics(seed, head, self._scan, [])
         self._without = average_sub_slices(self._seen.signal, self._scan)
 
     def draw(self, count: int | None) -> list[Microbleed]:
@@ -140,7 +141,7 @@ class _Visit:
 
         taken = [
             *((one.centre_mm, expected_diameter_mm(one.moment_ppm_mm3) / 2 + 4) for one in lesions),
-            *(place for mimic in self._mimics for place in _places(mimic)),
+            *taken_by(self._mimics),
         ]
         return place_lesions(rng, self._head, self._scan.protocol, moments, suitable, taken)
 
@@ -152,19 +153,18 @@ class _Visit:
         rng = np.random.default_rng([self._own, 13])
         bias = receive_bias(rng, self._scan.grid.shape, self._scan.protocol.bias)
         white = self._seen.white
-        truth = _truth(lesions, self._without, complete, bias, self._scan, white)
+        without, with_lesions = noise_free_pair(lesions, self._without, complete, bias, self._scan)
+        noise = white / self._scan.protocol.snr
+        truth = find_apparent(
+            lesions, self._scan.grid, with_lesions, without, noise=noise, white=white
+        )
         image = _image(self._own, complete * bias, self._scan, white)
         return _store(
             self._own, self._scan, self._head, self._mimics, truth, image, self._seen, self._tilt
         )
 
 
-def _places(mimic: Mimic) -> list[tuple[NDArray[np.float64], float]]:
-    path = mimic.path_mm[::6] if len(mimic.path_mm) else mimic.centre_mm[None]
-    return [(np.asarray(point, float), mimic.reach_mm) for point in path]
-
-
-def _shifted(scan: Scan, voxels: NDArray[np.float64]) -> Scan:
+def _shifted(scan: ScanPlan, voxels: NDArray[np.float64]) -> ScanPlan:
     """The same slices, a part of a voxel away."""
     shift_mm = voxels * scan.grid.spacing_mm
 

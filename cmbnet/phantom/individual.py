@@ -29,15 +29,21 @@ class Deformation:
     displacement: FloatArray
     grid: Grid
 
+    @property
+    def scale(self) -> float:
+        """Size of the head relative to MNI space, per axis."""
+        scale: float = 1 / abs(np.linalg.det(self.matrix)) ** (1 / 3)
+        return scale
+
     def to_mni(self, points_mm: NDArray[np.floating]) -> FloatArray:
-        """MNI positions (n, 3) of head positions (n, 3), z, y, x."""
+        """Map head positions (n, 3), z, y, x, to MNI positions."""
         moved = points_mm @ self.matrix.T.astype(np.float32)
         for axis in range(3):
             moved[:, axis] += sample(self.displacement[axis], self.grid, points_mm)
         return moved.astype(np.float32)
 
     def from_mni(self, points_mm: NDArray[np.floating]) -> FloatArray:
-        """Head positions (n, 3) of MNI positions, by fixed-point iteration (to about .1 mm)."""
+        """Map MNI positions (n, 3) to head positions by fixed-point iteration, to about 0.1 mm."""
         inverse = np.linalg.inv(self.matrix).astype(np.float32)
         target = np.asarray(points_mm, np.float32)
         points = target @ inverse.T
@@ -46,7 +52,7 @@ class Deformation:
         return points.astype(np.float32)
 
     def on(self, grid: Grid) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """MNI coordinate z, y, x of every voxel of a grid of the head."""
+        """Return the MNI coordinates z, y, x of every voxel of a grid of the head."""
         own = self.grid.axes_mm()
         coarse = [
             sum(self.matrix[axis, other] * own[other] for other in range(3))
@@ -58,7 +64,7 @@ class Deformation:
 
 
 def draw_tilt(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Rotation (z, y, x) of a head in the image: nodding most, turning and leaning less."""
+    """Draw the rotation (z, y, x) of a head, which nods more than it turns or leans."""
     pitch, roll, yaw = np.deg2rad(rng.normal(0, (7.0, 3.0, 4.0)).clip(-18, 18))
     rotation = np.eye(3)
     for angle, (first, second) in ((pitch, (0, 1)), (roll, (0, 2)), (yaw, (1, 2))):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.phantom.anatomy import Anatomy
+from cmbnet.phantom.grid import weighted_points
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.regions import Region
 from cmbnet.phantom.spheres import Sphere
@@ -34,6 +35,9 @@ PATIENT_TYPES: dict[str, tuple[float, dict[Region, float]]] = {
     "mixed": (0.40, {**_LOBAR, **_DEEP, **_BELOW}),
 }  # fmt: skip
 """Share of patients, and weight of each region in them. Mixed: AGES-Reykjavik, 447 lesions."""
+
+Suitable = Callable[[NDArray[np.floating]], NDArray[np.bool_]]
+"""Tells of positions (m, 3) in mm whether a reader could see a lesion there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,12 @@ class Microbleed:
 
 
 def draw_count(rng: np.random.Generator) -> int:
-    """Number of microbleeds of a positive case: min(150, ceil(exp N(.3, 1.75))), mean 6.3."""
+    """Draw the number of microbleeds: min(150, ceil(exp N(0.3, 1.75))), mean 6.3."""
     return int(min(MOST_LESIONS, np.ceil(np.exp(rng.normal(0.3, 1.75)))))
 
 
 def draw_moments(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """Moments in ppm mm3, log-normal; the first is one that can be seen."""
+    """Draw log-normal moments in ppm mm3. The first one can be seen."""
     moments = MEDIAN_MOMENT_PPM_MM3 * np.exp(SIGMA_LOG_MOMENT * rng.standard_normal(count))
     if count:
         moments[0] = MEDIAN_MOMENT_PPM_MM3 * np.exp(abs(rng.normal(0, 1.0)) - 0.2)
@@ -74,7 +78,7 @@ def draw_moments(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
 
 
 def expected_diameter_mm(moment_ppm_mm3: float) -> float:
-    """About how large a moment looks; only to keep lesions apart."""
+    """Return about how large a moment looks. It only keeps lesions apart."""
     return float(np.clip(1.2 + 1.8 * (6 * moment_ppm_mm3 / np.pi) ** (1 / 3), 2, 14))
 
 
@@ -83,7 +87,7 @@ def place_lesions(
     anatomy: Anatomy,
     protocol: Protocol,
     moments: NDArray[np.float64],
-    suitable: Callable[[NDArray[np.floating]], NDArray[np.bool_]],
+    suitable: Suitable,
     avoid: list[tuple[NDArray[np.float64], float]],
 ) -> list[Microbleed]:
     """Put lesions where they occur, apart from each other and from what hides them.
@@ -126,25 +130,17 @@ def place_lesions(
 
 
 def _candidates(
-    rng: np.random.Generator, anatomy: Anatomy, region: Region, count: int,
-    suitable: Callable[[NDArray[np.floating]], NDArray[np.bool_]],
-) -> NDArray[np.float64]:  # fmt: skip
+    rng: np.random.Generator, anatomy: Anatomy, region: Region, count: int, suitable: Suitable
+) -> NDArray[np.float64]:
     """Positions (m, 3) of a region, lobar ones mostly at the border of grey and white matter."""
     where = np.flatnonzero(anatomy.region == region)
-    if not len(where):
-        return np.zeros((0, 3))
     solid = anatomy.csf.ravel()[where] < 60
     where = where[solid]
     weight = np.ones(len(where))
     if region <= Region.OCCIPITAL or region == Region.CEREBELLUM:
         grey, white = (part.ravel()[where] / 255.0 for part in (anatomy.grey, anatomy.white))
         weight = 0.25 + 4 * grey * white
-    summed = np.cumsum(weight)
-    if not len(summed):
-        return np.zeros((0, 3))
-    chosen = where[np.searchsorted(summed, rng.random(count) * summed[-1])]
-    index = np.stack(np.unravel_index(chosen, anatomy.region.shape), axis=1)
-    points = anatomy.grid.points_of(index + rng.uniform(-0.5, 0.5, index.shape)).astype(float)
+    points = weighted_points(rng, anatomy.grid, where, weight, count)
     return points[suitable(points)]
 
 

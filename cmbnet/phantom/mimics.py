@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.phantom.anatomy import Anatomy
-from cmbnet.phantom.grid import FloatArray, Grid
+from cmbnet.phantom.grid import FloatArray, Grid, random_points
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.regions import Region
 from cmbnet.phantom.spheres import Sphere
 from cmbnet.phantom.tissue import TISSUES, spoiled_echo
-from cmbnet.phantom.veins import STEP_MM, VeinPoints, thicken
+from cmbnet.phantom.veins import STEP_MM, VeinPoints, polyline, thicken
 
 
 class MimicKind(IntEnum):
@@ -71,16 +71,12 @@ def draw_mimics(
 def somewhere(
     rng: np.random.Generator, anatomy: Anatomy, where: NDArray[np.bool_], count: int
 ) -> NDArray[np.float64]:
-    """Random points (count, 3) of a mask in mm; none where the mask is empty."""
-    candidates = np.flatnonzero(where)
-    if not len(candidates) or not count:
-        return np.zeros((0, 3))
-    index = np.unravel_index(candidates[rng.integers(0, len(candidates), count)], where.shape)
-    return anatomy.grid.points_of(np.stack(index, axis=1)).astype(float)
+    """Draw random points (count, 3) of a mask in mm, or none if the mask is empty."""
+    return random_points(rng, anatomy.grid, where, count).astype(float)
 
 
 def end_on_veins(rng: np.random.Generator, anatomy: Anatomy) -> tuple[list[Mimic], VeinPoints]:
-    """Veins across the slices: a dot in each, a line through several."""
+    """Draw veins across the slices: a dot in each slice, a line through several."""
     amount = anatomy.brain.sum() / 1.85e6
     count = int(rng.poisson(max(5 * amount, 1)))
     lobar = (anatomy.region > 0) & (anatomy.region <= Region.OCCIPITAL)
@@ -99,7 +95,7 @@ def end_on_veins(rng: np.random.Generator, anatomy: Anatomy) -> tuple[list[Mimic
     return mimics, VeinPoints.joined(parts)
 
 
-_CALCIFIED = (
+CALCIFIED = (
     # chance, MNI centre (z, y, |x|) in mm, both sides, radius in mm
     (0.40, (2, -32, 0), False, (0.8, 2.2)),  # pineal gland
     (0.30, (10, -40, 22), True, (0.7, 1.8)),  # choroid plexus
@@ -111,7 +107,7 @@ _CALCIFIED = (
 def _calcifications(rng: np.random.Generator, anatomy: Anatomy, protocol: Protocol) -> list[Mimic]:
     """Diamagnetic grains where they are common, and rarely one in a lobe."""
     mimics = []
-    for chance, centre, both, radii in _CALCIFIED:
+    for chance, centre, both, radii in CALCIFIED:
         if rng.random() > chance:
             continue
         for side in (1, -1) if both else (1,):
@@ -128,7 +124,7 @@ def _calcifications(rng: np.random.Generator, anatomy: Anatomy, protocol: Protoc
 def calcification(
     rng: np.random.Generator, centre: NDArray[np.float64], radius: float, protocol: Protocol
 ) -> Mimic:
-    """Diamagnetic grains that lie together."""
+    """Draw diamagnetic grains that lie together."""
     chi = -rng.uniform(1.5, 3.5)
     left = 0.03 * float(np.exp(-protocol.te_ms * 1e-3 * 350))
     count = int(rng.integers(1, 4))
@@ -149,8 +145,6 @@ _ARTERIES = (
 
 def _flow_voids(rng: np.random.Generator, anatomy: Anatomy) -> list[Mimic]:
     """Arteries: bright by inflow or dark by flow, without susceptibility."""
-    from cmbnet.phantom.veins import polyline
-
     inflow = rng.random() < 0.6
     mimics = []
     for corners in _ARTERIES:
@@ -204,14 +198,19 @@ def paint_mimics(mimics: list[Mimic], grid: Grid, marks: NDArray[np.uint16]) -> 
             _paint_ball(marks, grid, point, reach, int(mimic.kind))
 
 
+def taken_by(mimics: list[Mimic]) -> list[tuple[NDArray[np.float64], float]]:
+    """Return points of mimics, and the distances in mm that lesions keep from them."""
+    return [
+        (np.asarray(point, float), mimic.reach_mm)
+        for mimic in mimics
+        for point in (mimic.path_mm[::6] if len(mimic.path_mm) else mimic.centre_mm[None])
+    ]
+
+
 def _paint_ball(
     marks: NDArray[np.uint16], grid: Grid, centre: NDArray[np.floating], radius: float, value: int
 ) -> None:
-    low = np.maximum(np.floor(grid.index_of(centre - radius)).astype(int), 0)
-    high = np.minimum(np.ceil(grid.index_of(centre + radius)).astype(int) + 1, grid.shape)
-    if np.any(high <= low):
-        return
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    box = grid.box(centre - radius, centre + radius)
     z, y, x = (
         (axis.ravel()[part] - mm) ** 2
         for axis, part, mm in zip(grid.axes_mm(), box, centre, strict=True)

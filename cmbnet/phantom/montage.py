@@ -39,13 +39,13 @@ def write_montage(case: PhantomCase, path: Path) -> None:
 def _chosen(case: PhantomCase) -> NDArray[np.int64]:
     """Slices evenly through the brain, each moved to the nearest lesion within three slices."""
     used = np.flatnonzero(case.brain.data.any(axis=(1, 2)))
-    chosen = used[np.linspace(0.08, 0.95, 2 * COLUMNS).__mul__(len(used) - 1).astype(int)]
+    share = np.linspace(0.08, 0.95, 2 * COLUMNS)
+    chosen: NDArray[np.int64] = used[(share * (len(used) - 1)).astype(int)]
     for n, z in enumerate(chosen):
         near = [row.z for row in case.truth if row.lesion and abs(row.z - z) <= 3]
         if near:
             chosen[n] = round(near[0])
-    result: NDArray[np.int64] = chosen
-    return result
+    return chosen
 
 
 def _tile(case: PhantomCase, z: int, top: float):  # type: ignore[no-untyped-def]

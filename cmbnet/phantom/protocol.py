@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -65,10 +65,6 @@ class Protocol:
         """Phase at the echo that a field offset of 1 ppm causes."""
         return float(2 * np.pi * GAMMA_MHZ_PER_T * self.field_t * self.te_ms * 1e-3)
 
-    def to_dict(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class ProtocolFamily:
@@ -92,7 +88,7 @@ class ProtocolFamily:
     weight: float = 1.0
 
     def draw(self, rng: np.random.Generator) -> Protocol:
-        """One protocol; each number is drawn uniformly from its range."""
+        """Draw a protocol, each number uniformly from its range."""
         pixel_mm = round(rng.uniform(*self.pixel_mm), 4)
         slice_mm = round(rng.uniform(*self.slice_mm), 2)
         return Protocol(
@@ -150,7 +146,7 @@ class WideFamily(ProtocolFamily):
     edge_slices: tuple[float, float] = (0.0, 0.0)
 
     def draw(self, rng: np.random.Generator) -> WideProtocol:
-        """One protocol; filters, ghosts and a part of the head alone are drawn, too."""
+        """Draw a protocol with filters, ghosts and the part of the head that it covers."""
         base = ProtocolFamily.draw(self, rng)
         first, last = 0.0, 1.0
         if rng.random() < PARTIAL_PROBABILITY:

@@ -58,7 +58,7 @@ class Region(IntEnum):
 
 
 def ellipsoid_radius(q: Coordinates, centre: Triple, radii: Triple) -> FloatArray:
-    """Normalised radius, 1 on the surface, of an ellipsoid mirrored in x."""
+    """Return the normalised radius, 1 on the surface, of an ellipsoid mirrored in x."""
     z, y, x = q
     square = (
         ((z - centre[0]) / radii[0]) ** 2
@@ -69,10 +69,17 @@ def ellipsoid_radius(q: Coordinates, centre: Triple, radii: Triple) -> FloatArra
     return result
 
 
+def neck_and_face(q: Coordinates) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Find neck and face by cylinders in MNI space."""
+    z, y, x = q
+    neck = (z < -55) & ((x / 62) ** 2 + ((y + 22) / 72) ** 2 < 1)
+    return neck, (z < -28) & ((x / 58) ** 2 + ((y - 40) / 48) ** 2 < 1)
+
+
 def nuclei_of(
     q: Coordinates, grey: FloatArray, csf: FloatArray
 ) -> tuple[NDArray[np.uint8], FloatArray]:
-    """Label (index into `NUCLEI` plus 1) and share of the nucleus in every voxel.
+    """Find the label (index into `NUCLEI` plus 1) and share of the nucleus in every voxel.
 
     Args:
         q: MNI coordinates z, y, x.
@@ -100,7 +107,7 @@ def nuclei_of(
 def region_of(
     q: Coordinates, nucleus: NDArray[np.uint8], brain: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
-    """Region of every voxel, from planes and boxes in MNI space.
+    """Find the region of every voxel, by planes and boxes in MNI space.
 
     Args:
         q: MNI coordinates z, y, x.

@@ -32,7 +32,7 @@ VISIBLE_SHARE = 0.55
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class ScanPlan:
     """What a case is scanned with.
 
     Args:
@@ -64,10 +64,10 @@ class HeadSignal:
     """What the scanner sees of a head.
 
     Args:
-        signal: (z, y, x) complex64 on `Scan.work`.
+        signal: (z, y, x) complex64 on `ScanPlan.work`.
         white: Magnitude of white matter.
-        blood: (z, y, x) share of venous blood on `Scan.grid`.
-        left: Share of the signal that air and bone leave, on `Scan.grid`.
+        blood: (z, y, x) share of venous blood on `ScanPlan.grid`.
+        left: Share of the signal that air and bone leave, on `ScanPlan.grid`.
     """
 
     signal: ComplexArray
@@ -81,7 +81,7 @@ def plan_scan(
     protocol: Protocol,
     tilt_rad: float = 0.0,
     margin_mm: tuple[float, float, float] = HEAD_MARGIN_MM,
-) -> Scan:
+) -> ScanPlan:
     """Place the slices over a head.
 
     Args:
@@ -100,7 +100,7 @@ def plan_scan(
         (thickness, *grid.spacing_mm[1:]),
     )
     b0 = np.array([np.cos(tilt_rad), np.sin(tilt_rad), 0.0])
-    return Scan(protocol, grid, work, count, b0)
+    return ScanPlan(protocol, grid, work, count, b0)
 
 
 def _image_grid(
@@ -122,9 +122,9 @@ def _image_grid(
 
 
 def object_signal(
-    rng: np.random.Generator, anatomy: Anatomy, scan: Scan, veins: VeinPoints
+    rng: np.random.Generator, anatomy: Anatomy, scan: ScanPlan, veins: VeinPoints
 ) -> HeadSignal:
-    """Signal of the head on the sub-slices, before lesions, mimics and the receiver.
+    """Compute the signal of the head on the sub-slices, before lesions, mimics and receiver.
 
     Args:
         rng: Individual iron, relaxation and texture.
@@ -143,11 +143,11 @@ def signal_of(
     chi_map: FloatArray,
     white: float,
     anatomy: Anatomy,
-    scan: Scan,
+    scan: ScanPlan,
     veins: VeinPoints,
     vein: tuple[float, float],
 ) -> HeadSignal:
-    """Signal on the sub-slices of tissues that are mixed already.
+    """Compute the signal on the sub-slices of tissues that are mixed already.
 
     Args:
         magnitude_map: On the grid of the anatomy.
@@ -178,9 +178,9 @@ def signal_of(
 
 
 def shows_lesions(
-    points_mm: NDArray[np.floating], scan: Scan, seen: HeadSignal, slices: ComplexArray
+    points_mm: NDArray[np.floating], scan: ScanPlan, seen: HeadSignal, slices: ComplexArray
 ) -> NDArray[np.bool_]:
-    """Whether a lesion could be seen: in bright tissue, away from large veins and drop-out.
+    """Tell whether a lesion could be seen: in bright tissue, not in large veins or drop-out.
 
     Args:
         points_mm: (n, 3) positions z, y, x.
@@ -192,7 +192,7 @@ def shows_lesions(
         (n,) answers; no at the edge of the image.
     """
     last = np.array(scan.grid.shape) - 1
-    index = np.rint(scan.grid.index_of(points_mm)).astype(int)
+    index = scan.grid.nearest(points_mm)
     inside = np.all((index >= 1) & (index < last), axis=1)
     z, y, x = np.clip(index, 0, last).T
     bright = np.abs(slices[z, y, x]) > VISIBLE_SHARE * seen.white
@@ -238,7 +238,7 @@ def _tissue_maps(
 
 def _blood_share(veins: VeinPoints, grid: Grid) -> FloatArray:
     """Share of each voxel that is venous blood, 0 to 1."""
-    index = np.rint(grid.index_of(veins.points_mm)).astype(np.int64)
+    index = grid.nearest(veins.points_mm)
     inside = np.all((index >= 0) & (index < np.array(grid.shape)), axis=1)
     flat = np.ravel_multi_index(tuple(index[inside].T), grid.shape)
     share = np.zeros(int(np.prod(grid.shape)), np.float32)
@@ -246,7 +246,7 @@ def _blood_share(veins: VeinPoints, grid: Grid) -> FloatArray:
     return np.minimum(share, 1, out=share).reshape(grid.shape)
 
 
-def _head_field(anatomy: Anatomy, scan: Scan) -> tuple[FloatArray, FloatArray]:
+def _head_field(anatomy: Anatomy, scan: ScanPlan) -> tuple[FloatArray, FloatArray]:
     """Field of air and bone in ppm after shimming, and the signal left by its gradients."""
     field = _shimmed_field(anatomy, tuple(float(part) for part in scan.b0_zyx))
     grid = anatomy.chi_grid
@@ -272,15 +272,15 @@ def _shimmed_field(anatomy: Anatomy, b0_zyx: tuple[float, float, float]) -> Floa
     return remove_shim(field, brain > 0.5, anatomy.chi_grid.spacing_mm[0])
 
 
-def average_sub_slices(signal: NDArray[Pixel], scan: Scan) -> NDArray[Pixel]:
-    """Slices from sub-slices: the complex mean, which is what dephasing through a slice is.
+def average_sub_slices(signal: NDArray[Pixel], scan: ScanPlan) -> NDArray[Pixel]:
+    """Average sub-slices as complex numbers to slices, as dephasing through a slice does.
 
     Args:
-        signal: (z, y, x) on `Scan.work`.
+        signal: (z, y, x) on `ScanPlan.work`.
         scan: Grids and protocol; what lies in the gap between two slices is not seen.
 
     Returns:
-        (z, y, x) on `Scan.grid`, of the same dtype.
+        (z, y, x) on `ScanPlan.grid`, of the same dtype.
     """
     slices = signal.reshape(-1, scan.sub_slices, *signal.shape[1:])
     mean: NDArray[Pixel] = np.einsum("zkyx,k->zyx", slices, scan.excited)

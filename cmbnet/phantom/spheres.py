@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.phantom.grid import FloatArray, Grid
-from cmbnet.phantom.scan import ComplexArray, Scan
+from cmbnet.phantom.grid import FloatArray, Grid, broadcast
+from cmbnet.phantom.scan import ComplexArray, ScanPlan
 
 SUB_POINTS = (4, 3, 3)
 """Points per sub-slice voxel along z, y, x."""
@@ -44,7 +44,7 @@ class Sphere:
         return self.chi_ppm * 4 / 3 * np.pi * self.radius_mm**3
 
 
-def add_spheres(signal: ComplexArray, scan: Scan, spheres: Sequence[Sphere]) -> None:
+def add_spheres(signal: ComplexArray, scan: ScanPlan, spheres: Sequence[Sphere]) -> None:
     """Multiply the signal, in place, by what a group of spheres does to it.
 
     Each voxel of the patch gets one complex factor: the mean over sub-points of
@@ -62,31 +62,21 @@ def add_spheres(signal: ComplexArray, scan: Scan, spheres: Sequence[Sphere]) -> 
     spread = max(np.ptp([sphere.centre_mm for sphere in spheres], axis=0))
     reach_mm = min(max(reach_mm, largest + 1.0) + spread / 2, MAX_REACH_MM)
     centre = np.mean([sphere.centre_mm for sphere in spheres], axis=0)
-    low, high = _patch(scan.work, centre, reach_mm)
-    if np.any(high <= low):
+    box = scan.work.box(centre - reach_mm, centre + reach_mm)
+    n = [part.stop - part.start for part in box]
+    if 0 in n:
         return
     sub = SUB_POINTS if moment > FEW_BELOW_PPM_MM3 else FEW_SUB_POINTS
-    axes = [_sub_positions(scan.work, axis, low[axis], high[axis], sub[axis]) for axis in range(3)]
+    axes = [_sub_positions(scan.work, axis, box[axis], sub[axis]) for axis in range(3)]
     factor = _factor(axes, spheres, radians, scan.b0_zyx)
-    n = high - low
     factor = factor.reshape(n[0], sub[0], n[1], sub[1], n[2], sub[2]).mean(axis=(1, 3, 5))
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     signal[box] *= factor.astype(np.complex64)
 
 
-def _patch(
-    grid: Grid, centre: NDArray[np.float64], reach_mm: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and last-plus-one voxel along each axis that a patch touches."""
-    low = np.floor(grid.index_of(centre - reach_mm)).astype(np.int64)
-    high = np.ceil(grid.index_of(centre + reach_mm)).astype(np.int64) + 1
-    return np.maximum(low, 0), np.minimum(high, grid.shape)
-
-
-def _sub_positions(grid: Grid, axis: int, first: int, last: int, count: int) -> FloatArray:
+def _sub_positions(grid: Grid, axis: int, part: slice, count: int) -> FloatArray:
     """Positions in mm of the sub-points of a range of voxels along one axis."""
     offset = (np.arange(count) + 0.5) / count - 0.5
-    index = (np.arange(first, last)[:, None] + offset).ravel()
+    index = (np.arange(part.start, part.stop)[:, None] + offset).ravel()
     return (index * grid.spacing_mm[axis] + grid.origin_mm[axis]).astype(np.float32)
 
 
@@ -102,10 +92,8 @@ def _factor(
     gain = np.ones(shape, np.float32)
     bz, by, bx = (np.float32(part) for part in b0_zyx)
     for sphere in spheres:
-        z, y, x = (
-            (axis - np.float32(centre)).reshape([-1 if n == other else 1 for other in range(3)])
-            for n, (axis, centre) in enumerate(zip(axes, sphere.centre_mm, strict=True))
-        )
+        offsets = (a - np.float32(mm) for a, mm in zip(axes, sphere.centre_mm, strict=True))
+        z, y, x = broadcast(*offsets)
         square = z * z + y * y + x * x + np.float32(1e-9)
         along = z * bz + y * by + x * bx
         scale = np.float32(radians * sphere.chi_ppm * sphere.radius_mm**3 / 3)

@@ -12,7 +12,7 @@ from cmbnet.phantom.scan import ComplexArray
 
 
 def high_passed_phase(image: ComplexArray, grid: Grid, cutoff_per_mm: float) -> FloatArray:
-    """Phase relative to a low-passed copy of the image, -pi to pi.
+    """Compute the phase relative to a low-passed copy of the image, -pi to pi.
 
     The low-pass is a Hann window in k-space that ends at `cutoff_per_mm` cycles per mm: given in
     pixels it would change its meaning with the matrix.
@@ -39,7 +39,7 @@ def high_passed_phase(image: ComplexArray, grid: Grid, cutoff_per_mm: float) -> 
 
 
 def susceptibility_weighted(image: ComplexArray, grid: Grid, protocol: Protocol) -> FloatArray:
-    """The image that a reader sees: SWI, or the plain magnitude where the protocol says so.
+    """Make the image that a reader sees: SWI, or magnitude if the protocol says so.
 
     The mask falls from 1 at phase 0 to 0 at pi for the sign that veins along the field have, and
     is multiplied in `protocol.mask_power` times.

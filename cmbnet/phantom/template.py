@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cmbnet.errors import MissingExtra
+from cmbnet.phantom.grid import FloatArray, Grid
+from cmbnet.phantom.regions import Triple, ellipsoid_radius
 
 AnatomyKind = Literal["mni", "procedural"]
 
@@ -34,16 +36,16 @@ class Template:
         spacing_mm: Isotropic voxel size.
     """
 
-    grey: NDArray[np.float32]
-    white: NDArray[np.float32]
-    brain: NDArray[np.float32]
+    grey: FloatArray
+    white: FloatArray
+    brain: FloatArray
     origin_mm: tuple[float, float, float]
     spacing_mm: float
 
 
 @functools.lru_cache(maxsize=2)
 def load_template(kind: AnatomyKind) -> Template:
-    """The template of a kind, kept in memory after the first call.
+    """Return the template of a kind. It stays in memory after the first call.
 
     Raises:
         MissingExtra: If the MNI maps are asked for and nilearn is not installed.
@@ -81,30 +83,20 @@ def _mni() -> Template:
     return Template(gm, wm, brain.astype(np.float32), origin, float(affine[0, 0]))
 
 
-def _soft(distance: NDArray[np.floating], width: float) -> NDArray[np.float32]:
+def _soft(distance: NDArray[np.floating], width: float) -> FloatArray:
     """1 well below 0, 0 well above, a logistic edge of a width between."""
-    result: NDArray[np.float32] = 1 / (1 + np.exp(np.clip(distance / width, -60, 60)))
+    result: FloatArray = 1 / (1 + np.exp(np.clip(distance / width, -60, 60)))
     return result.astype(np.float32)
 
 
 def _procedural() -> Template:
     spacing, origin = 2.0, (-74.0, -110.0, -74.0)
     shape = (80, 96, 75)
-    z, y, x = (
-        (np.arange(n, dtype=np.float32) * spacing + o).reshape(
-            [-1 if axis == other else 1 for other in range(3)]
-        )
-        for axis, (n, o) in enumerate(zip(shape, origin, strict=True))
-    )
+    q = z, _, x = Grid(shape, origin, (spacing, spacing, spacing)).axes_mm()
 
-    def ball(centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Float:
-        """Approximate signed distance (mm) to an ellipsoid mirrored in x."""
-        r = np.sqrt(
-            ((z - centre[0]) / radii[0]) ** 2
-            + ((y - centre[1]) / radii[1]) ** 2
-            + ((np.abs(x) - centre[2]) / radii[2]) ** 2
-        )
-        distance: Float = ((r - 1) * min(radii)).astype(np.float32)
+    def ball(centre: Triple, radii: Triple) -> FloatArray:
+        """Return the approximate signed distance (mm) to an ellipsoid mirrored in x."""
+        distance: FloatArray = (ellipsoid_radius(q, centre, radii) - 1) * np.float32(min(radii))
         return distance
 
     cerebrum = ball((16, -18, 0), (58, 86, 68))
@@ -120,6 +112,3 @@ def _procedural() -> Template:
     white = np.clip(1 - fluid - grey, 0, 1).astype(np.float32)
     parts = [(part * brain).astype(np.float32) for part in (grey, white)]
     return Template(parts[0], parts[1], brain, origin, spacing)
-
-
-Float = NDArray[np.float32]

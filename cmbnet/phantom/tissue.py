@@ -29,7 +29,7 @@ class Tissue:
     chi_ppm: float
 
     def at(self, field_t: float) -> tuple[float, float]:
-        """T1 in ms and R2* in 1/s at a field, linear between 1.5 T and 3 T and beyond."""
+        """Return T1 in ms and R2* in 1/s at a field, linear through 1.5 T and 3 T."""
         share = (field_t - 1.5) / 1.5
         t1 = self.t1_ms[0] + share * (self.t1_ms[1] - self.t1_ms[0])
         r2s = self.r2s_per_s[0] + share * (self.r2s_per_s[1] - self.r2s_per_s[0])
@@ -59,7 +59,7 @@ NUCLEI = ("thalamus", "caudate", "putamen", "pallidus", "red nucleus", "nigra", 
 
 
 def spoiled_echo(tissue: Tissue, protocol: Protocol, *, r2s_factor: float = 1.0) -> float:
-    """Magnitude of a spoiled gradient echo of a tissue, water at full recovery is 1.
+    """Compute the magnitude of a spoiled gradient echo, relative to fully recovered water.
 
     ``PD sin(a) (1 - E1) / (1 - cos(a) E1) exp(-TE R2*)`` with ``E1 = exp(-TR / T1)``.
 

@@ -11,10 +11,11 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from cmbnet.lesions.components import label_components
 from cmbnet.lesions.measure import in_plane_diameters_mm, measure_components, spacing_affine
@@ -109,7 +110,7 @@ def find_apparent(
     rows = []
     centres = np.array([lesion.centre_mm for lesion in lesions]).reshape(-1, 3)
     for number, lesion in enumerate(lesions):
-        box = _box(grid, lesion.centre_mm)
+        box = grid.box(lesion.centre_mm - REACH_MM, lesion.centre_mm + REACH_MM)
         own = _nearest(grid, box, centres, number)
         region, peak = _grow(np.where(own, drop[box], 0), grid, box, lesion.centre_mm)
         if filled:
@@ -125,16 +126,6 @@ def find_apparent(
             ignore[box][region] = 1
         rows.append(row)
     return _renumber(labels, ignore, rows)
-
-
-def _box(grid: Grid, centre_mm: NDArray[np.float64]) -> tuple[slice, slice, slice]:
-    low = np.floor(grid.index_of(centre_mm - REACH_MM)).astype(int)
-    high = np.ceil(grid.index_of(centre_mm + REACH_MM)).astype(int) + 1
-    z, y, x = (
-        slice(max(int(a), 0), max(min(int(b), n), 0))
-        for a, b, n in zip(low, high, grid.shape, strict=True)
-    )
-    return z, y, x
 
 
 def _nearest(
@@ -183,16 +174,13 @@ def _grow(
 
 def _filled(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """A region with the holes of its slices."""
-    from scipy import ndimage
-
-    holes = [ndimage.binary_fill_holes(part) for part in region]
-    return np.stack(holes) if holes else region
+    in_plane = ndimage.generate_binary_structure(3, 1) & [[[False]], [[True]], [[False]]]
+    result: NDArray[np.bool_] = ndimage.binary_fill_holes(region, in_plane)
+    return result
 
 
 def _touches(labels: NDArray[np.uint16], box: tuple[slice, slice, slice]) -> NDArray[np.bool_]:
     """Voxels next to a lesion that is there already: two would become one component."""
-    from scipy import ndimage
-
     taken = labels[box] > 0
     if not taken.any():
         return taken
@@ -205,8 +193,6 @@ def _surrounded(region: NDArray[np.bool_], tissue: NDArray[np.bool_], grid: Grid
 
     1 where there is nothing to ask: no region, or pixels so large that none is in the rim.
     """
-    from scipy import ndimage
-
     slices = region.any(axis=(1, 2))
     if not slices.any():
         return 1.0
@@ -261,8 +247,6 @@ def _renumber(
     labels: NDArray[np.uint16], ignore: NDArray[np.uint8], rows: list[LesionTruth]
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8], list[LesionTruth]]:
     """Labels 1 to n without holes, and the rows that know them."""
-    from dataclasses import replace
-
     present = np.unique(labels)
     present = present[present > 0]
     lookup = np.zeros(len(rows) + 2, np.uint16)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cmbnet.phantom.grid import FloatArray, Grid, sample
+from cmbnet.phantom.grid import FloatArray, Grid, random_points, sample
 from cmbnet.phantom.individual import Deformation
 
 STEP_MM = 0.35
@@ -50,7 +50,7 @@ class VeinPoints:
 
     @classmethod
     def joined(cls, parts: list[VeinPoints]) -> VeinPoints:
-        """All points of several sets."""
+        """Join the points of several sets."""
         return cls(
             np.concatenate([part.points_mm for part in parts]),
             np.concatenate([part.volume_mm3 for part in parts]),
@@ -85,7 +85,7 @@ def thicken(
 
 
 def polyline(corners_mm: FloatArray, step_mm: float) -> FloatArray:
-    """Points at a step along a smooth curve through corners (n, 3)."""
+    """Return points at a step along a smooth curve through corners (n, 3)."""
     from scipy.interpolate import CubicSpline
 
     along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(corners_mm, axis=0), axis=1))])
@@ -139,17 +139,6 @@ def trace(
     )
 
 
-def _pick(rng: np.random.Generator, where: NDArray[np.bool_], grid: Grid, count: int) -> FloatArray:
-    """Random positions inside a mask, (up to count, 3) mm."""
-    candidates = np.flatnonzero(where)
-    if not len(candidates) or not count:
-        return np.zeros((0, 3), np.float32)
-    chosen = candidates[rng.integers(0, len(candidates), count)]
-    index = np.stack(np.unravel_index(chosen, where.shape), axis=1)
-    jitter = rng.uniform(-0.5, 0.5, index.shape)
-    return grid.points_of(index + jitter)
-
-
 def _gradient_guide(values: FloatArray, grid: Grid) -> Callable[[FloatArray], FloatArray]:
     """Guide that climbs a map; its vectors are scaled to length 1 where the map is steep."""
     parts = np.gradient(values, *grid.spacing_mm)
@@ -195,24 +184,30 @@ def grow_veins(
     grey, white, csf, brain = grey[every], white[every], csf[every], brain[every]
     amount = brain.sum() / 230_000  # heads of other sizes have veins of the same density
     q = deformation.on(coarse)
-    ventricle = (csf > 0.5) & (
-        ((q[0] - 14) / 26) ** 2 + ((q[1] + 16) / 52) ** 2 + (q[2] / 34) ** 2 < 1
-    )
-    if not ventricle.any():
-        ventricle = (np.abs(q[0] - 16) < 6) & (np.abs(q[2]) < 8) & (np.abs(q[1] + 12) < 20)
-    far_mm = ndimage.distance_transform_edt(~ventricle, sampling=2.0).astype(np.float32)
+    _, far_mm = ventricles(csf, q)
     parts = [
         _medullary(rng, white, far_mm, q[0], coarse, round(260 * amount)),
         _pial(rng, csf, far_mm, brain, coarse, round(1100 * amount)),
         _twigs(rng, grey, csf, far_mm, coarse, round(800 * amount)),
     ]
-    scale = 1 / abs(np.linalg.det(deformation.matrix)) ** (1 / 3)
     for first, last, corners in SINUSES:
         jitter = rng.normal(0, 1.0, (len(corners), 3))
         path = polyline(deformation.from_mni(np.array(corners) + jitter), STEP_MM)
-        radius = np.linspace(first, last, len(path), dtype=np.float32) * scale
+        radius = np.linspace(first, last, len(path), dtype=np.float32) * deformation.scale
         parts.append(thicken(rng, path, radius * rng.uniform(0.75, 1.2), STEP_MM))
     return VeinPoints.joined(parts)
+
+
+def ventricles(
+    csf: FloatArray, q: tuple[FloatArray, FloatArray, FloatArray]
+) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Find the lateral ventricles on a 2 mm grid, and the distance to them in mm."""
+    ellipsoid = ((q[0] - 14) / 26) ** 2 + ((q[1] + 16) / 52) ** 2 + (q[2] / 34) ** 2 < 1
+    ventricle = (csf > 0.5) & ellipsoid
+    if not ventricle.any():
+        ventricle = (np.abs(q[0] - 16) < 6) & (np.abs(q[2]) < 8) & (np.abs(q[1] + 12) < 20)
+    far = ndimage.distance_transform_edt(~ventricle, sampling=2.0)
+    return ventricle, far.astype(np.float32)
 
 
 def _medullary(
@@ -220,7 +215,9 @@ def _medullary(
     grid: Grid, count: int,
 ) -> VeinPoints:  # fmt: skip
     """Fine veins that run through the white matter to the ventricles and widen."""
-    start = _pick(rng, (white > 0.7) & (far_mm > 9) & (far_mm < 34) & (z > -4), grid, count)
+    start = random_points(
+        rng, grid, (white > 0.7) & (far_mm > 9) & (far_mm < 34) & (z > -4), count, jitter=True
+    )
     if not len(start):
         return VeinPoints(start, np.zeros(0, np.float32))
     inward = _gradient_guide(-ndimage.gaussian_filter(far_mm, 1.0), grid)
@@ -235,7 +232,7 @@ def _pial(
     grid: Grid, count: int,
 ) -> VeinPoints:  # fmt: skip
     """Veins of the surface, which keep to the CSF of the sulci."""
-    start = _pick(rng, (csf > 0.35) & (far_mm > 7) & brain, grid, count)
+    start = random_points(rng, grid, (csf > 0.35) & (far_mm > 7) & brain, count, jitter=True)
     if not len(start):
         return VeinPoints(start, np.zeros(0, np.float32))
     keep = _gradient_guide(ndimage.gaussian_filter(csf * brain, 0.8), grid)
@@ -252,7 +249,7 @@ def _twigs(
     count: int,
 ) -> VeinPoints:  # fmt: skip
     """Short veins that cross the cortex toward the sulcus."""
-    start = _pick(rng, (grey > 0.5) & (far_mm > 7), grid, count)
+    start = random_points(rng, grid, (grey > 0.5) & (far_mm > 7), count, jitter=True)
     if not len(start):
         return VeinPoints(start, np.zeros(0, np.float32))
     outward = _gradient_guide(ndimage.gaussian_filter(csf, 1.0), grid)

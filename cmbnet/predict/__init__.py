@@ -1,7 +1,7 @@
 """The one pipeline that runs a bundle on a scan."""
 
-from cmbnet.predict.file import predict_file, record_of
-from cmbnet.predict.pipeline import predict_prepared, predict_volume
+from cmbnet.predict.file import predict_file, record_of, steps_of_file
+from cmbnet.predict.pipeline import predict_prepared, predict_volume, steps_of_volume
 from cmbnet.predict.prediction import InputRecord, NotAnalysable, Prediction, Refusal
 from cmbnet.predict.request import PLAIN, DicomObject, Request
 
@@ -17,4 +17,6 @@ __all__ = [
     "predict_prepared",
     "predict_volume",
     "record_of",
+    "steps_of_file",
+    "steps_of_volume",
 ]

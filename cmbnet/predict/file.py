@@ -8,22 +8,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmbnet.errors import printable
+from cmbnet.errors import InputRefused, printable
 from cmbnet.io.digest import content_sha256
 from cmbnet.io.nifti import read_nifti
 from cmbnet.io.scan import LoadedScan, is_dicom, read_scan
-from cmbnet.predict.pipeline import predict_volume
+from cmbnet.predict.phase import remarked
+from cmbnet.predict.pipeline import steps_of_volume
 from cmbnet.predict.prediction import InputRecord, Prediction
 from cmbnet.predict.request import PLAIN, Request
+from cmbnet.preprocess.qc import Finding
+from cmbnet.threads import Steps, finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
+    from cmbnet.volume import Volume
 
 
-def record_of(path: Path, *, brain_mask: Path | None = None) -> InputRecord:
+def record_of(
+    path: Path, *, brain_mask: Path | None = None, phase: Path | None = None
+) -> InputRecord:
     """Hash the files that a prediction would read.
 
     Raises:
@@ -33,6 +39,7 @@ def record_of(path: Path, *, brain_mask: Path | None = None) -> InputRecord:
         file="" if is_dicom(path) else printable(path.name),
         sha256=content_sha256(path),
         brain_mask_sha256=None if brain_mask is None else content_sha256(brain_mask),
+        phase_sha256=None if phase is None else content_sha256(phase),
     )
 
 
@@ -43,9 +50,10 @@ def predict_file(
     request: Request = PLAIN,
     *,
     brain_mask: str | Path | None = None,
+    phase: str | Path | None = None,
     read: Callable[[], LoadedScan] | None = None,
 ) -> Prediction:
-    """Read a NIfTI file or a DICOM series and find microbleeds on it; see `predict_volume`.
+    """Read a NIfTI file or a DICOM series and find microbleeds on it.
 
     Args:
         path: The file; for DICOM a folder, zip, DICOMDIR or file.
@@ -53,6 +61,7 @@ def predict_file(
         backend: Opened for this bundle.
         request: Which image of the file or series to read, and how to look at it.
         brain_mask: A file on the grid of the scan; by default the brain is estimated.
+        phase: A file of the phase of the same acquisition, on the grid of the scan.
         read: Gives the scan of `path` where a caller has begun to read it ahead.
 
     Raises:
@@ -60,25 +69,62 @@ def predict_file(
         InputRefused: If it is read but cannot be answered on; `NotAnalysable` if that is for its
             quality.
     """
+    steps = steps_of_file(
+        path, bundle, backend, request, brain_mask=brain_mask, phase=phase, read=read
+    )
+    return finished(steps)
+
+
+def steps_of_file(
+    path: str | Path,
+    bundle: Bundle,
+    backend: Backend,
+    request: Request = PLAIN,
+    *,
+    brain_mask: str | Path | None = None,
+    phase: str | Path | None = None,
+    read: Callable[[], LoadedScan] | None = None,
+) -> Steps[Prediction]:
+    """Do the same in three stages: before the network, the network, and after it."""
     start = time.perf_counter()
     source = Path(path)
-    mask_file = None if brain_mask is None else Path(brain_mask)
+    mask_file, phase_file = (None if file is None else Path(file) for file in (brain_mask, phase))
     with ThreadPoolExecutor(1, thread_name_prefix="hash") as beside:
-        hashing = beside.submit(record_of, source, brain_mask=mask_file)
+        hashing = beside.submit(record_of, source, brain_mask=mask_file, phase=phase_file)
         scan = (
             read_scan(source, frame=request.frame, series=request.series)
             if read is None
             else read()
         )
         mask = None if mask_file is None else read_nifti(mask_file)
+        turned, refused = _phase(source, scan, phase_file, request)
     record = replace(hashing.result(), dicom=scan.dicom)
     read_s = round(time.perf_counter() - start, 4)
-    prediction = predict_volume(
+    prediction = yield from steps_of_volume(
         scan.volume,
         bundle,
         backend,
         request,
         brain_mask=mask,
+        phase=turned,
         record=record,
     )
+    if refused:
+        prediction = remarked(prediction, Finding("no_phase", "info", refused))
     return replace(prediction, timings_s={"read": read_s, **prediction.timings_s})
+
+
+def _phase(
+    path: Path, scan: LoadedScan, file: Path | None, request: Request
+) -> tuple[Volume | None, str]:
+    """The phase that was given or belongs to the scan, or why there is none."""
+    if file is not None:
+        return read_nifti(file), ""
+    if request.phase_series is None or scan.dicom is None:
+        return None, ""
+    from cmbnet.io.dicom import read_dicom_phase
+
+    try:
+        return read_dicom_phase(path, scan.dicom, series=request.phase_series), ""
+    except InputRefused as refused:
+        return None, str(refused)

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cmbnet.errors import InputRefused
-from cmbnet.lesions import LesionFinding, find_lesions
+from cmbnet.lesions import FoundLesions, find_lesions
+from cmbnet.predict.phase import with_phase
 from cmbnet.predict.prediction import InputRecord, NotAnalysable, Prediction, Refusal
 from cmbnet.predict.request import PLAIN, Request
 from cmbnet.preprocess import prepare
 from cmbnet.preprocess.qc import check_quality
 from cmbnet.regions import Locator, locate
 from cmbnet.slices import BrainBox, brain_box, make_stacks
+from cmbnet.threads import Steps, finished
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,6 +47,7 @@ def predict_volume(
     request: Request = PLAIN,
     *,
     brain_mask: Volume | None = None,
+    phase: Volume | None = None,
     record: InputRecord | None = None,
 ) -> Prediction:
     """Find microbleeds on a scan.
@@ -56,6 +59,8 @@ def predict_volume(
         request: How to look at it: its operating point, and whether to answer even if the quality
             gate says that an answer would mean nothing.
         brain_mask: On the grid of the scan; by default the brain is estimated.
+        phase: The phase of the same acquisition on the grid of the scan. It tells calcifications
+            from microbleeds; one that cannot be trusted is left out with a warning.
         record: Which bytes the scan came from.
 
     Returns:
@@ -67,6 +72,23 @@ def predict_volume(
         UsageError: If the operating point does not exist.
         BundleError: If the model cannot be run.
     """
+    steps = steps_of_volume(
+        volume, bundle, backend, request, brain_mask=brain_mask, phase=phase, record=record
+    )
+    return finished(steps)
+
+
+def steps_of_volume(
+    volume: Volume,
+    bundle: Bundle,
+    backend: Backend,
+    request: Request = PLAIN,
+    *,
+    brain_mask: Volume | None = None,
+    phase: Volume | None = None,
+    record: InputRecord | None = None,
+) -> Steps[Prediction]:
+    """Do the same in three stages: before the network, the network, and after it."""
     _require_possible_extent(volume)
     point = bundle.operating_point(request.operating_point)
     record = InputRecord() if record is None else record
@@ -86,7 +108,8 @@ def predict_volume(
                     record=record,
                 )
             )
-    prediction = predict_prepared(
+    yield
+    prediction = yield from _steps_of_prepared(
         volume,
         bundle,
         backend,
@@ -95,7 +118,8 @@ def predict_volume(
         quality=quality,
         record=record,
     )
-    return replace(prediction, timings_s={**clock.seconds, **prediction.timings_s})
+    prediction = replace(prediction, timings_s={**clock.seconds, **prediction.timings_s})
+    return prediction if phase is None else with_phase(prediction, phase)
 
 
 def _require_possible_extent(volume: Volume) -> None:
@@ -138,25 +162,42 @@ def predict_prepared(
         UsageError: If the operating point does not exist.
         BundleError: If the model cannot be run.
     """
+    steps = _steps_of_prepared(
+        volume, bundle, backend, request, prepared=prepared, quality=quality, record=record
+    )
+    return finished(steps)
+
+
+def _steps_of_prepared(
+    volume: Volume,
+    bundle: Bundle,
+    backend: Backend,
+    request: Request,
+    *,
+    prepared: PreparedCase,
+    quality: QualityReport,
+    record: InputRecord | None,
+) -> Steps[Prediction]:
     point = bundle.operating_point(request.operating_point)
     rules = bundle.rules_at(point)
     clock = _Clock()
     with clock.stage("network"):
         box = brain_box(prepared.brain, shapes=backend.shapes)
         in_box = _run_network(prepared, box, bundle, backend)
+    yield
     with clock.stage("native_grid"):
         probability = volume.with_data(
             prepared.frame.to_native(in_box, order=1, window=(box.y, box.x))
         )
         brain = prepared.frame.to_native(prepared.brain)
     with clock.stage("lesions"):
-        finding = find_lesions(probability, rules, brain=brain, image=volume)
+        found = find_lesions(probability, rules, brain=brain, image=volume)
     locator = None
-    if finding.lesions:
+    if found.lesions:
         with clock.stage("regions"):
             affine = prepared.frame.affine(volume.affine)
             locator = locate(prepared.image, prepared.brain, affine)
-            finding = _placed(finding, locator)
+            found = _placed(found, locator)
     return Prediction(
         volume=volume,
         request=request,
@@ -164,7 +205,7 @@ def predict_prepared(
         quality=quality,
         forced=not quality.analysable,
         probability=probability,
-        finding=finding,
+        found=found,
         rules=rules,
         operating_point=point,
         bundle=bundle,
@@ -177,10 +218,10 @@ def predict_prepared(
     )
 
 
-def _placed(finding: LesionFinding, locator: Locator) -> LesionFinding:
-    """The same with the places of the lesions."""
-    lesions = (replace(one, place=locator.place(one.centre_ras_mm)) for one in finding.lesions)
-    return replace(finding, lesions=tuple(lesions))
+def _placed(found: FoundLesions, locator: Locator) -> FoundLesions:
+    """Return the same with the places of the lesions."""
+    lesions = (replace(one, place=locator.place(one.centre_ras_mm)) for one in found.lesions)
+    return replace(found, lesions=tuple(lesions))
 
 
 def _run_network(

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from cmbnet.backends import BackendInfo
     from cmbnet.bundle import Bundle, OperatingPoint
     from cmbnet.io.dicom import DicomSource
-    from cmbnet.lesions import LesionFinding, LesionRules
+    from cmbnet.lesions import FoundLesions, LesionRules
+    from cmbnet.phase import Phase
     from cmbnet.predict.request import Request
     from cmbnet.preprocess import PreparedCase
     from cmbnet.preprocess.qc import QualityReport
@@ -31,12 +32,14 @@ class InputRecord:
             whose names may be those of patients.
         sha256: Of its content; empty for an array in memory.
         brain_mask_sha256: Of the mask file that was given, or None.
+        phase_sha256: Of the phase file that was given, or None.
         dicom: The images of a DICOM series, which SEG and SR refer to; else None.
     """
 
     file: str = ""
     sha256: str = ""
     brain_mask_sha256: str | None = None
+    phase_sha256: str | None = None
     dicom: DicomSource | None = field(default=None, compare=False)
 
 
@@ -89,7 +92,7 @@ class Prediction:
         quality: What the gate said.
         forced: Whether the gate refused and was overruled.
         probability: float32 0 to 1 on the grid of the scan.
-        finding: Lesions, excluded candidates, stages, instance labels on the grid of the scan.
+        found: Lesions, excluded candidates, stages, instance labels on the grid of the scan.
         rules: The rules with the operating point's thresholds.
         operating_point: Name, thresholds and what was measured with them.
         bundle: The model.
@@ -97,6 +100,7 @@ class Prediction:
         slices: Number of slices that the network looked at.
         crop: Rows and columns that it looked at.
         record: Which bytes were read.
+        phase: The phase, if one was given and can be trusted, with the sign that blood is positive.
         timings_s: Seconds of each stage, in order.
         locator: How the places of the lesions were found; None without lesions.
     """
@@ -107,7 +111,7 @@ class Prediction:
     quality: QualityReport
     forced: bool
     probability: Volume
-    finding: LesionFinding
+    found: FoundLesions
     rules: LesionRules
     operating_point: OperatingPoint
     bundle: Bundle
@@ -116,20 +120,21 @@ class Prediction:
     crop: tuple[int, int]
     record: InputRecord
     timings_s: dict[str, float]
+    phase: Phase | None = None
     locator: Locator | None = None
 
     @property
     def mask(self) -> NDArray[np.bool_]:
         """Voxels of lesions, (z, y, x), on the grid of the scan."""
-        mask: NDArray[np.bool_] = self.finding.labels > 0
+        mask: NDArray[np.bool_] = self.found.labels > 0
         return mask
 
     @property
     def score(self) -> float:
         """Score of the scan: that of its best lesion, 0 without one."""
-        return max((lesion.score for lesion in self.finding.lesions), default=0.0)
+        return max((lesion.score for lesion in self.found.lesions), default=0.0)
 
     @property
     def positive(self) -> bool:
         """Whether the scan as a whole is called positive for microbleeds."""
-        return bool(self.finding.lesions) and self.score >= self.operating_point.patient_threshold
+        return bool(self.found.lesions) and self.score >= self.operating_point.patient_threshold

@@ -18,7 +18,9 @@ class Request(BaseModel):
         backend: Name of the runtime as it was asked for; whoever opens the backend says it here.
         frame: Which image of a 4D file or of a series with several images a place, from 0.
         series: Key or UID of the series of a DICOM input; None finds the SWI.
+        phase_series: "auto", or the key or UID of the phase of a DICOM input; None reads none.
         force: Answer even on what is not analysable.
+        count_calcifications: Count as microbleeds what phase calls a calcification, too.
         save_probability: Write the probability map.
         dicom_seg: Write ``seg.dcm`` of a DICOM input.
         dicom_sr: Write ``sr.dcm`` of a DICOM input.
@@ -32,7 +34,9 @@ class Request(BaseModel):
     backend: str = "auto"
     frame: int | None = None
     series: str | None = None
+    phase_series: str | None = None
     force: bool = False
+    count_calcifications: bool = False
     save_probability: bool = False
     dicom_seg: bool = False
     dicom_sr: bool = False

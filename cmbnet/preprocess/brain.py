@@ -1,16 +1,16 @@
-"""A brain mask by classical means: fast, coarse, generous at the surface.
+"""A brain mask by classical means. It is fast and coarse, and rather too large than too small.
 
-Susceptibility-weighted images show brain and CSF bright, skull and air dark, the scalp bright
-again but thin. On a grid of about 3 mm: split tissue from air, compare each place with the
-tissue around it (coil shading), cut thin bridges by opening, keep the piece in the middle, close
-what veins, drop-out and haemorrhage left open, fill. Lobar microbleeds sit in the cortex, so the
+Susceptibility-weighted images show brain and CSF bright, skull and air dark, and the scalp bright
+but thin. The steps, on a grid of about 3 mm, are: split tissue from air, compare each place with
+the tissue around it (coil shading), cut thin bridges by opening, keep the largest piece, close the
+gaps of veins, drop-out and haemorrhage, and fill holes. Lobar microbleeds sit in the cortex, so the
 mask errs outward, never inward.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COARSE_MM: Final = 3.0
-"""Cell of the grid on which the mask is made; voxels larger than this stay as they are."""
+"""Size of a cell of the grid on which the mask is made. Larger voxels stay as they are."""
 
 SHADING_MM: Final = 20.0
 """Sigma of the neighbourhood that a cell is compared with."""
@@ -37,16 +37,16 @@ CLOSING_MM: Final = 9.0
 """Closing radius: veins, sulci, sinuses and drop-out narrower than twice this are brain."""
 
 OUTWARD_MM: Final = 1.5
-"""How far the finished mask is grown. On two phantoms 1 mm gives Dice 0.957 and 0.962 with 0.977
-and 0.995 of the brain inside, 1.5 mm 0.949 and 0.951 with 0.980 and 0.996 (what is missing is
-drop-out at the skull base). Of voxels on the very surface of a test head that are dark as a
-microbleed 0 mm keeps 81 %, 0.5 mm 96 %, 1 mm 99.8 %, 1.5 mm all."""
+"""Distance by which the finished mask is grown. On two phantoms 1 mm gives Dice 0.957 and 0.962,
+with 0.977 and 0.995 of the brain inside; 1.5 mm gives 0.949 and 0.951, with 0.980 and 0.996. (What
+is missing is drop-out at the skull base.) Of the voxels on the very surface of a test head that are
+as dark as a microbleed, 0 mm keeps 81 %, 0.5 mm 96 %, 1 mm 99.8 %, and 1.5 mm all."""
 
 SMOOTH_MM: Final = 12.0
-"""Over this distance the finished field falls from 1 to 0."""
+"""Distance over which the finished field falls from 1 to 0."""
 
 HOT_PERCENTILE: Final = 99.5
-"""Coarse cells brighter than this percentile count as being there."""
+"""Coarse cells brighter than this percentile are set to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,13 @@ class CoarseBrain:
     """A brain mask on the coarse grid.
 
     Args:
-        inside: float32 0..1, shape (z, y, x) of the coarse grid, smooth; brain is >= 0.5.
-        step: Canonical voxels a coarse cell along z, y, x.
-        found: False if nothing brain-like was there; `inside` is then 1 wherever there is signal.
-        certainty: How sure the estimate is of itself, 0 to 1; 1 where it cannot tell.
-        largest_share: Part of what looked like brain that `inside` holds, its largest piece.
+        inside: A smooth field, float32, 0 to 1, of the shape (z, y, x) of the coarse grid. Brain is
+            where it is at least 0.5.
+        step: Number of canonical voxels in a coarse cell along z, y, x.
+        found: False if nothing looked like a brain. `inside` is then 1 wherever there is signal.
+        certainty: Certainty of the estimate, 0 to 1. It is 1 if the method cannot tell.
+        largest_share: Share of the largest piece, which `inside` holds, in all that looked like
+            brain.
     """
 
     inside: NDArray[np.float32]
@@ -68,33 +70,24 @@ class CoarseBrain:
     largest_share: float = 1.0
 
     def bounding_box(self) -> tuple[tuple[float, float], ...]:
-        """First and last canonical index (edges of cells) of the brain along z, y, x."""
-        mask = self.inside >= 0.5
-        box = []
-        for axis, step in enumerate(self.step):
-            others = tuple(other for other in range(3) if other != axis)
-            used = np.flatnonzero(mask.any(axis=others))
-            box.append((used[0] * step - 0.5, (used[-1] + 1) * step - 0.5))
-        return tuple(box)
+        """Return the edges of the brain along z, y, x, as canonical indices."""
+        return edges_of(self.inside >= 0.5, self.step)
 
     def covered_by(self, mask: NDArray[np.bool_]) -> float | None:
-        """How much of the brain lies in a mask, 0 to 1; None if no brain was found.
+        """Return the share of the brain that lies in a mask, 0 to 1, or None without a brain.
 
         Args:
-            mask: (z, y, x) in canonical orientation.
+            mask: Mask in canonical orientation, of shape (z, y, x).
         """
         if not self.found:
             return None
         brain = self.inside >= 0.5
-        return float((cells_of(mask.astype(np.float32), self.step)[brain]).mean())
+        return float(cells_of(mask, self.step)[brain].mean())
 
     def sample(
-        self,
-        z: NDArray[np.float64],
-        y: NDArray[np.float64],
-        x: NDArray[np.float64],
+        self, z: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
-        """The mask at canonical positions along each axis, interpolated linearly.
+        """Sample the mask at canonical positions along each axis by linear interpolation.
 
         Args:
             z: Canonical slice indices, fractional.
@@ -102,7 +95,7 @@ class CoarseBrain:
             x: Canonical column indices, fractional.
 
         Returns:
-            bool (len(z), len(y), len(x)); False outside the scan.
+            A bool array of shape (len(z), len(y), len(x)). Outside the scan it is False.
         """
         matrices = [
             sampling_matrix(n, (positions + 0.5) / step - 0.5)
@@ -122,6 +115,23 @@ class CoarseBrain:
         return mask
 
 
+def edges_of(
+    mask: NDArray[np.bool_], step: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> tuple[tuple[float, float], ...]:
+    """Return the first and the last index along z, y, x of a mask, at the edges of its cells.
+
+    Args:
+        mask: A mask that is not empty, (z, y, x).
+        step: Length of a cell along each axis, in the unit of the result.
+    """
+    edges = []
+    for axis, length in enumerate(step):
+        others = tuple(other for other in range(3) if other != axis)
+        used = np.flatnonzero(mask.any(axis=others))
+        edges.append((float(used[0] * length - 0.5), float((used[-1] + 1) * length - 0.5)))
+    return tuple(edges)
+
+
 def estimate_brain(
     canonical: NDArray[np.float32], spacing_mm: tuple[float, float, float]
 ) -> CoarseBrain:
@@ -132,8 +142,8 @@ def estimate_brain(
         spacing_mm: Spacing along z, y, x.
 
     Returns:
-        The mask. Where nothing brain-like is found, `found` is False and the mask covers what
-        has signal, so that it is never empty.
+        The mask. If nothing looks like a brain, `found` is False, and the mask covers all that has
+        signal, so that it is never empty.
     """
     steps = tuple(max(1.0, COARSE_MM / spacing) for spacing in spacing_mm)
     step = (steps[0], steps[1], steps[2])
@@ -153,10 +163,8 @@ def estimate_brain(
     return CoarseBrain(_smooth(mask, cell_mm) if found else mask.astype(np.float32), step, found)
 
 
-def cells_of(
-    canonical: NDArray[np.float32], step: tuple[float, float, float]
-) -> NDArray[np.float32]:
-    """A scan in cells of `step` voxels: averaged where a cell is larger than a voxel."""
+def cells_of(canonical: NDArray[Any], step: tuple[float, float, float]) -> NDArray[np.float32]:
+    """Return a scan or mask in cells of `step` voxels, averaged in cells larger than a voxel."""
     z, y, x = (_cell_matrix(n, one) for n, one in zip(canonical.shape, step, strict=True))
     # Backward views would be copied by the matrix product: turn the small matrix instead.
     flip_y, flip_x = (canonical.strides[axis] < 0 for axis in (1, 2))
@@ -224,7 +232,7 @@ def _middle_piece(
 
 
 def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest of the pieces of a mask that is not empty; pieces touch by their faces."""
+    """Return the largest piece of a mask that is not empty. Voxels of a piece share faces."""
     from scipy.ndimage import label
 
     labels, _ = label(mask)
@@ -233,7 +241,7 @@ def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def filled(mask: NDArray[np.bool_], *, in_slices: bool) -> NDArray[np.bool_]:
-    """A mask without holes: what is outside reaches the border, of its slice or of the volume."""
+    """Fill the holes of a mask. A hole reaches no border, of its slice or of the volume."""
     from scipy.ndimage import generate_binary_structure, label
 
     touching = generate_binary_structure(3, 1)

@@ -1,4 +1,4 @@
-"""A brain mask by a small network: what dura encloses, bone and dura left out.
+"""A brain mask by a small network. It holds what the dura encloses, without bone and dura.
 
 The network looks at cells of 3 mm, eight of them (2 x 2 x 2) as the channels of one place, so
 that its arithmetic happens on a grid of 6 mm and its answer has the detail of 3 mm. It was
@@ -44,7 +44,7 @@ NETWORK_FILE: Final = Path(__file__).with_name("brain-1.tflite")
 
 
 def network_step(spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
-    """Voxels a cell along each axis."""
+    """Return the number of voxels in a cell along z, y, x."""
     z, y, x = (CELL_MM / spacing for spacing in spacing_mm)
     return z, y, x
 
@@ -52,7 +52,7 @@ def network_step(spacing_mm: tuple[float, float, float]) -> tuple[float, float, 
 def network_cells(
     canonical: NDArray[np.float32], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.float32]:
-    """A scan on the grid of the network, float32 from 0 to `BRIGHTEST`, of any unit before."""
+    """Bring a scan of any unit onto the grid of the network, float32, 0 to `BRIGHTEST`."""
     cells = cells_of(canonical, network_step(spacing_mm))
     every_other = cells[::2, ::2, ::2]
     dark, bright = np.percentile(every_other, (DARK_PERCENTILE, BRIGHT_PERCENTILE))
@@ -63,7 +63,7 @@ def network_cells(
 
 
 def grouped(cells: NDArray[Any]) -> NDArray[Any]:
-    """Cells (z, y, x) as groups (z/2, y/2, x/2, 8), filled up with 0 at the far ends."""
+    """Turn cells (z, y, x) into groups (z/2, y/2, x/2, 8), with 0 added at the far ends."""
     multiples = (GROUP, PLANE_MULTIPLE, PLANE_MULTIPLE)
     least = (LEAST_CELLS_Z, 0, 0)
     fill = [
@@ -77,7 +77,7 @@ def grouped(cells: NDArray[Any]) -> NDArray[Any]:
 
 
 def ungrouped(groups: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
-    """The way back from `grouped`, cut to a shape."""
+    """Undo `grouped`, and crop to a shape."""
     z, y, x, _ = groups.shape
     cells = groups.reshape(z, y, x, GROUP, GROUP, GROUP).transpose(0, 3, 1, 4, 2, 5)
     whole = cells.reshape(z * GROUP, y * GROUP, x * GROUP)
@@ -94,7 +94,7 @@ def learned_brain(
         spacing_mm: Spacing along z, y, x.
 
     Returns:
-        The mask. Where the network finds no brain, `found` is False and the mask covers what has
+        The mask. If the network finds no brain, `found` is False, and the mask covers all that has
         signal, so that it is never empty.
 
     Raises:
@@ -108,7 +108,7 @@ def learned_brain(
 def mask_of(
     share: NDArray[np.float32], cells: NDArray[np.float32], step: tuple[float, float, float]
 ) -> CoarseBrain:
-    """The largest piece of what the network took for brain, without holes."""
+    """Return the largest piece of what the network took for brain, without holes."""
     likely = share >= LIKELY
     if not likely.any() or not cells.any():
         signal = (cells > 0).astype(np.float32)

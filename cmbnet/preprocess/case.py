@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cmbnet.errors import InputRefused
-from cmbnet.preprocess.brain import CoarseBrain, estimate_brain
+from cmbnet.preprocess.brain import CoarseBrain, edges_of, estimate_brain
 from cmbnet.preprocess.brain_network import learned_brain
 from cmbnet.preprocess.frame import FrameTransform, fit_frame
 from cmbnet.preprocess.intensity import IntensityMap, fit_intensity
-from cmbnet.preprocess.orientation import Orientation, closest_orientation
+from cmbnet.preprocess.orientation import closest_orientation
 from cmbnet.threads import in_slabs
 from cmbnet.volume import Volume, grid_difference
 
@@ -52,7 +52,7 @@ class PreparedCase:
         brain_found: False if the estimate failed and `brain` is all that has signal.
         brain_certainty: How sure the estimate is of its mask, 0 to 1; see `CoarseBrain`.
         brain_largest_share: Part of what looked like brain that the mask holds.
-        findings: What was changed or is odd, in words.
+        notes: What was changed or is odd, in words.
         mask_cover: How much of the brain that is estimated a brain mask that was given covers,
             0 to 1; None where there is none of both.
     """
@@ -64,7 +64,7 @@ class PreparedCase:
     intensity: IntensityMap
     white_matter_level: float
     brain_found: bool
-    findings: tuple[str, ...]
+    notes: tuple[str, ...]
     mask_cover: float | None = None
     brain_certainty: float = 1.0
     brain_largest_share: float = 1.0
@@ -89,33 +89,32 @@ def prepare(
         InputRefused: If the scan has fewer than three slices, is constant or has values that are
             not finite, or if the brain mask is empty, is no mask, or lies on another grid.
     """
-    findings: list[str] = []
+    notes: list[str] = []
     data = np.asarray(volume.data, np.float32)
     orientation = closest_orientation(volume.affine)
-    data = _repair_hot_voxels(data, _highest(data, volume.source), findings)
+    data = _repair_hot_voxels(data, _highest(data, volume.source), notes)
     canonical = orientation.apply(data)
     z_mm, y_mm, x_mm = (volume.spacing_mm[axis] for axis in orientation.axes)
 
     look = learned_brain if recipe.brain == "learned-1" else estimate_brain
     estimate = look(canonical, (z_mm, y_mm, x_mm))
-    estimated = estimate if brain_mask is None else None
-    given = None if brain_mask is None else _given_brain(brain_mask, volume, findings)
-    box = estimated.bounding_box() if estimated else _mask_box(orientation, given)
+    given = None if brain_mask is None else _given_brain(brain_mask, volume, notes)
+    box = estimate.bounding_box() if given is None else edges_of(orientation.apply(given))
     frame = fit_frame(
         recipe, orientation, volume.shape, (z_mm, y_mm, x_mm), (sum(box[1]) / 2, sum(box[2]) / 2)
     )
-    _note_cut(frame, box, (y_mm, x_mm), findings)
+    _note_cut(frame, box, (y_mm, x_mm), notes)
 
     image = frame.image_from_native(data)
-    brain = _brain_in_frame(frame, estimated, given)
-    found = estimated is None or estimated.found
+    brain = _brain_in_frame(frame, estimate, given)
+    found = given is not None or estimate.found
     if not found:
-        findings.append("no brain was found; all that has signal was kept instead")
+        notes.append("no brain was found; all that has signal was kept instead")
     darkest = float(np.quantile(_sample(data), recipe.rare_bin_fraction))
     intensity = fit_intensity(image, brain, recipe, darkest=darkest)
     intensity.apply_in_place(image)
     spacing_mm = (z_mm, y_mm * frame.y.step, x_mm * frame.x.step)
-    _note_resampling(frame, (y_mm, x_mm), spacing_mm, findings)
+    _note_resampling(frame, (y_mm, x_mm), spacing_mm, notes)
     return PreparedCase(
         image=image,
         brain=brain,
@@ -124,10 +123,10 @@ def prepare(
         intensity=intensity,
         white_matter_level=intensity.level(intensity.peak),
         brain_found=found,
-        findings=tuple(findings),
+        notes=tuple(notes),
         mask_cover=None if given is None else estimate.covered_by(orientation.apply(given)),
-        brain_certainty=estimated.certainty if estimated else 1.0,
-        brain_largest_share=estimated.largest_share if estimated else 1.0,
+        brain_certainty=estimate.certainty if given is None else 1.0,
+        brain_largest_share=estimate.largest_share if given is None else 1.0,
     )
 
 
@@ -148,7 +147,7 @@ def _highest(data: NDArray[np.float32], source: str) -> float:
 
 
 def _repair_hot_voxels(
-    data: NDArray[np.float32], highest: float, findings: list[str]
+    data: NDArray[np.float32], highest: float, notes: list[str]
 ) -> NDArray[np.float32]:
     """Replace voxels far above everything else by the median of the eight around them."""
     usual = float(np.percentile(_sample(data), 99.9))
@@ -164,7 +163,7 @@ def _repair_hot_voxels(
             around.append(data[hot[:, 0], y, x])
     repaired = data.copy()
     repaired[tuple(hot.T)] = np.minimum(np.median(around, axis=0), limit)
-    findings.append(
+    notes.append(
         f"{len(hot)} voxels brighter than {HOT_FACTOR:g} x the 99.9th percentile were taken for "
         "defects and replaced by the median of their neighbours"
     )
@@ -177,7 +176,7 @@ def _sample(data: NDArray[np.float32]) -> NDArray[np.float32]:
     return data[::step, ::step, ::step]
 
 
-def _given_brain(brain_mask: Volume, volume: Volume, findings: list[str]) -> NDArray[np.bool_]:
+def _given_brain(brain_mask: Volume, volume: Volume, notes: list[str]) -> NDArray[np.bool_]:
     difference = grid_difference(brain_mask, volume)
     if difference is not None:
         raise InputRefused(
@@ -188,7 +187,7 @@ def _given_brain(brain_mask: Volume, volume: Volume, findings: list[str]) -> NDA
     mask: NDArray[np.bool_] = values >= MASK_LEVEL
     if not mask.any():
         raise InputRefused(f"the brain mask {brain_mask.source} is empty")
-    findings += [f"brain mask: {note}" for note in brain_mask.notes]
+    notes += [f"brain mask: {note}" for note in brain_mask.notes]
     low, high = float(values.min()), float(values.max())
     if np.any(values != np.rint(values)):
         if max(-low, high) > _MOST_OF_A_PROBABILITY:
@@ -196,45 +195,28 @@ def _given_brain(brain_mask: Volume, volume: Volume, findings: list[str]) -> NDA
                 f"a brain mask, labels or probabilities of 0 to 1 are required, got values of "
                 f"{low:g} to {high:g} that are not whole in {brain_mask.source}"
             )
-        findings.append(
+        notes.append(
             f"the brain mask holds values between {low:g} and {high:g}; those of "
             f"{MASK_LEVEL} or more were taken for brain"
         )
     elif np.any(mask & (values != high)):
-        findings.append(
+        notes.append(
             f"the brain mask holds labels up to {high:g}; all of them were taken for brain"
         )
     return mask
 
 
-def _mask_box(
-    orientation: Orientation, given: NDArray[np.bool_] | None
-) -> tuple[tuple[float, float], ...]:
-    """Return the first and last canonical index of a mask along z, y, x."""
-    if given is None:
-        raise InputRefused("a brain mask is required")
-    canonical = orientation.apply(given)
-    box = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        used = np.flatnonzero(canonical.any(axis=others))
-        box.append((float(used[0]) - 0.5, float(used[-1]) + 0.5))
-    return tuple(box)
-
-
 def _brain_in_frame(
-    frame: FrameTransform, estimated: CoarseBrain | None, given: NDArray[np.bool_] | None
+    frame: FrameTransform, estimate: CoarseBrain, given: NDArray[np.bool_] | None
 ) -> NDArray[np.bool_]:
-    if estimated is not None:
-        brain = estimated.sample(
+    if given is None:
+        brain = estimate.sample(
             np.arange(frame.n_slices, dtype=np.float64),
             frame.y.canonical_positions(),
             frame.x.canonical_positions(),
         )
-    elif given is not None:
-        brain = frame.from_native(given)
     else:
-        brain = np.zeros(frame.shape, np.bool_)
+        brain = frame.from_native(given)
     if not brain.any():
         raise InputRefused("the brain mask lies outside the frame of the network")
     return brain
@@ -244,7 +226,7 @@ def _note_cut(
     frame: FrameTransform,
     box: tuple[tuple[float, float], ...],
     pixel_mm: tuple[float, float],
-    findings: list[str],
+    notes: list[str],
 ) -> None:
     """Say so when the brain is larger than the frame."""
     for name, axis, (first, last), mm in zip(
@@ -253,17 +235,17 @@ def _note_cut(
         start = axis.start - axis.step / 2
         cut = max(start - first, 0.0) + max(last - (start + axis.step * axis.n_frame), 0.0)
         if cut * mm > 1.0:
-            findings.append(f"the brain is larger than the frame: {cut * mm:.0f} mm are cut {name}")
+            notes.append(f"the brain is larger than the frame: {cut * mm:.0f} mm are cut {name}")
 
 
 def _note_resampling(
     frame: FrameTransform,
     pixel_mm: tuple[float, float],
     spacing_mm: tuple[float, float, float],
-    findings: list[str],
+    notes: list[str],
 ) -> None:
     if frame.y.step != 1.0 or frame.x.step != 1.0:
-        findings.append(
+        notes.append(
             f"pixels of {pixel_mm[0]:.3f} x {pixel_mm[1]:.3f} mm were resampled to "
             f"{spacing_mm[1]:.3f} x {spacing_mm[2]:.3f} mm; results are on the original grid"
         )

@@ -85,7 +85,7 @@ class FrameTransform:
         return self.n_slices, self.y.n_frame, self.x.n_frame
 
     def affine(self, native_affine: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Affine of the frame, from index (z, y, x, 1) to RAS+ mm."""
+        """Return the affine of the frame, from index (z, y, x, 1) to RAS+ mm."""
         to_canonical = np.diag([1.0, self.y.step, self.x.step, 1.0])
         to_canonical[1, 3], to_canonical[2, 3] = self.y.start, self.x.start
         product: NDArray[np.float64] = (

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from cmbnet.preprocess.brain import cells_of
 from cmbnet.preprocess.cells import distance_mm, mean_around
 from cmbnet.preprocess.intensity import median
-from cmbnet.preprocess.resample import PlaneResampler, averaging_matrix
 from cmbnet.threads import in_slabs
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from numpy.typing import NDArray
 
     from cmbnet.preprocess.case import PreparedCase
@@ -133,7 +131,9 @@ class _Structure:
 
 def _structure(prepared: PreparedCase) -> _Structure:
     """Measure spread, dark and bright places inside the brain, on cells of `CELL_MM`."""
-    cells, weight, cell_mm = _cells(prepared)
+    z, y, x = (max(1.0, CELL_MM / mm) for mm in prepared.spacing_mm)
+    cells, weight = (cells_of(array, (z, y, x)) for array in (prepared.image, prepared.brain))
+    cell_mm = tuple(mm * n for mm, n in zip(prepared.spacing_mm, (z, y, x), strict=True))
     brain = weight > 0.5
     if not brain.any():
         brain = weight > 0
@@ -166,23 +166,3 @@ def _asymmetry(dark: NDArray[np.bool_], brain: NDArray[np.bool_]) -> float:
     middle = float((brain.sum(axis=(0, 1)) * columns).sum()) / np.count_nonzero(brain)
     left = np.count_nonzero(dark[:, :, columns < middle])
     return float(abs(2 * left - total) / total)
-
-
-def _cells(
-    prepared: PreparedCase,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[float, float, float]]:
-    """Average image and brain in cells, and return the size of a cell."""
-    steps = [max(1.0, CELL_MM / mm) for mm in prepared.spacing_mm]
-    z, y, x = (
-        averaging_matrix(n, step) for n, step in zip(prepared.image.shape, steps, strict=True)
-    )
-
-    resampler = PlaneResampler(y, x)
-
-    def average(image: NDArray[Any]) -> NDArray[np.float32]:
-        plane = resampler.all_slices(image)
-        averaged: NDArray[np.float32] = z @ plane.reshape(len(plane), -1)
-        return averaged.reshape(-1, *plane.shape[1:])
-
-    size = [mm * step for mm, step in zip(prepared.spacing_mm, steps, strict=True)]
-    return average(prepared.image), average(prepared.brain), (size[0], size[1], size[2])

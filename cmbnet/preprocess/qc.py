@@ -142,7 +142,7 @@ def check_quality(volume: Volume, prepared: PreparedCase) -> QualityReport:
     findings += _geometry(prepared, volume)
     findings += _given(prepared, volume)
     findings += [Finding("reading", "info", note) for note in volume.notes]
-    findings += [Finding("preprocessing", "info", note) for note in prepared.findings]
+    findings += [Finding("preprocessing", "info", note) for note in prepared.notes]
     order: tuple[Severity, ...] = ("refuse", "warning", "info")
     findings.sort(key=lambda finding: order.index(finding.severity))
     analysable = all(finding.severity != "refuse" for finding in findings)
@@ -153,45 +153,37 @@ def _anatomy(measures: QualityMeasures, prepared: PreparedCase) -> list[Finding]
     """Check whether there is a brain, and how much of it."""
     ml = measures.brain_ml
     if not prepared.brain_found:
-        return [_refuse("no_brain", "no brain was found; give a scan of the head or a brain mask")]
+        return _refuse("no_brain", "no brain was found; give a scan of the head or a brain mask")
     if ml < MIN_BRAIN_ML:
-        return [
-            _refuse(
-                "too_small",
-                f"only {ml:.0f} ml of brain are in the scan, at least {MIN_BRAIN_ML:.0f} are "
-                "required; give the whole scan, not a crop",
-            )
-        ]
+        return _refuse(
+            "too_small",
+            f"only {ml:.0f} ml of brain are in the scan, at least {MIN_BRAIN_ML:.0f} are "
+            "required; give the whole scan, not a crop",
+        )
     if ml > MAX_BRAIN_ML:
-        return [
-            _refuse(
-                "not_a_brain",
-                f"the object measures {ml:.0f} ml, more than any brain; is this a phantom?",
-            )
-        ]
+        return _refuse(
+            "not_a_brain",
+            f"the object measures {ml:.0f} ml, more than any brain; is this a phantom?",
+        )
     if unsure := _mask(prepared):
-        return [unsure]
+        return unsure
     if measures.structure < MIN_STRUCTURE:
-        return [
-            _refuse(
-                "not_a_brain",
-                f"the inside is uniform (structure {measures.structure:.3f}, a brain shows more "
-                f"than {MIN_STRUCTURE}); is this a phantom?",
-            )
-        ]
+        return _refuse(
+            "not_a_brain",
+            f"the inside is uniform (structure {measures.structure:.3f}, a brain shows more "
+            f"than {MIN_STRUCTURE}); is this a phantom?",
+        )
     if measures.deep_dark > MAX_DEEP_DARK and measures.dark_asymmetry < HAEMORRHAGE_ASYMMETRY:
-        return [
-            _refuse(
-                "not_a_brain",
-                f"{measures.deep_dark:.0%} of the inside is dark like bone or air; a scan of the "
-                "head is required (neck, joint or phantom?)",
-            )
-        ]
+        return _refuse(
+            "not_a_brain",
+            f"{measures.deep_dark:.0%} of the inside is dark like bone or air; a scan of the "
+            "head is required (neck, joint or phantom?)",
+        )
     return _coverage(measures)
 
 
-def _mask(prepared: PreparedCase) -> Finding | None:
-    """Whether the learned mask is one brain, and sure of it."""
+def _mask(prepared: PreparedCase) -> list[Finding]:
+    """Check whether the learned mask is one brain, and sure of it."""
     if prepared.brain_largest_share < MIN_LARGEST_SHARE:
         return _refuse(
             "brain_in_pieces",
@@ -204,38 +196,33 @@ def _mask(prepared: PreparedCase) -> Finding | None:
             f"the brain mask is a guess (certainty {prepared.brain_certainty:.2f}, at least "
             f"{MIN_CERTAINTY} is required); look at the scan, or give a brain mask",
         )
-    return None
+    return []
 
 
 def _coverage(measures: QualityMeasures) -> list[Finding]:
+    """Check whether a part of the brain lies outside the scan."""
     if min(measures.end_area) > OPEN_END:
-        return [
-            _warn(
-                "slab",
-                "neither the top nor the base of the brain is in the scan; microbleeds outside "
-                "the slab are not counted",
-            )
-        ]
+        return _warn(
+            "slab",
+            "neither the top nor the base of the brain is in the scan; microbleeds outside "
+            "the slab are not counted",
+        )
     findings = []
     ends = zip(("base", "top"), measures.end_area, strict=True)
     cut = {name: area for name, area in ends if area > CUT_END}
     if cut:
         areas = " and ".join(f"{area:.0%}" for area in cut.values())
-        findings.append(
-            _warn(
-                "cut_off",
-                f"the scan ends inside the brain at its {' and '.join(cut)} (the outermost slice "
-                f"holds {areas} of the largest area of brain); microbleeds beyond it are not "
-                "counted, look whether slices are missing",
-            )
+        findings += _warn(
+            "cut_off",
+            f"the scan ends inside the brain at its {' and '.join(cut)} (the outermost slice "
+            f"holds {areas} of the largest area of brain); microbleeds beyond it are not "
+            "counted, look whether slices are missing",
         )
     if measures.brain_ml < PART_BRAIN_ML:
-        findings.append(
-            _warn(
-                "part_of_brain",
-                f"only {measures.brain_ml:.0f} ml of brain are in the scan; microbleeds outside "
-                "it are not counted",
-            )
+        findings += _warn(
+            "part_of_brain",
+            f"only {measures.brain_ml:.0f} ml of brain are in the scan; microbleeds outside "
+            "it are not counted",
         )
     return findings
 
@@ -243,58 +230,46 @@ def _coverage(measures: QualityMeasures) -> list[Finding]:
 def _contrast(measures: QualityMeasures) -> list[Finding]:
     """Check whether the image can be T2*-weighted magnitude."""
     if measures.negative > MAX_NEGATIVE:
-        return [
-            _refuse(
-                "phase_image",
-                f"{measures.negative:.0%} of the voxels are negative: a phase image or field map; "
-                "give the magnitude or SWI",
-            )
-        ]
+        return _refuse(
+            "phase_image",
+            f"{measures.negative:.0%} of the voxels are negative: a phase image or field map; "
+            "give the magnitude or SWI",
+        )
     if measures.deep_bright > MAX_DEEP_BRIGHT:
-        return [
-            _refuse(
-                "no_t2star_contrast",
-                f"{measures.deep_bright:.0%} of the inside is far brighter than the tissue around "
-                "it, as CSF on T2- or diffusion-weighted images; give a T2*-weighted scan or SWI",
-            )
-        ]
+        return _refuse(
+            "no_t2star_contrast",
+            f"{measures.deep_bright:.0%} of the inside is far brighter than the tissue around "
+            "it, as CSF on T2- or diffusion-weighted images; give a T2*-weighted scan or SWI",
+        )
     one_sided = measures.dark_asymmetry >= HAEMORRHAGE_ASYMMETRY
     if measures.deep_dark > T1_DEEP_DARK and not one_sided:
-        return [
-            _refuse(
-                "no_t2star_contrast",
-                f"{measures.deep_dark:.1%} of the inside is dark on both sides alike, as CSF on "
-                "T1-weighted or FLAIR images; give a T2*-weighted scan or SWI",
-            )
-        ]
+        return _refuse(
+            "no_t2star_contrast",
+            f"{measures.deep_dark:.1%} of the inside is dark on both sides alike, as CSF on "
+            "T1-weighted or FLAIR images; give a T2*-weighted scan or SWI",
+        )
     if measures.deep_dark > WARN_DEEP_DARK:
-        return [
-            _warn(
-                "large_dark_places",
-                f"{measures.deep_dark:.1%} of the inside is dark over more than 3 mm: "
-                "haemorrhage, implant, or not T2*-weighted; look at the images",
-            )
-        ]
+        return _warn(
+            "large_dark_places",
+            f"{measures.deep_dark:.1%} of the inside is dark over more than 3 mm: "
+            "haemorrhage, implant, or not T2*-weighted; look at the images",
+        )
     return []
 
 
 def _grain(measures: QualityMeasures) -> list[Finding]:
     """Check whether noise hides the image."""
     if measures.noise > MAX_NOISE:
-        return [
-            _refuse(
-                "noise",
-                f"noise is {measures.noise:.0%} of white matter, more than {MAX_NOISE:.0%}: no "
-                "microbleed would show; repeat the scan",
-            )
-        ]
+        return _refuse(
+            "noise",
+            f"noise is {measures.noise:.0%} of white matter, more than {MAX_NOISE:.0%}: no "
+            "microbleed would show; repeat the scan",
+        )
     if measures.noise > WARN_NOISE:
-        return [
-            _warn(
-                "noisy",
-                f"noise is {measures.noise:.0%} of white matter; faint microbleeds may be missed",
-            )
-        ]
+        return _warn(
+            "noisy",
+            f"noise is {measures.noise:.0%} of white matter; faint microbleeds may be missed",
+        )
     return []
 
 
@@ -303,43 +278,33 @@ def _geometry(prepared: PreparedCase, volume: Volume) -> list[Finding]:
     z_mm, y_mm, x_mm = (volume.spacing_mm[axis] for axis in prepared.frame.orientation.axes)
     findings = []
     if max(y_mm, x_mm) > MAX_THROUGH_RATIO * z_mm and max(y_mm, x_mm) > MAX_PIXEL_MM:
-        findings.append(
-            _warn(
-                "not_axial",
-                f"the scan is coarser in the axial plane ({y_mm:.2f} x {x_mm:.2f} mm) than across "
-                f"it ({z_mm:.2f} mm), as a sagittal or coronal one; the network knows axial scans",
-            )
+        findings += _warn(
+            "not_axial",
+            f"the scan is coarser in the axial plane ({y_mm:.2f} x {x_mm:.2f} mm) than across "
+            f"it ({z_mm:.2f} mm), as a sagittal or coronal one; the network knows axial scans",
         )
     if z_mm > MAX_SLICE_MM:
-        findings.append(
-            _warn(
-                "thick_slices",
-                f"slices are {z_mm:.1f} mm apart, more than {MAX_SLICE_MM}; microbleeds between "
-                "or within thick slices may be missed",
-            )
+        findings += _warn(
+            "thick_slices",
+            f"slices are {z_mm:.1f} mm apart, more than {MAX_SLICE_MM}; microbleeds between "
+            "or within thick slices may be missed",
         )
     if max(y_mm, x_mm) > MAX_PIXEL_MM:
-        findings.append(
-            _warn(
-                "coarse_pixels",
-                f"pixels are {y_mm:.2f} x {x_mm:.2f} mm, more than {MAX_PIXEL_MM}; small "
-                "microbleeds are not resolved",
-            )
+        findings += _warn(
+            "coarse_pixels",
+            f"pixels are {y_mm:.2f} x {x_mm:.2f} mm, more than {MAX_PIXEL_MM}; small "
+            "microbleeds are not resolved",
         )
     if min(z_mm, y_mm, x_mm) < MIN_PIXEL_MM:
-        findings.append(
-            _warn(
-                "tiny_voxels",
-                f"voxels of {z_mm:.3f} x {y_mm:.3f} x {x_mm:.3f} mm are smaller than any scan "
-                f"of a head ({MIN_PIXEL_MM} mm); is the unit mm?",
-            )
+        findings += _warn(
+            "tiny_voxels",
+            f"voxels of {z_mm:.3f} x {y_mm:.3f} x {x_mm:.3f} mm are smaller than any scan "
+            f"of a head ({MIN_PIXEL_MM} mm); is the unit mm?",
         )
     if max(y_mm, x_mm) > MAX_PIXEL_RATIO * min(y_mm, x_mm):
-        findings.append(
-            _warn(
-                "oblong_pixels",
-                f"pixels of {y_mm:.2f} x {x_mm:.2f} mm are not square; sizes across are less sure",
-            )
+        findings += _warn(
+            "oblong_pixels",
+            f"pixels of {y_mm:.2f} x {x_mm:.2f} mm are not square; sizes across are less sure",
         )
     return findings
 
@@ -348,28 +313,24 @@ def _given(prepared: PreparedCase, volume: Volume) -> list[Finding]:
     """Check whether header or brain mask make a result doubtful."""
     findings = []
     if volume.forms is not None and volume.forms.mirrored:
-        findings.append(
-            _warn(
-                "mirrored_header",
-                "qform and sform of the header are mirror images of each other: programs do not "
-                "agree on left and right of this scan, and results follow the sform; repair the "
-                "header",
-            )
+        findings += _warn(
+            "mirrored_header",
+            "qform and sform of the header are mirror images of each other: programs do not "
+            "agree on left and right of this scan, and results follow the sform; repair the "
+            "header",
         )
     if prepared.mask_cover is not None and prepared.mask_cover < MIN_MASK_COVER:
-        findings.append(
-            _warn(
-                "part_of_brain_mask",
-                f"the brain mask covers {100 * prepared.mask_cover:.0f} % of what looks like "
-                "brain; nothing was counted outside it",
-            )
+        findings += _warn(
+            "part_of_brain_mask",
+            f"the brain mask covers {100 * prepared.mask_cover:.0f} % of what looks like "
+            "brain; nothing was counted outside it",
         )
     return findings
 
 
-def _refuse(code: str, message: str) -> Finding:
-    return Finding(code, "refuse", message)
+def _refuse(code: str, message: str) -> list[Finding]:
+    return [Finding(code, "refuse", message)]
 
 
-def _warn(code: str, message: str) -> Finding:
-    return Finding(code, "warning", message)
+def _warn(code: str, message: str) -> list[Finding]:
+    return [Finding(code, "warning", message)]

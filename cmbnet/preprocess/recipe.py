@@ -50,12 +50,9 @@ class PreprocessRecipe:
     brain: BrainKind = "classical"
 
     def __post_init__(self) -> None:
-        choices = {
-            "frame": get_args(FrameKind),
-            "window": get_args(WindowKind),
-            "brain": get_args(BrainKind),
-        }
-        for name, allowed in choices.items():
+        choices = {"frame": FrameKind, "window": WindowKind, "brain": BrainKind}
+        for name, kinds in choices.items():
+            allowed = get_args(kinds)
             if getattr(self, name) not in allowed:
                 raise UsageError(
                     f"preprocessing: {name} must be one of {', '.join(allowed)}, "

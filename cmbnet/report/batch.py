@@ -1,4 +1,4 @@
-"""Many cases, one after the other or side by side: one bad case never stops the others."""
+"""Run many cases, overlapping or side by side. A bad case never stops the others."""
 
 from __future__ import annotations
 
@@ -15,49 +15,39 @@ from typing import TYPE_CHECKING, Literal
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.errors import CmbnetError, InputRefused, printable
 from cmbnet.io import write_text_atomically
-from cmbnet.io.ahead import ReadAhead
 from cmbnet.io.bids import why_no_scan
 from cmbnet.io.case import Case
 from cmbnet.io.scan import nifti_stem
-from cmbnet.predict import NotAnalysable, Request, predict_file, record_of
+from cmbnet.predict import InputRecord, NotAnalysable, Request, record_of, steps_of_file
 from cmbnet.report.html import refusal_html
 from cmbnet.report.result import RecordedRequest, Result, recorded
 from cmbnet.report.tables import fault_row, summary_row, update_summary
-from cmbnet.report.write import (
-    REPORT,
-    RESULT,
-    clear_case,
-    write_prediction,
-    write_refusal,
-)
+from cmbnet.report.write import REPORT, RESULT, clear_case, write_prediction, write_refusal
+from cmbnet.threads import Steps, finished, in_stages
 
 if TYPE_CHECKING:
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
+    from cmbnet.io.read_ahead import ReadAhead
     from cmbnet.io.scan import LoadedScan
 
 SUMMARY = "summary.csv"
 
+STAGES = 3
+"""Of a case: reading and preprocessing; the network; lesions and writing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a case.
+    """The outcome of a case."""
 
-    Args:
-        case: The case.
-        status: "done", "skipped" (it was finished before), "refused" or "failed".
-        result: What ``result.json`` holds, for done and skipped.
-        reason: Why there is no result.
-        argument: Name of the field of the request by which the caller can decide otherwise.
-        report: The page of the result, for done and skipped.
-    """
-
-    case: Case
+    case: Case  # The case
+    # "done", "skipped" (it was finished before), "refused" or "failed".
     status: Literal["done", "skipped", "refused", "failed"]
-    result: Result | None = None
-    reason: str = ""
-    argument: str = ""
-    report: Path | None = None
+    result: Result | None = None  # What ``result.json`` holds, for done and skipped
+    reason: str = ""  # Why there is no result
+    argument: str = ""  # Name of the field of the request by which the caller can decide otherwise
+    report: Path | None = None  # The page of the result, for done and skipped
 
 
 def run_batch(
@@ -69,48 +59,45 @@ def run_batch(
     request: Request,
     overwrite: bool = False,
     jobs: int = 1,
-    ahead: ReadAhead | None = None,
+    read_ahead: ReadAhead | None = None,
 ) -> Generator[Outcome, None, None]:
     """Run cases and keep ``summary.csv`` up to date.
 
     Args:
-        cases: What to look at.
-        out_dir: Gets a folder a case and the summary.
+        cases: The cases.
+        out_dir: Folder to write to. It gets a folder for each case, and the summary.
         bundle: The model.
-        backend: Opened for it; shared by all jobs, which wait for one another there.
-        request: What is asked of every case.
-        overwrite: Run again what is finished.
-        jobs: Cases at a time.
-        ahead: May have begun to read the first case.
+        backend: A backend that is open for this bundle. All jobs share it and take turns.
+        request: The options of every case.
+        overwrite: Whether to run finished cases again.
+        jobs: Number of cases at a time. If 1, the stages of neighbouring cases overlap.
+        read_ahead: A reader that may have begun to read the first case.
 
     Yields:
-        An outcome a case, as they come. Where the caller stops, no further case begins.
+        The outcome of each case when it is known; in order if jobs is 1. If the caller stops, no
+        further case begins.
 
     Raises:
-        UnreadableFile: If there is a summary that is none of ours; before any case.
-        CmbnetError: If the summary cannot be written; after all cases.
+        UnreadableFile: If the folder has a summary of another form. Then no case is run.
+        CmbnetError: If the summary cannot be written. This is raised after all cases.
     """
     summary = _Summary(out_dir / SUMMARY)
     summary.write()
-    reading = ReadAhead(request.frame, request.series) if ahead is None else ahead
-    runner = _Runner(out_dir, bundle, backend, request, overwrite, reading)
+    runner = _Runner(out_dir, bundle, backend, request, overwrite, read_ahead)
 
-    def run(case: Case) -> Outcome:
-        outcome = runner.run(case)
+    def steps(case: Case) -> Steps[Outcome]:
+        outcome = yield from runner.steps(case)
         summary.add(_row(outcome))
         return outcome
 
     try:
         if jobs == 1:
-            for case, following in zip(cases, [*cases[1:], None], strict=True):
-                # Only what has no result is surely read: else it might be skipped.
-                if following is not None and not (out_dir / following.name / RESULT).exists():
-                    reading.begin(following.path)
-                yield run(case)
+            yield from in_stages(map(steps, cases), stages=STAGES)
         else:
-            yield from _side_by_side(cases, run, jobs)
+            yield from _side_by_side(cases, lambda case: finished(steps(case)), jobs)
     finally:
-        reading.close()
+        if read_ahead is not None:
+            read_ahead.close()
     summary.write()
 
 
@@ -126,7 +113,7 @@ def _side_by_side(
 
 
 class _Summary:
-    """``summary.csv``; rows that find no room wait for the next try, so that no case stops."""
+    """``summary.csv``. Rows that cannot be written wait for the next try, so no case stops."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -134,7 +121,7 @@ class _Summary:
         self._waiting: list[dict[str, object]] = []
 
     def add(self, row: dict[str, object]) -> None:
-        """Write a row, or keep it if the file system refuses."""
+        """Write a row, or keep it for later if the file system refuses."""
         with self._lock:
             self._waiting.append(row)
         with suppress(CmbnetError):
@@ -145,7 +132,7 @@ class _Summary:
 
         Raises:
             CmbnetError: If the file system refuses.
-            UnreadableFile: If the file is there and is no such table.
+            UnreadableFile: If the file is another table.
         """
         with self._lock:
             try:
@@ -160,24 +147,24 @@ class _Summary:
 
 @dataclass(frozen=True, slots=True)
 class _Runner:
-    """Runs single cases; whatever goes wrong becomes the outcome."""
+    """A runner of single cases. Whatever goes wrong becomes the outcome."""
 
     out_dir: Path
     bundle: Bundle
     backend: Backend
     request: Request
     overwrite: bool
-    ahead: ReadAhead
+    read_ahead: ReadAhead | None
 
-    def run(self, case: Case) -> Outcome:
-        """The outcome of a case."""
-        outcome = self._attempt(case)
+    def steps(self, case: Case) -> Steps[Outcome]:
+        """Run a case, in at most `STAGES` stages, and return its outcome."""
+        outcome = yield from self._attempt(case)
         return replace(outcome, reason=_scrubbed(outcome.reason, case))
 
-    def _attempt(self, case: Case) -> Outcome:
+    def _attempt(self, case: Case) -> Steps[Outcome]:
         where = case.label if case.dicom else printable(str(case.path))
         try:
-            return self._predict(case)
+            return (yield from self._predict(case))
         except InputRefused as error:
             return Outcome(case=case, status="refused", reason=str(error), argument=error.argument)
         except CmbnetError as error:
@@ -193,17 +180,17 @@ class _Runner:
             return Outcome(case=case, status="failed", reason=reason)
 
     def _said(self, error: OSError, where: str, case: Case) -> str:
-        """What a fault of the file system says; of a DICOM input its files are not named."""
+        """Word a fault of the file system. It does not name the files of a DICOM input."""
         file, said = error.filename, error.strerror or str(error)
         if file is not None and Path(file).is_relative_to(self.out_dir):
             return f"cannot write {file} ({said}); {_remedy(error)} and run again"
         return f"{where if case.dicom or file is None else printable(file)}: {said}"
 
-    def _predict(self, case: Case) -> Outcome:
+    def _predict(self, case: Case) -> Steps[Outcome]:
         folder, request = self.out_dir / case.name, self.request
-        read = self.ahead.take(case.path)
+        read = None if self.read_ahead is None else self.read_ahead.take(case.path)
         try:
-            asked = recorded(request, record_of(case.path, brain_mask=case.brain_mask), self.bundle)
+            asked = recorded(request, _record(case), self.bundle)
             finished = None if self.overwrite else _finished(folder, asked)
         except OSError:
             clear_case(folder)
@@ -213,7 +200,7 @@ class _Runner:
         # However this ends, an earlier answer must not be taken for that to this request.
         clear_case(folder)
         try:
-            result = self._answer(case, folder, request, read)
+            result = yield from self._answer(case, folder, request, read)
         except InputRefused as error:
             page = refusal_html(case.name, case.label, _scrubbed(str(error), case))
             write_text_atomically(folder / REPORT, page)
@@ -222,16 +209,17 @@ class _Runner:
 
     def _answer(
         self, case: Case, folder: Path, request: Request, read: Callable[[], LoadedScan] | None
-    ) -> Result:
+    ) -> Steps[Result]:
         if not request.force:
             _refuse_by_name(case)
         try:
-            prediction = predict_file(
+            prediction = yield from steps_of_file(
                 case.path,
                 self.bundle,
                 self.backend,
                 request,
                 brain_mask=case.brain_mask,
+                phase=case.phase,
                 read=read,
             )
         except NotAnalysable as error:
@@ -241,8 +229,12 @@ class _Runner:
         return write_prediction(prediction, folder, case=case.name)
 
 
+def _record(case: Case) -> InputRecord:
+    return record_of(case.path, brain_mask=case.brain_mask, phase=case.phase)
+
+
 def _scrubbed(reason: str, case: Case) -> str:
-    """A reason without what names the patient of a DICOM input."""
+    """Remove from a reason what names the patient of a DICOM input."""
     if not case.identifiers:
         return reason
     from cmbnet.io.dicom.privacy import scrub
@@ -266,7 +258,7 @@ def _remedy(error: OSError) -> str:
 
 
 def _finished(folder: Path, request: RecordedRequest) -> Result | None:
-    """The result of an earlier run of the same request, if all its files are there."""
+    """Return the result of an earlier run of the same request, if all its files are there."""
     try:
         text = (folder / RESULT).read_bytes()
         if json.loads(text).get("request") != request.model_dump(mode="json"):

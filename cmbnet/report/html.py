@@ -1,4 +1,4 @@
-"""``report.html``: one page that opens anywhere, offline, without scripts."""
+"""``report.html``: a page without scripts, which opens offline in any browser."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 MOST_SLICES: Final = 24
 MOST_TILES: Final = 60
 MOST_EXCLUDED: Final = 50
-"""Enough to look through; what is left out is said on the page and stands in the tables."""
+"""Largest numbers of pictures and rows on the page, which says what it leaves out. The tables have
+everything."""
 
 
 def report_html(prediction: Prediction, result: Result) -> str:
-    """The page of a result."""
+    """Make the page of a result."""
     painter = Painter(prediction)
     excluded = result.excluded[:MOST_EXCLUDED]
     near = result.lesions[:MOST_TILES]
+    calcium = tuple(one for one in result.excluded if one.removed_by == "phase")[:MOST_TILES]
     indices = painter.slices_to_show(result.lesions, excluded, most=MOST_SLICES)
     drawn = in_threads(
         [
             *(partial(painter.slice, index, excluded) for index in indices),
-            *(partial(painter.tile, lesion) for lesion in near),
+            *(partial(painter.tile, lesion) for lesion in (*near, *calcium)),
         ]
     )
     shown = {
@@ -49,18 +51,20 @@ def report_html(prediction: Prediction, result: Result) -> str:
             (index + 1, painter.lesions_on(index), picture)
             for index, picture in zip(indices, drawn[: len(indices)], strict=True)
         ],
-        tiles=list(zip(near, drawn[len(indices) :], strict=True)),
+        tiles=list(zip((*near, *calcium), drawn[len(indices) :], strict=True)),
+        pictured=len(near),
         left_out=len(result.lesions) - len(near),
         slice_of=shown,
         groups=in_words(result.regions),
         glass=glass_brain(result.lesions),
         excluded=excluded,
+        with_phase=prediction.phase is not None,
         provenance=_provenance(result),
     )
 
 
 def refusal_html(case: str, file: str, reason: str) -> str:
-    """The page of a scan that was refused; it holds nothing that looks like a result."""
+    """Make the page of a refused scan. It holds nothing that looks like a result."""
     return render(
         "refused.html",
         case=case,
@@ -72,16 +76,27 @@ def refusal_html(case: str, file: str, reason: str) -> str:
 
 
 def headline(result: Result) -> str:
-    """The answer in one line."""
+    """Write the result in one line."""
     scan = result.scan
+    calcium = _calcium(result)
     if scan.lesions == 0:
-        return "No microbleeds were reported"
+        return f"No microbleeds were reported{calcium}"
     noun = "microbleed was" if scan.lesions == 1 else "microbleeds were"
-    return f"{scan.lesions} possible {noun} found: {scan.small} small, {scan.large} large"
+    return f"{scan.lesions} possible {noun} found: {scan.small} small, {scan.large} large{calcium}"
+
+
+def _calcium(result: Result) -> str:
+    """What the phase says, in both ways of counting."""
+    apart = result.stages.get("removed_by_phase", 0)
+    if apart:
+        noun = "possible calcification is" if apart == 1 else "possible calcifications are"
+        return f"; {apart} {noun} not counted, {result.scan.lesions + apart} with them"
+    counted = sum(lesion.phase == "diamagnetic" for lesion in result.lesions)
+    return f"; {counted} of them may be calcified" if counted else ""
 
 
 def why_nothing(result: Result) -> str:
-    """An empty result explains itself."""
+    """Explain a result without lesions."""
     scan, model, stages = result.scan, result.model, result.stages
     seen = (
         f"The network looked at {scan.slices_analysed} slices. Its highest probability was "

@@ -63,22 +63,14 @@ _COLUMNS: Final = (
 
 
 def report_pdf(prediction: Prediction, result: Result) -> bytes:
-    """Make the report of a prediction: patient, answer, table, quality, provenance and slices.
-
-    Args:
-        prediction: The prediction.
-        result: Its content of ``result.json``.
-    """
+    """Make the report of a prediction: patient, answer, table, quality, provenance and slices."""
     stream = io.BytesIO()
     about = {"Title": f"cmbnet report: {_plain(result.case)}", "Creator": "cmbnet",
              "Subject": result.notice, "CreationDate": None}  # fmt: skip
     source = prediction.record.dicom
     head = "" if source is None else _patient(source)
     with PdfPages(stream, metadata=about) as document:
-        for page in (
-            *_text_pages(result, source, head),
-            *_picture_pages(prediction, result, head),
-        ):
+        for page in (*_text_pages(result, source, head), *_picture_pages(prediction, result, head)):
             document.savefig(page)
     return stream.getvalue()
 
@@ -91,18 +83,18 @@ class _Writer:
         self.pages: list[Figure] = []
         self._new_page()
 
-    def line(self, words: str, *, size: float = 9, bold: bool = False, ink: str = _INK) -> None:
+    def line(self, words: str, *, size: float = 9, bold: bool = False) -> None:
         """Write words on as many lines as needed."""
         for part in textwrap.wrap(_plain(words), int(_LETTERS * 9 / size)) or [""]:
             self._step(size / 9)
-            self._put(_LEFT, part, size=size, bold=bold, ink=ink)
+            _text(self.pages[-1], _LEFT, self._y, part, size=size, bold=bold)
 
     def row(self, cells: Iterable[str], *, bold: bool = False) -> None:
         """Write a row of the table of lesions."""
         self._step(1)
         for number, ((_, edge), words) in enumerate(zip(_COLUMNS, cells, strict=True)):
-            aligned = "left" if number < 2 else "right"
-            self._put(_LEFT + edge, words, bold=bold, align=aligned)
+            align = "left" if number < 2 else "right"
+            _text(self.pages[-1], _LEFT + edge, self._y, words, bold=bold, align=align)
 
     def gap(self) -> None:
         """Leave half a line empty."""
@@ -117,33 +109,28 @@ class _Writer:
         self.pages.append(_page(self._notice, self._head))
         self._y = _TOP - 3 * _LINE
 
-    def _put(
-        self,
-        x: float,
-        words: str,
-        *,
-        size: float = 9,
-        bold: bool = False,
-        ink: str = _INK,
-        align: str = "left",
-    ) -> None:
-        weight = "bold" if bold else "normal"
-        self.pages[-1].text(
-            x, self._y, _plain(words), size=size, weight=weight, color=ink, ha=align,
-            parse_math=False,
-        )  # fmt: skip
+
+def _text(
+    page: Figure,
+    x: float,
+    y: float,
+    words: str,
+    *,
+    size: float = 9,
+    bold: bool = False,
+    ink: str = _INK,
+    align: str = "left",
+) -> None:
+    weight = "bold" if bold else "normal"
+    page.text(x, y, _plain(words), size=size, weight=weight, color=ink, ha=align, parse_math=False)
 
 
 def _page(notice: str, head: str) -> Figure:
     figure = Figure(figsize=_PAGE_INCHES)
-    figure.text(
-        _LEFT, _TOP - 1.6 * _LINE, textwrap.shorten(_plain(head), _LETTERS), size=8,
-        weight="bold", color=_INK, parse_math=False,
-    )  # fmt: skip
+    patient = textwrap.shorten(_plain(head), _LETTERS)
+    _text(figure, _LEFT, _TOP - 1.6 * _LINE, patient, size=8, bold=True)
     for y in (_TOP, _BOTTOM - 2 * _LINE):
-        figure.text(
-            0.5, y, notice, size=10, weight="bold", color=_WARNING, ha="center", parse_math=False
-        )
+        _text(figure, 0.5, y, notice, size=10, bold=True, ink=_WARNING, align="center")
     return figure
 
 
@@ -233,7 +220,7 @@ def _origin(result: Result) -> Iterator[str]:
 
 
 def _images(result: Result, source: DicomSource | None) -> Iterator[str]:
-    """Series and instances as viewers number them."""
+    """Yield series and instances as viewers number them."""
     if source is not None:
         header = source.headers[0]
         series, name = _said(header, "SeriesNumber"), _said(header, "SeriesDescription")
@@ -288,11 +275,11 @@ def _picture_pages(prediction: Prediction, result: Result, head: str) -> Iterato
 
 
 def _draw_slices(page: Figure, painter: Painter, indices: Sequence[int]) -> None:
-    page.text(
-        _LEFT, _TOP - 2.8 * _LINE, size=9, color=_INK,
-        s="Axial slices, anterior is up, the patient's right is on the left; orange outlines "
-        "surround lesions.",
-    )  # fmt: skip
+    legend = (
+        "Axial slices, anterior is up, the patient's right is on the left; orange outlines "
+        "surround lesions."
+    )
+    _text(page, _LEFT, _TOP - 2.8 * _LINE, legend)
     for place, index in enumerate(indices):
         left = _LEFT + 0.42 * (place % 2)
         bottom = 0.62 - 0.277 * (place // 2)

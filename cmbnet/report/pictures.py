@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from scipy.ndimage import binary_dilation
 
+from cmbnet.phase.local import picture
 from cmbnet.slices import brain_box
 
 if TYPE_CHECKING:
@@ -46,33 +47,29 @@ SLICE_PIXELS: Final = 340
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture of the report.
+    """A picture of the report."""
 
-    Args:
-        uri: ``data:image/jpeg;base64,...``.
-        width: Width in pixels.
-        height: Height in pixels.
-    """
-
-    uri: str
-    width: int
-    height: int
+    uri: str  # ``data:image/jpeg;base64,...``
+    width: int  # Width in pixels
+    height: int  # Height in pixels
 
 
 class Painter:
-    """A painter of the pictures of a prediction.
-
-    Args:
-        prediction: The prediction to draw.
-    """
+    """A painter of the pictures of a prediction."""
 
     def __init__(self, prediction: Prediction) -> None:
         prepared = prediction.prepared
         self._image = prepared.image
-        self._labels = prepared.frame.from_native(prediction.finding.labels)
+        self._labels = prepared.frame.from_native(prediction.found.labels)
         self._spacing_mm = prepared.spacing_mm
         self._to_frame = np.linalg.inv(prepared.frame.affine(prediction.volume.affine))
         self._box = brain_box(prepared.brain, multiple=1)
+        self._phase = None
+        if prediction.phase is not None:
+            judged = (*prediction.found.lesions, *prediction.found.excluded)
+            places = [lesion.centre_ras_mm for lesion in judged if lesion.phase is not None]
+            grey = picture(prediction.phase, prediction.volume, places)
+            self._phase = prepared.frame.image_from_native(grey)
 
     def slices_to_show(
         self, lesions: tuple[Lesion, ...], excluded: tuple[Lesion, ...], *, most: int
@@ -119,13 +116,18 @@ class Painter:
         return encode(self.draw_tile(lesion))
 
     def draw_tile(self, lesion: Lesion) -> Image:
-        """Draw the tile as an image."""
+        """Draw the tile as an image, with a second row of the phase where it was judged."""
         from PIL import Image
 
-        centre = self.index_of(lesion)
-        sheet = Image.new("RGB", (3 * TILE_PIXELS + 8, TILE_PIXELS), (128, 128, 128))
-        for axis in range(3):
-            sheet.paste(self._plane(centre, axis, lesion.id), (axis * (TILE_PIXELS + 4), 0))
+        centre, images = self.index_of(lesion), [self._image]
+        if self._phase is not None and lesion.phase is not None:
+            images.append(self._phase)
+        step = TILE_PIXELS + 4
+        size = (3 * step - 4, len(images) * step - 4)
+        sheet = Image.new("RGB", size, (128, 128, 128))
+        for row, image in enumerate(images):
+            for axis in range(3):
+                sheet.paste(self._plane(image, centre, axis, lesion.id), (axis * step, row * step))
         return sheet
 
     def index_of(self, lesion: Lesion) -> tuple[int, int, int]:
@@ -134,9 +136,11 @@ class Painter:
         z, y, x = np.clip(np.rint(place[:3]), 0, np.array(self._image.shape) - 1).astype(int)
         return int(z), int(y), int(x)
 
-    def _plane(self, centre: tuple[int, int, int], axis: int, label: int) -> Image:
+    def _plane(
+        self, image: NDArray[Any], centre: tuple[int, int, int], axis: int, label: int
+    ) -> Image:
         """Cut a square of `TILE_MM` around a voxel, across an axis of the frame."""
-        grey = _square(self._image, centre, axis, self._spacing_mm)
+        grey = _square(image, centre, axis, self._spacing_mm)
         labels = _square(self._labels, centre, axis, self._spacing_mm)
         # z, y and x grow toward superior, anterior and right: up, up and left in a picture, but
         # a sagittal picture has anterior on the left, which is y reversed as well.

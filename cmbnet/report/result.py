@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import asdict, replace
 from typing import Annotated, Literal
@@ -15,6 +14,7 @@ from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.bundle import Bundle, Measured
 from cmbnet.lesions import Lesion, LesionRules
 from cmbnet.predict import InputRecord, Prediction, Request
+from cmbnet.preprocess import Finding
 from cmbnet.regions.counts import RegionCounts, count_regions
 
 MAX_EXCLUDED = 200
@@ -32,6 +32,7 @@ class RecordedRequest(Request):
     bundle_sha256: str
     cmbnet: str
     brain_mask_sha256: str | None = None
+    phase_sha256: str | None = None
 
 
 class Input(_Strict):
@@ -43,7 +44,7 @@ class Input(_Strict):
     affine_ijk_to_ras_mm: tuple[tuple[float, ...], ...]
 
 
-class Model(_Strict):
+class ModelRecord(_Strict):
     """The bundle, the thresholds and the runtime.
 
     The weights of a learned score are hundreds of numbers. The bundle holds them, not the result.
@@ -67,24 +68,16 @@ class Model(_Strict):
     backend_reason: str
 
 
-class QualityFinding(_Strict):
-    """One remark of the quality gate."""
-
-    code: str
-    severity: Literal["info", "warning", "refuse"]
-    message: str
-
-
 class Quality(_Strict):
     """The judgement of the quality gate. `forced` means that it refused and was overruled."""
 
     analysable: bool
     forced: bool
-    findings: tuple[QualityFinding, ...]
+    findings: tuple[Finding, ...]
     measures: dict[str, float | tuple[float, ...]]
 
 
-class Scan(_Strict):
+class ScanResult(_Strict):
     """The result for the scan as a whole."""
 
     positive: bool
@@ -105,9 +98,9 @@ class Result(_Strict):
     case: str
     request: RecordedRequest
     input: Input
-    model: Model
+    model: ModelRecord
     quality: Quality
-    scan: Scan
+    scan: ScanResult
     stages: dict[str, int]
     lesions: tuple[Lesion, ...]
     regions: RegionCounts
@@ -119,19 +112,20 @@ class Result(_Strict):
 
 
 def recorded(request: Request, record: InputRecord, bundle: Bundle) -> RecordedRequest:
-    """A request with the hashes of all that it is about."""
+    """Add the hashes of input and bundle to a request."""
     return RecordedRequest(
         **request.model_dump(),
         input_sha256=record.sha256,
         bundle_sha256=bundle.sha256,
         cmbnet=__version__,
         brain_mask_sha256=record.brain_mask_sha256,
+        phase_sha256=record.phase_sha256,
     )
 
 
 def build_result(prediction: Prediction, *, case: str, files: tuple[str, ...] = ()) -> Result:
     """Gather the result of a prediction."""
-    finding = prediction.finding
+    found = prediction.found
     return Result(
         notice=RESEARCH_USE_ONLY,
         case=case,
@@ -140,14 +134,14 @@ def build_result(prediction: Prediction, *, case: str, files: tuple[str, ...] = 
         model=_model(prediction),
         quality=_quality(prediction),
         scan=_scan(prediction),
-        stages=finding.stages,
-        lesions=finding.lesions,
+        stages=found.stages,
+        lesions=found.lesions,
         regions=count_regions(
-            [lesion.place for lesion in finding.lesions],
+            [lesion.place for lesion in found.lesions],
             prediction.locator.failed if prediction.locator else "",
         ),
-        excluded=finding.excluded[:MAX_EXCLUDED],
-        excluded_total=len(finding.excluded),
+        excluded=found.excluded[:MAX_EXCLUDED],
+        excluded_total=len(found.excluded),
         files=files,
         versions={
             "cmbnet": __version__,
@@ -172,13 +166,13 @@ def _input(prediction: Prediction) -> Input:
     )
 
 
-def _model(prediction: Prediction) -> Model:
+def _model(prediction: Prediction) -> ModelRecord:
     manifest, point, backend = (
         prediction.bundle.manifest,
         prediction.operating_point,
         prediction.backend,
     )
-    return Model(
+    return ModelRecord(
         bundle=manifest.name,
         licence=manifest.licence,
         training=manifest.training.statement,
@@ -203,37 +197,21 @@ def _quality(prediction: Prediction) -> Quality:
     return Quality(
         analysable=report.analysable,
         forced=prediction.forced,
-        findings=tuple(
-            QualityFinding(code=f.code, severity=f.severity, message=f.message)
-            for f in report.findings
-        ),
+        findings=report.findings,
         measures=asdict(report.measures),
     )
 
 
-def _scan(prediction: Prediction) -> Scan:
-    lesions = prediction.finding.lesions
+def _scan(prediction: Prediction) -> ScanResult:
+    lesions = prediction.found.lesions
     small = sum(lesion.size_class == "small" for lesion in lesions)
-    return Scan(
+    return ScanResult(
         positive=prediction.positive,
         score=prediction.score,
         lesions=len(lesions),
         small=small,
         large=len(lesions) - small,
         lesion_volume_mm3=sum(lesion.volume_mm3 for lesion in lesions),
-        highest_probability=prediction.finding.highest_probability,
+        highest_probability=prediction.found.highest_probability,
         slices_analysed=prediction.slices,
     )
-
-
-def schema_text() -> str:
-    """Return the JSON Schema of ``result.json`` as the text of ``data_specs/result.schema.json``.
-
-    After a change of the models: ``python -c 'from cmbnet.report.result import schema_text as t;
-    print(t(), end="")' > data_specs/result.schema.json``
-    """
-    schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Result.model_json_schema(mode="serialization"),
-    }
-    return json.dumps(schema, indent=2) + "\n"

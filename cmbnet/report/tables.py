@@ -1,4 +1,4 @@
-"""The tables: ``lesions.csv`` of a case and ``summary.csv`` of a run."""
+"""The tables ``lesions.csv`` of a case and ``summary.csv`` of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LESION_COLUMNS = (
     "right_mm", "anterior_mm", "superior_mm", "i", "j", "k",
     "max_in_plane_diameter_mm", "equivalent_diameter_mm", "volume_mm3", "z_extent_mm", "slices",
     "elongation", "border_distance_mm", "outside_brain", "region", "side", "region_group",
-    "region_margin_mm", "removed_by", "reason",
+    "region_margin_mm", "removed_by", "reason", "phase", "phase_strength",
 )  # fmt: skip
 
 SUMMARY_COLUMNS = (
@@ -33,7 +33,7 @@ Status = Literal["done", "refused", "failed"]
 
 
 def lesions_csv(lesions: Iterable[Lesion]) -> str:
-    """Lesions and excluded candidates as CSV, a row each."""
+    """Write lesions and excluded candidates as CSV, one row each."""
     rows = (_lesion_row(lesion) for lesion in lesions)
     return table_csv(LESION_COLUMNS, ([row[name] for name in LESION_COLUMNS] for row in rows))
 
@@ -55,7 +55,7 @@ def _lesion_row(lesion: Lesion) -> dict[str, object]:
 
 
 def summary_row(result: Result) -> dict[str, object]:
-    """The row of a case that was answered."""
+    """Make the row of a case that has a result."""
     return {
         "case": result.case,
         "status": "done",
@@ -93,17 +93,17 @@ def _region_columns(result: Result) -> dict[str, object]:
 def fault_row(
     case: str, *, status: Status, file: str, reason: str, notice: str
 ) -> dict[str, object]:
-    """The row of a case without an answer; lesion columns stay empty, for it has no count."""
+    """Make the row of a case without a result. Its lesion columns stay empty."""
     return {"case": case, "status": status, "input": file, "reason": reason, "notice": notice}
 
 
 def update_summary(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Put rows into ``summary.csv``, each replacing the row of the same case; sorted by case.
+    """Put rows into ``summary.csv``, which is sorted by case. A row replaces that of the same case.
 
-    Other processes and threads may do so at the same time: they wait for one another.
+    Several processes and threads may do so at the same time. They take turns.
 
     Raises:
-        UnreadableFile: If the file is there and is no such table.
+        UnreadableFile: If the file is another table.
         OSError: If the file system refuses.
     """
     from filelock import FileLock  # takes as long to import as a scan to read

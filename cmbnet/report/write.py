@@ -1,4 +1,4 @@
-"""Write the files of a case. ``result.json`` comes last: where it is, the case is finished."""
+"""Write the files of a case. ``result.json`` comes last, so a case that has it is finished."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KEY_IMAGE: Final = "key-{:02d}.dcm"
 PDF: Final = "pdf.dcm"
 
 NO_OBJECTS: Final = "no_dicom_objects"
-"""Code of the finding that DICOM objects were asked for and could not be written."""
+"""Code of the finding that DICOM objects could not be written."""
 
 
 def write_prediction(
@@ -49,21 +49,25 @@ def write_prediction(
 ) -> Result:
     """Write mask, labels, table, result and report of a case.
 
+    The request of the prediction says whether to write the probability map, and which DICOM
+    objects: ``seg.dcm`` and ``key-01.dcm``... if there are lesions, ``sr.dcm`` and ``pdf.dcm``. A
+    forced prediction gets only the SR. If the headers of the series allow no DICOM objects, the
+    rest is written, and a finding says so (`NO_OBJECTS`).
+
     Args:
-        prediction: What was found. Its request says whether to write the probability map, too,
-            and which objects of a DICOM input: ``seg.dcm`` and ``key-01.dcm``... where there are
-            lesions, ``sr.dcm``, ``pdf.dcm``. Of a forced prediction only the SR.
-        out_dir: Folder of the case; made if missing, files of an earlier run are removed.
-        case: Name of the case; by default that of the folder.
-        created: Content date and time of the DICOM objects, part of their UIDs; by default now.
+        prediction: The prediction.
+        out_dir: Folder of the case. It is made if it is missing. Files of an earlier run are
+            removed.
+        case: Name of the case. The default is the name of the folder.
+        created: Content date and time of the DICOM objects, which are part of their UIDs. The
+            default is now.
 
     Returns:
-        What ``result.json`` holds.
+        The content of ``result.json``.
 
     Raises:
-        OSError: If the file system refuses; ``result.json`` is then missing.
-        UsageError: If DICOM is asked for and the scan was none. Where the headers of its series
-            allow no DICOM objects, the rest is written and a finding says so (`NO_OBJECTS`).
+        OSError: If the file system refuses. Then ``result.json`` is missing.
+        UsageError: If DICOM objects are wanted and the scan was not DICOM.
     """
     folder = Path(out_dir)
     name = folder.name if case is None else case
@@ -81,18 +85,14 @@ def _write(
     objects: list[str],
     created: datetime.datetime | None,
 ) -> Result:
-    """Write the files of a case, with these DICOM objects or none.
+    """Write the files of a case, with these DICOM objects.
 
     Raises:
-        InputRefused: If the headers of the series do not allow to write the objects; the case is
-            not finished then.
+        InputRefused: If the headers of the series do not allow the objects. Then the case is not
+            finished.
     """
     maps = [MASK, LESIONS, *([PROBABILITY] if prediction.request.save_probability else [])]
-    result = build_result(
-        prediction,
-        case=case,
-        files=(*maps, TABLE, RESULT, REPORT, *objects),
-    )
+    result = build_result(prediction, case=case, files=(*maps, TABLE, RESULT, REPORT, *objects))
     clear_case(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # Compression and the drawing of pictures leave the interpreter free for one another.
@@ -102,7 +102,7 @@ def _write(
         for one in writing:
             one.result()
     write_text_atomically(
-        folder / TABLE, lesions_csv((*prediction.finding.lesions, *prediction.finding.excluded))
+        folder / TABLE, lesions_csv((*prediction.found.lesions, *prediction.found.excluded))
     )
     write_text_atomically(folder / REPORT, page)
     if objects:
@@ -112,7 +112,7 @@ def _write(
 
 
 def _warned(prediction: Prediction, reason: str) -> Prediction:
-    """The same with the remark that no DICOM object was written."""
+    """Add the finding that no DICOM object was written."""
     warning = Finding(NO_OBJECTS, "warning", f"no DICOM object was written: {reason}")
     found = prediction.quality.findings
     refusals = sum(finding.severity == "refuse" for finding in found)
@@ -123,20 +123,17 @@ def _warned(prediction: Prediction, reason: str) -> Prediction:
 def write_refusal(
     refusal: Refusal, out_dir: str | Path, *, created: datetime.datetime | None = None
 ) -> Path:
-    """Write the SR that says of a DICOM series that it is not analysable.
+    """Write the SR that says that a DICOM series is not analysable, and return its path.
 
     Args:
-        refusal: Of `cmbnet.predict.NotAnalysable`.
-        out_dir: Folder of the case; files of an earlier run in it are removed.
-        created: Content date and time of the report, part of its UID; by default now.
-
-    Returns:
-        The file.
+        refusal: The refusal of `cmbnet.predict.NotAnalysable`.
+        out_dir: Folder of the case. Files of an earlier run are removed.
+        created: Content date and time of the SR, which are part of its UID. The default is now.
 
     Raises:
         OSError: If the file system refuses.
-        UsageError: If the scan was no DICOM.
-        InputRefused: If the headers of the series do not allow to write it.
+        UsageError: If the scan was not DICOM.
+        InputRefused: If the headers of the series do not allow an SR.
     """
     from cmbnet.report.dicom import result_of_refusal, write_dicom_results
 
@@ -151,14 +148,14 @@ def write_refusal(
 
 
 def _now() -> datetime.datetime:
-    """In local time, as scanners state theirs."""
+    """Return the local time, because scanners state theirs in local time, too."""
     return datetime.datetime.now().replace(microsecond=0)
 
 
 def clear_case(folder: Path) -> None:
-    """Remove the files of an earlier run, and no others; a folder that is then empty, too.
+    """Remove the files of an earlier run, and the folder if it is then empty.
 
-    ``result.json`` goes first: without it nothing else counts as finished.
+    ``result.json`` is removed first, because without it the case does not count as finished.
 
     Raises:
         OSError: If the file system refuses.
@@ -174,14 +171,14 @@ def clear_case(folder: Path) -> None:
 
 
 def _objects(prediction: Prediction) -> list[str]:
-    """Names of the DICOM objects that will be written."""
+    """Return the names of the DICOM objects that will be written."""
     wanted = prediction.request.dicom
     if not wanted:
         return []
     from cmbnet.report.dicom import MOST_KEY_IMAGES
 
     _dicom_source(prediction.record)  # fails before anything is written
-    pictured = min(len(prediction.finding.lesions), MOST_KEY_IMAGES)
+    pictured = min(len(prediction.found.lesions), MOST_KEY_IMAGES)
     trusted = not prediction.forced
     return [
         *([SEG] if "seg" in wanted and pictured and trusted else []),
@@ -199,24 +196,24 @@ def write_objects(
     previous: Dataset | None = None,
     created: datetime.datetime | None = None,
 ) -> None:
-    """Write the DICOM objects of a prediction, and nothing else.
+    """Write the DICOM objects that the request of a prediction names, and nothing else.
 
     Args:
-        prediction: What was found on a DICOM series, and which objects are asked for.
-        folder: Where to write.
-        result: The same as it stands in ``result.json``, for the PDF; by default it is made.
+        prediction: A prediction on a DICOM series.
+        folder: Folder to write to.
+        result: Its ``result.json``, for the PDF. It is made if it is not given.
         previous: The report that the SR supersedes.
-        created: Content date and time, part of the UIDs; by default those of the images, so that
-            every run gives the same objects.
+        created: Content date and time, which are part of the UIDs. The default is that of the
+            images, so every run gives the same objects.
 
     Raises:
-        UsageError: The scan was no DICOM.
-        InputRefused: The headers of the series do not allow to write them.
+        UsageError: If the scan was not DICOM.
+        InputRefused: If the headers of the series do not allow the objects.
     """
     from cmbnet.report.dicom import draw_key_pictures, result_of, write_dicom_results
 
     wanted, trusted = prediction.request.dicom, not prediction.forced
-    pictured = prediction.finding.lesions if "key-images" in wanted and trusted else ()
+    pictured = prediction.found.lesions if "key-images" in wanted and trusted else ()
     write_dicom_results(
         replace(result_of(prediction), previous=previous),
         _dicom_source(prediction.record),
@@ -250,6 +247,6 @@ def _write_map(prediction: Prediction, file: Path) -> None:
     if file.name == MASK:
         write_nifti(grid.with_data(prediction.mask), file, dtype=np.uint8)
     elif file.name == LESIONS:
-        write_nifti(grid.with_data(prediction.finding.labels), file, dtype=np.uint16)
+        write_nifti(grid.with_data(prediction.found.labels), file, dtype=np.uint16)
     else:
         write_nifti(prediction.probability, file, dtype=np.float32)

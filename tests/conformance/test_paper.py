@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cmbnet.evaluation.cohort.analysis import PAPER_LESION_AUC
 from cmbnet.evaluation.readers.report import PAPER_ROW
 from cmbnet.evaluation.show.tables import PAPER_COUNTS
-from cmbnet.evaluation.stats.metrics import METRICS
+from cmbnet.evaluation.stats.metrics import METRICS, PAPER_LESION_AUC
 
 SEEDS = Path(__file__).resolve().parents[3] / "shared" / "seeds"
 VALUES = {one.name: one.paper for one in METRICS if one.paper is not None}

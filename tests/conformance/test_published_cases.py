@@ -10,7 +10,7 @@ import pytest
 
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, evaluate_cohort, score_case
-from cmbnet.evaluation.match.pixels import VoxelCounts
+from cmbnet.evaluation.match.overlap import VoxelCounts
 from cmbnet.evaluation.match.score import ScoredCase
 from cmbnet.evaluation.stats.columns import Columns, patient_columns
 from cmbnet.evaluation.stats.metrics import compute_all

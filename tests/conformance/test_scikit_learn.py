@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cmbnet.evaluation.match.labels import read_labels
-from cmbnet.evaluation.match.pixels import count_voxels
+from cmbnet.evaluation.match.overlap import count_voxels
 from cmbnet.evaluation.stats.curves import (
     average_precision,
     pixel_auc,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 from cmbnet.lesions import Lesion
-from cmbnet.lesions.evidence import Evidence
 from cmbnet.lesions.profile import MEASURES
+from cmbnet.lesions.score_model import ScoreModel
 
 
-def weighing(intercept: float = 0.0, **weights: float) -> Evidence:
+def weighing(intercept: float = 0.0, **weights: float) -> ScoreModel:
     """A logistic regression on features as they are."""
-    return Evidence(
+    return ScoreModel(
         features=tuple(weights),
         mean=(0.0,) * len(weights),
         spread=(1.0,) * len(weights),

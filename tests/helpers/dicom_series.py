@@ -13,7 +13,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset
 
-from cmbnet.phantom.dicom import Scan, Vendor, write_dicom_series
+from cmbnet.phantom.dicom import ScanHeader, Vendor, write_dicom_series
 from cmbnet.volume import Volume
 
 SHAPE = (24, 20, 16)
@@ -51,7 +51,7 @@ def write_tiny(
     *,
     vendor: Vendor = Vendor.SIEMENS,
     enhanced: bool = False,
-    scan: Scan | None = None,
+    scan: ScanHeader | None = None,
     volume: Volume | None = None,
 ) -> Path:
     """A whole scan; returns the directory."""

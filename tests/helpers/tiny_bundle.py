@@ -115,7 +115,7 @@ def spec(**changes: Any) -> BundleSpec:
         "name": "dot-finder",
         "licence": "Apache-2.0",
         "recipe": PreprocessRecipe(size=96, pixel_mm=1.0),
-        "context": SliceContext("adjacent"),
+        "context": SliceContext(),
         "rules": LesionRules(),
         "operating_points": (
             OperatingPoint(

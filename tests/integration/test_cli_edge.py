@@ -141,7 +141,7 @@ def test_simulate_tells_of_refused_objects(site: Site) -> None:
     site.open(listen={"port": free_port()})
     settings = settings_of(site.node.config, site.folder)
     site.study("a")
-    site.node.spool._reserve_bytes = site.node.folders.free_bytes() * 3 // 2
+    site.node.spool.reserve_bytes = site.node.folders.free_bytes() * 3 // 2
     with pytest.raises(CmbnetError, match="6 objects were refused"):
         call("simulate", settings, site.folder / "scans")
 

@@ -178,12 +178,15 @@ def test_an_earlier_answer_does_not_outlive_its_input(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a signal for Ctrl-C")
-def test_ctrl_c_begins_no_further_case(tiny_bundle: Bundle, scans: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_begins_no_further_case(
+    tiny_bundle: Bundle, scans: Path, tmp_path: Path, jobs: int
+) -> None:
     for number in range(40):
         (tmp_path / f"{number}.nii.gz").symlink_to(scans / "dots.nii.gz")
     command = [*(sys.executable, "-m", "cmbnet", "predict", tmp_path, "-o", tmp_path / "out")]
     with subprocess.Popen(
-        [str(part) for part in [*command, "--model", tiny_bundle.path, "--jobs", 2]],
+        [str(part) for part in [*command, "--model", tiny_bundle.path, "--jobs", jobs]],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

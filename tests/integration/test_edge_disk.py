@@ -140,7 +140,7 @@ def test_what_is_here_runs_where_nothing_more_is_taken(site: Site) -> None:
     """Below the reserve a result is what lets a study be purged."""
     site.open(storage={"reserve_mb": 1}, settle={"settle_s": 2})
     site.send(site.study("a"))
-    site.node.spool._reserve_bytes = site.node.folders.free_bytes() * 3 // 2
+    site.node.spool.reserve_bytes = site.node.folders.free_bytes() * 3 // 2
     assert site.send(site.study("b")) == {0xA700: 6}
     wait_for(site.node, uid_of("a"), State.COMMITTED)
 

@@ -338,10 +338,10 @@ def test_an_object_over_the_limit_is_cut_off_and_memory_stays_flat(site: Site) -
 def test_a_full_disk_is_answered_a700_and_over_when_there_is_room(site: Site) -> None:
     site.open(storage={"reserve_mb": 1})
     files = site.study("a")
-    site.node.spool._reserve_bytes = site.node.folders.free_bytes() * 3 // 2
+    site.node.spool.reserve_bytes = site.node.folders.free_bytes() * 3 // 2
     assert site.send(files) == {0xA700: 6}
     assert not site.spooled("a")
-    site.node.spool._reserve_bytes = 1
+    site.node.spool.reserve_bytes = 1
     assert site.send(files) == {0: 6}
     wait_for(site.node, uid_of("a"), State.COMMITTED)
 

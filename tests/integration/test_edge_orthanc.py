@@ -18,7 +18,7 @@ import pytest
 from cmbnet.bundle import Bundle
 from cmbnet.edge.node import Node
 from cmbnet.edge.records import State
-from cmbnet.phantom.dicom import Scan, Vendor, write_dicom_series
+from cmbnet.phantom.dicom import ScanHeader, Vendor, write_dicom_series
 from tests.helpers.edge_peers import (
     SCANNER,
     forget_sockets,
@@ -76,7 +76,7 @@ def send(node: Node, folder: Path) -> None:
 def scan(folder: Path, name: str, **how: bool) -> tuple[Path, str]:
     """A head with three dots as Siemens would send it; its folder and Study Instance UID."""
     paths = write_dicom_series(
-        tiny_scan(), folder / name, vendor=Vendor.SIEMENS, scan=Scan(name=name), **how
+        tiny_scan(), folder / name, vendor=Vendor.SIEMENS, scan=ScanHeader(name=name), **how
     )
     return folder / name, str(pydicom.dcmread(paths[0]).StudyInstanceUID)
 

@@ -14,7 +14,6 @@ import pytest
 from cmbnet.edge.config import TlsSettings
 from cmbnet.edge.node import Node
 from cmbnet.edge.simulate import Peer, send_files
-from cmbnet.edge.tls import client_context
 from cmbnet.errors import UsageError
 from tests.helpers.edge_peers import (
     SCANNER,
@@ -101,9 +100,9 @@ def test_with_an_authority_of_ours_no_other_is_trusted(
     """One who gets a certificate from any public authority must not pass for the PACS."""
     own = certificates["node"]
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates["stranger"].certificate))
-    trusted = client_context(trusting(certificates, "scanner")).get_ca_certs()
+    trusted = trusting(certificates, "scanner").client_context().get_ca_certs()
     assert [one["subject"] for one in trusted] == [((("commonName", "node"),),)]
-    system = client_context(own).get_ca_certs()
+    system = own.client_context().get_ca_certs()
     assert "stranger" in str(system)
 
 

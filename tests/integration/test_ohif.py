@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.io.dicom import read_dicom_series
 from cmbnet.lesions import Lesion
-from cmbnet.phantom.dicom import Scan, Vendor, write_dicom_series
+from cmbnet.phantom.dicom import ScanHeader, Vendor, write_dicom_series
 from cmbnet.report.dicom import DicomResult, Quality, write_dicom_results
 from tests.helpers.orthanc import Orthanc, free_port
 from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
@@ -61,7 +61,7 @@ class Site:
         folder = self.folder / name
         write_dicom_series(
             tiny_scan(DOTS if quality is None else ()), folder / "scan", vendor=Vendor.SIEMENS,
-            enhanced=enhanced, scan=Scan(name=name),
+            enhanced=enhanced, scan=ScanHeader(name=name),
         )  # fmt: skip
         volume, source = read_dicom_series(folder / "scan")
         labels, self.lesions = dots_of(volume.data)

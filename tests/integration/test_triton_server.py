@@ -115,13 +115,13 @@ def test_a_scan_is_answered_as_locally(
 ) -> None:
     answer = scanner.scan(scan, Request(save_probability=True))
     here = local(served, scan.with_data(scan.data.astype(np.float32)))
-    assert len(here.finding.lesions) == len(DOTS)
+    assert len(here.found.lesions) == len(DOTS)
     np.testing.assert_array_equal(answer.mask, here.mask)
-    np.testing.assert_array_equal(answer.labels, here.finding.labels)
+    np.testing.assert_array_equal(answer.labels, here.found.labels)
     np.testing.assert_array_equal(answer.probability, here.probability.data)
     assert (answer.mask.dtype.name, answer.labels.dtype.name) == ("uint8", "uint16")
     # Through JSON, which is how the table travels: tuples become lists.
-    table = json.loads(json.dumps([_fields(lesion) for lesion in here.finding.lesions]))
+    table = json.loads(json.dumps([_fields(lesion) for lesion in here.found.lesions]))
     assert answer.lesions == table
     assert answer.quality["analysable"]
     assert answer.result["request"]["bundle_sha256"] == served.sha256
@@ -152,7 +152,7 @@ def test_mask_operating_point_and_force_reach_the_pipeline(
             request=Request(operating_point=point),
             brain_mask=None if mask is None else scan.with_data(mask),
         )
-        np.testing.assert_array_equal(answer.labels, here.finding.labels)
+        np.testing.assert_array_equal(answer.labels, here.found.labels)
         assert answer.result["model"]["operating_point"] == point
     noise = scan.with_data(np.random.default_rng(0).random(scan.shape).astype(np.float32))
     with pytest.raises(InputRefused, match="not analysable"):
@@ -175,7 +175,7 @@ def test_eight_clients_at_once_get_their_own_answers(server: TritonServer, serve
 
     with ThreadPoolExecutor(8) as pool:
         counts = dict(pool.map(ask, range(8)))
-    assert counts == {n: len(local(served, scans[n]).finding.lesions) for n in range(8)}
+    assert counts == {n: len(local(served, scans[n]).found.lesions) for n in range(8)}
     assert sorted(set(counts.values())) == [0, 1, 2, 3]
 
 
@@ -468,5 +468,5 @@ def test_a_server_killed_in_mid_request_is_reported_or_asked_again(
     assert isinstance(answer, ScanAnswer), answer
     np.testing.assert_array_equal(
         answer.labels,
-        local(served, tiny_scan()).finding.labels,
+        local(served, tiny_scan()).found.labels,
     )

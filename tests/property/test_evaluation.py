@@ -96,7 +96,7 @@ def test_case_order_does_not_matter(
     assert first.counts == second.counts
     same(first, second)
     intervals = [
-        {k: r.interval("percentile") for k, r in resample(s.columns, resamples=200).items()}
+        {k: r.interval() for k, r in resample(s.columns, resamples=200).items()}
         for s in (first, second)
     ]
     assert str(intervals[0]) == str(intervals[1])

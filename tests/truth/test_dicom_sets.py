@@ -15,8 +15,7 @@ pytest.importorskip("pydicom", reason="the dicom extra is not installed")
 from cmbnet.errors import CmbnetError, InputRefused
 from cmbnet.io import read_nifti
 from cmbnet.io.detect import holds_dicom
-from cmbnet.io.dicom import ImageKind, explain_dicom, read_dicom, read_dicom_series
-from cmbnet.io.dicom.selection import SelectionRules
+from cmbnet.io.dicom import ImageKind, SelectionRules, examine_dicom, read_dicom, read_dicom_series
 from cmbnet.volume import Volume, grid_difference
 
 DATA = Path("../shared/data")
@@ -74,11 +73,11 @@ def canon(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_philips_magnitude_and_phase_under_one_uid_are_split() -> None:
     folder = HEADERS / "philips/anatomical/002"
-    magnitude, phase = explain_dicom(folder)
+    magnitude, phase = examine_dicom(folder).verdicts
     assert (magnitude.kind, phase.kind) == (ImageKind.SWI, ImageKind.PHASE)
     assert magnitude.series_instance_uid == phase.series_instance_uid
     assert magnitude.shape == phase.shape == (4, 768, 768)
-    assert "the echo time is unknown" in magnitude.findings
+    assert "the echo time is unknown" in magnitude.notes
     # 4 slices are too few to be taken unasked; the split alone leaves one candidate.
     volume, source = read_dicom_series(folder, rules=SelectionRules(fewest_slices=4))
     assert volume.shape == (4, 768, 768)
@@ -115,7 +114,7 @@ def test_every_transfer_syntax_gives_the_same_volume() -> None:
 
 @pytest.mark.parametrize("name", ["siemens_multiframe", "hyperfine"])
 def test_enhanced_equals_its_ground_truth(name: str) -> None:
-    (verdict,) = explain_dicom(HEADERS / name / "anatomical/001")
+    (verdict,) = examine_dicom(HEADERS / name / "anatomical/001").verdicts
     volume = read_dicom(HEADERS / name / "anatomical/001", series=verdict.key)
     assert_equals(volume, HEADERS / name / "anatomical/001_ground_truth.nii.gz")
 
@@ -158,7 +157,7 @@ def test_hitachi_reads_and_is_no_swi() -> None:
     ],
 )
 def test_refused_with_the_right_reason(folder: str, reason: str) -> None:
-    verdicts = explain_dicom(HEADERS / folder)
+    verdicts = examine_dicom(HEADERS / folder).verdicts
     assert [verdict.status for verdict in verdicts] == ["refused"]
     with pytest.raises(InputRefused, match=reason):
         read_dicom(HEADERS / folder)
@@ -185,7 +184,7 @@ def test_ge_field_map_and_magnitude_are_never_mixed() -> None:
 
 def test_siemens_echoes_are_split() -> None:
     folder = FMAP / "In/Siemens/2_gre_field_magph"
-    assert [verdict.images for verdict in explain_dicom(folder)] == [36, 36]
+    assert [verdict.images for verdict in examine_dicom(folder).verdicts] == [36, 36]
     for key, name in (("2.1", "_e1"), ("2.2", "_e2")):
         (reference,) = (FMAP / "Ref").glob(f"Si_*{name}.nii")
         assert_equals(read_dicom(folder, series=key), reference)
@@ -194,7 +193,7 @@ def test_siemens_echoes_are_split() -> None:
 
 def test_philips_frames_of_two_kinds_are_split() -> None:
     folder = FMAP / "In/Philips/fmap"
-    magnitude, field_map = explain_dicom(folder)
+    magnitude, field_map = examine_dicom(folder).verdicts
     assert (magnitude.kind, field_map.kind) == (ImageKind.MAGNITUDE, ImageKind.MAP)
     assert magnitude.shape == field_map.shape == (32, 64, 64)
     volume = read_dicom(folder, series=magnitude.key)
@@ -249,7 +248,7 @@ def test_mosaics_are_refused_as_mosaics(folder: str) -> None:
 
 
 def test_text_and_nifti_among_the_files_do_not_break_the_reader() -> None:
-    verdicts = explain_dicom(ORIENTATION / "In")
+    verdicts = examine_dicom(ORIENTATION / "In").verdicts
     assert len(verdicts) == 21
     assert {verdict.kind for verdict in verdicts} == {ImageKind.MOSAIC}
 
@@ -259,7 +258,7 @@ def test_messages_name_no_patient(tmp_path: Path) -> None:
     shutil.copytree(ORIENTATION / "In/ax/axasc35", folder)
     for number, path in enumerate(sorted(folder.iterdir())):
         path.rename(folder / f"crlab-stc_test-{number}.dcm")
-    said = reasons_of(folder) + repr(explain_dicom(folder))
+    said = reasons_of(folder) + repr(examine_dicom(folder).verdicts)
     for secret in ("stc_test", "crlab", "19000101"):
         assert secret not in said.lower()
 

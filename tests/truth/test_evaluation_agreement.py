@@ -30,7 +30,7 @@ from cmbnet.evaluation.stats.froc import (
 )
 from cmbnet.evaluation.stats.intervals import bca, percentile
 from cmbnet.evaluation.stats.kappa import fleiss_kappa, kappa_value
-from cmbnet.evaluation.stats.roc import delong_interval, delong_p, roc_curve
+from cmbnet.evaluation.stats.roc import auc, delong_interval, delong_p, roc_curve
 from cmbnet.lesions import spacing_affine
 from cmbnet.volume import Volume
 
@@ -149,16 +149,18 @@ def test_ties_with_the_point_count_half_in_bca() -> None:
     assert (interval.low, interval.high) == (expected.low, expected.high)
 
 
-def test_the_level_is_the_level() -> None:
+def test_the_level_is_95_percent() -> None:
     values = np.linspace(0, 1, 1001)
-    half = percentile(values, 0.5)
-    assert (half.low, half.high, half.level) == pytest.approx((0.25, 0.75, 0.5))
-    half = bca(0.5, values, np.array([0.4, 0.5, 0.6]), 0.5)
-    assert (half.low, half.high) == pytest.approx((0.25, 0.75))
+    for interval in (percentile(values), bca(0.5, values, np.array([0.4, 0.5, 0.6]))):
+        ends = (interval.low, interval.high, interval.level)
+        assert ends == pytest.approx((0.025, 0.975, 0.95))
+    # DeLong, from the shares that each sample beats; the normal quantile at 0.975 is 1.959964.
     positive, score = np.arange(20) % 2 > 0, np.arange(20.0) % 7
-    narrow, wide = (delong_interval(positive, score, level) for level in (0.5, 0.95))
-    # Quantiles of the normal distribution at 0.75 and 0.975.
-    assert (wide.high - wide.low) / (narrow.high - narrow.low) == pytest.approx(1.959964 / 0.67449)
+    area, interval = auc(positive, score), delong_interval(positive, score)
+    above = [np.mean((s > score[~positive]) + (s == score[~positive]) / 2) for s in score[positive]]
+    below = [np.mean((s < score[positive]) + (s == score[positive]) / 2) for s in score[~positive]]
+    error = np.sqrt(np.var(above, ddof=1) / 10 + np.var(below, ddof=1) / 10)
+    assert interval.high - area == pytest.approx(1.959964 * error)
 
 
 def test_delong_of_perfect_and_reversed_ranks() -> None:
@@ -170,11 +172,9 @@ def test_delong_of_perfect_and_reversed_ranks() -> None:
     assert delong_interval(positive, score).high == 1
 
 
-def test_the_method_is_the_one_asked_for() -> None:
+def test_the_method_is_bca() -> None:
     columns = cohort(("11.", "11."), ("11.", "..."), ("11.", "1.."), ("11.1", "11.1")).columns
-    recall = resample(columns, resamples=400)["lesion_recall"]
-    assert recall.interval("percentile").method == "percentile"
-    assert recall.interval().method == "BCa"
+    assert resample(columns, resamples=400)["lesion_recall"].interval().method == "BCa"
 
 
 # ---- two models -------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.planted.patch import PatchResult, image_microbleed, patch_scan
 from cmbnet.phantom.acquisition import acquire
-from cmbnet.phantom.field import dipole_field, remove_shim, sphere_field
+from cmbnet.phantom.field import dipole_field, remove_shim
 from cmbnet.phantom.grid import Grid
 from cmbnet.phantom.lesions import Microbleed
 from cmbnet.phantom.protocol import Protocol
@@ -26,6 +26,27 @@ from cmbnet.phantom.tissue import TISSUES, spoiled_echo
 ALONG_Z = np.array([1.0, 0.0, 0.0])
 AT_3T = Protocol("3t", 3.0, 20, 28, 15, 0.5, 2.0, 0.5, snr=24)
 AT_1_5T = Protocol("1.5t", 1.5, 40, 49, 18, 0.5, 2.0, 0.5, snr=13)
+
+
+def sphere_field(
+    offset_mm: NDArray[np.floating], b0_zyx: NDArray[np.float64], *, moment_ppm_mm3: float
+) -> NDArray[np.floating]:
+    """Field outside a sphere, Lorentz-corrected: ``M (3 cos^2 - 1) / (4 pi r^3)``.
+
+    Args:
+        offset_mm: (..., 3) positions relative to the centre, not all zero.
+        b0_zyx: (3,) unit vector of the main field in the same axes.
+        moment_ppm_mm3: Susceptibility difference times volume.
+
+    Returns:
+        (...) field offset in ppm.
+    """
+    square = np.einsum("...i,...i->...", offset_mm, offset_mm)
+    along = offset_mm @ b0_zyx.astype(offset_mm.dtype)
+    result: NDArray[np.floating] = (
+        (moment_ppm_mm3 / (4 * np.pi)) * (3 * along**2 / square - 1) / square**1.5
+    )
+    return result
 
 
 def ball(

@@ -8,8 +8,8 @@ from cmbnet.slices import SliceContext, brain_box, make_stacks, neighbour_indice
 @pytest.mark.parametrize(
     ("context", "spacing_mm", "offset"),
     [
-        (SliceContext("adjacent"), 0.8, 1),
-        (SliceContext("adjacent"), 5.0, 1),
+        (SliceContext(), 0.8, 1),
+        (SliceContext(), 5.0, 1),
         (SliceContext(target_mm=2.0), 0.5, 4),
         (SliceContext(target_mm=2.0), 0.8, 3),  # 1.6 and 2.4 are as near: the farther
         (SliceContext(target_mm=2.0), 1.0, 2),
@@ -23,7 +23,7 @@ def test_offsets(context: SliceContext, spacing_mm: float, offset: int) -> None:
 
 
 def test_edges_replicate() -> None:
-    assert neighbour_indices(1, 2.0, SliceContext("adjacent")).tolist() == [[0, 0, 0]]
+    assert neighbour_indices(1, 2.0, SliceContext()).tolist() == [[0, 0, 0]]
     assert neighbour_indices(4, 1.0, SliceContext(target_mm=2.0)).tolist() == [
         [0, 0, 2],
         [0, 1, 3],
@@ -34,7 +34,7 @@ def test_edges_replicate() -> None:
 
 def test_stacks_hold_below_middle_above() -> None:
     image = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((1, 2, 3), np.float32)
-    stacks = make_stacks(image, [0, 2], spacing_z_mm=2.0, context=SliceContext("adjacent"))
+    stacks = make_stacks(image, [0, 2], spacing_z_mm=2.0, context=SliceContext())
     assert stacks.shape == (2, 2, 3, 3)
     assert stacks.dtype == np.float32
     assert stacks.flags["C_CONTIGUOUS"]
@@ -42,25 +42,10 @@ def test_stacks_hold_below_middle_above() -> None:
     assert stacks[1, 1, 2].tolist() == [1, 2, 3]
 
 
-def test_context_to_dict_and_back() -> None:
-    for context in (SliceContext(), SliceContext("adjacent"), SliceContext(target_mm=1.5)):
-        assert SliceContext.from_dict(context.to_dict()) == context
-    assert SliceContext().kind == "adjacent"
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"kind": "near"}, "must be adjacent or target_mm"),
-        ({"kind": "target_mm"}, "target_mm is required"),
-        ({"kind": "adjacent", "target_mm": 2.0}, "only for, target_mm"),
-        ({"target_mm": 0.0}, r"must be in 0\.\.100"),
-        ({"mm": 2.0}, "unknown settings mm"),
-    ],
-)
-def test_wrong_contexts_are_refused(values: dict[str, object], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        SliceContext.from_dict(values)
+@pytest.mark.parametrize("distance_mm", [0.0, -1.0, 100.0])
+def test_wrong_contexts_are_refused(distance_mm: float) -> None:
+    with pytest.raises(UsageError, match=r"target_mm must be in 0\.\.100"):
+        SliceContext(distance_mm)
 
 
 def test_nonsense_geometry_is_refused() -> None:

@@ -1,10 +1,11 @@
 import threading
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
 from cmbnet import threads
-from cmbnet.threads import in_slabs, in_threads, processors
+from cmbnet.threads import Steps, finished, in_slabs, in_stages, in_threads, processors
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -48,3 +49,73 @@ def test_what_a_call_raises_is_raised(cores: int, bad: int) -> None:
 
 def test_processors() -> None:
     assert processors() >= 1
+
+
+def test_stages_of_neighbours_overlap_and_results_keep_their_order() -> None:
+    meeting = threading.Barrier(3)  # passes only if three works are in three stages at once
+
+    def work(number: int) -> Steps[int]:
+        if number == 2:
+            meeting.wait(10)
+        yield
+        if number == 1:
+            meeting.wait(10)
+        yield
+        if number == 0:
+            meeting.wait(10)
+        return number
+
+    assert list(in_stages(map(work, range(6)), stages=3)) == list(range(6))
+
+
+def test_a_work_may_end_early_and_no_more_are_begun_than_there_are_stages() -> None:
+    begun = []
+
+    def work(number: int) -> Steps[int]:
+        if number % 2:
+            return number
+        yield
+        return number
+
+    def works() -> Iterator[Steps[int]]:
+        for number in range(6):
+            begun.append(number)
+            yield work(number)
+
+    running = in_stages(works(), stages=2)
+    assert next(running) == 0
+    assert begun == [0, 1, 2]
+    assert list(running) == [1, 2, 3, 4, 5]
+    assert [finished(work(number)) for number in (1, 2)] == [1, 2]
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_what_a_stage_raises_is_raised_after_the_results_before_it(stage: int) -> None:
+    def work(number: int) -> Steps[int]:
+        if (number, stage) == (2, 1):
+            raise ValueError("scan 2 is broken")
+        yield
+        if (number, stage) == (2, 2):
+            raise ValueError("scan 2 is broken")
+        return number
+
+    running = in_stages(map(work, range(5)), stages=2)
+    assert [next(running), next(running)] == [0, 1]
+    with pytest.raises(ValueError, match="scan 2 is broken"):
+        next(running)
+
+
+def test_nothing_begins_after_the_caller_has_stopped() -> None:
+    done = []
+
+    def work(number: int) -> Steps[int]:
+        yield
+        done.append(number)
+        return number
+
+    running = in_stages(map(work, range(100)), stages=2)
+    next(running)
+    running.close()  # type: ignore[attr-defined]
+    count = len(done)
+    assert count <= 3
+    assert not [one for one in threading.enumerate() if one.name.startswith("stage-")]

@@ -1,4 +1,4 @@
-"""Send whole scans to a Triton server, and check that one is fit to be asked."""
+"""Send whole scans to a Triton server, and check that a server works."""
 
 from __future__ import annotations
 
@@ -11,46 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.backends.triton_connection import Address, ServerRefused, TritonConnection
-from cmbnet.deploy.triton.spec import (
-    AFFINE,
-    BRAIN_MASK,
-    FORCE,
-    LABELS,
-    LESIONS,
-    MASK,
-    NETWORK_MODEL,
-    OPERATING_POINT,
-    QUALITY,
-    RESULT,
-    SCAN_INPUTS,
-    SCAN_MODEL,
-    SCAN_OUTPUTS,
-    SCAN_PROBABILITY,
-    SPACING,
-    VOLUME_FLOAT,
-    VOLUME_INT,
-    decode_text,
-    encode_text,
-)
+from cmbnet.deploy.triton import spec
 from cmbnet.errors import InputRefused, UsageError
 from cmbnet.predict.request import PLAIN, Request
 from cmbnet.volume import Volume
 
 DOT_BELOW = 100
-"""Voxels of the probe below this belong to its dots."""
+"""Upper limit of the values in the dots of the probe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanAnswer:
-    """What a server found on a scan.
+    """The findings of a server on a scan.
 
     Args:
-        mask: uint8 (z, y, x), 1 in lesions, on the grid of the scan.
-        labels: uint16 (z, y, x), the number of the lesion.
+        mask: Mask on the grid of the scan, uint8 (z, y, x), 1 in lesions.
+        labels: Number of the lesion of each voxel, uint16 (z, y, x).
         lesions: Rows of the lesion table, as in ``result.json``.
-        quality: What the quality gate said.
-        result: All of ``result.json``.
-        probability: float32 (z, y, x), or None where it was not asked for.
+        quality: Result of the quality gate.
+        result: The whole of ``result.json``.
+        probability: Probabilities, float32 (z, y, x), or None if the request did not want them.
     """
 
     mask: NDArray[np.uint8]
@@ -62,13 +42,13 @@ class ScanAnswer:
 
 
 class TritonScanner:
-    """Asks the model ``cmbnet`` of a server; safe to use from several threads.
+    """A client of the model ``cmbnet`` of a server. Several threads may use it.
 
     Args:
-        url: ``triton+grpc://host:port``; see `cmbnet.backends.triton_connection`.
+        url: Address ``triton+grpc://host:port``; see `cmbnet.backends.triton_connection`.
 
     Raises:
-        UsageError: If the address is none.
+        UsageError: If the address is wrong.
         MissingExtra: If tritonclient is not installed.
     """
 
@@ -85,30 +65,29 @@ class TritonScanner:
         """Find the microbleeds of a scan.
 
         Args:
-            volume: The scan; int16 travels as it is, everything else as float32.
-            request: Its operating point, `force` and `save_probability` travel; a server knows
-                nothing of files.
-            brain_mask: (z, y, x) on the grid of the scan.
+            volume: The scan. int16 is sent as it is, and any other type as float32.
+            request: The request, of which operating point, `force` and `save_probability` are sent.
+            brain_mask: Brain mask (z, y, x) on the grid of the scan.
 
         Raises:
-            InputRefused, UsageError: As `cmbnet.predict.predict_volume`, raised by the server.
-            ServerUnavailable: If it does not answer.
+            InputRefused, UsageError: If `cmbnet.predict.predict_volume` raises it on the server.
+            ServerUnavailable: If the server does not answer.
             ServerRefused: For any other error of the server.
         """
         inputs = _inputs(volume, request, brain_mask)
         voxels = volume.data.size
-        outputs = {MASK.name: voxels, LABELS.name: 2 * voxels}
-        outputs |= {LESIONS.name: 0, QUALITY.name: 0, RESULT.name: 0}
+        outputs = {spec.MASK.name: voxels, spec.LABELS.name: 2 * voxels}
+        outputs |= {spec.LESIONS.name: 0, spec.QUALITY.name: 0, spec.RESULT.name: 0}
         if request.save_probability:
-            outputs[SCAN_PROBABILITY.name] = 4 * voxels
-        found = self.connection.infer(SCAN_MODEL, inputs, outputs)
+            outputs[spec.SCAN_PROBABILITY.name] = 4 * voxels
+        found = self.connection.infer(spec.SCAN_MODEL, inputs, outputs)
         return ScanAnswer(
-            mask=found[MASK.name],
-            labels=found[LABELS.name],
-            lesions=json.loads(decode_text(found[LESIONS.name])),
-            quality=json.loads(decode_text(found[QUALITY.name])),
-            result=json.loads(decode_text(found[RESULT.name])),
-            probability=found.get(SCAN_PROBABILITY.name),
+            mask=found[spec.MASK.name],
+            labels=found[spec.LABELS.name],
+            lesions=json.loads(spec.decode_text(found[spec.LESIONS.name])),
+            quality=json.loads(spec.decode_text(found[spec.QUALITY.name])),
+            result=json.loads(spec.decode_text(found[spec.RESULT.name])),
+            probability=found.get(spec.SCAN_PROBABILITY.name),
         )
 
     def close(self) -> None:
@@ -119,18 +98,18 @@ class TritonScanner:
 def _inputs(
     volume: Volume, request: Request, brain_mask: NDArray[Any] | None
 ) -> dict[str, NDArray[Any]]:
-    """Tensors of a request."""
+    """Make the tensors of a request."""
     if volume.data.dtype == np.int16:
-        inputs: dict[str, NDArray[Any]] = {VOLUME_INT.name: volume.data}
+        inputs: dict[str, NDArray[Any]] = {spec.VOLUME_INT.name: volume.data}
     else:
-        inputs = {VOLUME_FLOAT.name: volume.data.astype(np.float32, copy=False)}
-    inputs[AFFINE.name] = volume.affine
-    inputs[SPACING.name] = np.array(volume.spacing_mm, np.float64)
-    inputs[OPERATING_POINT.name] = encode_text(request.operating_point)
+        inputs = {spec.VOLUME_FLOAT.name: volume.data.astype(np.float32, copy=False)}
+    inputs[spec.AFFINE.name] = volume.affine
+    inputs[spec.SPACING.name] = np.array(volume.spacing_mm, np.float64)
+    inputs[spec.OPERATING_POINT.name] = spec.encode_text(request.operating_point)
     if brain_mask is not None:
-        inputs[BRAIN_MASK.name] = (brain_mask != 0).astype(np.uint8)
+        inputs[spec.BRAIN_MASK.name] = (brain_mask != 0).astype(np.uint8)
     if request.force:
-        inputs[FORCE.name] = np.array([1], np.uint8)
+        inputs[spec.FORCE.name] = np.array([1], np.uint8)
     return inputs
 
 
@@ -138,10 +117,10 @@ def check_server(url: str) -> list[str]:
     """Check that a server is ready, has both models with the right tensors, and answers.
 
     Args:
-        url: Its address.
+        url: Address of the server.
 
     Returns:
-        What was found, a line each.
+        A line for each finding.
 
     Raises:
         ServerUnavailable: If it does not answer.
@@ -150,7 +129,10 @@ def check_server(url: str) -> list[str]:
     """
     scanner = TritonScanner(url)
     try:
-        lines = [_check_model(scanner.connection, model) for model in (NETWORK_MODEL, SCAN_MODEL)]
+        lines = [
+            _check_model(scanner.connection, model)
+            for model in (spec.NETWORK_MODEL, spec.SCAN_MODEL)
+        ]
         start = time.perf_counter()
         probe = _probe()
         answer = _ask_probe(scanner, probe)
@@ -166,10 +148,10 @@ def check_server(url: str) -> list[str]:
 
 
 def _ask_probe(scanner: TritonScanner, probe: Volume) -> ScanAnswer:
-    """The answer to the probe, all of which is brain: the network is asked at its largest shape.
+    """Send the probe. All of it is brain, so the network runs at its largest shape.
 
     Raises:
-        ServerRefused: If the server refuses it, or answers dots no higher than what lies beside.
+        ServerRefused: If the server refuses it, or answers dots no higher than their surroundings.
     """
     address = scanner.connection.address
     whole = np.ones(probe.shape, np.uint8)
@@ -178,7 +160,7 @@ def _ask_probe(scanner: TritonScanner, probe: Volume) -> ScanAnswer:
         answer = scanner.scan(probe, asked, brain_mask=whole)
     except (InputRefused, UsageError) as error:
         raise ServerRefused(
-            f"{SCAN_MODEL} on {address} refuses the largest heads: {error}"
+            f"{spec.SCAN_MODEL} on {address} refuses the largest heads: {error}"
         ) from error
     around = np.s_[2:4, 90:160, 100:150]
     probability = np.asarray(answer.probability, np.float32)[around]
@@ -186,24 +168,25 @@ def _ask_probe(scanner: TritonScanner, probe: Volume) -> ScanAnswer:
     highest, beside = float(probability[dots].max()), float(np.median(probability[~dots]))
     if not highest > beside:
         raise ServerRefused(
-            f"{NETWORK_MODEL} on {address} answers black dots with {highest:.3f} and the tissue "
-            f"beside them with {beside:.3f}: its network does not run; the server's log may say why"
+            f"{spec.NETWORK_MODEL} on {address} answers black dots with {highest:.3f} and the "
+            f"tissue beside them with {beside:.3f}: its network does not run; the server's log may "
+            "say why"
         )
     return answer
 
 
 def _check_model(connection: TritonConnection, model: str) -> str:
-    """Readiness and tensors of one model.
+    """Check that one model is ready and has the right tensors.
 
     Raises:
         ServerUnavailable: If the server does not answer.
-        ServerRefused: With what is wrong.
+        ServerRefused: If something is wrong.
     """
     metadata = connection.metadata(model)
     if not connection.is_ready([model]):
         raise ServerRefused(f"{model} on {connection.address} is loaded but not ready")
-    if model == SCAN_MODEL:
-        for kind, tensors in (("inputs", SCAN_INPUTS), ("outputs", SCAN_OUTPUTS)):
+    if model == spec.SCAN_MODEL:
+        for kind, tensors in (("inputs", spec.SCAN_INPUTS), ("outputs", spec.SCAN_OUTPUTS)):
             have = {(t["name"], t["datatype"]) for t in metadata[kind]}
             missing = {(t.name, t.data_type) for t in tensors} - have
             if missing:
@@ -216,7 +199,7 @@ def _check_model(connection: TritonConnection, model: str) -> str:
 
 
 def _probe() -> Volume:
-    """A slab of grainy tissue with black dots of 3.6 mm, wider than any head."""
+    """Make a slab of grainy tissue with black dots of 3.6 mm, wider than any head."""
     z, y, x = np.indices((6, 256, 256))
     data = 480 + 4 * ((3 * z + 7 * y + 13 * x) % 11)
     for row, column in ((100, 120), (128, 140), (150, 110)):

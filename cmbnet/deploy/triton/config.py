@@ -1,4 +1,4 @@
-"""``config.pbtxt`` of both models, made through Triton's own protobuf so that it is valid."""
+"""Make ``config.pbtxt`` of both models with Triton's own protobuf, so that it is valid."""
 
 from __future__ import annotations
 
@@ -30,40 +30,38 @@ _RUNTIME: dict[NetworkKind, dict[str, str]] = {
 }
 
 GPU_QUEUE_DELAY_US = 2000
-"""How long a GPU waits for slices of other scans; a CPU gains nothing from larger batches."""
+"""Time that a GPU waits for slices of other scans. A CPU gains nothing from larger batches."""
 
 
 class InvalidConfig(CmbnetError):
-    """A ``config.pbtxt`` is not what Triton reads."""
+    """Triton cannot read a ``config.pbtxt``."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """How a server runs the models.
+    """The settings of a server.
 
     Args:
-        scan_instances: Scans that are worked on side by side; each instance is a process. Of two,
-            one prepares or writes while the network runs for the other (measured on two processors,
-            4 clients: .96 of a local loop's throughput, .89 with one).
-        network_instances: Networks side by side. One LiteRT instance already uses every thread.
+        scan_instances: Number of scans in parallel, each in a process. With two, one prepares or
+            writes while the network runs for the other (on two processors with 4 clients, .96 of a
+            local loop's throughput, and .89 with one).
         gpu: Whether the network runs on a GPU.
-        threads: Threads of a LiteRT network; 0 takes every processor.
-        max_voxels: Largest scan that is taken; a larger one could exhaust the server's memory.
+        threads: Number of threads of a LiteRT network. 0 takes every processor.
+        max_voxels: Largest accepted scan. A larger one could exhaust the server's memory.
     """
 
     scan_instances: int = 2
-    network_instances: int = 1
     gpu: bool = False
     threads: int = 0
     max_voxels: int = MOST_VOXELS
 
 
 def network_config(kind: NetworkKind, shapes: Sequence[Shape], settings: ServerSettings) -> str:
-    """``config.pbtxt`` of ``cmbnet_unet``.
+    """Make ``config.pbtxt`` of ``cmbnet_unet``.
 
     Args:
-        kind: What runs the network.
-        shapes: Rows and columns that it takes; ONNX files and plans have one.
+        kind: Runtime of the network.
+        shapes: Rows and columns that it accepts. ONNX files and plans have one.
         settings: Instances and device.
     """
     gpu = settings.gpu and kind != "litert"
@@ -76,7 +74,7 @@ def network_config(kind: NetworkKind, shapes: Sequence[Shape], settings: ServerS
         "input": [_tensor(Tensor(STACK.name, "FP32", (rows, columns, 3)))],
         "output": [_tensor(Tensor(PROBABILITY.name, "FP32", (rows, columns, 1)))],
         "dynamicBatching": {"maxQueueDelayMicroseconds": str(GPU_QUEUE_DELAY_US)} if gpu else {},
-        "instanceGroup": [_instances(settings.network_instances, gpu=gpu)],
+        "instanceGroup": [_instances(1, gpu=gpu)],  # one LiteRT instance uses every thread
         "versionPolicy": {"latest": {"numVersions": 1}},
         "modelWarmup": [_warm_up(shape) for shape in shapes],
         "parameters": _parameters({"threads": str(settings.threads)} if kind == "litert" else {}),
@@ -85,11 +83,11 @@ def network_config(kind: NetworkKind, shapes: Sequence[Shape], settings: ServerS
 
 
 def scan_config(shapes: Sequence[Shape], settings: ServerSettings) -> str:
-    """``config.pbtxt`` of ``cmbnet``.
+    """Make ``config.pbtxt`` of ``cmbnet``.
 
     Args:
-        shapes: Rows and columns that ``cmbnet_unet`` takes.
-        settings: Instances.
+        shapes: Rows and columns that ``cmbnet_unet`` accepts.
+        settings: Settings of the instances.
     """
     values = {
         "name": SCAN_MODEL,
@@ -110,7 +108,7 @@ def scan_config(shapes: Sequence[Shape], settings: ServerSettings) -> str:
 
 
 def read_shapes(text: str) -> tuple[Shape, ...]:
-    """Inverse of the parameter ``shapes``: "320x256,384x384".
+    """Read the parameter ``shapes``, for example "320x256,384x384".
 
     Examples:
         >>> read_shapes("320x256,384x384")
@@ -137,7 +135,7 @@ def parse_config(text: str) -> Any:
 
 
 def _pbtxt(values: dict[str, Any]) -> str:
-    """Text of a configuration, read back before it is given out."""
+    """Write a configuration as text, and read it back as a check."""
     require_protobuf()
     from google.protobuf import json_format, text_format
     from tritonclient.grpc import model_config_pb2
@@ -170,7 +168,7 @@ def _parameters(values: dict[str, str]) -> dict[str, Any]:
 
 
 def _warm_up(shape: Shape) -> dict[str, Any]:
-    """A request of zeros, run before the model is ready: the first scan finds it compiled."""
+    """Make a request of zeros, which compiles the model before the first scan."""
     rows, columns = shape
     zeros = {
         "dataType": STACK.config_type,
@@ -181,7 +179,7 @@ def _warm_up(shape: Shape) -> dict[str, Any]:
 
 
 def require_protobuf() -> None:
-    """Refuse to go on without Triton's own description of configurations.
+    """Refuse to go on without tritonclient, which describes configurations.
 
     Raises:
         MissingExtra: If it is not installed.

@@ -18,25 +18,25 @@ from cmbnet.errors import CmbnetError
 
 
 class TritonPythonModel:
-    """What Triton's Python backend calls; `triton_python_backend_utils` exists only inside it."""
+    """The model that Triton calls. `triton_python_backend_utils` exists only in its process."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the network.
 
         Args:
-            args: From Triton: the model's folder, version and configuration.
+            args: The model's folder, version and configuration, from Triton.
         """
         parameters = json.loads(args["model_config"])["parameters"]
         threads = int(parameters["threads"]["string_value"])
         folder = Path(args["model_repository"]) / args["model_version"] / "bundle"
         bundle = load_bundle(folder)
-        # By name: whoever wrote the repository chose it, whatever the parity gate said.
+        # The repository's author chose it, whatever the parity gate said.
         served = bundle.manifest.artefacts[0]
         name = f"{served.kind}:{served.precision}"
         self._backend: Backend = open_backend(bundle, name, threads=threads or None)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer requests; those of one call have one shape, and run as one batch."""
+        """Answer requests. Those of one call have one shape, and run as one batch."""
         import triton_python_backend_utils as pb_utils
 
         stacks = [

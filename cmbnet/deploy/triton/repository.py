@@ -1,16 +1,15 @@
-"""Write a Triton model repository that starts as it is."""
+"""Write a Triton model repository that a server can start from."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from cmbnet.backends.registry import chosen_unasked, takes_every_head
 from cmbnet.bundle import Artefact, Bundle
-from cmbnet.deploy.bundles import subset
+from cmbnet.bundle.manifest import Manifest
+from cmbnet.deploy.bundles import CannotWrite, changed_manifest, copy_bundle
 from cmbnet.deploy.triton.config import (
     NetworkKind,
     ServerSettings,
@@ -19,23 +18,19 @@ from cmbnet.deploy.triton.config import (
     scan_config,
 )
 from cmbnet.deploy.triton.spec import NETWORK_MODEL, SCAN_MODEL
-from cmbnet.errors import CmbnetError, UsageError
+from cmbnet.errors import UsageError
 
 NetworkChoice = Literal["auto", "litert", "onnx", "tensorrt"]
 
 VERSION = "1"
 _MODEL_FILE: dict[NetworkKind, str] = {"onnx": "model.onnx", "tensorrt": "model.plan"}
 
-_LAUNCHER = '''"""{purpose}; the code is in cmbnet, to be installed in the server's Python."""
+_LAUNCHER = '''"""A model of cmbnet, which must be installed in the server's Python."""
 
-from {module} import TritonPythonModel
+from cmbnet.deploy.triton.{module} import TritonPythonModel
 
 __all__ = ["TritonPythonModel"]
 '''
-
-
-class CannotWrite(CmbnetError):
-    """The file system refuses."""
 
 
 def write_repository(
@@ -49,16 +44,16 @@ def write_repository(
     """Write ``cmbnet`` and ``cmbnet_unet`` into a folder.
 
     Args:
-        bundle: Holds the artefact that is served.
-        folder: Must not exist or be empty. It appears whole or not at all.
-        network: What runs the network; "auto" takes a TensorRT plan if the bundle has one for
-            data centres, else LiteRT, which every Triton with a Python backend runs.
-        precision: "int8", "float32", "float16"; "auto" takes the first that passed its gate. Either
-            must have the bundle's largest shape, for larger heads would be refused.
-        settings: Instances and threads.
+        bundle: Bundle with the artefact to serve.
+        folder: New or empty folder. The repository appears in it whole or not at all.
+        network: Runtime of the network. "auto" takes a TensorRT plan if the bundle has one for data
+            centres, and otherwise LiteRT, which every Triton with a Python backend runs.
+        precision: "int8", "float32" or "float16". "auto" takes the first that passed its gate. The
+            artefact must have the bundle's largest shape, or large heads would be refused.
+        settings: Settings of the server.
 
     Returns:
-        What runs the network.
+        The runtime of the network.
 
     Raises:
         UsageError: If the folder is not empty or the bundle has nothing for the choice.
@@ -67,12 +62,22 @@ def write_repository(
     require_place(folder)
     kind, artefacts = _choose(bundle, network, precision)
     settings = settings or ServerSettings(gpu=kind != "litert")
+    shapes = [(a.shape[1], a.shape[2]) for a in artefacts]
+    # Both models get the same part of the bundle, so that both answer with one hash.
+    versions = bundle.manifest.versions | {"copied_from_sha256": bundle.sha256}
+    served = changed_manifest(bundle, {"artefacts": artefacts, "versions": versions})
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as staging:
             staged = Path(staging) / "repository"
-            _write_network(bundle, staged / NETWORK_MODEL, kind, artefacts, settings)
-            _write_scan(bundle, staged / SCAN_MODEL, artefacts, settings)
+            config, path = network_config(kind, shapes, settings), staged / NETWORK_MODEL
+            if kind == "litert":
+                _write_python_model(path, config, "network_model", served, bundle)
+            else:
+                plan = _write_config(path, config) / _MODEL_FILE[kind]
+                plan.write_bytes(bundle.read(artefacts[0]))
+            config = scan_config(shapes, settings)
+            _write_python_model(staged / SCAN_MODEL, config, "scan_model", served, bundle)
             if folder.exists():
                 folder.rmdir()
             staged.rename(folder)
@@ -84,56 +89,36 @@ def write_repository(
 
 
 def require_place(folder: Path) -> None:
-    """Refuse a folder that no repository can be written to, before hours of exporting.
+    """Refuse an unusable folder for a repository before hours of exporting.
 
     Raises:
         UsageError: If it is not empty, or no folder.
-        MissingExtra: If the package that configurations are made with is not installed.
+        MissingExtra: If tritonclient is not installed.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"an empty folder is required for the Triton repository, got {folder}")
     require_protobuf()
 
 
-def _write_network(
-    bundle: Bundle,
-    folder: Path,
-    kind: NetworkKind,
-    artefacts: Sequence[Artefact],
-    settings: ServerSettings,
-) -> None:
-    version = folder / VERSION
-    version.mkdir(parents=True)
-    shapes = [(a.shape[1], a.shape[2]) for a in artefacts]
-    (folder / "config.pbtxt").write_text(network_config(kind, shapes, settings), encoding="utf-8")
-    if kind == "litert":
-        module = "cmbnet.deploy.triton.network_model"
-        launcher = _LAUNCHER.format(purpose="The network of cmbnet", module=module)
-        (version / "model.py").write_text(launcher, encoding="utf-8")
-        subset(bundle, artefacts, version / "bundle")
-    else:
-        (version / _MODEL_FILE[kind]).write_bytes(bundle.read(artefacts[0]))
+def _write_python_model(folder: Path, config: str, module: str, copy: Manifest, of: Bundle) -> None:
+    """Write a model of Triton's Python backend, with the part of a bundle that it reads."""
+    version = _write_config(folder, config)
+    (version / "model.py").write_text(_LAUNCHER.format(module=module), encoding="utf-8")
+    copy_bundle(of, version / "bundle", copy)
 
 
-def _write_scan(
-    bundle: Bundle, folder: Path, artefacts: Sequence[Artefact], settings: ServerSettings
-) -> None:
+def _write_config(folder: Path, config: str) -> Path:
+    """Write a model's configuration, and make the folder of its version."""
     version = folder / VERSION
     version.mkdir(parents=True)
-    shapes = [(a.shape[1], a.shape[2]) for a in artefacts]
-    (folder / "config.pbtxt").write_text(scan_config(shapes, settings), encoding="utf-8")
-    launcher = _LAUNCHER.format(
-        purpose="From a scan to lesions", module="cmbnet.deploy.triton.scan_model"
-    )
-    (version / "model.py").write_text(launcher, encoding="utf-8")
-    # The same content as the network's, so that both answer with one bundle's hash.
-    subset(bundle, artefacts, version / "bundle")
+    (folder / "config.pbtxt").write_text(config, encoding="utf-8")
+    return version
 
 
 def _choose(
     bundle: Bundle, network: NetworkChoice, precision: str
 ) -> tuple[NetworkKind, tuple[Artefact, ...]]:
-    """The artefacts that are served, smallest shape first."""
+    """Choose the artefacts to serve, smallest shape first."""
     kinds: tuple[NetworkKind, ...] = (
         ("tensorrt", "litert", "onnx") if network == "auto" else (network,)
     )
@@ -155,22 +140,10 @@ def _choose(
 
 
 def _loads(artefact: Artefact) -> bool:
-    """Whether Triton loads it; its TensorRT backend cannot load TensorRT-RTX engines."""
+    """Return whether Triton loads an artefact. It cannot load TensorRT-RTX engines."""
     return artefact.kind != "tensorrt" or "tensorrt" in artefact.tools
 
 
 def _described(artefact: Artefact) -> str:
     failed = " (failed the gate)" if artefact.parity.get("passed") is False else ""
     return f"{artefact.kind}:{artefact.precision} {artefact.shape[1]}x{artefact.shape[2]}{failed}"
-
-
-def remove_repository(folder: Path) -> None:
-    """Remove a repository that `write_repository` wrote, and nothing else.
-
-    Raises:
-        UsageError: If the folder holds anything but the two models.
-    """
-    names = {path.name for path in folder.iterdir()}
-    if not names <= {NETWORK_MODEL, SCAN_MODEL}:
-        raise UsageError(f"{folder} holds more than a repository of cmbnet: {sorted(names)}")
-    shutil.rmtree(folder)

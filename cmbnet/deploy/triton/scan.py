@@ -1,4 +1,4 @@
-"""From the tensors of a request to the tensors of its answer, without any of Triton's code."""
+"""Compute the tensors of an answer from those of a request, without any of Triton's code."""
 
 from __future__ import annotations
 
@@ -9,24 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.deploy.triton.spec import (
-    AFFINE,
-    BRAIN_MASK,
-    FORCE,
-    LABELS,
-    LESIONS,
-    MASK,
-    OPERATING_POINT,
-    QUALITY,
-    RESULT,
-    SCAN_OUTPUTS,
-    SCAN_PROBABILITY,
-    SPACING,
-    VOLUME_FLOAT,
-    VOLUME_INT,
-    decode_text,
-    encode_text,
-)
+from cmbnet.deploy.triton import spec
 from cmbnet.errors import InputRefused, UsageError
 from cmbnet.predict import Prediction, Request, predict_volume
 from cmbnet.volume import Volume
@@ -36,7 +19,7 @@ if TYPE_CHECKING:
     from cmbnet.bundle import Bundle
 
 SPACING_TOLERANCE = 1e-3
-"""Relative difference that is allowed between the spacing and the affine's columns."""
+"""Allowed relative difference between the spacing and the affine's columns."""
 
 
 def answer_scan(
@@ -50,27 +33,27 @@ def answer_scan(
     """Find the microbleeds of a request.
 
     Args:
-        tensors: By the names of `SCAN_INPUTS`.
+        tensors: Arrays by the names of `SCAN_INPUTS`.
         bundle: The model.
-        backend: Runs its network.
-        max_voxels: Largest scan that is taken.
-        wanted: Names of the outputs asked for; none means all but the probability.
+        backend: Backend that runs its network.
+        max_voxels: Largest accepted scan.
+        wanted: Names of the wanted outputs. None of them means all but the probability.
 
     Returns:
-        By the names of `SCAN_OUTPUTS`.
+        Arrays by the names of `SCAN_OUTPUTS`.
 
     Raises:
         UsageError: If tensors are missing or do not fit together.
-        InputRefused: If the scan cannot be answered on.
+        InputRefused: If the scan cannot be judged.
     """
-    names = wanted or {tensor.name for tensor in SCAN_OUTPUTS} - {SCAN_PROBABILITY.name}
+    names = wanted or {tensor.name for tensor in spec.SCAN_OUTPUTS} - {spec.SCAN_PROBABILITY.name}
     volume = read_volume(tensors, max_voxels)
-    mask, point = tensors.get(BRAIN_MASK.name), tensors.get(OPERATING_POINT.name)
+    mask, point = tensors.get(spec.BRAIN_MASK.name), tensors.get(spec.OPERATING_POINT.name)
     request = Request(
-        operating_point="default" if point is None else decode_text(point),
+        operating_point="default" if point is None else spec.decode_text(point),
         backend=backend.info.name,
-        force=bool(tensors[FORCE.name].ravel()[0]) if FORCE.name in tensors else False,
-        save_probability=SCAN_PROBABILITY.name in names,
+        force=bool(tensors[spec.FORCE.name].ravel()[0]) if spec.FORCE.name in tensors else False,
+        save_probability=spec.SCAN_PROBABILITY.name in names,
     )
     prediction = predict_volume(
         volume,
@@ -84,24 +67,24 @@ def answer_scan(
 
 
 def read_volume(tensors: Mapping[str, NDArray[Any]], max_voxels: int) -> Volume:
-    """The scan of a request.
+    """Make the scan of a request.
 
     Args:
-        tensors: By the names of `SCAN_INPUTS`.
-        max_voxels: Largest scan that is taken.
+        tensors: Arrays by the names of `SCAN_INPUTS`.
+        max_voxels: Largest accepted scan.
 
     Raises:
         UsageError: If there is no volume, or two, or the spacing contradicts the affine.
         InputRefused: If it is too large or holds values that are not finite.
     """
-    given = [t.name for t in (VOLUME_FLOAT, VOLUME_INT) if t.name in tensors]
+    given = [t.name for t in (spec.VOLUME_FLOAT, spec.VOLUME_INT) if t.name in tensors]
     if len(given) != 1:
         raise UsageError(
-            f"one of {VOLUME_FLOAT.name} and {VOLUME_INT.name} is required, "
+            f"one of {spec.VOLUME_FLOAT.name} and {spec.VOLUME_INT.name} is required, "
             f"got {' and '.join(given) or 'neither'}"
         )
-    if AFFINE.name not in tensors:
-        raise UsageError(f"{AFFINE.name} is required: (z, y, x, 1) to RAS+ mm, 4x4")
+    if spec.AFFINE.name not in tensors:
+        raise UsageError(f"{spec.AFFINE.name} is required: (z, y, x, 1) to RAS+ mm, 4x4")
     data = tensors[given[0]]
     if data.ndim != 3 or 0 in data.shape:
         raise UsageError(f"{given[0]} of shape (z, y, x) is required, got {data.shape}")
@@ -112,8 +95,8 @@ def read_volume(tensors: Mapping[str, NDArray[Any]], max_voxels: int) -> Volume:
     faulty = values.size - int(np.count_nonzero(np.isfinite(values)))
     if faulty:
         raise InputRefused(f"{given[0]} must be finite, got {faulty} voxels of NaN or infinity")
-    volume = Volume(values, np.array(tensors[AFFINE.name], np.float64), source="request")
-    _check_spacing(volume, tensors.get(SPACING.name))
+    volume = Volume(values, np.array(tensors[spec.AFFINE.name], np.float64), source="request")
+    _check_spacing(volume, tensors.get(spec.SPACING.name))
     return volume
 
 
@@ -122,7 +105,7 @@ def _check_spacing(volume: Volume, spacing: NDArray[Any] | None) -> None:
         np.asarray(spacing, np.float64), volume.spacing_mm, rtol=SPACING_TOLERANCE, atol=0
     ):
         raise UsageError(
-            f"{SPACING.name} {np.asarray(spacing).tolist()} contradicts the affine, whose "
+            f"{spec.SPACING.name} {np.asarray(spacing).tolist()} contradicts the affine, whose "
             f"spacing (z, y, x) is {[round(mm, 4) for mm in volume.spacing_mm]} mm"
         )
 
@@ -130,7 +113,7 @@ def _check_spacing(volume: Volume, spacing: NDArray[Any] | None) -> None:
 def _on_grid(volume: Volume, mask: NDArray[Any]) -> Volume:
     if mask.shape != volume.shape:
         raise UsageError(
-            f"{BRAIN_MASK.name} of the volume's shape {volume.shape} is required, got {mask.shape}"
+            f"{spec.BRAIN_MASK.name} must have the volume's shape {volume.shape}, got {mask.shape}"
         )
     return volume.with_data(mask)
 
@@ -141,14 +124,14 @@ def _outputs(prediction: Prediction) -> dict[str, NDArray[Any]]:
     result = build_result(prediction, case="request")
     document = result.model_dump(mode="json")
     return {
-        MASK.name: prediction.mask.astype(np.uint8),
-        LABELS.name: np.ascontiguousarray(prediction.finding.labels, np.uint16),
-        LESIONS.name: _json(document["lesions"]),
-        QUALITY.name: _json(document["quality"]),
-        RESULT.name: _json(document),
-        SCAN_PROBABILITY.name: np.ascontiguousarray(prediction.probability.data, np.float32),
+        spec.MASK.name: prediction.mask.astype(np.uint8),
+        spec.LABELS.name: np.ascontiguousarray(prediction.found.labels, np.uint16),
+        spec.LESIONS.name: _json(document["lesions"]),
+        spec.QUALITY.name: _json(document["quality"]),
+        spec.RESULT.name: _json(document),
+        spec.SCAN_PROBABILITY.name: np.ascontiguousarray(prediction.probability.data, np.float32),
     }
 
 
 def _json(value: Any) -> NDArray[np.uint8]:
-    return encode_text(json.dumps(value, allow_nan=False))
+    return spec.encode_text(json.dumps(value, allow_nan=False))

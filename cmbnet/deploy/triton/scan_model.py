@@ -20,13 +20,13 @@ from cmbnet.errors import BundleError, CmbnetError
 
 
 class TritonPythonModel:
-    """What Triton's Python backend calls; `triton_python_backend_utils` exists only inside it."""
+    """The model that Triton calls. `triton_python_backend_utils` exists only in its process."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the bundle.
 
         Args:
-            args: From Triton: the model's folder, version and configuration.
+            args: The model's folder, version and configuration, from Triton.
         """
         parameters = json.loads(args["model_config"])["parameters"]
         folder = Path(args["model_repository"]) / args["model_version"] / "bundle"
@@ -36,7 +36,7 @@ class TritonPythonModel:
         self._backend = BlsBackend(shapes, self._bundle.manifest.artefacts[0].precision)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer scans one by one; an error is the answer to its own request only."""
+        """Answer scans one by one. An error concerns its own request only."""
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
@@ -64,8 +64,8 @@ class BlsBackend:
     """``cmbnet_unet`` of the same server as a `cmbnet.backends.Backend`.
 
     Args:
-        shapes: Rows and columns that it takes, smallest first.
-        precision: Of its artefact.
+        shapes: Rows and columns that it accepts, smallest first.
+        precision: Precision of its artefact.
     """
 
     def __init__(self, shapes: tuple[Shape, ...], precision: str) -> None:
@@ -79,7 +79,7 @@ class BlsBackend:
         )
 
     def predict(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities (n, y, x) of stacks (n, y, x, 3)."""
+        """Compute probabilities (n, y, x) of stacks (n, y, x, 3)."""
         import triton_python_backend_utils as pb_utils
 
         require_stacks(stacks, self.shapes, self.info.name)
@@ -99,4 +99,4 @@ class BlsBackend:
         return answer
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing, because nothing is held."""

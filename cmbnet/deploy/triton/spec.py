@@ -1,7 +1,6 @@
-"""The tensors of both Triton models, written down once.
+"""The tensors of both Triton models.
 
-``config.pbtxt``, the server's decoding, the client's encoding and ``cmbnet triton check`` all read
-this table.
+``config.pbtxt``, the server, the client and ``cmbnet triton check`` all read this table.
 """
 
 from __future__ import annotations
@@ -15,19 +14,10 @@ from numpy.typing import NDArray
 from cmbnet.backends.triton import INPUT, MODEL, OUTPUT
 
 DataType = Literal["UINT8", "UINT16", "INT16", "FP32", "FP64"]
-"""Triton's names."""
+"""Triton's names of types."""
 
 NETWORK_MODEL = MODEL
 SCAN_MODEL = "cmbnet"
-
-
-_NUMPY: dict[DataType, type[Any]] = {
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "INT16": np.int16,
-    "FP32": np.float32,
-    "FP64": np.float64,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +25,10 @@ class Tensor:
     """One input or output.
 
     Args:
-        name: As in requests.
-        data_type: Triton's name.
-        shape: -1 is free. The network's tensors have a batch dimension before it.
-        optional: Whether a request may leave it out.
+        name: Name in requests.
+        data_type: Triton's name of the type.
+        shape: Shape, in which -1 is free. The network's tensors also have a batch dimension.
+        optional: Whether a request may omit it.
     """
 
     name: str
@@ -47,13 +37,8 @@ class Tensor:
     optional: bool = False
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """NumPy's type of the same values."""
-        return np.dtype(_NUMPY[self.data_type])
-
-    @property
     def config_type(self) -> str:
-        """Name in ``config.pbtxt``."""
+        """Return the name of the type in ``config.pbtxt``."""
         return f"TYPE_{self.data_type}"
 
 
@@ -94,7 +79,7 @@ SCAN_OUTPUTS = (MASK, LABELS, LESIONS, QUALITY, RESULT, SCAN_PROBABILITY)
 
 
 def encode_text(text: str) -> NDArray[np.uint8]:
-    """Text as a tensor.
+    """Make a tensor of a text.
 
     Examples:
         >>> decode_text(encode_text("balanced"))
@@ -104,5 +89,5 @@ def encode_text(text: str) -> NDArray[np.uint8]:
 
 
 def decode_text(tensor: NDArray[Any]) -> str:
-    """Inverse of `encode_text`; what is no UTF-8 is replaced."""
+    """Read the text of a tensor. Bytes that are not UTF-8 are replaced."""
     return tensor.tobytes().decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""NumPy arrays from and to the tensors of Triton's Python backend, through DLPack.
+"""Convert NumPy arrays from and to tensors of Triton's Python backend, through DLPack.
 
 `Tensor.as_numpy` and `Tensor(name, array)` of Triton 2.51 are built against NumPy 1 and read the
 size of an element from the wrong place in NumPy 2: an array arrives as its first value repeated,
@@ -21,12 +21,12 @@ _set_destructor.restype = ctypes.c_int
 
 
 def to_numpy(tensor: Any) -> NDArray[Any]:
-    """A view of a request's tensor; it must not outlive the request."""
+    """Return a view of a request's tensor. It must not outlive the request."""
     return np.from_dlpack(tensor)
 
 
 def to_tensor(name: str, array: NDArray[Any]) -> Any:
-    """A tensor of an answer; it holds the array."""
+    """Make a tensor of an answer. It holds the array."""
     import triton_python_backend_utils as pb_utils
 
     # DLPack hands out neither views with gaps nor what must not be written.

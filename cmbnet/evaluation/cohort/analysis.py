@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from cmbnet.evaluation.cohort.scores import CohortScores
 from cmbnet.evaluation.cohort.strata import Stratum, stratify
 from cmbnet.evaluation.match.score import ScoredCase
 from cmbnet.evaluation.stats.bands import Band, curve_band, froc_events, roc_events
-from cmbnet.evaluation.stats.bootstrap import BootstrapMethod, ClusteredAuc, Resampled, resample
+from cmbnet.evaluation.stats.bootstrap import ClusteredAuc, Resampled, resample
 from cmbnet.evaluation.stats.counts import CountAgreement, count_agreement
 from cmbnet.evaluation.stats.curves import (
     area_error,
@@ -44,7 +45,6 @@ AREAS: Mapping[str, tuple[str, Callable[[Sequence[ScoredCase]], Samples | None]]
     "patient_auc": ("patients with against without true lesions", patient_samples),
 }
 """ROC curves of a cohort: their key, the ranked classes, and the samples."""
-PAPER_LESION_AUC = 0.861
 FEWEST = 10
 """With fewer samples of a class there is no area and no FROC, because one more lesion would move it
 by a tenth or more."""
@@ -52,124 +52,73 @@ by a tenth or more."""
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much resampling to do.
+    """How much resampling to do."""
 
-    Args:
-        resamples: Number of resamples for metrics and areas.
-        band_resamples: Number of resamples for curves.
-        seed: Seed of both.
-        method: Method of the bootstrap interval.
-        fewest: Smallest number of samples of each class for an area, and of false lesions for a
-            FROC.
-    """
-
-    resamples: int = 10_000
-    band_resamples: int = 1000
-    seed: int = 20220324
-    method: BootstrapMethod = "bca"
+    resamples: int = 10_000  # Number of resamples for metrics and areas
+    band_resamples: int = 1000  # Number of resamples for curves
+    seed: int = 20220324  # Seed of both
+    method: Literal["bca"] = "bca"  # Method of the bootstrap interval
+    # Smallest number of samples of each class for an area, and of false lesions for a FROC.
     fewest: int = FEWEST
 
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """A ROC curve with its area.
+    """A ROC curve with its area."""
 
-    Args:
-        name: Key in ``results.json``.
-        classes: The classes that are ranked against each other.
-        positives: Number of positive samples.
-        negatives: Number of negative samples.
-        value: Area; NaN with one class.
-        bootstrap: Interval by patient.
-        delong: DeLong's interval. It takes samples as independent.
-        curve: The curve.
-        band: Interval of the curve.
-    """
-
-    name: str
-    classes: str
-    positives: int
-    negatives: int
-    value: float
-    bootstrap: Interval
-    delong: Interval
-    curve: Curve
-    band: Band
+    name: str  # Key in ``results.json``
+    classes: str  # The classes that are ranked against each other
+    positives: int  # Number of positive samples
+    negatives: int  # Number of negative samples
+    value: float  # Area; NaN with one class
+    bootstrap: Interval  # Interval by patient
+    delong: Interval  # DeLong's interval. It takes samples as independent.
+    curve: Curve  # The curve
+    band: Band  # Interval of the curve
 
 
 @dataclass(frozen=True, slots=True)
 class Froc:
-    """FROC and average precision.
+    """FROC and average precision."""
 
-    Args:
-        curve: False positives per scan against sensitivity.
-        precision_recall: Recall against precision.
-        at: Sensitivity with its band at `FP_PER_SCAN`.
-        sensitivities: Sensitivity at `FP_PER_SCAN`.
-        score: Their mean.
-        operating_point: False positives per scan and recall of the prediction itself.
-        average_precision: Step area of the precision-recall curve.
-    """
-
-    curve: Curve
-    precision_recall: Curve
-    at: Band
-    sensitivities: tuple[float, ...]
-    score: float
+    curve: Curve  # False positives per scan against sensitivity
+    precision_recall: Curve  # Recall against precision
+    at: Band  # Sensitivity with its band at `FP_PER_SCAN`
+    sensitivities: tuple[float, ...]  # Sensitivity at `FP_PER_SCAN`
+    score: float  # Their mean
+    # False positives per scan and recall of the prediction itself.
     operating_point: tuple[float, float]
-    average_precision: float
+    average_precision: float  # Step area of the precision-recall curve
 
 
 @dataclass(frozen=True, slots=True)
 class PixelCurves:
-    """Curves of the voxels.
+    """Curves of the voxels."""
 
-    Args:
-        roc: ROC curve.
-        precision_recall: Recall against precision.
-        auc: Area under the ROC curve.
-        auc_error: Largest error of the area from the bins.
-        average_precision: Step area of the precision-recall curve.
-        bin_width: Width of the bins.
-    """
-
-    roc: Curve
-    precision_recall: Curve
-    auc: float
-    auc_error: float
-    average_precision: float
-    bin_width: float
+    roc: Curve  # ROC curve
+    precision_recall: Curve  # Recall against precision
+    auc: float  # Area under the ROC curve
+    auc_error: float  # Largest error of the area from the bins
+    average_precision: float  # Step area of the precision-recall curve
+    bin_width: float  # Width of the bins
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """The analysis of a cohort.
+    """The analysis of a cohort."""
 
-    Args:
-        scores: Point values and lesions.
-        intervals: Bootstrap interval of every headline metric.
-        wilson: Wilson interval of the metrics that are proportions.
-        undefined_resamples: Share of the resamples in which each metric was undefined.
-        areas: ROC curves. Curves with too few samples are left out.
-        froc: The FROC. None without scores of lesions or with too few false lesions.
-        withheld: Sentences about curves that are left out or end early.
-        pixel: Curves of the voxels. None without probability maps.
-        strata: Parts of the cohort.
-        counts: Agreement of lesion counts.
-        plan: The resampling.
-    """
-
-    scores: CohortScores
-    intervals: Mapping[str, Interval]
-    wilson: Mapping[str, Interval]
+    scores: CohortScores  # Point values and lesions
+    intervals: Mapping[str, Interval]  # Bootstrap interval of every headline metric
+    wilson: Mapping[str, Interval]  # Wilson interval of the metrics that are proportions
+    # Share of the resamples in which each metric was undefined.
     undefined_resamples: Mapping[str, float]
-    areas: tuple[Area, ...]
-    froc: Froc | None
-    withheld: tuple[str, ...]
-    pixel: PixelCurves | None
-    strata: tuple[Stratum, ...]
-    counts: CountAgreement
-    plan: Plan
+    areas: tuple[Area, ...]  # ROC curves. Curves with too few samples are left out.
+    froc: Froc | None  # The FROC. None without scores of lesions or with too few false lesions.
+    withheld: tuple[str, ...]  # Sentences about curves that are left out or end early
+    pixel: PixelCurves | None  # Curves of the voxels. None without probability maps.
+    strata: tuple[Stratum, ...]  # Parts of the cohort
+    counts: CountAgreement  # Agreement of lesion counts
+    plan: Plan  # The resampling
 
 
 def analyse(scores: CohortScores, plan: Plan | None = None) -> Analysis:
@@ -190,7 +139,7 @@ def analyse(scores: CohortScores, plan: Plan | None = None) -> Analysis:
     resampled = resample(scores.columns, aucs=clustered, resamples=plan.resamples, seed=plan.seed)
     return Analysis(
         scores=scores,
-        intervals={m.name: resampled[m.name].interval(plan.method) for m in METRICS},
+        intervals={m.name: resampled[m.name].interval() for m in METRICS},
         wilson=_wilson(scores),
         undefined_resamples={
             m.name: float(np.isnan(resampled[m.name].values).mean()) for m in METRICS
@@ -200,7 +149,7 @@ def analyse(scores: CohortScores, plan: Plan | None = None) -> Analysis:
         withheld=(
             *(f"No ROC of {AREAS[name][0]}: {why}." for name, why in few.items() if why),
             *no_froc,
-            *_cut(scores),
+            *_truncated(scores),
         ),
         pixel=_pixel(scores),
         strata=tuple(stratify(scores.cases)),
@@ -229,7 +178,7 @@ def _area(
         positives=int(samples.positive.sum()),
         negatives=int((~samples.positive).sum()),
         value=auc(samples.positive, samples.score),
-        bootstrap=resampled.interval(plan.method),
+        bootstrap=resampled.interval(),
         delong=delong_interval(samples.positive, samples.score),
         curve=roc_curve(samples.positive, samples.score),
         band=curve_band(events, ROC_GRID, resamples=plan.band_resamples, seed=plan.seed),
@@ -238,24 +187,22 @@ def _area(
 
 def _too_few(samples: Samples, fewest: int) -> str:
     """Say why samples are too few for an area. Empty if they are enough."""
-    for what, count in (
-        ("negatives", int((~samples.positive).sum())),
-        ("positives", int(samples.positive.sum())),
-    ):
+    positives = int(samples.positive.sum())
+    for what, count in (("negatives", len(samples.positive) - positives), ("positives", positives)):
         if count < fewest:
             return f"not enough {what}, {count} where {fewest} are required"
     return ""
 
 
-def _cut(scores: CohortScores) -> list[str]:
+def _truncated(scores: CohortScores) -> list[str]:
     """Say where curves end early."""
-    cut = sum(case.is_cut and case.has_scores for case in scores.cases)
-    if not cut:
+    truncated = sum(case.is_truncated and case.has_scores for case in scores.cases)
+    if not truncated:
         return []
     return [
-        f"What the detector excluded by its score is not known of {cut} cases: FROC and ROC end at "
-        "its operating point (give the output folder of cmbnet predict, or probability maps alone "
-        "with a low threshold)."
+        f"What the detector excluded by its score is not known of {truncated} cases: FROC and ROC "
+        "end at its operating point (give the output folder of cmbnet predict, or probability maps "
+        "alone with a low threshold)."
     ]
 
 

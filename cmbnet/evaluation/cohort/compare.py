@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation.cohort.scores import CohortScores
 from cmbnet.evaluation.match.score import ScoredLesion
-from cmbnet.evaluation.stats.bootstrap import CHUNK, BootstrapMethod, Resampled, resample
+from cmbnet.evaluation.stats.bootstrap import CHUNK, Resampled, named, resample
 from cmbnet.evaluation.stats.columns import Columns
 from cmbnet.evaluation.stats.froc import patient_samples
 from cmbnet.evaluation.stats.intervals import Interval
@@ -22,55 +22,33 @@ from cmbnet.evaluation.stats.roc import delong_p
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The difference of a metric between two models.
+    """The difference of a metric between two models."""
 
-    Args:
-        name: The metric.
-        first: Its value for the first model.
-        second: Its value for the other.
-        difference: first - second.
-        interval: Interval of the difference. Both models share the resamples of patients.
-        p: Two-sided P of a permutation by patient. NaN if the difference is undefined.
-    """
-
-    name: str
-    first: float
-    second: float
-    difference: float
-    interval: Interval
-    p: float
+    name: str  # The metric
+    first: float  # Its value for the first model
+    second: float  # Its value for the other
+    difference: float  # first - second
+    interval: Interval  # Interval of the difference. Both models share the resamples of patients.
+    p: float  # Two-sided P of a permutation by patient. NaN if the difference is undefined.
 
 
 @dataclass(frozen=True, slots=True)
 class McNemar:
-    """Exact McNemar test of paired verdicts.
+    """Exact McNemar test of paired verdicts."""
 
-    Args:
-        what: The things that were judged right or wrong.
-        only_first: Right by the first model only.
-        only_second: Right by the second only.
-        p: Two-sided exact binomial P. It is 1 if the models never differ.
-    """
-
-    what: str
-    only_first: int
-    only_second: int
-    p: float
+    what: str  # The things that were judged right or wrong
+    only_first: int  # Right by the first model only
+    only_second: int  # Right by the second only
+    p: float  # Two-sided exact binomial P. It is 1 if the models never differ.
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two models on the same cases.
+    """Two models on the same cases."""
 
-    Args:
-        differences: Differences of every headline metric.
-        tests: McNemar tests of patients and of true lesions.
-        patient_auc_p: DeLong's P for the patient-level areas. NaN without scores.
-    """
-
-    differences: tuple[Difference, ...]
-    tests: tuple[McNemar, ...]
-    patient_auc_p: float
+    differences: tuple[Difference, ...]  # Differences of every headline metric
+    tests: tuple[McNemar, ...]  # McNemar tests of patients and of true lesions
+    patient_auc_p: float  # DeLong's P for the patient-level areas. NaN without scores.
 
 
 def compare(
@@ -79,7 +57,6 @@ def compare(
     *,
     resamples: int = 10_000,
     seed: int = 0,
-    method: BootstrapMethod = "bca",
 ) -> Comparison:
     """Compare two models that were scored on the same cases in the same way.
 
@@ -95,9 +72,7 @@ def compare(
         a, b = ours[one.name], theirs[one.name]
         paired = Resampled(a.point - b.point, a.values - b.values, a.jackknife - b.jackknife)
         differences.append(
-            Difference(
-                one.name, a.point, b.point, paired.point, paired.interval(method), p[one.name]
-            )
+            Difference(one.name, a.point, b.point, paired.point, paired.interval(), p[one.name])
         )
     tests = (_patients(first, second), _lesions(first, second))
     return Comparison(tuple(differences), tests, _auc_p(first, second))
@@ -134,8 +109,7 @@ def _gap(
     one: Metric, names: Sequence[str], first: NDArray[np.float64], second: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Compute the difference of a metric between two (arrays of) sums."""
-    a, b = ({name: sums[..., i] for i, name in enumerate(names)} for sums in (first, second))
-    return one.compute(a) - one.compute(b)
+    return one.compute(named(names, first)) - one.compute(named(names, second))
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_], what: str) -> McNemar:

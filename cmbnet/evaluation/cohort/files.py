@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError, printable
 from cmbnet.io.scan import nifti_stem
+from cmbnet.io.table import read_rows
 
 SUFFIXES = (".nii.gz", ".nii")
 SUBJECT = re.compile(r"(?:^|_)(sub-[A-Za-z0-9]+)(?=_|$)")
@@ -23,38 +23,25 @@ USUAL_STRATA = ("field_t", "protocol", "vendor", "anatomy")
 
 @dataclass(frozen=True, slots=True)
 class CaseFiles:
-    """The files of one case.
+    """The files of one case."""
 
-    Args:
-        name: Name of the case.
-        truth: Reference mask or instance labels.
-        predicted: Predicted mask or instance labels. None if it is missing or a probability map
-            replaces it.
-        probability: Probability map.
-        ignore: Mask of the region where nothing counts.
-        brain: Brain mask.
-        regions: Region labels.
-        lesion_table: ``lesions.csv`` of ``cmbnet predict``, with the scores of the lesions.
-        result: ``result.json`` of ``cmbnet predict``, with the origin of the prediction.
-        patient: Name of the patient.
-        strata: Properties of the scan.
-        lesion_regions: Region of each true lesion. None without a table of them.
-        missing: Whether the prediction is missing and counts as empty.
-    """
-
-    name: str
-    truth: Path
+    name: str  # Name of the case
+    truth: Path  # Reference mask or instance labels
+    # Predicted mask or instance labels. None if it is missing or a probability map replaces it.
     predicted: Path | None
-    probability: Path | None = None
-    ignore: Path | None = None
-    brain: Path | None = None
-    regions: Path | None = None
+    probability: Path | None = None  # Probability map
+    ignore: Path | None = None  # Mask of the region where nothing counts
+    brain: Path | None = None  # Brain mask
+    regions: Path | None = None  # Region labels
+    # ``lesions.csv`` of ``cmbnet predict``, with the scores of the lesions.
     lesion_table: Path | None = None
+    # ``result.json`` of ``cmbnet predict``, with the origin of the prediction.
     result: Path | None = None
-    patient: str = ""
-    strata: Mapping[str, str] = field(default_factory=dict)
+    patient: str = ""  # Name of the patient
+    strata: Mapping[str, str] = field(default_factory=dict)  # Properties of the scan
+    # Region of each true lesion. None without a table of them.
     lesion_regions: Mapping[int, str] | None = None
-    missing: bool = False
+    missing: bool = False  # Whether the prediction is missing and counts as empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +121,7 @@ def read_manifest(
         UnreadableFile: If the file is not a CSV with these columns.
         InputRefused: If a case occurs twice, or a patient does and `repeated` is False.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UnreadableFile(f"the manifest {path} cannot be read: {error}") from error
+    rows = read_rows(path, "cases", dict)
     columns = set(rows[0]) if rows else set()
     absent = [name for name in ("case", *strata) if name not in columns]
     if absent:
@@ -176,15 +159,11 @@ def read_lesion_regions(path: Path) -> dict[str, dict[int, str]]:
         InputRefused: If a lesion occurs twice or has no region.
     """
     regions: dict[str, dict[int, str]] = {}
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            table = list(csv.DictReader(stream, strict=True))
-        rows = [(row["case"], int(row["lesion"]), row["region"]) for row in table]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError) as error:
-        raise UnreadableFile(
-            f"columns case, lesion (a number) and region are required in {path}: {error!r}"
-        ) from error
-    for case, lesion, region in rows:
+    for case, lesion, region in read_rows(
+        path,
+        "columns case, lesion (a number) and region",
+        lambda row: (row["case"], int(row["lesion"]), row["region"]),
+    ):
         own = regions.setdefault(case, {})
         if lesion == 0:
             continue
@@ -221,16 +200,23 @@ def pair_files(
         _check_probabilities(truth, probability)
     _check_tables(truth, manifest, lesion_regions)
     _check_sessions(list(truth), manifest)
-    extra = _extra_images(folders)
+    ignore, brain, regions = (
+        {} if folder is None else find_images(folder, (kind, "mask"))
+        for kind, folder in (
+            ("ignore", folders.ignore),
+            ("brain", folders.brain),
+            ("regions", folders.regions),
+        )
+    )
     return [
         CaseFiles(
             name=name,
             truth=path,
             predicted=predicted.get(name),
             probability=probability.get(name),
-            ignore=_required(extra["ignore"], name, folders.ignore),
-            brain=_required(extra["brain"], name, folders.brain),
-            regions=_required(extra["regions"], name, folders.regions),
+            ignore=_required(ignore, name, folders.ignore),
+            brain=_required(brain, name, folders.brain),
+            regions=_required(regions, name, folders.regions),
             lesion_table=_beside(predicted.get(name), "lesions.csv", ("lesions",)),
             result=_beside(predicted.get(name) or probability.get(name), "result.json", NESTED),
             patient="" if manifest is None else manifest[name].patient,
@@ -240,15 +226,6 @@ def pair_files(
         )
         for name, path in truth.items()
     ]
-
-
-def _extra_images(folders: Folders) -> dict[str, dict[str, Path]]:
-    """Find the images of the optional folders, by kind and case."""
-    given = {"ignore": folders.ignore, "brain": folders.brain, "regions": folders.regions}
-    return {
-        kind: {} if folder is None else find_images(folder, (kind, "mask"))
-        for kind, folder in given.items()
-    }
 
 
 def _probabilities(folders: Folders) -> dict[str, Path]:
@@ -282,12 +259,9 @@ def _check_names(
     *,
     allow_missing: bool,
 ) -> None:
-    missing, extra = (
-        sorted(truth.keys() - predicted.keys()),
-        sorted(predicted.keys() - truth.keys()),
-    )
     if allow_missing and truth.keys() & predicted.keys():
         return
+    missing, extra = truth.keys() - predicted.keys(), predicted.keys() - truth.keys()
     if missing or extra:
         raise InputRefused(
             f"{folders.predicted or folders.probability} and {folders.truth} "
@@ -299,7 +273,7 @@ def _check_names(
 
 
 def _check_probabilities(truth: Mapping[str, Path], probability: Mapping[str, Path]) -> None:
-    without = sorted(truth.keys() - probability.keys())
+    without = truth.keys() - probability.keys()
     if without:
         raise InputRefused(
             f"probability maps are required of all cases or of none, got none of {_list(without)}: "
@@ -313,13 +287,13 @@ def _check_tables(
     manifest: Mapping[str, ManifestRow] | None,
     lesion_regions: Mapping[str, Mapping[int, str]] | None,
 ) -> None:
-    strangers = sorted((lesion_regions or {}).keys() - truth.keys())
+    strangers = (lesion_regions or {}).keys() - truth.keys()
     if strangers:
         raise InputRefused(
             f"the table of true lesions names cases without a reference: {_list(strangers)}"
         )
     known = truth if manifest is None else manifest
-    absent, unknown = sorted(truth.keys() - known.keys()), sorted(known.keys() - truth.keys())
+    absent, unknown = truth.keys() - known.keys(), known.keys() - truth.keys()
     if absent or unknown:
         raise InputRefused(
             f"manifest and reference must name the same cases; not in the manifest: "
@@ -345,6 +319,6 @@ def _check_sessions(names: Sequence[str], manifest: Mapping[str, ManifestRow] | 
             )
 
 
-def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:10]) or "none"
+def _list(names: Set[str]) -> str:
+    shown = ", ".join(sorted(names)[:10]) or "none"
     return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown

@@ -53,15 +53,10 @@ def load_case(files: CaseFiles) -> Case:
 
 @dataclass(frozen=True, slots=True)
 class LesionTable:
-    """A ``lesions.csv`` of ``cmbnet predict``.
+    """A ``lesions.csv`` of ``cmbnet predict``."""
 
-    Args:
-        scores: Score of each lesion, by label.
-        candidates: Candidates that were excluded by their score. None if the table has only
-            lesions.
-    """
-
-    scores: dict[int, float]
+    scores: dict[int, float]  # Score of each lesion, by label
+    # Candidates that were excluded by their score. None if the table has only lesions.
     candidates: tuple[Candidate, ...] | None
 
 
@@ -76,7 +71,8 @@ def read_lesion_table(path: Path) -> LesionTable:
         with path.open(newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream, strict=True)
             rows, columns = list(reader), reader.fieldnames or ()
-        scores = {int(row["id"]): _score(row) for row in rows if _is(row, "status", "lesion")}
+        scores = {int(row["id"]): _score(row) for row in rows
+                  if row.get("status", "lesion") == "lesion"}  # fmt: skip
         by_score = [row for row in rows if row.get("removed_by") == "score"]
         candidates = tuple(_candidate(row) for row in by_score)
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError) as error:
@@ -85,11 +81,6 @@ def read_lesion_table(path: Path) -> LesionTable:
             f"{error!r}"
         ) from error
     return LesionTable(scores, candidates if "removed_by" in columns else None)
-
-
-def _is(row: dict[str, str], column: str, value: str) -> bool:
-    """Return whether a column exists and has a value."""
-    return row.get(column, value) == value
 
 
 def _score(row: dict[str, str]) -> float:
@@ -108,26 +99,20 @@ def _candidate(row: dict[str, str]) -> Candidate:
     )
 
 
-def score_files(files: CaseFiles, settings: Settings) -> ScoredCase:
-    """Read and score one case."""
-    return score_case(load_case(files), settings)
-
-
 def score_many(
     files: Sequence[CaseFiles], settings: Settings, *, jobs: int
 ) -> Iterator[ScoredCase]:
-    """Score cases in several processes, and yield them in order.
-
-    Args:
-        files: The cases.
-        settings: The settings of the scoring.
-        jobs: Number of processes. With 1, this process does the work.
-    """
+    """Score cases in several processes, or in this one if `jobs` is 1, and yield them in order."""
+    score = partial(_score_files, settings)
     if jobs <= 1 or len(files) < 2:
-        yield from (score_files(one, settings) for one in files)
+        yield from map(score, files)
         return
     with start_workers(jobs) as pool:
-        yield from pool.map(partial(score_files, settings=settings), files, chunksize=4)
+        yield from pool.map(score, files, chunksize=4)
+
+
+def _score_files(settings: Settings, files: CaseFiles) -> ScoredCase:
+    return score_case(load_case(files), settings)
 
 
 def _maybe(path: Path | None) -> Volume | None:

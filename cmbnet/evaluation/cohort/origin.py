@@ -21,24 +21,16 @@ THRESHOLDS = ("pixel_threshold", "lesion_score", "patient_threshold")
 
 @dataclass(frozen=True, slots=True)
 class ModelUsed:
-    """The model that made the predictions, from the ``result.json`` files of ``cmbnet predict``.
+    """The model that made the predictions, from the ``result.json`` files of ``cmbnet predict``."""
 
-    Args:
-        bundle: Name of the bundle.
-        bundle_sha256: Its hash.
-        operating_point: Name of the operating point. None if probability maps were thresholded
-            anew; the thresholds are then None, too.
-        pixel_threshold: Threshold of voxels.
-        lesion_score: Threshold of lesions.
-        patient_threshold: Threshold of patients.
-    """
-
-    bundle: str
-    bundle_sha256: str
+    bundle: str  # Name of the bundle
+    bundle_sha256: str  # Its hash
+    # Name of the operating point. None if probability maps were thresholded anew; the thresholds
+    # are then None, too.
     operating_point: str | None = None
-    pixel_threshold: float | None = None
-    lesion_score: float | None = None
-    patient_threshold: float | None = None
+    pixel_threshold: float | None = None  # Threshold of voxels
+    lesion_score: float | None = None  # Threshold of lesions
+    patient_threshold: float | None = None  # Threshold of patients
 
     def __str__(self) -> str:
         point = self.operating_point or "probability maps thresholded anew"
@@ -56,19 +48,12 @@ class CaseOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The origin of results.
+    """The origin of results."""
 
-    Args:
-        kind: Kind of the scans. None if it was not stated.
-        cases: The scored cases.
-        model: The model of the predictions. None if it is not recorded.
-        other: The model that they are compared with.
-    """
-
-    kind: DataKind | None
-    cases: tuple[CaseOrigin, ...]
-    model: ModelUsed | None
-    other: ModelUsed | None = None
+    kind: DataKind | None  # Kind of the scans. None if it was not stated.
+    cases: tuple[CaseOrigin, ...]  # The scored cases
+    model: ModelUsed | None  # The model of the predictions. None if it is not recorded.
+    other: ModelUsed | None = None  # The model that they are compared with
 
     @property
     def words(self) -> str:
@@ -80,11 +65,6 @@ def origin_of(
     files: Sequence[CaseFiles], kind: DataKind | None, other: Sequence[CaseFiles] = ()
 ) -> Origin:
     """Gather the origin of results.
-
-    Args:
-        files: The cases.
-        kind: Stated kind of the scans.
-        other: The cases with the predictions of another model.
 
     Raises:
         UnreadableFile: If a ``result.json`` does not come from ``cmbnet predict``.

@@ -15,23 +15,15 @@ from cmbnet.evaluation.stats.metrics import compute_all
 
 @dataclass(frozen=True, slots=True)
 class CohortScores:
-    """The scores of a cohort, as point values.
+    """The scores of a cohort, as point values."""
 
-    Args:
-        cases: Each case with its lesions, in order of name.
-        columns: Counts per patient.
-        counts: Sum of every count over the patients.
-        metrics: Value of every metric of `cmbnet.evaluation.stats.metrics.METRICS`. An undefined
-            one is NaN.
-        settings: The settings of the scoring.
-        histogram: Voxels of all cases by probability. None if a case has no map.
-    """
-
-    cases: tuple[ScoredCase, ...]
-    columns: Columns
-    counts: Mapping[str, float]
+    cases: tuple[ScoredCase, ...]  # Each case with its lesions, in order of name
+    columns: Columns  # Counts per patient
+    counts: Mapping[str, float]  # Sum of every count over the patients
+    # Value of every metric of `cmbnet.evaluation.stats.metrics.METRICS`. An undefined one is NaN.
     metrics: Mapping[str, float]
-    settings: Settings
+    settings: Settings  # The settings of the scoring
+    # Voxels of all cases by probability. None if a case has no map.
     histogram: ProbabilityHistogram | None = None
 
 
@@ -64,9 +56,13 @@ def summarise(cases: Iterable[ScoredCase], settings: Settings) -> CohortScores:
     Raises:
         InputRefused: If there is no case or a name occurs twice.
     """
-    kept, histograms = [], _Total()
+    kept: list[ScoredCase] = []
+    total: ProbabilityHistogram | None = None
     for case in cases:  # a histogram is 64 KiB: added up at once, not kept for every case
-        histograms.add(case.histogram)
+        if not kept:
+            total = case.histogram
+        else:
+            total = total + case.histogram if total and case.histogram else None
         kept.append(replace(case, histogram=None))
     ordered = tuple(sorted(kept, key=lambda case: case.name))
     if not ordered:
@@ -83,20 +79,5 @@ def summarise(cases: Iterable[ScoredCase], settings: Settings) -> CohortScores:
         counts={name: float(value) for name, value in sums.items()},
         metrics=compute_all(sums),
         settings=settings,
-        histogram=histograms.total,
+        histogram=total,
     )
-
-
-class _Total:
-    """The sum of histograms. It is None if one is missing."""
-
-    def __init__(self) -> None:
-        self.total: ProbabilityHistogram | None = None
-        self.missing = False
-
-    def add(self, histogram: ProbabilityHistogram | None) -> None:
-        self.missing |= histogram is None
-        if self.missing or histogram is None:
-            self.total = None
-        else:
-            self.total = histogram if self.total is None else self.total + histogram

@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from cmbnet.evaluation.match.case import THICKNESSES
 from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion
 from cmbnet.evaluation.stats.columns import counted_predicted, counted_truth, group_by_patient
 from cmbnet.evaluation.stats.counts import BANDS, band
-from cmbnet.evaluation.stats.empty_cases import f1_score, ratio
 from cmbnet.evaluation.stats.intervals import Interval, wilson
+from cmbnet.evaluation.stats.ratios import f1_score, ratio
 from cmbnet.lesions import SIZES
 
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """The lesion metrics of one part of a cohort.
+    """The lesion metrics of one part of a cohort."""
 
-    Args:
-        kind: The property by which the cohort was divided.
-        name: Name of the part.
-        scans: Number of scans in the part. A part of lesions has all scans.
-        found: True lesions found.
-        missed: True lesions missed.
-        correct: Predicted lesions that are correct.
-        false: Predicted lesions that are false.
-        recall: found / (found + missed).
-        recall_interval: Wilson's interval. It takes lesions as independent.
-        precision: correct / (correct + false).
-        precision_interval: Wilson's interval. It takes lesions as independent.
-        f1: Harmonic mean of the two.
-        fp_per_scan: false / scans. NaN if it is unknown to which part a false lesion belongs.
-    """
-
-    kind: str
-    name: str
-    scans: int
-    found: int
-    missed: int
-    correct: int
-    false: int
-    recall: float
-    recall_interval: Interval
-    precision: float
-    precision_interval: Interval
-    f1: float
-    fp_per_scan: float
+    kind: str  # The property by which the cohort was divided
+    name: str  # Name of the part
+    scans: int  # Number of scans in the part. A part of lesions has all scans.
+    found: int  # True lesions found
+    missed: int  # True lesions missed
+    correct: int  # Predicted lesions that are correct
+    false: int  # Predicted lesions that are false
+    recall: float  # found / (found + missed)
+    recall_interval: Interval  # Wilson's interval. It takes lesions as independent.
+    precision: float  # correct / (correct + false)
+    precision_interval: Interval  # Wilson's interval. It takes lesions as independent.
+    f1: float  # Harmonic mean of the two
+    fp_per_scan: float  # false / scans. NaN if it is unknown to which part a false lesion belongs.
 
 
 def stratify(cases: Sequence[ScoredCase]) -> list[Stratum]:
@@ -56,7 +41,7 @@ def stratify(cases: Sequence[ScoredCase]) -> list[Stratum]:
     region, and precision counts predicted lesions of it. Scans fall into strata by their
     properties, and patients by the number of their true lesions.
     """
-    strata = [_of_lesions("size", name, cases, _has_size(name)) for name in SIZES]
+    strata = [_of_lesions("size", name, cases) for name in SIZES]
     strata = [one for one in strata if one.found + one.missed + one.correct + one.false]
     strata += _regions(cases)
     kinds = sorted({kind for case in cases for kind in case.strata})
@@ -93,28 +78,23 @@ def _regions(cases: Sequence[ScoredCase]) -> list[Stratum]:
     """Divide by region. If only the regions of true lesions are known, precision is undefined."""
     true, predicted = counted_truth(cases), counted_predicted(cases)
     names = sorted({lesion.region for lesion in (*true, *predicted)} - {""})
-    strata = [_of_lesions("region", name, cases, _has_region(name)) for name in names]
+    strata = [_of_lesions("region", name, cases) for name in names]
     if any(lesion.region for lesion in predicted):
         return strata
     return [replace(one, fp_per_scan=float("nan"), f1=float("nan")) for one in strata]
 
 
-def _has_size(name: str) -> Callable[[ScoredLesion], bool]:
-    return lambda lesion: lesion.size == name
-
-
-def _has_region(name: str) -> Callable[[ScoredLesion], bool]:
-    return lambda lesion: lesion.region == name
-
-
 def _of_scans(kind: str, name: str, cases: Sequence[ScoredCase]) -> Stratum:
-    return _of_lesions(kind, name or "unknown", cases, lambda _: True)
+    lesions = (*counted_truth(cases), *counted_predicted(cases))
+    return _stratum(kind, name or "unknown", len(cases), lesions)
 
 
-def _of_lesions(
-    kind: str, name: str, cases: Sequence[ScoredCase], belongs: Callable[[ScoredLesion], bool]
-) -> Stratum:
-    lesions = [x for x in (*counted_truth(cases), *counted_predicted(cases)) if belongs(x)]
+def _of_lesions(kind: Literal["size", "region"], name: str, cases: Sequence[ScoredCase]) -> Stratum:
+    every = (*counted_truth(cases), *counted_predicted(cases))
+    return _stratum(kind, name, len(cases), [x for x in every if getattr(x, kind) == name])
+
+
+def _stratum(kind: str, name: str, scans: int, lesions: Sequence[ScoredLesion]) -> Stratum:
     counts = {
         verdict: sum(lesion.verdict == verdict for lesion in lesions)
         for verdict in ("found", "missed", "correct", "false")
@@ -125,12 +105,12 @@ def _of_lesions(
     return Stratum(
         kind=kind,
         name=name,
-        scans=len(cases),
+        scans=scans,
         **counts,
         recall=recall,
         recall_interval=wilson(counts["found"], n_true),
         precision=precision,
         precision_interval=wilson(counts["correct"], n_predicted),
         f1=float(f1_score(precision, recall)),
-        fp_per_scan=float(ratio(counts["false"], len(cases))),
+        fp_per_scan=float(ratio(counts["false"], scans)),
     )

@@ -13,41 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
-from cmbnet.evaluation.match.detection import detection_scores
 from cmbnet.evaluation.match.labels import Labels
-from cmbnet.evaluation.match.matching import Matching, MatchingRule, match
+from cmbnet.evaluation.match.matching import Matching, MatchingRule, detection_scores, match
 from cmbnet.evaluation.match.overlap import Overlap, find_overlap
 from cmbnet.volume import Volume
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A candidate below the detector's operating point.
+    """A candidate below the detector's operating point."""
 
-    Args:
-        label: Its number in the table.
-        centre_ras_mm: Its centre, RAS+ mm.
-        volume_mm3: Its volume.
-        score: Score that the detector gave it.
-        mean_probability: Mean probability of its voxels. NaN if the table lacks it.
-        max_probability: Maximum probability of its voxels. NaN if the table lacks it.
-    """
-
-    label: int
-    centre_ras_mm: tuple[float, float, float]
-    volume_mm3: float
-    score: float
+    label: int  # Its number in the table
+    centre_ras_mm: tuple[float, float, float]  # Its centre, RAS+ mm
+    volume_mm3: float  # Its volume
+    score: float  # Score that the detector gave it
+    # Mean probability of its voxels. NaN if the table lacks it.
     mean_probability: float = float("nan")
+    # Maximum probability of its voxels. NaN if the table lacks it.
     max_probability: float = float("nan")
 
 
 def outline(candidates: Sequence[Candidate], predicted: Labels, grid: Volume) -> Labels:
     """Choose the voxels that stand for candidates: none of a predicted lesion, and none twice.
 
-    Args:
-        candidates: The candidates. The result has their order.
-        predicted: Lesions of the prediction.
-        grid: Volume whose shape and affine are used.
+    The result has the order of the candidates. Only shape and affine of the grid are used.
 
     Raises:
         InputRefused: If a candidate has no voxel of its own.
@@ -86,22 +75,17 @@ def _nearest(one: Candidate, grid: Volume) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
-    """The verdicts below the operating point, with candidates.
+class CandidateVerdicts:
+    """The verdicts below the operating point, with candidates."""
 
-    Args:
-        detection: Highest threshold at which each true lesion is found. NaN if it never is.
-        correct: Bool, one per candidate.
-        spared: Bool, one per candidate: neither correct nor false.
-    """
-
+    # Highest threshold at which each true lesion is found. NaN if it never is.
     detection: NDArray[np.float64]
-    correct: NDArray[np.bool_]
-    spared: NDArray[np.bool_]
+    correct: NDArray[np.bool_]  # Bool, one per candidate
+    spared: NDArray[np.bool_]  # Bool, one per candidate: neither correct nor false
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredLabels:
     """Lesions with the scores that the detector gave them."""
 
     labels: Labels
@@ -110,42 +94,34 @@ class Scored:
 
 def match_candidates(
     truth: Labels,
-    predicted: Scored,
-    candidates: Scored,
+    predicted: ScoredLabels,
+    candidates: ScoredLabels,
     at_point: tuple[Overlap, Matching],
     rule: MatchingRule,
     affine: NDArray[np.float64],
-) -> Later:
+) -> CandidateVerdicts:
     """Match candidates below the operating point. A lesion that is found there stays found.
 
     Under ``paper`` candidates add to what predicted lesions cover. Under a one-to-one rule they
     are paired with the true lesions that have no partner yet.
-
-    Args:
-        truth: True lesions that count.
-        predicted: Lesions of the prediction.
-        candidates: Candidates that the detector excluded by their score.
-        at_point: Overlap and matching of true and predicted lesions.
-        rule: The rule that matched them.
-        affine: Affine of the grid.
     """
     above, matching = at_point
     detection = detection_scores(above, matching, predicted.scores, rule)
     none = np.zeros(candidates.labels.count, bool)
     if not candidates.labels.count:
-        return Later(detection, none, none)
+        return CandidateVerdicts(detection, none, none)
     if rule.kind == "paper":
         both = find_overlap(truth, joined(predicted.labels, candidates.labels), affine)
         scores = np.concatenate([predicted.scores, candidates.scores])
         every = match(both, rule)
         found_at = detection_scores(both, every, scores, rule)
-        return Later(found_at, every.correct[predicted.labels.count :], none)
+        return CandidateVerdicts(found_at, every.correct[predicted.labels.count :], none)
     rest = find_overlap(truth.subset(~matching.found), candidates.labels, affine)
     pairs = match(rest, rule)
     detection[~matching.found] = detection_scores(rest, pairs, candidates.scores, rule)
     admissible: Matching = match(find_overlap(truth, candidates.labels, affine), rule)
     extra = (admissible.correct | admissible.spared) & ~pairs.correct
-    return Later(detection, pairs.correct, extra if rule.spare_extras else none)
+    return CandidateVerdicts(detection, pairs.correct, extra if rule.spare_extras else none)
 
 
 def joined(first: Labels, second: Labels) -> Labels:

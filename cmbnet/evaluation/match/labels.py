@@ -22,19 +22,13 @@ LARGEST_LABEL = 2**24
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Lesions of one side of a case, numbered from 0.
+    """Lesions of one side of a case, numbered from 0."""
 
-    Args:
-        shape: Shape of the image, (z, y, x).
-        index: Flat index of every voxel of a lesion, ascending, shape (voxels,).
-        lesion: Lesion of each of these voxels, 0 to `count` - 1.
-        values: Value of each lesion in the file, shape (count,): the instance label, or the number
-            of the component if the file is a mask.
-    """
-
-    shape: tuple[int, int, int]
-    index: NDArray[np.int64]
-    lesion: NDArray[np.int64]
+    shape: tuple[int, int, int]  # Shape of the image, (z, y, x)
+    index: NDArray[np.int64]  # Flat index of every voxel of a lesion, ascending, shape (voxels,)
+    lesion: NDArray[np.int64]  # Lesion of each of these voxels, 0 to `count` - 1
+    # Value of each lesion in the file, shape (count,): the instance label, or the number of the
+    # component if the file is a mask.
     values: NDArray[np.int64]
 
     @property
@@ -48,7 +42,7 @@ class Labels:
         return np.bincount(self.lesion, minlength=self.count)
 
     def where(self) -> NDArray[np.int64]:
-        """Index (z, y, x) of every voxel, shape (voxels, 3)."""
+        """Return the index (z, y, x) of every voxel, shape (voxels, 3)."""
         return np.stack(np.unravel_index(self.index, self.shape), axis=1)
 
     def at(self, image: NDArray[Any]) -> NDArray[Any]:

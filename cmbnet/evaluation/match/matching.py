@@ -117,30 +117,19 @@ class MatchingRule:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """The verdict on every lesion of a case.
+    """The verdict on every lesion of a case."""
 
-    Args:
-        found: Bool, one per true lesion.
-        correct: Bool, one per predicted lesion.
-        spared: Bool, one per predicted lesion: neither correct nor false.
-        partner_of_truth: Index of the paired (``paper``: most overlapping) predicted lesion, or -1.
-        partner_of_predicted: Index of the paired (``paper``: most overlapping) true lesion, or -1.
-    """
-
-    found: NDArray[np.bool_]
-    correct: NDArray[np.bool_]
-    spared: NDArray[np.bool_]
+    found: NDArray[np.bool_]  # Bool, one per true lesion
+    correct: NDArray[np.bool_]  # Bool, one per predicted lesion
+    spared: NDArray[np.bool_]  # Bool, one per predicted lesion: neither correct nor false
+    # Index of the paired (``paper``: most overlapping) predicted lesion, or -1.
     partner_of_truth: NDArray[np.int64]
+    # Index of the paired (``paper``: most overlapping) true lesion, or -1.
     partner_of_predicted: NDArray[np.int64]
 
 
 def match(overlap: Overlap, rule: MatchingRule) -> Matching:
-    """Apply a rule to the overlaps of a case.
-
-    Args:
-        overlap: Sizes, shared voxels and centroids of both sides.
-        rule: The rule that decides what is found and what is correct.
-    """
+    """Apply a rule to the overlaps of a case."""
     return _each_by_itself(overlap, rule) if rule.kind == "paper" else _one_to_one(overlap, rule)
 
 
@@ -157,6 +146,38 @@ def exceeds(
         [False, True]
     """
     result: NDArray[np.bool_] = part / whole > threshold
+    return result
+
+
+def detection_scores(
+    overlap: Overlap, matching: Matching, scores: NDArray[np.float64], rule: MatchingRule
+) -> NDArray[np.float64]:
+    """Compute the highest threshold on scores at which each true lesion is still found.
+
+    Under ``paper``, the predicted lesions that cover a true lesion are removed from the lowest
+    score up, until the rest covers too little. The result is the score of the last lesion that was
+    needed. Under a one-to-one rule, it is the score of the partner. Pairs are made once, over all
+    predicted lesions.
+
+    Returns:
+        One threshold per true lesion. NaN if the lesion is missed, or if a deciding score is
+        unknown.
+    """
+    result = np.full(len(overlap.truth_voxels), np.nan)
+    if rule.kind != "paper":
+        found = np.flatnonzero(matching.found)
+        result[found] = scores[matching.partner_of_truth[found]]
+        return result
+    for lesion in np.flatnonzero(matching.found):
+        pairs = np.flatnonzero(overlap.truth == lesion)
+        own = scores[overlap.predicted[pairs]]
+        if np.isnan(own).any():
+            continue
+        order = np.argsort(-own, kind="stable")
+        covered = np.cumsum(overlap.shared[pairs][order])
+        size = np.full(len(pairs), overlap.truth_voxels[lesion])
+        enough = int(np.argmax(exceeds(covered, size, rule.threshold)))
+        result[lesion] = own[order][enough]
     return result
 
 

@@ -1,4 +1,4 @@
-"""The overlap of the lesions of two label arrays. Matching sees only this of the voxels."""
+"""Voxels that true and predicted lesions share. Matching sees only this of the voxels."""
 
 from __future__ import annotations
 
@@ -12,24 +12,16 @@ from cmbnet.evaluation.match.labels import Labels, centroids_mm
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Sizes and shared voxels of the lesions of one case; lesions are numbered from 0.
+    """Sizes and shared voxels of the lesions of one case; lesions are numbered from 0."""
 
-    Args:
-        truth_voxels: Voxels of each true lesion, at least 1.
-        predicted_voxels: Voxels of each predicted lesion, at least 1.
-        truth: True lesion of each overlapping pair.
-        predicted: Predicted lesion of each overlapping pair.
-        shared: Voxels shared by each pair, at least 1.
-        truth_centroid_mm: Mean position of the voxels of each true lesion, shape (n, 3).
-        predicted_centroid_mm: Mean position of the voxels of each predicted lesion.
-    """
-
-    truth_voxels: NDArray[np.int64]
-    predicted_voxels: NDArray[np.int64]
-    truth: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    shared: NDArray[np.int64]
+    truth_voxels: NDArray[np.int64]  # Voxels of each true lesion, at least 1
+    predicted_voxels: NDArray[np.int64]  # Voxels of each predicted lesion, at least 1
+    truth: NDArray[np.int64]  # True lesion of each overlapping pair
+    predicted: NDArray[np.int64]  # Predicted lesion of each overlapping pair
+    shared: NDArray[np.int64]  # Voxels shared by each pair, at least 1
+    # Mean position of the voxels of each true lesion, shape (n, 3).
     truth_centroid_mm: NDArray[np.float64]
+    # Mean position of the voxels of each predicted lesion.
     predicted_centroid_mm: NDArray[np.float64]
 
     @property
@@ -45,11 +37,6 @@ class Overlap:
 
 def find_overlap(truth: Labels, predicted: Labels, affine: NDArray[np.float64]) -> Overlap:
     """Count the voxels that each true lesion shares with each predicted one.
-
-    Args:
-        truth: True lesions.
-        predicted: Predicted lesions on the same grid.
-        affine: Affine from index to mm, shape (4, 4).
 
     Raises:
         ValueError: If the shapes differ.
@@ -88,3 +75,61 @@ def find_overlap(truth: Labels, predicted: Labels, affine: NDArray[np.float64]) 
 def _sum_by(group: NDArray[np.int64], values: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     sums = np.bincount(group, weights=values, minlength=count)
     return sums.astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class VoxelCounts:
+    """Voxels of one case, counted inside the brain mask and outside the ignore region."""
+
+    tp: int  # True and predicted
+    fp: int  # Predicted only
+    fn: int  # True only
+    tn: int  # Neither
+    voxel_mm3: float  # Volume of a voxel
+
+
+def count_voxels(
+    truth: Labels,
+    predicted: Labels,
+    *,
+    voxel_mm3: float,
+    brain: NDArray[np.bool_] | None = None,
+    ignore: NDArray[np.bool_] | None = None,
+) -> VoxelCounts:
+    """Count the voxels of a case inside the brain mask, if there is one, and outside `ignore`.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Examples:
+        >>> from cmbnet.evaluation.match.labels import read_labels
+        >>> from cmbnet.volume import Volume
+        >>> truth, predicted = (
+        ...     read_labels(Volume(np.array([[row]]), np.eye(4)))
+        ...     for row in ([1, 1, 0, 0], [0, 1, 1, 0])
+        ... )
+        >>> count_voxels(truth, predicted, voxel_mm3=1.0)
+        VoxelCounts(tp=1, fp=1, fn=1, tn=1, voxel_mm3=1.0)
+    """
+    shapes = {one.shape for one in (truth, predicted, brain, ignore) if one is not None}
+    if len(shapes) > 1:
+        raise ValueError(f"equal shapes are required, got {sorted(shapes)}")
+    total = int(np.prod(truth.shape)) if brain is None else int(np.count_nonzero(brain))
+    if ignore is not None:
+        total -= int(np.count_nonzero(ignore if brain is None else ignore & brain))
+    true_at, predicted_at = (counted(one, brain, ignore) for one in (truth, predicted))
+    tp = len(np.intersect1d(true_at, predicted_at, assume_unique=True))
+    fp, fn = len(predicted_at) - tp, len(true_at) - tp
+    return VoxelCounts(tp=tp, fp=fp, fn=fn, tn=total - tp - fp - fn, voxel_mm3=voxel_mm3)
+
+
+def counted(
+    labels: Labels, brain: NDArray[np.bool_] | None, ignore: NDArray[np.bool_] | None
+) -> NDArray[np.int64]:
+    """Return flat indices of the voxels of lesions that count."""
+    where = labels.index
+    if brain is not None:
+        where = where[brain.ravel()[where]]
+    if ignore is not None:
+        where = where[~ignore.ravel()[where]]
+    return where

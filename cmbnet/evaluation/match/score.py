@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
-from cmbnet.evaluation.match.candidates import Later, Scored, match_candidates, outline
+from cmbnet.evaluation.match.candidates import (
+    CandidateVerdicts,
+    ScoredLabels,
+    match_candidates,
+    outline,
+)
 from cmbnet.evaluation.match.case import (
     Case,
     Settings,
@@ -26,8 +31,13 @@ from cmbnet.evaluation.match.labels import (
     scattered,
 )
 from cmbnet.evaluation.match.matching import Matching, exceeds, match
-from cmbnet.evaluation.match.overlap import Overlap, find_overlap
-from cmbnet.evaluation.match.pixels import VoxelCounts, count_voxels, counted
+from cmbnet.evaluation.match.overlap import (
+    Overlap,
+    VoxelCounts,
+    count_voxels,
+    counted,
+    find_overlap,
+)
 from cmbnet.evaluation.stats.curves import ProbabilityHistogram, probability_histogram
 from cmbnet.lesions import COUNTED_SIZES, SIZES, axial_axis, size_name
 from cmbnet.volume import Volume
@@ -38,72 +48,45 @@ Verdict = Literal["found", "missed", "correct", "false", "spared", "ignored"]
 
 @dataclass(frozen=True, slots=True)
 class ScoredLesion:
-    """One lesion with its verdict.
+    """One lesion with its verdict."""
 
-    Args:
-        side: Reference, prediction, or excluded from the prediction by its score.
-        label: Its value in the file, or its component number.
-        verdict: True lesions: found, missed, ignored. Others: correct, false, spared, ignored.
-        voxels: Number of voxels.
-        volume_mm3: Their volume.
-        diameter_mm: Maximum in-plane diameter.
-        size: Class of the diameter.
-        centroid_ras_mm: Mean position of the voxels.
-        region: Most frequent region of its voxels, or the region that a table names. Empty if
-            unknown.
-        covered: Share of its voxels covered by the other side, in [0, 1].
-        partner: Label of the partner on the other side, 0 for none.
-        score: Mean or maximum probability of its voxels. NaN if unknown.
-        detection_score: For a true lesion, the highest threshold on the scores of predicted lesions
-            and candidates at which it is still found; NaN if it never is or scores are unknown.
-            For another lesion, the score of the detector (`Case.lesion_scores`), or else `score`.
-    """
-
-    side: Side
-    label: int
+    side: Side  # Reference, prediction, or excluded from the prediction by its score
+    label: int  # Its value in the file, or its component number
+    # True lesions: found, missed, ignored. Others: correct, false, spared, ignored.
     verdict: Verdict
-    voxels: int
-    volume_mm3: float
-    diameter_mm: float
-    size: str
-    centroid_ras_mm: tuple[float, float, float]
+    voxels: int  # Number of voxels
+    volume_mm3: float  # Their volume
+    diameter_mm: float  # Maximum in-plane diameter
+    size: str  # Class of the diameter
+    centroid_ras_mm: tuple[float, float, float]  # Mean position of the voxels
+    # Most frequent region of its voxels, or the region that a table names. Empty if unknown.
     region: str
-    covered: float
-    partner: int
-    score: float
+    covered: float  # Share of its voxels covered by the other side, in [0, 1]
+    partner: int  # Label of the partner on the other side, 0 for none
+    score: float  # Mean or maximum probability of its voxels. NaN if unknown.
+    # For a true lesion, the highest threshold on the scores of predicted lesions and candidates at
+    # which it is still found; NaN if it never is or scores are unknown. For another lesion, the
+    # score of the detector (`Case.lesion_scores`), or else `score`.
     detection_score: float
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredCase:
-    """The counts and verdicts of one case. They are small enough to keep 1,615 of them.
+    """The counts and verdicts of one case. They are small enough to keep 1,615 of them."""
 
-    Args:
-        name: Name of the case.
-        patient: Name of the patient.
-        strata: Properties of the scan.
-        voxels: Counts at pixel level.
-        truth: True lesions.
-        predicted: Predicted lesions.
-        has_scores: Whether lesion scores are known.
-        candidates: Candidates that the detector excluded by their score. Only curves use them.
-        warnings: Possible mistakes in the files.
-        is_cut: Whether the detector may have excluded lesions by an unknown score.
-        notes: Notes on the case.
-        histogram: Voxels by probability. None without a probability map.
-    """
-
-    name: str
-    patient: str
-    strata: Mapping[str, str]
-    voxels: VoxelCounts
-    truth: tuple[ScoredLesion, ...]
-    predicted: tuple[ScoredLesion, ...]
-    has_scores: bool
-    notes: tuple[str, ...]
+    name: str  # Name of the case
+    patient: str  # Name of the patient
+    strata: Mapping[str, str]  # Properties of the scan
+    voxels: VoxelCounts  # Counts at pixel level
+    truth: tuple[ScoredLesion, ...]  # True lesions
+    predicted: tuple[ScoredLesion, ...]  # Predicted lesions
+    has_scores: bool  # Whether lesion scores are known
+    notes: tuple[str, ...]  # Notes on the case
+    # Candidates that the detector excluded by their score. Only curves use them.
     candidates: tuple[ScoredLesion, ...] = ()
-    warnings: tuple[str, ...] = ()
-    is_cut: bool = False
+    warnings: tuple[str, ...] = ()  # Possible mistakes in the files
+    is_truncated: bool = False  # Whether the detector may have excluded lesions by an unknown score
+    # Voxels by probability. None without a probability map.
     histogram: ProbabilityHistogram | None = None
 
 
@@ -117,174 +100,153 @@ def score_case(case: Case, settings: Settings | None = None) -> ScoredCase:
     check_grids(case)
     if case.probability is not None:
         check_probability(case.probability)
-    scored = _Scorer(case, settings)
-    return scored.result()
+    return _Scorer(case, settings).result()
 
 
 class _Scorer:
-    """The arrays of one case while it is scored."""
+    """The arrays of one case while it is scored, by side."""
 
     def __init__(self, case: Case, settings: Settings) -> None:
-        self.case, self.settings = case, settings
-        self.truth = read_labels(case.truth)
+        self.case, self.settings, self.affine = case, settings, case.truth.affine
         prediction = predicted_volume(case, settings)
-        self.predicted = read_labels(prediction)
-        self.warnings = [*scattered(self.truth, case.truth), *scattered(self.predicted, prediction)]
-        self.candidate = outline(case.candidates or (), self.predicted, case.truth)
-        affine = case.truth.affine
-        self.diameters = {
-            "truth": diameters_mm(self.truth, affine),
-            "predicted": diameters_mm(self.predicted, affine),
-            "candidate": diameters_mm(self.candidate, affine),
+        truth, predicted = read_labels(case.truth), read_labels(prediction)
+        self.warnings = (*scattered(truth, case.truth), *scattered(predicted, prediction))
+        self.excluded = case.candidates or ()
+        self.labels: dict[Side, Labels] = {
+            "truth": truth,
+            "predicted": predicted,
+            "candidate": outline(self.excluded, predicted, case.truth),
         }
+        self.diameters = {side: diameters_mm(one, self.affine) for side, one in self.labels.items()}
         self.sizes = [size_name(diameter) for diameter in self.diameters["truth"]]
         self.ignore = None if case.ignore is None else case.ignore.data != 0
         self.brain = None if case.brain is None else case.brain.data != 0
         self.left_out = self._ignored_truth()
-        self.scores = {side: self._scores(side) for side in ("truth", "predicted")}
-        self.scores["candidate"] = np.array(
-            [getattr(one, f"{settings.score}_probability") for one in case.candidates or ()], float
-        )
-        self.stated = self._stated_scores()
+        self.counted = np.flatnonzero(~self.left_out)
+        self.scores: dict[Side, NDArray[np.float64]] = {
+            "truth": self._scores(truth, {}),
+            "predicted": self._scores(predicted, case.lesion_scores),
+            "candidate": np.array(
+                [getattr(one, f"{settings.score}_probability") for one in self.excluded], float
+            ),
+        }
 
     def _ignored_truth(self) -> NDArray[np.bool_]:
         """Find the true lesions that do not count. They join the ignore region."""
-        left_out = _inside(self.truth, self.ignore, self.settings.ignore_fraction)
+        truth = self.labels["truth"]
+        left_out = _inside(truth, self.ignore, self.settings.ignore_fraction)
         if self.settings.size_rule == "ignore":
             left_out |= np.array([size not in COUNTED_SIZES for size in self.sizes], bool)
         if left_out.any():
-            region = np.zeros(self.truth.shape, bool) if self.ignore is None else self.ignore.copy()
-            region.ravel()[self.truth.subset(left_out).index] = True
+            region = np.zeros(truth.shape, bool) if self.ignore is None else self.ignore.copy()
+            region.ravel()[truth.subset(left_out).index] = True
             self.ignore = region
         return left_out
 
-    def _scores(self, side: str) -> NDArray[np.float64]:
-        labels: Labels = getattr(self, side)
+    def _scores(self, labels: Labels, known: Mapping[int, float]) -> NDArray[np.float64]:
+        """Return the scores of lesions from the probabilities of their voxels, or else a table."""
         if self.case.probability is not None:
             return lesion_scores(labels, self.case.probability.data, self.settings.score)
-        known = self.case.lesion_scores if side == "predicted" else {}
-        return np.array([known.get(int(v), np.nan) for v in labels.values], float)
-
-    def _stated_scores(self) -> NDArray[np.float64]:
-        """Return the scores of the detector for the predicted lesions, if it gave any."""
-        known = self.case.lesion_scores
-        pairs = zip(self.predicted.values, self.scores["predicted"], strict=True)
-        return np.array([known.get(int(value), score) for value, score in pairs], float)
+        return np.array([known.get(int(value), np.nan) for value in labels.values], float)
 
     def result(self) -> ScoredCase:
-        overlap = find_overlap(
-            self.truth.subset(~self.left_out), self.predicted, self.case.truth.affine
-        )
-        matching = match(overlap, self.settings.rule)
-        later = match_candidates(
-            self.truth.subset(~self.left_out),
-            Scored(self.predicted, self.stated),
-            Scored(self.candidate, np.array([one.score for one in self.case.candidates or ()])),
+        case, labels = self.case, self.labels
+        truth, rule = labels["truth"].subset(~self.left_out), self.settings.rule
+        overlap = find_overlap(truth, labels["predicted"], self.affine)
+        matching = match(overlap, rule)
+        # The scores of the detector, where it gave any.
+        pairs = zip(labels["predicted"].values, self.scores["predicted"], strict=True)
+        stated = np.array([case.lesion_scores.get(int(n), score) for n, score in pairs], float)
+        excluded = np.array([one.score for one in self.excluded], float)
+        verdicts = match_candidates(
+            truth,
+            ScoredLabels(labels["predicted"], stated),
+            ScoredLabels(labels["candidate"], excluded),
             (overlap, matching),
-            self.settings.rule,
-            self.case.truth.affine,
+            rule,
+            self.affine,
         )
-        return self._assemble(
-            self._true(overlap, matching, later.detection),
-            self._predicted(overlap, matching),
-            self._candidates(later),
+        slice_distance = thickness_class(slice_distance_mm(case.truth))
+        return ScoredCase(
+            name=case.name,
+            patient=case.patient or case.name,
+            strata={"slice distance": slice_distance, **case.strata},
+            voxels=count_voxels(
+                labels["truth"],
+                labels["predicted"],
+                brain=self.brain,
+                ignore=self.ignore,
+                voxel_mm3=case.truth.voxel_volume_mm3,
+            ),
+            truth=self._true(overlap, matching, verdicts.detection),
+            predicted=self._predicted(overlap, matching, stated),
+            candidates=self._candidates(verdicts, excluded),
+            warnings=self.warnings,
+            is_truncated=case.candidates is None and case.predicted is not None,
+            has_scores=case.probability is not None
+            or (bool(case.lesion_scores) and not np.isnan(self.scores["predicted"]).any())
+            or not labels["predicted"].count,
+            notes=(*case.notes, *_size_notes(self.sizes)),
+            histogram=self._histogram(),
         )
 
     def _true(
         self, overlap: Overlap, matching: Matching, detection: NDArray[np.float64]
     ) -> tuple[ScoredLesion, ...]:
         """Describe the true lesions. Ignored ones were not matched."""
-        counted, count = np.flatnonzero(~self.left_out), self.truth.count
+        count = len(self.left_out)
         verdict = np.full(count, "ignored", dtype=object)
-        verdict[counted] = np.where(matching.found, "found", "missed")
+        verdict[self.counted] = np.where(matching.found, "found", "missed")
         return self._lesions(
             "truth",
             verdict,
-            _spread(overlap.truth_covered / overlap.truth_voxels, counted, count, 0.0),
-            _labels_of(_spread(matching.partner_of_truth, counted, count, -1), self.predicted),
-            _spread(detection, counted, count, np.nan),
+            _spread(overlap.truth_covered / overlap.truth_voxels, self.counted, count, 0.0),
+            _spread(matching.partner_of_truth, self.counted, count, -1),
+            _spread(detection, self.counted, count, np.nan),
         )
 
-    def _candidates(self, later: Later) -> tuple[ScoredLesion, ...]:
-        """Describe the candidates. Their verdicts are those of predicted lesions."""
-        labels = self.candidate
-        verdict = np.where(later.correct, "correct", np.where(later.spared, "spared", "false"))
-        mostly_ignored = _inside(labels, self.ignore, self.settings.ignore_fraction)
-        return self._lesions(
-            "candidate",
-            np.where((verdict == "false") & mostly_ignored, "ignored", verdict),
-            np.zeros(labels.count),
-            np.zeros(labels.count, np.int64),
-            np.array([one.score for one in self.case.candidates or ()], float),
-        )
-
-    def _predicted(self, overlap: Overlap, matching: Matching) -> tuple[ScoredLesion, ...]:
-        """Describe the predicted lesions. A false one in the ignore region is left out."""
-        mostly_ignored = _inside(self.predicted, self.ignore, self.settings.ignore_fraction)
-        verdict = np.where(
-            matching.correct, "correct", np.where(matching.spared, "spared", "false")
-        )
-        verdict = np.where((verdict == "false") & mostly_ignored, "ignored", verdict)
-        among_all = np.append(np.flatnonzero(~self.left_out), -1)  # -1 stays -1
+    def _predicted(
+        self, overlap: Overlap, matching: Matching, stated: NDArray[np.float64]
+    ) -> tuple[ScoredLesion, ...]:
+        """Describe the predicted lesions."""
         return self._lesions(
             "predicted",
-            verdict,
+            self._verdict("predicted", matching),
             overlap.predicted_covered / overlap.predicted_voxels,
-            _labels_of(among_all[matching.partner_of_predicted], self.truth),
-            self.stated,
+            np.append(self.counted, -1)[matching.partner_of_predicted],  # -1 stays -1
+            stated,
         )
 
-    def _assemble(
-        self,
-        truth: tuple[ScoredLesion, ...],
-        predicted: tuple[ScoredLesion, ...],
-        candidates: tuple[ScoredLesion, ...],
-    ) -> ScoredCase:
-        case = self.case
-        return ScoredCase(
-            name=case.name,
-            patient=case.patient or case.name,
-            strata={
-                "slice distance": thickness_class(slice_distance_mm(case.truth)),
-                **case.strata,
-            },
-            voxels=count_voxels(
-                self.truth,
-                self.predicted,
-                brain=self.brain,
-                ignore=self.ignore,
-                voxel_mm3=case.truth.voxel_volume_mm3,
-            ),
-            truth=truth,
-            predicted=predicted,
-            candidates=candidates,
-            warnings=tuple(self.warnings),
-            is_cut=case.candidates is None and case.predicted is not None,
-            has_scores=case.probability is not None
-            or (bool(case.lesion_scores) and not np.isnan(self.scores["predicted"]).any())
-            or not self.predicted.count,
-            notes=(*case.notes, *_size_notes(self.sizes)),
-            histogram=self._histogram(),
+    def _candidates(
+        self, verdicts: CandidateVerdicts, scores: NDArray[np.float64]
+    ) -> tuple[ScoredLesion, ...]:
+        """Describe the candidates. Their verdicts are those of predicted lesions."""
+        count = len(scores)
+        verdict = self._verdict("candidate", verdicts)
+        return self._lesions(
+            "candidate", verdict, np.zeros(count), np.full(count, -1, np.int64), scores
         )
+
+    def _verdict(self, side: Side, of: Matching | CandidateVerdicts) -> NDArray[Any]:
+        """Return the verdict on each lesion. A false one in the ignore region is left out."""
+        mostly_ignored = _inside(self.labels[side], self.ignore, self.settings.ignore_fraction)
+        wrong = np.where(of.spared, "spared", np.where(mostly_ignored, "ignored", "false"))
+        return np.where(of.correct, "correct", wrong)
 
     def _histogram(self) -> ProbabilityHistogram | None:
         if self.case.probability is None:
             return None
         return probability_histogram(
             self.case.probability.data,
-            counted(self.truth, self.brain, self.ignore),
+            counted(self.labels["truth"], self.brain, self.ignore),
             bins=self.settings.bins,
             brain=self.brain,
             ignore=self.ignore,
         )
 
-    def _places(self, side: Side) -> list[tuple[float, float, float]]:
-        places = centroids_mm(getattr(self, side), self.case.truth.affine)
-        return [(float(r), float(a), float(s)) for r, a, s in places]
-
     def _regions(self, side: Side) -> list[str]:
         """Return the region of each lesion. A table knows only those of true lesions."""
-        labels: Labels = getattr(self, side)
+        labels = self.labels[side]
         if self.case.regions is not None:
             return _most_frequent(labels, self.case.regions.data)
         table = self.case.lesion_regions
@@ -306,9 +268,12 @@ class _Scorer:
         partner: NDArray[np.int64],
         detection: NDArray[np.float64],
     ) -> tuple[ScoredLesion, ...]:
-        labels: Labels = getattr(self, side)
-        regions = self._regions(side)
+        """Describe the lesions of a side. `partner` is an index on the other side, or -1."""
+        labels, regions = self.labels[side], self._regions(side)
         voxels, voxel_mm3 = labels.voxels, self.case.truth.voxel_volume_mm3
+        others = self.labels["predicted" if side == "truth" else "truth"]
+        partners = np.append(others.values, 0)[partner]  # 0 for -1
+        places = centroids_mm(labels, self.affine).tolist()
         return tuple(
             ScoredLesion(
                 side=side,
@@ -318,15 +283,15 @@ class _Scorer:
                 volume_mm3=float(voxels[n] * voxel_mm3),
                 diameter_mm=diameter,
                 size=size_name(diameter),
-                centroid_ras_mm=place,
+                centroid_ras_mm=(right, anterior, superior),
                 region=regions[n],
                 covered=float(covered[n]),
-                partner=int(partner[n]),
+                partner=int(partners[n]),
                 score=float(self.scores[side][n]),
                 detection_score=float(detection[n]),
             )
-            for n, (diameter, place) in enumerate(
-                zip(self.diameters[side], self._places(side), strict=True)
+            for n, (diameter, (right, anterior, superior)) in enumerate(
+                zip(self.diameters[side], places, strict=True)
             )
         )
 
@@ -378,11 +343,6 @@ def _spread(
     result = np.full(count, fill, dtype=np.result_type(values.dtype, type(fill)))
     result[where] = values
     return result
-
-
-def _labels_of(index: NDArray[np.int64], labels: Labels) -> NDArray[np.int64]:
-    """Return the label of each lesion index, and 0 for -1."""
-    return np.append(labels.values, 0)[index]
 
 
 def _size_notes(sizes: list[str]) -> tuple[str, ...]:

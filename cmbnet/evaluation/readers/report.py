@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,18 +15,19 @@ from cmbnet.data_kind import KINDS, DataKind
 from cmbnet.evaluation.cohort.origin import NOT_STATED
 from cmbnet.evaluation.readers.study import Agreement, LabelCounts, StudyResult
 from cmbnet.evaluation.readers.times import TimeResult
-from cmbnet.evaluation.show.figures import BLUE, GREY, ORANGE, make_figure, to_bytes
+from cmbnet.evaluation.show.figures import BLUE, GREY, ORANGE, drawing, write_figure
 from cmbnet.evaluation.show.page import render_page
 from cmbnet.evaluation.show.results import plain
 from cmbnet.evaluation.show.table import (
+    Cell,
     Table,
-    interval_text,
     join_latex,
     join_markdown,
     number,
     p_text,
 )
-from cmbnet.io import write_bytes_atomically, write_text_atomically
+from cmbnet.evaluation.stats.intervals import Interval
+from cmbnet.io import write_text_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 SCHEMA = "cmbnet-readers/2"
 PAPER_ROW = ("Paper, average of five", "-", "20.6 (2.5 %)", "35.6 (4.3 %)", "93.3 %", "-", "-", "-",
              "0.790")  # fmt: skip
-AGREEMENT = ("Positive agreement with the {}", "95 %, by case", "Kappa of any lesion")
 
 
 def study_tables(
@@ -52,22 +52,17 @@ def study_tables(
 
 def labels_table(study: StudyResult, *, paper: bool = False) -> Table:
     """Make the table of each reader's labels of the system, and of their agreement."""
-    rows: list[tuple[str, ...]] = [
-        (
-            reader.name,
-            *_label_cells(reader.system_by_reader),
-            *_agreement_cells(reader.with_system),
-        )
+    rows: list[Sequence[Cell]] = [
+        (reader.name, *_label_cells(reader.system_by_reader), *_agreement_cells(reader.with_system))
         for reader in study.readers
     ]
     rows.append(_average(study))
     if paper:
         rows.append(PAPER_ROW)
-    return Table(
+    return Table.of(
         "Labels of the system by each reader",
-        ("Reader", "Correct", "Missed", "Incorrect", "Accuracy", "95 %, by case",
-         *(title.format("system") for title in AGREEMENT)),
-        tuple(rows),
+        _header("Reader", "system"),
+        rows,
         f"{study.sites} sites in {study.cases} cases. Shares are of all three labels; accuracy is "
         "the share of correct labels. Positive agreement: lesions of both over the mean of those "
         "of each. Kappa: any lesion or none, over the cases."
@@ -75,41 +70,37 @@ def labels_table(study: StudyResult, *, paper: bool = False) -> Table:
     )  # fmt: skip
 
 
-def _label_cells(labels: LabelCounts) -> tuple[str, str, str, str, str]:
-    counts = (labels.correct, labels.missed, labels.incorrect)
-    shown = [
-        f"{count} ({_percent(share)})" for count, share in zip(counts, labels.shares, strict=True)
-    ]
-    interval = labels.accuracy_interval
-    ends = (
-        "-" if np.isnan(interval.low) else f"{_percent(interval.low)} to {_percent(interval.high)}"
-    )
-    return shown[0], shown[1], shown[2], _percent(labels.accuracy), ends
+def _header(first: str, other: str) -> tuple[str, ...]:
+    labels = (first, "Correct", "Missed", "Incorrect", "Accuracy", "95 %, by case")
+    return (*labels, f"Positive agreement with the {other}", "95 %, by case", "Kappa of any lesion")
 
 
-def _agreement_cells(agreement: Agreement) -> tuple[str, str, str]:
-    return (
-        number(agreement.positive),
-        interval_text(agreement.positive_interval),
-        number(agreement.presence.value),
-    )
+def _label_cells(labels: LabelCounts) -> tuple[str, ...]:
+    counts = zip((labels.correct, labels.missed, labels.incorrect), labels.shares, strict=True)
+    shown = (f"{count} ({_percent(share)})" for count, share in counts)
+    return (*shown, _percent(labels.accuracy), _percent_range(labels.accuracy_interval))
+
+
+def _agreement_cells(agreement: Agreement | None) -> tuple[Cell, ...]:
+    if agreement is None:
+        return None, None, None
+    return agreement.positive, agreement.positive_interval, agreement.presence.value
 
 
 def _average(study: StudyResult) -> tuple[str, ...]:
-    def mean(value: Callable[[LabelCounts], float]) -> float:
-        return float(np.mean([value(reader.system_by_reader) for reader in study.readers]))
+    labels = [reader.system_by_reader for reader in study.readers]
+    counts = np.mean([(one.correct, one.missed, one.incorrect) for one in labels], axis=0)
+    shares = np.mean([one.shares for one in labels], axis=0)
 
     def defined_mean(values: Sequence[float]) -> str:
         known = [value for value in values if not np.isnan(value)]
-        return number(float(np.mean(known)) if known else float("nan"))
+        return number(float(np.mean(known)) if known else None)
 
     agreements = [reader.with_system for reader in study.readers]
     return (
         "Average",
-        f"{mean(lambda x: x.correct):.1f} ({_percent(mean(lambda x: x.shares[0]))})",
-        f"{mean(lambda x: x.missed):.1f} ({_percent(mean(lambda x: x.shares[1]))})",
-        f"{mean(lambda x: x.incorrect):.1f} ({_percent(mean(lambda x: x.shares[2]))})",
-        _percent(mean(lambda x: x.accuracy)),
+        *(f"{n:.1f} ({_percent(share)})" for n, share in zip(counts, shares, strict=True)),
+        _percent(shares[0]),
         "-",
         defined_mean([one.positive for one in agreements]),
         "-",
@@ -122,20 +113,14 @@ def truth_table(study: StudyResult) -> Table:
     judged = [("System", study.system_by_truth, None)] + [
         (reader.name, reader.reader_by_truth, reader.with_truth) for reader in study.readers
     ]
-    rows = tuple(
-        (
-            name,
-            *_label_cells(labels),
-            *(("-", "-", "-") if agreement is None else _agreement_cells(agreement)),
-        )
-        for name, labels, agreement in judged
-        if labels is not None
-    )
-    return Table(
+    return Table.of(
         "Labels against the reviewed truth",
-        ("", "Correct", "Missed", "Incorrect", "Accuracy", "95 %, by case",
-         *(title.format("truth") for title in AGREEMENT)),
-        rows,
+        _header("", "truth"),
+        [
+            (name, *_label_cells(labels), *_agreement_cells(agreement))
+            for name, labels, agreement in judged
+            if labels is not None
+        ],
         "Correct: in both; missed: in the truth only; incorrect: not in the truth.",
     )  # fmt: skip
 
@@ -144,38 +129,36 @@ def agreement_table(study: StudyResult) -> Table:
     """Make the table of the agreement of readers with the system and with each other."""
     pairs = [(f"{r.name} - system", r.with_system) for r in study.readers]
     pairs += [(f"{pair.first} - {pair.second}", pair.agreement) for pair in study.pairs]
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (
             name,
-            number(one.positive),
-            interval_text(one.positive_interval),
-            number(one.presence.value),
-            number(one.bands.value),
-            number(one.bands_linear.value),
-            number(one.bands_quadratic.value),
+            one.positive,
+            one.positive_interval,
+            one.presence.value,
+            one.bands.value,
+            one.bands_linear.value,
+            one.bands_quadratic.value,
             p_text(one.bands_linear.p),
-            number(one.sites.value),
+            one.sites.value,
         )
         for name, one in pairs
     ]
+    presence = study.fleiss_presence
     rows.append(
         (
             "All readers; kappa of Fleiss",
-            number(study.positive),
-            interval_text(study.positive_interval),
-            f"{number(study.fleiss_presence.value)} (P {p_text(study.fleiss_presence.p)})",
-            "-",
-            "-",
-            "-",
-            "-",
-            number(study.fleiss_sites.value),
+            study.positive,
+            study.positive_interval,
+            f"{number(presence.value)} (P {p_text(presence.p)})",
+            *[None] * 4,
+            study.fleiss_sites.value,
         )
     )
-    return Table(
+    return Table.of(
         "Agreement",
         ("Raters", "Positive agreement", "95 %, by case", "Kappa: any lesion", "bands",
          "bands, linear", "bands, quadratic", "P, linear", "sites"),
-        tuple(rows),
+        rows,
         "Positive agreement: lesions of both over the mean of those of each. Kappa of any lesion "
         "and of bands (0, 1, 2-4, 5-10, >10): over cases. Kappa of sites, lesion or none, can be "
         "negative for raters who agree on most lesions: two agree on none only where a third sees "
@@ -187,21 +170,21 @@ def agreement_table(study: StudyResult) -> Table:
 
 def times_table(times: Sequence[TimeResult]) -> Table:
     """Make the table of reading times with and without the system."""
-    rows = tuple(
+    rows = [
         (
             one.reader,
-            str(one.pairs),
+            one.pairs,
             number(one.mean_without_s, 1),
             number(one.mean_with_s, 1),
             number(one.median_without_s, 1),
             number(one.median_with_s, 1),
             _percent(one.saved),
-            f"{_percent(one.saved_interval.low)} to {_percent(one.saved_interval.high)}",
+            _percent_range(one.saved_interval),
             p_text(one.p),
         )
         for one in times
-    )
-    return Table(
+    ]
+    return Table.of(
         "Reading time, s per case",
         ("Reader", "Cases in both arms", "Mean without", "Mean with", "Median without",
          "Median with", "Saved", "95 %, by case", "P, Wilcoxon"),
@@ -211,8 +194,7 @@ def times_table(times: Sequence[TimeResult]) -> Table:
 
 def study_figure(study: StudyResult) -> Figure:
     """Draw the shares of labels per reader, and the positive agreement between all raters."""
-
-    def draw(figure: Figure) -> None:
+    with drawing((9.0, 0.45 * len(study.readers) + 2.2)) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
         names = [reader.name for reader in study.readers]
         start = np.zeros(len(names))
@@ -226,8 +208,7 @@ def study_figure(study: StudyResult) -> Figure:
         left.set(xlim=(0, 1), xlabel="Share of the labels")
         left.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         _matrix(right, study)
-
-    return make_figure(draw, (9.0, 0.45 * len(study.readers) + 2.2))
+    return figure
 
 
 def _matrix(ax: Any, study: StudyResult) -> None:
@@ -256,7 +237,7 @@ def _matrix(ax: Any, study: StudyResult) -> None:
 
 
 def title(kind: DataKind | None) -> str:
-    """Heading of tables and page."""
+    """Write the heading of tables and page."""
     return f"Reader study of {NOT_STATED if kind is None else KINDS[kind]}"
 
 
@@ -289,11 +270,8 @@ def write_study(
     write_text_atomically(folder / "tables.tex", join_latex(tables, RESEARCH_USE_ONLY))
     if not figures:
         return
-    drawing = study_figure(study)
-    svg = to_bytes(drawing, "svg")
-    write_bytes_atomically(folder / "figures" / "readers.svg", svg)
-    write_bytes_atomically(folder / "figures" / "readers.png", to_bytes(drawing, "png"))
-    facts = {
+    svg = write_figure(study_figure(study), folder / "figures" / "readers")
+    headline = {
         "Readers": str(len(study.readers)),
         "Cases": str(study.cases),
         "Sites": str(study.sites),
@@ -301,12 +279,17 @@ def write_study(
         "Positive agreement with the system, average": _average(study)[6],
         "Kappa of any lesion with the system, average": _average(study)[8],
     }
-    page = render_page(heading, facts, tables, {"readers": svg})
+    page = render_page(heading, headline, tables, {"readers": svg})
     write_text_atomically(folder / "readers.html", page)
 
 
+def _percent_range(interval: Interval) -> str:
+    known = not np.isnan(interval.low)
+    return f"{_percent(interval.low)} to {_percent(interval.high)}" if known else "-"
+
+
 def _percent(share: float) -> str:
-    """A share in percent.
+    """Write a share in percent.
 
     Examples:
         >>> _percent(0.025), _percent(float("nan"))

@@ -27,18 +27,12 @@ IGNORED = 0.4
 
 @dataclass(frozen=True, slots=True)
 class ReadCase:
-    """One case of a reader study.
+    """One case of a reader study."""
 
-    Args:
-        name: Name of the case.
-        system: Whether the system has a lesion at each site, bool (sites,).
-        readers: Whether each reader's revision has one, bool (sites, readers).
-        truth: Whether the reviewed truth has one, bool (sites,). None without a truth.
-    """
-
-    name: str
-    system: NDArray[np.bool_]
-    readers: NDArray[np.bool_]
+    name: str  # Name of the case
+    system: NDArray[np.bool_]  # Whether the system has a lesion at each site, bool (sites,)
+    readers: NDArray[np.bool_]  # Whether each reader's revision has one, bool (sites, readers)
+    # Whether the reviewed truth has one, bool (sites,). None without a truth.
     truth: NDArray[np.bool_] | None
 
 

@@ -13,16 +13,16 @@ from scipy.stats import chi2
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation.readers.sites import ReadCase
 from cmbnet.evaluation.stats.bootstrap import draw_weights
-from cmbnet.evaluation.stats.counts import BANDS, band
-from cmbnet.evaluation.stats.empty_cases import ratio
+from cmbnet.evaluation.stats.counts import band_table
 from cmbnet.evaluation.stats.intervals import Interval, percentile
 from cmbnet.evaluation.stats.kappa import (
     Kappa,
-    KappaWeights,
     cohen_kappa,
+    confusion,
     fleiss_kappa,
     kappa_value,
 )
+from cmbnet.evaluation.stats.ratios import ratio
 
 LABELS = ("correct", "missed", "incorrect")
 Marks = Sequence[NDArray[np.bool_]]
@@ -31,21 +31,14 @@ Marks = Sequence[NDArray[np.bool_]]
 
 @dataclass(frozen=True, slots=True)
 class LabelCounts:
-    """Counts of the three labels of one set of marks against another.
+    """Counts of the three labels of one set of marks against another."""
 
-    Args:
-        correct: Marked by both.
-        missed: Marked by the judge only.
-        incorrect: Marked by the judged only.
-        shares: The three counts as shares of their sum. NaN if there is no label.
-        accuracy_interval: Interval of the share of correct labels, by case.
-    """
-
-    correct: int
-    missed: int
-    incorrect: int
+    correct: int  # Marked by both
+    missed: int  # Marked by the judge only
+    incorrect: int  # Marked by the judged only
+    # The three counts as shares of their sum. NaN if there is no label.
     shares: tuple[float, float, float]
-    accuracy_interval: Interval
+    accuracy_interval: Interval  # Interval of the share of correct labels, by case
 
     @property
     def accuracy(self) -> float:
@@ -55,49 +48,32 @@ class LabelCounts:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Agreement of two raters.
+    """Agreement of two raters."""
 
-    Args:
-        positive: Positive agreement: lesions of both over the mean of the lesions of each. NaN
-            without lesions. It does not need the number of places without a lesion, which is
-            unknown.
-        positive_interval: Interval of it by case.
-        presence: Kappa of any lesion against none, over the cases.
-        bands: Kappa of the band of the count, over the cases, without weights.
-        bands_linear: The same kappa with linear weights.
-        bands_quadratic: The same kappa with quadratic weights.
-        sites: Kappa of lesion against none over the sites. Two raters agree on none only where a
-            third one sees a lesion, so chance has no meaning here. It is not a headline.
-        sites_interval: Interval of it by case. The analytic interval is not by case.
-    """
-
+    # Positive agreement: lesions of both over the mean of the lesions of each. NaN without lesions.
+    # It does not need the number of places without a lesion, which is unknown.
     positive: float
-    positive_interval: Interval
-    presence: Kappa
-    bands: Kappa
-    bands_linear: Kappa
-    bands_quadratic: Kappa
+    positive_interval: Interval  # Interval of it by case
+    presence: Kappa  # Kappa of any lesion against none, over the cases
+    bands: Kappa  # Kappa of the band of the count, over the cases, without weights
+    bands_linear: Kappa  # The same kappa with linear weights
+    bands_quadratic: Kappa  # The same kappa with quadratic weights
+    # Kappa of lesion against none over the sites. Two raters agree on none only where a third one
+    # sees a lesion, so chance has no meaning here. It is not a headline.
     sites: Kappa
-    sites_interval: Interval
+    sites_interval: Interval  # Interval of it by case. The analytic interval is not by case.
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderResult:
-    """One reader.
+    """One reader."""
 
-    Args:
-        name: Name of the reader.
-        system_by_reader: Labels that the reader's revision gives the system.
-        reader_by_truth: Labels that the reviewed truth gives the reader. None without a truth.
-        with_system: Agreement of reader and system.
-        with_truth: Agreement of reader and truth. None without a truth.
-    """
-
-    name: str
-    system_by_reader: LabelCounts
+    name: str  # Name of the reader
+    system_by_reader: LabelCounts  # Labels that the reader's revision gives the system
+    # Labels that the reviewed truth gives the reader. None without a truth.
     reader_by_truth: LabelCounts | None
-    with_system: Agreement
-    with_truth: Agreement | None
+    with_system: Agreement  # Agreement of reader and system
+    with_truth: Agreement | None  # Agreement of reader and truth. None without a truth.
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,31 +87,19 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
-    """The results of a reader study.
+    """The results of a reader study."""
 
-    Args:
-        cases: Number of cases.
-        sites: Number of sites.
-        readers: Results of each reader.
-        system_by_truth: Labels that the reviewed truth gives the system. None without a truth.
-        pairs: Agreement between readers.
-        positive: Positive agreement of all pairs of readers together. NaN with one reader.
-        positive_interval: Interval of it by case.
-        fleiss_sites: Agreement of all readers on the sites.
-        fleiss_presence: Agreement of all readers on any lesion per case.
-        cochran_p: P that the readers accept the system's lesions equally often (Cochran's Q).
-    """
-
-    cases: int
-    sites: int
-    readers: tuple[ReaderResult, ...]
+    cases: int  # Number of cases
+    sites: int  # Number of sites
+    readers: tuple[ReaderResult, ...]  # Results of each reader
+    # Labels that the reviewed truth gives the system. None without a truth.
     system_by_truth: LabelCounts | None
-    pairs: tuple[Pair, ...]
-    positive: float
-    positive_interval: Interval
-    fleiss_sites: Kappa
-    fleiss_presence: Kappa
-    cochran_p: float
+    pairs: tuple[Pair, ...]  # Agreement between readers
+    positive: float  # Positive agreement of all pairs of readers together. NaN with one reader.
+    positive_interval: Interval  # Interval of it by case
+    fleiss_sites: Kappa  # Agreement of all readers on the sites
+    fleiss_presence: Kappa  # Agreement of all readers on any lesion per case
+    cochran_p: float  # P that the readers accept the system's lesions equally often (Cochran's Q)
 
 
 def analyse_study(
@@ -259,34 +223,22 @@ class _Study:
 
     def agreement(self, first: Marks, second: Marks) -> Agreement:
         pairs = list(zip(first, second, strict=True))
-        sites = np.stack([_table(a.astype(int), b.astype(int), 2) for a, b in pairs])
+        sites = np.stack([confusion(a, b, 2) for a, b in pairs])
         shared = np.stack([_between(np.stack([a, b], axis=1)) for a, b in pairs])
-        presence = sum(_table([int(a.any())], [int(b.any())], 2) for a, b in pairs)
-        bands = sum(_table([band(a.sum())], [band(b.sum())], len(BANDS)) for a, b in pairs)
-
-        def kappa(table: NDArray[np.float64], weights: KappaWeights) -> Kappa:
-            return cohen_kappa(np.asarray(table, float), weights)
-
+        presence = confusion([a.any() for a in first], [b.any() for b in second], 2)
+        bands = band_table([a.sum() for a in first], [b.sum() for b in second])
         return Agreement(
             positive=float(positive_of(shared.sum(axis=0))),
             positive_interval=self.interval(shared, positive_of),
-            sites=kappa(sites.sum(axis=0), "none"),
+            sites=cohen_kappa(sites.sum(axis=0)),
             sites_interval=self.interval(
                 sites.reshape(len(sites), 4), lambda sums: kappa_value(sums.reshape(-1, 2, 2))
             ),
-            presence=kappa(np.asarray(presence), "none"),
-            bands=kappa(np.asarray(bands), "none"),
-            bands_linear=kappa(np.asarray(bands), "linear"),
-            bands_quadratic=kappa(np.asarray(bands), "quadratic"),
+            presence=cohen_kappa(presence),
+            bands=cohen_kappa(bands),
+            bands_linear=cohen_kappa(bands, "linear"),
+            bands_quadratic=cohen_kappa(bands, "quadratic"),
         )
-
-
-def _table(
-    first: Sequence[int] | NDArray[np.int64], second: Sequence[int] | NDArray[np.int64], size: int
-) -> NDArray[np.float64]:
-    table = np.zeros((size, size))
-    np.add.at(table, (np.asarray(first, int), np.asarray(second, int)), 1)
-    return table
 
 
 def _fleiss(marks: NDArray[np.bool_]) -> Kappa:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
-from cmbnet.errors import InputRefused, UnreadableFile
+from cmbnet.errors import InputRefused
 from cmbnet.evaluation.stats.bootstrap import draw_weights
-from cmbnet.evaluation.stats.empty_cases import ratio
 from cmbnet.evaluation.stats.intervals import Interval, percentile
+from cmbnet.evaluation.stats.ratios import ratio
+from cmbnet.io.table import read_rows
 
-Arm = Literal["with", "without"]
 FEWEST_PAIRS = 6
 """Smallest number of pairs with which Wilcoxon's test can reach P < 0.05."""
 
@@ -28,35 +26,23 @@ class Reading:
 
     reader: str
     case: str
-    arm: Arm
+    arm: str  # with or without
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class TimeResult:
-    """Reading times of one reader, or of all.
+    """Reading times of one reader, or of all."""
 
-    Args:
-        reader: Name, or ``all``.
-        pairs: Number of cases that were read in both arms. Only these are compared.
-        mean_with_s: Mean time with the system.
-        mean_without_s: Mean time without the system.
-        median_with_s: Median time with the system.
-        median_without_s: Median time without the system.
-        saved: 1 - total time with / total time without.
-        saved_interval: Interval of the saved share by case.
-        p: Two-sided Wilcoxon signed-rank P. NaN with fewer than `FEWEST_PAIRS` pairs.
-    """
-
-    reader: str
-    pairs: int
-    mean_with_s: float
-    mean_without_s: float
-    median_with_s: float
-    median_without_s: float
-    saved: float
-    saved_interval: Interval
-    p: float
+    reader: str  # Name, or ``all``
+    pairs: int  # Number of cases that were read in both arms. Only these are compared.
+    mean_with_s: float  # Mean time with the system
+    mean_without_s: float  # Mean time without the system
+    median_with_s: float  # Median time with the system
+    median_without_s: float  # Median time without the system
+    saved: float  # 1 - total time with / total time without
+    saved_interval: Interval  # Interval of the saved share by case
+    p: float  # Two-sided Wilcoxon signed-rank P. NaN with fewer than `FEWEST_PAIRS` pairs.
 
 
 def read_times(path: Path) -> list[Reading]:
@@ -66,25 +52,20 @@ def read_times(path: Path) -> list[Reading]:
         UnreadableFile: If the file is not such a table.
         InputRefused: If an arm or a time is impossible, or a reading occurs twice.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream, strict=True))
-        found = [(r["reader"], r["case"], r["arm"], float(r["seconds"])) for r in rows]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError) as error:
-        raise UnreadableFile(
-            f"columns reader, case, arm, seconds are required in {path}: {error!r}"
-        ) from error
-    readings = []
-    for reader, case, arm, seconds in found:
-        if arm not in ("with", "without") or not 0 < seconds < np.inf:
+    readings = read_rows(path, "columns reader, case, arm, seconds", _reading)
+    for one in readings:
+        if one.arm not in ("with", "without") or not 0 < one.seconds < np.inf:
             raise InputRefused(
-                f"arm with or without and a positive time are required, got {arm!r} and "
-                f"{seconds:g} s for reader {reader}, case {case}, in {path}"
+                f"arm with or without and a positive time are required, got {one.arm!r} and "
+                f"{one.seconds:g} s for reader {one.reader}, case {one.case}, in {path}"
             )
-        readings.append(Reading(reader, case, arm, seconds))  # type: ignore[arg-type]
     if len({(r.reader, r.case, r.arm) for r in readings}) < len(readings):
         raise InputRefused(f"a reader read a case twice in the same arm in {path}")
     return readings
+
+
+def _reading(row: dict[str, str]) -> Reading:
+    return Reading(row["reader"], row["case"], row["arm"], float(row["seconds"]))
 
 
 def compare_times(

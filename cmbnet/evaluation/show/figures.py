@@ -6,17 +6,20 @@ matplotlib is imported inside the functions, because scoring does not need it.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cmbnet import RESEARCH_USE_ONLY
-from cmbnet.errors import MissingExtra
+from cmbnet.errors import require
 from cmbnet.evaluation.cohort.analysis import Analysis, Area
 from cmbnet.evaluation.stats.columns import counted_truth
 from cmbnet.evaluation.stats.froc import FP_PER_SCAN
 from cmbnet.evaluation.stats.intervals import wilson
+from cmbnet.io import write_bytes_atomically
 from cmbnet.lesions.sizes import LARGE_FROM_MM, LARGEST_MM, SMALLEST_MM, exceeds, reaches
 
 if TYPE_CHECKING:
@@ -50,26 +53,30 @@ def all_figures(analysis: Analysis) -> dict[str, Figure]:
     return figures
 
 
-def to_bytes(figure: Figure, kind: str) -> bytes:
-    """Write a figure as ``svg`` or ``png``. The same figure gives the same bytes."""
+def write_figure(figure: Figure, path: Path) -> bytes:
+    """Write a figure as SVG and PNG to a path without ending, and return the SVG.
+
+    The same figure gives the same bytes.
+    """
     import matplotlib as mpl
 
-    stream = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        metadata = {"Date": None} if kind == "svg" else {"Software": None}
-        figure.savefig(stream, format=kind, dpi=150, metadata=metadata, bbox_inches="tight")
-    return stream.getvalue()
+    written = {}
+    for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+        stream = io.BytesIO()
+        with mpl.rc_context(STYLE):
+            figure.savefig(stream, format=kind, dpi=150, metadata=metadata, bbox_inches="tight")
+        written[kind] = stream.getvalue()
+        write_bytes_atomically(path.with_name(f"{path.name}.{kind}"), written[kind])
+    return written["svg"]
 
 
 def roc(analysis: Analysis) -> Figure:
     """Draw ROC curves of lesions and patients, each with its interval band."""
-
-    def draw(figure: Figure) -> None:
+    with drawing((3.6 * len(analysis.areas), 3.9)) as figure:
         axes = figure.subplots(1, len(analysis.areas), squeeze=False)[0]
         for ax, area in zip(axes, analysis.areas, strict=True):
             _roc_panel(ax, area)
-
-    return make_figure(draw, (3.6 * len(analysis.areas), 3.9))
+    return figure
 
 
 def _roc_panel(ax: Any, area: Area) -> None:
@@ -94,8 +101,7 @@ def _roc_panel(ax: Any, area: Area) -> None:
 
 def froc(analysis: Analysis) -> Figure:
     """Draw the FROC with the interval at each of the seven abscissae."""
-
-    def draw(figure: Figure) -> None:
+    with drawing((5.2, 3.8)) as figure:
         ax, curve = figure.subplots(), analysis.froc
         if curve is None:
             raise ValueError("a FROC needs scores of lesions")
@@ -117,14 +123,12 @@ def froc(analysis: Analysis) -> Figure:
             f"average precision {curve.average_precision:.3f}"
         )
         ax.legend(loc="lower right")
-
-    return make_figure(draw, (5.2, 3.8))
+    return figure
 
 
 def bland_altman(analysis: Analysis) -> Figure:
     """Draw the difference of lesion counts against their mean, with one dot per patient."""
-
-    def draw(figure: Figure) -> None:
+    with drawing((5.6, 3.8)) as figure:
         ax, agreement = figure.subplots(), analysis.counts.bland_altman
         points = np.stack([agreement.mean, agreement.difference], axis=1)
         places, many = np.unique(points, axis=0, return_counts=True)
@@ -142,14 +146,12 @@ def bland_altman(analysis: Analysis) -> Figure:
             ax.annotate(label, (1.01, value), xycoords=("axes fraction", "data"), va="center")
         ax.set(xlabel="Mean of predicted and true number of lesions")
         ax.set(ylabel="Predicted - true", title="Lesions per patient; larger dots: more of them")
-
-    return make_figure(draw, (5.6, 3.8))
+    return figure
 
 
 def size_detection(analysis: Analysis) -> Figure:
     """Draw the share of found true lesions by maximum in-plane diameter, with Wilson intervals."""
-
-    def draw(figure: Figure) -> None:
+    with drawing((5.6, 3.6)) as figure:
         ax = figure.subplots()
         lesions = counted_truth(analysis.scores.cases)
         bars = np.array([size_bar(lesion.diameter_mm) for lesion in lesions], int)
@@ -171,8 +173,7 @@ def size_detection(analysis: Analysis) -> Figure:
         ax.set(xlim=(first - 0.6, last - 0.4), ylim=(-0.02, 1.1), ylabel="Share found")
         ax.set(xlabel="Maximum in-plane diameter of the true lesion, mm (lower bound included)")
         ax.set_title("Detection by size")
-
-    return make_figure(draw, (5.6, 3.6))
+    return figure
 
 
 def size_bar(diameter_mm: float) -> int:
@@ -189,8 +190,7 @@ def size_bar(diameter_mm: float) -> int:
 
 def pixel_curves(analysis: Analysis) -> Figure:
     """Draw ROC and precision-recall curves of the voxels."""
-
-    def draw(figure: Figure) -> None:
+    with drawing((7.2, 3.8)) as figure:
         left, right = figure.subplots(1, 2)
         pixel = analysis.pixel
         if pixel is None:
@@ -203,22 +203,24 @@ def pixel_curves(analysis: Analysis) -> Figure:
         right.set_title(f"Voxels: average precision {pixel.average_precision:.3f}")
         for ax in (left, right):
             ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    return figure
 
-    return make_figure(draw, (7.2, 3.8))
 
+@contextmanager
+def drawing(size: tuple[float, float]) -> Iterator[Figure]:
+    """Make a figure of a size in inches, in the house style and with the research-use sentence.
 
-def make_figure(draw: Callable[[Figure], None], size: tuple[float, float]) -> Figure:
-    """Make a figure in the house style, with the research-use sentence."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("matplotlib", "evaluate", "to draw figures") from error
+    Raises:
+        MissingExtra: If matplotlib is not installed.
+    """
+    require("matplotlib", extra="evaluate", purpose="to draw figures")
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
+        yield figure
         figure.supxlabel(RESEARCH_USE_ONLY, fontsize=6, color=GREY)
-    return figure
 
 
 def _wrapped(text: str) -> str:
@@ -227,12 +229,3 @@ def _wrapped(text: str) -> str:
     lengths = np.cumsum([len(word) + 1 for word in words])
     cut = int(np.searchsorted(lengths, lengths[-1] / 2)) + 1
     return " ".join(words[:cut]) + "\n" + " ".join(words[cut:])
-
-
-def rendered(figures: Mapping[str, Figure]) -> dict[str, bytes]:
-    """Write every figure as SVG and PNG, by file name."""
-    return {
-        f"{name}.{kind}": to_bytes(figure, kind)
-        for name, figure in figures.items()
-        for kind in ("svg", "png")
-    }

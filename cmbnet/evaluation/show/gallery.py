@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from scipy.ndimage import map_coordinates
 
 from cmbnet.evaluation.match.case import Case
 from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion, predicted_volume
-from cmbnet.evaluation.show.figures import BLUE, GREY, ORANGE, make_figure
+from cmbnet.evaluation.show.figures import GREY, drawing
 from cmbnet.volume import Volume
 
 if TYPE_CHECKING:
@@ -23,26 +22,6 @@ if TYPE_CHECKING:
 HALF_MM, STEP_MM = 14.0, 0.25
 PER_KIND = 12
 COLUMNS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """A picture of one lesion.
-
-    Args:
-        title: Description of the lesion.
-        image: Image of shape (rows, columns), or None.
-        truth: True lesions.
-        predicted: Predicted lesions.
-        window: Values shown as black and as white: percentile 2 of the whole image, and 99.5 of
-            the tile.
-    """
-
-    title: str
-    image: NDArray[np.float64] | None
-    truth: NDArray[np.bool_]
-    predicted: NDArray[np.bool_]
-    window: tuple[float, float] = (0.0, 1.0)
 
 
 def worst_errors(cases: Sequence[ScoredCase]) -> list[tuple[str, ScoredLesion]]:
@@ -61,38 +40,53 @@ def error_gallery(
     load: Callable[[str], tuple[Case, Volume | None]],
     settings: Settings,
 ) -> Figure:
-    """Draw the errors.
-
-    Args:
-        errors: Result of `worst_errors`.
-        load: Function that reads a case and its image, if there is one.
-        settings: The settings of the scoring.
-    """
+    """Draw the errors of `worst_errors`. `load` reads a case and, if there is one, its image."""
     by_case: dict[str, list[int]] = {}
     for index, (name, _) in enumerate(errors):
         by_case.setdefault(name, []).append(index)
-    tiles: dict[int, Tile] = {}
-    for name, members in by_case.items():  # each case is read once
-        case, image = load(name)
-        predicted = predicted_volume(case, settings)
-        for index in members:
-            tiles[index] = _tile(errors[index][1], name, (image, case.truth, predicted))
-    return draw_tiles([tiles[index] for index in range(len(errors))])
+    rows = max(1, -(-len(errors) // COLUMNS))
+    with drawing((1.9 * COLUMNS, 2.25 * rows + 0.6)) as figure:
+        axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+        for ax in axes:
+            ax.axis("off")
+        for name, members in by_case.items():  # each case is read once
+            case, image = load(name)
+            predicted = predicted_volume(case, settings)
+            for index in members:
+                lesion = errors[index][1]
+                axes[index].set_title(f"{_title(lesion)}\n{name}", fontsize=7)
+                _draw_tile(axes[index], lesion.centroid_ras_mm, image, (case.truth, predicted))
+        if not errors:
+            axes[0].text(0, 0.5, "No missed and no false lesion.")
+        figure.suptitle(
+            f"Errors: outline of true lesions blue, of predicted ones orange and dashed; "
+            f"{2 * HALF_MM:g} mm squares, the patient's right on the left",
+            fontsize=9,
+            color=GREY,
+        )
+    return figure
 
 
-def _tile(lesion: ScoredLesion, name: str, volumes: tuple[Volume | None, Volume, Volume]) -> Tile:
-    image, truth, predicted = volumes
+def _title(lesion: ScoredLesion) -> str:
     what = "missed" if lesion.verdict == "missed" else "false"
     score = "" if np.isnan(lesion.score) else f", p {lesion.score:.2f}"
-    at = lesion.centroid_ras_mm
-    cut = None if image is None else axial_cut(image, at, order=1)
-    return Tile(
-        title=f"{what}, {lesion.diameter_mm:.1f} mm{score}\n{name}",
-        image=cut,
-        truth=axial_cut(truth, at, order=0, present=True) > 0.5,
-        predicted=axial_cut(predicted, at, order=0, present=True) > 0.5,
-        window=(0.0, 1.0) if image is None or cut is None else _window(image, cut),
-    )
+    return f"{what}, {lesion.diameter_mm:.1f} mm{score}"
+
+
+def _draw_tile(
+    ax: Any, at: tuple[float, float, float], image: Volume | None, sides: tuple[Volume, Volume]
+) -> None:
+    """Draw the image, or grey, with the outlines of true and predicted lesions."""
+    masks = [axial_cut(side, at, order=0, present=True) > 0.5 for side in sides]
+    if image is None:
+        ax.imshow(np.full(masks[0].shape, 0.92), cmap="gray", vmin=0, vmax=1)
+    else:
+        cut = axial_cut(image, at, order=1)
+        low, high = _window(image, cut)
+        ax.imshow(cut, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+    for mask, colour, style in zip(masks, ("#3fa9f5", "#ff8c2b"), ("-", "--"), strict=True):
+        if mask.any() and not mask.all():
+            ax.contour(mask, levels=[0.5], colors=colour, linestyles=style, linewidths=1.2)
 
 
 def _window(image: Volume, cut: NDArray[np.float64]) -> tuple[float, float]:
@@ -102,11 +96,7 @@ def _window(image: Volume, cut: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def axial_cut(
-    volume: Volume,
-    centre_ras_mm: tuple[float, float, float],
-    *,
-    order: int,
-    present: bool = False,
+    volume: Volume, centre_ras_mm: tuple[float, float, float], *, order: int, present: bool = False
 ) -> NDArray[np.float64]:
     """Cut an axial square around a point. In radiological order, the patient's right is left.
 
@@ -136,38 +126,3 @@ def axial_cut(
     values = (slab != 0).astype(np.float32) if present else slab.astype(np.float32)
     cut: NDArray[np.float64] = map_coordinates(values, index - low[:, None, None], order=order)
     return cut
-
-
-def draw_tiles(tiles: Sequence[Tile]) -> Figure:
-    """Draw tiles in rows. True outlines are blue, predicted ones orange and dashed."""
-
-    def draw(figure: Figure) -> None:
-        rows = max(1, -(-len(tiles) // COLUMNS))
-        axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-        for ax in axes:
-            ax.axis("off")
-        for ax, tile in zip(axes, tiles, strict=False):
-            _draw_tile(ax, tile)
-        if not tiles:
-            axes[0].text(0, 0.5, "No missed and no false lesion.")
-        figure.suptitle(
-            f"Errors: outline of true lesions blue, of predicted ones orange and dashed; "
-            f"{2 * HALF_MM:g} mm squares, the patient's right on the left",
-            fontsize=9,
-            color=GREY,
-        )
-
-    return make_figure(draw, (1.9 * COLUMNS, 2.25 * max(1, -(-len(tiles) // COLUMNS)) + 0.6))
-
-
-def _draw_tile(ax: Any, tile: Tile) -> None:
-    if tile.image is not None:
-        low, high = tile.window
-        ax.imshow(tile.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
-    else:
-        ax.imshow(np.full(tile.truth.shape, 0.92), cmap="gray", vmin=0, vmax=1)
-    for mask, colour, style in ((tile.truth, BLUE, "-"), (tile.predicted, ORANGE, "--")):
-        if mask.any() and not mask.all():
-            colour = {BLUE: "#3fa9f5", ORANGE: "#ff8c2b"}[colour]
-            ax.contour(mask, levels=[0.5], colors=colour, linestyles=style, linewidths=1.2)
-    ax.set_title(tile.title, fontsize=7)

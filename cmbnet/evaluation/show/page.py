@@ -14,19 +14,14 @@ WIDE_PT = 560.0
 
 def render_page(
     title: str,
-    facts: Mapping[str, str],
+    headline: Mapping[str, str],
     tables: Sequence[Table],
     figures: Mapping[str, bytes],
     notes: Sequence[str] = (),
 ) -> str:
-    """Render a page with headline facts, figures, tables and notes. Text from files is escaped.
+    """Render a page with headline numbers, figures (SVG by name), tables and notes.
 
-    Args:
-        title: Heading of the page.
-        facts: Headline numbers, from name to value.
-        tables: Tables of the page.
-        figures: SVG drawings, from name to content.
-        notes: Notes, one per line.
+    Text from files is escaped.
     """
     from markupsafe import Markup
 
@@ -35,7 +30,7 @@ def render_page(
         title=title,
         notice=RESEARCH_USE_ONLY,
         version=__version__,
-        facts=facts,
+        headline=headline,
         figures=[
             (name, Markup(inline_svg(svg, f"f{index}")), is_wide(svg))
             for index, (name, svg) in enumerate(figures.items())

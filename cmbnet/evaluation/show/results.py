@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
@@ -10,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
-from cmbnet.evaluation.cohort.analysis import Analysis
+from cmbnet.evaluation.cohort.analysis import Analysis, Area, Froc, PixelCurves
 from cmbnet.evaluation.cohort.compare import Comparison
 from cmbnet.evaluation.cohort.origin import Origin
 from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion
-from cmbnet.evaluation.stats.columns import group_by_patient
-from cmbnet.evaluation.stats.empty_cases import ratio
+from cmbnet.evaluation.stats.columns import counted_truth, group_by_patient
 from cmbnet.evaluation.stats.froc import FP_PER_SCAN, patient_scores
-from cmbnet.evaluation.stats.metrics import METRICS
+from cmbnet.evaluation.stats.metrics import METRICS, Metric
+from cmbnet.evaluation.stats.ratios import ratio
 from cmbnet.evaluation.stats.roc import Curve
 from cmbnet.io import table_csv
 from cmbnet.lesions import SIZES
@@ -41,10 +42,10 @@ def to_json(analysis: Analysis, origin: Origin, comparison: Comparison | None = 
         "resampling": asdict(analysis.plan),
         "cohort": cohort_counts(analysis.scores.cases),
         "counts": dict(analysis.scores.counts),
-        "metrics": [_metric(analysis, name.name) for name in METRICS],
+        "metrics": [_metric(analysis, one) for one in METRICS],
         "areas": [_area(area) for area in analysis.areas],
-        "pixel_curves": _pixel(analysis),
-        "froc": _froc(analysis),
+        "pixel_curves": None if analysis.pixel is None else _pixel(analysis.pixel),
+        "froc": None if analysis.froc is None else _froc(analysis.froc),
         "patient_thresholds": patient_thresholds(analysis.scores.cases),
         "strata": [asdict(one) for one in analysis.strata],
         "lesions_per_patient": _agreement(analysis),
@@ -72,23 +73,22 @@ def plain(value: Any) -> Any:
 def cohort_counts(cases: Sequence[ScoredCase]) -> dict[str, int]:
     """Count the parts of the cohort, and what was left out."""
     truth = [lesion for case in cases for lesion in case.truth]
-    predicted = [lesion for case in cases for lesion in case.predicted]
-    positive = [
-        any(lesion.verdict != "ignored" for case in scans for lesion in case.truth)
-        for scans in group_by_patient(cases).values()
-    ]
+    sizes = Counter(lesion.size for lesion in truth)
+    predicted = Counter(lesion.verdict for case in cases for lesion in case.predicted)
+    positive = [bool(counted_truth(scans)) for scans in group_by_patient(cases).values()]
+    counted = len(counted_truth(cases))
     return {
         "scans": len(cases),
         "patients": len(positive),
         "patients_with_lesions": sum(positive),
         "controls": len(positive) - sum(positive),
-        "true_lesions": sum(lesion.verdict != "ignored" for lesion in truth),
-        "true_lesions_ignored": sum(lesion.verdict == "ignored" for lesion in truth),
-        "true_lesions_below_2_mm": sum(lesion.size == SIZES[0] for lesion in truth),
-        "true_lesions_above_10_mm": sum(lesion.size == SIZES[-1] for lesion in truth),
-        "predicted_lesions": sum(p.verdict in ("correct", "false") for p in predicted),
-        "predicted_lesions_ignored": sum(p.verdict == "ignored" for p in predicted),
-        "predicted_lesions_spared": sum(p.verdict == "spared" for p in predicted),
+        "true_lesions": counted,
+        "true_lesions_ignored": len(truth) - counted,
+        "true_lesions_below_2_mm": sizes[SIZES[0]],
+        "true_lesions_above_10_mm": sizes[SIZES[-1]],
+        "predicted_lesions": predicted["correct"] + predicted["false"],
+        "predicted_lesions_ignored": predicted["ignored"],
+        "predicted_lesions_spared": predicted["spared"],
         "missing_predictions": sum("prediction missing" in " ".join(c.notes) for c in cases),
     }
 
@@ -180,42 +180,28 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _metric(analysis: Analysis, name: str) -> dict[str, Any]:
-    one = next(metric for metric in METRICS if metric.name == name)
-    wilson = analysis.wilson.get(name)
+def _metric(analysis: Analysis, one: Metric) -> dict[str, Any]:
+    wilson = analysis.wilson.get(one.name)
+    averaged = one.name.removeprefix("patient_mean_")
+    counts = analysis.scores.counts
     return {
-        "name": name,
-        "title": one.title,
-        "level": one.level,
-        "unit": one.unit,
-        "formula": one.formula,
-        "value": analysis.scores.metrics[name],
-        "interval": asdict(analysis.intervals[name]),
+        **{key: getattr(one, key) for key in ("name", "title", "level", "unit", "formula")},
+        "value": analysis.scores.metrics[one.name],
+        "interval": asdict(analysis.intervals[one.name]),
         "wilson": None if wilson is None else asdict(wilson),
-        "undefined_resamples": analysis.undefined_resamples[name],
-        "patients_defined": _defined(analysis, one.name),
+        "undefined_resamples": analysis.undefined_resamples[one.name],
+        "patients_defined": None if averaged == one.name else counts[f"has_{averaged}"],
         "paper": one.paper,
     }
 
 
-def _defined(analysis: Analysis, name: str) -> float | None:
-    """Return the number of patients in a mean over patients."""
-    key = f"has_{name.removeprefix('patient_mean_')}"
-    mean = name.startswith("patient_mean_")
-    return analysis.scores.counts[key] if mean else None
+def _area(area: Area) -> dict[str, Any]:
+    keys = ("name", "classes", "positives", "negatives", "value")
+    intervals = {"bootstrap": asdict(area.bootstrap), "delong": asdict(area.delong)}
+    return {key: getattr(area, key) for key in keys} | intervals
 
 
-def _area(area: Any) -> dict[str, Any]:
-    return {
-        key: asdict(getattr(area, key)) if key in ("bootstrap", "delong") else getattr(area, key)
-        for key in ("name", "classes", "positives", "negatives", "value", "bootstrap", "delong")
-    }
-
-
-def _pixel(analysis: Analysis) -> dict[str, float] | None:
-    pixel = analysis.pixel
-    if pixel is None:
-        return None
+def _pixel(pixel: PixelCurves) -> dict[str, float]:
     keys = ("auc", "auc_error", "average_precision", "bin_width")
     return {key: getattr(pixel, key) for key in keys}
 
@@ -226,10 +212,7 @@ def _comparison(comparison: Comparison | None, origin: Origin) -> dict[str, Any]
     return {"model": None if origin.other is None else asdict(origin.other), **asdict(comparison)}
 
 
-def _froc(analysis: Analysis) -> dict[str, Any] | None:
-    froc = analysis.froc
-    if froc is None:
-        return None
+def _froc(froc: Froc) -> dict[str, Any]:
     return {
         "fp_per_scan": list(FP_PER_SCAN),
         "sensitivity": list(froc.sensitivities),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,29 +25,40 @@ LATEX = {
 }
 
 
+Cell = str | int | float | Interval | None
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of text cells.
+    """A table of text cells."""
 
-    Args:
-        title: Caption of the table.
-        header: Headings, one per column.
-        rows: Rows with one cell per column.
-        note: A sentence below the table.
-        text_columns: Number of columns, from the left, that hold words. The others hold numbers and
-            are aligned to the right.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
+    title: str  # Caption of the table
+    header: tuple[str, ...]  # Headings, one per column
+    rows: tuple[tuple[str, ...], ...]  # Rows with one cell per column
+    note: str = ""  # A sentence below the table
+    # Number of columns, from the left, that hold words. The others hold numbers and are aligned to
+    # the right.
     text_columns: int = 1
 
-    def __post_init__(self) -> None:
-        odd = [row for row in self.rows if len(row) != len(self.header)]
+    @classmethod
+    def of(
+        cls,
+        title: str,
+        header: Sequence[str],
+        rows: Iterable[Sequence[Cell]],
+        note: str = "",
+        text_columns: int = 1,
+    ) -> Table:
+        """Make a table of values, which `cell_text` writes.
+
+        Raises:
+            ValueError: If a row has more or fewer cells than the header.
+        """
+        written = tuple(tuple(cell_text(value) for value in row) for row in rows)
+        odd = [row for row in written if len(row) != len(header)]
         if odd:
-            raise ValueError(f"rows of {len(self.header)} cells are required, got {odd[0]}")
+            raise ValueError(f"rows of {len(header)} cells are required, got {odd[0]}")
+        return cls(title, tuple(header), written, note, text_columns)
 
     def to_markdown(self) -> str:
         """Write the table as GitHub Markdown."""
@@ -83,6 +94,23 @@ class Table:
         return [index < self.text_columns for index in range(len(self.header))]
 
 
+def cell_text(value: Cell) -> str:
+    """Write a value for a cell. Numbers have three digits, and ``-`` means that there is none.
+
+    Examples:
+        >>> [cell_text(one) for one in ("TP", 3, 0.72, float("nan"), None)]
+        ['TP', '3', '0.720', '-', '-']
+        >>> cell_text(Interval(0.1, 0.25, "BCa"))
+        '0.100 to 0.250'
+    """
+    if isinstance(value, str | int):
+        return str(value)
+    if isinstance(value, Interval):
+        known = not np.isnan(value.low)
+        return f"{number(value.low)} to {number(value.high)}" if known else "-"
+    return number(value)
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Write a number for a cell. An undefined or absent number becomes ``-``.
 
@@ -94,18 +122,6 @@ def number(value: float | None, digits: int = 3) -> str:
         return "-"
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text
-
-
-def interval_text(interval: Interval | None, digits: int = 3) -> str:
-    """Write an interval for a cell.
-
-    Examples:
-        >>> interval_text(Interval(0.1, 0.25, 0.95, "BCa"))
-        '0.100 to 0.250'
-    """
-    if interval is None or np.isnan(interval.low):
-        return "-"
-    return f"{number(interval.low, digits)} to {number(interval.high, digits)}"
 
 
 def p_text(p: float) -> str:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cmbnet.evaluation.cohort.analysis import PAPER_LESION_AUC, Analysis
+from cmbnet.evaluation.cohort.analysis import Analysis
 from cmbnet.evaluation.cohort.compare import Comparison
-from cmbnet.evaluation.show.table import Table, interval_text, number, p_text
+from cmbnet.evaluation.show.table import Cell, Table, number, p_text
 from cmbnet.evaluation.stats.counts import BANDS
 from cmbnet.evaluation.stats.froc import FP_PER_SCAN
 from cmbnet.evaluation.stats.kappa import Kappa
-from cmbnet.evaluation.stats.metrics import METRICS, Metric, metric
+from cmbnet.evaluation.stats.metrics import METRICS, PAPER_LESION_AUC, Metric, metric
 
 PAPER = (
     "Paper: Fan et al. 2022, doi:10.3389/fmed.2022.807443, on patients of its own; its averages do "
     "not say which level they are of and stand at both. What it calls specificity of labeling "
     "stands beside precision by size: lesions have no true negatives."
 )
-METHODS = {"bca": "BCa", "percentile": "percentile"}
 PAPER_COUNTS = {"patient_fp": 10, "patient_fn": 2, "patient_tn": 84, "patient_tp": 93}
 
 
@@ -47,35 +46,29 @@ def without_paper(table: Table) -> Table:
 
 def performance(analysis: Analysis) -> Table:
     """Make the table of pixel, lesion and count metrics with intervals and the paper's values."""
-    rows = [
+    values, intervals, wilson = analysis.scores.metrics, analysis.intervals, analysis.wilson
+    rows: list[tuple[Cell, ...]] = [
         (
             one.level.capitalize(),
             _title(one),
-            number(analysis.scores.metrics[one.name]),
-            interval_text(analysis.intervals[one.name]),
-            interval_text(analysis.wilson.get(one.name)),
-            number(one.paper),
+            values[one.name],
+            intervals[one.name],
+            wilson.get(one.name),
+            one.paper,
         )
         for one in METRICS
     ]
-    for area in analysis.areas:
-        if area.name == "lesion_auc":
-            rows.append(
-                (
-                    "Lesion",
-                    "Area under the ROC curve",
-                    number(area.value),
-                    interval_text(area.bootstrap),
-                    "-",
-                    number(PAPER_LESION_AUC),
-                )
-            )
-    return Table(
+    rows += [
+        ("Lesion", "Area under the ROC curve", area.value, area.bootstrap, None, PAPER_LESION_AUC)
+        for area in analysis.areas
+        if area.name == "lesion_auc"
+    ]
+    return Table.of(
         "Model performance",
         ("Level", "Metric", "Value", "95 % interval, by patient", "95 % Wilson", "Paper"),
-        tuple(rows),
+        rows,
         f"Matching rule {analysis.scores.settings.rule}; 26-connected lesions. Intervals: "
-        f"{METHODS[analysis.plan.method]} bootstrap, {analysis.plan.resamples} resamples "
+        f"BCa bootstrap, {analysis.plan.resamples} resamples "
         f"of patients. Areas: see there what is ranked.",
         text_columns=2,
     )
@@ -87,25 +80,19 @@ def _title(one: Metric) -> str:
 
 def patients(analysis: Analysis) -> Table:
     """Make the table of patient-level counts and rates, as the paper prints them."""
-    names = {"patient_fp": "FP", "patient_fn": "FN", "patient_tn": "TN", "patient_tp": "TP"}
-    rows = [
-        (title, number(analysis.scores.counts[name], 0), "-", str(PAPER_COUNTS[name]))
-        for name, title in names.items()
+    scores = analysis.scores
+    rows: list[tuple[Cell, ...]] = [
+        (name.removeprefix("patient_").upper(), number(scores.counts[name], 0), None, in_paper)
+        for name, in_paper in PAPER_COUNTS.items()
     ]
-    for name in ("patient_fpr", "patient_fnr", "patient_tpr"):
-        one = metric(name)
-        rows.append(
-            (
-                one.title,
-                number(analysis.scores.metrics[name]),
-                interval_text(analysis.wilson[name]),
-                number(one.paper),
-            )
-        )
-    return Table(
+    rows += [
+        (metric(name).title, scores.metrics[name], analysis.wilson[name], metric(name).paper)
+        for name in ("patient_fpr", "patient_fnr", "patient_tpr")
+    ]
+    return Table.of(
         "Patients, positive by at least one correct lesion",
         ("", "Value", "95 % Wilson", "Paper"),
-        tuple(rows),
+        rows,
         "A patient with lesions is TP if at least one true lesion is found; a control is FP if at "
         "least one predicted lesion is false.",
     )
@@ -113,23 +100,23 @@ def patients(analysis: Analysis) -> Table:
 
 def strata(analysis: Analysis) -> Table:
     """Make the table of lesion metrics by stratum."""
-    rows = tuple(
+    rows = [
         (
             f"{one.kind}: {one.name}",
-            str(one.scans),
+            one.scans,
             _part(one.found, one.missed),
-            number(one.recall),
-            interval_text(one.recall_interval),
+            one.recall,
+            one.recall_interval,
             _part(one.correct, one.false),
-            number(one.precision),
-            interval_text(one.precision_interval),
-            number(one.f1),
-            number(one.fp_per_scan),
+            one.precision,
+            one.precision_interval,
+            one.f1,
+            one.fp_per_scan,
         )
         for one in analysis.strata
-    )
+    ]
     header = ("Stratum", "Scans", "Found", "Recall", "95 % Wilson")
-    return Table(
+    return Table.of(
         "Strata",
         (*header, "Correct", "Precision", "95 % Wilson", "F1", "FP per scan"),
         rows,
@@ -146,62 +133,50 @@ def _part(right: int, wrong: int) -> str:
 def counts(analysis: Analysis) -> Table:
     """Make the table of the agreement of lesion counts per patient."""
     agreement = analysis.counts
-    limits = agreement.bland_altman.limits
-    rows = [
-        ("ICC(2,1)", number(agreement.icc.value), interval_text(agreement.icc.interval), "-"),
-        (
-            "Bland-Altman bias, lesions",
-            number(agreement.bland_altman.bias[0]),
-            interval_text(agreement.bland_altman.bias[1]),
-            "-",
-        ),
-        ("Lower limit of agreement", number(limits[0][0]), interval_text(limits[0][1]), "-"),
-        ("Upper limit of agreement", number(limits[1][0]), interval_text(limits[1][1]), "-"),
-        _kappa_row("Kappa, lesion or none", agreement.kappa_presence),
-        _kappa_row("Kappa of the bands", agreement.kappa),
-        _kappa_row("Kappa of the bands, linear weights", agreement.kappa_linear),
-        _kappa_row("Kappa of the bands, quadratic weights", agreement.kappa_quadratic),
+    low, high = agreement.bland_altman.limits
+
+    def kappa(title: str, one: Kappa) -> tuple[Cell, ...]:
+        return title, one.value, one.interval, p_text(one.p)
+
+    rows: list[tuple[Cell, ...]] = [
+        ("ICC(2,1)", agreement.icc.value, agreement.icc.interval, None),
+        ("Bland-Altman bias, lesions", *agreement.bland_altman.bias, None),
+        ("Lower limit of agreement", *low, None),
+        ("Upper limit of agreement", *high, None),
+        kappa("Kappa, lesion or none", agreement.kappa_presence),
+        kappa("Kappa of the bands", agreement.kappa),
+        kappa("Kappa of the bands, linear weights", agreement.kappa_linear),
+        kappa("Kappa of the bands, quadratic weights", agreement.kappa_quadratic),
     ]
-    return Table(
+    return Table.of(
         "Lesions per patient, predicted against true",
         ("", "Value", "95 % interval", "P"),
-        tuple(rows),
+        rows,
         f"Bands: {', '.join(BANDS)}. P: no agreement beyond chance.",
     )
 
 
-def _kappa_row(title: str, kappa: Kappa) -> tuple[str, str, str, str]:
-    return title, number(kappa.value), interval_text(kappa.interval), p_text(kappa.p)
-
-
 def areas(analysis: Analysis) -> Table:
     """Make the table of areas under ROC curves and pixel curves."""
-    rows = [
-        (
-            area.classes,
-            f"{area.positives} / {area.negatives}",
-            number(area.value),
-            interval_text(area.bootstrap),
-            interval_text(area.delong),
-        )
-        for area in analysis.areas
+    rows: list[tuple[Cell, ...]] = [
+        (one.classes, f"{one.positives} / {one.negatives}", one.value, one.bootstrap, one.delong)
+        for one in analysis.areas
     ]
     notes = " ".join(analysis.withheld)
     if analysis.areas:
         notes += " DeLong takes samples as independent, which lesions of one patient are not."
-    if analysis.pixel is not None:
-        rows.append(("voxels, ROC", "-", number(analysis.pixel.auc, 4), "-", "-"))
-        rows.append(
-            ("voxels, average precision", "-", number(analysis.pixel.average_precision), "-", "-")
-        )
+    pixel = analysis.pixel
+    if pixel is not None:
+        rows.append(("voxels, ROC", None, number(pixel.auc, 4), None, None))
+        rows.append(("voxels, average precision", None, pixel.average_precision, None, None))
         notes += (
-            f" Voxel curves use bins of {analysis.pixel.bin_width:g}; the area differs from that "
-            f"without bins by at most {analysis.pixel.auc_error:.2g}."
+            f" Voxel curves use bins of {pixel.bin_width:g}; the area differs from that "
+            f"without bins by at most {pixel.auc_error:.2g}."
         )
-    return Table(
+    return Table.of(
         "Areas under curves",
         ("What is ranked", "Positives / negatives", "AUC", "95 % interval, by patient", "DeLong"),
-        tuple(rows),
+        rows,
         notes.strip(),
     )
 
@@ -211,18 +186,15 @@ def froc(analysis: Analysis) -> Table:
     curve = analysis.froc
     if curve is None:
         raise ValueError("a FROC needs scores of lesions")
-    rows = [
-        (f"{at:g}", number(value), f"{number(low)} to {number(high)}")
-        for at, value, low, high in zip(
-            FP_PER_SCAN, curve.sensitivities, curve.at.low, curve.at.high, strict=True
-        )
+    band = zip(FP_PER_SCAN, curve.sensitivities, curve.at.low, curve.at.high, strict=True)
+    rows: list[tuple[Cell, ...]] = [
+        (f"{at:g}", value, f"{number(low)} to {number(high)}") for at, value, low, high in band
     ]
-    rows.append(("mean", number(curve.score), "-"))
-    rows.append(("average precision", number(curve.average_precision), "-"))
-    return Table(
+    rows += [("mean", curve.score, None), ("average precision", curve.average_precision, None)]
+    return Table.of(
         "FROC",
         ("False positives per scan", "Sensitivity", "95 % interval, by patient"),
-        tuple(rows),
+        rows,
         "Highest sensitivity with no more false positives; beyond the last candidate it stays. The "
         f"prediction itself: {number(curve.operating_point[0])} false positives per scan, "
         f"sensitivity {number(curve.operating_point[1])}.",
@@ -231,18 +203,18 @@ def froc(analysis: Analysis) -> Table:
 
 def differences(comparison: Comparison) -> Table:
     """Make the table that compares two models, metric by metric."""
-    rows = tuple(
+    rows = [
         (
             f"{_title(what)} ({what.level})",
-            number(one.first),
-            number(one.second),
-            number(one.difference),
-            interval_text(one.interval),
+            one.first,
+            one.second,
+            one.difference,
+            one.interval,
             p_text(one.p),
         )
         for one, what in zip(comparison.differences, METRICS, strict=True)
-    )
-    return Table(
+    ]
+    return Table.of(
         "This model against the other",
         ("Metric", "This", "Other", "Difference", "95 % interval, paired", "P, permutation"),
         rows,
@@ -252,11 +224,10 @@ def differences(comparison: Comparison) -> Table:
 
 def tests(comparison: Comparison) -> Table:
     """Make the table of McNemar tests of two models."""
-    rows = [
-        (test.what, str(test.only_first), str(test.only_second), p_text(test.p))
-        for test in comparison.tests
+    rows: list[tuple[Cell, ...]] = [
+        (test.what, test.only_first, test.only_second, p_text(test.p)) for test in comparison.tests
     ]
-    rows.append(("patient-level AUC (DeLong)", "-", "-", p_text(comparison.patient_auc_p)))
-    return Table(
-        "Paired tests", ("Right", "Only this", "Only the other", "P, McNemar exact"), tuple(rows)
+    rows.append(("patient-level AUC (DeLong)", None, None, p_text(comparison.patient_auc_p)))
+    return Table.of(
+        "Paired tests", ("Right", "Only this", "Only the other", "P, McNemar exact"), rows
     )

@@ -12,7 +12,7 @@ from cmbnet.evaluation.cohort.files import CaseFiles
 from cmbnet.evaluation.cohort.load import load_case
 from cmbnet.evaluation.cohort.origin import Origin
 from cmbnet.evaluation.match.case import Case
-from cmbnet.evaluation.show.figures import all_figures, to_bytes
+from cmbnet.evaluation.show.figures import all_figures, write_figure
 from cmbnet.evaluation.show.gallery import error_gallery, worst_errors
 from cmbnet.evaluation.show.page import render_page
 from cmbnet.evaluation.show.results import (
@@ -23,8 +23,8 @@ from cmbnet.evaluation.show.results import (
     lesions_csv,
     to_json,
 )
-from cmbnet.evaluation.show.table import Table, interval_text, join_latex, join_markdown, number
-from cmbnet.io import read_nifti, write_bytes_atomically, write_text_atomically
+from cmbnet.evaluation.show.table import Table, cell_text, join_latex, join_markdown, number
+from cmbnet.io import read_nifti, write_text_atomically
 from cmbnet.volume import Volume
 
 
@@ -64,13 +64,7 @@ def write_figures(
 ) -> None:
     """Write the figures as SVG and PNG into ``figures/``, and ``evaluation.html``.
 
-    Args:
-        folder: Folder to write to.
-        analysis: The analysis to draw.
-        origin: The origin of the results.
-        tables: Tables below the figures on the page.
-        files: The cases, which the error gallery reads again.
-        images: Image of each case for the gallery. Without it, lesions are drawn on grey.
+    The error gallery reads the cases again. A case that `images` lacks is drawn on grey.
     """
     by_name = {one.name: one for one in files}
 
@@ -81,15 +75,13 @@ def write_figures(
     errors = worst_errors(analysis.scores.cases)
     figures = all_figures(analysis)
     figures["error_gallery"] = error_gallery(errors, load, analysis.scores.settings)
-    drawn = {name: to_bytes(figure, "svg") for name, figure in figures.items()}
-    for name, figure in figures.items():
-        write_bytes_atomically(folder / "figures" / f"{name}.svg", drawn[name])
-        write_bytes_atomically(folder / "figures" / f"{name}.png", to_bytes(figure, "png"))
-    page = render_page(title(origin), facts(analysis, origin), tables, drawn, notes(analysis))
+    drawn = {name: write_figure(figure, folder / "figures" / name)
+             for name, figure in figures.items()}  # fmt: skip
+    page = render_page(title(origin), headline(analysis, origin), tables, drawn, notes(analysis))
     write_text_atomically(folder / "evaluation.html", page)
 
 
-def facts(analysis: Analysis, origin: Origin) -> dict[str, str]:
+def headline(analysis: Analysis, origin: Origin) -> dict[str, str]:
     """Return the headline numbers of the page."""
     count = cohort_counts(analysis.scores.cases)
     values = analysis.scores.metrics
@@ -105,7 +97,7 @@ def facts(analysis: Analysis, origin: Origin) -> dict[str, str]:
         "Controls": str(count["controls"]),
         "True lesions": str(count["true_lesions"]),
         **{
-            title: f"{number(values[name])} ({interval_text(analysis.intervals[name])})"
+            title: f"{number(values[name])} ({cell_text(analysis.intervals[name])})"
             for title, name in shown.items()
         },
         "Matching rule": str(analysis.scores.settings.rule),

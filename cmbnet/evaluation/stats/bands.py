@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from cmbnet.evaluation.match.score import ScoredCase
 from cmbnet.evaluation.stats.bootstrap import draw_weights
 from cmbnet.evaluation.stats.columns import counted_truth, scored_predicted
-from cmbnet.evaluation.stats.empty_cases import ratio
 from cmbnet.evaluation.stats.froc import Samples
+from cmbnet.evaluation.stats.intervals import TAILS
+from cmbnet.evaluation.stats.ratios import ratio
 
 EVENTS_AT_ONCE = 4_000_000
 """Number of weights in memory at a time: resamples times lesions."""
@@ -20,36 +21,22 @@ EVENTS_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """The steps of a curve as the threshold falls.
+    """The steps of a curve as the threshold falls."""
 
-    Args:
-        score: Threshold of each step, shape (events,).
-        owner: Row of the patient of each step.
-        rises: Whether a step goes up (a found lesion) or right (a false lesion).
-        up: Denominator of the ordinate per patient (number of true lesions).
-        right: Denominator of the abscissa per patient (scans, or negatives).
-    """
-
-    score: NDArray[np.float64]
-    owner: NDArray[np.int64]
-    rises: NDArray[np.bool_]
-    up: NDArray[np.float64]
-    right: NDArray[np.float64]
+    score: NDArray[np.float64]  # Threshold of each step, shape (events,)
+    owner: NDArray[np.int64]  # Row of the patient of each step
+    rises: NDArray[np.bool_]  # Whether a step goes up (a found lesion) or right (a false lesion)
+    up: NDArray[np.float64]  # Denominator of the ordinate per patient (number of true lesions)
+    right: NDArray[np.float64]  # Denominator of the abscissa per patient (scans, or negatives)
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """The interval of a curve's ordinate at fixed abscissae.
+    """The interval of a curve's ordinate at fixed abscissae."""
 
-    Args:
-        x: The abscissae.
-        low: Lower quantile of the ordinate over the resamples.
-        high: Upper quantile of the ordinate over the resamples.
-    """
-
-    x: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
+    x: NDArray[np.float64]  # The abscissae
+    low: NDArray[np.float64]  # Lower quantile of the ordinate over the resamples
+    high: NDArray[np.float64]  # Upper quantile of the ordinate over the resamples
 
 
 def froc_events(cases: Sequence[ScoredCase], patients: Sequence[str]) -> Events:
@@ -84,9 +71,7 @@ def roc_events(samples: Samples, patients: Sequence[str]) -> Events:
     return Events(samples.score, owner, samples.positive, up, right)
 
 
-def curve_band(
-    events: Events, x: NDArray[np.float64], *, resamples: int, seed: int, level: float = 0.95
-) -> Band:
+def curve_band(events: Events, x: NDArray[np.float64], *, resamples: int, seed: int) -> Band:
     """Compute the percentile interval of the highest ordinate up to each abscissa."""
     values = np.concatenate(
         [_ordinates(events, x, weights) for weights in _chunks(events, resamples, seed)]
@@ -94,7 +79,7 @@ def curve_band(
     values = values[~np.isnan(values).any(axis=1)]
     if not len(values):
         return Band(x, np.full(len(x), np.nan), np.full(len(x), np.nan))
-    low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    low, high = np.quantile(values, TAILS, axis=0)
     return Band(x, low, high)
 
 

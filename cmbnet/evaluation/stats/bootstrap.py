@@ -2,62 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.evaluation.stats.columns import Columns
-from cmbnet.evaluation.stats.empty_cases import ratio
-from cmbnet.evaluation.stats.intervals import Interval, bca, percentile
-from cmbnet.evaluation.stats.metrics import METRICS, Sums
+from cmbnet.evaluation.stats.intervals import Interval, bca
+from cmbnet.evaluation.stats.metrics import METRICS
+from cmbnet.evaluation.stats.ratios import ratio
 
-BootstrapMethod = Literal["bca", "percentile"]
 CHUNK = 1000
 """Number of resamples at a time. 1,000 x 1,615 weights are 13 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resampled:
-    """A statistic under resampling.
+    """A statistic under resampling."""
 
-    Args:
-        point: Value of the whole sample.
-        values: Value of each bootstrap resample. NaN if it is undefined.
-        jackknife: Value without each patient in turn.
-    """
+    point: float  # Value of the whole sample
+    values: NDArray[np.float64]  # Value of each bootstrap resample. NaN if it is undefined.
+    jackknife: NDArray[np.float64]  # Value without each patient in turn
 
-    point: float
-    values: NDArray[np.float64]
-    jackknife: NDArray[np.float64]
-
-    def interval(self, method: BootstrapMethod = "bca", level: float = 0.95) -> Interval:
+    def interval(self) -> Interval:
         """Compute the interval of the statistic."""
-        if method == "percentile":
-            return percentile(self.values, level)
-        return bca(self.point, self.values, self.jackknife, level)
+        return bca(self.point, self.values, self.jackknife)
 
 
 @dataclass(frozen=True, slots=True)
 class ClusteredAuc:
-    """An AUC of samples that belong to patients, as sums over pairs of patients.
+    """An AUC of samples that belong to patients, as sums over pairs of patients."""
 
-    Args:
-        wins: Number of correctly ranked pairs of a positive of a patient of `with_positives` and a
-            negative of a patient of `with_negatives`, shape (p, q). Ties count one half.
-        with_positives: Rows of the p patients that have positives.
-        with_negatives: Rows of the q patients that have negatives.
-        positives: Number of positives of each patient, shape (n,).
-        negatives: Number of negatives of each patient, shape (n,).
-    """
-
+    # Number of correctly ranked pairs of a positive of a patient of `with_positives` and a negative
+    # of a patient of `with_negatives`, shape (p, q). Ties count one half.
     wins: NDArray[np.float32]
-    with_positives: NDArray[np.int64]
-    with_negatives: NDArray[np.int64]
-    positives: NDArray[np.float64]
-    negatives: NDArray[np.float64]
+    with_positives: NDArray[np.int64]  # Rows of the p patients that have positives
+    with_negatives: NDArray[np.int64]  # Rows of the q patients that have negatives
+    positives: NDArray[np.float64]  # Number of positives of each patient, shape (n,)
+    negatives: NDArray[np.float64]  # Number of negatives of each patient, shape (n,)
 
     @classmethod
     def of(
@@ -107,21 +90,14 @@ def draw_weights(n: int, resamples: int, seed: int) -> Iterator[NDArray[np.float
 def resample(
     columns: Columns,
     *,
-    formulas: Mapping[str, Callable[[Sums], NDArray[np.float64]]] | None = None,
     aucs: Mapping[str, ClusteredAuc] | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> dict[str, Resampled]:
-    """Bootstrap all metrics of a cohort with the same resamples.
+    """Bootstrap all headline metrics of a cohort, and areas by name, with the same resamples.
 
-    Args:
-        columns: Counts per patient.
-        formulas: Metrics of sums. None means the headline metrics.
-        aucs: Areas under curves, by name.
-        resamples: Number of resamples.
-        seed: Seed of the draw. The same seed and cohort give the same intervals.
+    The same seed and cohort give the same intervals.
     """
-    formulas = {one.name: one.compute for one in METRICS} if formulas is None else formulas
     aucs = aucs or {}
     total, n = columns.values.sum(axis=0), len(columns.patients)
     one, drop = np.ones((1, n)), 1 - np.eye(n)
@@ -131,19 +107,20 @@ def resample(
         sums.append(weights @ columns.values)
         for name, area in aucs.items():
             areas[name].append(area(weights))
-    whole, each = _named(columns.names, np.concatenate(sums)), total - columns.values
+    whole, each = named(columns.names, np.concatenate(sums)), total - columns.values
     result = {
-        name: Resampled(
-            float(compute(_named(columns.names, total))),
-            compute(whole),
-            compute(_named(columns.names, each)),
+        metric.name: Resampled(
+            float(metric.compute(named(columns.names, total))),
+            metric.compute(whole),
+            metric.compute(named(columns.names, each)),
         )
-        for name, compute in formulas.items()
+        for metric in METRICS
     }
     for name, area in aucs.items():
         result[name] = Resampled(float(area(one)[0]), np.concatenate(areas[name]), area(drop))
     return result
 
 
-def _named(names: Sequence[str], values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+def named(names: Sequence[str], values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Return sums (..., columns) by the name of their column."""
     return {name: values[..., index] for index, name in enumerate(names)}

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion
-from cmbnet.evaluation.stats.empty_cases import f1_score, ratio
 from cmbnet.evaluation.stats.patients import patient_classes
+from cmbnet.evaluation.stats.ratios import f1_score, ratio
 from cmbnet.lesions import COUNTED_SIZES
 
 SIZE_SUFFIX = dict(zip(COUNTED_SIZES, ("_small", "_large"), strict=True))
@@ -32,17 +32,11 @@ PER_PATIENT = (
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Counts per patient.
+    """Counts per patient."""
 
-    Args:
-        patients: Name of each row.
-        names: Name of each column.
-        values: float64 (patients, columns).
-    """
-
-    patients: tuple[str, ...]
-    names: tuple[str, ...]
-    values: NDArray[np.float64]
+    patients: tuple[str, ...]  # Name of each row
+    names: tuple[str, ...]  # Name of each column
+    values: NDArray[np.float64]  # float64 (patients, columns)
 
     def column(self, name: str) -> NDArray[np.float64]:
         """Return one column, shape (patients,)."""
@@ -83,30 +77,18 @@ def counted_truth(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
 
 def counted_predicted(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
     """Return the predicted lesions that are correct or false, in order."""
-    return [
-        lesion
-        for case in cases
-        for lesion in case.predicted
-        if lesion.verdict in ("correct", "false")
-    ]
+    return [one for case in cases for one in case.predicted if one.verdict in ("correct", "false")]
 
 
 def scored_predicted(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
     """Return the predicted lesions and candidates that are correct or false, for curves."""
-    return [
-        lesion
-        for case in cases
-        for lesion in (*case.predicted, *case.candidates)
-        if lesion.verdict in ("correct", "false")
-    ]
+    every = (one for case in cases for one in (*case.predicted, *case.candidates))
+    return [one for one in every if one.verdict in ("correct", "false")]
 
 
 def _row(scans: Sequence[ScoredCase]) -> dict[str, float]:
-    row = _voxel_sums(scans)
-    row |= _lesion_counts(scans)
-    row |= _patient_class(row)
-    row |= _own_metrics(row)
-    return row
+    row = _voxel_sums(scans) | _lesion_counts(scans)
+    return row | _patient_class(row) | _own_metrics(row)
 
 
 def _voxel_sums(scans: Sequence[ScoredCase]) -> dict[str, float]:

@@ -11,9 +11,9 @@ from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 
 from cmbnet.evaluation.stats.columns import Columns
-from cmbnet.evaluation.stats.empty_cases import ratio
-from cmbnet.evaluation.stats.intervals import Interval
+from cmbnet.evaluation.stats.intervals import TAILS, Interval, no_interval
 from cmbnet.evaluation.stats.kappa import Kappa, cohen_kappa, confusion
+from cmbnet.evaluation.stats.ratios import ratio
 
 BANDS = ("0", "1", "2-4", "5-10", ">10")
 """Bands of lesions per patient."""
@@ -32,18 +32,13 @@ def band(count: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Icc:
-    """ICC(2,1): two-way random effects, absolute agreement, single rater.
+    """ICC(2,1): two-way random effects, absolute agreement, single rater."""
 
-    Args:
-        value: The correlation. NaN with fewer than two cases or without variance.
-        interval: Its interval by the F distribution.
-    """
-
-    value: float
-    interval: Interval
+    value: float  # The correlation. NaN with fewer than two cases or without variance.
+    interval: Interval  # Its interval by the F distribution
 
 
-def intraclass_correlation(ratings: NDArray[np.float64], level: float = 0.95) -> Icc:
+def intraclass_correlation(ratings: NDArray[np.float64]) -> Icc:
     """Compute ICC(2,1) of ratings (subjects, raters).
 
     References:
@@ -57,7 +52,7 @@ def intraclass_correlation(ratings: NDArray[np.float64], level: float = 0.95) ->
         0.29
     """
     n, k = ratings.shape
-    undefined = Icc(NAN, Interval(NAN, NAN, level, "F"))
+    undefined = Icc(NAN, no_interval("F"))
     if n < 2 or k < 2:
         return undefined
     mean = ratings.mean()
@@ -71,12 +66,12 @@ def intraclass_correlation(ratings: NDArray[np.float64], level: float = 0.95) ->
         return undefined
     value = float((rows - error) / bottom)
     if value >= 1:  # no error at all, but for rounding
-        return Icc(1.0, Interval(1.0, 1.0, level, "F"))
-    return Icc(value, _icc_interval(float(rows), float(columns), error, (n, k), value, level))
+        return Icc(1.0, Interval(1.0, 1.0, "F"))
+    return Icc(value, _icc_interval(float(rows), float(columns), error, (n, k), value))
 
 
 def _icc_interval(
-    rows: float, columns: float, error: float, size: tuple[int, int], value: float, level: float
+    rows: float, columns: float, error: float, size: tuple[int, int], value: float
 ) -> Interval:
     n, k = size
     a = k * value / (n * (1 - value))
@@ -88,35 +83,27 @@ def _icc_interval(
             (a * columns) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1)),
         )
     )
-    tail = 0.5 + level / 2
+    tail = TAILS[1]
     above = float(f_distribution.ppf(tail, n - 1, freedom))
     below = float(f_distribution.ppf(tail, freedom, n - 1))
     noise = k * columns + (k * n - k - n) * error
     low = n * (rows - above * error) / (above * noise + n * rows)
     high = n * (below * rows - error) / (noise + n * below * rows)
-    return Interval(float(low), float(high), level, "F")
+    return Interval(float(low), float(high), "F")
 
 
 @dataclass(frozen=True, slots=True)
 class BlandAltman:
-    """The differences of counts, predicted - true, of each patient.
+    """The differences of counts, predicted - true, of each patient."""
 
-    Args:
-        mean: Mean of predicted and true count, one per patient.
-        difference: Predicted - true count.
-        bias: Mean difference, with its interval.
-        limits: bias -+ 1.96 standard deviations, each with its interval. NaN for one patient.
-    """
-
-    mean: NDArray[np.float64]
-    difference: NDArray[np.float64]
-    bias: tuple[float, Interval]
+    mean: NDArray[np.float64]  # Mean of predicted and true count, one per patient
+    difference: NDArray[np.float64]  # Predicted - true count
+    bias: tuple[float, Interval]  # Mean difference, with its interval
+    # bias -+ 1.96 standard deviations, each with its interval. NaN for one patient.
     limits: tuple[tuple[float, Interval], tuple[float, Interval]]
 
 
-def bland_altman(
-    true: NDArray[np.float64], predicted: NDArray[np.float64], level: float = 0.95
-) -> BlandAltman:
+def bland_altman(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> BlandAltman:
     """Compare two counts of the same patients by the method of Bland and Altman.
 
     References:
@@ -125,12 +112,12 @@ def bland_altman(
     difference, n = predicted - true, len(true)
     bias = float(difference.mean())
     deviation = float(difference.std(ddof=1)) if n > 1 else NAN
-    t = float(t_distribution.ppf(0.5 + level / 2, n - 1)) if n > 1 else NAN
+    t = float(t_distribution.ppf(TAILS[1], n - 1)) if n > 1 else NAN
     limit_error = deviation * np.sqrt(1 / n + 1.96**2 / (2 * (n - 1))) if n > 1 else NAN
 
     def around(value: float, error: float) -> tuple[float, Interval]:
         low, high = float(value - t * error), float(value + t * error)
-        return value, Interval(low, high, level, "t")
+        return value, Interval(low, high, "t")
 
     low, high = bias - 1.96 * deviation, bias + 1.96 * deviation
     return BlandAltman(
@@ -143,25 +130,15 @@ def bland_altman(
 
 @dataclass(frozen=True, slots=True)
 class CountAgreement:
-    """The agreement of the number of lesions per patient.
+    """The agreement of the number of lesions per patient."""
 
-    Args:
-        icc: Intraclass correlation of predicted and true counts.
-        bland_altman: Differences of the counts.
-        bands: Table (5, 5) of patients, with the true band along rows.
-        kappa: Kappa of the bands without weights.
-        kappa_linear: Kappa of the bands with linear weights.
-        kappa_quadratic: Kappa of the bands with quadratic weights.
-        kappa_presence: Kappa of no lesion against at least one.
-    """
-
-    icc: Icc
-    bland_altman: BlandAltman
-    bands: NDArray[np.float64]
-    kappa: Kappa
-    kappa_linear: Kappa
-    kappa_quadratic: Kappa
-    kappa_presence: Kappa
+    icc: Icc  # Intraclass correlation of predicted and true counts
+    bland_altman: BlandAltman  # Differences of the counts
+    bands: NDArray[np.float64]  # Table (5, 5) of patients, with the true band along rows
+    kappa: Kappa  # Kappa of the bands without weights
+    kappa_linear: Kappa  # Kappa of the bands with linear weights
+    kappa_quadratic: Kappa  # Kappa of the bands with quadratic weights
+    kappa_presence: Kappa  # Kappa of no lesion against at least one
 
 
 def count_agreement(columns: Columns) -> CountAgreement:
@@ -175,7 +152,7 @@ def agreement_of_counts(
 ) -> CountAgreement:
     """Compare two counts of the same patients."""
     table = band_table(true.tolist(), predicted.tolist())
-    presence = confusion((true > 0).astype(int).tolist(), (predicted > 0).astype(int).tolist(), 2)
+    presence = confusion(true > 0, predicted > 0, 2)
     return CountAgreement(
         icc=intraclass_correlation(np.stack([true, predicted], axis=1)),
         bland_altman=bland_altman(true, predicted),

@@ -13,21 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.evaluation.stats.empty_cases import ratio
+from cmbnet.evaluation.stats.ratios import ratio
 from cmbnet.evaluation.stats.roc import Curve
 
 
 @dataclass(frozen=True, slots=True)
 class ProbabilityHistogram:
-    """Counts of voxels of each class by probability.
+    """Counts of voxels of each class by probability."""
 
-    Args:
-        positives: Voxels of true lesions, int64 (bins,).
-        negatives: Other voxels, int64 (bins,).
-    """
-
-    positives: NDArray[np.int64]
-    negatives: NDArray[np.int64]
+    positives: NDArray[np.int64]  # Voxels of true lesions, int64 (bins,)
+    negatives: NDArray[np.int64]  # Other voxels, int64 (bins,)
 
     def __add__(self, other: ProbabilityHistogram) -> ProbabilityHistogram:
         return ProbabilityHistogram(
@@ -48,14 +43,10 @@ def probability_histogram(
     brain: NDArray[np.bool_] | None = None,
     ignore: NDArray[np.bool_] | None = None,
 ) -> ProbabilityHistogram:
-    """Count the voxels of a case by probability and class.
+    """Count the voxels of a case by probability, from 0 to 1, and by class.
 
-    Args:
-        probability: Shape (z, y, x), in [0, 1].
-        positives: Flat indices of the counted voxels of true lesions.
-        bins: Number of bins.
-        brain: Mask of the voxels to count. None means all.
-        ignore: Mask of the voxels to leave out.
+    `positives` are the flat indices of the counted voxels of true lesions. Voxels outside `brain`
+    or inside `ignore` are left out.
     """
     every = np.zeros(bins, np.int64)
     for z in range(len(probability)):  # slice by slice: a whole scan of int64 would be 85 MB

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from cmbnet.evaluation.match.score import ScoredCase
 from cmbnet.evaluation.stats.columns import counted_truth, group_by_patient, scored_predicted
 from cmbnet.evaluation.stats.curves import average_precision
-from cmbnet.evaluation.stats.empty_cases import ratio
 from cmbnet.evaluation.stats.patients import NEVER, PatientScores
+from cmbnet.evaluation.stats.ratios import ratio
 from cmbnet.evaluation.stats.roc import Curve
 
 FP_PER_SCAN = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
@@ -21,19 +21,13 @@ FP_PER_SCAN = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True, slots=True)
 class LesionScores:
-    """Scores of the lesions of a cohort.
+    """Scores of the lesions of a cohort."""
 
-    Args:
-        found_at: Highest threshold at which each true lesion is found. NaN for a missed lesion.
-        correct: Score of each correct predicted lesion or candidate.
-        false: Score of each false predicted lesion or candidate.
-        scans: Number of scans.
-    """
-
+    # Highest threshold at which each true lesion is found. NaN for a missed lesion.
     found_at: NDArray[np.float64]
-    correct: NDArray[np.float64]
-    false: NDArray[np.float64]
-    scans: int
+    correct: NDArray[np.float64]  # Score of each correct predicted lesion or candidate
+    false: NDArray[np.float64]  # Score of each false predicted lesion or candidate
+    scans: int  # Number of scans
 
 
 def lesion_scores_of(cases: Sequence[ScoredCase]) -> LesionScores | None:
@@ -97,17 +91,11 @@ def lesion_average_precision(scores: LesionScores) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The samples of a ROC curve.
+    """The samples of a ROC curve."""
 
-    Args:
-        patient: Name of the patient of each sample.
-        positive: Class of each sample.
-        score: Score of each sample.
-    """
-
-    patient: tuple[str, ...]
-    positive: NDArray[np.bool_]
-    score: NDArray[np.float64]
+    patient: tuple[str, ...]  # Name of the patient of each sample
+    positive: NDArray[np.bool_]  # Class of each sample
+    score: NDArray[np.float64]  # Score of each sample
 
 
 def lesion_samples(cases: Sequence[ScoredCase]) -> Samples | None:
@@ -130,8 +118,13 @@ def lesion_samples(cases: Sequence[ScoredCase]) -> Samples | None:
 
 def candidate_samples(cases: Sequence[ScoredCase]) -> Samples | None:
     """Collect correct against false predicted lesions and candidates, without missed lesions."""
-    samples = [(c.patient, True, p) for c in cases for p in _scores(c, "correct")]
-    samples += [(c.patient, False, p) for c in cases for p in _scores(c, "false")]
+    samples = [
+        (case.patient, verdict == "correct", one.detection_score)
+        for verdict in ("correct", "false")
+        for case in cases
+        for one in scored_predicted([case])
+        if one.verdict == verdict
+    ]
     return _samples(samples)
 
 
@@ -178,11 +171,6 @@ def _samples(rows: list[tuple[str, bool, float]]) -> Samples | None:
     if np.isnan(score).any():
         return None
     return Samples(tuple(row[0] for row in rows), np.array([r[1] for r in rows], bool), score)
-
-
-def _scores(case: ScoredCase, verdict: str) -> list[float]:
-    every = (*case.predicted, *case.candidates)
-    return [lesion.detection_score for lesion in every if lesion.verdict == verdict]
 
 
 def _thresholds(scores: LesionScores) -> NDArray[np.float64]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
-from cmbnet.evaluation.stats.intervals import Interval
+from cmbnet.evaluation.stats.intervals import TAILS, Interval
 
 KappaWeights = Literal["none", "linear", "quadratic"]
 NAN = float("nan")
@@ -18,19 +17,12 @@ NAN = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class Kappa:
-    """A kappa with its analytic error. If it is undefined, everything is NaN.
+    """A kappa with its analytic error. If it is undefined, everything is NaN."""
 
-    Args:
-        value: The kappa.
-        standard_error: Standard error, for the interval.
-        p: Two-sided P that there is no agreement beyond chance.
-        interval: value -+ z standard errors, cut at -1 and 1.
-    """
-
-    value: float
-    standard_error: float
-    p: float
-    interval: Interval
+    value: float  # The kappa
+    standard_error: float  # Standard error, for the interval
+    p: float  # Two-sided P that there is no agreement beyond chance
+    interval: Interval  # value -+ z standard errors, cut at -1 and 1
 
 
 def disagreement(categories: int, weights: KappaWeights) -> NDArray[np.float64]:
@@ -66,15 +58,12 @@ def kappa_value(table: NDArray[np.float64], weights: KappaWeights = "none") -> N
     return kappa
 
 
-def cohen_kappa(
-    table: NDArray[np.float64], weights: KappaWeights = "none", level: float = 0.95
-) -> Kappa:
+def cohen_kappa(table: NDArray[np.float64], weights: KappaWeights = "none") -> Kappa:
     """Compute Cohen's kappa with the standard error of Fleiss, Cohen and Everitt.
 
     Args:
         table: Counts (k, k), with the first rater along rows.
         weights: Credit for near misses.
-        level: Confidence level.
 
     References:
         Cohen, Educ Psychol Meas 1960, doi:10.1177/001316446002000104; Fleiss, Cohen, Everitt,
@@ -82,7 +71,7 @@ def cohen_kappa(
     """
     value = float(kappa_value(table, weights))
     if np.isnan(value):
-        return _kappa(value, NAN, NAN, level)
+        return _kappa(value, NAN, NAN)
     total, weight = table.sum(), disagreement(len(table), weights)
     share = table / total
     rows, columns = share.sum(axis=1), share.sum(axis=0)
@@ -92,16 +81,15 @@ def cohen_kappa(
     variance = (spread - (value - chance * (1 - value)) ** 2) / (total * (1 - chance) ** 2)
     independent = np.outer(rows, columns)
     null = (np.sum(independent * (weight - mean) ** 2) - chance**2) / (total * (1 - chance) ** 2)
-    return _kappa(value, _root(float(variance)), _root(float(null)), level)
+    return _kappa(value, _root(float(variance)), _root(float(null)))
 
 
-def fleiss_kappa(counts: NDArray[np.float64], level: float = 0.95) -> Kappa:
+def fleiss_kappa(counts: NDArray[np.float64]) -> Kappa:
     """Compute the agreement of several raters on categories without order (Fleiss' kappa).
 
     Args:
         counts: Number of raters that chose each category, (subjects, categories). All rows sum to
             the same number of raters, at least 2.
-        level: Confidence level.
 
     Raises:
         ValueError: If the rows have different sums.
@@ -119,15 +107,15 @@ def fleiss_kappa(counts: NDArray[np.float64], level: float = 0.95) -> Kappa:
     agreement = (np.sum(counts**2, axis=1) - m) / (m * (m - 1))
     chance = float(np.sum(share**2))
     if chance >= 1 - 1e-12:
-        return _kappa(NAN, NAN, NAN, level)
+        return _kappa(NAN, NAN, NAN)
     value = float((agreement.mean() - chance) / (1 - chance))
     spread = share * (1 - share)
     inner = spread.sum() ** 2 - np.sum(spread * (1 - 2 * share))
     error = np.sqrt(2) / (spread.sum() * np.sqrt(n * m * (m - 1))) * _root(float(inner))
-    return _kappa(value, float(error), float(error), level)
+    return _kappa(value, float(error), float(error))
 
 
-def confusion(first: Sequence[int], second: Sequence[int], categories: int) -> NDArray[np.float64]:
+def confusion(first: ArrayLike, second: ArrayLike, categories: int) -> NDArray[np.float64]:
     """Count the pairs of two raters' categories, from 0 to categories - 1.
 
     Examples:
@@ -139,13 +127,13 @@ def confusion(first: Sequence[int], second: Sequence[int], categories: int) -> N
     return table
 
 
-def _kappa(value: float, error: float, null_error: float, level: float) -> Kappa:
-    z = float(ndtri(0.5 + level / 2))
+def _kappa(value: float, error: float, null_error: float) -> Kappa:
+    z = float(ndtri(TAILS[1]))
     p = 2 * float(ndtr(-abs(value) / null_error)) if null_error > 0 else NAN
     low, high = max(-1.0, value - z * error), min(1.0, value + z * error)
     if np.isnan(error):
         low = high = NAN
-    return Kappa(value, error, p, Interval(low, high, level, "analytic"))
+    return Kappa(value, error, p, Interval(low, high, "analytic"))
 
 
 def _root(variance: float) -> float:

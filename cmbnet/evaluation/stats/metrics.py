@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.evaluation.stats.empty_cases import f1_score, ratio
+from cmbnet.evaluation.stats.ratios import f1_score, ratio
 
 Sums = Mapping[str, NDArray[np.float64]]
 Level = Literal["pixel, data level", "pixel, patient level", "lesion", "patient", "count"]
@@ -17,28 +17,19 @@ Level = Literal["pixel, data level", "pixel, patient level", "lesion", "patient"
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric of a cohort.
+    """A metric of a cohort."""
 
-    Args:
-        name: Key in ``results.json``.
-        title: Name in a table.
-        level: Table to which it belongs.
-        formula: The formula in words of `cmbnet.evaluation.stats.columns`.
-        compute: Function from sums over patients to the value. It takes arrays of sums, too.
-        proportion: Numerator and denominator columns, if the metric is a share of independent
-            things and Wilson's interval applies.
-        paper: Value in Fan et al. 2022, or None.
-        unit: Unit, empty for a share.
-    """
-
-    name: str
-    title: str
-    level: Level
-    formula: str
+    name: str  # Key in ``results.json``
+    title: str  # Name in a table
+    level: Level  # Table to which it belongs
+    formula: str  # The formula in words of `cmbnet.evaluation.stats.columns`
+    # Function from sums over patients to the value. It takes arrays of sums, too.
     compute: Callable[[Sums], NDArray[np.float64]]
+    # Numerator and denominator columns, if the metric is a share of independent things and Wilson's
+    # interval applies.
     proportion: tuple[str, tuple[str, ...]] | None = None
-    paper: float | None = None
-    unit: str = ""
+    paper: float | None = None  # Value in Fan et al. 2022, or None.
+    unit: str = ""  # Unit, empty for a share
 
 
 def _share(top: str, *bottom: str) -> Callable[[Sums], NDArray[np.float64]]:
@@ -126,6 +117,10 @@ METRICS: tuple[Metric, ...] = (
 )  # fmt: skip
 """The headline metrics. The paper calls 0.7807 and 0.8372 a "specificity of labeling". Lesions have
 no true negatives, so these values stand beside precision."""
+
+
+PAPER_LESION_AUC = 0.861
+"""Area under the lesion-level ROC curve in Fan et al. 2022."""
 
 
 def metric(name: str) -> Metric:

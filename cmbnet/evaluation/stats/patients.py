@@ -37,15 +37,11 @@ def patient_classes(has_lesions: Any, found: Any, false: Any) -> dict[str, NDArr
 
 @dataclass(frozen=True, slots=True)
 class PatientScores:
-    """The patient level by threshold.
+    """The patient level by threshold."""
 
-    Args:
-        has_lesions: Whether each patient has true lesions.
-        reach: For a patient with lesions, the highest threshold at which one of them is found. For
-            a control, the highest score of a false lesion. Otherwise `NEVER`.
-    """
-
-    has_lesions: NDArray[np.bool_]
+    has_lesions: NDArray[np.bool_]  # Whether each patient has true lesions
+    # For a patient with lesions, the highest threshold at which one of them is found. For a
+    # control, the highest score of a false lesion. Otherwise `NEVER`.
     reach: NDArray[np.float64]
 
     def at(self, threshold: float) -> dict[str, int]:

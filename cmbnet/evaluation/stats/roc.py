@@ -9,22 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from cmbnet.evaluation.stats.intervals import Interval
+from cmbnet.evaluation.stats.intervals import TAILS, Interval, no_interval
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The points of a curve by falling threshold.
+    """The points of a curve by falling threshold."""
 
-    Args:
-        x: Abscissa of each point.
-        y: Ordinate of each point.
-        threshold: Threshold of each point. A sample with score >= threshold is positive. The first
-            threshold is +inf.
-    """
-
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    x: NDArray[np.float64]  # Abscissa of each point
+    y: NDArray[np.float64]  # Ordinate of each point
+    # Threshold of each point. A sample with score >= threshold is positive. The first threshold is
+    # +inf.
     threshold: NDArray[np.float64]
 
 
@@ -108,9 +103,7 @@ def _variance(values: NDArray[Any]) -> float:
     return float(np.var(values, ddof=1) / len(values)) if len(values) > 1 else float("nan")
 
 
-def delong_interval(
-    positive: NDArray[np.bool_], score: NDArray[np.float64], level: float = 0.95
-) -> Interval:
+def delong_interval(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> Interval:
     """Compute DeLong's interval of an AUC, cut at 0 and 1.
 
     Samples must be independent. The interval is right for patients, and too narrow for lesions of
@@ -122,11 +115,11 @@ def delong_interval(
     area = auc(positive, score)
     positive = np.asarray(positive, bool)
     if np.isnan(area) or min(positive.sum(), (~positive).sum()) < 2:
-        return Interval(float("nan"), float("nan"), level, "DeLong")
+        return no_interval("DeLong")
     above, below = _placements(positive, np.asarray(score, float))
-    half = ndtri(0.5 + level / 2) * np.sqrt(_variance(above) + _variance(below))
+    half = ndtri(TAILS[1]) * np.sqrt(_variance(above) + _variance(below))
     low, high = float(area - half), float(area + half)
-    return Interval(max(0.0, low), min(1.0, high), level, "DeLong")
+    return Interval(max(0.0, low), min(1.0, high), "DeLong")
 
 
 def delong_p(

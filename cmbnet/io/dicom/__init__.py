@@ -17,12 +17,12 @@ from cmbnet.io.dicom.kinds import ImageKind
 from cmbnet.io.dicom.read import (
     Examination,
     examine_dicom,
-    explain_dicom,
     read_dicom,
+    read_dicom_phase,
     read_dicom_series,
 )
-from cmbnet.io.dicom.selection import DEFAULT_RULES, Objection, SelectionRules, SeriesVerdict
 from cmbnet.io.dicom.source import DicomSource
+from cmbnet.io.dicom.verdict import DEFAULT_RULES, Objection, SelectionRules, SeriesVerdict
 
 __all__ = [
     "DEFAULT_RULES",
@@ -33,7 +33,7 @@ __all__ = [
     "SelectionRules",
     "SeriesVerdict",
     "examine_dicom",
-    "explain_dicom",
     "read_dicom",
+    "read_dicom_phase",
     "read_dicom_series",
 ]

@@ -61,13 +61,13 @@ class FileSet:
         name: Name of the input, the last part of its path.
         files: The DICOM files, by path.
         others: Number of files without the DICOM mark.
-        findings: Sentences about missing or wrong files.
+        notes: Sentences about missing or wrong files.
     """
 
     name: str
     files: tuple[DicomFile, ...]
     others: int = 0
-    findings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def open_files(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) ->
 
 
 def _as_set(
-    name: str, files: list[DicomFile], findings: tuple[str, ...] = (), *, others: int = 0
+    name: str, files: list[DicomFile], notes: tuple[str, ...] = (), *, others: int = 0
 ) -> FileSet:
     """Keep the files with the mark, count the others beside those that were left out before."""
     marked = []
@@ -110,7 +110,7 @@ def _as_set(
             f"DICOM files are required in {name}, got {len(files) + others} files of which none "
             "bears the mark DICM at byte 128 or starts as a data set without it"
         )
-    return FileSet(name, tuple(marked), len(files) - len(marked) + others, findings)
+    return FileSet(name, tuple(marked), len(files) - len(marked) + others, notes)
 
 
 def _list_folder(folder: Path, name: str, limits: Limits) -> FileSet:
@@ -192,12 +192,12 @@ def _follow_dicomdir(source: Path, limits: Limits) -> FileSet:
             missing += 1
         else:
             files.append(DicomFile(target, target.name))
-    findings = []
+    notes = []
     if missing:
-        findings.append(f"{missing} files that the DICOMDIR lists are absent")
+        notes.append(f"{missing} files that the DICOMDIR lists are absent")
     if outside:
-        findings.append(f"{outside} references of the DICOMDIR leave its folder: not followed")
-    return _as_set(source.name, files, tuple(findings))
+        notes.append(f"{outside} references of the DICOMDIR leave its folder: not followed")
+    return _as_set(source.name, files, tuple(notes))
 
 
 def _references(header: Dataset) -> Iterator[tuple[str, ...]]:

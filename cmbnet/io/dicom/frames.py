@@ -27,47 +27,20 @@ _SIEMENS_MOSAIC_COUNT = 0x0019100A
 _SIEMENS_FRAME_BLOCKS = (0x002111FE, 0x002110FE)
 _PHILIPS_FRAME_BLOCK = 0x2005140F
 
-_FACTS = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "Modality",
-    "Manufacturer",
-    "SeriesNumber",
-    "SeriesDescription",
-    "InstanceNumber",
-    "ImagesInAcquisition",
-    "AcquisitionNumber",
-    "AcquisitionDate",
-    "AcquisitionTime",
-    "AcquisitionDateTime",
-    "Rows",
-    "Columns",
-    "PhotometricInterpretation",
-    "BurnedInAnnotation",
-    "BodyPartExamined",
-    "ScanningSequence",
-    "EchoPulseSequence",
-    "MRAcquisitionType",
-    "MagneticFieldStrength",
-    *PATIENT_KEYWORDS,
-)
+_ATTRIBUTES = (
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
+    "FrameOfReferenceUID", "Modality", "Manufacturer", "SeriesNumber", "SeriesDescription",
+    "InstanceNumber", "ImagesInAcquisition", "AcquisitionNumber", "AcquisitionDate",
+    "AcquisitionTime", "AcquisitionDateTime", "Rows", "Columns", "PhotometricInterpretation",
+    "BurnedInAnnotation", "BodyPartExamined", "ScanningSequence", "EchoPulseSequence",
+    "MRAcquisitionType", "MagneticFieldStrength", *PATIENT_KEYWORDS,
+)  # fmt: skip
 
 ORDERING = (
-    "EchoNumbers",
-    "TemporalPositionIdentifier",
-    "TemporalPositionIndex",
-    "NominalPercentageOfCardiacPhase",
-    "TriggerTime",
-    "DiffusionBValue",
-    "AcquisitionNumber",
-    "FrameAcquisitionNumber",
-    "AcquisitionTime",
-    "FrameAcquisitionDateTime",
-    "InstanceNumber",
-)
+    "EchoNumbers", "TemporalPositionIdentifier", "TemporalPositionIndex",
+    "NominalPercentageOfCardiacPhase", "TriggerTime", "DiffusionBValue", "AcquisitionNumber",
+    "FrameAcquisitionNumber", "AcquisitionTime", "FrameAcquisitionDateTime", "InstanceNumber",
+)  # fmt: skip
 """What may order the images that share a position, the surest first. The name of a file is none;
 InstanceNumber stands for the number of the instance and, in it, of the frame."""
 
@@ -84,7 +57,7 @@ class Frame:
         index: Its number in the file, from 0.
         header: The whole file's header, without pixels, for references to the file. Its values are
             converted on access, which may raise or warn.
-        facts: The converted values of the header on which decisions rest.
+        attributes: The converted values of the header on which decisions rest.
         multiframe: Whether the file describes its frames in functional groups.
         tokens: Words of ImageType, FrameType and their private relatives, upper case.
         component: ComplexImageComponent ("MAGNITUDE", "PHASE"...) or empty.
@@ -102,7 +75,7 @@ class Frame:
     file: DicomFile
     index: int
     header: FileDataset = field(repr=False)
-    facts: Dataset = field(repr=False)
+    attributes: Dataset = field(repr=False)
     multiframe: bool
     tokens: frozenset[str]
     component: str
@@ -120,17 +93,17 @@ class Frame:
     @property
     def sop_instance_uid(self) -> str:
         """UID of the file that holds the frame."""
-        return text(self.facts, "SOPInstanceUID")
+        return text(self.attributes, "SOPInstanceUID")
 
     @property
     def instance_number(self) -> int:
         """InstanceNumber, or 0 without one."""
-        return int(number(self.facts.get("InstanceNumber")) or 0)
+        return int(number(self.attributes.get("InstanceNumber")) or 0)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
-        rows, columns = (number(self.facts.get(name)) or 0 for name in ("Rows", "Columns"))
+        rows, columns = (number(self.attributes.get(name)) or 0 for name in ("Rows", "Columns"))
         return int(rows), int(columns)
 
     @property
@@ -148,15 +121,15 @@ def holds_mosaic(frame: Frame) -> bool:
     return False
 
 
-def settle(header: Dataset) -> Dataset:
+def readable_attributes(header: Dataset) -> Dataset:
     """Convert the values of a header that this package uses. An unreadable value is left out."""
-    facts = Dataset()
+    attributes = Dataset()
     with quiet_pydicom():
-        for keyword in _FACTS:
+        for keyword in _ATTRIBUTES:
             # The tag's value is converted here, which may raise nearly anything.
             with contextlib.suppress(Exception):
-                facts[keyword] = header[keyword]
-    return facts
+                attributes[keyword] = header[keyword]
+    return attributes
 
 
 def read_frames(file: DicomFile, header: FileDataset) -> tuple[Frame, ...]:
@@ -201,7 +174,7 @@ def numbers(value: Any, count: int) -> Numbers | None:
 
 
 def _frames(file: DicomFile, header: FileDataset) -> Iterator[Frame]:
-    facts = settle(header)
+    attributes = readable_attributes(header)
     per_frame = header.get("PerFrameFunctionalGroupsSequence")
     if not per_frame:
         count = int(number(header.get("NumberOfFrames")) or 1)
@@ -210,7 +183,7 @@ def _frames(file: DicomFile, header: FileDataset) -> Iterator[Frame]:
                 f"{file.name} holds {count} frames and says of none where it lies "
                 "(no functional groups)"
             )
-        yield _frame(file, 0, header, facts, (header,))
+        yield _frame(file, 0, header, attributes, (header,))
         return
     count = int(number(header.get("NumberOfFrames")) or 0)
     if count != len(per_frame) or count > MAX_FRAMES:
@@ -220,8 +193,8 @@ def _frames(file: DicomFile, header: FileDataset) -> Iterator[Frame]:
         )
     shared = list(header.get("SharedFunctionalGroupsSequence") or [])
     for index, own in enumerate(per_frame):
-        places = [*_group(own), *(place for item in shared for place in _group(item)), header]
-        yield _frame(file, index, header, facts, places)
+        groups = [*_group(own), *(group for item in shared for group in _group(item)), header]
+        yield _frame(file, index, header, attributes, groups)
 
 
 def _group(item: Dataset) -> Iterator[Dataset]:
@@ -234,42 +207,38 @@ def _group(item: Dataset) -> Iterator[Dataset]:
 
 
 def _frame(
-    file: DicomFile,
-    index: int,
-    header: FileDataset,
-    facts: Dataset,
-    places: Sequence[Dataset],
+    file: DicomFile, index: int, header: FileDataset, attributes: Dataset, groups: Sequence[Dataset]
 ) -> Frame:
-    echo = _first(places, "EffectiveEchoTime") or _first(places, "EchoTime")
-    slope, intercept = _scaling(places)
+    echo = _first(groups, "EffectiveEchoTime") or _first(groups, "EchoTime")
+    slope, intercept = _scaling(groups)
     return Frame(
         file=file,
         index=index,
         header=header,
-        facts=facts,
-        multiframe=len(places) > 1,
-        tokens=_tokens(places),
-        component=str(_first(places, "ComplexImageComponent") or "").upper(),
+        attributes=attributes,
+        multiframe=len(groups) > 1,
+        tokens=_tokens(groups),
+        component=str(_first(groups, "ComplexImageComponent") or "").upper(),
         ge_kind=_ge_kind(header),
         echo_ms=number(echo) or None,
-        position=numbers(_first(places, "ImagePositionPatient"), 3),
-        orientation=numbers(_first(places, "ImageOrientationPatient"), 6),
-        pixel_spacing_mm=numbers(_first(places, "PixelSpacing"), 2),
-        numbers=_ordering(places, header, index),
-        thickness_mm=number(_first(places, "SliceThickness")),
-        stated_spacing_mm=number(_first(places, "SpacingBetweenSlices")),
+        position=numbers(_first(groups, "ImagePositionPatient"), 3),
+        orientation=numbers(_first(groups, "ImageOrientationPatient"), 6),
+        pixel_spacing_mm=numbers(_first(groups, "PixelSpacing"), 2),
+        numbers=_ordering(groups, header, index),
+        thickness_mm=number(_first(groups, "SliceThickness")),
+        stated_spacing_mm=number(_first(groups, "SpacingBetweenSlices")),
         slope=slope,
         intercept=intercept,
     )
 
 
 def _ordering(
-    places: Sequence[Dataset], header: FileDataset, index: int
+    groups: Sequence[Dataset], header: FileDataset, index: int
 ) -> dict[str, float | None]:
     found = {
-        keyword: _seconds(_first(places, keyword))
+        keyword: _seconds(_first(groups, keyword))
         if keyword.endswith("Time")
-        else number(_first(places, keyword))
+        else number(_first(groups, keyword))
         for keyword in ORDERING
     }
     instance = number(header.get("InstanceNumber")) or 0.0
@@ -285,37 +254,37 @@ def _seconds(value: Any) -> float | None:
     return int(day or 0) * 86400.0 + int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
-def _first(places: Sequence[Dataset], keyword: str) -> Any:
-    for place in places:
-        value = place.get(keyword)
+def _first(groups: Sequence[Dataset], keyword: str) -> Any:
+    for group in groups:
+        value = group.get(keyword)
         if value is not None and value != "":
             return value
     return None
 
 
-def _scaling(places: Sequence[Dataset]) -> tuple[float, float]:
+def _scaling(groups: Sequence[Dataset]) -> tuple[float, float]:
     """Rescale slope and intercept; where none is stated, a linear real-world mapping's."""
-    slope = number(_first(places, "RescaleSlope"))
-    intercept = number(_first(places, "RescaleIntercept"))
+    slope = number(_first(groups, "RescaleSlope"))
+    intercept = number(_first(groups, "RescaleIntercept"))
     if slope is None:
-        slope = number(_first(places, "RealWorldValueSlope"))
-        intercept = number(_first(places, "RealWorldValueIntercept"))
+        slope = number(_first(groups, "RealWorldValueSlope"))
+        intercept = number(_first(groups, "RealWorldValueIntercept"))
     # A slope of 0 would make every voxel the same; it is a mutilated header, not an image.
     return (slope or 1.0), (intercept or 0.0)
 
 
-def _tokens(places: Sequence[Dataset]) -> frozenset[str]:
+def _tokens(groups: Sequence[Dataset]) -> frozenset[str]:
     """Words of the frame; those of the file only where the frame has none of its own.
 
     A file that holds magnitude and phase bears the words of one of them, or MIXED.
     """
-    found = words(_first(places, "FrameType")) or words(_first(places, "ImageType"))
-    for place in places:
-        found += words(_raw(place, _SIEMENS_TYPE_TEXT))
+    found = words(_first(groups, "FrameType")) or words(_first(groups, "ImageType"))
+    for group in groups:
+        found += words(_raw(group, _SIEMENS_TYPE_TEXT))
         for block in _SIEMENS_FRAME_BLOCKS:
-            texts = (_raw(item, _SIEMENS_TYPE_TEXT) for item in _items(place, block))
+            texts = (_raw(item, _SIEMENS_TYPE_TEXT) for item in _items(group, block))
             found += [word for value in texts for word in words(value)]
-        for item in _items(place, _PHILIPS_FRAME_BLOCK):
+        for item in _items(group, _PHILIPS_FRAME_BLOCK):
             found += words(item.get("ImageType"))
     return frozenset(word for word in found if word)
 
@@ -330,14 +299,14 @@ def words(value: Any) -> list[str]:
     return [str(word).strip().upper() for word in values]
 
 
-def _raw(place: Dataset, tag: int) -> Any:
+def _raw(group: Dataset, tag: int) -> Any:
     """Value of a private tag; bytes of an unknown VR as text."""
-    value = place[tag].value if tag in place else None
+    value = group[tag].value if tag in group else None
     return value.decode("ascii", "replace") if isinstance(value, bytes) else value
 
 
-def _items(place: Dataset, tag: int) -> list[Dataset]:
-    value = place[tag].value if tag in place else None
+def _items(group: Dataset, tag: int) -> list[Dataset]:
+    value = group[tag].value if tag in group else None
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
 
 

@@ -39,12 +39,19 @@ class Grid:
         order: Frames by position, along (row direction) x (column direction). For usual axial
             slices this is from foot to head. It is never the file order.
         affine: Affine from index (z, y, x, 1) to RAS+ mm, shape (4, 4).
-        findings: Oddities that were accepted.
+        notes: Oddities that were accepted.
     """
 
     order: tuple[Frame, ...]
     affine: NDArray[np.float64]
-    findings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of slices, rows and columns."""
+        row_distance, column_distance = self.order[0].pixel_spacing_mm or (0.0, 0.0)
+        z = float((self.affine[:3, 0] ** 2).sum() ** 0.5)
+        return z, row_distance, column_distance
 
     @property
     def affine_lps(self) -> NDArray[np.float64]:
@@ -134,7 +141,7 @@ def _mixed(frames: Sequence[Frame]) -> list[str]:
     for name, values in (
         ("matrix sizes", {f.shape: f for f in frames}),
         ("pixel spacings", {_rounded(f.pixel_spacing_mm): f for f in frames}),
-        ("frames of reference", {text(f.facts, "FrameOfReferenceUID"): f for f in frames}),
+        ("frames of reference", {text(f.attributes, "FrameOfReferenceUID"): f for f in frames}),
     ):
         if len(values) > 1:
             reasons.append(f"mixed {name}: for example {_names(list(values.values()))}")
@@ -202,25 +209,25 @@ def _affine(
 
 def _odd(ordered: Sequence[Frame], affine: NDArray[np.float64]) -> list[str]:
     """What does not keep a stack from being read, and should be known."""
-    findings = []
+    notes = []
     spacing = float(np.linalg.norm(affine[:3, 0]))
     thickness = ordered[0].thickness_mm
     if thickness and spacing > thickness * (1 + 2 * SPACING_TOLERANCE):
-        findings.append(
+        notes.append(
             f"slices are {thickness:g} mm thick and their centres {spacing:.2f} mm apart: "
             f"{spacing - thickness:.2f} mm between them were not imaged"
         )
     stated = ordered[0].stated_spacing_mm
     if stated and abs(abs(stated) - spacing) > 2 * SPACING_TOLERANCE * spacing:
-        findings.append(
+        notes.append(
             f"SpacingBetweenSlices states {stated:g} mm, the positions {spacing:.3f} mm: "
             "the positions were used"
         )
-    if not text(ordered[0].facts, "FrameOfReferenceUID"):
-        findings.append("the series states no frame of reference")
+    if not text(ordered[0].attributes, "FrameOfReferenceUID"):
+        notes.append("the series states no frame of reference")
     if ordered[0].echo_ms is None:
-        findings.append("the echo time is unknown")
-    return findings
+        notes.append("the echo time is unknown")
+    return notes
 
 
 def _names(frames: Sequence[Frame], most: int = 3) -> str:

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset, FileDataset
 from cmbnet.errors import CmbnetError
 from cmbnet.io.dicom.dataset import DicomFile, read_header, unreadable
 from cmbnet.io.dicom.files import FileSet
-from cmbnet.io.dicom.frames import Frame, number, numbers, read_frames, settle, text
+from cmbnet.io.dicom.frames import Frame, number, numbers, read_frames, readable_attributes, text
 from cmbnet.io.dicom.geometry import mixed_orientations, place_of
 from cmbnet.io.dicom.identity import mixed_identity
 from cmbnet.io.dicom.kinds import ImageKind, image_kind
@@ -30,16 +30,10 @@ Item = TypeVar("Item")
 _ECHO_DIGITS = 2
 
 _SAME = (
-    "PatientID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "RescaleSlope",
+    "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope",
     "RescaleIntercept",
-)
+)  # fmt: skip
 """What a retransmission repeats beside the pixels."""
 
 
@@ -52,7 +46,7 @@ class Stack:
         kind: Meaning of its grey values.
         frames: Frames in order of InstanceNumber and frame number.
         parts: Number of stacks that its series was split into.
-        findings: Sentences about the sorting.
+        notes: Sentences about the sorting.
         numbering: Images that are missing by instance numbers and counts.
         faults: Reasons why it cannot be read in any case.
     """
@@ -61,14 +55,14 @@ class Stack:
     kind: ImageKind
     frames: tuple[Frame, ...]
     parts: int
-    findings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     numbering: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
 
     @property
     def series_instance_uid(self) -> str:
         """UID of its series. Empty if the header has no valid one."""
-        stated = text(self.frames[0].facts, "SeriesInstanceUID")
+        stated = text(self.frames[0].attributes, "SeriesInstanceUID")
         return stated if re.fullmatch(r"[0-9.]{1,64}", stated) else ""
 
 
@@ -78,30 +72,30 @@ def read_stacks(files: FileSet) -> tuple[tuple[Stack, ...], tuple[str, ...]]:
     Returns:
         Stacks in order of study, series number and kind, and sentences about the files.
     """
-    findings: list[str] = list(files.findings)
+    notes: list[str] = list(files.notes)
     if files.others:
-        findings.append(f"{files.others} files bear no DICOM mark and were left aside")
+        notes.append(f"{files.others} files bear no DICOM mark and were left aside")
     series: dict[str, list[Frame]] = defaultdict(list)
     extra: dict[str, list[str]] = defaultdict(list)
-    for file, header, facts in _unique(files, findings, extra):
-        if not facts.get("Rows"):
-            findings.append(f"{file.name} holds no image and was left aside")
+    for file, header, attributes in _unique(files, notes, extra):
+        if not attributes.get("Rows"):
+            notes.append(f"{file.name} holds no image and was left aside")
             continue
         try:
             frames = read_frames(file, header)
         except CmbnetError as error:
-            findings.append(str(error))
+            notes.append(str(error))
             continue
-        series[_series_of(facts)] += frames
+        series[_series_of(attributes)] += frames
     stacks: list[Stack] = []
     taken: Counter[str] = Counter()
     for uid, members in sorted(series.items(), key=lambda item: _series_order(item[1][0])):
         stacks += _split_series(members, taken, tuple(extra[uid]))
-    return tuple(stacks), tuple(findings)
+    return tuple(stacks), tuple(notes)
 
 
 def _unique(
-    files: FileSet, findings: list[str], extra: dict[str, list[str]]
+    files: FileSet, notes: list[str], extra: dict[str, list[str]]
 ) -> Iterator[tuple[DicomFile, FileDataset, Dataset]]:
     """Every SOP instance once; of a UID borne by two different images, both."""
     seen: dict[str, DicomFile] = {}
@@ -110,22 +104,22 @@ def _unique(
         try:
             header = read_header(found)
         except CmbnetError as error:
-            findings.append(str(error))
+            notes.append(str(error))
             continue
-        facts = settle(header)
+        attributes = readable_attributes(header)
         # Names are often made of the patient's: this is the one place they pass through.
-        file = DicomFile(found.path, scrub(found.name, patient_identifiers(facts)))
-        uid = text(facts, "SOPInstanceUID")
+        file = DicomFile(found.path, scrub(found.name, patient_identifiers(attributes)))
+        uid = text(attributes, "SOPInstanceUID")
         first = seen.setdefault(uid, file)
         if uid and first is not file:
             if _same_image(first, file):
-                repeated[_series_of(facts)] += 1
+                repeated[_series_of(attributes)] += 1
                 continue
-            extra[_series_of(facts)].append(
+            extra[_series_of(attributes)].append(
                 f"{first.name} and {file.name} bear the same SOP Instance UID and different "
                 "pixels, places or patients"
             )
-        yield file, header, facts
+        yield file, header, attributes
     for series, count in repeated.items():
         extra[series].append(f"{count} images were sent twice: one copy each was used")
 
@@ -151,16 +145,16 @@ def _content(file: DicomFile) -> tuple[str, ...]:
         raise unreadable(file, error) from error
 
 
-def _series_of(facts: Dataset) -> str:
+def _series_of(attributes: Dataset) -> str:
     """What images of one series share: its UID, where there is none that of the study.
 
     Not both: a series whose images name two studies must not become two halves.
     """
-    return text(facts, "SeriesInstanceUID") or f"of {text(facts, 'StudyInstanceUID')}"
+    return text(attributes, "SeriesInstanceUID") or f"of {text(attributes, 'StudyInstanceUID')}"
 
 
 def _series_order(frame: Frame) -> tuple[str, float, str]:
-    header = frame.facts
+    header = frame.attributes
     study, series = text(header, "StudyInstanceUID"), text(header, "SeriesInstanceUID")
     return study, number(header.get("SeriesNumber")) or 0.0, series
 
@@ -185,7 +179,7 @@ def _split_series(frames: list[Frame], taken: Counter[str], extra: tuple[str, ..
             kind=kind,
             frames=tuple(part),
             parts=len(groups),
-            findings=extra,
+            notes=extra,
             numbering=numbering,
             faults=faults,
         )
@@ -214,7 +208,7 @@ def echo_of(frame: Frame) -> float | None:
 
 def _series_name(frame: Frame, taken: Counter[str]) -> str:
     """The series number; with a letter, or more digits, where several series bear the same."""
-    stated = number(frame.facts.get("SeriesNumber"))
+    stated = number(frame.attributes.get("SeriesNumber"))
     name = "0" if stated is None else str(int(stated))
     taken[name] += 1
     count = taken[name]
@@ -229,15 +223,15 @@ def missing_numbers(frames: list[Frame]) -> tuple[str, ...]:
         return ()
     found = {frame.instance_number for frame in frames}
     missing = sorted(set(range(1, max(found) + 1)) - found) if max(found) < 100_000 else []
-    findings = []
+    notes = []
     if missing:
         shown = ", ".join(map(str, missing[:5])) + ("..." if len(missing) > 5 else "")
-        findings.append(
+        notes.append(
             f"instance numbers {shown} of 1 to {max(found)} are absent: slices may be missing"
         )
-    stated = numbers(frames[0].facts.get("ImagesInAcquisition"), 1)
+    stated = numbers(frames[0].attributes.get("ImagesInAcquisition"), 1)
     if stated and stated[0] > len(frames):
-        findings.append(
+        notes.append(
             f"the scanner states {stated[0]:.0f} images in the acquisition, {len(frames)} are here"
         )
-    return tuple(findings)
+    return tuple(notes)

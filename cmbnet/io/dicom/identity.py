@@ -24,7 +24,7 @@ def mixed_identity(frames: Sequence[Frame]) -> tuple[str, ...]:
     for what, keyword in _WHOSE:
         seen: dict[str, Frame] = {}
         for frame in frames:
-            seen.setdefault(_value(frame.facts, keyword), frame)
+            seen.setdefault(_value(frame.attributes, keyword), frame)
         if len(seen) > 1:
             first, second = list(seen.values())[:2]
             return (
@@ -38,13 +38,13 @@ def several_owners(images: Iterable[Dataset]) -> str:
     """Describe the several patients or studies of an input. Empty if there is only one.
 
     Args:
-        images: Facts of one image per series. A missing value differs from no other. Name and birth
-            date distinguish patients only if none has a number.
+        images: Attributes of one image per series. A missing value differs from no other. Name and
+            birth date distinguish patients only if none has a number.
     """
     stated: dict[str, set[str]] = {keyword: set() for _, keyword in _WHOSE}
-    for facts in images:
+    for attributes in images:
         for keyword, values in stated.items():
-            values.add(_value(facts, keyword))
+            values.add(_value(attributes, keyword))
     for values in stated.values():
         values.discard("")
     numbers = stated["PatientID"]
@@ -56,9 +56,9 @@ def several_owners(images: Iterable[Dataset]) -> str:
     return f"{studies} studies" if studies > 1 else ""
 
 
-def _value(facts: Dataset, keyword: str) -> str:
+def _value(attributes: Dataset, keyword: str) -> str:
     """A value in a form in which other ways to write it are the same."""
-    value = text(facts, keyword)
+    value = text(attributes, keyword)
     if keyword != "PatientName":
         return value
     # The alphabetic group alone: others may be left out, as may empty parts at the end.

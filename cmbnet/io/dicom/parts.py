@@ -27,13 +27,9 @@ _SHARED = 0.5
 """Two whole scans of a head share more than this fraction of the shorter one's length."""
 
 _ACQUISITION = (
-    "StudyInstanceUID",
-    "FrameOfReferenceUID",
-    "AcquisitionNumber",
-    "AcquisitionDate",
-    "AcquisitionTime",
-    "AcquisitionDateTime",
-)
+    "StudyInstanceUID", "FrameOfReferenceUID", "AcquisitionNumber", "AcquisitionDate",
+    "AcquisitionTime", "AcquisitionDateTime",
+)  # fmt: skip
 
 
 def join_parts(stacks: Sequence[Stack]) -> tuple[Stack, ...]:
@@ -75,14 +71,14 @@ def _shape(stack: Stack) -> Hashable:
     first = stack.frames[0]
     turned = tuple(round(cosine, 2) + 0.0 for cosine in first.orientation or ())
     pixel = tuple(round(side, 3) for side in first.pixel_spacing_mm or ())
-    owner = text(first.facts, "PatientID")
+    owner = text(first.attributes, "PatientID")
     return owner, first.shape, pixel, turned
 
 
 def _acquisition(stack: Stack) -> Hashable:
     """What the parts of one acquisition share."""
     first = stack.frames[0]
-    stated = tuple(text(first.facts, keyword) for keyword in _ACQUISITION)
+    stated = tuple(text(first.attributes, keyword) for keyword in _ACQUISITION)
     return _alike(stack), stated, "SECONDARY" in first.tokens
 
 
@@ -91,7 +87,7 @@ def _joined(parts: Sequence[Stack]) -> Stack | None:
     frames = [frame for part in parts for frame in part.frames]
     if (
         len(parts) == 1
-        or not text(frames[0].facts, "FrameOfReferenceUID")
+        or not text(frames[0].attributes, "FrameOfReferenceUID")
         or any(part.faults for part in parts)
         or mixed_identity(frames)
         or len(set(map(place_of, frames))) < len(frames)
@@ -100,13 +96,13 @@ def _joined(parts: Sequence[Stack]) -> Stack | None:
         return None
     keys = _names([part.key for part in parts])
     note = f"series {keys} are parts of one acquisition, joined to a scan of {len(frames)} slices"
-    findings = dict.fromkeys(finding for part in parts for finding in part.findings)
+    notes = dict.fromkeys(note for part in parts for note in part.notes)
     ordered = sorted(frames, key=lambda frame: (frame.instance_number, frame.index))
     whole = all(part.parts == 1 for part in parts)
     return replace(
         parts[0],
         frames=tuple(ordered),
-        findings=(*findings, note),
+        notes=(*notes, note),
         numbering=missing_numbers(ordered) if whole else (),
     )
 
@@ -145,8 +141,8 @@ def _groups(
     stacks: Sequence[Stack], keyword: str, alike: Callable[[Stack], Hashable]
 ) -> list[list[Stack]]:
     """Stacks that share a value that is stated, and are alike."""
-    stated = [stack for stack in stacks if text(stack.frames[0].facts, keyword)]
-    parts = partition(stated, lambda one: (text(one.frames[0].facts, keyword), alike(one)))
+    stated = [stack for stack in stacks if text(stack.frames[0].attributes, keyword)]
+    parts = partition(stated, lambda one: (text(one.frames[0].attributes, keyword), alike(one)))
     return [group for group in parts.values() if len(group) > 1]
 
 

@@ -13,16 +13,9 @@ from collections.abc import Iterable, Iterator
 from pydicom.dataset import Dataset
 
 PATIENT_KEYWORDS = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "OtherPatientIDs",
-    "OtherPatientNames",
-    "PatientBirthName",
-    "PatientMotherBirthName",
-    "PatientAddress",
-    "PatientTelephoneNumbers",
-)
+    "PatientName", "PatientID", "PatientBirthDate", "OtherPatientIDs", "OtherPatientNames",
+    "PatientBirthName", "PatientMotherBirthName", "PatientAddress", "PatientTelephoneNumbers",
+)  # fmt: skip
 """Keywords of the elements that name a patient."""
 _SHORTEST = 3
 """Shorter parts ("Li", "7") stand in ordinary words by chance; the whole name still goes."""

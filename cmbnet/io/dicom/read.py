@@ -5,22 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from cmbnet.errors import InputRefused, UsageError
 from cmbnet.io.dicom.files import FileSet, open_files
 from cmbnet.io.dicom.geometry import repeats
 from cmbnet.io.dicom.grouping import read_stacks
 from cmbnet.io.dicom.identity import several_owners
 from cmbnet.io.dicom.parts import join_parts
+from cmbnet.io.dicom.phase import phase_of, require_phase
 from cmbnet.io.dicom.pixels import read_pixels
 from cmbnet.io.dicom.privacy import patient_identifiers, scrub
-from cmbnet.io.dicom.selection import (
-    DEFAULT_RULES,
-    Judged,
-    SelectionRules,
-    SeriesVerdict,
-    judge_all,
-)
+from cmbnet.io.dicom.selection import Judged, judge_all
 from cmbnet.io.dicom.source import DicomSource, source_of
+from cmbnet.io.dicom.verdict import DEFAULT_RULES, SelectionRules, SeriesVerdict
 from cmbnet.volume import Volume
 
 _MOST_LISTED = 6
@@ -33,20 +31,20 @@ class Examination:
     Args:
         name: Name of the input, without words that name the patient.
         verdicts: Verdicts, one per stack, in order of series number.
-        findings: Sentences about ignored, damaged and missing files.
+        notes: Sentences about ignored, damaged and missing files.
         refusal: Reason why no stack was chosen. Empty if one was.
     """
 
     name: str
     verdicts: tuple[SeriesVerdict, ...]
-    findings: tuple[str, ...]
+    notes: tuple[str, ...]
     refusal: str = ""
 
 
-def explain_dicom(
+def examine_dicom(
     path: str | os.PathLike[str], *, rules: SelectionRules = DEFAULT_RULES
-) -> list[SeriesVerdict]:
-    """Judge every series without decoding pixels.
+) -> Examination:
+    """Judge every series without decoding pixels, and describe the files and the whole input.
 
     Args:
         path: Folder, zip, DICOMDIR or one file.
@@ -56,24 +54,18 @@ def explain_dicom(
         UnreadableFile: If the path does not exist, or a zip is damaged.
         InputRefused: If there is no DICOM file, or there are too many files.
     """
-    return list(examine_dicom(path, rules=rules).verdicts)
-
-
-def examine_dicom(
-    path: str | os.PathLike[str], *, rules: SelectionRules = DEFAULT_RULES
-) -> Examination:
-    """Judge every series as `explain_dicom`, and describe the files and the whole input."""
     with open_files(path) as files:
-        judged, findings, name = _judge_all(files, rules, None)
+        judged, notes, name = _judge_all(files, rules, None)
         try:
             chosen = _choose(judged, name)
         except InputRefused as refused:
             verdicts = tuple(one.verdict for one in judged)
-            return Examination(name, verdicts, findings, str(refused))
+            return Examination(name, verdicts, notes, str(refused))
+        _, phase = phase_of(judged, chosen)
         return Examination(
             name,
             tuple(replace(one.verdict, chosen=one is chosen) for one in judged),
-            findings,
+            (*notes, phase),
         )
 
 
@@ -88,7 +80,7 @@ def read_dicom(
 
     Args:
         path: Folder, zip, DICOMDIR or one (enhanced) file.
-        series: Key of `explain_dicom` (``"4"``, ``"4.2"``) or a Series Instance UID. A named series
+        series: Key of a verdict (``"4"``, ``"4.2"``) or a Series Instance UID. A named series
             may be other than SWI, and must be one regular volume of grey values.
         frame: Number of the image, from 0, if several share each position.
         rules: The limits.
@@ -115,7 +107,7 @@ def read_dicom_series(
 ) -> tuple[Volume, DicomSource]:
     """Read as `read_dicom`, and return the source images for SEG and SR, too."""
     with open_files(path) as files:
-        judged, findings, name = _judge_all(files, rules, frame)
+        judged, notes, name = _judge_all(files, rules, frame)
         chosen = _choose(judged, name) if series is None else _named(judged, series, name)
         _check_frame(chosen, frame)
         verdict = replace(chosen.verdict, chosen=True)
@@ -125,23 +117,47 @@ def read_dicom_series(
             data=read_pixels(chosen.grid),
             affine=chosen.grid.affine,
             source=f"series {verdict.key} of {name}",
-            notes=_notes(verdict, findings, _owners(judged)),
+            notes=_notes(verdict, notes, _owners(judged)),
         )
         return volume, source_of(chosen.grid, verdict)
+
+
+def read_dicom_phase(
+    path: str | os.PathLike[str], swi: DicomSource, *, series: str = "auto"
+) -> Volume:
+    """Read the phase that belongs to an SWI.
+
+    Args:
+        path: The input that the SWI was read from.
+        swi: The images of the SWI.
+        series: "auto", or the key or UID of the phase series.
+
+    Raises:
+        InputRefused: If no phase belongs to the SWI, or the named one does not.
+    """
+    with open_files(path) as files:
+        judged, _, name = _judge_all(files, DEFAULT_RULES, None)
+        phase = require_phase(judged, swi.verdict.key, series)
+        assert phase.grid is not None
+        source = f"series {phase.verdict.key} of {name}"
+        # The affine of the SWI: the two may differ by what headers round.
+        affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ swi.affine_lps
+        return Volume(data=read_pixels(phase.grid), affine=affine, source=source)
 
 
 def _judge_all(
     files: FileSet, rules: SelectionRules, frame: int | None
 ) -> tuple[list[Judged], tuple[str, ...], str]:
-    stacks, findings = read_stacks(files)
+    stacks, notes = read_stacks(files)
     identifiers: set[str] = set()
     # One header per file: a series that names two patients may hide neither.
-    for facts in {id(f.facts): f.facts for stack in stacks for f in stack.frames}.values():
-        identifiers |= patient_identifiers(facts)
+    frames = (frame for stack in stacks for frame in stack.frames)
+    for attributes in {id(frame.attributes): frame.attributes for frame in frames}.values():
+        identifiers |= patient_identifiers(attributes)
     name = scrub(files.name, identifiers)
     if not stacks:
-        raise InputRefused(f"no image could be read in {name}: {'; '.join(findings[:5])}")
-    return judge_all(join_parts(stacks), rules, frame), findings, name
+        raise InputRefused(f"no image could be read in {name}: {'; '.join(notes[:5])}")
+    return judge_all(join_parts(stacks), rules, frame), notes, name
 
 
 def _choose(judged: list[Judged], name: str) -> Judged:
@@ -176,7 +192,7 @@ def _choose(judged: list[Judged], name: str) -> Judged:
 
 
 def _owners(judged: list[Judged]) -> str:
-    return several_owners(one.stack.frames[0].facts for one in judged)
+    return several_owners(one.stack.frames[0].attributes for one in judged)
 
 
 def _list_reasons(judged: list[Judged]) -> str:
@@ -214,7 +230,7 @@ def _check_frame(chosen: Judged, frame: int | None) -> None:
         raise UsageError(f"frame 0 to {count - 1} of series {chosen.verdict.key}, got {frame}")
 
 
-def _notes(verdict: SeriesVerdict, findings: tuple[str, ...], owners: str) -> tuple[str, ...]:
+def _notes(verdict: SeriesVerdict, notes: tuple[str, ...], owners: str) -> tuple[str, ...]:
     among = [f"named among images of {owners}"] if owners else []
     passed_over = [f"named in spite of: {objection.message}" for objection in verdict.objections]
-    return (*findings, *verdict.findings, *among, *passed_over)
+    return (*notes, *verdict.notes, *among, *passed_over)

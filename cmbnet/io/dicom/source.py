@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from cmbnet.io.dicom.frames import text
+from cmbnet.io.dicom.frames import Frame, numbers, text
 from cmbnet.io.dicom.geometry import Grid
-from cmbnet.io.dicom.selection import SeriesVerdict, field_strength_t
+from cmbnet.io.dicom.verdict import SeriesVerdict
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -27,7 +27,7 @@ class DicomSource:
         verdict: The verdict by which the series was chosen.
         echo_ms: Echo time. None if unknown.
         field_t: Field strength. None if unknown.
-        facts: Readable values of the first header.
+        attributes: Readable values of the first header.
         sop_instance_uids: UIDs of the files.
     """
 
@@ -37,7 +37,7 @@ class DicomSource:
     verdict: SeriesVerdict
     echo_ms: float | None
     field_t: float | None
-    facts: Dataset
+    attributes: Dataset
     sop_instance_uids: tuple[str, ...]
 
     def __repr__(self) -> str:
@@ -46,17 +46,17 @@ class DicomSource:
     @property
     def study_instance_uid(self) -> str:
         """Study Instance UID of the results."""
-        return text(self.facts, "StudyInstanceUID")
+        return text(self.attributes, "StudyInstanceUID")
 
     @property
     def series_instance_uid(self) -> str:
         """Series Instance UID of the read series."""
-        return text(self.facts, "SeriesInstanceUID")
+        return text(self.attributes, "SeriesInstanceUID")
 
     @property
     def frame_of_reference_uid(self) -> str:
         """UID of the coordinate system. Empty if none is stated."""
-        return text(self.facts, "FrameOfReferenceUID")
+        return text(self.attributes, "FrameOfReferenceUID")
 
 
 def source_of(grid: Grid, verdict: SeriesVerdict) -> DicomSource:
@@ -72,11 +72,19 @@ def source_of(grid: Grid, verdict: SeriesVerdict) -> DicomSource:
         affine_lps=grid.affine_lps,
         verdict=verdict,
         echo_ms=_one([frame.echo_ms for frame in frames]),
-        field_t=field_strength_t(frames[0]),
-        facts=frames[0].facts,
+        field_t=_field_strength_t(frames[0]),
+        attributes=frames[0].attributes,
         sop_instance_uids=tuple(headers),
     )
 
 
 def _one(values: list[float | None]) -> float | None:
     return values[0] if len(set(values)) == 1 else None
+
+
+def _field_strength_t(frame: Frame) -> float | None:
+    """Field strength in tesla. Some scanners state it in gauss."""
+    stated = numbers(frame.attributes.get("MagneticFieldStrength"), 1)
+    if not stated or stated[0] <= 0:
+        return None
+    return stated[0] / 1e4 if stated[0] > 100 else stated[0]

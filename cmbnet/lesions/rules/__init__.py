@@ -45,13 +45,13 @@ RULES: tuple[Rule, ...] = (
     BORDER,
     SCORE,
 )
-"""In the order in which they are asked; the first that says no gives the reason."""
+"""All rules, in the order in which they apply. The first that excludes gives the reason."""
 
 
 def first_no(
     lesion: Lesion, thresholds: LesionRules, asked: Iterable[Rule]
 ) -> tuple[Rule, str] | None:
-    """The first of some rules that excludes a candidate, with its reason; None if all keep it."""
+    """Return the first of some rules that excludes a candidate, with its reason, or None."""
     for rule in asked:
         reason = rule.reason(lesion, thresholds)
         if reason is not None:

@@ -1,4 +1,4 @@
-"""What a lesion rule is."""
+"""`Rule`: one reason for which a candidate is no microbleed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ class Rule:
     """One reason for which a candidate is no microbleed.
 
     Args:
-        name: Unlike that of any other rule.
-        stage: Under which results count what it excludes.
-        reason: Of a measured candidate and the thresholds: why it is excluded, in words, or None.
-        surroundings: Whether the rule looks at what lies around the candidate, or at the score
-            that is made of it. This is measured only of candidates that the other rules keep.
+        name: A name that no other rule has.
+        stage: The stage under which results count the candidates that it excludes.
+        reason: A function of a measured candidate and the thresholds. It returns the reason in
+            words if the candidate is excluded, else None.
+        surroundings: Whether the rule needs the surroundings of the candidate, or the score that
+            rests on them. They are measured only if the other rules keep the candidate.
     """
 
     name: str

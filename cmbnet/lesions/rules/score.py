@@ -8,11 +8,11 @@ from cmbnet.lesions.rules.thresholds import LesionRules
 
 
 def lesion_score(lesion: Lesion, rules: LesionRules) -> float:
-    """What the score threshold is compared with, 0 to 1.
+    """Return the score of a candidate, 0 to 1, which the score threshold is compared with.
 
     Args:
-        lesion: A candidate with its probabilities and, where they are known, its continuation and
-            its distance from the border; its own `score` is not read.
+        lesion: A candidate with its probabilities and, if known, its surroundings. Its own
+            `score` is not read.
         rules: The thresholds.
     """
     if rules.evidence is not None:

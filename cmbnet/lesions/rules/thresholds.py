@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from cmbnet.errors import UsageError
-from cmbnet.lesions.evidence import Evidence
 from cmbnet.lesions.lesion import SizeClass
+from cmbnet.lesions.score_model import ScoreModel
 from cmbnet.lesions.sizes import LARGE_FROM_MM, LARGEST_MM, SMALLEST_MM, exceeds, reaches
 
 
@@ -16,22 +16,21 @@ class LesionRules:
     """Thresholds of `find_lesions`.
 
     Args:
-        pixel_threshold: A voxel is part of a candidate from this probability on, in (0, 1].
-        outline_share: Of a candidate, the voxels from this share of its highest probability on
-            are kept, 0 to 1; 0 keeps all. The share is halved where all pieces of what the pixel
-            threshold finds would else be shorter than `min_diameter_mm`.
-        min_score: Candidates of a lower score are removed, 0 to 1.
-        score: The lesion's score where there is no `evidence`: the "mean" or the "max" of its
-            probability.
-        evidence: Makes the score of all that is known of a candidate.
-        min_diameter_mm: Smallest maximum in-plane diameter that counts; it counts itself.
-        large_from_mm: Diameter from which on a lesion is "large".
-        max_diameter_mm: Largest diameter that counts; it counts itself. A candidate that surely
-            spans more than this across the slices is no microbleed either.
+        pixel_threshold: Smallest probability of a voxel of a candidate, in (0, 1].
+        outline_share: A candidate keeps the voxels from this share of its highest probability on,
+            0 to 1. With 0 it keeps all. The share is halved if all pieces would otherwise be
+            shorter than `min_diameter_mm`.
+        min_score: Smallest score of a lesion, 0 to 1.
+        score: The score if there is no `evidence`: the "mean" or the "max" of the probability.
+        evidence: The fitted model of the score, or None. (``bundle.json`` has this name.)
+        min_diameter_mm: Smallest maximum in-plane diameter that counts.
+        large_from_mm: Smallest diameter of a "large" lesion.
+        max_diameter_mm: Largest diameter that counts. A candidate that surely spans more than this
+            across the slices is no microbleed either.
         min_volume_mm3: Smallest volume.
-        max_elongation: Longest over middle axis, above which a candidate is a vein seen along
-            its course. Asked only where the longest axis is more than four times the
-            longest voxel side, for on thick slices even a ball looks like a tube.
+        max_elongation: Largest ratio of the longest to the middle axis. A candidate with more is a
+            vein seen along its course. The rule applies only if the longest axis is more than four
+            times the longest voxel side, because on thick slices even a ball looks like a tube.
         max_z_ratio: A candidate that surely spans more than this many in-plane diameters across
             the slices is a vein that crosses them. Surely spanned are the slices between the
             first and the last, which partial volume may have added.
@@ -51,7 +50,7 @@ class LesionRules:
     outline_share: float = 0.0
     min_score: float = 0.0
     score: Literal["mean", "max"] = "mean"
-    evidence: Evidence | None = None
+    evidence: ScoreModel | None = None
     min_diameter_mm: float = SMALLEST_MM
     large_from_mm: float = LARGE_FROM_MM
     max_diameter_mm: float = LARGEST_MM
@@ -84,7 +83,7 @@ class LesionRules:
 
 
 def size_class(diameter_mm: float, rules: LesionRules) -> SizeClass:
-    """Class by maximum in-plane diameter.
+    """Return the class of a maximum in-plane diameter.
 
     Examples:
         >>> [size_class(d, LesionRules()) for d in (1.9, 2.0, 4.9, 5.0, 10.0, 10.1)]
@@ -96,10 +95,10 @@ def size_class(diameter_mm: float, rules: LesionRules) -> SizeClass:
 
 
 def is_small(diameter_mm: float, rules: LesionRules) -> bool:
-    """Whether it would be of the class "small", however small."""
+    """Return whether a diameter is below that of a large lesion."""
     return not reaches(diameter_mm, rules.large_from_mm)
 
 
 def is_too_short(diameter_mm: float, rules: LesionRules) -> bool:
-    """Whether it is shorter than the smallest lesion that counts."""
+    """Return whether a diameter is below that of the smallest lesion that counts."""
     return not reaches(diameter_mm, rules.min_diameter_mm)

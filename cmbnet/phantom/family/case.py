@@ -11,18 +11,14 @@ from scipy import ndimage
 
 from cmbnet.phantom.acquisition import acquire, motion_factor, receive_bias
 from cmbnet.phantom.case import (
-    IRON_LABELS,
     MAX_TILT_RAD,
-    STORAGE_FLIPS,
-    STORED_MAX,
     TILT_PROBABILITY,
-    VEIN_SHARE,
     WHITE_LEVEL,
     PhantomCase,
     Truth,
-    flip_row,
+    mark_tissue,
     noise_free_pair,
-    stored_affine,
+    store,
 )
 from cmbnet.phantom.family.disease import Disease, draw_diseases
 from cmbnet.phantom.family.head import FamilyHead, make_family_head
@@ -31,12 +27,12 @@ from cmbnet.phantom.family.looks import Looks, draw_looks, paint
 from cmbnet.phantom.family.mimics import draw_family_mimics
 from cmbnet.phantom.grid import FloatArray, Grid, resample
 from cmbnet.phantom.lesions import Microbleed
-from cmbnet.phantom.mimics import Mimic, MimicKind, paint_mimics
+from cmbnet.phantom.mimics import Mimic, MimicKind, paint_mimics, taken_by
 from cmbnet.phantom.protocol import WideProtocol
 from cmbnet.phantom.scan import (
     ComplexArray,
     HeadSignal,
-    Scan,
+    ScanPlan,
     average_sub_slices,
     plan_scan,
     shows_lesions,
@@ -47,7 +43,6 @@ from cmbnet.phantom.swi import susceptibility_weighted
 from cmbnet.phantom.template import AnatomyKind
 from cmbnet.phantom.truth import find_apparent
 from cmbnet.phantom.veins import VeinPoints
-from cmbnet.volume import Volume
 
 MOTION_PROBABILITY = 0.15
 STRIPPED_PROBABILITY, DEFACED_PROBABILITY = 0.15, 0.1
@@ -113,7 +108,7 @@ def make_family_case(
 
 
 def echo_times_ms(protocol: WideProtocol) -> list[float]:
-    """Echo times whose mean is that of the protocol, the middle or the last one first."""
+    """Return echo times whose mean is that of the protocol, the middle or last one first."""
     shares = {1: (1.0,), 2: (1.35, 0.65), 3: (1.0, 1.5, 0.5)}[protocol.echoes]
     return [protocol.te_ms * share for share in shares]
 
@@ -143,7 +138,7 @@ def _draw_patient(seed: int, head: FamilyHead, protocol: WideProtocol) -> _Patie
     return _Patient(head, looks, signal, chi, veins, mimics, diseases)
 
 
-def _seen(patient: _Patient, scan: Scan) -> HeadSignal:
+def _seen(patient: _Patient, scan: ScanPlan) -> HeadSignal:
     """The patient with mimics and diseases, before microbleeds."""
     looks = patient.looks
     seen = signal_of(
@@ -157,7 +152,7 @@ def _seen(patient: _Patient, scan: Scan) -> HeadSignal:
 
 
 def _draw_lesions(
-    seed: int, patient: _Patient, scan: Scan, seen: HeadSignal, without: ComplexArray,
+    seed: int, patient: _Patient, scan: ScanPlan, seen: HeadSignal, without: ComplexArray,
     count: int | None,
 ) -> list[Microbleed]:  # fmt: skip
     """Draw the microbleeds where they could be seen, and in no other disease."""
@@ -165,17 +160,13 @@ def _draw_lesions(
     def suitable(points_mm: NDArray[np.floating]) -> NDArray[np.bool_]:
         return shows_lesions(points_mm, scan, seen, without)
 
-    taken = [
-        (np.asarray(point, float), mimic.reach_mm)
-        for mimic in patient.mimics
-        for point in (mimic.path_mm[::6] if len(mimic.path_mm) else mimic.centre_mm[None])
-    ]
+    taken = taken_by(patient.mimics)
     taken += [(one.centre_mm, one.reach_mm) for one in patient.diseases if one.reach_mm]
     rng = np.random.default_rng([seed, 42])
     return draw_family_lesions(rng, patient.head, scan, suitable, taken, count)
 
 
-def _part(scan: Scan, protocol: WideProtocol) -> Scan:
+def _part(scan: ScanPlan, protocol: WideProtocol) -> ScanPlan:
     """The scan of the slices that the slab covers."""
     first, last = (round(share * scan.grid.shape[0]) for share in protocol.covered)
     last = max(last, first + 1)
@@ -188,7 +179,7 @@ def _part(scan: Scan, protocol: WideProtocol) -> Scan:
     return replace(scan, grid=cut(scan.grid, 1), work=cut(scan.work, scan.sub_slices))
 
 
-def _slab(scan: Scan, protocol: WideProtocol) -> FloatArray:
+def _slab(scan: ScanPlan, protocol: WideProtocol) -> FloatArray:
     """(z, 1, 1) signal along a slab: the outer slices of 3D scans fade."""
     edge = protocol.edge_slices
     z = np.arange(scan.grid.shape[0])
@@ -201,7 +192,7 @@ def _slab(scan: Scan, protocol: WideProtocol) -> FloatArray:
 def _image(
     rng: np.random.Generator,
     complete: ComplexArray,
-    scan: Scan,
+    scan: ScanPlan,
     protocol: WideProtocol,
     noise_sd: float,
 ) -> FloatArray:
@@ -231,7 +222,7 @@ def _ghosts(rng: np.random.Generator, grid: Grid, strength: float) -> ComplexArr
 
 
 def _store(
-    seed: int, scan: Scan, patient: _Patient, truth: Truth, image: FloatArray, seen: HeadSignal,
+    seed: int, scan: ScanPlan, patient: _Patient, truth: Truth, image: FloatArray, seen: HeadSignal,
     tilt: float,
 ) -> PhantomCase:  # fmt: skip
     """Strip or deface, scale to whole numbers and store the axes as a scanner might."""
@@ -246,40 +237,22 @@ def _store(
     elif rng.random() < DEFACED_PROBABILITY:
         image *= _defaced(rng, head, scan)
     image *= WHITE_LEVEL * rng.uniform(0.3, 1.5) / seen.white
-    stored = np.minimum(np.rint(image), STORED_MAX).astype(np.int16)
-    flips = STORAGE_FLIPS[int(rng.integers(len(STORAGE_FLIPS)))]
-    affine = stored_affine(scan.grid, tilt, flips)
     labels, ignore, rows = truth
     marks = _mimic_map(patient, scan, seen, brain)
     for disease in patient.diseases:
         if disease.ignored:
             box, share = disease.on(head.anatomy.grid, scan.grid)
             ignore[box][(share > 0.3) & (labels[box] == 0)] = 1
-
-    def volume(data: NDArray[Any], what: str) -> Volume:
-        return Volume(np.ascontiguousarray(np.flip(data, flips)), affine, f"phantom {seed} {what}")
-
-    return PhantomCase(
-        image=volume(stored, "image"),
-        lesions=volume(labels, "lesions"),
-        ignore=volume(ignore, "ignore"),
-        mimics=volume(marks, "mimics"),
-        brain=volume(brain.astype(np.uint8), "brain"),
-        truth=tuple(flip_row(row, flips, scan.grid.shape) for row in rows),
-        protocol=scan.protocol,
-        seed=seed,
-        anatomy_seed=head.anatomy.seed,
-        anatomy=head.anatomy.kind,
-        skull_stripped=stripped,
-    )
+    maps = (image, labels, ignore, marks, brain.astype(np.uint8))
+    return store(rng, seed, scan, tilt, head.anatomy, maps, rows, skull_stripped=stripped)
 
 
-def _on(values: NDArray[Any], head: FamilyHead, scan: Scan) -> FloatArray:
+def _on(values: NDArray[Any], head: FamilyHead, scan: ScanPlan) -> FloatArray:
     return resample(values.astype(np.float32), head.anatomy.grid, scan.grid, outside=0.0)
 
 
 def _stripped(
-    rng: np.random.Generator, head: FamilyHead, scan: Scan, brain: NDArray[np.bool_]
+    rng: np.random.Generator, head: FamilyHead, scan: ScanPlan, brain: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """What a skull-stripping tool keeps: the brain, a little less, or all within the skull."""
     kind = rng.random()
@@ -313,7 +286,7 @@ def _kept_truth(truth: Truth, kept: NDArray[np.bool_]) -> Truth:
     return number[labels].astype(labels.dtype), ignore, changed
 
 
-def _defaced(rng: np.random.Generator, head: FamilyHead, scan: Scan) -> NDArray[np.bool_]:
+def _defaced(rng: np.random.Generator, head: FamilyHead, scan: ScanPlan) -> NDArray[np.bool_]:
     """All but the face: a plane cuts it off in front of and below the brain."""
     z, y, _ = scan.grid.axes_mm()
     corner = head.anatomy.deformation.from_mni(
@@ -325,15 +298,11 @@ def _defaced(rng: np.random.Generator, head: FamilyHead, scan: Scan) -> NDArray[
 
 
 def _mimic_map(
-    patient: _Patient, scan: Scan, seen: HeadSignal, brain: NDArray[np.bool_]
+    patient: _Patient, scan: ScanPlan, seen: HeadSignal, brain: NDArray[np.bool_]
 ) -> NDArray[np.uint16]:
     """Where which kind of mimic is; the more specific kind is written over the other."""
     head = patient.head
-    marks = np.zeros(scan.grid.shape, np.uint16)
-    marks[(seen.left < 0.6) & brain] = MimicKind.DROP_OUT
-    iron = np.isin(head.anatomy.nucleus, IRON_LABELS) * head.anatomy.nucleus_share
-    marks[_on(iron, head, scan) > 128] = MimicKind.IRON
-    marks[seen.blood > VEIN_SHARE] = MimicKind.VEIN
+    marks = mark_tissue(head.anatomy, scan, seen, brain)
     marks[_on(head.sinus, head, scan) > 128] = MimicKind.SINUS
     marks[_on(head.artery, head, scan) > 100] = MimicKind.FLOW_VOID
     for disease in patient.diseases:

@@ -16,10 +16,9 @@ from scipy import ndimage
 
 from cmbnet.phantom.family.head import FamilyHead
 from cmbnet.phantom.family.looks import Looks
-from cmbnet.phantom.grid import FloatArray, Grid, resample
+from cmbnet.phantom.grid import Box, FloatArray, Grid, broadcast, random_points, resample
 from cmbnet.phantom.regions import Region
 
-Box = tuple[slice, slice, slice]
 GRAIN_MM = 3.0
 """Size of the bumps of a shape."""
 
@@ -45,7 +44,7 @@ class Disease:
     reach_mm: float
 
     def on(self, own: Grid, target: Grid) -> tuple[Box, FloatArray]:
-        """Where it is on another grid: a box of it, and the share there."""
+        """Return a box of another grid, and the share of the disease in it."""
         corner = np.array([part.start for part in self.box])
         origin = own.points_of(corner[None])[0]
         source = Grid(self.share.shape, tuple(map(float, origin)), own.spacing_mm)  # type: ignore[arg-type]
@@ -79,30 +78,20 @@ class Canvas:
     chi_ppm: FloatArray
 
     def somewhere(self, where: NDArray[np.bool_]) -> NDArray[np.float64] | None:
-        """A random point of a mask in mm."""
-        found = np.flatnonzero(where)
-        if not len(found):
-            return None
-        chosen = found[self.rng.integers(0, len(found), 1)]
-        index = np.stack(np.unravel_index(chosen, where.shape), axis=1)
-        point: NDArray[np.float64] = self.head.anatomy.grid.points_of(index)[0].astype(float)
-        return point
+        """Draw a random point of a mask in mm, or None if the mask is empty."""
+        points = random_points(self.rng, self.head.anatomy.grid, where, 1)
+        return points[0].astype(float) if len(points) else None
 
     def blob(
         self, centre_mm: NDArray[np.float64], radius_mm: float, rough: float
     ) -> tuple[Box, FloatArray]:
-        """A box and the distance in mm beyond the surface of a bumpy ellipsoid in it."""
+        """Draw a bumpy ellipsoid: a box, and the distance in mm beyond the surface in it."""
         grid = self.head.anatomy.grid
         reach = radius_mm * 1.6 + 6
-        low = np.maximum(np.floor(grid.index_of(centre_mm - reach)).astype(int), 0)
-        high = np.minimum(np.ceil(grid.index_of(centre_mm + reach)).astype(int) + 1, grid.shape)
-        box = tuple(slice(int(a), int(max(a, b))) for a, b in zip(low, high, strict=True))
-        axes = grid.axes_mm()
+        box = grid.box(centre_mm - reach, centre_mm + reach)
         turn, _ = np.linalg.qr(self.rng.standard_normal((3, 3)))
-        offsets = [
-            (np.asarray(axis).ravel()[part] - mm).reshape([-1 if n == a else 1 for a in range(3)])
-            for n, (axis, part, mm) in enumerate(zip(axes, box, centre_mm, strict=True))
-        ]
+        axes = zip(grid.axes_mm(), box, centre_mm, strict=True)
+        offsets = broadcast(*(axis.ravel()[part] - mm for axis, part, mm in axes))
         radii = radius_mm * np.array([1.0, *self.rng.uniform(0.55, 1.0, 2)])
         square = sum(
             (sum(turn[n, a] * offsets[a] for a in range(3)) / radii[n]) ** 2 for n in range(3)
@@ -113,7 +102,7 @@ class Canvas:
         )
         bumps *= rough / max(float(bumps.std()), 1e-6)
         distance = (np.sqrt(square) - 1 + bumps) * radius_mm
-        return box, distance.astype(np.float32)  # type: ignore[return-value]
+        return box, distance.astype(np.float32)
 
     def put(self, box: Box, share: FloatArray, level: float | FloatArray, chi: float) -> None:
         """Mix a signal (where the tissue is `Looks.signal`) and a susceptibility in."""
@@ -122,7 +111,7 @@ class Canvas:
 
 
 def soft(distance_mm: NDArray[np.floating]) -> FloatArray:
-    """1 well inside, 0 well outside a surface, an edge of a voxel between."""
+    """Return 1 well inside a surface and 0 well outside, with an edge of one voxel."""
     result: FloatArray = np.clip(0.5 - distance_mm, 0, 1).astype(np.float32)
     return result
 

@@ -23,7 +23,14 @@ from cmbnet.phantom.family.sinuses import STEP_MM, Tube, draw_arteries, draw_sin
 from cmbnet.phantom.family.trees import draw_trees
 from cmbnet.phantom.grid import FloatArray, Grid, resample
 from cmbnet.phantom.individual import Deformation
-from cmbnet.phantom.regions import AIR_SPACES, Coordinates, Region, Triple, ellipsoid_radius
+from cmbnet.phantom.regions import (
+    AIR_SPACES,
+    Coordinates,
+    Region,
+    Triple,
+    ellipsoid_radius,
+    neck_and_face,
+)
 from cmbnet.phantom.template import AnatomyKind
 
 LAYERS = ("dura", "bone", "marrow", "muscle", "fat", "eye")
@@ -138,9 +145,7 @@ def _layers(
     low = (0.4, 0.8, 0.4, 0.8, 1.0, 1.5)
     high = (1.6, 2.2, 5.0, 2.0, 4.0, 6.0)
     ends = np.cumsum(rng.uniform(low, high)) * scale
-    z, y, x = q
-    neck = (z < -55) & ((x / 62) ** 2 + ((y + 22) / 72) ** 2 < 1)
-    face = (z < -28) & ((x / 58) ** 2 + ((y - 40) / 48) ** 2 < 1)
+    neck, face = neck_and_face(q)
     flesh = (neck | face) & (outside_mm > ends[3])
     air = _air(rng, q, outside_mm)
     eye = np.clip((1.05 - ellipsoid_radius(q, *EYE)) * 8, 0, 1) * flesh * ~air

@@ -6,16 +6,17 @@ not quite round.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.phantom.family.head import FamilyHead
-from cmbnet.phantom.lesions import Microbleed, expected_diameter_mm
+from cmbnet.phantom.grid import weighted_points
+from cmbnet.phantom.lesions import Microbleed, Suitable, expected_diameter_mm
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.regions import Region
-from cmbnet.phantom.scan import Scan
+from cmbnet.phantom.scan import ScanPlan
 from cmbnet.phantom.spheres import Sphere
 
 MOST_LESIONS = 83
@@ -54,15 +55,15 @@ ON_VESSEL, TOUCHING, AT_SURFACE = 0.08, 0.08, 0.15
 
 
 def draw_family_count(rng: np.random.Generator) -> int:
-    """Number of microbleeds of a positive case: median 2, ninth tenth 9, at most 83."""
+    """Draw the number of microbleeds: median 2, 90th percentile 9, at most 83."""
     return int(np.clip(np.ceil(np.exp(rng.normal(0.4, 1.35))), 1, MOST_LESIONS))
 
 
 def draw_family_lesions(
     rng: np.random.Generator,
     head: FamilyHead,
-    scan: Scan,
-    suitable: Callable[[NDArray[np.floating]], NDArray[np.bool_]],
+    scan: ScanPlan,
+    suitable: Suitable,
     taken: list[tuple[NDArray[np.float64], float]],
     count: int | None,
 ) -> list[Microbleed]:
@@ -105,7 +106,7 @@ def draw_family_lesions(
         for centre in pool:
             if all(np.linalg.norm(centre - at) > keep + far for at, far in near):
                 near.append((centre, 0.0 if keep == 0 else room))
-                region = Region(int(_value_at(head, centre)))
+                region = Region(int(_region_at(head, centre[None])[0]))
                 lesions.append(
                     draw_family_microbleed(rng, region, centre, (diameter, chi), scan.protocol)
                 )
@@ -116,7 +117,7 @@ def draw_family_lesions(
 def draw_deposit(
     rng: np.random.Generator, protocol: Protocol, *, first: bool = False
 ) -> tuple[float, float]:
-    """Diameter in mm and susceptibility in ppm; the first of a patient is one that can be seen."""
+    """Draw diameter in mm and susceptibility in ppm. The first of a patient can be seen."""
     typical = DIAMETER_MM * max(protocol.slice_mm / 2, 1) ** THICK_POWER
     dense = CHI_PPM * (MAGNITUDE_GAIN if protocol.output == "magnitude" else 1.0)
     for _ in range(REDRAWN):
@@ -137,7 +138,7 @@ def draw_family_microbleed(
     deposit: tuple[float, float],
     protocol: Protocol,
 ) -> Microbleed:
-    """A deposit as overlapping balls within an ellipsoid; a larger one may have structure.
+    """Draw a deposit as overlapping balls in an ellipsoid. A larger one may have structure.
 
     Args:
         rng: Source of randomness.
@@ -193,16 +194,17 @@ def _hollow(
     )
 
 
-def _value_at(head: FamilyHead, point_mm: NDArray[np.float64]) -> int:
+def _region_at(head: FamilyHead, points_mm: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Region of each position (n, 3); what lies outside the maps belongs to their edge."""
     grid = head.anatomy.grid
-    index = np.rint(grid.index_of(point_mm[None])[0]).astype(int)
-    z, y, x = np.clip(index, 0, np.array(grid.shape) - 1)
-    return int(head.anatomy.region[z, y, x])
+    index = np.clip(grid.nearest(points_mm), 0, np.array(grid.shape) - 1)
+    regions: NDArray[np.uint8] = head.anatomy.region[tuple(index.T)]
+    return regions
 
 
 def _places(
     rng: np.random.Generator, head: FamilyHead, regions: tuple[Region, ...], count: int,
-    suitable: Callable[[NDArray[np.floating]], NDArray[np.bool_]],
+    suitable: Suitable,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Positions (m, 3) in regions; lobar ones at the cortical border and in white matter."""
     maps = head.anatomy
@@ -218,34 +220,25 @@ def _places(
         weight = np.where(fluid < (0.7 if at_surface else 0.25), weight + at_surface * grey, 0)
     else:
         weight = (fluid < 0.25).astype(np.float32)
-    summed = np.cumsum(weight, dtype=np.float64)
-    if summed[-1] <= 0:
-        return np.zeros((0, 3))
-    chosen = where[np.searchsorted(summed, rng.random(count) * summed[-1])]
-    index = np.stack(np.unravel_index(chosen, maps.region.shape), axis=1)
-    points = maps.grid.points_of(index + rng.uniform(-0.5, 0.5, index.shape)).astype(float)
+    points = weighted_points(rng, maps.grid, where, weight, count)
     return points[suitable(points)]
 
 
 def _beside_veins(
-    rng: np.random.Generator, head: FamilyHead, count: int,
-    suitable: Callable[[NDArray[np.floating]], NDArray[np.bool_]],
-) -> NDArray[np.float64]:  # fmt: skip
+    rng: np.random.Generator, head: FamilyHead, count: int, suitable: Suitable
+) -> NDArray[np.float64]:
     """Positions within 2 mm of a vein, inside brain."""
     veins = head.anatomy.veins.points_mm
     if not len(veins):
         return np.zeros((0, 3))
     points = veins[rng.integers(0, len(veins), 4 * count)] + rng.normal(0, 0.8, (4 * count, 3))
-    grid = head.anatomy.grid
-    index = np.clip(np.rint(grid.index_of(points)).astype(int), 0, np.array(grid.shape) - 1)
-    near: NDArray[np.float64] = points[head.anatomy.region[tuple(index.T)] > 0][:count]
+    near: NDArray[np.float64] = points[_region_at(head, points) > 0][:count]
     return near[suitable(near)]
 
 
 def _beside(
-    rng: np.random.Generator, other: Microbleed, room_mm: float,
-    suitable: Callable[[NDArray[np.floating]], NDArray[np.bool_]],
-) -> NDArray[np.float64]:  # fmt: skip
+    rng: np.random.Generator, other: Microbleed, room_mm: float, suitable: Suitable
+) -> NDArray[np.float64]:
     """Positions that touch another lesion."""
     away = rng.standard_normal((40, 3))
     away /= np.linalg.norm(away, axis=1, keepdims=True)

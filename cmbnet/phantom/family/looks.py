@@ -89,7 +89,7 @@ def _grey(rng: np.random.Generator) -> float:
 def paint(
     rng: np.random.Generator, head: FamilyHead, looks: Looks
 ) -> tuple[FloatArray, FloatArray]:
-    """Signal (white matter has 1) and susceptibility on the 1 mm grid of the head."""
+    """Paint signal (white matter has 1) and susceptibility on the 1 mm grid of the head."""
     anatomy = head.anatomy
     shape = anatomy.grid.shape
     signal, chi = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -136,6 +136,6 @@ def _coarse_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> FloatArra
     for axis, n in enumerate(shape):
         at = np.arange(n) / 4
         low = at.astype(int)
-        weight = (at - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        weight = (at - low).astype(np.float32)[(...,) + (None,) * (2 - axis)]
         small = small.take(low, axis) * (1 - weight) + small.take(low + 1, axis) * weight
     return small

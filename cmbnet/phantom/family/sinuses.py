@@ -79,7 +79,7 @@ def draw_sinuses(
         outside_mm: Distance beyond the inner table, negative inside.
         grid: Its grid.
     """
-    size = 1 / abs(np.linalg.det(deformation.matrix)) ** (1 / 3)
+    size = deformation.scale
     width = float(np.exp(rng.uniform(np.log(4), np.log(12)))) * size
     inset_mm = float(rng.uniform(-1.0, 2.5)) * size
 
@@ -129,7 +129,7 @@ def _ball(centre_mm: FloatArray, width_mm: float) -> Tube:
 
 def draw_arteries(rng: np.random.Generator, deformation: Deformation) -> list[Tube]:
     """Draw the arteries at the base and their first branches; elderly ones wind."""
-    size = 1 / abs(np.linalg.det(deformation.matrix)) ** (1 / 3)
+    size = deformation.scale
     wide, winding = rng.uniform(0.7, 1.5), rng.uniform(0.5, 3.0)
     tubes = []
     for radius, corners in ARTERIES:
@@ -170,7 +170,7 @@ def share_of(tubes: list[Tube], grid: Grid) -> FloatArray:
     total = np.zeros(int(np.prod(grid.shape)), np.float32)
     for tube in tubes:
         points, volume = _filled(tube)
-        index = np.rint(grid.index_of(points)).astype(np.int64)
+        index = grid.nearest(points)
         inside = np.all((index >= 0) & (index < np.array(grid.shape)), axis=1)
         flat = np.ravel_multi_index(tuple(index[inside].T), grid.shape)
         share = volume[inside] / float(np.prod(grid.spacing_mm))

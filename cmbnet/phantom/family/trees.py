@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from cmbnet.phantom.grid import FloatArray, Grid
 from cmbnet.phantom.individual import Deformation
-from cmbnet.phantom.veins import SINUSES, STEP_MM, VeinPoints, polyline, thicken
+from cmbnet.phantom.veins import SINUSES, STEP_MM, VeinPoints, polyline, thicken, ventricles
 
 NEIGHBOURS = 9
 MOST_NODES = 45_000
@@ -63,9 +63,9 @@ def draw_trees(
     grey, white, csf = (part[every] for part in tissues)
     coarse = Grid(grey.shape, grid.origin_mm, (2.0, 2.0, 2.0))
     amount = float((grey + white).sum()) / 150_000
-    size = 1 / abs(np.linalg.det(deformation.matrix)) ** (1 / 3)
+    size = deformation.scale
     thickness = float(np.exp(rng.normal(0, 0.25))) * max(size, 0.75)
-    ventricle, far_mm = _ventricle(csf, deformation.on(coarse))
+    ventricle, far_mm = ventricles(csf, deformation.on(coarse))
     spread = rng.uniform(2.3, 3.0)
     free = inside[every] & (far_mm > 6)
     fluid = free & ((csf > 0.35) | (grey + white < 0.2))
@@ -82,18 +82,6 @@ def draw_trees(
     )  # fmt: skip
     parts += [_grow(rng, medulla, thickness * rng.uniform(0.1, 0.26), spread, 1.0), *deep]
     return VeinPoints.joined(parts)
-
-
-def _ventricle(
-    csf: FloatArray, q: tuple[FloatArray, FloatArray, FloatArray]
-) -> tuple[NDArray[np.bool_], FloatArray]:
-    """Lateral ventricles on a 2 mm grid, and the distance to them in mm."""
-    ellipsoid = ((q[0] - 14) / 26) ** 2 + ((q[1] + 16) / 52) ** 2 + (q[2] / 34) ** 2 < 1
-    ventricle = (csf > 0.5) & ellipsoid
-    if not ventricle.any():
-        ventricle = (np.abs(q[0] - 16) < 6) & (np.abs(q[2]) < 8) & (np.abs(q[1] + 12) < 20)
-    far = ndimage.distance_transform_edt(~ventricle, sampling=2.0)
-    return ventricle, far.astype(np.float32)
 
 
 def _deep_veins(

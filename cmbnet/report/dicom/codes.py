@@ -14,9 +14,7 @@ PRIVATE_SCHEME = "99CMBNET"
 def private_scheme() -> CodingSchemeIdentificationItem:
     """Identify the private coding scheme, as the standard requires."""
     return CodingSchemeIdentificationItem(
-        PRIVATE_SCHEME,
-        name="Codes of the cmbnet project",
-        responsible_organization="cmbnet",
+        PRIVATE_SCHEME, name="Codes of the cmbnet project", responsible_organization="cmbnet"
     )
 
 
@@ -26,6 +24,7 @@ def _private(value: str, meaning: str) -> CodedConcept:
 
 # In none of pydicom's dictionaries, but in the SNOMED CT that Synthea and others use.
 MICROBLEED = CodedConcept("723857007", "SCT", "Silent micro-hemorrhage of brain")
+CALCIFICATION = CodedConcept("18115005", "SCT", "Pathologic calcification")
 ABNORMAL_STRUCTURE = CodedConcept("49755003", "SCT", "Morphologically Abnormal Structure")
 MRI_OF_BRAIN = CodedConcept("241601008", "SCT", "MRI of brain")
 BRAIN = CodedConcept("12738006", "SCT", "Brain")

@@ -25,54 +25,39 @@ _NO_MOMENT = datetime.datetime(1900, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """The algorithm that made a result.
+    """The algorithm that made a result."""
 
-    Args:
-        model: Name of the bundle.
-        model_sha256: Hash of the whole bundle.
-        parameters: Parameters of the run, one sentence each. Their hash is part of the UIDs.
-        version: Version of cmbnet.
-    """
-
-    model: str
-    model_sha256: str
+    model: str  # Name of the bundle
+    model_sha256: str  # Hash of the whole bundle
+    # Parameters of the run, one sentence each. Their hash is part of the UIDs.
     parameters: tuple[str, ...] = ()
-    version: str = __version__
+    version: str = __version__  # Version of cmbnet
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """The judgement of the quality gate.
+    """The judgement of the quality gate."""
 
-    Args:
-        analysable: If it is False, the report says "not analysable" and has no count.
-        remarks: Sentences of warnings and refusals.
-    """
-
-    analysable: bool = True
-    remarks: tuple[str, ...] = ()
+    analysable: bool = True  # If it is False, the report says "not analysable" and has no count
+    remarks: tuple[str, ...] = ()  # Sentences of warnings and refusals
 
 
 @dataclass(frozen=True, slots=True)
 class DicomResult:
     """The result of one series.
 
-    Args:
-        lesions: Lesions that count, in the order of segments.
-        labels: `Lesion.id` of each voxel on the grid of the series, integer (z, y, x), 0 outside.
-        algorithm: The algorithm that found them.
-        quality: The judgement of the quality gate.
-        previous: The report that this one supersedes. Only its UIDs are read.
-
     Raises:
         UsageError: If a lesion has no voxel, or if a scan that is not analysable has lesions.
     """
 
-    lesions: tuple[Lesion, ...]
+    lesions: tuple[Lesion, ...]  # Lesions that count, in the order of segments
+    # `Lesion.id` of each voxel on the grid of the series, integer (z, y, x), 0 outside.
     labels: NDArray[Any]
-    algorithm: Algorithm
-    quality: Quality = Quality()
-    previous: Dataset | None = None
+    algorithm: Algorithm  # The algorithm that found them
+    quality: Quality = Quality()  # The judgement of the quality gate
+    previous: Dataset | None = None  # The report that this one supersedes. Only its UIDs are read.
+    # Candidates that the phase calls diamagnetic. They do not count.
+    calcifications: tuple[Lesion, ...] = ()
 
     def __post_init__(self) -> None:
         if self.lesions and not self.quality.analysable:
@@ -88,13 +73,18 @@ def result_of(prediction: Prediction) -> DicomResult:
     If a count was forced from a scan that is not analysable, the objects do not contain it. They
     only say that the scan is not analysable.
     """
-    labels = prediction.finding.labels
+    labels = prediction.found.labels
     return DicomResult(
-        lesions=() if prediction.forced else prediction.finding.lesions,
+        lesions=() if prediction.forced else prediction.found.lesions,
         labels=np.zeros_like(labels) if prediction.forced else labels,
         algorithm=_algorithm(prediction),
         quality=quality_of(prediction.quality),
+        calcifications=() if prediction.forced else _calcifications(prediction),
     )
+
+
+def _calcifications(prediction: Prediction) -> tuple[Lesion, ...]:
+    return tuple(one for one in prediction.found.excluded if one.removed_by == "phase")
 
 
 def result_of_refusal(refusal: Refusal) -> DicomResult:
@@ -118,8 +108,17 @@ def _algorithm(run: Prediction | Refusal) -> Algorithm:
             f"lesion score {point.lesion_score:g}",
             f"backend {backend.name} {backend.precision}",
             *([f"brain mask sha256 {mask}"] if mask else []),
+            *_phase_parameters(run),
         ),
     )
+
+
+def _phase_parameters(run: Prediction | Refusal) -> list[str]:
+    """Say that phase was used: the same scan without it gives another report."""
+    if getattr(run, "phase", None) is None:
+        return []
+    counted = run.request.count_calcifications  # type: ignore[union-attr]
+    return [f"phase used, possible calcifications {'counted' if counted else 'not counted'}"]
 
 
 def quality_of(report: QualityReport) -> Quality:

@@ -11,15 +11,13 @@ from pydicom.sequence import Sequence
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from cmbnet.report.dicom.content import DicomResult, moment_of
-from cmbnet.report.dicom.head import head_of
-from cmbnet.report.dicom.naming import name_by_content, uid_for
+from cmbnet.report.dicom.naming import head_of, name_by_content, uid_for
+from cmbnet.report.dicom.references import reference_to_file
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
 
 if TYPE_CHECKING:
     from cmbnet.io.dicom import DicomSource
 
-SERIES_NUMBER = 9804
-SERIES_DESCRIPTION = "cmbnet report PDF RESEARCH ONLY"
 TITLE = "cmbnet microbleed report, RESEARCH ONLY"
 
 
@@ -30,13 +28,7 @@ def build_document(
     *,
     created: datetime.datetime | None = None,
 ) -> Dataset:
-    """Encapsulate a PDF.
-
-    Args:
-        pdf: The document. It names the patient, and the object says so.
-        result: Result whose algorithm is stated.
-        source: The images that were read.
-        created: Content date and time. The default is that of the images.
+    """Encapsulate a PDF. It names the patient, and the object says so.
 
     Raises:
         InputRefused: If the headers of the series are unusable.
@@ -51,14 +43,7 @@ def build_document(
             instance_number=1,
             modality="DOC",
             transfer_syntax_uid=ExplicitVRLittleEndian,
-            **head_of(
-                result,
-                source,
-                moment,
-                role="pdf",
-                series_number=SERIES_NUMBER,
-                description=SERIES_DESCRIPTION,
-            ),
+            **head_of(result, source, moment, "pdf"),
         )
         document.copy_patient_and_study_information(reference)
         _fill(document, pdf, source)
@@ -77,11 +62,6 @@ def _fill(document: Dataset, pdf: bytes, source: DicomSource) -> None:
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
     document.EncapsulatedDocumentLength = len(pdf)
     document.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
-    document.SourceInstanceSequence = Sequence([_reference(header) for header in source.headers])
-
-
-def _reference(header: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = header.SOPClassUID
-    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
-    return item
+    document.SourceInstanceSequence = Sequence(
+        [reference_to_file(header) for header in source.headers]
+    )

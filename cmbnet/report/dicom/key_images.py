@@ -19,9 +19,8 @@ from pydicom.valuerep import DA, TM
 
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.report.dicom.content import DicomResult, moment_of
-from cmbnet.report.dicom.head import head_of
-from cmbnet.report.dicom.naming import name_by_content, uid_for
-from cmbnet.report.dicom.places import reference_to
+from cmbnet.report.dicom.naming import head_of, name_by_content, uid_for
+from cmbnet.report.dicom.references import reference_to
 from cmbnet.report.dicom.segmentation import tracking_id
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
 
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from cmbnet.lesions import Lesion
     from cmbnet.report.pictures import Painter
 
-SERIES_NUMBER = 9803
-SERIES_DESCRIPTION = "cmbnet key images RESEARCH ONLY"
 
 MOST_KEY_IMAGES = 20
 """Largest number of key images, by highest score. Each is 1.5 MB, uncompressed for every viewer."""
@@ -48,15 +45,10 @@ _WARNING: Final = (255, 176, 0)
 
 @dataclass(frozen=True, slots=True)
 class KeyPicture:
-    """The picture in a key image.
+    """The picture in a key image."""
 
-    Args:
-        lesion: The lesion.
-        pixels: RGB pixels, uint8 (rows, columns, 3).
-    """
-
-    lesion: Lesion
-    pixels: NDArray[np.uint8]
+    lesion: Lesion  # The lesion
+    pixels: NDArray[np.uint8]  # RGB pixels, uint8 (rows, columns, 3)
 
 
 def draw_key_pictures(painter: Painter, lesions: Sequence[Lesion]) -> tuple[KeyPicture, ...]:
@@ -105,12 +97,6 @@ def build_key_images(
 ) -> list[hd.sc.SCImage]:
     """Make a secondary capture of every picture, all in one series.
 
-    Args:
-        pictures: Pictures of lesions of the result.
-        result: Result whose algorithm is stated.
-        source: The images that were read.
-        created: Content date and time. The default is that of the images.
-
     Raises:
         InputRefused: If the headers of the series are unusable.
     """
@@ -143,14 +129,7 @@ def _capture(
         sop_instance_uid=uid_for(result, source, f"key {picture.lesion.id}"),
         instance_number=number,
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        **head_of(
-            result,
-            source,
-            moment,
-            role="key",
-            series_number=SERIES_NUMBER,
-            description=SERIES_DESCRIPTION,
-        ),
+        **head_of(result, source, moment, "key"),
     )
     image.DateOfSecondaryCapture = DA(moment.date())
     image.TimeOfSecondaryCapture = TM(moment.time())

@@ -14,9 +14,8 @@ from cmbnet.io.dicom import DicomSource
 from cmbnet.lesions import Lesion
 from cmbnet.report.dicom import codes
 from cmbnet.report.dicom.content import DicomResult, moment_of
-from cmbnet.report.dicom.head import head_of
-from cmbnet.report.dicom.naming import name_by_content, uid_for
-from cmbnet.report.dicom.places import slices_of
+from cmbnet.report.dicom.naming import head_of, name_by_content, uid_for
+from cmbnet.report.dicom.references import slices_of
 from cmbnet.report.dicom.source_images import (
     as_one_series,
     forget_clock,
@@ -24,9 +23,6 @@ from cmbnet.report.dicom.source_images import (
     quiet_highdicom,
     source_images,
 )
-
-SERIES_NUMBER = 9801
-SERIES_DESCRIPTION = "cmbnet microbleed candidates RESEARCH ONLY"
 
 
 def build_segmentation(
@@ -66,14 +62,7 @@ def build_segmentation(
             content_description=RESEARCH_USE_ONLY[:64],
             content_label="MICROBLEEDS",
             omit_empty_frames=True,
-            **head_of(
-                result,
-                source,
-                moment,
-                role="seg",
-                series_number=SERIES_NUMBER,
-                description=SERIES_DESCRIPTION,
-            ),
+            **head_of(result, source, moment, "seg"),
         )
         name_true_series(segmentation, source)
         _add_sides(segmentation, result)

@@ -20,15 +20,16 @@ from cmbnet.lesions import Lesion
 from cmbnet.regions import pattern_of
 from cmbnet.report.dicom import codes
 from cmbnet.report.dicom.content import DicomResult, moment_of
-from cmbnet.report.dicom.head import head_of
-from cmbnet.report.dicom.naming import name_by_content, uid_for
-from cmbnet.report.dicom.places import edge_of, point_of, slice_at, slices_of
+from cmbnet.report.dicom.naming import head_of, name_by_content, uid_for
+from cmbnet.report.dicom.references import (
+    edge_of,
+    point_of,
+    reference_as,
+    segments_of,
+    slices_of,
+)
 from cmbnet.report.dicom.segmentation import label_of, tracking_id, tracking_uid
-from cmbnet.report.dicom.segments import segments_of
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
-
-SERIES_NUMBER = 9802
-SERIES_DESCRIPTION = "cmbnet microbleed report RESEARCH ONLY"
 
 _LONGEST_REMARK = 1000
 _IMAGING_MEASUREMENTS = "126010"
@@ -71,14 +72,7 @@ def build_report(
             is_verified=False,
             coding_schemes=[codes.private_scheme()],
             previous_versions=None if result.previous is None else [result.previous],
-            **head_of(
-                result,
-                source,
-                moment,
-                role="sr",
-                series_number=SERIES_NUMBER,
-                description=SERIES_DESCRIPTION,
-            ),
+            **head_of(result, source, moment, "sr"),
         )
         _insert_lesions(report, result, source, segmentation)
         forget_clock(report)
@@ -111,6 +105,7 @@ def _insert_lesions(
             for lesion, segment in zip(result.lesions, segments, strict=True)
         ),
         *(_place_group(result, source, lesion) for lesion in result.lesions),
+        *(_calcification_group(result, source, one) for one in result.calcifications),
         *measurements.ContentSequence,
     ]
     measurements.ContentSequence = Sequence(plain)
@@ -145,10 +140,7 @@ def _algorithm(result: DicomResult, *, parameters: bool) -> sr.AlgorithmIdentifi
 
 
 def _lesion_group(
-    result: DicomResult,
-    source: DicomSource,
-    lesion: Lesion,
-    segment: sr.ReferencedSegment | None,
+    result: DicomResult, source: DicomSource, lesion: Lesion, segment: sr.ReferencedSegment | None
 ) -> Dataset:
     """Make the group of measurements of a segment, or else of a slice."""
     place = lesion.place
@@ -168,7 +160,7 @@ def _lesion_group(
     }
     group: Dataset
     if segment is None:
-        image = _image(source, lesion.voxel_ijk[2])
+        image = reference_as(sr.SourceImageForMeasurementGroup, source, lesion.voxel_ijk[2])
         group = sr.MeasurementsAndQualitativeEvaluations(source_images=[image], **about)[0]
     else:
         group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
@@ -186,6 +178,22 @@ def _place_group(result: DicomResult, source: DicomSource, lesion: Lesion) -> Da
         referenced_region=point_of(lesion, source), **_about(result, source, lesion)
     )[0]
     group.ContentSequence.append(_comment(label_of(lesion)))
+    return group
+
+
+def _calcification_group(result: DicomResult, source: DicomSource, lesion: Lesion) -> Dataset:
+    """Make the group of a possible calcification: a point, its code and why."""
+    about = _about(result, source, lesion) | {
+        "tracking_identifier": sr.TrackingIdentifier(
+            uid=tracking_uid(result, source, lesion),
+            identifier=f"Possible calcification {lesion.id}",
+        ),
+        "finding_type": codes.CALCIFICATION,
+    }
+    group: Dataset = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_region=point_of(lesion, source), **about
+    )[0]
+    group.ContentSequence.append(_comment(f"{label_of(lesion)}, {lesion.reason}"))
     return group
 
 
@@ -261,6 +269,7 @@ def _number(
 
 def _summary(result: DicomResult, source: DicomSource) -> sr.MeasurementsAndQualitativeEvaluations:
     """Make the group that every report has: count, bands, quality and acquisition."""
+    middle = slices_of(source) // 2
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             uid=uid_for(result, source, "summary"), identifier="Summary of the scan"
@@ -271,10 +280,10 @@ def _summary(result: DicomResult, source: DicomSource) -> sr.MeasurementsAndQual
         algorithm_id=_algorithm(result, parameters=True),
         measurements=_summary_measurements(result, source),
         qualitative_evaluations=_summary_evaluations(result),
-        source_images=[_image(source, slices_of(source) // 2)],
+        source_images=[reference_as(sr.SourceImageForMeasurementGroup, source, middle)],
     )
     answer = _answer(result)
-    for remark in (answer, RESEARCH_USE_ONLY, *result.quality.remarks, *source.verdict.findings):
+    for remark in (answer, RESEARCH_USE_ONLY, *result.quality.remarks, *source.verdict.notes):
         group[0].ContentSequence.append(_comment(remark))
     return group
 
@@ -282,8 +291,12 @@ def _summary(result: DicomResult, source: DicomSource) -> sr.MeasurementsAndQual
 def _answer(result: DicomResult) -> str:
     if not result.quality.analysable:
         return "Not analysable: no count was made"
-    count = len(result.lesions)
-    return f"{count} microbleed candidate{'' if count == 1 else 's'} by AI, not reviewed"
+    count, calcium = len(result.lesions), len(result.calcifications)
+    answer = f"{count} microbleed candidate{'' if count == 1 else 's'} by AI, not reviewed"
+    if calcium:
+        noun = "calcification" if calcium == 1 else "calcifications"
+        answer += f"; {calcium} possible {noun} by phase, not counted"
+    return answer
 
 
 def _summary_measurements(result: DicomResult, source: DicomSource) -> list[sr.Measurement]:
@@ -292,7 +305,7 @@ def _summary_measurements(result: DicomResult, source: DicomSource) -> list[sr.M
     images = slices_of(source)
     measurements = [
         # Viewers show a group only where it has a place, and its words to the right of that.
-        _number(codes.IMAGES, images, codes.IMAGES_READ, places=edge_of(source, images // 2)),
+        _number(codes.IMAGES, images, codes.IMAGES_READ, places=edge_of(source, images // 2))
     ]
     measurements += [
         _number(name, value, codes.MILLIMETRE)
@@ -327,12 +340,3 @@ def _summary_evaluations(result: DicomResult) -> list[sr.QualitativeEvaluation]:
 
 def _pattern(result: DicomResult) -> str:
     return pattern_of([one.place.region if one.place else "unknown" for one in result.lesions])
-
-
-def _image(source: DicomSource, z: int) -> sr.SourceImageForMeasurementGroup:
-    header, frame = slice_at(source, z)
-    return sr.SourceImageForMeasurementGroup(
-        referenced_sop_class_uid=str(header.SOPClassUID),
-        referenced_sop_instance_uid=str(header.SOPInstanceUID),
-        referenced_frame_numbers=None if frame is None else [frame],
-    )

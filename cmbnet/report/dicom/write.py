@@ -23,19 +23,12 @@ from cmbnet.report.dicom.structured import build_report
 
 @dataclass(frozen=True, slots=True)
 class DicomPaths:
-    """The written files.
+    """The written files."""
 
-    Args:
-        report: The structured report. None if it was not asked for.
-        segmentation: The segmentation. None without lesions, or if it was not asked for.
-        key_images: One picture per lesion.
-        document: The PDF, or None.
-    """
-
-    report: Path | None
-    segmentation: Path | None
-    key_images: tuple[Path, ...] = ()
-    document: Path | None = None
+    report: Path | None  # The structured report. None if it was not asked for.
+    segmentation: Path | None  # The segmentation. None without lesions, or if it was not asked for.
+    key_images: tuple[Path, ...] = ()  # One picture per lesion
+    document: Path | None = None  # The PDF, or None
 
     @property
     def all(self) -> tuple[Path, ...]:
@@ -74,31 +67,29 @@ def write_dicom_results(
         InputRefused: If the series states no frame of reference, or its headers are unusable.
         UsageError: If the labels lie on another grid.
     """
-    segmentation = None
+    segmentation = report_path = seg_path = pdf_path = None
     if result.lesions and seg:
         segmentation = build_segmentation(result, source, created=created)
-    seg_path = report_path = pdf_path = None
     if report:
-        report_path = directory / "sr.dcm"
-        _write(build_report(result, source, segmentation, created=created), report_path)
-    if seg and segmentation is not None:
-        seg_path = directory / "seg.dcm"
-        _write(segmentation, seg_path)
-    key_paths = []
-    for number, image in enumerate(
-        build_key_images(key_pictures, result, source, created=created), start=1
-    ):
-        key_paths.append(directory / f"key-{number:02d}.dcm")
-        _write(image, key_paths[-1])
+        sr = build_report(result, source, segmentation, created=created)
+        report_path = _write(sr, directory / "sr.dcm")
+    if segmentation is not None:
+        seg_path = _write(segmentation, directory / "seg.dcm")
+    key_images = build_key_images(key_pictures, result, source, created=created)
+    key_paths = tuple(
+        _write(image, directory / f"key-{number:02d}.dcm")
+        for number, image in enumerate(key_images, start=1)
+    )
     if pdf is not None:
-        pdf_path = directory / "pdf.dcm"
-        _write(build_document(pdf, result, source, created=created), pdf_path)
-    return DicomPaths(report_path, seg_path, tuple(key_paths), pdf_path)
+        document = build_document(pdf, result, source, created=created)
+        pdf_path = _write(document, directory / "pdf.dcm")
+    return DicomPaths(report_path, seg_path, key_paths, pdf_path)
 
 
-def _write(dataset: Dataset, path: Path) -> None:
+def _write(dataset: Dataset, path: Path) -> Path:
     with quiet_highdicom(path.name):
         content = encoded(dataset)
     if not content:
         raise InputRefused(f"nothing was encoded for {path.name}")
     write_bytes_atomically(path, content)
+    return path

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     import keras
 
 PROCEDURAL_SHARE: Final = 0.15
-"""Of the heads; the others are made from the MNI maps."""
+"""Share of heads from the procedural template. The others are made from the MNI maps."""
 
 LEARNING_RATE: Final = 3e-3
 WARM_UP: Final = 50
 AVERAGED: Final = 0.99
-"""The network that is kept is a running mean of the weights: each step keeps this much of it."""
+"""Momentum of the running mean of the weights, which is the network that is kept."""
 
-AHEAD: Final = 4
-"""Scans that are drawn before they are asked for."""
+PREFETCH: Final = 4
+"""Number of scans that are drawn before they are needed."""
 
 REPORT_STEPS: Final = 50
 SAVE_STEPS: Final = 200
@@ -39,12 +39,12 @@ Groups = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class BrainTraining:
-    """What is drawn and how long is learnt.
+    """The settings of a training.
 
     Args:
-        steps: Scans, one a step.
-        heads: Label maps that the scans are drawn from.
-        seed: Of heads and scans.
+        steps: Number of steps. Each learns from one scan.
+        heads: Number of label maps from which scans are drawn.
+        seed: Seed of heads and scans.
     """
 
     steps: int = 3000
@@ -53,7 +53,7 @@ class BrainTraining:
 
 
 def draw_heads(plan: BrainTraining, folder: Path) -> list[LabelHead]:
-    """The heads of a training, kept in a folder for the next time."""
+    """Draw the heads of a training, or read those that the folder holds already."""
     folder.mkdir(parents=True, exist_ok=True)
     return [_kept_head(plan, number, folder) for number in range(plan.heads)]
 
@@ -73,12 +73,12 @@ def _kept_head(plan: BrainTraining, number: int, folder: Path) -> LabelHead:
 def train_brain(
     run: Path, plan: BrainTraining, *, report: Callable[[str], None] = print
 ) -> tuple[keras.Model, Path]:
-    """Train the network, or go on where the same command was interrupted.
+    """Train the network, or continue an interrupted training.
 
     Args:
         run: Folder for heads, checkpoints and ``brain.tflite``.
-        plan: What is drawn and how long is learnt.
-        report: Takes a line now and then.
+        plan: Settings of the training.
+        report: Function that receives a line now and then.
 
     Returns:
         The network and the LiteRT file.
@@ -150,7 +150,7 @@ class _Learner:
         return loss, dice
 
     def learn(self, groups: Groups, brain: Groups) -> tuple[float, float]:
-        """One step; the loss, and the Dice of the network before it."""
+        """Learn one step. Return the loss, and the Dice of the network before it."""
         loss, dice = self._step(groups, brain)
         return float(loss), float(dice)
 
@@ -159,7 +159,7 @@ class _Learner:
         self._checkpoint.write(str(run / "checkpoint" / "last"))
 
     def restore(self, run: Path) -> int:
-        """Read the last checkpoint, if there is one; steps done."""
+        """Read the last checkpoint, if there is one, and return the number of finished steps."""
         if not (run / "checkpoint" / "last.index").exists():
             return 0
         self._checkpoint.read(str(run / "checkpoint" / "last")).assert_consumed()
@@ -169,15 +169,15 @@ class _Learner:
 def _pairs(
     plan: BrainTraining, heads: list[LabelHead], first: int
 ) -> Iterator[tuple[Groups, Groups]]:
-    """Scans and truth as the network takes them, drawn by another process a few steps ahead."""
+    """Scans and truth as the network takes them, drawn by another process a few steps pending."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, initializer=_take_heads, initargs=(heads,)) as pool:
-        ahead = deque[Any]()
-        for step in range(first, plan.steps + AHEAD):
+        pending = deque[Any]()
+        for step in range(first, plan.steps + PREFETCH):
             if step < plan.steps:
-                ahead.append(pool.apply_async(_pair, (plan.seed, step)))
-            if step >= first + AHEAD:
-                groups, brain = ahead.popleft().get()
+                pending.append(pool.apply_async(_pair, (plan.seed, step)))
+            if step >= first + PREFETCH:
+                groups, brain = pending.popleft().get()
                 yield groups, brain.astype(np.float32)
 
 

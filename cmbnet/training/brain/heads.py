@@ -1,7 +1,7 @@
-"""Heads as label maps: what a brain mask has to tell from what, before any contrast is drawn.
+"""Draw heads as label maps of all that a brain mask has to tell apart, without any contrast.
 
-The brain comes from the phantom's templates, moved by the phantom's deformations. All around it
-is drawn here, with wide priors: fluid, dura, two tables of bone with marrow between, fat, skin,
+The brain comes from the phantom's templates, moved by the phantom's deformations. Everything around
+it is drawn here, with wide priors: fluid, dura, two tables of bone with marrow between, fat, skin,
 neck, face, eyes, air, falx and tentorium, sinuses along their course, veins, wide sulci.
 """
 
@@ -29,14 +29,14 @@ from cmbnet.phantom.template import AnatomyKind, load_template
 Bools = NDArray[np.bool_]
 
 GRID: Final = Grid((154, 164, 128), (-120.0, -130.0, -95.0), (1.5, 1.5, 1.5))
-"""Holds any head down to the neck, in the head's own mm."""
+"""A grid that holds any head down to the neck, in the head's own mm."""
 
 IN_BRAIN, IN_HULL = 32, 64
-"""Flags beside the label: brain as the mask is meant, and brain with all the fluid around it."""
+"""Flags beside the label: the wanted brain mask, and the brain with all the fluid around it."""
 
 
 class Label(IntEnum):
-    """What a voxel is."""
+    """The tissue of a voxel."""
 
     AIR = 0
     WHITE = 1
@@ -72,7 +72,7 @@ VENTRICLES: Final[tuple[tuple[Triple, Triple], ...]] = (
     ((-2, -12, 0), (15, 20, 6)),  # third
     ((-30, -45, 0), (15, 11, 11)),  # fourth
 )
-"""Where fluid is taken to be a ventricle: centre and radii (z, y, |x|) in MNI mm."""
+"""Ellipsoids in which fluid is a ventricle: centre and radii (z, y, |x|) in MNI mm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class LabelHead:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where every voxel lies: MNI mm, and how far outside the surface of the brain's hull."""
+    """The position of every voxel in MNI mm, and its distance outside the brain's hull."""
 
     q: Coordinates
     outside_mm: FloatArray
@@ -101,7 +101,7 @@ def draw_head(kind: AnatomyKind, seed: int) -> LabelHead:
 
     Args:
         kind: ``"mni"`` (needs nilearn) or ``"procedural"``.
-        seed: Same seed, same head.
+        seed: Seed. The same seed gives the same head.
     """
     rng = np.random.default_rng([seed, 31])
     deformation = draw_deformation(
@@ -120,7 +120,7 @@ def draw_head(kind: AnatomyKind, seed: int) -> LabelHead:
 
 
 def _template_on(kind: AnatomyKind, q: Coordinates) -> tuple[FloatArray, FloatArray, Bools]:
-    """Shares of grey and white matter, and the hull of the brain."""
+    """Return the shares of grey and white matter, and the hull of the brain."""
     template = load_template(kind)
     index = np.stack(
         [
@@ -136,7 +136,7 @@ def _template_on(kind: AnatomyKind, q: Coordinates) -> tuple[FloatArray, FloatAr
 
 
 def _signed_distance(hull: Bools) -> FloatArray:
-    """Distance to the surface of a mask, mm, negative inside."""
+    """Compute the distance to the surface of a mask in mm, negative inside."""
     spacing = GRID.spacing_mm
     outside: FloatArray = ndimage.distance_transform_edt(~hull, sampling=spacing)
     inside = ndimage.distance_transform_edt(hull, sampling=spacing)
@@ -145,7 +145,7 @@ def _signed_distance(hull: Bools) -> FloatArray:
 
 
 def _noise(rng: np.random.Generator, sigma_mm: float) -> FloatArray:
-    """Smooth noise of unit spread on the grid."""
+    """Draw smooth noise of unit spread on the grid."""
     coarse = GRID.coarser(max(1, int(sigma_mm / 2 / GRID.spacing_mm[0])))
     noise = ndimage.gaussian_filter(
         rng.standard_normal(coarse.shape, np.float32), sigma_mm / coarse.spacing_mm[0],
@@ -155,7 +155,7 @@ def _noise(rng: np.random.Generator, sigma_mm: float) -> FloatArray:
 
 
 def _sheets(rng: np.random.Generator, sigma_mm: float) -> FloatArray:
-    """Distance, mm, to folded sheets: the zero surfaces of smooth noise."""
+    """Compute the distance in mm to folded sheets, the zero surfaces of smooth noise."""
     noise = _noise(rng, sigma_mm)
     slope = np.sqrt(sum(part**2 for part in np.gradient(noise, *GRID.spacing_mm)))
     distance: FloatArray = np.abs(noise / (slope + 0.15 * slope.mean()))
@@ -163,7 +163,7 @@ def _sheets(rng: np.random.Generator, sigma_mm: float) -> FloatArray:
 
 
 def _surroundings(rng: np.random.Generator, place: _Place) -> NDArray[np.uint8]:
-    """All that is not brain, by layers of random thickness; the hull is full of fluid."""
+    """Draw all that is not brain in layers of random thickness. The hull is full of fluid."""
     z, y, x = place.q
     face = (z < -25) & ((x / rng.uniform(56, 68)) ** 2 + ((y - 40) / rng.uniform(46, 58)) ** 2 < 1)
     neck = (z < -50) & ((x / rng.uniform(50, 68)) ** 2 + ((y + 22) / rng.uniform(58, 74)) ** 2 < 1)
@@ -213,7 +213,7 @@ def _brain(
     rng: np.random.Generator, labels: NDArray[np.uint8], place: _Place,
     grey: FloatArray, white: FloatArray,
 ) -> None:  # fmt: skip
-    """Write the tissues of the brain into the hull; what is left of it is fluid."""
+    """Write the tissues of the brain into the hull. The rest of it stays fluid."""
     z, y, x = place.q
     depth = -place.outside_mm
     fluid = np.clip(1 - grey - white, 0, 1)
@@ -239,7 +239,7 @@ def _brain(
 
 
 def _sulci(rng: np.random.Generator, depth: FloatArray) -> Bools:
-    """Fluid between folds: narrow all over, wide ones and a shrunken surface in some heads."""
+    """Draw fluid between folds: narrow everywhere, and wide or with a shrunken surface in some."""
     narrow_mm = rng.uniform(0.3, 1.0)
     sulci = (_sheets(rng, 2.7) < narrow_mm) & (depth < 28)
     if rng.random() < 0.6:
@@ -252,7 +252,7 @@ def _sulci(rng: np.random.Generator, depth: FloatArray) -> Bools:
 
 
 def _sinuses(rng: np.random.Generator, labels: NDArray[np.uint8], place: _Place) -> None:
-    """Falx, tentorium, the sinuses along their course, and veins in the fluid at the surface."""
+    """Draw falx, tentorium, the sinuses along their course, and veins in the surface's fluid."""
     z, y, x = place.q
     out = place.outside_mm
     inner = labels < Label.BONE
@@ -286,7 +286,7 @@ def _sinuses(rng: np.random.Generator, labels: NDArray[np.uint8], place: _Place)
 
 
 def _mask(labels: NDArray[np.uint8]) -> Bools:
-    """Parenchyma and ventricles; fluid in folds too narrow for the grid counts as brain."""
+    """Return parenchyma and ventricles. Fluid in folds too narrow for the grid is brain."""
     brain = np.isin(labels, BRAIN)
     around = ndimage.generate_binary_structure(3, 2)
     closed = ndimage.binary_closing(brain, around) & (labels != Label.SINUS)

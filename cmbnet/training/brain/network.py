@@ -21,25 +21,25 @@ WIDTHS: Final = (24, 32, 40, 40)
 """Channels at 6, 12, 24 and 48 mm."""
 
 REACH: Final = (1, 1, 2, 3)
-"""Slices up and down that each level looks at."""
+"""Number of slices up and down that each level looks at."""
 
 
 class Neighbours(keras.layers.Layer):  # type: ignore[misc]
-    """Each slice with the slices some places below and above it as further channels."""
+    """A layer that adds the slices some steps below and above as further channels."""
 
     def __init__(self, reach: int, **options: Any) -> None:
         super().__init__(**options)
         self.reach = reach
 
     def call(self, slices: tf.Tensor) -> tf.Tensor:
-        """Zero stands beyond the ends."""
+        """Concatenate the channels. Slices beyond the ends are 0."""
         n = self.reach
         below = tf.pad(slices[:-n], [[n, 0], [0, 0], [0, 0], [0, 0]])
         above = tf.pad(slices[n:], [[0, n], [0, 0], [0, 0], [0, 0]])
         return tf.concat([below, slices, above], axis=-1)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Three times the channels."""
+        """Return the shape with three times the channels."""
         return (*input_shape[:-1], 3 * int(input_shape[-1] or 0))
 
 

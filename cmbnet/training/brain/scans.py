@@ -1,4 +1,4 @@
-"""Random scans of label heads: any contrast, slices, tilt, coverage, shading and noise."""
+"""Draw random scans of label heads: any contrast, slices, tilt, coverage, shading and noise."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from cmbnet.training.brain.heads import (
 LABEL_BITS: Final = np.uint8(31)
 
 FLUID_CELLS: Final = 2
-"""How far fluid outside the hull belongs to it; farther it is that of the spine."""
+"""Distance up to which fluid outside the hull belongs to it. Beyond, it is that of the spine."""
 
 FINE_MM: Final = 2.0
-"""Pixels and slices are this or larger; finer ones would be averaged anyway."""
+"""Smallest size of pixels and slices. Finer ones would be averaged anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class SyntheticScan:
     """A scan and its truth.
 
     Args:
-        image: float32 (z, y, x), canonical axes, any unit.
-        spacing_mm: Of the image.
-        brain: bool on the cells of the network over the same field of view.
+        image: Image, float32 (z, y, x), with canonical axes, in any unit.
+        spacing_mm: Spacing of the image.
+        brain: Brain mask on the cells of the network over the same field of view.
     """
 
     image: FloatArray
@@ -47,15 +47,15 @@ class SyntheticScan:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Where a scan lies: slices with sub-slices, pixels, and its place in the head.
+    """The geometry of a scan: slices with sub-slices, pixels, and the position in the head.
 
     Args:
-        spacing_mm: Between slices and pixels.
-        shape: Slices, rows, columns.
-        thickness_mm: Of a slice; the rest of the spacing is a gap.
-        sub: Sub-slices that are averaged to a slice.
-        turn: (3, 3) scan mm to head mm (z, y, x).
-        first_mm: Head position of the middle of the first voxel.
+        spacing_mm: Distance of slices and pixels.
+        shape: Numbers of slices, rows and columns.
+        thickness_mm: Thickness of a slice. The rest of the spacing is a gap.
+        sub: Number of sub-slices that are averaged to a slice.
+        turn: Matrix (3, 3) from scan mm to head mm (z, y, x).
+        first_mm: Position in the head of the middle of the first voxel.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -66,20 +66,20 @@ class _Plan:
     first_mm: NDArray[np.float64]
 
     def sub_slices_mm(self) -> NDArray[np.float64]:
-        """Positions of all sub-slices."""
+        """Return the positions of all sub-slices."""
         offsets = ((np.arange(self.sub) + 0.5) / self.sub - 0.5) * self.thickness_mm
         middles = np.arange(self.shape[0]) * self.spacing_mm[0]
         return (middles[:, None] + offsets).ravel()
 
     def plane_mm(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Positions of rows and columns."""
+        """Return the positions of rows and columns."""
         return (
             np.arange(self.shape[1], dtype=np.float64) * self.spacing_mm[1],
             np.arange(self.shape[2], dtype=np.float64) * self.spacing_mm[2],
         )
 
     def cells_mm(self) -> tuple[NDArray[np.float64], ...]:
-        """Positions of the cells of the network."""
+        """Return the positions of the cells of the network."""
         counts = [
             int(np.ceil(n * mm / CELL_MM - 1e-9))
             for n, mm in zip(self.shape, self.spacing_mm, strict=True)
@@ -95,7 +95,7 @@ def draw_scan(head: LabelHead, rng: np.random.Generator) -> SyntheticScan:
 
     Args:
         head: The head.
-        rng: Source of all that is random about the scan.
+        rng: Source of randomness.
     """
     plan = _draw_plan(head, rng)
     positions = (plan.sub_slices_mm(), *plan.plane_mm())
@@ -143,7 +143,7 @@ def _draw_plan(head: LabelHead, rng: np.random.Generator) -> _Plan:
 def _look(
     codes: NDArray[np.uint8], plan: _Plan, positions: tuple[NDArray[np.float64], ...]
 ) -> NDArray[np.uint8]:
-    """The nearest code at every position of a grid."""
+    """Look up the nearest code at every position of a grid."""
     index = np.zeros([len(one) for one in positions], np.int32)
     strides = (codes.shape[1] * codes.shape[2], codes.shape[2], 1)
     for axis in range(3):
@@ -159,7 +159,7 @@ def _look(
 
 
 def _levels(rng: np.random.Generator) -> FloatArray:
-    """Brightness of every label: anything at all, or some kind of MR image."""
+    """Draw the brightness of every label: anything at all, or some kind of MR image."""
     kind = rng.choice(["anything", "any MR", "T2*"], p=[0.08, 0.32, 0.6])
     level = rng.uniform(0, 1, N_LABELS)
     if kind == "anything":
@@ -185,7 +185,7 @@ def _levels(rng: np.random.Generator) -> FloatArray:
 
 
 def _truth(codes: NDArray[np.uint8]) -> Bools:
-    """All that dura encloses but sinuses: fluid often looks like cortex, dura and bone do not."""
+    """Return all that the dura encloses, without sinuses, because fluid often looks like cortex."""
     from scipy.ndimage import binary_dilation
 
     labels = codes & LABEL_BITS
@@ -196,7 +196,7 @@ def _truth(codes: NDArray[np.uint8]) -> Bools:
 
 
 def _contrast(labels: NDArray[np.uint8], rng: np.random.Generator) -> FloatArray:
-    """Brightness with texture, and tissues that lie in one voxel mixed."""
+    """Draw brightness with texture, and mix tissues that share a voxel."""
     from scipy.ndimage import gaussian_filter
 
     image = _levels(rng)[labels]
@@ -210,7 +210,7 @@ def _contrast(labels: NDArray[np.uint8], rng: np.random.Generator) -> FloatArray
 
 
 def _field(shape: tuple[int, ...], voxels: float, rng: np.random.Generator) -> FloatArray:
-    """Noise that changes over some voxels, of about unit spread."""
+    """Draw noise of about unit spread that changes over some voxels."""
     coarse_shape = tuple(max(2, int(n / voxels) + 2) for n in shape)
     steps = tuple((n - 1) / (m - 1) for n, m in zip(shape, coarse_shape, strict=True))
     fine = Grid(shape, (0, 0, 0), (1, 1, 1))  # type: ignore[arg-type]
@@ -219,7 +219,7 @@ def _field(shape: tuple[int, ...], voxels: float, rng: np.random.Generator) -> F
 
 
 def _spots(image: FloatArray, brain: Bools, plan: _Plan, rng: np.random.Generator) -> None:
-    """Haemorrhages, infarcts, implants: balls of other brightness, most of them in the brain."""
+    """Draw haemorrhages, infarcts and implants: balls of other brightness, mostly in the brain."""
     voxels = np.flatnonzero(brain.ravel()[::7]) * 7
     count = rng.poisson(rng.choice([0.0, 2.0, 12.0])) if voxels.size else 0
     mm = (plan.thickness_mm / plan.sub, plan.spacing_mm[1], plan.spacing_mm[2])
@@ -241,7 +241,7 @@ def _drop_out(
     image: FloatArray, head: LabelHead, plan: _Plan,
     positions: tuple[NDArray[np.float64], ...], rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    """Signal lost around the air of the skull base."""
+    """Remove signal around the air of the skull base."""
     if rng.random() < 0.35:
         return
     back = np.linalg.inv(plan.turn)
@@ -262,7 +262,7 @@ def _cut_away(
     image: FloatArray, codes: NDArray[np.uint8], plan: _Plan,
     positions: tuple[NDArray[np.float64], ...], rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    """All but the brain, or the face, is gone from some scans."""
+    """Remove everything but the brain, or the face, from some scans."""
     from scipy.ndimage import binary_dilation
 
     kind = rng.random()

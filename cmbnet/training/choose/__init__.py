@@ -1,1 +1,1 @@
-"""From a trained network to a bundle: scores, thresholds, files."""
+"""The way from a trained network to a bundle: scores, thresholds and files."""

@@ -1,4 +1,4 @@
-"""From a finished run to a bundle: converted networks, operating points, and their origin."""
+"""Make a bundle of a finished run: converted networks, operating points, and their origin."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from cmbnet.model.files import copy_at_shape, load_model, save_model
 from cmbnet.model.half_weights import round_to_half
 from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.slices import SliceContext
-from cmbnet.training.choose.candidates import offers_of
+from cmbnet.training.choose.candidates import find_candidates
 from cmbnet.training.choose.operating_points import (
-    CUTS,
+    OUTLINES,
     choose_operating_points,
     rule_variants,
 )
@@ -55,7 +55,7 @@ FILES = ExportPlan(
     shapes=DEFAULT_SHAPES,
     float32_shapes=DEFAULT_SHAPES[:1],
 )
-"""What every bundle of a run holds beside the network: int8 is the default on CPUs."""
+"""The files of every bundle beside the network. The default on CPUs is int8."""
 
 GATE_SCANS = 6
 
@@ -66,22 +66,22 @@ _UNDECIDED = OperatingPoint(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """What to export, and how.
+    """The settings of an export.
 
     Args:
-        data_kind: What the scans are that network and score were learned from and points chosen on.
-        licence: Of the bundle.
-        name: Of the bundle.
-        plan: Files that are made of the network; int8 is calibrated on the training cache where
-            the plan has no slices of its own.
-        cohort_name: Of the validation cohort, for the manifest.
-        teachers: Other labelled cohorts, which the lesion score is learned from; without any it
-            is learned from the validation cohort, in folds.
+        data_kind: Kind of the scans from which network, score and operating points come.
+        licence: Licence of the bundle.
+        name: Name of the bundle.
+        plan: Files to make from the network. If the plan has no calibration slices, int8 is
+            calibrated on the training cache.
+        cohort_name: Name of the validation cohort in the manifest.
+        score_cohorts: Other labelled cohorts, from which the lesion score is learned. Without any
+            it is learned from the validation cohort, in folds.
         gate_scans: Scans of the validation cohort on which every file must find the lesions that
-            the Keras network finds; None judges on the phantoms of the plan, as other exports
-            do: hundreds of lesions on few slices, where a cohort has too few for one in a
-            hundred to mean anything.
-        allow_failure: Keep going, and say so in the bundle, if the gate fails.
+            the Keras network finds. None judges on the phantoms of the plan, as other exports do.
+            They have hundreds of lesions on few slices; a cohort often has too few for a limit of
+            one in a hundred.
+        allow_failure: Whether to keep files that fail the gate. The bundle then says so.
     """
 
     data_kind: DataKind
@@ -89,7 +89,7 @@ class Export:
     name: str = "cmbnet"
     plan: ExportPlan = FILES
     cohort_name: str = "validation phantoms"
-    teachers: tuple[Path, ...] = ()
+    score_cohorts: tuple[Path, ...] = ()
     gate_scans: int | None = GATE_SCANS
     allow_failure: bool = False
 
@@ -106,30 +106,30 @@ def export_run(
     """Write the bundle of a run.
 
     Args:
-        run: Directory of `cmbnet.training.fit.loop.train`.
-        folder: Of the bundle.
+        run: Folder that `cmbnet.training.fit.loop.train` wrote.
+        folder: Folder of the bundle.
         validation: Cohort on whose scans the operating points are chosen.
-        cache: Training cache: int8 ranges are measured on its slices.
-        export: Settings.
-        report: Receives what was done, line by line.
+        cache: Training cache, on whose slices int8 ranges are measured.
+        export: The settings.
+        report: Function that receives a line for each step.
 
     Raises:
-        UsageError: If network or score were learned from the patients that thresholds are chosen
-            on.
+        UsageError: If the network or the score was learned from a patient of the validation
+            cohort.
         UnreadableFile: If the run is not finished.
         ParityFailed: If a file does not find what the Keras network finds; the bundle is written
             and says so.
     """
-    if validation.resolve() in (cohort.resolve() for cohort in export.teachers):
+    if validation.resolve() in (cohort.resolve() for cohort in export.score_cohorts):
         raise UsageError(
             f"the score cannot be learned from the validation cohort {validation}: thresholds must "
             "be chosen on scans that it has not seen; leave it out, and folds see to that",
             argument="score_from",
         )
-    judged = stated_patients(validation)
-    require_other_patients(patients_of(*locate(cache, None)), judged, f"{run} and {validation}")
-    for cohort in export.teachers:
-        require_other_patients(stated_patients(cohort), judged, f"{cohort} and {validation}")
+    patients = stated_patients(validation)
+    require_other_patients(patients_of(*locate(cache, None)), patients, f"{run} and {validation}")
+    for cohort in export.score_cohorts:
+        require_other_patients(stated_patients(cohort), patients, f"{cohort} and {validation}")
     recipe = load_recipe(run / RECIPE)
     spec = _spec(run, recipe, export, validation)
     network = _network(run, recipe, spec.recipe.size)
@@ -145,16 +145,16 @@ def export_run(
     few = export.gate_scans
     cases = plan.samples.judged() if few is None else gate_cases(validation, few)
     judge = Judge(bundle, cases, report, calibrations=plan.calibrations)
-    settled = judge.all_settled(made, converter.redrawn, allow_failure=export.allow_failure)
-    bundle = add_artefacts(bundle, settled)
-    require_passed(settled, folder)
+    judged = judge.judge_all(made, converter.make_again, allow_failure=export.allow_failure)
+    bundle = add_artefacts(bundle, judged)
+    require_passed(judged, folder)
     return bundle
 
 
 def _network(run: Path, recipe: Recipe, size: int) -> NewArtefact:
-    """The best network of a run at the shape of the whole frame: every file is made of it.
+    """Save the best network of a run at the shape of the whole frame. Every file is made from it.
 
-    Its weights are first rounded to what half precision holds.
+    Its weights are first rounded to numbers that half precision holds.
     """
     model, config = load_model(run / BEST_MODEL), recipe.model.config()
     round_to_half(model)
@@ -174,24 +174,26 @@ def _network(run: Path, recipe: Recipe, size: int) -> NewArtefact:
 def _operating_points(
     bundle: Bundle, validation: Path, export: Export, report: Callable[[str], None]
 ) -> tuple[LesionRules, tuple[OperatingPoint, ...]]:
-    """Run the bundle, as it will be used, over the validation cohort."""
-    # The default on CPUs, which is judged only later and so is not chosen unasked.
+    """Choose the operating points by running the bundle over the validation cohort."""
+    # int8 is the default on CPUs. It is judged only later, so it must be named here.
     backend = open_backend(bundle, "litert:int8")
     try:
-        offers = offers_of([validation], bundle, backend, cuts=CUTS, report=report)
-        teachers = (
-            offers_of(export.teachers, bundle, backend, cuts=CUTS, report=report)
-            if export.teachers
+        candidates = find_candidates(
+            [validation], bundle, backend, outlines=OUTLINES, report=report
+        )
+        score_candidates = (
+            find_candidates(export.score_cohorts, bundle, backend, outlines=OUTLINES, report=report)
+            if export.score_cohorts
             else None
         )
     finally:
         backend.close()
     chosen = choose_operating_points(
-        offers,
+        candidates,
         cohort=export.cohort_name,
         variants=rule_variants(bundle.manifest.rules),
         learn=True,
-        teachers=teachers,
+        score_candidates=score_candidates,
     )
     for line in chosen.report:
         report(line)
@@ -201,14 +203,13 @@ def _operating_points(
 
 
 def _spec(run: Path, recipe: Recipe, export: Export, validation: Path) -> BundleSpec:
-    """The manifest without its artefacts."""
+    """Make the manifest without its artefacts."""
     description = _description(run)
-    millimetres = recipe.sampling.context_mm
     return BundleSpec(
         name=export.name,
         licence=export.licence,
         recipe=PreprocessRecipe.from_dict(description["preprocess"]),
-        context=SliceContext("adjacent" if millimetres is None else None, millimetres),
+        context=SliceContext(recipe.sampling.context_mm),
         rules=LesionRules(),
         operating_points=(_UNDECIDED,),
         default_operating_point="balanced",
@@ -217,7 +218,10 @@ def _spec(run: Path, recipe: Recipe, export: Export, validation: Path) -> Bundle
             real_patient_data=is_of_patients(export.data_kind),
             data=(
                 *(_cohort_line(role, description[role]) for role in ("training", "validation")),
-                *(f"lesion score: learned from the scans of {c.name}" for c in export.teachers),
+                *(
+                    f"lesion score: learned from the scans of {c.name}"
+                    for c in export.score_cohorts
+                ),
             ),
             chosen_on=ChosenOn(
                 data_kind=export.data_kind,
@@ -232,7 +236,7 @@ def _spec(run: Path, recipe: Recipe, export: Export, validation: Path) -> Bundle
 def _details(
     run: Path, recipe: Recipe, description: dict[str, Any]
 ) -> dict[str, str | float | int | bool]:
-    """How the network was trained."""
+    """Describe the training of the network."""
     with (run / LOG).open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("val_dice")]
     monitor = f"val_{recipe.validation.monitor}"
@@ -252,7 +256,7 @@ def _details(
 
 
 def _description(run: Path) -> dict[str, Any]:
-    """What the run says it was made of."""
+    """Read the description that the run wrote of itself."""
     try:
         values: dict[str, Any] = json.loads((run / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -261,7 +265,7 @@ def _description(run: Path) -> dict[str, Any]:
 
 
 def _cohort_line(role: str, cohort: dict[str, Any]) -> str:
-    """A cohort in a sentence."""
+    """Describe a cohort in one line."""
     return (
         f"{role}: {cohort['cases']} cases ({cohort['controls']} without lesions), "
         f"{cohort['lesions']} lesions, {cohort['slices']} slices"

@@ -1,4 +1,4 @@
-"""New operating points for a bundle from a few labelled scans of a site; the network stays."""
+"""Choose new operating points for a bundle on a few labelled scans of a site."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cmbnet.backends import open_backend
-from cmbnet.bundle import Bundle, load_bundle
-from cmbnet.bundle.manifest import MANIFEST_NAME, ChosenOn, Manifest
+from cmbnet.bundle import Bundle
+from cmbnet.bundle.manifest import MANIFEST_NAME, ChosenOn
 from cmbnet.data_kind import DataKind
+from cmbnet.deploy.bundles import changed_manifest, copy_bundle
 from cmbnet.errors import UsageError
-from cmbnet.io import write_bytes_atomically, write_text_atomically
 from cmbnet.io.digest import content_sha256
-from cmbnet.training.choose.candidates import Cut, offers_of
-from cmbnet.training.choose.operating_points import CUTS, choose_operating_points
+from cmbnet.training.choose.candidates import OutlineRule, find_candidates
+from cmbnet.training.choose.operating_points import OUTLINES, choose_operating_points
 from cmbnet.training.choose.statement import calibrated
 from cmbnet.training.data.cohort import list_cohort
 
 FEW_SCANS = 20
-"""With fewer scans of a kind than this, an interval spans most of what it could."""
+"""With fewer scans of a kind, the intervals are too wide to mean much."""
 
 
 def calibrate(
@@ -33,18 +33,18 @@ def calibrate(
 ) -> Bundle:
     """Write a copy of a bundle whose operating points are chosen on other scans.
 
-    Pixel threshold, lesion score and patient threshold move. The lesion rules stay as they are:
-    a few scans would fit them to chance. A learned score belongs to the pixel threshold that it
-    was learned at, so that one stays too where there is such a score.
+    Pixel threshold, lesion score and patient threshold may change. The lesion rules stay, because
+    a few scans would fit them to chance. With a learned score the pixel threshold stays too,
+    because the score was learned at it.
 
     Args:
-        bundle: The model; its files are copied byte by byte.
+        bundle: The model, whose files are copied byte by byte.
         cohort: Folder with ``images/``, ``lesions/`` and, if there is, ``ignore/``.
-        folder: Of the new bundle; must not hold one.
-        data_kind: What the scans are; stands in the bundle, whose statement is changed to hold.
-        backend: Name of the runtime; thresholds hold for it and those that agree with it.
-        cohort_name: What the scans are, for the manifest; the folder's name if empty.
-        report: Receives what was found, line by line.
+        folder: Folder of the new bundle. It must not hold one.
+        data_kind: Kind of the scans. The bundle records it, and its statement is changed.
+        backend: Name of the runtime. The thresholds hold for it and for runtimes that agree.
+        cohort_name: Name of the scans in the manifest. Empty takes the folder's name.
+        report: Function that receives a line for each result.
 
     Raises:
         UsageError: If the folder holds a bundle already.
@@ -55,13 +55,15 @@ def calibrate(
     name = cohort_name or cohort.resolve().name
     engine = open_backend(bundle, backend)
     try:
-        offers = offers_of([cohort], bundle, engine, cuts=_cuts(bundle), report=report)
+        candidates = find_candidates(
+            [cohort], bundle, engine, outlines=_outlines(bundle), report=report
+        )
     finally:
         engine.close()
-    chosen = choose_operating_points(offers, cohort=name, variants=[bundle.manifest.rules])
+    chosen = choose_operating_points(candidates, cohort=name, variants=[bundle.manifest.rules])
     for point in chosen.points:
         report(f"{point.name}: {point.model_dump_json(exclude={'name'})}")
-    scans = len(next(iter(offers.values())))
+    scans = len(next(iter(candidates.values())))
     measured = chosen.points[0].measured
     fewest = min(measured.n_positive, measured.n_negative) if measured else 0
     if fewest < FEW_SCANS:
@@ -71,34 +73,21 @@ def calibrate(
         )
     hashes = tuple(content_sha256(case.image) for case in list_cohort(cohort))
     chosen_on = ChosenOn(data_kind=data_kind, scans=hashes)
-    values = {key: getattr(bundle.manifest, key) for key in Manifest.model_fields}
     origin = {"calibrated_from_sha256": bundle.sha256, "calibrated_on": name}
-    manifest = Manifest.model_validate(
-        values
-        | {
-            "rules": chosen.rules,
-            "training": calibrated(bundle.manifest.training, chosen_on, name),
-            "operating_points": chosen.points,
-            "default_operating_point": "balanced",
-            "versions": bundle.manifest.versions | origin,
-        }
-    )
-    return _write(bundle, manifest, folder)
+    changes = {
+        "rules": chosen.rules,
+        "training": calibrated(bundle.manifest.training, chosen_on, name),
+        "operating_points": chosen.points,
+        "default_operating_point": "balanced",
+        "versions": bundle.manifest.versions | origin,
+    }
+    return copy_bundle(bundle, folder, changed_manifest(bundle, changes))
 
 
-def _cuts(bundle: Bundle) -> tuple[Cut, ...]:
-    """Those that may be chosen; how much of a candidate is its outline is a lesion rule."""
+def _outlines(bundle: Bundle) -> tuple[OutlineRule, ...]:
+    """Return the outline rules to try. The outline share is a lesion rule, and stays."""
     rules = bundle.manifest.rules
-    thresholds = {cut.pixel_threshold for cut in CUTS}
+    thresholds = {outline.pixel_threshold for outline in OUTLINES}
     if rules.evidence is not None:
         thresholds = {point.pixel_threshold for point in bundle.manifest.operating_points}
-    return tuple(Cut(threshold, rules.outline_share) for threshold in sorted(thresholds))
-
-
-def _write(bundle: Bundle, manifest: Manifest, folder: Path) -> Bundle:
-    """Copy the files of a bundle beside another manifest, which comes last."""
-    for artefact in bundle.manifest.artefacts:
-        for entry in (artefact, *artefact.companions):
-            write_bytes_atomically(folder / entry.file, bundle.read(entry))
-    write_text_atomically(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
-    return load_bundle(folder)
+    return tuple(OutlineRule(threshold, rules.outline_share) for threshold in sorted(thresholds))

@@ -1,8 +1,8 @@
-"""What a network offers on the scans of a cohort, small enough to try every threshold on.
+"""The candidates that a network finds on a cohort, kept as numbers to try thresholds on.
 
-The network runs once for each scan. At every cut of a grid the candidates are found and compared
-with the truth once; after that only numbers are left, and lesion rules, lesion scores and patient
-thresholds are tried without touching an image again.
+The network runs once for each scan. The candidates of every outline rule are found and compared
+with the truth once. Lesion rules, lesion scores and patient thresholds are then tried on these
+numbers, without reading an image again.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, MatchingRule, Settings, score_case
-from cmbnet.evaluation.match.detection import detection_scores
 from cmbnet.evaluation.match.labels import read_labels, scattered
-from cmbnet.evaluation.match.matching import Matching, match
+from cmbnet.evaluation.match.matching import Matching, detection_scores, match
 from cmbnet.evaluation.match.overlap import Overlap, find_overlap
 from cmbnet.io import read_nifti
 from cmbnet.lesions import Lesion, LesionRules, find_lesions
@@ -33,28 +32,28 @@ from cmbnet.training.data.cohort import CohortCase, list_cohort
 from cmbnet.volume import Volume
 
 SCORING = Settings(size_rule="ignore")
-"""The paper's rule; true lesions outside 2 to 10 mm are not counted."""
+"""The rule of the paper. True lesions outside 2 to 10 mm are not counted."""
 
 REMOVED = -1.0
 """Score of a candidate that a rule removes: below every threshold."""
 
 
-class Cut(NamedTuple):
-    """How candidates are cut out of a map of probabilities; see `LesionRules`."""
+class OutlineRule(NamedTuple):
+    """How candidates are outlined in a map of probabilities; see `LesionRules`."""
 
     pixel_threshold: float
     outline_share: float = 0.0
 
     def of(self, rules: LesionRules) -> LesionRules:
-        """The rules with this cut."""
+        """Return the rules with this pixel threshold and outline share."""
         return replace(
             rules, pixel_threshold=self.pixel_threshold, outline_share=self.outline_share
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Map:
-    """What the network said about a scan, with its truth; all on the native grid."""
+class LabelledMap:
+    """The network's answer for a scan, and the truth, on the grid of the scan."""
 
     name: str
     image: Volume
@@ -65,15 +64,15 @@ class Map:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
-    """The candidates of a scan at one cut, compared with the truth.
+class ScanCandidates:
+    """The candidates of a scan under one outline rule, compared with the truth.
 
     Args:
-        lesions: As `find_lesions` gives them where only the rule of size is asked.
-        correct: Bool, one for each candidate.
-        ignored: Bool, one for each: neither correct nor false.
-        overlap: With the true lesions that count.
-        matching: Of all candidates.
+        lesions: The candidates that `find_lesions` returns under the rule of size alone.
+        correct: Whether each candidate is correct, bool.
+        ignored: Whether each candidate is ignored, that is neither correct nor false, bool.
+        overlap: Overlap with the true lesions that count.
+        matching: Matching of all candidates.
     """
 
     lesions: tuple[Lesion, ...]
@@ -83,14 +82,14 @@ class Candidates:
     matching: Matching
 
     def scores(self, rules: LesionRules) -> NDArray[np.float64]:
-        """Score of each candidate under some rules, `REMOVED` where one of them says no.
+        """Return the score of each candidate, or `REMOVED` if a rule removes it.
 
         `find_lesions` with these rules keeps the same candidates and gives them the same scores.
         """
         return np.array([_score(lesion, rules) for lesion in self.lesions], float)
 
     def found_at(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Highest threshold on `scores` at which each true lesion is found; `REMOVED` if never."""
+        """Return the highest score at which each true lesion is found, or `REMOVED` if none is."""
         found = detection_scores(self.overlap, self.matching, scores, SCORING.rule)
         return np.where(np.isnan(found), REMOVED, found)
 
@@ -100,26 +99,26 @@ def _score(lesion: Lesion, rules: LesionRules) -> float:
     return scored.score if first_no(scored, rules, RULES) is None else REMOVED
 
 
-Offers = Mapping[Cut, Sequence[Candidates]]
-"""Cut -> the candidates of each scan of a cohort, scans in the same order."""
+CohortCandidates = Mapping[OutlineRule, Sequence[ScanCandidates]]
+"""Outline rule -> the candidates of each scan of a cohort, scans in the same order."""
 
 
-def offers_of(
+def find_candidates(
     cohorts: Sequence[Path],
     bundle: Bundle,
     backend: Backend,
     *,
-    cuts: Sequence[Cut],
+    outlines: Sequence[OutlineRule],
     report: Callable[[str], None],
-) -> Offers:
-    """Run the pipeline over cohorts. Scans that the quality gate refuses are left out, aloud.
+) -> CohortCandidates:
+    """Run the pipeline over cohorts. Scans that the quality gate refuses are reported and left out.
 
     Only one scan is in memory at a time.
 
     Raises:
         InputRefused: If no scan of the cohorts is analysable.
     """
-    offers: dict[Cut, list[Candidates]] = {cut: [] for cut in cuts}
+    candidates: dict[OutlineRule, list[ScanCandidates]] = {outline: [] for outline in outlines}
     for case in itertools.chain.from_iterable(map(list_cohort, cohorts)):
         try:
             found = _map(case, bundle, backend)
@@ -128,19 +127,19 @@ def offers_of(
             continue
         for line in scattered(read_labels(found.truth), found.truth):
             report(f"warning: case {found.name}: {line}")
-        for cut, scans in offers.items():
-            scans.append(candidates_of(found, cut, bundle.manifest.rules))
-    if not any(offers.values()):
+        for outline, scans in candidates.items():
+            scans.append(scan_candidates(found, outline, bundle.manifest.rules))
+    if not any(candidates.values()):
         names = ", ".join(map(str, cohorts))
         raise InputRefused(f"no scan of {names} is analysable: operating points need some")
-    return offers
+    return candidates
 
 
-def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> Map:
-    """The map of one scan."""
+def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> LabelledMap:
+    """Run the pipeline on one scan."""
     image = read_nifti(case.image)
     prediction = predict_volume(image, bundle, backend)
-    return Map(
+    return LabelledMap(
         name=case.name,
         image=image,
         probability=prediction.probability,
@@ -150,16 +149,16 @@ def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> Map:
     )
 
 
-def candidates_of(found: Map, cut: Cut, rules: LesionRules) -> Candidates:
+def scan_candidates(found: LabelledMap, outline: OutlineRule, rules: LesionRules) -> ScanCandidates:
     """Find the candidates of a scan and compare them with its truth.
 
     Args:
         found: The scan.
-        cut: How candidates are cut out of the map.
+        outline: How candidates are outlined in the map.
         rules: Their limits of size are kept; no other rule removes anything yet.
     """
     # Any limit makes `find_lesions` look at what lies around a candidate.
-    lenient = replace(cut.of(rules), max_continuation_mm=math.inf)
+    lenient = replace(outline.of(rules), max_continuation_mm=math.inf)
     finding = find_lesions(
         found.probability, lenient, brain=found.brain, image=found.image, asked=(SIZE,)
     )
@@ -169,7 +168,7 @@ def candidates_of(found: Map, cut: Cut, rules: LesionRules) -> Candidates:
     counted = np.array([lesion.verdict != "ignored" for lesion in scored.truth], bool)
     truth = read_labels(found.truth).subset(counted)
     overlap = find_overlap(truth, read_labels(predicted), found.truth.affine)
-    return Candidates(
+    return ScanCandidates(
         lesions=finding.lesions,
         correct=np.array([lesion.verdict == "correct" for lesion in scored.predicted], bool),
         ignored=np.array([lesion.verdict == "ignored" for lesion in scored.predicted], bool),

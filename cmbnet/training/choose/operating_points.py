@@ -1,4 +1,4 @@
-"""Thresholds chosen on a labelled cohort by running the real pipeline over it."""
+"""Choose thresholds on a labelled cohort by running the real pipeline over it."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ import numpy as np
 from cmbnet.bundle import OperatingPoint
 from cmbnet.errors import InputRefused
 from cmbnet.lesions import LesionRules
-from cmbnet.training.choose.candidates import Cut, Offers
+from cmbnet.training.choose.candidates import CohortCandidates, OutlineRule
 from cmbnet.training.choose.rates import Rates, ScoredScans
 from cmbnet.training.choose.score_model import FEWEST, learn_score
 
-CUTS = (*map(Cut, (0.1, 0.2, 0.3, 0.5, 0.7)), Cut(0.1, 0.5))
-"""The last finds faint lesions and outlines each by half of its own peak, or less (`outlined`)."""
+OUTLINES = (*map(OutlineRule, (0.1, 0.2, 0.3, 0.5, 0.7)), OutlineRule(0.1, 0.5))
+"""The last one finds faint lesions and outlines each at half of its own peak, or lower."""
 
 MAX_CONTINUATIONS_MM = (None, 1.5, 3.0, 5.0)
 
 STEPS = 100
-"""Lesion scores that are tried; a cohort can hold thousands."""
+"""Number of lesion scores that are tried. A cohort can hold thousands."""
 
 BALANCED_FALSE_PER_CONTROL = 0.125
-"""Most false lesions per control at the balanced point. Whether a scan is called positive is left
-to the patient threshold, which may be higher than the lesion score."""
+"""Largest number of false lesions per control at the balanced point. The patient threshold, which
+may be higher than the lesion score, decides whether a scan is positive."""
 
 F1_TOLERANCE = 0.005
-"""Lesion F1 this near to the best is as good: fewer missed patients decide then."""
+"""A lesion F1 this near to the best counts as equal. Fewer missed patients then decide."""
 
 DICE_TOLERANCE = 0.02
-"""Of these, outlines this near to the best are as good: the number of lesions decides then."""
+"""A Dice this near to the best counts as equal. The number of lesions then decides."""
 
 PATIENT_FPR = 0.08
-"""Most controls called positive, where the threshold can keep it. Fan et al. 2022 had .106; among
-90 other controls, more than .1 is seen once in five times where the rate is .08."""
+"""Largest share of controls called positive, if a threshold can keep it. Fan et al. 2022 had .106.
+If the true rate is .08, one of five samples of 90 controls shows more than .1."""
 
 SENSITIVE_RECALL_LOSS = 0.0025
-"""The sensitive point gives away at most this much of the highest sensitivity."""
+"""Largest loss of sensitivity at the sensitive point, from the highest one."""
 
 SENSITIVE_FALSE_POSITIVES = 2.0
-"""Most false lesions per scan at the sensitive point: more, and nobody reads them."""
+"""Largest number of false lesions per scan at the sensitive point. Nobody reads more."""
 
 SCREENING_PATIENT_FPR = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """Thresholds and what they reached."""
+class Trial:
+    """One pair of thresholds that was tried, and the rates that it reached."""
 
     scored: ScoredScans
     lesion_score: float
@@ -57,7 +57,7 @@ class Candidate:
 
     @property
     def rules(self) -> LesionRules:
-        """Lesion rules with the pixel threshold."""
+        """Return the lesion rules with the pixel threshold."""
         return self.scored.rules
 
 
@@ -71,29 +71,28 @@ class Chosen:
 
 
 def rule_variants(base: LesionRules) -> tuple[LesionRules, ...]:
-    """The rules that are tried where too few candidates are known to learn a score from."""
+    """Return the rules to try if there are too few candidates to learn a score from."""
     return tuple(replace(base, max_continuation_mm=limit) for limit in MAX_CONTINUATIONS_MM)
 
 
 def choose_operating_points(
-    offers: Offers,
+    candidates: CohortCandidates,
     *,
     cohort: str,
     variants: Iterable[LesionRules],
     learn: bool = False,
-    teachers: Offers | None = None,
+    score_candidates: CohortCandidates | None = None,
 ) -> Chosen:
     """Choose ``balanced``, ``sensitive`` and ``screening``.
 
     Args:
-        offers: Of a cohort, from `cmbnet.training.choose.candidates.offers_of`.
-        cohort: What the cohort is, for the manifest.
-        variants: Lesion rules to choose from; one leaves them as they are.
-        learn: Learn the score of candidates where there are enough to learn from; the rates are
-            then those of scores that had not seen the scan, and `variants` only says which other
-            rules hold.
-        teachers: Of other scans, which the score is learned from in their stead; only the cuts
-            that they have are tried then.
+        candidates: Candidates of a cohort, from `find_candidates`.
+        cohort: Name of the cohort in the manifest.
+        variants: Lesion rules to choose from. A single one stays as it is.
+        learn: Whether to learn the score if there are enough candidates. The rates are then those
+            of scores that had not seen the scan, and the first of `variants` gives the other rules.
+        score_candidates: Candidates of other scans, from which the score is learned instead. Only
+            their outline rules are tried then.
 
     Returns:
         ``balanced`` has the best lesion F1 with at most `BALANCED_FALSE_PER_CONTROL` false lesions
@@ -104,79 +103,79 @@ def choose_operating_points(
         candidate keeps a limit, the lowest rate of false alarms decides.
 
     Raises:
-        InputRefused: If no scan of the cohort holds a lesion, or the teachers are too few.
+        InputRefused: If no scan of the cohort holds a lesion, or `score_candidates` are too few.
     """
-    if not any(len(scan.overlap.truth_voxels) for scans in offers.values() for scan in scans):
+    if not any(len(scan.overlap.truth_voxels) for scans in candidates.values() for scan in scans):
         raise InputRefused("operating points need scans with lesions, the cohort holds none")
     variants = tuple(variants)
-    candidates = _with_learned_scores(offers, teachers, variants[0]) if learn else []
-    if teachers and learn and not candidates:
+    trials = _with_learned_scores(candidates, score_candidates, variants[0]) if learn else []
+    if score_candidates and learn and not trials:
         raise InputRefused(
             f"a score is learned from {FEWEST} microbleeds and {FEWEST} false candidates at least; "
             "give more scans to learn from, or none",
             argument="score_from",
         )
-    if not candidates:
-        for rules, cut in itertools.product(variants, offers):
-            candidates += sweep(ScoredScans(offers[cut], _at(rules, cut)))
-    if not any(c.rates.f1 for c in candidates):
+    if not trials:
+        for rules, outline in itertools.product(variants, candidates):
+            trials += sweep(ScoredScans(candidates[outline], _at(rules, outline)))
+    if not any(c.rates.f1 for c in trials):
         # An untrained network: only the strictest threshold keeps its noise apart.
-        strictest = max(c.rules.pixel_threshold for c in candidates)
-        candidates = [c for c in candidates if c.rules.pixel_threshold == strictest]
-    balanced = _best_f1(candidates)
+        strictest = max(c.rules.pixel_threshold for c in trials)
+        trials = [c for c in trials if c.rules.pixel_threshold == strictest]
+    balanced = _best_f1(trials)
     shared = _without_thresholds(balanced.rules)
-    same = [c for c in candidates if _without_thresholds(c.rules) == shared]
+    same = [c for c in trials if _without_thresholds(c.rules) == shared]
     sensitive = _most_found(same)
     points = (
         _point("balanced", balanced, _patient_threshold(balanced), cohort),
         _point("sensitive", sensitive, _patient_threshold(sensitive), cohort),
         _point("screening", *_screening(same), cohort),
     )
-    return Chosen(shared, points, tuple(_effect_of_rules(candidates, shared)))
+    return Chosen(shared, points, tuple(_effect_of_rules(trials, shared)))
 
 
 def _with_learned_scores(
-    offers: Offers, teachers: Offers | None, base: LesionRules
-) -> list[Candidate]:
-    """What scores learned at each pixel threshold reach on scans that they have not seen."""
-    candidates: list[Candidate] = []
-    for cut in offers if teachers is None else teachers:
-        scans = offers[cut]
-        learned = learn_score(scans, () if teachers is None else teachers[cut])
+    candidates: CohortCandidates, score_candidates: CohortCandidates | None, base: LesionRules
+) -> list[Trial]:
+    """Try scores learned at each pixel threshold, on scans that they have not seen."""
+    trials: list[Trial] = []
+    for outline in candidates if score_candidates is None else score_candidates:
+        scans = candidates[outline]
+        learned = learn_score(scans, () if score_candidates is None else score_candidates[outline])
         if learned is not None:
-            rules = replace(_at(base, cut), evidence=learned.evidence)
-            candidates += sweep(ScoredScans(scans, rules, learned.held_out))
-    return candidates
+            rules = replace(_at(base, outline), evidence=learned.evidence)
+            trials += sweep(ScoredScans(scans, rules, learned.held_out))
+    return trials
 
 
-def _at(rules: LesionRules, cut: Cut) -> LesionRules:
-    """The rules at a cut, without a score threshold."""
-    return replace(cut.of(rules), min_score=0.0)
+def _at(rules: LesionRules, outline: OutlineRule) -> LesionRules:
+    """Return the rules under an outline rule, without a score threshold."""
+    return replace(outline.of(rules), min_score=0.0)
 
 
 def _without_thresholds(rules: LesionRules) -> LesionRules:
-    """What all operating points of a bundle share; the thresholds are their own."""
+    """Return the rules that all operating points of a bundle share, without thresholds."""
     return replace(rules, pixel_threshold=LesionRules().pixel_threshold, min_score=0.0)
 
 
-def sweep(scored: ScoredScans) -> list[Candidate]:
-    """Rates at every lesion score that changes something, `STEPS` of them at most."""
+def sweep(scored: ScoredScans) -> list[Trial]:
+    """Compute the rates at every lesion score that matters, at most `STEPS` of them."""
     # Rounded down: a threshold must not remove the lesion that it was taken from.
     values = sorted({0.0, *(math.floor(1000 * score) / 1000 for score in scored.scores.tolist())})
     picked = np.linspace(0, len(values) - 1, min(len(values), STEPS)).astype(int)
     scores = [values[index] for index in sorted(set(picked.tolist()))]
-    return [Candidate(scored, score, scored.rates(score)) for score in scores]
+    return [Trial(scored, score, scored.rates(score)) for score in scores]
 
 
-def _best_f1(candidates: Sequence[Candidate]) -> Candidate:
-    """Best lesion F1 within the limit of false lesions in controls.
+def _best_f1(trials: Sequence[Trial]) -> Trial:
+    """Choose the best lesion F1 within the limit of false lesions in controls.
 
     Of nearly equal ones those that miss the fewest patients, then those of nearly the best
-    outlines, then those whose cut has most to find at other scores, then the one that counts most
-    nearly as many lesions as there are.
+    outlines, then those whose outline rule finds most at other scores, then the one that counts
+    most nearly as many lesions as there are.
     """
-    allowed = [c for c in candidates if c.rates.false_per_control <= BALANCED_FALSE_PER_CONTROL]
-    allowed = allowed or list(candidates)
+    allowed = [c for c in trials if c.rates.false_per_control <= BALANCED_FALSE_PER_CONTROL]
+    allowed = allowed or list(trials)
     best = max(c.rates.f1 for c in allowed)
     near = [c for c in allowed if c.rates.f1 >= best - F1_TOLERANCE]
     fewest = min(c.rates.missed for c in near)
@@ -189,24 +188,22 @@ def _best_f1(candidates: Sequence[Candidate]) -> Candidate:
     return min(near, key=lambda c: (abs(c.rates.surplus), -c.rates.f1, -c.lesion_score))
 
 
-def _most_found(candidates: Sequence[Candidate]) -> Candidate:
-    """Best precision near the highest sensitivity within the limit of false lesions."""
-    readable = [
-        c for c in candidates if c.rates.false_positives_per_scan <= SENSITIVE_FALSE_POSITIVES
-    ]
-    readable = readable or [min(candidates, key=lambda c: c.rates.false_positives_per_scan)]
+def _most_found(trials: Sequence[Trial]) -> Trial:
+    """Choose the best precision near the highest sensitivity, within the limit of false lesions."""
+    readable = [c for c in trials if c.rates.false_positives_per_scan <= SENSITIVE_FALSE_POSITIVES]
+    readable = readable or [min(trials, key=lambda c: c.rates.false_positives_per_scan)]
     highest = max(c.rates.sensitivity for c in readable)
     near = [c for c in readable if c.rates.sensitivity >= highest - SENSITIVE_RECALL_LOSS]
     return max(near, key=lambda c: (c.rates.precision, c.rates.sensitivity))
 
 
-def _patient_threshold(candidate: Candidate) -> float:
-    """The score that misses fewest patients within `PATIENT_FPR`, and then alarms fewest controls.
+def _patient_threshold(trial: Trial) -> float:
+    """Choose the score that misses fewest patients within `PATIENT_FPR`.
 
-    The middle one where several do. Scans are judged by their best lesion, and lesions below the
-    lesion score are dropped.
+    Of equal ones, it takes those with the fewest alarmed controls, and of these the middle one.
+    Scans are judged by their best lesion, and lesions below the lesion score are dropped.
     """
-    scored, lowest = candidate.scored, candidate.lesion_score
+    scored, lowest = trial.scored, trial.lesion_score
     tried = [c.lesion_score for c in sweep(scored) if c.lesion_score >= lowest]
     rates = {score: scored.rates(lowest, score) for score in tried}
     limit = max(PATIENT_FPR, min(own.patient_fpr for own in rates.values()))
@@ -216,48 +213,50 @@ def _patient_threshold(candidate: Candidate) -> float:
     return best[len(best) // 2]
 
 
-def _screening(candidates: Sequence[Candidate]) -> tuple[Candidate, float]:
-    """The fewest missed patients within the limit of false alarms: lesions and threshold.
+def _screening(trials: Sequence[Trial]) -> tuple[Trial, float]:
+    """Choose the fewest missed patients within the limit of false alarms.
 
-    The patient threshold alone keeps the limit; the lesion score below it is the one of the best
-    lesion F1, so that the lesions of a scan that is called positive are told well.
+    The patient threshold alone keeps the limit. The lesion score below it has the best lesion F1.
+
+    Returns:
+        The trial, and the patient threshold.
     """
-    limit = max(SCREENING_PATIENT_FPR, min(c.rates.patient_fpr for c in candidates))
-    allowed = [c for c in candidates if c.rates.patient_fpr <= limit]
+    limit = max(SCREENING_PATIENT_FPR, min(c.rates.patient_fpr for c in trials))
+    allowed = [c for c in trials if c.rates.patient_fpr <= limit]
     fewest = min(c.rates.patient_fnr for c in allowed)
     choices = []
     for patient in (c for c in allowed if c.rates.patient_fnr == fewest):
         below = [
             c
-            for c in candidates
+            for c in trials
             if c.scored is patient.scored and c.lesion_score <= patient.lesion_score
         ]
         choices.append((max(below, key=lambda c: c.rates.f1), patient.lesion_score))
     return max(choices, key=lambda choice: (choice[0].rates.f1, choice[1]))
 
 
-def _point(name: str, candidate: Candidate, patient: float, cohort: str) -> OperatingPoint:
-    """As it stands in a manifest."""
+def _point(name: str, trial: Trial, patient: float, cohort: str) -> OperatingPoint:
+    """Make the operating point of a manifest."""
     return OperatingPoint(
         name=name,
-        pixel_threshold=candidate.rules.pixel_threshold,
-        lesion_score=candidate.lesion_score,
+        pixel_threshold=trial.rules.pixel_threshold,
+        lesion_score=trial.lesion_score,
         patient_threshold=patient,
-        measured=candidate.scored.measured(candidate.lesion_score, patient, cohort),
+        measured=trial.scored.measured(trial.lesion_score, patient, cohort),
     )
 
 
-def _effect_of_rules(candidates: Sequence[Candidate], chosen: LesionRules) -> Iterable[str]:
-    """What a learned score is made of, or what each limit of the vein rule would have reached."""
+def _effect_of_rules(trials: Sequence[Trial], chosen: LesionRules) -> Iterable[str]:
+    """Describe the learned score, or what each limit of the vein rule would have reached."""
     if chosen.evidence is not None:
         evidence = chosen.evidence
         kind = f"{len(evidence.hidden)} hidden units" if evidence.hidden else "no hidden layer"
         yield f"score: learned from {len(evidence.features)} features, {kind}"
         return
-    tried = {c.rules.max_continuation_mm for c in candidates}
+    tried = {c.rules.max_continuation_mm for c in trials}
     for value in sorted(tried, key=lambda v: (v is not None, v)):
         wanted = replace(chosen, max_continuation_mm=value)
-        like = [c for c in candidates if _without_thresholds(c.rules) == wanted]
+        like = [c for c in trials if _without_thresholds(c.rules) == wanted]
         if like:
             best = _best_f1(like)
             yield (

@@ -1,4 +1,4 @@
-"""How thresholds do on a cohort: counts of lesions and patients, with their intervals."""
+"""The rates that thresholds reach on a cohort: lesions and patients, with intervals."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from numpy.typing import NDArray
 
 from cmbnet.bundle import Measured
 from cmbnet.evaluation.stats.bootstrap import draw_weights
-from cmbnet.evaluation.stats.empty_cases import ratio
 from cmbnet.evaluation.stats.intervals import percentile, wilson
 from cmbnet.evaluation.stats.patients import PatientScores
+from cmbnet.evaluation.stats.ratios import ratio
 from cmbnet.lesions import LesionRules
-from cmbnet.lesions.evidence import Evidence
-from cmbnet.training.choose.candidates import Candidates
+from cmbnet.lesions.score_model import ScoreModel
+from cmbnet.training.choose.candidates import ScanCandidates
 
 RESAMPLES = 2000
 SEED = 20220324
-"""Of the bootstrap."""
+"""Seed of the bootstrap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a pair of thresholds reached: of lesions, voxels and scans, with their shares.
+    """The counts of lesions, voxels and scans that a pair of thresholds reached.
 
     Args:
-        found: True lesions that are found.
-        true: True lesions.
-        correct: Predicted lesions that are correct.
-        false: Predicted lesions that are not.
+        found: Number of true lesions that are found.
+        true: Number of true lesions.
+        correct: Number of correct predicted lesions.
+        false: Number of false predicted lesions.
         hit_voxels: Voxels of predicted lesions inside true ones.
         marked_voxels: Voxels of predicted lesions.
         true_voxels: Voxels of true lesions.
         scans: Number of scans.
-        positives: Scans with true lesions.
-        missed: Of these, how many have no found lesion that reaches the patient threshold.
-        alarms: Of the others, how many have a false lesion that does.
-        false_in_controls: Predicted lesions in these.
+        positives: Number of scans with true lesions.
+        missed: Number of positive scans without a found lesion that reaches the patient threshold.
+        alarms: Number of controls with a false lesion that reaches it.
+        false_in_controls: Number of predicted lesions in controls.
     """
 
     found: int
@@ -57,17 +57,17 @@ class Rates:
 
     @property
     def sensitivity(self) -> float:
-        """Found of all true lesions."""
+        """Share of true lesions that are found."""
         return self.found / max(self.true, 1)
 
     @property
     def precision(self) -> float:
-        """Correct of all predicted lesions; 0 without any."""
+        """Share of predicted lesions that are correct. 0 without any."""
         return self.correct / max(self.correct + self.false, 1)
 
     @property
     def surplus(self) -> int:
-        """Predicted lesions more than there are true ones."""
+        """Number of predicted lesions minus number of true lesions."""
         return self.correct + self.false - self.true
 
     @property
@@ -78,27 +78,27 @@ class Rates:
 
     @property
     def dice(self) -> float:
-        """Of the voxels of all scans together; ignored candidates left out."""
+        """Dice of the voxels of all scans together, without ignored candidates."""
         return 2.0 * self.hit_voxels / max(self.marked_voxels + self.true_voxels, 1)
 
     @property
     def false_positives_per_scan(self) -> float:
-        """False lesions, controls and patients alike."""
+        """Number of false lesions per scan, in controls and patients."""
         return self.false / max(self.scans, 1)
 
     @property
     def false_per_control(self) -> float:
-        """False lesions per scan without true ones; 0 without such scans."""
+        """Number of false lesions per control. 0 without controls."""
         return self.false_in_controls / max(self.scans - self.positives, 1)
 
     @property
     def patient_fpr(self) -> float:
-        """Controls with a false alarm; 0 without controls."""
+        """Share of controls with a false alarm. 0 without controls."""
         return self.alarms / max(self.scans - self.positives, 1)
 
     @property
     def patient_fnr(self) -> float:
-        """Patients with lesions that are missed; 0 without such patients."""
+        """Share of positive scans that are missed. 0 without such scans."""
         return self.missed / max(self.positives, 1)
 
 
@@ -106,17 +106,16 @@ class ScoredScans:
     """The scans of a cohort at one pixel threshold and under one set of lesion rules.
 
     Args:
-        scans: At least one.
-        rules: With their pixel threshold; a score threshold is not applied yet.
-        held_out: For each scan, the score to judge it by in place of that of the rules, which has
-            been fitted on it.
+        scans: Candidates of at least one scan.
+        rules: Lesion rules with their pixel threshold. Their score threshold is not applied.
+        held_out: For each scan, a score that has not seen it. It replaces the score of the rules.
     """
 
     def __init__(
         self,
-        scans: Sequence[Candidates],
+        scans: Sequence[ScanCandidates],
         rules: LesionRules,
-        held_out: Sequence[Evidence] | None = None,
+        held_out: Sequence[ScoreModel] | None = None,
     ) -> None:
         self.rules = rules
         judged_by = [rules] * len(scans)
@@ -155,25 +154,25 @@ class ScoredScans:
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """Scores of all candidates that count and that no rule removes."""
+        """Return the scores of all candidates that count and that no rule removes."""
         kept: NDArray[np.float64] = self._score[self._score >= 0.0]
         return kept
 
     def patients(self, threshold: float) -> tuple[int, int]:
-        """Missed patients and alarmed controls, where scans are positive from a score on.
+        """Count missed patients and alarmed controls if scans are positive from a score on.
 
-        As `cmbnet.evaluation.stats.patients` defines them, a scan being a patient.
+        `cmbnet.evaluation.stats.patients` defines both. Each scan counts as a patient.
         """
         classes = self._patients.at(threshold)
         return classes["fn"], classes["fp"]
 
     def rates(self, lesion_score: float, patient_threshold: float | None = None) -> Rates:
-        """What thresholds reach.
+        """Compute the rates that thresholds reach.
 
         Args:
-            lesion_score: Candidates below are dropped.
-            patient_threshold: A scan is positive from this score of its best lesion on; the
-                lesion score if None.
+            lesion_score: Lowest score of a candidate that is kept.
+            patient_threshold: Lowest score of the best lesion of a positive scan. None takes the
+                lesion score.
         """
         kept = self._score >= lesion_score
         correct = int(np.sum(kept & self._correct))
@@ -196,7 +195,7 @@ class ScoredScans:
         )
 
     def measured(self, lesion_score: float, patient_threshold: float, cohort: str) -> Measured:
-        """The same for the manifest of a bundle, with 95 % intervals."""
+        """Return the rates for the manifest of a bundle, with 95 % intervals."""
         rates = self.rates(lesion_score, patient_threshold)
         return Measured(
             cohort=cohort,
@@ -211,7 +210,7 @@ class ScoredScans:
         )
 
     def _intervals(self, lesion_score: float, rates: Rates) -> dict[str, tuple[float, float]]:
-        """Of lesions by bootstrap over scans (percentile), of patients Wilson's."""
+        """Compute intervals: of lesions by bootstrap over scans, of patients by Wilson's method."""
         weights = np.concatenate(list(draw_weights(self._n, RESAMPLES, SEED)))
         kept = self._score >= lesion_score
         found, true, correct, predicted = (
@@ -236,5 +235,5 @@ class ScoredScans:
 
 
 def _repeated(lengths: Sequence[int]) -> NDArray[np.int64]:
-    """Index of the scan for each of its lesions."""
+    """Repeat the index of each scan once for each of its lesions."""
     return np.repeat(np.arange(len(lengths)), lengths)

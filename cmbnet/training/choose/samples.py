@@ -1,6 +1,6 @@
-"""What an export takes of a run's own scans: slices to calibrate on and cases to judge on.
+"""Slices of a run's own scans for calibration, and cases for the parity gate.
 
-`cmbnet.deploy.samples` has the phantoms that are taken in their place.
+`cmbnet.deploy.samples` makes phantoms for the same purposes.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from cmbnet.training.fit.sampler import Sampler
 from cmbnet.training.fit.validation import choose_slices
 
 STACKS = 64
-"""That int8 ranges are measured on."""
+"""Number of slices on which int8 ranges are measured."""
 
 
 def cached_slices(cache: Path, recipe: Recipe) -> CalibrationSlices:
-    """Calibration slices out of a training cache, which is read once for each draw."""
+    """Take calibration slices from a training cache, which is read once for each draw."""
 
     @lru_cache(maxsize=1)
     def drawn(draw: int) -> NDArray[np.float32]:
@@ -41,13 +41,13 @@ def cached_slices(cache: Path, recipe: Recipe) -> CalibrationSlices:
 
 
 def whole_stacks(cache: Cache, recipe: Recipe, count: int, *, draw: int = 0) -> NDArray[np.float32]:
-    """Whole slices, half of them with a lesion, float32 (n, frame, frame, 3) in [0, 1].
+    """Choose whole slices, half of them with a lesion: float32 (n, frame, frame, 3) in [0, 1].
 
     Args:
-        cache: Of the training cohort.
-        recipe: Of the run.
-        count: How many.
-        draw: Another number chooses other slices.
+        cache: Cache of the training cohort.
+        recipe: Recipe of the run.
+        count: Number of slices.
+        draw: Number of the draw. Another one chooses other slices.
     """
     sampler = Sampler(cache, recipe.sampling, recipe.sampling.crop_px)
     chosen = choose_slices(sampler, count, recipe.seed + draw)
@@ -61,7 +61,7 @@ def whole_stacks(cache: Cache, recipe: Recipe, count: int, *, draw: int = 0) -> 
 
 
 def gate_cases(cohort: Path, count: int) -> tuple[GateCase, ...]:
-    """Scans of a cohort that hold lesions, at most `count`, for the parity gate."""
+    """Return at most `count` scans with lesions of a cohort, for the parity gate."""
     with_lesions = (case for case in map(_gate_case, list_cohort(cohort)) if case.lesions.any())
     return tuple(islice(with_lesions, count))
 

@@ -1,10 +1,9 @@
-"""Fitting the score of candidates, `cmbnet.lesions.evidence`, on labelled scans.
+"""Fit the score of candidates, `cmbnet.lesions.score_model`, on labelled scans.
 
-From few candidates, a ridge-penalised logistic regression on what each is, by Newton's method
-(iteratively reweighted least squares; Hastie, Tibshirani and Friedman 2009, The Elements of
-Statistical Learning, section 4.4.1). From many, as a training cohort has them, networks of one
-hidden layer that look at the surroundings, too, and their mean. Thresholds are chosen by scores of
-models that have not seen the scan.
+A few candidates are enough for a ridge-penalised logistic regression on their own features. Many
+candidates, as in a training cohort, fit networks of one hidden layer, which also look at the
+surroundings; their mean is the score. Thresholds are chosen by scores of models that have not seen
+the scan.
 """
 
 from __future__ import annotations
@@ -17,67 +16,64 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.lesions import Lesion
-from cmbnet.lesions.evidence import FEATURES, FURTHEST, OWN, Evidence, features
-from cmbnet.training.choose.candidates import Candidates
+from cmbnet.lesions.score_model import FEATURES, FURTHEST, OWN, ScoreModel, features
+from cmbnet.training.choose.candidates import ScanCandidates
 
 FOLDS = 5
 RIDGE = 1.0
 """Penalty on the squared weights of the standardised features; the intercept is free."""
 
-STEPS = 50
-TOLERANCE = 1e-8
-
 FEWEST = 30
-"""Correct and false candidates, each, from which a score is fitted: three for each weight."""
+"""Smallest number of correct and of false candidates for a score: three for each weight."""
 
 NETWORK_FROM = 600
-"""Correct and false candidates, each, from which networks are fitted: one and a half weights of a
-network for each, of which the penalty leaves far fewer free."""
+"""Smallest number of correct and of false candidates for networks. Each network then has one and a
+half weights per candidate; the penalty leaves far fewer free."""
 
 HIDDEN = 16
 PENALTY = 10.0
-"""Half of it times the sum of squared weights is added to the sum of losses. Of .3 to 30, and 8 to
-32 hidden units, the best by cross-validation on candidates of training phantoms."""
+"""Weight of half the sum of squared weights in the loss. Of .3 to 30, and 8 to 32 hidden units,
+these were best in cross-validation on candidates of training phantoms."""
 
 MEMBERS = 5
-"""Networks that differ in their first weights. What one of them makes up where candidates are
-rare, the others do not: the mean of their log odds is nearer to the truth than one of them."""
+"""Number of networks with different first weights. Where candidates are rare they disagree, and the
+mean of their log odds is nearer to the truth than a single network."""
 
 NETWORK_STEPS = 1000
 
 LEAST_SPREAD = 1e-4
-"""A standard deviation below this share of one and the mean is rounding."""
+"""A standard deviation below this share of (1 + |mean|) is rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class LearnedScore:
-    """A score and its stand-ins for choosing thresholds.
+    """A learned score, and the scores by which thresholds are chosen.
 
     Args:
-        evidence: What a bundle gets.
+        evidence: The score for the bundle.
         held_out: For each scan, a score that has not seen it.
     """
 
-    evidence: Evidence
-    held_out: tuple[Evidence, ...]
+    evidence: ScoreModel
+    held_out: tuple[ScoreModel, ...]
 
 
 def learn_score(
-    scans: Sequence[Candidates], teachers: Sequence[Candidates] = ()
+    scans: Sequence[ScanCandidates], training_scans: Sequence[ScanCandidates] = ()
 ) -> LearnedScore | None:
     """Fit the score on candidates at one pixel threshold.
 
     Args:
-        scans: From `offers_of`: those that thresholds are chosen on.
-        teachers: Other scans, which the score is learned from in their stead. Without any it is
+        scans: Candidates of the scans on which thresholds are chosen, from `find_candidates`.
+        training_scans: Other scans, from which the score is learned instead. Without any it is
             learned from `scans` in folds. A fold is a run of neighbouring scans, so that the scans
             of a phantom's head, or of a patient whose scans follow each other, stay together.
 
     Returns:
-        None where there, or in a fold, are fewer than `FEWEST` correct or false candidates.
+        None if there are fewer than `FEWEST` correct or false candidates, also in a fold.
     """
-    if teachers:
-        lesions, correct = _counted(teachers)
+    if training_scans:
+        lesions, correct = _counted(training_scans)
         if _fewer(correct) < FEWEST:
             return None
         taught = _fit_for(_fewer(correct))(lesions, correct)
@@ -96,8 +92,8 @@ def learn_score(
     return LearnedScore(fit(*_counted(scans)), tuple(held_out[n] for n in fold.tolist()))
 
 
-def _counted(scans: Sequence[Candidates]) -> tuple[list[Lesion], NDArray[np.bool_]]:
-    """The candidates that count, and which of them are correct."""
+def _counted(scans: Sequence[ScanCandidates]) -> tuple[list[Lesion], NDArray[np.bool_]]:
+    """Return the candidates that count, and whether each is correct."""
     counted = [
         (lesion, bool(right))
         for scan in scans
@@ -108,38 +104,41 @@ def _counted(scans: Sequence[Candidates]) -> tuple[list[Lesion], NDArray[np.bool
 
 
 def _fewer(correct: NDArray[np.bool_]) -> int:
-    """Candidates of the rarer kind."""
+    """Return the number of candidates of the rarer kind."""
     return int(min(correct.sum(), (~correct).sum()))
 
 
-def _fit_for(fewer: int) -> Callable[[Sequence[Lesion], NDArray[np.bool_]], Evidence]:
-    """What is fitted to so many candidates of the rarer kind."""
+def _fit_for(fewer: int) -> Callable[[Sequence[Lesion], NDArray[np.bool_]], ScoreModel]:
+    """Choose the kind of score by the number of candidates of the rarer kind."""
     return fit_network if fewer >= NETWORK_FROM else fit_logistic
 
 
-def fit_logistic(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> Evidence:
-    """Fit a logistic regression on what the candidates are.
+def fit_logistic(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> ScoreModel:
+    """Fit a logistic regression on the candidates' own features.
 
     Args:
-        lesions: Candidates.
-        correct: Bool, one for each; both kinds occur.
+        lesions: The candidates.
+        correct: Whether each is correct, bool. Both kinds must occur.
     """
+    from sklearn.linear_model import LogisticRegression
+
     names = tuple(OWN)
     mean, spread, standardised = _standardised(lesions, names)
-    weights = _newton(standardised, correct.astype(float))
-    output = (*weights[1:].tolist(), float(weights[0]))
-    return Evidence(features=names, mean=mean, spread=spread, output=output)
+    model = LogisticRegression(C=1.0 / RIDGE, solver="newton-cholesky", tol=1e-10)
+    model.fit(standardised, correct)
+    output = (*model.coef_[0].tolist(), float(model.intercept_[0]))
+    return ScoreModel(features=names, mean=mean, spread=spread, output=output)
 
 
-def fit_network(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> Evidence:
-    """Fit networks on what the candidates are and what lies around them.
+def fit_network(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> ScoreModel:
+    """Fit networks on the candidates' own features and on their surroundings.
 
     Args:
-        lesions: Candidates, all of them looked at with the scan.
-        correct: Bool, one for each; both kinds occur.
+        lesions: The candidates, with the measures of their surroundings.
+        correct: Whether each is correct, bool. Both kinds must occur.
 
     Returns:
-        The mean of their log odds, as one network of all their hidden units.
+        One network of all hidden units. Its log odds are the mean of those of the networks.
     """
     from sklearn.neural_network import MLPClassifier
 
@@ -160,7 +159,7 @@ def fit_network(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> Eviden
         hidden.append(np.column_stack([into.T, bias]))
         output.append(out[:, 0] / MEMBERS)
         last += float(offset[0]) / MEMBERS
-    return Evidence(
+    return ScoreModel(
         features=names,
         mean=mean,
         spread=spread,
@@ -172,10 +171,10 @@ def fit_network(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> Eviden
 def _standardised(
     lesions: Sequence[Lesion], names: tuple[str, ...]
 ) -> tuple[tuple[float, ...], tuple[float, ...], NDArray[np.float64]]:
-    """Mean and standard deviation of each feature, and the table in units of them."""
+    """Return mean and standard deviation of each feature, and the standardised features."""
     table = np.array([features(lesion, names) for lesion in lesions])
     mean, spread = table.mean(axis=0), table.std(axis=0)
-    # What is alike in all, as the pixels of one scanner, tells nothing, and differs elsewhere.
+    # A feature that is equal in all, such as the pixel size of one scanner, must not count.
     spread[spread <= LEAST_SPREAD * (1 + np.abs(mean))] = 1.0
     mean, spread = np.array(_short(mean)), np.array(_short(spread))
     standardised = np.clip((table - mean) / spread, -FURTHEST, FURTHEST)
@@ -183,23 +182,6 @@ def _standardised(
 
 
 def _short(numbers: NDArray[np.float64]) -> list[Any]:
-    """As many digits as matter: hundreds of them stand in a manifest."""
+    """Round to six digits, because a manifest holds hundreds of these numbers."""
     rounded: list[Any] = np.vectorize(lambda number: float(f"{number:.6g}"))(numbers).tolist()
     return rounded
-
-
-def _newton(standardised: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intercept and weights of the ridge-penalised logistic regression."""
-    design = np.column_stack([np.ones(len(standardised)), standardised])
-    penalty = RIDGE * np.eye(design.shape[1])
-    penalty[0, 0] = 0.0
-    weights = np.zeros(design.shape[1])
-    for _ in range(STEPS):
-        probability = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -30.0, 30.0)))
-        certainty = probability * (1.0 - probability) + 1e-9
-        hessian = design.T @ (design * certainty[:, np.newaxis]) + penalty
-        step = np.linalg.solve(hessian, design.T @ (target - probability) - penalty @ weights)
-        weights += step
-        if np.abs(step).max() < TOLERANCE:
-            break
-    return weights

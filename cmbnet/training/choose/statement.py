@@ -1,4 +1,4 @@
-"""The sentences of a bundle about what it has seen: they must hold for what was really done."""
+"""The sentences of a bundle about the scans that it was made from. They must be true."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ CHOSEN = " Operating points were chosen and measured on "
 
 
 def statement(kind: DataKind) -> str:
-    """What is said of a network that was trained, and whose points were chosen, on one kind."""
+    """Write the statement of a network that was trained and calibrated on one kind of data."""
     if kind == "phantoms":
         return f"Trained on digital phantoms only{NO_PATIENT}.{PHANTOMS_ALONE}"
     return f"Trained on {KINDS[kind]}.{CHOSEN}{KINDS[kind]}."
 
 
 def is_of_patients(kind: DataKind) -> bool:
-    """Whether images of patients are among data of a kind."""
+    """Return whether a kind of data holds images of patients."""
     return kind in ("patients", "mixed")
 
 
 def calibrated(before: Training, chosen_on: ChosenOn, name: str) -> Training:
-    """What is said of a bundle whose operating points were chosen anew.
+    """Rewrite the statement of a bundle whose operating points were chosen anew.
 
     Args:
-        before: What it said.
+        before: The statement so far.
         chosen_on: The scans of the new points.
-        name: What they are called.
+        name: Name of these scans.
     """
     kind = chosen_on.data_kind
     text = before.statement.split(CHOSEN)[0]

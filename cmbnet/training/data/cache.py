@@ -26,16 +26,12 @@ from cmbnet.training.data.cache_index import (
     part_path,
     write_index,
 )
-from cmbnet.training.data.cache_key import hash_sources, part_key
 from cmbnet.training.data.cache_part import (
-    BRAIN,
     FORMAT,
-    IGNORE,
-    LESION,
-    MIMIC,
-    CachedCase,
     PartLabel,
     encode,
+    hash_sources,
+    part_key,
     read_label,
     write_part,
 )
@@ -46,20 +42,6 @@ from cmbnet.training.data.specs.fault import Fault
 from cmbnet.training.data.specs.load import spec_sha256
 from cmbnet.training.data.specs.model import ScanSpec
 from cmbnet.workers import start_workers
-
-__all__ = [
-    "BRAIN",
-    "FORMAT",
-    "IGNORE",
-    "LESION",
-    "MIMIC",
-    "BuildResult",
-    "CachedCase",
-    "build_cache",
-    "prepare_cache",
-    "report_line",
-    "reports_of",
-]
 
 FAULTS_SHOWN = 5
 
@@ -237,12 +219,12 @@ def _prepare(case: ScanCase, cache: Path | None, recipe: PreprocessRecipe) -> _D
         path = part_path(cache, case.split, case.name)
         label = read_label(path)
         if label is not None and label.key == key:
-            return _Done(case, key, CaseReport.from_dict(label.report), kept=True)
+            return _Done(case, key, label.report, kept=True)
         content = read_case(case, recipe)
     except CmbnetError as error:
         return _Done(case, reason=str(error))
     report = report_case(case, content)
-    write_part(path, encode(case.name, content), PartLabel(key, sources, report.to_dict()))
+    write_part(path, encode(case.name, content), PartLabel(key, sources, report))
     return _Done(case, key, report)
 
 

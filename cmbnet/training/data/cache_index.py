@@ -9,18 +9,13 @@ import pydantic
 
 from cmbnet.errors import UnreadableFile
 from cmbnet.io import write_text_atomically
+from cmbnet.io.settings import FrozenModel
 from cmbnet.training.data.cache_part import FORMAT
 
 INDEX = "cache.json"
 
 
-class _Frozen(pydantic.BaseModel):
-    """A frozen model that refuses unknown keys."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-
-class IndexedCase(_Frozen):
+class IndexedCase(FrozenModel):
     """One case."""
 
     case: str
@@ -30,14 +25,14 @@ class IndexedCase(_Frozen):
     lesions: int
 
 
-class LeftOut(_Frozen):
+class LeftOut(FrozenModel):
     """A case that is not in the cache."""
 
     case: str
     reason: str
 
 
-class CacheIndex(_Frozen):
+class CacheIndex(FrozenModel):
     """The content of a cache, its sources and its makers."""
 
     format: str

@@ -5,7 +5,7 @@ Layout of ``CACHE/<split>/<case>.h5``:
 - ``image`` uint8 (z, y, x), the prepared image times 255. One grey level is 0.004 of the window;
   the noise of a scan is several times that, and a case takes a quarter of its float32 size.
 - ``marks`` uint8 (z, y, x), bits `LESION`, `IGNORE`, `MIMIC`, `BRAIN`.
-- ``places/lesion``, ``brain``, ``dark``, ``mimic``: see `cmbnet.training.data.places`.
+- ``places/lesion``, ``brain``, ``dark``, ``mimic``: see `cmbnet.training.data.crop_centres`.
 - attributes ``spacing_mm``, ``origin`` (of the box within the frame), ``frame_shape``,
   ``lesions`` (in the target), ``findings`` of the preprocessing; ``report`` of the check;
   ``key``, the hash of the case's sources, and ``sources``, the hashes of its files.
@@ -15,21 +15,28 @@ A chunk is a slice, compressed with LZF. HDF5 verifies its checksum on reading.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import pydantic
 from numpy.typing import NDArray
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError, UnreadableFile
+from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.training.data.cohort import FrameCase
-from cmbnet.training.data.places import KINDS, Places, find_places
+from cmbnet.training.data.crop_centres import KINDS, CropCentres, find_crop_centres
+from cmbnet.training.data.specs.centres import Centres
+from cmbnet.training.data.specs.check import CaseReport
+from cmbnet.training.data.specs.discover import ScanCase
+from cmbnet.training.data.specs.labels import LabelImage
 
 FORMAT = "cmbnet training cache 2"
 LESION, IGNORE, MIMIC, BRAIN = 1, 2, 4, 8
@@ -49,7 +56,7 @@ class CachedCase:
     name: str
     image: NDArray[np.uint8]
     marks: NDArray[np.uint8]
-    places: Places
+    crop_centres: CropCentres
     spacing_mm: tuple[float, float, float]
     origin: tuple[int, int, int]
     frame_shape: tuple[int, int, int]
@@ -64,12 +71,15 @@ class PartLabel:
     Args:
         key: Hash of everything that determines the content.
         sources: Role and SHA-256 of its source files.
-        report: `cmbnet.training.data.specs.check.CaseReport.to_dict`.
+        report: Report of the check.
     """
 
     key: str
     sources: dict[str, str]
-    report: dict[str, Any]
+    report: CaseReport
+
+
+_REPORT = pydantic.TypeAdapter(CaseReport)
 
 
 def encode(name: str, content: FrameCase) -> CachedCase:
@@ -83,7 +93,7 @@ def encode(name: str, content: FrameCase) -> CachedCase:
         name=name,
         image=np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8),
         marks=marks.astype(np.uint8),
-        places=find_places(
+        crop_centres=find_crop_centres(
             image,
             lesions=lesions,
             excluded=ignore,
@@ -145,7 +155,7 @@ def _fill(file: h5py.File, case: CachedCase, label: PartLabel) -> None:
     file.create_dataset("image", data=case.image, **packed)
     file.create_dataset("marks", data=case.marks, **packed)
     for kind in KINDS:
-        file.create_dataset(f"places/{kind}", data=getattr(case.places, kind))
+        file.create_dataset(f"places/{kind}", data=getattr(case.crop_centres, kind))
     attributes = {
         "format": FORMAT,
         "cmbnet_version": __version__,
@@ -158,7 +168,7 @@ def _fill(file: h5py.File, case: CachedCase, label: PartLabel) -> None:
         "findings": json.dumps(case.findings),
         "key": label.key,
         "sources": json.dumps(label.sources, sort_keys=True),
-        "report": json.dumps(label.report),
+        "report": json.dumps(asdict(label.report)),
     }
     file.attrs.update(attributes)
 
@@ -172,7 +182,7 @@ def read_label(path: Path) -> PartLabel | None:
             return PartLabel(
                 key=str(file.attrs["key"]),
                 sources=json.loads(file.attrs["sources"]),
-                report=json.loads(file.attrs["report"]),
+                report=_REPORT.validate_json(file.attrs["report"]),
             )
     except (OSError, KeyError, ValueError):
         return None
@@ -205,7 +215,7 @@ def _content(file: h5py.File) -> CachedCase:
         name=str(attributes["case"]),
         image=file["image"][()],
         marks=file["marks"][()],
-        places=Places(**{kind: file[f"places/{kind}"][()] for kind in KINDS}),
+        crop_centres=CropCentres(**{kind: file[f"places/{kind}"][()] for kind in KINDS}),
         spacing_mm=_triple(attributes["spacing_mm"], float),
         origin=_triple(attributes["origin"], int),
         frame_shape=_triple(attributes["frame_shape"], int),
@@ -218,3 +228,30 @@ def _triple(values: NDArray[Any], kind: Any) -> Any:
     """Return three plain numbers."""
     z, y, x = np.asarray(values).tolist()
     return kind(z), kind(y), kind(x)
+
+
+def hash_sources(case: ScanCase) -> dict[str, str]:
+    """Hash all files of a case, by role."""
+    files = {"image": case.image, "ignore": case.ignore, "mimics": case.mimics}
+    hashes = {}
+    if isinstance(case.label, LabelImage):
+        files["label"] = case.label.path
+    elif isinstance(case.label, Centres):
+        rule = [case.label.points, case.label.unit, case.label.target.model_dump()]
+        hashes["centres"] = hashlib.sha256(json.dumps(rule).encode()).hexdigest()
+    for role, path in files.items():
+        if path is not None:
+            try:
+                with path.open("rb") as stream:
+                    hashes[role] = hashlib.file_digest(stream, "sha256").hexdigest()
+            except OSError as error:
+                raise UnreadableFile(f"cannot read {path}: {error.strerror}") from error
+    return hashes
+
+
+def part_key(case: ScanCase, sources: dict[str, str], recipe: PreprocessRecipe) -> str:
+    """Hash everything that determines the content of a part."""
+    kind = case.label.kind if isinstance(case.label, LabelImage) else ""
+    stated = [case.name, case.patient, case.split, case.stated_lesions, case.expects_lesions]
+    parts: list[Any] = [FORMAT, __version__, recipe.to_dict(), sources, kind, stated]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

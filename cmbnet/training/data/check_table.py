@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.box import SIMPLE
@@ -102,11 +103,8 @@ def write_json(path: Path, spec: ScanSpec, result: BuildResult) -> None:
         "spec": spec.name,
         "spec_sha256": spec_sha256(spec),
         "wrong": result.wrong,
-        "cases": [report.to_dict() for report in result.reports],
-        "faults": [
-            {"code": one.code, "severity": one.severity, "case": one.case, "message": one.message}
-            for one in result.faults
-        ],
+        "cases": [asdict(report) for report in result.reports],
+        "faults": [asdict(fault) for fault in result.faults],
     }
     write_text_atomically(path, json.dumps(content, indent=1) + "\n")
 

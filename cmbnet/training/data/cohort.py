@@ -144,7 +144,7 @@ def read_case(case: ScanCase, recipe: PreprocessRecipe) -> FrameCase:
         mimics=mimics,
         brain=prepared.brain,
         spacing_mm=prepared.spacing_mm,
-        findings=prepared.findings,
+        findings=prepared.notes,
         native_spacing_mm=image.spacing_mm,
         components=labels.components,
         faults=labels.faults,

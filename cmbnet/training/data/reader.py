@@ -46,12 +46,12 @@ class Cache:
     @property
     def with_lesions(self) -> list[int]:
         """Indices of the cases with a target lesion."""
-        return [n for n, case in enumerate(self.cases) if len(case.places.lesion)]
+        return [n for n, case in enumerate(self.cases) if len(case.crop_centres.lesion)]
 
     @property
     def controls(self) -> list[int]:
         """Indices of the cases without a target lesion."""
-        return [n for n, case in enumerate(self.cases) if not len(case.places.lesion)]
+        return [n for n, case in enumerate(self.cases) if not len(case.crop_centres.lesion)]
 
 
 def is_cache(path: Path) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cmbnet.training.data.cache import IGNORE, LESION
+from cmbnet.training.data.cache_part import IGNORE, LESION
 from cmbnet.training.fit.paste import paste_lesions
 from cmbnet.training.fit.recipe import AugmentSettings
 from cmbnet.training.fit.shapes import draw_shapes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,6 @@ class Progress:
     learning_rate_factor: float = 1.0
     history: tuple[dict[str, float], ...] = field(default=())
 
-    def with_changes(self, **changes: Any) -> Progress:
-        """Return a copy with other values."""
-        return replace(self, **changes)
-
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -53,7 +49,7 @@ class State:
 
     Args:
         progress: Progress in numbers.
-        arrays: Named lists of arrays: weights, optimiser variables, averaged weights, mined places.
+        arrays: Named lists of arrays: weights, optimiser variables, averages, mined centres.
         recipe: The recipe as plain values. A run of another recipe must not continue from here.
     """
 

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -201,10 +201,12 @@ class _Trainer:
             "learning_rate": rate.rate,
             "crops_per_s": crops / max(clock.now_s - start_s, 1e-9),
         }
-        self.progress = self.progress.with_changes(epochs_done=epoch + 1, steps_done=rate.steps)
+        self.progress = replace(self.progress, epochs_done=epoch + 1, steps_done=rate.steps)
         row |= self._judge(epoch)
-        self.progress = self.progress.with_changes(
-            elapsed_s=clock.now_s, history=(*self.progress.history, row | {"time_s": clock.now_s})
+        self.progress = replace(
+            self.progress,
+            elapsed_s=clock.now_s,
+            history=(*self.progress.history, row | {"time_s": clock.now_s}),
         )
         self._write()
         return row
@@ -220,7 +222,7 @@ class _Trainer:
             dice = getattr(scores, self.recipe.validation.monitor)
             improved = dice > self.progress.best_dice
             if improved:
-                self.progress = self.progress.with_changes(best_dice=dice, best_epoch=epoch)
+                self.progress = replace(self.progress, best_dice=dice, best_epoch=epoch)
                 self._keep_best(predict, epoch)
             self.progress = after_epoch(self.recipe.optimiser, self.progress, improved=improved)
         if self.cases and (epoch + 1) % self.recipe.validation.whole_every_epochs == 0:

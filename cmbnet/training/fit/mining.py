@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cmbnet.training.data.cache import IGNORE, LESION
+from cmbnet.training.data.cache_part import IGNORE, LESION
 from cmbnet.training.fit.recipe import MiningSettings
 from cmbnet.training.fit.sampler import Sampler
 from cmbnet.training.fit.validation import EIGHT_CONNECTED
@@ -22,7 +22,7 @@ class Miner:
     """A search for false positives in a rotating subset of training slices.
 
     Args:
-        sampler: Sampler of the training cache, which receives the found places.
+        sampler: Sampler of the training cache, which receives the found centres.
         settings: Settings of the search.
         seed: Seed that fixes the examined slices of each epoch.
     """
@@ -32,7 +32,7 @@ class Miner:
         self.settings = settings
         self._seed = seed
         self.rows: NDArray[np.int16] = np.zeros((0, 4), np.int16)
-        """Found places, oldest first: (case, z, y, x)."""
+        """Found centres, oldest first: (case, z, y, x)."""
 
     def due(self, epoch: int) -> bool:
         """Return whether to mine after this epoch (from 0)."""
@@ -51,7 +51,7 @@ class Miner:
         found = []
         for _ in range(self.settings.slices):
             case = int(rng.integers(len(cases)))
-            brain_z = cases[case].places.brain[:, 0]
+            brain_z = cases[case].crop_centres.brain[:, 0]
             z = int(brain_z[rng.integers(len(brain_z))])
             centres = false_blobs(
                 predict(self.sampler, case, z), cases[case].marks[z], self.settings.probability
@@ -62,7 +62,7 @@ class Miner:
         return len(new)
 
     def restore(self, rows: NDArray[np.int16]) -> None:
-        """Restore found places, for example from a checkpoint."""
+        """Restore found centres, for example from a checkpoint."""
         self.rows = rows
         self.sampler.set_mined(
             {int(case): rows[rows[:, 0] == case, 1:] for case in np.unique(rows[:, 0])}

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cmbnet.training.data.cache import BRAIN, IGNORE, LESION, MIMIC
+from cmbnet.training.data.cache_part import BRAIN, IGNORE, LESION, MIMIC
 
 SURROUND_PX = 15
 """Side of the square whose tissue is compared with a lesion."""
@@ -21,7 +21,7 @@ MOST_LEFT = 1.0
 
 
 def paste_lesions(image: Any, marks: Any, chosen: Any) -> tuple[Any, Any]:
-    """Put the lesions of the crops at even places into the crops after them.
+    """Put the lesions of the crops at even indices into the crops after them.
 
     A lesion is pasted only if all its pixels meet brain that is neither lesion, mimic nor ignored.
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pydantic
 from pydantic import Field
 
-from cmbnet.io.settings import check_settings, read_settings
+from cmbnet.io.settings import FrozenModel, check_settings, read_settings
 from cmbnet.model.config import ModelConfig, preset
 from cmbnet.preprocess import PreprocessRecipe
 
@@ -17,13 +16,7 @@ Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Settings(pydantic.BaseModel):
-    """A frozen model that refuses unknown keys."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-
-class PreprocessSettings(_Settings):
+class PreprocessSettings(FrozenModel):
     """Settings of preprocessing; see `cmbnet.preprocess.PreprocessRecipe`."""
 
     frame: Literal["physical", "paper"] = "physical"
@@ -35,7 +28,7 @@ class PreprocessSettings(_Settings):
         return PreprocessRecipe(**self.model_dump())
 
 
-class ModelSettings(_Settings):
+class ModelSettings(FrozenModel):
     """Settings of the network: a preset, and differences from it."""
 
     preset: Literal["paper", "base", "small"] = "small"
@@ -52,17 +45,17 @@ class ModelSettings(_Settings):
         )
 
 
-class SamplingSettings(_Settings):
+class SamplingSettings(FrozenModel):
     """Settings of a batch.
 
     Half of every batch are crops with a lesion in the middle slice (1:1, as in the paper). The
-    other half is drawn from the places below, in proportion to their weights.
+    other half is drawn from the centres below, in proportion to their weights.
     """
 
     crop_px: Annotated[int, Field(ge=16, multiple_of=8)] = 128
     batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 16
     shift_px: Count = 44
-    """Largest shift in pixels, along y and x, of a crop from the chosen place."""
+    """Largest shift in pixels, along y and x, of a crop from the chosen centre."""
     context_mm: Positive | None = None
     """Distance of the outer slices from the middle one. None takes the adjacent slices. Without a
     value, the distance of the bundle in `Recipe.start_from` is taken."""
@@ -74,7 +67,7 @@ class SamplingSettings(_Settings):
     mined: Share = 0.0
 
 
-class AugmentSettings(_Settings):
+class AugmentSettings(FrozenModel):
     """Settings of the random changes of crops. A probability or amplitude of 0 turns a change off.
 
     Crops are moved by whole pixels when they are cut; see `SamplingSettings.shift_px`.
@@ -98,7 +91,7 @@ class AugmentSettings(_Settings):
     """Share of the crops that get a tube, sheet, plate, rim or blob that is no lesion."""
 
 
-class LossSettings(_Settings):
+class LossSettings(FrozenModel):
     """Settings of the loss: a weighted sum of a pixel loss and an overlap loss."""
 
     pixel: Literal["bce", "focal"] = "bce"
@@ -110,7 +103,7 @@ class LossSettings(_Settings):
     tversky_false_negative: Share = 0.5
 
 
-class OptimiserSettings(_Settings):
+class OptimiserSettings(FrozenModel):
     """Settings of Adam and of the course of its learning rate."""
 
     learning_rate: Positive = 1e-3
@@ -123,7 +116,7 @@ class OptimiserSettings(_Settings):
     ema_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
 
 
-class StopSettings(_Settings):
+class StopSettings(FrozenModel):
     """Settings of the end of training. The first condition that holds ends it."""
 
     epochs: Annotated[int, Field(ge=1)] = 300
@@ -136,7 +129,7 @@ class StopSettings(_Settings):
     """Target loss, summed over the pixels of a slice. Both targets must be reached together."""
 
 
-class ValidationSettings(_Settings):
+class ValidationSettings(FrozenModel):
     """Settings of validation on whole slices, half of them with lesions."""
 
     slices: Annotated[int, Field(ge=2)] = 160
@@ -149,7 +142,7 @@ class ValidationSettings(_Settings):
     whole_every_epochs: Annotated[int, Field(ge=1)] = 5
 
 
-class MiningSettings(_Settings):
+class MiningSettings(FrozenModel):
     """Settings of the search for the model's own false positives between epochs."""
 
     every_epochs: Count = 0
@@ -159,7 +152,7 @@ class MiningSettings(_Settings):
     keep: Annotated[int, Field(ge=1)] = 20_000
 
 
-class Recipe(_Settings):
+class Recipe(FrozenModel):
     """Everything that determines a training run, besides its data."""
 
     name: str

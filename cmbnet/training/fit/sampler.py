@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
 from cmbnet.slices import SliceContext, neighbour_indices
-from cmbnet.training.data.cache import LESION
+from cmbnet.training.data.cache_part import LESION
 from cmbnet.training.data.reader import Cache
 from cmbnet.training.fit.recipe import SamplingSettings
 
 TRIES = 50
-"""Number of draws of a place before giving up."""
+"""Number of draws of a centre before giving up."""
 
 CROWD_EXPONENT = 0.5
 """A case with n lesions is drawn n**0.5 times as often as a case with one. Crowded cases bring more
@@ -30,7 +30,7 @@ class Batch:
     """A batch of crops and their marks.
 
     Args:
-        stacks: Crops, uint8 (n, side, side, 3). Those at even places have a lesion in the middle
+        stacks: Crops, uint8 (n, side, side, 3). Those at even indices have a lesion in the middle
             slice.
         marks: Marks of the middle slice with the bits of `cmbnet.training.data.cache`, uint8
             (n, side, side).
@@ -55,11 +55,7 @@ class Sampler:
         self.cache = cache
         self.settings = settings
         self.side_px = side_px
-        context = (
-            SliceContext("adjacent")
-            if settings.context_mm is None
-            else SliceContext(target_mm=settings.context_mm)
-        )
+        context = SliceContext(settings.context_mm)
         self._neighbours = [
             np.asarray(neighbour_indices(len(case.image), case.spacing_mm[0], context))
             for case in cache.cases
@@ -67,14 +63,14 @@ class Sampler:
         self._mined: dict[int, NDArray[np.int16]] = {}
         crowd = np.array([cache.cases[n].lesions for n in cache.with_lesions], float)
         self._crowd_share = crowd**CROWD_EXPONENT / (crowd**CROWD_EXPONENT).sum()
-        self._lesion_rows = [_rows_by_lesion(case.places.lesion) for case in cache.cases]
+        self._lesion_rows = [_rows_by_lesion(case.crop_centres.lesion) for case in cache.cases]
 
     def set_mined(self, mined: dict[int, NDArray[np.int16]]) -> None:
-        """Replace the mined places, given as case index -> rows (z, y, x)."""
+        """Replace the mined centres, given as case index -> rows (z, y, x)."""
         self._mined = {case: rows for case, rows in mined.items() if len(rows)}
 
     def batch(self, rng: np.random.Generator) -> Batch:
-        """Draw a batch. The same state of `rng` and the same mined places give the same batch.
+        """Draw a batch. The same state of `rng` and the same mined centres give the same batch.
 
         Crops with and without a lesion alternate, so every device gets equally many of each.
         """
@@ -103,8 +99,8 @@ class Sampler:
             InputRefused: If lesions are so dense that no such crop is found.
         """
         for _ in range(TRIES):
-            case, place = self._negative_place(rng)
-            stack, marks = self._crop_near(case, place, rng)
+            case, centre = self._negative_centre(rng)
+            stack, marks = self._crop_near(case, centre, rng)
             if not np.any(marks & LESION):
                 return stack, marks
         raise InputRefused(
@@ -112,8 +108,8 @@ class Sampler:
             "take smaller crops or add control cases"
         )
 
-    def _negative_place(self, rng: np.random.Generator) -> tuple[int, Any]:
-        """Draw a case, and a place in it of a kind drawn by the weights of the recipe."""
+    def _negative_centre(self, rng: np.random.Generator) -> tuple[int, Any]:
+        """Draw a case, and a centre in it of a kind drawn by the weights of the recipe."""
         pools = [pool for pool in (self.cache.controls, self.cache.with_lesions) if pool]
         from_controls = rng.random() < self.settings.control_share
         pool = pools[0] if from_controls else pools[-1]
@@ -136,16 +132,16 @@ class Sampler:
         return case, rows[rng.integers(len(rows))]
 
     def _rows(self, case: int, kind: str) -> NDArray[np.int16]:
-        """Return the places (z, y, x) of one kind."""
+        """Return the centres (z, y, x) of one kind."""
         if kind == "mined":
             return self._mined.get(case, np.zeros((0, 3), np.int16))
-        rows: NDArray[np.int16] = getattr(self.cache.cases[case].places, kind)
+        rows: NDArray[np.int16] = getattr(self.cache.cases[case].crop_centres, kind)
         return rows
 
-    def _crop_near(self, case: int, place: Any, rng: np.random.Generator) -> _Crop:
-        """Cut a crop that holds a place (z, y, x), or the whole slice if a crop is that large."""
+    def _crop_near(self, case: int, centre: Any, rng: np.random.Generator) -> _Crop:
+        """Cut a crop that holds a centre (z, y, x), or the whole slice if a crop is that large."""
         dy, dx = rng.integers(-self.settings.shift_px, self.settings.shift_px + 1, 2).tolist()
-        z, y, x = (int(value) for value in place[:3])
+        z, y, x = (int(value) for value in centre[:3])
         content = self.cache.cases[case]
         if self.settings.crop_px >= max(content.frame_shape[1:]):
             y, x = (content.frame_shape[axis] // 2 - content.origin[axis] for axis in (1, 2))

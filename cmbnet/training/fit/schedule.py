@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from cmbnet.training.fit.checkpoint import Progress
 from cmbnet.training.fit.recipe import OptimiserSettings, StopSettings
@@ -44,11 +45,11 @@ def after_epoch(settings: OptimiserSettings, progress: Progress, *, improved: bo
     """Apply the plateau rule, which cuts the rate after several epochs without a gain."""
     epoch = progress.epochs_done - 1
     if improved:
-        return progress.with_changes(plateau_epoch=epoch)
+        return replace(progress, plateau_epoch=epoch)
     stale = epoch - progress.plateau_epoch
     if settings.schedule == "plateau" and stale >= settings.plateau_epochs:
         factor = progress.learning_rate_factor * settings.plateau_factor
-        return progress.with_changes(plateau_epoch=epoch, learning_rate_factor=factor)
+        return replace(progress, plateau_epoch=epoch, learning_rate_factor=factor)
     return progress
 
 

@@ -1,7 +1,7 @@
-"""Shapes that are no microbleeds, drawn into crops in tf ops: tubes, sheets, plates, rims, blobs.
+"""Draw tubes, sheets, plates, rims and blobs, which are no microbleeds, into crops in tf ops.
 
-They cost next to nothing, and they are dark or bright as it comes. What is long in any direction,
-or larger than 10 mm, is no microbleed, whatever it looks like at home.
+They cost next to nothing, and are dark or bright at random. A structure that is long in any
+direction, or larger than 10 mm, is no microbleed, whatever its cross-section looks like.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cmbnet.training.data.cache import LESION
+from cmbnet.training.data.cache_part import LESION
 
 BLOB_PX = (10.0, 32.0)
-"""Radii of blobs and rims: the smallest is 12 mm wide at 0.6 mm a pixel."""
+"""Radii of blobs and rims. The smallest is 12 mm wide at 0.6 mm per pixel."""
 
 THIN_PX, PLATE_PX = (0.6, 3.0), (6.0, 18.0)
-"""Half the width of tubes, sheets and rims, and that of plates."""
+"""Half the width of tubes, sheets and rims, and half the width of plates."""
 
 GAIN = (0.05, 1.4)
-"""What a shape leaves of the signal."""
+"""Share of the signal that a shape leaves."""
 
 CLEARANCE_PX = 9
 """Side of the square around a lesion's pixel where no shape may be."""
@@ -31,19 +31,19 @@ LEAST_TOUCH = 0.05
 def draw_shapes(
     image: Any, marks: Any, share: float, uniform: Callable[[float, float], Any]
 ) -> Any:
-    """Draw a shape into a share of the crops; the truth stays as it is.
+    """Draw a shape into a share of the crops. The truth stays as it is.
 
-    A shape runs on through the three slices, moved a little from one to the next. One that would
-    touch a lesion is left out.
+    A shape runs through the three slices and moves a little from one to the next. A shape that
+    would touch a lesion is left out.
 
     Args:
-        image: float32 (n, y, x, 3) in [0, 1].
-        marks: uint8 (n, y, x, 1), bits of the cache.
+        image: Crops, float32 (n, y, x, 3) in [0, 1].
+        marks: Marks with the bits of the cache, uint8 (n, y, x, 1).
         share: Probability of a shape in a crop.
         uniform: Function of a range to random numbers (n,).
 
     Returns:
-        The image, of the same shape.
+        The changed crops, of the same shape.
     """
     chosen = tf.where(uniform(0.0, 1.0) < share)
     rows = chosen[:, 0]
@@ -63,7 +63,7 @@ def draw_shapes(
 
 
 def _distance(side: Any, drawn: Callable[[float, float], Any]) -> Any:
-    """Pixels beyond the surface of a random shape, negative inside, (k, y, x, 3)."""
+    """Compute the distance in pixels to a random shape, negative inside: (k, y, x, 3)."""
     half = tf.cast(side, tf.float32) / 2.0
     line = tf.range(tf.cast(side, tf.float32)) + 0.5 - half
     slices = tf.constant([-1.0, 0.0, 1.0])

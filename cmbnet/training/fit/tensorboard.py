@@ -1,7 +1,7 @@
-"""A run for TensorBoard: a scalar for each column of the log, and pictures of examples.
+"""Write a run for TensorBoard: a scalar for each column of the log, and pictures of examples.
 
-Written with `tf.summary.write`, which needs no TensorBoard where the run is; its plug-ins know
-scalars and images by the metadata.
+`tf.summary.write` needs no TensorBoard on the machine of the run. The metadata tells TensorBoard's
+plug-ins which values are scalars and which are images.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cmbnet.training.data.cache import LESION
+from cmbnet.training.data.cache_part import LESION
 from cmbnet.training.fit.sampler import Sampler
 
 FOLDER = "tensorboard"
 SIDE_PX = 96
-"""Side of an example."""
+"""Side of an example in pixels."""
 
 SCALAR, BLOBS = 1, 3
 """Values of ``DataClass`` in TensorFlow's ``summary.proto``."""
@@ -29,7 +29,7 @@ TRUTH_COLOUR, ANSWER_COLOUR = (0, 200, 0), (255, 40, 40)
 
 
 def write_scalars(run: Path, row: dict[str, float]) -> None:
-    """Write a row of the log; its epoch is the step."""
+    """Write a row of the log. Its epoch is the step."""
     with _writer(run).as_default(step=int(row["epoch"])):
         for name, value in row.items():
             if name != "epoch":
@@ -49,7 +49,7 @@ def write_examples(run: Path, picture: NDArray[np.uint8], epoch: int) -> None:
 
 
 def _metadata(plugin: str, data_class: int) -> Any:
-    """Which of TensorBoard's plug-ins shows a value."""
+    """Return metadata that name the plug-in of TensorBoard for a value."""
     return tf.compat.v1.SummaryMetadata(
         plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name=plugin),
         data_class=data_class,
@@ -57,23 +57,23 @@ def _metadata(plugin: str, data_class: int) -> Any:
 
 
 def _writer(run: Path) -> Any:
-    """A file for each epoch: nothing stays open that a kill could tear."""
+    """Open a file for one epoch, so that a kill can tear no file of an earlier one."""
     return tf.summary.create_file_writer(str(run / FOLDER))
 
 
 def example_picture(
     predict: Any, sampler: Sampler, slices: list[tuple[int, int]], threshold: float
 ) -> NDArray[np.uint8]:
-    """Crops of slices around their first lesion, outlines of truth and answer on them.
+    """Draw crops of slices around their first lesion, with outlines of truth and answer.
 
     Args:
         predict: Function of (sampler, case, z) to a probability (y, x).
-        sampler: Of the validation cache.
-        slices: (case, z), at least one; those without a lesion are shown about their middle.
-        threshold: Of the answer.
+        sampler: Sampler of the validation cache.
+        slices: Pairs (case, z), at least one. A slice without a lesion is shown about its middle.
+        threshold: Threshold of the answer.
 
     Returns:
-        uint8 (rows, columns, 3).
+        A picture, uint8 (rows, columns, 3).
     """
     tiles = [_tile(predict, sampler, case, z, threshold) for case, z in slices]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cmbnet.errors import InputRefused
-from cmbnet.training.data.cache import IGNORE, LESION
+from cmbnet.training.data.cache_part import IGNORE, LESION
 from cmbnet.training.fit.recipe import Recipe
 from cmbnet.training.fit.sampler import Sampler
 
@@ -21,15 +21,15 @@ THRESHOLDS = tuple(np.round(np.arange(0.1, 0.95, 0.05), 2).tolist())
 
 @dataclass(frozen=True, slots=True)
 class ValidationScores:
-    """Scores over all validation slices together.
+    """The scores over all validation slices together.
 
     Args:
-        dice: At the recipe's threshold, pixels of all slices pooled.
-        best_dice: At the best threshold of `THRESHOLDS`.
-        best_threshold: That threshold.
-        loss: Binary cross-entropy, mean over pixels.
+        dice: Dice of the pixels of all slices at the recipe's threshold.
+        best_dice: Dice at the best threshold of `THRESHOLDS`.
+        best_threshold: This best threshold.
+        loss: Mean binary cross-entropy of a pixel.
         sensitivity: Share of lesion blobs (2D, 8-connected) that the mask touches.
-        false_blobs: Blobs of the mask that touch no lesion, per slice.
+        false_blobs: Number of blobs per slice that touch no lesion.
     """
 
     dice: float
@@ -40,14 +40,14 @@ class ValidationScores:
     false_blobs: float
 
     def to_dict(self) -> dict[str, float]:
-        """Columns of the log, ``val_`` in front."""
+        """Return the columns of the log, whose names begin with ``val_``."""
         return {f"val_{name}": float(getattr(self, name)) for name in self.__slots__}
 
 
 def choose_slices(sampler: Sampler, count: int, seed: int) -> list[tuple[int, int]]:
-    """Fixed validation slices, as (case, z): half with a lesion, half without.
+    """Choose fixed validation slices (case, z), half with a lesion and half without.
 
-    Negative slices are the ones with mimics or dark blobs where there are enough of them.
+    Negative slices have mimics or dark blobs.
 
     Raises:
         InputRefused: If the validation cases hold no lesion.
@@ -56,9 +56,9 @@ def choose_slices(sampler: Sampler, count: int, seed: int) -> list[tuple[int, in
     positive: set[tuple[int, int]] = set()
     hard: set[tuple[int, int]] = set()
     for index, case in enumerate(sampler.cache.cases):
-        with_lesion = set(case.places.lesion[:, 0].tolist())
+        with_lesion = set(case.crop_centres.lesion[:, 0].tolist())
         positive |= {(index, z) for z in with_lesion}
-        others = [*case.places.mimic[:, 0].tolist(), *case.places.dark[:, 0].tolist()]
+        others = [*case.crop_centres.mimic[:, 0].tolist(), *case.crop_centres.dark[:, 0].tolist()]
         hard |= {(index, z) for z in others if z not in with_lesion}
     if not positive:
         raise InputRefused("validation needs a case with lesions, the cache holds none")
@@ -66,17 +66,17 @@ def choose_slices(sampler: Sampler, count: int, seed: int) -> list[tuple[int, in
 
 
 def _some(slices: set[tuple[int, int]], count: int, rng: Any) -> list[tuple[int, int]]:
-    """At most `count` slices, drawn without repetition, in order."""
+    """Draw at most `count` slices without repetition, and sort them."""
     ordered = sorted(slices)
     chosen = rng.choice(len(ordered), min(count, len(ordered)), replace=False)
     return [ordered[n] for n in np.sort(chosen)]
 
 
 class SlicePredictor:
-    """Runs a model on whole slices of the cache, a case's box at a time.
+    """A function that runs a model on whole slices of the cache.
 
-    JAX compiles the network anew for every size, and every case has a box of its own: there the
-    box is laid into the frame, 0 around it as in the crops of training.
+    Every case has a box of its own size. JAX compiles the network anew for every size, so there
+    the box is laid into the frame, with 0 around it as in the crops of training.
 
     Args:
         model: Network for any size of slice.
@@ -86,7 +86,7 @@ class SlicePredictor:
         self._model = model
 
     def __call__(self, sampler: Sampler, case: int, z: int) -> NDArray[np.float32]:
-        """Probability (y, x) of one slice."""
+        """Compute the probability (y, x) of one slice."""
         stack = np.moveaxis(sampler.stack(case, z), 0, -1)[np.newaxis]
         batch = stack.astype(np.float32) / np.float32(255.0)
         if keras.backend.backend() == "tensorflow":
@@ -107,9 +107,9 @@ def validate(
 
     Args:
         predict: Function of (sampler, case, z) to a probability (y, x).
-        sampler: Of the validation cache.
-        slices: From `choose_slices`.
-        recipe: Its validation threshold.
+        sampler: Sampler of the validation cache.
+        slices: Slices from `choose_slices`.
+        recipe: Recipe with the validation threshold.
     """
     overlap = np.zeros((len(THRESHOLDS) + 1, 3))
     loss, pixels = 0.0, 0
@@ -140,7 +140,7 @@ def validate(
 
 
 def _blobs(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Lesion blobs hit, lesion blobs, and blobs of the mask that touch no lesion."""
+    """Count the lesion blobs that are hit, all lesion blobs, and the false blobs of the mask."""
     lesions, n_lesions = ndimage.label(truth, EIGHT_CONNECTED)
     found, n_found = ndimage.label(mask, EIGHT_CONNECTED)
     hit = len(np.unique(lesions[mask & truth]))

@@ -1,9 +1,8 @@
-"""Validation on whole cases: every slice through the network, then the lesions of `cmbnet predict`.
+"""Validate on whole cases: every slice passes the network, then lesions are found and scored.
 
-Candidates, rules and scoring are those of `cmbnet.lesions` and `cmbnet.evaluation`. The scan is
-the one that `cmbnet predict` would prepare, as the cache holds it, so sizes are measured in the
-frame of the network: only the way back to the scanner's grid is left to `cmbnet export`, which
-chooses the thresholds with the whole pipeline.
+Candidates, rules and scoring are those of `cmbnet.lesions` and `cmbnet.evaluation`. The cache holds
+the scan as `cmbnet predict` would prepare it, so sizes are measured in the frame of the network.
+`cmbnet export` chooses the thresholds with the whole pipeline, back to the scanner's grid.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 
 from cmbnet.evaluation import Case, ScoredCase, Settings, score_case, summarise
 from cmbnet.lesions import LesionRules, find_lesions, spacing_affine
-from cmbnet.training.data.cache import BRAIN, IGNORE, LESION
+from cmbnet.training.data.cache_part import BRAIN, IGNORE, LESION
 from cmbnet.training.fit.sampler import Sampler
 from cmbnet.volume import Volume
 
@@ -28,11 +27,11 @@ REPORTED = {
     "patient_fpr": "case_patient_fpr",
     "patient_fnr": "case_patient_fnr",
 }
-"""Metric of the evaluation -> column of the log."""
+"""Metrics of the evaluation and their columns in the log."""
 
 
 def choose_cases(sampler: Sampler, count: int, seed: int) -> list[int]:
-    """Fixed cases, half of them with lesions where there are enough of both kinds."""
+    """Choose fixed cases, half of them with lesions if there are enough of both kinds."""
     rng = np.random.default_rng(seed)
     positive = rng.permutation(sampler.cache.with_lesions).tolist()
     control = rng.permutation(sampler.cache.controls).tolist()
@@ -43,13 +42,13 @@ def choose_cases(sampler: Sampler, count: int, seed: int) -> list[int]:
 def judge_cases(
     predict: Any, sampler: Sampler, cases: list[int], pixel_threshold: float
 ) -> dict[str, float]:
-    """Score whole cases; the columns of `REPORTED`, without those that are undefined.
+    """Score whole cases. Return the columns of `REPORTED` that are defined.
 
     Args:
         predict: Function of (sampler, case, z) to a probability (y, x).
-        sampler: Of the validation cache.
+        sampler: Sampler of the validation cache.
         cases: Indices of cases.
-        pixel_threshold: Of the lesion rules, whose other values are their defaults.
+        pixel_threshold: Pixel threshold of the lesion rules. Their other values are defaults.
     """
     rules = LesionRules(pixel_threshold=pixel_threshold)
     scored = [_scored(predict, sampler, case, rules) for case in cases]

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 import cmbnet
 from cmbnet.bundle import Bundle
-from cmbnet.errors import InputRefused, UsageError
+from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.io import write_nifti
 from cmbnet.volume import Volume, grid_difference
 from tests.helpers.tiny_scan import DOTS, tiny_scan
@@ -134,3 +134,19 @@ def test_importing_cmbnet_imports_no_array_library() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         _ = cmbnet.lode
+
+
+def test_many_scans_come_in_order_and_a_bad_one_gives_its_error(
+    model: cmbnet.Model, found: cmbnet.Found, tmp_path: Path
+) -> None:
+    file = tmp_path / "scan.nii"
+    write_nifti(tiny_scan(), file, dtype=np.float32)
+    many = list(model.predict_many(iter([tiny_scan(), tmp_path / "none.nii", file, 7])))
+    first, missing, second, wrong = many
+    assert isinstance(missing, UnreadableFile)
+    assert isinstance(wrong, UsageError)
+    for one in (first, second):
+        assert isinstance(one, cmbnet.Found)
+        np.testing.assert_array_equal(one.labels.data, found.labels.data)
+    with pytest.raises(UsageError, match="frames"):
+        model.predict_many([], frames=1)

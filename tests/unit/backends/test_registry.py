@@ -25,7 +25,9 @@ def bundle_of(folder: Path, *artefacts: NewArtefact) -> Bundle:
 def test_auto_prefers_litert_int8(tmp_path: Path) -> None:
     backend = open_backend(bundle_of(tmp_path, ONNX, LITERT, INT8))
     assert (backend.info.name, backend.info.precision) == ("litert", "int8")
-    assert backend.info.reason == "automatic: the first choice that runs here"
+    assert backend.info.reason == (
+        "automatic: the first choice that runs here; none was measured yet"
+    )
     assert backend.info.threads >= 1
 
 
@@ -79,7 +81,8 @@ def test_auto_says_what_it_passed_over(tmp_path: Path) -> None:
     backend = open_backend(bundle_of(tmp_path, ONNX))
     assert backend.info.name == "openvino"
     assert backend.info.reason == (
-        "automatic: the first choice that runs here; litert finds no artefact"
+        "automatic: the first choice that runs here; none was measured yet; "
+        "litert finds no artefact"
     )
 
 

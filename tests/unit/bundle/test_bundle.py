@@ -22,11 +22,11 @@ from cmbnet.bundle import (
     write_bundle,
 )
 from cmbnet.bundle.bundle import MAX_MANIFEST_BYTES
-from cmbnet.bundle.schema import schema_text
 from cmbnet.errors import BundleError, UsageError
 from cmbnet.lesions import LesionRules
 from cmbnet.preprocess.recipe import PreprocessRecipe
 from cmbnet.slices import SliceContext
+from tests.helpers.schemas import FOLDER, schema_text
 
 SPEC = BundleSpec(
     name="tiny",
@@ -243,14 +243,14 @@ def test_an_invalid_bundle_is_not_written(tmp_path: Path) -> None:
 
 
 def test_the_schema_in_data_specs_is_the_one_of_the_models(bundle: Bundle) -> None:
-    file = Path(__file__).parents[3] / "data_specs" / "bundle.schema.json"
-    assert file.read_text() == schema_text(), "write it again as cmbnet/bundle/schema.py says"
+    schema = schema_text("bundle.schema.json")
+    assert (FOLDER / "bundle.schema.json").read_text() == schema, "python -m tests.helpers.schemas"
     values = json.loads((bundle.path / "bundle.json").read_text())
-    jsonschema.validate(values, json.loads(schema_text()))
+    jsonschema.validate(values, json.loads(schema))
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(values | {"surprise": 1}, json.loads(schema_text()))
+        jsonschema.validate(values | {"surprise": 1}, json.loads(schema))
 
 
 def test_the_context_of_the_paper_is_read(tmp_path: Path) -> None:
-    adjacent = replace(SPEC, context=SliceContext("adjacent"))
+    adjacent = replace(SPEC, context=SliceContext())
     assert write_bundle(tmp_path, spec=adjacent, artefacts=[ARTEFACT]).context.target_mm is None

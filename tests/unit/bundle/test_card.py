@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from cmbnet.bundle import Bundle, Measured, load_bundle
-from cmbnet.bundle.card import FIGURES, Evidence, model_card
+from cmbnet.bundle.card import FIGURES, CardContent, model_card
 from cmbnet.bundle.manifest import ChosenOn
 from cmbnet.cli.card import command, read_results
 from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
@@ -27,7 +27,7 @@ SCANS = tuple(f"{n:064x}" for n in range(30))
 def results(bundle: Bundle, **changes: Any) -> dict[str, Any]:
     """As much of a results.json as a card needs: 10 patients with lesions, 20 controls."""
     interval = {"low": 0.7, "high": 0.9}
-    values = {one.name: 0.8 for one in FIGURES} | {"dice": 0.75}
+    values = dict.fromkeys(FIGURES, 0.8) | {"dice": 0.75}
     point = bundle.operating_point()
     model = {"bundle": "tiny", "bundle_sha256": bundle.sha256, "operating_point": point.name}
     cohort = {"scans": 30, "patients": 30, "patients_with_lesions": 10, "controls": 20}
@@ -56,7 +56,7 @@ def results(bundle: Bundle, **changes: Any) -> dict[str, Any]:
 
 
 def card_of(bundle: Bundle, *, paper: bool = False, **changes: Any) -> str:
-    return model_card(bundle, Evidence(results=results(bundle, **changes), paper=paper))
+    return model_card(bundle, CardContent(results=results(bundle, **changes), paper=paper))
 
 
 def row(card: str, title: str) -> list[str]:
@@ -92,13 +92,13 @@ def test_the_area_is_that_of_the_results_that_hold_more_candidates(tiny_bundle: 
     settings = {"rule": "paper:0.4", "probability_threshold": 0.1}
     anew = {"bundle": "tiny", "bundle_sha256": tiny_bundle.sha256, "operating_point": None}
     other = results(tiny_bundle, areas=[area], metrics=[], settings=settings, model=anew)
-    card = model_card(tiny_bundle, Evidence(results=results(tiny_bundle), curves=other))
+    card = model_card(tiny_bundle, CardContent(results=results(tiny_bundle), curves=other))
     assert row(card, "lesion ROC AUC") == ["0.900", "0.85-0.93"]
     assert row(card, "pixel Dice")[0] == "0.750"
     assert "probability maps from 0.1 on" in card
     of_others = other | {"data": {"kind": "phantoms", "cases": []}}
     with pytest.raises(InputRefused, match="curves must be of the cases of the results"):
-        model_card(tiny_bundle, Evidence(results=results(tiny_bundle), curves=of_others))
+        model_card(tiny_bundle, CardContent(results=results(tiny_bundle), curves=of_others))
 
 
 def test_patients_are_judged_at_the_patient_threshold(tiny_bundle: Bundle) -> None:
@@ -144,7 +144,7 @@ def test_results_of_another_model_are_refused(
         card_of(tiny_bundle, model=model)
     other = results(tiny_bundle, model=model)
     with pytest.raises(CmbnetError, match=match):
-        model_card(tiny_bundle, Evidence(elsewhere={"on Mars": other}))
+        model_card(tiny_bundle, CardContent(elsewhere={"on Mars": other}))
 
 
 def test_results_that_name_no_bundle_are_refused_or_said_to_name_none(
@@ -152,8 +152,8 @@ def test_results_that_name_no_bundle_are_refused_or_said_to_name_none(
 ) -> None:
     nameless = results(tiny_bundle, model=None)
     with pytest.raises(InputRefused, match="the results do not record which bundle"):
-        model_card(tiny_bundle, Evidence(results=nameless))
-    card = model_card(tiny_bundle, Evidence(results=nameless, unrecorded=True))
+        model_card(tiny_bundle, CardContent(results=nameless))
+    card = model_card(tiny_bundle, CardContent(results=nameless, unrecorded=True))
     assert "do not record the hash of their bundle" in card
     assert "The operating point is not recorded." in card
 
@@ -251,7 +251,7 @@ def test_the_card_in_the_repository_is_that_of_the_default_bundle() -> None:
     """When it fails: ``make card``. Its results are older than the record of the bundle's hash."""
     names = ("test-cohort", "test-cohort-maps", "gaps", "out-of-distribution")
     test, curves, gaps, outside = (read_results(EVIDENCE / f"{name}.json") for name in names)
-    evidence = Evidence(
+    content = CardContent(
         results=test,
         curves=curves,
         elsewhere={
@@ -261,5 +261,5 @@ def test_the_card_in_the_repository_is_that_of_the_default_bundle() -> None:
         notes=(EVIDENCE / "notes.md").read_text(encoding="utf-8"),
         unrecorded=True,
     )
-    card = model_card(load_bundle("default"), evidence)
+    card = model_card(load_bundle("default"), content)
     assert (ROOT / "MODEL_CARD.md").read_text(encoding="utf-8") == card

@@ -30,6 +30,7 @@ def test_found_missed_and_false(
             image=scan,
             lesions=scan.with_data(labels),
             ignore=scan.with_data(np.zeros(SHAPE, np.uint8)),
+            phase=None,
         )
 
     monkeypatch.setattr(cmbnet.phantom, "make_case", make_case)

@@ -11,8 +11,9 @@ import pytest
 
 from cmbnet.backends import open_backend
 from cmbnet.bundle import Bundle, NewArtefact, load_bundle, write_bundle
+from cmbnet.deploy.bundles import CannotWrite
 from cmbnet.deploy.convert import ExportPlan
-from cmbnet.deploy.export import CannotWrite, export_bundle, load_for_export
+from cmbnet.deploy.export import export_bundle, load_for_export
 from cmbnet.deploy.gate import ParityFailed
 from cmbnet.deploy.samples import Samples, phantom_slices
 from cmbnet.deploy.savedmodel import open_savedmodel

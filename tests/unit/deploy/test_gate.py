@@ -117,7 +117,7 @@ def test_scans_are_prepared_once_for_all_that_is_judged(
     monkeypatch.setattr("cmbnet.predict.pipeline.check_quality", None)
     (again,) = predict_like(tiny_bundle, tiny_backend, [reference])
     np.testing.assert_array_equal(again.probability.data, reference.probability.data)
-    assert again.finding.lesions == reference.finding.lesions
+    assert again.found.lesions == reference.found.lesions
     assert again.quality is reference.quality
 
 
@@ -163,7 +163,7 @@ def test_a_flip_says_which_rule_it_failed(
     reference = gate_predictions(tiny_bundle, tiny_backend, [case])[0]
     probability = reference.probability
     stricter = find_lesions(probability, replace(reference.rules, **changes))
-    flips = list(describe_flips(reference, replace(reference, finding=stricter)))
+    flips = list(describe_flips(reference, replace(reference, found=stricter)))
     assert len(flips) == 3
     assert all("by the other excluded: " in flip and flip.endswith(why) for flip in flips)
 

@@ -47,7 +47,7 @@ def test_what_fails_is_made_again_and_counted(
         return {"passed": n >= fails, "lesions_differing": float((3, 2, 8)[n])}
 
     monkeypatch.setattr(Judge, "verdict", verdict)
-    done = judge.settled("a.tflite", lambda _, n: replace(FIRST, content=str(n).encode()))
+    done = judge.judge_file("a.tflite", lambda _, n: replace(FIRST, content=str(n).encode()))
     assert done.content == content
     assert done.parity["passed"] is passed
     assert done.parity.get("calibrations") == calibrations
@@ -60,7 +60,7 @@ def test_what_can_be_made_in_one_way_only_fails_at_once(
 ) -> None:
     judge = Judge(write_bundle(tmp_path, spec=spec(), artefacts=[FIRST]), (), print)
     monkeypatch.setattr(Judge, "verdict", lambda *_: {"passed": False})
-    done = judge.settled("a.tflite", lambda *_: None)
+    done = judge.judge_file("a.tflite", lambda *_: None)
     assert dict(done.parity) == {"passed": False}
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from cmbnet.bundle import Bundle, NewArtefact, add_artefacts, load_bundle, write_bundle
 from cmbnet.bundle.manifest import ArtefactKind
+from cmbnet.deploy.bundles import CannotWrite
 from cmbnet.deploy.triton.config import (
     InvalidConfig,
     ServerSettings,
@@ -17,7 +18,7 @@ from cmbnet.deploy.triton.config import (
     read_shapes,
     scan_config,
 )
-from cmbnet.deploy.triton.repository import CannotWrite, write_repository
+from cmbnet.deploy.triton.repository import write_repository
 from cmbnet.deploy.triton.spec import SCAN_INPUTS, SCAN_OUTPUTS
 from cmbnet.errors import UsageError
 from tests.helpers.tiny_bundle import spec

@@ -58,7 +58,7 @@ def state(journal: Journal, study: str = A) -> State:
 
 def run_to_result(journal: Journal, study: str = A, finished: Finished | None = None) -> None:
     journal.received(study, "SCANNER")
-    assert journal.settled(study)
+    assert journal.mark_ready(study)
     taken = journal.take()
     assert taken is not None
     assert taken.study == study
@@ -102,7 +102,7 @@ def test_sqlite_syncs_every_commit(journal: Journal) -> None:
 
 def test_a_result_is_dropped_when_images_came_meanwhile(journal: Journal) -> None:
     journal.received(A, "SCANNER")
-    journal.settled(A)
+    journal.mark_ready(A)
     journal.take()
     journal.received(A, "SCANNER")
     assert not journal.finish(A, done(), ["pacs"])
@@ -115,7 +115,7 @@ def test_late_images_stop_and_replace_what_was_not_sent(journal: Journal) -> Non
     run_to_result(journal)
     journal.received(A, "SCANNER")
     assert journal.pending("pacs") == [], "a newer result will come"
-    journal.settled(A)
+    journal.mark_ready(A)
     journal.take()
     journal.finish(A, done("d2", "2.25.2"), ["pacs"])
     (delivery,) = journal.pending("pacs")
@@ -131,7 +131,7 @@ def test_the_same_images_again_lead_back_to_where_the_result_is(journal: Journal
         journal.sent(delivery)
         journal.committed(delivery)
     journal.received(A, "SCANNER")
-    journal.settled(A)
+    journal.mark_ready(A)
     journal.take()
     journal.unchanged(A)
     assert state(journal) is State.COMMITTED
@@ -168,7 +168,7 @@ def test_not_committed_is_sent_again(journal: Journal) -> None:
 def test_tries_are_counted_until_a_new_image_comes(journal: Journal) -> None:
     journal.received(A, "SCANNER")
     for expected in (1, 2):
-        journal.settled(A)
+        journal.mark_ready(A)
         journal.take()
         assert journal.try_again(A, "time-out") == expected
     study = journal.study(A)
@@ -186,8 +186,8 @@ def test_order_is_that_of_arrival_though_the_clock_is_set_back(
     journal.received(A, "SCANNER")
     wall.now -= 86_400
     journal.received(B, "SCANNER")
-    journal.settled(A)
-    journal.settled(B)
+    journal.mark_ready(A)
+    journal.mark_ready(B)
     first, second = journal.take(), journal.take()
     assert first is not None
     assert second is not None
@@ -210,7 +210,7 @@ def test_counts_name_every_state(journal: Journal, wall: Wall) -> None:
 
 def test_only_what_ended_is_purged_and_not_what_got_images_since(journal: Journal) -> None:
     journal.received(A, "SCANNER")
-    journal.settled(A)
+    journal.mark_ready(A)
     journal.take()
     assert journal.purgeable() == []
     journal.finish(A, Finished("refused", "d", 5, reason="no SWI"), ["pacs"])
@@ -283,7 +283,7 @@ def test_hooks_hear_of_states_and_their_faults_stop_nothing(tmp_path: Path) -> N
     events = Events(broken, lambda name, study, details: heard.append((study, details["state"])))
     journal = Journal(tmp_path / "journal.sqlite", events)
     journal.received(A, "SCANNER")
-    journal.settled(A)
+    journal.mark_ready(A)
     journal.close()
     assert heard == [(A, "RECEIVED"), (A, "READY")]
 
@@ -307,7 +307,7 @@ WRITER = """
     for number in range(100_000):
         study = f"1.2.{number}"
         journal.received(study, "SCANNER")
-        journal.settled(study)
+        journal.mark_ready(study)
         journal.take()
         print(study, flush=True)
 """

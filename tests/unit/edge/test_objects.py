@@ -9,8 +9,8 @@ import pytest
 
 from cmbnet.bundle import Bundle
 from cmbnet.edge.config import WorkerSettings
-from cmbnet.edge.objects import objects_in
 from cmbnet.edge.process import StudyProcessor
+from cmbnet.edge.runner import objects_in
 from cmbnet.edge.worker import Job
 from cmbnet.phantom.dicom import Vendor, write_dicom_series
 from tests.helpers.tiny_scan import DOTS, tiny_scan

@@ -38,9 +38,9 @@ class Store:
         study = uid_of(name)
         for path in study_files(self.folders.incoming, name, slices=2, size=100):
             number = int(path.stem[-4:])
-            self.spool.keep(path, Identity(study, uid_of(f"{name}/{number}"), ""))
+            self.spool.keep(path, Identity(study, uid_of(f"{name}/{number}")))
         self.journal.received(study, "SCANNER")
-        self.journal.settled(study)
+        self.journal.mark_ready(study)
         self.journal.take()
         digest = self.spool.snapshot(study).digest
         file = ResultFile(SR_CLASS, uid_of(f"sr/{name}"), f"{study}/1/sr.dcm")
@@ -54,9 +54,9 @@ class Store:
         """A study that the worker died of, of which not even a report could be written."""
         study = uid_of(name)
         (path,) = study_files(self.folders.incoming, name, slices=1)
-        self.spool.keep(path, Identity(study, uid_of(f"{name}/0"), ""))
+        self.spool.keep(path, Identity(study, uid_of(f"{name}/0")))
         self.journal.received(study, "SCANNER")
-        self.journal.settled(study)
+        self.journal.mark_ready(study)
         self.journal.take()
         digest = self.spool.snapshot(study).digest
         self.journal.finish(study, Finished("failed", digest, 1, reason="it died"), ["pacs"])

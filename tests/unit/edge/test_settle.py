@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cmbnet.edge.backoff import Backoff
 from cmbnet.edge.config import SettleSettings
-from cmbnet.edge.settle import Settle
+from cmbnet.edge.deliver import Backoff
+from cmbnet.edge.settle import SettleTimer
 
 
 class Clock:
@@ -23,11 +23,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def settle(clock: Clock) -> Settle:
-    return Settle(SettleSettings(settle_s=30, patience_s=300), clock)
+def settle(clock: Clock) -> SettleTimer:
+    return SettleTimer(SettleSettings(settle_s=30, patience_s=300), clock)
 
 
-def test_silence_begins_again_with_every_image(settle: Settle, clock: Clock) -> None:
+def test_silence_begins_again_with_every_image(settle: SettleTimer, clock: Clock) -> None:
     for _ in range(5):
         settle.arrived("a")
         clock.now += 29.9
@@ -37,7 +37,7 @@ def test_silence_begins_again_with_every_image(settle: Settle, clock: Clock) -> 
     assert settle.due() == [], "named once"
 
 
-def test_studies_settle_each_for_itself(settle: Settle, clock: Clock) -> None:
+def test_studies_settle_each_for_itself(settle: SettleTimer, clock: Clock) -> None:
     settle.arrived("late")
     clock.now += 10
     settle.arrived("a")
@@ -49,7 +49,7 @@ def test_studies_settle_each_for_itself(settle: Settle, clock: Clock) -> None:
     assert settle.due() == ["late"]
 
 
-def test_gaps_are_given_time_from_the_last_image_on(settle: Settle, clock: Clock) -> None:
+def test_gaps_are_given_time_from_the_last_image_on(settle: SettleTimer, clock: Clock) -> None:
     settle.arrived("a")
     clock.now += 30
     assert settle.due() == ["a"]
@@ -63,7 +63,7 @@ def test_gaps_are_given_time_from_the_last_image_on(settle: Settle, clock: Clock
 
 
 def test_an_image_that_may_fill_the_gap_ends_the_longer_silence(
-    settle: Settle, clock: Clock
+    settle: SettleTimer, clock: Clock
 ) -> None:
     settle.arrived("a")
     clock.now += 30
@@ -76,7 +76,9 @@ def test_an_image_that_may_fill_the_gap_ends_the_longer_silence(
     assert not settle.patience_over("a")
 
 
-def test_a_result_does_not_forget_an_image_that_came_since(settle: Settle, clock: Clock) -> None:
+def test_a_result_does_not_forget_an_image_that_came_since(
+    settle: SettleTimer, clock: Clock
+) -> None:
     settle.arrived("a")
     clock.now += 30
     settle.due()
@@ -86,7 +88,7 @@ def test_a_result_does_not_forget_an_image_that_came_since(settle: Settle, clock
     assert settle.due() == ["a"]
 
 
-def test_nobody_is_left_waiting_for_ever(settle: Settle, clock: Clock) -> None:
+def test_nobody_is_left_waiting_for_ever(settle: SettleTimer, clock: Clock) -> None:
     settle.ensure("restarted")
     clock.now += 20
     settle.ensure("restarted")  # does not begin again

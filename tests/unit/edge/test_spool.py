@@ -29,7 +29,7 @@ def spool(folders: Folders) -> Spool:
 
 def incoming(folders: Folders, name: str = "a", number: int = 0) -> tuple[Path, Identity]:
     (path,) = study_files(folders.incoming, name, slices=1, first=number)
-    return path, Identity(uid_of(name), uid_of(f"{name}/{number}"), MR)
+    return path, Identity(uid_of(name), uid_of(f"{name}/{number}"))
 
 
 def test_file_then_name_then_folder_are_on_disk_before_it_is_kept(
@@ -118,7 +118,7 @@ def test_no_uid_leads_out_of_the_spool(folders: Folders, spool: Spool, uid: str)
     path, _ = incoming(folders)
     for study, sop in ((uid, "1.2"), ("1.2", uid)):
         with pytest.raises(ObjectRefused, match="UID that is none") as refused:
-            spool.keep(path, Identity(study, sop, MR))
+            spool.keep(path, Identity(study, sop))
         assert refused.value.status == 0xA900
     assert not list(folders.spool.iterdir())
 

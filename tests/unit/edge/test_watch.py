@@ -17,7 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.edge.activity import Activity, Refusal
 from cmbnet.edge.audit import AUDIT_FILE, AuditBroken, AuditTrail, verify_audit
-from cmbnet.edge.facts import facts_of
 from cmbnet.edge.journal import Journal
 from cmbnet.edge.logs import log_to
 from cmbnet.edge.pseudonyms import KEY_FILE, Pseudonyms, open_pseudonyms
@@ -72,7 +71,7 @@ def test_only_known_words_pass() -> None:
         "bytes": 1.23456789,
         "header": object(),
     }
-    assert facts_of(details, NAMES) == {
+    assert NAMES.safe_details(details) == {
         "caller": "SCAN?[31m",
         "images": 24,
         "reason": f"{NAMES(SOP)} is damaged",
@@ -225,14 +224,13 @@ def test_activity_forgets() -> None:
         activity("object_received", STUDY, {"bytes": 500_000})
     activity("study_run", STUDY, {"outcome": "done", "run_s": 2.0})
     activity("study_run", STUDY, {"outcome": "fault", "run_s": 9.0})
-    lately = activity.lately()
-    assert (lately.objects_a_minute, lately.megabytes_a_minute) == (3, 1.5)
-    assert (lately.studies_an_hour, lately.seconds_a_study) == (1, 2.0)
+    assert activity.object_bytes() == [500_000] * 3
+    assert activity.run_seconds() == [2.0]
     clock.now = 61.0
-    assert activity.lately().objects_a_minute == 0
-    assert activity.lately().studies_an_hour == 1
+    assert activity.object_bytes() == []
+    assert activity.run_seconds() == [2.0]
     clock.now = 3601.0
-    assert activity.lately().studies_an_hour == 0
+    assert activity.run_seconds() == []
 
 
 def test_activity_keeps_the_last_refusals_newest_first() -> None:
@@ -240,7 +238,8 @@ def test_activity_keeps_the_last_refusals_newest_first() -> None:
     for number in range(20):
         activity("object_refused", STUDY, {"caller": "A", "reason": f"{number}", "status": 1})
     activity("association_refused", "", {"caller": "B", "reason": "caller"})
-    first, *others = activity.lately().refusals
+    first, *others = activity.refusals()
+    assert (activity.count("object"), activity.count("connection", "association")) == (20, 1)
     assert first == Refusal(7.0, "association", "B", "caller")
     assert [one.reason for one in others] == [str(19 - number) for number in range(7)]
 
@@ -259,7 +258,7 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
         ("bad", Finished("refused", "d", 7, reason=f"<b>{SOP}.dcm</b> & no SWI")),
     ):
         journal.received(uid_of(name), "SCANNER")
-        journal.settled(uid_of(name))
+        journal.mark_ready(uid_of(name))
         journal.take()
         journal.finish(uid_of(name), finished, ["pacs"])
     watched("object_received", STUDY, {"caller": "SCANNER", "bytes": 1000, "seconds": 0.01})

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from cmbnet.cli.readers import command
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.evaluation.readers import ReadCase, analyse_study, find_sites
-from cmbnet.evaluation.readers.labels import read_labels_table
+from cmbnet.evaluation.readers.load import read_labels_table
 from cmbnet.evaluation.readers.report import study_tables
-from cmbnet.evaluation.readers.times import Arm, Reading, compare_times, read_times
+from cmbnet.evaluation.readers.times import Reading, compare_times, read_times
 from cmbnet.io import read_nifti, write_nifti
 from cmbnet.volume import Volume
 from tests.helpers.simulate import simulate_reader
@@ -225,7 +225,7 @@ def test_tables_that_contradict_themselves(
 
 def test_times_by_hand() -> None:
     readings = [
-        Reading("A", f"c{n}", arm, seconds)  # type: ignore[arg-type]
+        Reading("A", f"c{n}", arm, seconds)
         for n in range(8)
         for arm, seconds in (("without", 100.0 + n), ("with", 40.0))
     ]
@@ -241,7 +241,7 @@ def test_times_by_hand() -> None:
 def test_medians_and_the_share_of_the_whole_time_by_hand() -> None:
     """With 10, 20, 60, without 100, 20, 100 s: of 220 s 90 are left."""
     readings = [
-        Reading("A", case, arm, seconds)  # type: ignore[arg-type]
+        Reading("A", case, arm, seconds)
         for case, both in zip("cde", ((10.0, 100.0), (20.0, 20.0), (60.0, 100.0)), strict=True)
         for arm, seconds in zip(("with", "without"), both, strict=True)
     ]
@@ -254,7 +254,7 @@ def test_medians_and_the_share_of_the_whole_time_by_hand() -> None:
 @pytest.mark.parametrize(("pairs", "p"), [(5, None), (6, 2 / 2**6)])
 def test_five_pairs_are_too_few_for_a_p(pairs: int, p: float | None) -> None:
     readings = [
-        Reading("A", f"c{n}", arm, seconds)  # type: ignore[arg-type]
+        Reading("A", f"c{n}", arm, seconds)
         for n in range(pairs)
         for arm, seconds in (("with", 1.0 + n), ("without", 50.0))
     ]
@@ -264,7 +264,7 @@ def test_five_pairs_are_too_few_for_a_p(pairs: int, p: float | None) -> None:
 
 def test_times_of_one_case_are_resampled_together() -> None:
     """Two readers of one case: one case is drawn, so nothing varies."""
-    arms: tuple[Arm, Arm] = ("with", "without")
+    arms: tuple[str, str] = ("with", "without")
     pairs = (("A", 10.0), ("B", 30.0))
     readings = [Reading(reader, "c", arm, seconds) for reader, seconds in pairs for arm in arms]
     every = compare_times(readings, resamples=100)[-1]

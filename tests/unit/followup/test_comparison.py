@@ -16,16 +16,12 @@ from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
 from cmbnet.errors import InputRefused, UsageError
 from cmbnet.followup import Compared, compare_scans, write_comparison
-from cmbnet.followup.comparison import (
-    looking,
-    protocol_of,
-    require_one_patient,
-    schema_text,
-)
+from cmbnet.followup.comparison import looking, protocol_of, require_one_patient
 from cmbnet.io import write_nifti
 from cmbnet.io.dicom import DicomSource
 from cmbnet.predict import Prediction, Request
 from cmbnet.volume import Volume
+from tests.helpers.schemas import FOLDER, schema_text
 from tests.helpers.tiny_scan import DOTS, tiny_scan
 
 
@@ -138,9 +134,9 @@ def test_what_cannot_be_compared_is_refused(
 def test_files(compared: Compared, tmp_path: Path) -> None:
     page = write_comparison(compared, tmp_path / "out")
     values = json.loads((tmp_path / "out" / "compare.json").read_text())
-    jsonschema.validate(values, json.loads(schema_text()))
-    schema = Path(__file__).parents[3] / "data_specs" / "compare.schema.json"
-    assert schema.read_text() == schema_text(), "write it again as schema_text says"
+    schema = schema_text("compare.schema.json")
+    jsonschema.validate(values, json.loads(schema))
+    assert (FOLDER / "compare.schema.json").read_text() == schema, "python -m tests.helpers.schemas"
     text = page.read_text()
     assert text.count("<img ") == 1 + 3 * 2  # a checkerboard, three lesions on two scans
     assert "1 new, 0 newly above threshold" in text
@@ -170,7 +166,7 @@ def dicom(prediction: Prediction, **header: str) -> Prediction:
         verdict=None,  # type: ignore[arg-type]
         echo_ms=20.0,
         field_t=3.0,
-        facts=dataset,
+        attributes=dataset,
         sop_instance_uids=(),
     )
     hashed = ",".join(header.values())

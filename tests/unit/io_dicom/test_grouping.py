@@ -13,7 +13,7 @@ import pytest
 from pydicom.dataset import FileDataset
 
 from cmbnet.errors import InputRefused
-from cmbnet.io.dicom import explain_dicom, read_dicom, read_dicom_series
+from cmbnet.io.dicom import examine_dicom, read_dicom, read_dicom_series
 from tests.helpers.dicom_series import edit, edit_all, swi_only
 
 
@@ -51,8 +51,8 @@ def test_one_uid_for_two_images_is_no_retransmission(tmp_path: Path) -> None:
         dataset.PixelData = bytes(len(dataset.PixelData))
 
     edit(copy, darker)
-    (verdict,) = explain_dicom(folder)
-    assert any("the same SOP Instance UID and different pixels" in f for f in verdict.findings)
+    (verdict,) = examine_dicom(folder).verdicts
+    assert any("the same SOP Instance UID and different pixels" in f for f in verdict.notes)
     with pytest.raises(InputRefused, match="slices lie where another one lies"):
         read_dicom(folder)
 
@@ -62,7 +62,7 @@ def test_echoes_become_stacks(tmp_path: Path) -> None:
     duplicate(folder, shift=100)
     for path in folder.glob("again*"):
         edit(path, lambda dataset: setattr(dataset, "EchoTime", "30.5"))
-    assert [verdict.key for verdict in explain_dicom(folder)] == ["5.1", "5.2"]
+    assert [verdict.key for verdict in examine_dicom(folder).verdicts] == ["5.1", "5.2"]
     first, one = read_dicom_series(folder, series="5.1")
     second, other = read_dicom_series(folder, series="5.2")
     assert (one.echo_ms, other.echo_ms) == (20.0, 30.5)
@@ -87,7 +87,7 @@ def test_a_word_that_changes_half_way_makes_no_half_brains(tmp_path: Path) -> No
                 dataset, "ImageType", ["ORIGINAL", "PRIMARY", "M", "SWI", "NORM"]
             ),
         )
-    (verdict,) = explain_dicom(folder)
+    (verdict,) = examine_dicom(folder).verdicts
     assert verdict.shape == (24, 20, 16)
 
 

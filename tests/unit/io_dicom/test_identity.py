@@ -9,14 +9,14 @@ import pytest
 from pydicom.dataset import FileDataset
 
 from cmbnet.errors import InputRefused
-from cmbnet.io.dicom import examine_dicom, explain_dicom, read_dicom
-from cmbnet.phantom.dicom import Scan
+from cmbnet.io.dicom import examine_dicom, read_dicom
+from cmbnet.phantom.dicom import ScanHeader
 from tests.helpers.dicom_series import edit, edit_all, swi_only, write_tiny
 
 
 def two_studies(folder: Path, *, patients: bool) -> Path:
     write_tiny(folder / "first")
-    write_tiny(folder / "second", scan=Scan(name="PHANTOM-1", patient_name="OTHER^ONE"))
+    write_tiny(folder / "second", scan=ScanHeader(name="PHANTOM-1", patient_name="OTHER^ONE"))
     if not patients:
         for path in sorted((folder / "second").iterdir()):
             edit_all(path, lambda dataset: setattr(dataset, "PatientID", "PHANTOM-0"))
@@ -43,8 +43,8 @@ def test_nobody_is_chosen(tmp_path: Path, patients: bool, spoil: object) -> None
         read_dicom(folder)
     assert "OTHER" not in str(refused.value)
     assert "PHANTOM" not in str(refused.value)
-    assert not any(verdict.chosen for verdict in explain_dicom(folder))
-    named = next(one for one in explain_dicom(folder) if not one.objections)
+    assert not any(verdict.chosen for verdict in examine_dicom(folder).verdicts)
+    named = next(one for one in examine_dicom(folder).verdicts if not one.objections)
     volume = read_dicom(folder, series=named.key)
     assert volume.shape == (24, 20, 16)
     assert f"named among images of {what}" in volume.notes
@@ -110,7 +110,7 @@ def test_a_corrected_image_is_no_retransmission(
         setattr(dataset, keyword, value)
 
     edit(copy, correct)
-    (verdict,) = explain_dicom(folder)
-    assert any("the same SOP Instance UID and different" in one for one in verdict.findings)
+    (verdict,) = examine_dicom(folder).verdicts
+    assert any("the same SOP Instance UID and different" in one for one in verdict.notes)
     with pytest.raises(InputRefused):
         read_dicom(folder)

@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import FileDataset
 
 from cmbnet.errors import InputRefused, UsageError
-from cmbnet.io.dicom import explain_dicom, read_dicom, read_dicom_series
+from cmbnet.io.dicom import examine_dicom, read_dicom, read_dicom_series
 from tests.helpers.dicom_series import edit, edit_all, swi_only
 
 SLICES = 24
@@ -56,7 +56,7 @@ def test_parts_of_one_acquisition_are_joined(tmp_path: Path, part_of: Callable[[
 
 def test_a_joined_scan_is_not_read_in_parts_by_name(tmp_path: Path) -> None:
     folder = split(swi_only(tmp_path), lambda z: int(z >= 12))
-    assert [verdict.key for verdict in explain_dicom(folder)] == ["5"]
+    assert [verdict.key for verdict in examine_dicom(folder).verdicts] == ["5"]
     assert read_dicom(folder, series="5").shape[0] == SLICES
     with pytest.raises(UsageError, match=r"0 series of .* are named 5b: choose of 5"):
         read_dicom(folder, series="5b")
@@ -81,7 +81,7 @@ def test_parts_of_unsure_origin_are_refused_also_by_name(
     folder = split(swi_only(tmp_path), lambda z: int(z >= at), **change)
     with pytest.raises(InputRefused, match="a part of a scan that goes on in series 5b"):
         read_dicom(folder)
-    keys = {verdict.key for verdict in explain_dicom(folder)}
+    keys = {verdict.key for verdict in examine_dicom(folder).verdicts}
     assert keys == {"5", "5b"}
     for key in keys:
         with pytest.raises(InputRefused, match="half of it is not read"):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmbnet.errors import CmbnetError
-from cmbnet.io.dicom import examine_dicom, explain_dicom, read_dicom
+from cmbnet.io.dicom import examine_dicom, read_dicom
 from cmbnet.phantom.dicom import Vendor
 from tests.helpers.dicom_series import edit_all, swi_only, write_tiny
 
@@ -38,7 +38,7 @@ def try_to_read(files: list[bytes]) -> None:
         for number, content in enumerate(files):
             (folder / f"{number}").write_bytes(content)
         try:
-            keys = [verdict.key for verdict in explain_dicom(folder)]
+            keys = [verdict.key for verdict in examine_dicom(folder).verdicts]
         except CmbnetError:
             return
         for key in keys[:2]:

@@ -14,7 +14,7 @@ from cmbnet.io.dicom import (
     ImageKind,
     SelectionRules,
     SeriesVerdict,
-    explain_dicom,
+    examine_dicom,
     read_dicom,
     read_dicom_series,
 )
@@ -25,7 +25,7 @@ CHOSEN = {Vendor.SIEMENS: "5", Vendor.GE: "7", Vendor.PHILIPS: "501.1", Vendor.C
 
 
 def verdicts(folder: Path) -> dict[str, SeriesVerdict]:
-    return {verdict.key: verdict for verdict in explain_dicom(folder)}
+    return {verdict.key: verdict for verdict in examine_dicom(folder).verdicts}
 
 
 @pytest.mark.parametrize("enhanced", [False, True], ids=["classic", "enhanced"])
@@ -130,7 +130,7 @@ def test_console_reformat_loses_to_the_original(tmp_path: Path) -> None:
         dataset.ImageType = ["DERIVED", "SECONDARY", "M", "SWI", "NORM"]
 
     edit_all(folder / "again", reformat)
-    chosen = [verdict for verdict in explain_dicom(folder) if verdict.chosen]
+    chosen = [verdict for verdict in examine_dicom(folder).verdicts if verdict.chosen]
     assert [verdict.score for verdict in chosen] == [10]
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused, UsageError
 from cmbnet.lesions import (
-    LesionFinding,
+    FoundLesions,
     LesionRules,
     find_lesions,
     spacing_affine,
@@ -40,8 +40,8 @@ def row(pixels: int, slices: int = 2) -> tuple[slice, slice, slice]:
     return box((4, 4 + slices), (10, 11), (10, 10 + pixels))
 
 
-def only(finding: LesionFinding) -> Any:
-    (lesion,) = finding.lesions + finding.excluded
+def only(found: FoundLesions) -> Any:
+    (lesion,) = found.lesions + found.excluded
     return lesion
 
 
@@ -194,8 +194,8 @@ def test_stages_order_ids_and_labels() -> None:
     volume.data[block(at=30, z=9)] = 0.95
     volume.data[block(at=50)] = 0.55
     volume.data[8, 2, 2] = 0.7
-    finding = find_lesions(volume, replace(RULES, min_score=0.6))
-    assert finding.stages == {
+    found = find_lesions(volume, replace(RULES, min_score=0.6))
+    assert found.stages == {
         "candidates": 5,
         "removed_by_size": 1,
         "removed_by_shape": 1,
@@ -203,13 +203,13 @@ def test_stages_order_ids_and_labels() -> None:
         "removed_by_score": 1,
         "lesions": 2,
     }
-    assert list(finding.stages)[-1] == "lesions"
-    assert [lesion.id for lesion in finding.lesions + finding.excluded] == [1, 2, 3, 4, 5]
-    assert finding.labels.dtype == np.uint16
-    assert (finding.labels[block(at=30, z=9)] == 1).all()
-    assert (finding.labels[block(at=10)] == 2).all()
-    assert np.count_nonzero(finding.labels) == 64
-    assert finding.highest_probability == pytest.approx(0.95)
+    assert list(found.stages)[-1] == "lesions"
+    assert [lesion.id for lesion in found.lesions + found.excluded] == [1, 2, 3, 4, 5]
+    assert found.labels.dtype == np.uint16
+    assert (found.labels[block(at=30, z=9)] == 1).all()
+    assert (found.labels[block(at=10)] == 2).all()
+    assert np.count_nonzero(found.labels) == 64
+    assert found.highest_probability == pytest.approx(0.95)
 
 
 def test_places() -> None:
@@ -234,11 +234,11 @@ def test_the_centre_voxel_of_a_ring_lies_in_the_ring() -> None:
 
 
 def test_nothing_above_the_threshold() -> None:
-    finding = find_lesions(scan(block(), value=0.3), RULES)
-    assert finding.lesions == finding.excluded == ()
-    assert set(finding.stages.values()) == {0}
-    assert finding.highest_probability == pytest.approx(0.3)
-    assert not finding.labels.any()
+    found = find_lesions(scan(block(), value=0.3), RULES)
+    assert found.lesions == found.excluded == ()
+    assert set(found.stages.values()) == {0}
+    assert found.highest_probability == pytest.approx(0.3)
+    assert not found.labels.any()
 
 
 def test_a_mask_of_another_shape_is_refused() -> None:

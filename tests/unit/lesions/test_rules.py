@@ -7,13 +7,13 @@ import pytest
 
 from cmbnet.lesions import Lesion, LesionRules, find_lesions, spacing_affine
 from cmbnet.lesions.rules import RULES, Rule
-from cmbnet.training.choose.candidates import REMOVED, Cut, Map, candidates_of
+from cmbnet.training.choose.candidates import REMOVED, LabelledMap, OutlineRule, scan_candidates
 from cmbnet.volume import Volume
 
 THRESHOLDS = LesionRules()
 
 
-def two_dots() -> Map:
+def two_dots() -> LabelledMap:
     """One in the left half of the image and one in the right."""
     affine = spacing_affine((2.0, 0.5, 0.5))
     probability = np.zeros((8, 40, 40), np.float32)
@@ -23,7 +23,7 @@ def two_dots() -> Map:
     truth = volume.with_data((probability > 0).astype(np.uint8))
     image = volume.with_data(100 - 80 * probability)
     brain = np.ones(probability.shape, bool)
-    return Map("two", image, volume, brain, truth, None)
+    return LabelledMap("two", image, volume, brain, truth, None)
 
 
 def test_a_rule_that_is_added_to_the_tuple_holds_in_prediction_and_in_training(
@@ -41,7 +41,7 @@ def test_a_rule_that_is_added_to_the_tuple_holds_in_prediction_and_in_training(
     assert [(one.removed_by, one.reason) for one in finding.excluded] == [
         ("border", "in the left half")
     ]
-    scores = candidates_of(scan, Cut(0.5), THRESHOLDS).scores(THRESHOLDS)
+    scores = scan_candidates(scan, OutlineRule(0.5), THRESHOLDS).scores(THRESHOLDS)
     assert sorted(scores.tolist()) == pytest.approx([REMOVED, 0.9])
 
 

@@ -10,8 +10,7 @@ from cmbnet.cli.phantom import command
 from cmbnet.errors import UsageError
 from cmbnet.io import read_nifti
 from cmbnet.io.dicom import read_dicom_series
-from cmbnet.phantom.dicom import Vendor
-from cmbnet.phantom.dicom_cohort import write_dicom_cohort
+from cmbnet.phantom.dicom import Vendor, write_dicom_cohort
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def test_the_series_shows_what_the_nifti_file_shows(cohort: Path) -> None:
         np.sort(nifti.data.ravel()) / nifti.data.max(),
         atol=0.51 / 4095,
     )
-    assert source.facts.PatientID == folder.name
+    assert source.attributes.PatientID == folder.name
 
 
 def test_another_vendor_replaces_the_first(cohort: Path) -> None:
@@ -48,7 +47,7 @@ def test_another_vendor_replaces_the_first(cohort: Path) -> None:
     assert list(write_dicom_cohort(cohort, vendor=Vendor.PHILIPS, enhanced=True)) == [folder.name]
     files = list(folder.rglob("IM*"))
     assert len(files) == len({file.parent for file in files})  # a file a series
-    assert read_dicom_series(folder)[1].facts.Manufacturer.startswith("Philips")
+    assert read_dicom_series(folder)[1].attributes.Manufacturer.startswith("Philips")
 
 
 def test_enhanced_without_a_vendor_is_refused(tmp_path: Path) -> None:

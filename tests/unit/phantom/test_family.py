@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_old_sets_draw_what_they_drew() -> None:
     }
     assert {name: (p.name, p.te_ms, p.pixel_mm) for name, p in drawn.items()} == OLD_PROTOCOLS
     assert not any(isinstance(protocol, WideProtocol) for protocol in drawn.values())
-    assert "mask" not in drawn["training"].to_dict()
+    assert "mask" not in asdict(drawn["training"])
 
 
 def test_old_phantoms_are_what_they_were(positive: PhantomCase) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +83,12 @@ def test_a_cohort_of_pairs_says_which_lesion_is_which(tmp_path: Path) -> None:
 def test_a_falling_range_is_refused() -> None:
     with pytest.raises(UsageError, match="follow_up must be a rising range"):
         CohortPlan(positives=1, negatives=0, seed=1, protocols="tiny", follow_up=(3, 2))
+
+
+@pytest.mark.parametrize("more", [{"phase": "ge"}, {"calcifications": 3}])
+def test_a_follow_up_with_phase_is_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="a follow-up without phase and calcifications"):
+        CohortPlan(positives=1, negatives=0, seed=1, protocols="tiny", follow_up=(1, 2), **more)
 
 
 def test_the_wide_family_is_refused() -> None:

@@ -8,7 +8,7 @@ from cmbnet.phantom.grid import Grid
 from cmbnet.phantom.lesions import Microbleed
 from cmbnet.phantom.protocol import Protocol
 from cmbnet.phantom.regions import Region
-from cmbnet.phantom.scan import Scan
+from cmbnet.phantom.scan import ScanPlan
 from cmbnet.phantom.spheres import Sphere
 from cmbnet.volume import Volume
 
@@ -16,7 +16,7 @@ AT_3T = Protocol("real", 3.0, 20, 28, 15, 1, 1, 1, phase_fraction=1, output="mag
 SHAPE = (20, 64, 64)
 
 
-def scan(spacing_mm: tuple[float, float, float] = (2.0, 0.5, 0.5)) -> Scan:
+def scan(spacing_mm: tuple[float, float, float] = (2.0, 0.5, 0.5)) -> ScanPlan:
     # Index z to S, y to A, x to R.
     affine = np.zeros((4, 4))
     affine[[2, 1, 0, 3], [0, 1, 2, 3]] = (*spacing_mm, 1.0)

@@ -46,7 +46,7 @@ def dot_centres() -> list[tuple[float, float, float]]:
 
 
 def centres(prediction: Prediction) -> list[tuple[float, ...]]:
-    return sorted(lesion.centre_ras_mm for lesion in prediction.finding.lesions)
+    return sorted(lesion.centre_ras_mm for lesion in prediction.found.lesions)
 
 
 def test_every_dot_is_found_where_it_is(prediction: Prediction) -> None:
@@ -57,12 +57,12 @@ def test_every_dot_is_found_where_it_is(prediction: Prediction) -> None:
     for z, y, x in DOTS:
         assert prediction.mask[z : z + 2, y + 1 : y + 3, x + 1 : x + 3].all()
     assert prediction.positive
-    assert prediction.score == max(lesion.score for lesion in prediction.finding.lesions)
+    assert prediction.score == max(lesion.score for lesion in prediction.found.lesions)
 
 
 def test_everything_lies_on_the_grid_of_the_scan(prediction: Prediction) -> None:
     assert grid_difference(prediction.probability, prediction.volume) is None
-    assert prediction.finding.labels.shape == SHAPE
+    assert prediction.found.labels.shape == SHAPE
     assert prediction.probability.data.dtype == np.float32
     assert prediction.probability.data.min() >= 0
     assert prediction.probability.data.max() <= 1
@@ -107,20 +107,20 @@ def test_the_order_of_axes_in_the_file_changes_nothing(
     turned = predict_volume(Volume(data, affine), tiny_bundle, tiny_backend)
     for one, other in zip(centres(turned), centres(prediction), strict=True):
         assert one == pytest.approx(other, abs=1e-6)
-    for lesion in turned.finding.lesions:
+    for lesion in turned.found.lesions:
         i, j, k = lesion.voxel_ijk
-        assert turned.finding.labels[k, j, i] == lesion.id
+        assert turned.found.labels[k, j, i] == lesion.id
 
 
 def test_the_same_twice(prediction: Prediction, tiny_bundle: Bundle, tiny_backend: Backend) -> None:
     again = predict_volume(tiny_scan(), tiny_bundle, tiny_backend)
     assert np.array_equal(again.probability.data, prediction.probability.data)
-    assert again.finding.lesions == prediction.finding.lesions
+    assert again.found.lesions == prediction.found.lesions
 
 
 def test_a_scan_without_dots_is_negative(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
     clean = predict_volume(tiny_scan(()), tiny_bundle, tiny_backend)
-    assert (clean.finding.lesions, clean.positive, clean.score) == ((), False, 0.0)
+    assert (clean.found.lesions, clean.positive, clean.score) == ((), False, 0.0)
     assert not clean.mask.any()
 
 
@@ -130,9 +130,9 @@ def test_a_strict_operating_point_removes_by_score(
     strict = predict_volume(
         tiny_scan(), tiny_bundle, tiny_backend, Request(operating_point="strict")
     )
-    assert strict.finding.lesions == ()
-    assert {lesion.removed_by for lesion in strict.finding.excluded} == {"score"}
-    assert strict.finding.stages["removed_by_score"] == len(strict.finding.excluded) > 0
+    assert strict.found.lesions == ()
+    assert {lesion.removed_by for lesion in strict.found.excluded} == {"score"}
+    assert strict.found.stages["removed_by_score"] == len(strict.found.excluded) > 0
 
 
 def test_the_patient_threshold_is_its_own(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
@@ -166,7 +166,7 @@ def test_only_the_masked_slices_are_looked_at(tmp_path: Path) -> None:
     )
     assert result.slices == sum(map(len, recorder.stacks)) == 3
     assert np.flatnonzero(result.probability.data.any(axis=(1, 2))).tolist() == [6, 7, 8]
-    assert result.finding.highest_probability == 0.25
+    assert result.found.highest_probability == 0.25
 
 
 def test_noise_is_not_analysable(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
@@ -195,7 +195,7 @@ def test_a_file_is_read_and_its_hash_recorded(
     assert from_file.record.file == "scan.nii.gz"
     assert len(from_file.record.sha256) == 64
     assert next(iter(from_file.timings_s)) == "read"
-    assert np.array_equal(from_file.finding.labels, prediction.finding.labels)
+    assert np.array_equal(from_file.found.labels, prediction.found.labels)
 
 
 def test_a_missing_file(tmp_path: Path, tiny_bundle: Bundle, tiny_backend: Backend) -> None:

@@ -27,7 +27,7 @@ def test_prepared_head() -> None:
     assert np.median(prepared.image[prepared.frame.from_native(truth)]) == pytest.approx(
         0.6, abs=0.03
     )
-    assert prepared.findings == ()
+    assert prepared.notes == ()
     assert prepared.brain_found
 
 
@@ -56,7 +56,7 @@ def test_hot_voxel_anywhere_changes_only_its_place_and_little(pixel_mm: float) -
         difference = np.abs(after.image - before.image)
         if data[z, y, x] > 10_000:  # noise of air x 100 is no brighter than tissue
             assert difference.max() < 0.2, voxel
-            assert any("1 voxels brighter" in finding for finding in after.findings)
+            assert any("1 voxels brighter" in note for note in after.notes)
         mark = np.zeros(data.shape, bool)
         mark[z, y, x] = True
         there = maximum_filter(before.frame.from_native(mark), 3)
@@ -102,13 +102,13 @@ def test_brain_is_never_cut_when_it_fits() -> None:
     tight = PreprocessRecipe(size=80, pixel_mm=2.4)  # 192 mm for a brain of 168 mm
     prepared = prepare(rolled, tight)
     assert prepared.frame.from_native(moved).sum() == moved.sum()
-    assert prepared.findings == ()
+    assert prepared.notes == ()
 
 
 def test_brain_larger_than_the_frame_is_said() -> None:
     head, _ = make_head()
     prepared = prepare(head, PreprocessRecipe(size=48, pixel_mm=2.4))
-    assert any("mm are cut front to back" in finding for finding in prepared.findings)
+    assert any("mm are cut front to back" in note for note in prepared.notes)
 
 
 def test_given_brain_mask_is_used() -> None:
@@ -126,7 +126,7 @@ def test_a_soft_brain_mask_is_cut_at_a_half_and_it_is_said(outside: float) -> No
     soft = Volume(np.where(truth, 0.9, outside).astype(np.float32), head.affine)
     prepared = prepare(head, RECIPE, brain_mask=soft)
     np.testing.assert_array_equal(prepared.brain, binary.brain)
-    (said,) = set(prepared.findings) - set(binary.findings)
+    (said,) = set(prepared.notes) - set(binary.notes)
     assert said.startswith("the brain mask holds values between")
     assert said.endswith("those of 0.5 or more were taken for brain")
 
@@ -138,7 +138,7 @@ def test_labels_are_a_brain_mask() -> None:
     labels[truth & (np.indices(truth.shape)[2] % 2 == 1)] = 41
     prepared = prepare(head, RECIPE, brain_mask=Volume(labels, head.affine))
     np.testing.assert_array_equal(prepared.brain, binary.brain)
-    (said,) = set(prepared.findings) - set(binary.findings)
+    (said,) = set(prepared.notes) - set(binary.notes)
     assert said == "the brain mask holds labels up to 41; all of them were taken for brain"
 
 
@@ -152,7 +152,7 @@ def test_what_was_changed_in_a_mask_is_said() -> None:
     head, truth = make_head()
     mask = Volume(truth, head.affine, "m", ("3 voxels were NaN and became 0",))
     prepared = prepare(head, RECIPE, brain_mask=mask)
-    assert "brain mask: 3 voxels were NaN and became 0" in prepared.findings
+    assert "brain mask: 3 voxels were NaN and became 0" in prepared.notes
 
 
 def test_wrong_brain_masks_are_refused() -> None:

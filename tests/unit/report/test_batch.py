@@ -51,7 +51,7 @@ def test_a_run_that_is_cut_off_leaves_no_earlier_answer(
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(batch, "predict_file", killed)
+    monkeypatch.setattr(batch, "steps_of_file", killed)
     with pytest.raises(KeyboardInterrupt):
         run()
     assert not (out / "one").exists()
@@ -145,3 +145,29 @@ def test_a_foreign_summary_stops_before_any_case(
     with pytest.raises(UnreadableFile, match="is no summary"):
         next(running)
     assert not (tmp_path / "one").exists()
+
+
+def test_a_bad_case_stops_no_neighbour_and_the_order_stays(
+    tmp_path: Path, cases: list[Case], tiny_bundle: Bundle, tiny_backend: Backend
+) -> None:
+    (tmp_path / "in" / "torn.nii").write_bytes(cases[0].path.read_bytes()[:2000])
+    noise = np.random.default_rng(0).random(tiny_scan().shape).astype(np.float32)
+    write_nifti(tiny_scan().with_data(noise), tmp_path / "in" / "noise.nii", dtype=np.float32)
+    bad = [Case(name, tmp_path / "in" / f"{name}.nii") for name in ("torn", "noise")]
+    several = [cases[0], *bad, cases[1]]
+    out = tmp_path / "out"
+    outcomes = list(
+        run_batch(several, out, bundle=tiny_bundle, backend=tiny_backend, request=Request())
+    )
+    assert [outcome.case for outcome in outcomes] == several
+    assert [outcome.status for outcome in outcomes] == ["done", "failed", "refused", "done"]
+    with (out / "summary.csv").open(newline="") as stream:
+        names = [row["case"] for row in csv.DictReader(stream)]
+    assert names == sorted(case.name for case in several)
+    alone = list(
+        run_batch(cases[1:], tmp_path / "alone", bundle=tiny_bundle, backend=tiny_backend,
+                  request=Request())
+    )  # fmt: skip
+    assert alone[0].status == "done"
+    for name in ("mask.nii.gz", "lesions.nii.gz", "lesions.csv"):
+        assert (out / "two" / name).read_bytes() == (tmp_path / "alone/two" / name).read_bytes()

@@ -16,7 +16,7 @@ pytest.importorskip("highdicom", reason="the dicom extra is not installed")
 from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
 from cmbnet.io.dicom import read_dicom_series
-from cmbnet.phantom.dicom import Scan, Vendor, write_dicom_series
+from cmbnet.phantom.dicom import ScanHeader, Vendor, write_dicom_series
 from cmbnet.predict import InputRecord, Prediction, predict_volume
 from cmbnet.report.pdf import report_pdf
 from cmbnet.report.result import build_result
@@ -41,7 +41,7 @@ def words_of(pdf: bytes) -> list[str]:
 def test_every_page_of_a_dicom_series_names_patient_and_images(
     tiny_bundle: Bundle, tiny_backend: Backend, tmp_path: Path, enhanced: bool
 ) -> None:
-    scan = Scan(name="PDF-1")
+    scan = ScanHeader(name="PDF-1")
     write_dicom_series(tiny_scan(), tmp_path, vendor=Vendor.SIEMENS, scan=scan, enhanced=enhanced)
     volume, source = read_dicom_series(tmp_path)
     for header in source.headers:
@@ -55,7 +55,7 @@ def test_every_page_of_a_dicom_series_names_patient_and_images(
         assert "study of 2026-01-01; accession ACC(7)" in page
     assert "unknown" not in text
     assert source.series_instance_uid in text
-    (first, *_) = found.finding.lesions
+    (first, *_) = found.found.lesions
     z = first.voxel_ijk[2]
     if enhanced:
         assert "Series 5 (SWI_Images): 1 files, instance 1, 24 frames" in text
@@ -81,13 +81,13 @@ def test_the_same_result_gives_the_same_bytes(prediction: Prediction) -> None:
 
 
 def test_many_lesions_fill_more_pages(prediction: Prediction) -> None:
-    (lesion, *_) = prediction.finding.lesions
-    many = replace(prediction, finding=replace(prediction.finding, lesions=(lesion,) * 120))
+    (lesion, *_) = prediction.found.lesions
+    many = replace(prediction, found=replace(prediction.found, lesions=(lesion,) * 120))
     assert pages(make(many)) == pages(make(prediction)) + 2
 
 
 def test_a_scan_without_lesions_has_its_slices(prediction: Prediction) -> None:
-    none = replace(prediction, finding=replace(prediction.finding, lesions=()))
+    none = replace(prediction, found=replace(prediction.found, lesions=()))
     assert pictures(make(none)) >= 6
 
 

@@ -49,7 +49,7 @@ def test_a_slice_without_lesion_has_no_outline(prediction: Prediction) -> None:
 
 
 def test_a_tile_shows_the_lesion_in_the_middle_of_three_planes(prediction: Prediction) -> None:
-    (lesion,) = prediction.finding.lesions
+    (lesion,) = prediction.found.lesions
     image = pixels(Painter(prediction).tile(lesion))
     assert image.shape == (TILE_PIXELS, 3 * TILE_PIXELS + 8, 3)
     for plane in range(3):
@@ -68,7 +68,7 @@ def test_slices_are_spread_where_there_is_no_lesion(prediction: Prediction) -> N
     brain = np.flatnonzero(prediction.prepared.brain.any(axis=(1, 2)))
     assert len(shown) == 4
     assert (shown[0], shown[-1]) == (brain[0], brain[-1])
-    (lesion,) = prediction.finding.lesions
+    (lesion,) = prediction.found.lesions
     through = painter.slices_to_show((), (lesion,), most=8)
     assert set(through) - set(shown) <= {12, 13}
     assert set(through) & {12, 13}
@@ -94,7 +94,7 @@ def test_a_scale_bar_is_as_long_as_it_says(tiny_bundle: Bundle, tiny_backend: Ba
     apart = columns[columns > columns.mean()].mean() - columns[columns < columns.mean()].mean()
     # 20 mm beside 30 mm; the number beside a lesion is as orange as its outline.
     assert bar_pixels(image) == pytest.approx(apart * 20 / 30, abs=5)
-    tile = pixels(painter.tile(found.finding.lesions[0]))
+    tile = pixels(painter.tile(found.found.lesions[0]))
     for plane in range(3):
         left = plane * (TILE_PIXELS + 4)
         # 12 pixels of 1 mm on both sides of the middle one.
@@ -104,7 +104,7 @@ def test_a_scale_bar_is_as_long_as_it_says(tiny_bundle: Bundle, tiny_backend: Ba
 
 def test_both_sides_are_lettered(prediction: Prediction) -> None:
     painter = Painter(prediction)
-    (lesion,) = prediction.finding.lesions
+    (lesion,) = prediction.found.lesions
     tile = pixels(painter.tile(lesion))
     planes = [tile[:, n * (TILE_PIXELS + 4) :][:, :TILE_PIXELS] for n in range(3)]
     for image in (pixels(painter.slice(DOT[0])), *planes):

@@ -19,9 +19,10 @@ from cmbnet.predict import InputRecord, Prediction, Request, predict_volume
 from cmbnet.regions import UNKNOWN, Locator, Place
 from cmbnet.report import Result, summary_row, write_prediction
 from cmbnet.report.html import report_html
-from cmbnet.report.result import MAX_EXCLUDED, schema_text
+from cmbnet.report.result import MAX_EXCLUDED
 from cmbnet.volume import Volume, grid_difference
 from tests.helpers.candidate import weighing
+from tests.helpers.schemas import FOLDER, schema_text
 from tests.helpers.tiny_scan import DOTS, tiny_scan
 
 HOSTILE = """<script>alert('x')</script>"><img src=x onerror=alert(1)>&$notice${title}.nii.gz"""
@@ -100,8 +101,8 @@ def test_maps_lie_on_the_grid_of_the_scan(found: Prediction, tmp_path: Path) -> 
     )
     for volume in (mask, labels, probability):
         assert grid_difference(volume, found.volume) is None
-    assert np.array_equal(labels.data, found.finding.labels)
-    assert np.array_equal(mask.data, found.finding.labels > 0)
+    assert np.array_equal(labels.data, found.found.labels)
+    assert np.array_equal(mask.data, found.found.labels > 0)
     assert np.array_equal(probability.data, found.probability.data)
 
 
@@ -113,13 +114,13 @@ def test_the_same_prediction_gives_the_same_bytes(found: Prediction, tmp_path: P
 
 
 def test_result_json_keeps_to_its_schema(found: Prediction, tmp_path: Path) -> None:
-    schema = Path(__file__).parents[3] / "data_specs" / "result.schema.json"
-    assert schema.read_text() == schema_text(), "write it again as schema_text says"
+    schema = schema_text("result.schema.json")
+    assert (FOLDER / "result.schema.json").read_text() == schema, "python -m tests.helpers.schemas"
     write_prediction(found, tmp_path)
     values = json.loads((tmp_path / "result.json").read_text())
-    jsonschema.validate(values, json.loads(schema_text()))
+    jsonschema.validate(values, json.loads(schema))
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(values | {"surprise": 1}, json.loads(schema_text()))
+        jsonschema.validate(values | {"surprise": 1}, json.loads(schema))
     assert Result.model_validate(values).model_dump(mode="json") == values
 
 
@@ -139,7 +140,7 @@ def test_result_json_says_what_was_found(found: Prediction, tmp_path: Path) -> N
     assert codes == [finding.code for finding in found.quality.findings]
     assert codes  # the scan is less than a brain
     i, j, k = values["lesions"][0]["voxel_ijk"]
-    assert found.finding.labels[k, j, i] == 1
+    assert found.found.labels[k, j, i] == 1
 
 
 def test_lesions_csv(strict: Prediction, found: Prediction, tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_lesions_csv(strict: Prediction, found: Prediction, tmp_path: Path) -> N
         rows = list(csv.DictReader(stream))
     assert [row["id"] for row in rows] == ["1", "2", "3"]
     assert {row["status"] for row in rows} == {"lesion"}
-    first = found.finding.lesions[0]
+    first = found.found.lesions[0]
     assert float(rows[0]["superior_mm"]) == pytest.approx(first.centre_ras_mm[2], abs=0.01)
     assert float(rows[0]["volume_mm3"]) == pytest.approx(first.volume_mm3)
     with (tmp_path / "strict" / "lesions.csv").open(newline="") as stream:
@@ -190,7 +191,7 @@ def test_rows_and_pictures_lead_to_one_another(
             )
         else:  # excluded candidates have no row of their own picture, but a slice
             assert {lead.split("-")[0] for lead in leads} == {"slice"}
-            assert len(leads) == len(strict.finding.excluded)
+            assert len(leads) == len(strict.found.excluded)
 
 
 def test_the_page_is_accessible(found: Prediction, tmp_path: Path) -> None:
@@ -221,13 +222,13 @@ def test_an_empty_result_explains_itself(
     write_prediction(empty, tmp_path / "empty")
     text = page_of(tmp_path / "empty").text
     assert "No microbleeds were reported" in text
-    highest = f"{empty.finding.highest_probability:.3f}"
+    highest = f"{empty.found.highest_probability:.3f}"
     assert f"Its highest probability was {highest}; a voxel counts from 0.500." in text
     assert "there was not even a candidate" in text
     assert len(page_of(tmp_path / "empty").of("img")) == 12
     write_prediction(strict, tmp_path / "strict")
     text = page_of(tmp_path / "strict").text
-    count = len(strict.finding.excluded)
+    count = len(strict.found.excluded)
     assert (
         f"There were {count} candidates, and the rules removed them all: {count} by score" in text
     )
@@ -257,14 +258,14 @@ def test_nothing_from_a_file_becomes_markup(found: Prediction, tmp_path: Path) -
     finding = replace(found.quality.findings[0], message=HOSTILE, code=HOSTILE)
     training = found.bundle.manifest.training.model_copy(update={"statement": HOSTILE})
     manifest = found.bundle.manifest.model_copy(update={"training": training, "licence": HOSTILE})
-    lesion = replace(found.finding.lesions[0], reason=HOSTILE, removed_by="score")
+    lesion = replace(found.found.lesions[0], reason=HOSTILE, removed_by="score")
     hostile = replace(
         found,
         record=record,
         volume=volume,
         quality=replace(found.quality, findings=(finding,)),
         bundle=replace(found.bundle, manifest=manifest),
-        finding=replace(found.finding, excluded=(lesion,)),
+        found=replace(found.found, excluded=(lesion,)),
     )
     write_prediction(hostile, tmp_path, case=HOSTILE)
     page = page_of(tmp_path)
@@ -276,10 +277,10 @@ def test_nothing_from_a_file_becomes_markup(found: Prediction, tmp_path: Path) -
 
 
 def test_many_lesions_are_cut_short_and_counted(found: Prediction, tmp_path: Path) -> None:
-    first = found.finding.lesions[0]
+    first = found.found.lesions[0]
     lesions = tuple(replace(first, id=n) for n in range(1, 71))
     excluded = tuple(replace(first, id=n, removed_by="size") for n in range(71, 400))
-    many = replace(found, finding=replace(found.finding, lesions=lesions, excluded=excluded))
+    many = replace(found, found=replace(found.found, lesions=lesions, excluded=excluded))
     result = write_prediction(many, tmp_path)
     assert (len(result.excluded), result.excluded_total) == (MAX_EXCLUDED, 329)
     text = page_of(tmp_path).text
@@ -330,11 +331,11 @@ def placed(found: Prediction, *places: Place, failed: str = "") -> Prediction:
     """The same with places of the lesions as they are told."""
     lesions = tuple(
         replace(lesion, place=place)
-        for lesion, place in zip(found.finding.lesions, places, strict=True)
+        for lesion, place in zip(found.found.lesions, places, strict=True)
     )
     return replace(
         found,
-        finding=replace(found.finding, lesions=lesions),
+        found=replace(found.found, lesions=lesions),
         locator=Locator(None, failed),
     )
 

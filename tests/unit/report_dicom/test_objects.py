@@ -594,3 +594,16 @@ def test_sixty_lesions(source: DicomSource) -> None:
     segmentation = build_segmentation(many, source)
     assert len(segmentation.SegmentSequence) == 60
     assert len(lesion_groups(build_report(many, source, segmentation))) == 60
+
+
+def test_a_possible_calcification_is_coded_and_not_counted(source: DicomSource) -> None:
+    reason = "possible calcification: calcium explains the phase around it"
+    calcium = lesion(9, removed_by="phase", reason=reason, phase="diamagnetic")
+    report = build_report(result(calcifications=(calcium,)), source)
+    words: list[str] = []
+    report.walk(lambda _, element: words.append(str(element.value)))
+    text = "\n".join(words)
+    assert words.count("Pathologic calcification") == 1
+    assert text.count("Possible calcification 9") == 1
+    assert f"Candidate 9: 3.2 mm, score 0.91, {reason}" in text
+    assert "3 microbleed candidates by AI, not reviewed; 1 possible calcification by phase" in text

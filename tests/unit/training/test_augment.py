@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmbnet.training.data.cache import BRAIN, IGNORE, LESION, MIMIC
+from cmbnet.training.data.cache_part import BRAIN, IGNORE, LESION, MIMIC
 from cmbnet.training.fit.augment import Augmenter, mirror, side_with_margin
 from cmbnet.training.fit.paste import paste_lesions
 from cmbnet.training.fit.recipe import AugmentSettings

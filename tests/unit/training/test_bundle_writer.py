@@ -20,7 +20,7 @@ from cmbnet.predict import predict_volume
 from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.training.choose import bundle_writer
 from cmbnet.training.choose.bundle_writer import FILES, Export, export_run
-from cmbnet.training.choose.candidates import offers_of
+from cmbnet.training.choose.candidates import find_candidates
 from cmbnet.training.choose.operating_points import choose_operating_points
 from cmbnet.training.choose.samples import gate_cases, whole_stacks
 from cmbnet.training.data.cache import build_cache
@@ -177,29 +177,29 @@ def test_the_score_is_learned_from_other_scans_where_there_are_some(
     made: list[tuple[Path, ...]] = []
     given: dict[str, Any] = {}
 
-    def offers(cohorts: Sequence[Path], *args: Any, **options: Any) -> Any:
+    def candidates(cohorts: Sequence[Path], *args: Any, **options: Any) -> Any:
         made.append(tuple(cohorts))
-        return offers_of(cohorts, *args, **options)
+        return find_candidates(cohorts, *args, **options)
 
-    def choose(offers: Any, **options: Any) -> Any:
+    def choose(candidates: Any, **options: Any) -> Any:
         given.update(options)
-        return choose_operating_points(offers, **options)
+        return choose_operating_points(candidates, **options)
 
-    monkeypatch.setattr(bundle_writer, "offers_of", offers)
+    monkeypatch.setattr(bundle_writer, "find_candidates", candidates)
     monkeypatch.setattr(bundle_writer, "choose_operating_points", choose)
-    export = replace(EXPORT, teachers=(phantoms, phantoms))
+    export = replace(EXPORT, score_cohorts=(phantoms, phantoms))
     with pytest.raises(
         InputRefused, match="give more scans to learn from"
     ):  # two phantoms teach nothing
         bundle_writer._operating_points(load_bundle(exported[0]), phantoms, export, print)
     assert made == [(phantoms,), (phantoms, phantoms)]
-    assert {len(scans) for scans in given["teachers"].values()} == {4}
+    assert {len(scans) for scans in given["score_candidates"].values()} == {4}
 
 
 def test_thresholds_are_not_chosen_on_what_the_score_was_learned_from(
     run: Path, phantoms: Path, tmp_path: Path
 ) -> None:
-    export = replace(EXPORT, teachers=(phantoms / "..", phantoms / "images" / ".."))
+    export = replace(EXPORT, score_cohorts=(phantoms / "..", phantoms / "images" / ".."))
     with pytest.raises(UsageError, match="has not seen"):
         export_run(
             run, tmp_path, validation=phantoms, cache=run / "train.h5", export=export, report=print
@@ -208,7 +208,7 @@ def test_thresholds_are_not_chosen_on_what_the_score_was_learned_from(
     for folder, text in (("bank", heads.format(2, 3)), ("others", heads.format(4, 2))):
         shutil.copytree(phantoms, tmp_path / folder)
         (tmp_path / folder / "cases.csv").write_text(text)
-    export, cache = replace(EXPORT, teachers=(tmp_path / "bank",)), run / "train.h5"
+    export, cache = replace(EXPORT, score_cohorts=(tmp_path / "bank",)), run / "train.h5"
     others = tmp_path / "others"
     with pytest.raises(UsageError, match=r"bank and .*others share 1 patients \(2\)"):
         export_run(run, tmp_path, validation=others, cache=cache, export=export, report=print)

@@ -13,8 +13,9 @@ from cmbnet.io import read_nifti, write_nifti
 from cmbnet.lesions import spacing_affine
 from cmbnet.preprocess import PreprocessRecipe, prepare
 from cmbnet.training.data import cache_part
-from cmbnet.training.data.cache import IGNORE, LESION, MIMIC, build_cache
+from cmbnet.training.data.cache import build_cache
 from cmbnet.training.data.cache_index import read_index
+from cmbnet.training.data.cache_part import IGNORE, LESION, MIMIC
 from cmbnet.training.data.cohort import list_cohort
 from cmbnet.training.data.reader import Cache
 from cmbnet.volume import Volume
@@ -110,7 +111,7 @@ def test_processes_build_the_same_cache(cohort: Path, path: Path, tmp_path: Path
     build_cache(cohort, tmp_path / "t", recipe=RECIPE, jobs=2)
     for one, two in zip(Cache(path).cases, Cache(tmp_path / "t").cases, strict=True):
         np.testing.assert_array_equal(one.image, two.image)
-        np.testing.assert_array_equal(one.places.mimic, two.places.mimic)
+        np.testing.assert_array_equal(one.crop_centres.mimic, two.crop_centres.mimic)
 
 
 def test_a_cohort_without_labels_for_an_image_is_refused(cohort: Path, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_an_export_learns_the_score_from_the_cohorts_that_it_is_given(
     assert result.exit_code == 0, result.output
     export = given["export"]
     assert isinstance(export, bundle_writer.Export)
-    assert export.teachers == (cohort, tmp_path)
+    assert export.score_cohorts == (cohort, tmp_path)
     assert (export.data_kind, export.licence) == ("patients", "as agreed")
     assert export.gate_scans == bundle_writer.GATE_SCANS
     bare = CliRunner().invoke(

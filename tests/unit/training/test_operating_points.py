@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,13 @@ from cmbnet.bundle import OperatingPoint
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, score_case, summarise
 from cmbnet.lesions import LesionRules, find_lesions, spacing_affine
-from cmbnet.training.choose.candidates import SCORING, Candidates, Cut, Map, candidates_of
+from cmbnet.training.choose.candidates import (
+    SCORING,
+    LabelledMap,
+    OutlineRule,
+    ScanCandidates,
+    scan_candidates,
+)
 from cmbnet.training.choose.operating_points import (
     F1_TOLERANCE,
     PATIENT_FPR,
@@ -46,7 +53,9 @@ EVIDENCE = weighing(
 Spot = tuple[int, int, int, float]
 
 
-def scan(name: str, lesions: list[Spot], false: list[Spot], ignored: list[Spot] = []) -> Map:  # noqa: B006
+def scan(
+    name: str, lesions: list[Spot], false: list[Spot], ignored: Sequence[Spot] = ()
+) -> LabelledMap:
     """Squares of 5 x 5 pixels (3 mm) in one slice: (z, y, x, probability)."""
     truth, probability = np.zeros(SHAPE, np.uint16), np.zeros(SHAPE, np.float32)
     ignore = np.zeros(SHAPE, np.uint8)
@@ -57,7 +66,7 @@ def scan(name: str, lesions: list[Spot], false: list[Spot], ignored: list[Spot] 
         probability[z, y : y + 5, x : x + 5] = p
     for z, y, x, _ in ignored:
         ignore[z, y : y + 5, x : x + 5] = 1
-    return Map(
+    return LabelledMap(
         name=name,
         image=Volume(np.full(SHAPE, 100, np.float32), AFFINE),
         probability=Volume(probability, AFFINE),
@@ -67,7 +76,7 @@ def scan(name: str, lesions: list[Spot], false: list[Spot], ignored: list[Spot] 
     )
 
 
-def cohort() -> list[Map]:
+def cohort() -> list[LabelledMap]:
     """Five lesions in two patients, and two controls; false alarms score lower than most."""
     return [
         scan("a", [(1, 5, 5, 0.95), (3, 20, 20, 0.9), (4, 40, 40, 0.45)], [(2, 40, 5, 0.6)]),
@@ -77,18 +86,23 @@ def cohort() -> list[Map]:
     ]
 
 
-def offers(maps: list[Map], *thresholds: float) -> dict[Cut, list[Candidates]]:
-    return {Cut(t): [candidates_of(m, Cut(t), RULES) for m in maps] for t in thresholds}
+def candidates(
+    maps: list[LabelledMap], *thresholds: float
+) -> dict[OutlineRule, list[ScanCandidates]]:
+    return {
+        OutlineRule(t): [scan_candidates(m, OutlineRule(t), RULES) for m in maps]
+        for t in thresholds
+    }
 
 
-def scored(threshold: float, maps: list[Map] | None = None, **rules: Any) -> ScoredScans:
-    scans = offers(maps or cohort(), threshold)[Cut(threshold)]
+def scored(threshold: float, maps: list[LabelledMap] | None = None, **rules: Any) -> ScoredScans:
+    scans = candidates(maps or cohort(), threshold)[OutlineRule(threshold)]
     return ScoredScans(scans, replace(RULES, pixel_threshold=threshold, **rules))
 
 
-def chosen(maps: list[Map], *thresholds: float) -> Chosen:
+def chosen(maps: list[LabelledMap], *thresholds: float) -> Chosen:
     return choose_operating_points(
-        offers(maps, *thresholds), cohort="test", variants=rule_variants(RULES)
+        candidates(maps, *thresholds), cohort="test", variants=rule_variants(RULES)
     )
 
 
@@ -266,7 +280,7 @@ def test_of_nearly_equal_points_the_count_of_lesions_decides() -> None:
 
 def test_one_set_of_rules_stays_as_it_is() -> None:
     rules = replace(RULES, max_elongation=3.5, border_factor=0.9)
-    result = choose_operating_points(offers(cohort(), 0.4), cohort="test", variants=[rules])
+    result = choose_operating_points(candidates(cohort(), 0.4), cohort="test", variants=[rules])
     assert result.rules == replace(rules, min_score=0.0)
 
 
@@ -277,7 +291,7 @@ def test_the_points_share_rules_that_were_tried() -> None:
     assert continuations == len({rules.max_continuation_mm for rules in rule_variants(RULES)})
 
 
-def many(number: int, *, controls: bool) -> list[Map]:
+def many(number: int, *, controls: bool) -> list[LabelledMap]:
     """Patients with four sure lesions and two faint pieces of veins each; controls with these."""
     rng = np.random.default_rng(number)
     maps = []
@@ -292,7 +306,7 @@ def many(number: int, *, controls: bool) -> list[Map]:
 
 
 def test_a_score_is_learned_where_there_is_enough_to_learn_from() -> None:
-    made = offers(many(24, controls=True), 0.4)
+    made = candidates(many(24, controls=True), 0.4)
     plain = choose_operating_points(made, cohort="test", variants=[RULES])
     learned = choose_operating_points(made, cohort="test", variants=[RULES], learn=True)
     assert plain.rules.evidence is None
@@ -304,25 +318,34 @@ def test_a_score_is_learned_where_there_is_enough_to_learn_from() -> None:
     assert learned.report == ("score: learned from 10 features, no hidden layer",)
     assert {point.pixel_threshold for point in learned.points} == {0.4}
     few = choose_operating_points(
-        offers(many(5, controls=True), 0.4), cohort="test", variants=[RULES], learn=True
+        candidates(many(5, controls=True), 0.4), cohort="test", variants=[RULES], learn=True
     )
     assert few.rules.evidence is None
 
 
 def test_teachers_say_what_is_learned_and_the_cohort_which_thresholds() -> None:
-    cohort_, teachers = offers(many(8, controls=True), 0.3, 0.4), many(24, controls=True)
+    cohort_, others = candidates(many(8, controls=True), 0.3, 0.4), many(24, controls=True)
     taught = choose_operating_points(
-        cohort_, cohort="t", variants=[RULES], learn=True, teachers=offers(teachers, 0.4)
+        cohort_,
+        cohort="t",
+        variants=[RULES],
+        learn=True,
+        score_candidates=candidates(others, 0.4),
     )
-    own = choose_operating_points(offers(teachers, 0.4), cohort="t", variants=[RULES], learn=True)
+    own = choose_operating_points(candidates(others, 0.4), cohort="t", variants=[RULES], learn=True)
     assert taught.rules.evidence == own.rules.evidence
-    assert {point.pixel_threshold for point in taught.points} == {0.4}  # the cuts of the teachers
+    # Only the outline rules of the other scans are tried.
+    assert {point.pixel_threshold for point in taught.points} == {0.4}
     measured = taught.points[0].measured
     assert measured is not None
     assert (measured.n_positive, measured.n_negative) == (8, 8)
     with pytest.raises(InputRefused, match="give more scans to learn from"):
         choose_operating_points(
-            cohort_, cohort="t", variants=[RULES], learn=True, teachers=offers(teachers[:2], 0.4)
+            cohort_,
+            cohort="t",
+            variants=[RULES],
+            learn=True,
+            score_candidates=candidates(others[:2], 0.4),
         )
 
 
@@ -336,7 +359,7 @@ def test_a_network_that_finds_nothing_gets_the_strictest_threshold() -> None:
     assert {p.pixel_threshold for p in chosen(maps, 0.3, 0.4).points} == {0.4}
 
 
-def noise(seed: int, brain_rows: int) -> Map:
+def noise(seed: int, brain_rows: int) -> LabelledMap:
     """Smooth random probabilities, so that there are blobs of every shape, some at a border."""
     from scipy.ndimage import gaussian_filter
 
@@ -347,7 +370,7 @@ def noise(seed: int, brain_rows: int) -> Map:
     brain = np.zeros(SHAPE, bool)
     brain[:, :brain_rows] = True
     image = gaussian_filter(rng.standard_normal(SHAPE), (1, 2, 2)).astype(np.float32)
-    return Map(
+    return LabelledMap(
         name="n",
         image=Volume(image, AFFINE),
         probability=Volume(probability, AFFINE),
@@ -376,7 +399,7 @@ def test_the_shortcut_counts_what_the_pipeline_finds(
 ) -> None:
     found = noise(seed, brain_rows)
     rules = replace(variant, pixel_threshold=threshold)
-    quick = ScoredScans([candidates_of(found, Cut(threshold), RULES)], rules).rates(score)
+    quick = ScoredScans([scan_candidates(found, OutlineRule(threshold), RULES)], rules).rates(score)
     finding = find_lesions(
         found.probability, replace(rules, min_score=score), brain=found.brain, image=found.image
     )

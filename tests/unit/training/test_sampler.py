@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cmbnet.errors import InputRefused
-from cmbnet.training.data.cache import LESION, MIMIC
+from cmbnet.training.data.cache_part import LESION, MIMIC
 from cmbnet.training.data.reader import Cache
 from cmbnet.training.fit.recipe import SamplingSettings
 from cmbnet.training.fit.sampler import Sampler
@@ -53,9 +53,9 @@ def test_negatives_come_from_the_kind_that_is_asked_for(cache: Cache, kind: str)
     sampler = Sampler(cache, settings(shift_px=0, **only), SIDE)
     rng = np.random.default_rng(0)
     for _ in range(50):
-        case, place = sampler._negative_place(rng)
-        rows = getattr(cache.cases[case].places, kind)
-        assert (rows == place).all(axis=1).any()
+        case, centre = sampler._negative_centre(rng)
+        rows = getattr(cache.cases[case].crop_centres, kind)
+        assert (rows == centre).all(axis=1).any()
 
 
 def test_mimics_are_in_most_crops_if_only_they_are_asked_for(cache: Cache) -> None:
@@ -69,7 +69,7 @@ def test_controls_give_the_share_that_is_asked_for(
 ) -> None:
     sampler = Sampler(cache, settings(control_share=share), SIDE)
     rng = np.random.default_rng(0)
-    assert {sampler._negative_place(rng)[0] for _ in range(60)} == expected
+    assert {sampler._negative_centre(rng)[0] for _ in range(60)} == expected
 
 
 def test_mined_places_are_used_from_when_they_are_known(cache: Cache) -> None:
@@ -78,8 +78,8 @@ def test_mined_places_are_used_from_when_they_are_known(cache: Cache) -> None:
     )
     sampler.set_mined({1: np.array([[4, 30, 31]], np.int16)})
     rng = np.random.default_rng(0)
-    places = [sampler._negative_place(rng) for _ in range(20)]
-    assert all(case == 1 and tuple(place) == (4, 30, 31) for case, place in places)
+    centres = [sampler._negative_centre(rng) for _ in range(20)]
+    assert all(case == 1 and tuple(centre) == (4, 30, 31) for case, centre in centres)
 
 
 def test_a_stack_is_the_slice_between_its_neighbours(cache: Cache) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_the_plateau_rule_cuts_once_per_stale_stretch() -> None:
     progress = Progress()
     rates = []
     for improved in (True, False, False, False, False, True, False):
-        progress = progress.with_changes(epochs_done=progress.epochs_done + 1)
+        progress = replace(progress, epochs_done=progress.epochs_done + 1)
         progress = after_epoch(settings, progress, improved=improved)
         rates.append(learning_rate(settings, STOP, progress, step=0, now_s=0.0))
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.01])

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from cmbnet.lesions import Lesion
-from cmbnet.lesions.evidence import FEATURES, OWN, Evidence, features
 from cmbnet.lesions.profile import MEASURES
+from cmbnet.lesions.score_model import FEATURES, OWN, ScoreModel, features
 from cmbnet.training.choose import score_model
-from cmbnet.training.choose.candidates import Candidates
+from cmbnet.training.choose.candidates import ScanCandidates
 from cmbnet.training.choose.score_model import (
     FOLDS,
     MEMBERS,
@@ -48,7 +48,7 @@ def drawn(count: int, seed: int) -> list[Lesion]:
 TRUE = weighing(-4.0, max_logit=1.0, log_volume=1.0, continues=-2.0)
 
 
-def weights(evidence: Evidence) -> dict[str, float]:
+def weights(evidence: ScoreModel) -> dict[str, float]:
     """Of a logistic regression, for features as they are."""
     return {
         name: weight / spread
@@ -100,7 +100,7 @@ def test_a_network_learns_what_no_weighted_sum_tells() -> None:
     def truth(candidates: list[Lesion]) -> np.ndarray:
         return np.array([(large(one) > 3) != (dark(one) < 0.5) for one in candidates])
 
-    def right(evidence: Evidence) -> float:
+    def right(evidence: ScoreModel) -> float:
         scores = np.array([evidence.score(lesion) for lesion in new])
         return float(np.mean((scores > 0.5) == truth(new)))
 
@@ -132,13 +132,13 @@ def test_the_network_is_the_mean_of_those_that_were_fitted() -> None:
     assert scores == pytest.approx(expit(np.mean(odds, axis=0)).tolist(), abs=1e-4)
 
 
-def scans(count: int, each: int, *, ignored: bool = False) -> list[Candidates]:
+def scans(count: int, each: int, *, ignored: bool = False) -> list[ScanCandidates]:
     """Scans with some candidates; nothing else of them is looked at here."""
     made = []
     for n in range(count):
         lesions = drawn(each, 10 + n)
         made.append(
-            Candidates(
+            ScanCandidates(
                 lesions=tuple(lesions),
                 correct=verdicts(lesions, 100 + n),
                 ignored=np.full(each, ignored),
@@ -192,15 +192,15 @@ def test_a_few_candidates_teach_nothing() -> None:
 
 
 def test_teachers_take_the_place_of_the_folds() -> None:
-    cohort, teachers = scans(20, 12), scans(30, 12)[20:]
-    learned, alone = learn_score(cohort, teachers), learn_score(cohort)
+    cohort, training_scans = scans(20, 12), scans(30, 12)[20:]
+    learned, alone = learn_score(cohort, training_scans), learn_score(cohort)
     assert learned is not None
     assert alone is not None
     assert set(learned.held_out) == {learned.evidence}
     assert len(learned.held_out) == 20  # none is judged but the cohort's own scans
     assert not set(learned.held_out) & set(alone.held_out)
     altered = [replace(scan, correct=~scan.correct) for scan in cohort]
-    assert learn_score(altered, teachers) == learned  # what is judged by it teaches nothing
+    assert learn_score(altered, training_scans) == learned  # what is judged by it teaches nothing
     assert learn_score(cohort, scans(10, 12, ignored=True)) is None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cmbnet.training.data.cache import IGNORE, LESION
+from cmbnet.training.data.cache_part import IGNORE, LESION
 from cmbnet.training.data.reader import Cache
 from cmbnet.training.fit.mining import CLEARANCE_PX, Miner, false_blobs
 from cmbnet.training.fit.recipe import MiningSettings, Recipe, SamplingSettings, ValidationSettings
@@ -120,8 +120,8 @@ def test_mined_places_reach_the_sampler(cache: Cache) -> None:
     assert miner.mine(one_false_blob, epoch=1) == 10
     assert miner.rows.shape == (6, 4)  # the newest are kept
     assert {tuple(row) for row in miner.rows[:, 2:].tolist()} == {(40, 60)}
-    _, place = sampler._negative_place(np.random.default_rng(0))
-    assert tuple(place[1:]) == (40, 60)
+    _, centre = sampler._negative_centre(np.random.default_rng(0))
+    assert tuple(centre[1:]) == (40, 60)
 
 
 def test_a_miner_that_never_mines() -> None:

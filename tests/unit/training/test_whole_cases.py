@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cmbnet.training.data.cache import LESION
+from cmbnet.training.data.cache_part import LESION
 from cmbnet.training.data.reader import Cache
 from cmbnet.training.fit.recipe import SamplingSettings
 from cmbnet.training.fit.sampler import Sampler
@@ -63,7 +63,7 @@ def test_cases_of_both_kinds_are_chosen(sampler: Sampler) -> None:
 
 
 def test_examples_show_truth_and_answer(sampler: Sampler) -> None:
-    z = int(sampler.cache.cases[0].places.lesion[0, 0])
+    z = int(sampler.cache.cases[0].crop_centres.lesion[0, 0])
 
     def elsewhere(_: Sampler, case: int, z: int) -> Any:
         return np.roll(truth(sampler, case, z), 12, axis=1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -62,17 +62,6 @@ class CaseReport:
     def lesions(self) -> int:
         """Number of target lesions."""
         return self.small + self.large
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, from which `from_dict` makes the same report."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> CaseReport:
-        """Make the report from the values of `to_dict`, also if JSON turned tuples into lists."""
-        faults = tuple(Fault(**fault) for fault in values["faults"])
-        triples = {key: tuple(values[key]) for key in ("shape", "spacing_mm")}
-        return cls(**{**values, **triples, "faults": faults})
 
 
 def report_case(case: ScanCase, content: FrameCase) -> CaseReport:

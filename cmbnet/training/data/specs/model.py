@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field, model_validator
 
+from cmbnet.io.settings import FrozenModel
 from cmbnet.training.data.specs.template import check_template, fields_of
 
 Template = Annotated[str, pydantic.AfterValidator(check_template)]
@@ -25,13 +26,7 @@ FILE_FIELDS = frozenset({"file", "stem"})
 """Fields that every image has: its file name, with and without ``.nii`` or ``.nii.gz``."""
 
 
-class _Frozen(pydantic.BaseModel):
-    """A frozen model that refuses unknown keys."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-
-class Citation(_Frozen):
+class Citation(FrozenModel):
     """A publication to cite."""
 
     authors: str
@@ -41,7 +36,7 @@ class Citation(_Frozen):
     doi: str | None = None
 
 
-class Lookup(_Frozen):
+class Lookup(FrozenModel):
     """A value of a case from a table: ``column`` of the row whose ``row`` is ``equals``."""
 
     table: Template
@@ -53,7 +48,7 @@ class Lookup(_Frozen):
     """Whether the table may be missing."""
 
 
-class RegionTarget(_Frozen):
+class RegionTarget(FrozenModel):
     """Settings that make a target from a centre; see `cmbnet.training.data.specs.region`."""
 
     max_diameter_mm: Millimetres = 10.0
@@ -68,7 +63,7 @@ class RegionTarget(_Frozen):
     """Width around the region that is ignored, because the border is an estimate."""
 
 
-class WideTable(_Frozen):
+class WideTable(FrozenModel):
     """A row for each scan: its name, then x, y, z of one lesion after the other."""
 
     layout: Literal["wide"]
@@ -78,7 +73,7 @@ class WideTable(_Frozen):
     equals: str = "{file}"
 
 
-class LongTable(_Frozen):
+class LongTable(FrozenModel):
     """A row for each lesion."""
 
     layout: Literal["long"]
@@ -89,7 +84,7 @@ class LongTable(_Frozen):
     """Headings of the coordinates, from first to third axis."""
 
 
-class MatArray(_Frozen):
+class MatArray(FrozenModel):
     """A MATLAB file for each scan with an array of n x 3 coordinates."""
 
     layout: Literal["mat"]
@@ -97,28 +92,28 @@ class MatArray(_Frozen):
     variable: str
 
 
-class MaskLabels(_Frozen):
+class MaskLabels(FrozenModel):
     """An image that is 1 in lesions. Its 26-connected components are lesions."""
 
     convention: Literal["mask"]
     path: Template
 
 
-class InstanceLabels(_Frozen):
+class InstanceLabels(FrozenModel):
     """An image with a number for each lesion."""
 
     convention: Literal["instances"]
     path: Template
 
 
-class EitherLabels(_Frozen):
+class EitherLabels(FrozenModel):
     """An image with one value (a mask) or several (a number for each lesion)."""
 
     convention: Literal["mask_or_instances"]
     path: Template
 
 
-class CentreLabels(_Frozen):
+class CentreLabels(FrozenModel):
     """Only the centres of lesions are known."""
 
     convention: Literal["centres"]
@@ -129,7 +124,7 @@ class CentreLabels(_Frozen):
     target: RegionTarget = RegionTarget()
 
 
-class NoLesions(_Frozen):
+class NoLesions(FrozenModel):
     """Controls: a reader saw no lesion."""
 
     convention: Literal["none"]
@@ -141,7 +136,7 @@ Labels = Annotated[
 ]
 
 
-class Group(_Frozen):
+class Group(FrozenModel):
     """Scans with one naming and one labelling."""
 
     images: Template
@@ -170,14 +165,14 @@ class Group(_Frozen):
         return self
 
 
-class OneSplit(_Frozen):
+class OneSplit(FrozenModel):
     """All scans are on one side. Another root holds the other side."""
 
     by: Literal["none"]
     name: Name = "all"
 
 
-class PatientSplit(_Frozen):
+class PatientSplit(FrozenModel):
     """A hash draws the side of a patient, who keeps it when others are added."""
 
     by: Literal["patient"]
@@ -191,14 +186,14 @@ class PatientSplit(_Frozen):
         return self
 
 
-class TableSplit(_Frozen):
+class TableSplit(FrozenModel):
     """A table states the sides."""
 
     by: Literal["table"]
     value: Lookup
 
 
-class FieldSplit(_Frozen):
+class FieldSplit(FrozenModel):
     """A field of ``images`` states the side, for example a folder name."""
 
     by: Literal["field"]
@@ -210,21 +205,21 @@ Splits = Annotated[
 ]  # fmt: skip
 
 
-class Exclusion(_Frozen):
+class Exclusion(FrozenModel):
     """Cases that are left out. ``case`` may hold ``*``."""
 
     case: str
     reason: str
 
 
-class Expected(_Frozen):
+class Expected(FrozenModel):
     """The stated content of the whole data set."""
 
     cases: Count | None = None
     lesions: Count | None = None
 
 
-class _Described(_Frozen):
+class _Described(FrozenModel):
     """The fields of every spec."""
 
     name: Name
@@ -271,7 +266,7 @@ class ScanSpec(_Described):
         return self
 
 
-class CohortPart(_Frozen):
+class CohortPart(FrozenModel):
     """One side of a cohort of which only numbers are known."""
 
     name: Name

@@ -81,13 +81,6 @@ def test_centres_on_nothing_mean_a_wrong_index() -> None:
     assert codes(many) == {"centres-misplaced": "wrong"}
 
 
-def test_a_report_survives_json() -> None:
-    import json
-
-    one = report("a", faults=(Fault("x", "note", "y", "a"),))
-    assert CaseReport.from_dict(json.loads(json.dumps(one.to_dict()))) == one
-
-
 def content(*places: tuple[int, int, int]) -> FrameCase:
     """Lesions of 2.4 mm; the brain is the left half."""
     mask = np.zeros((6, 64, 64), bool)

@@ -1,7 +1,6 @@
 """`ReadAhead`: read and decompress scans while the interpreter does other work.
 
-Decompression works without the interpreter's lock, so a scan is read during imports, and the next
-one of many while the network looks at this one.
+Decompression works without the interpreter's lock, so a scan is read during imports.
 """
 
 from __future__ import annotations

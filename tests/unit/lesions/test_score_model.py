@@ -13,8 +13,8 @@ from pydantic import TypeAdapter
 
 from cmbnet.errors import UsageError
 from cmbnet.lesions import LesionRules, find_lesions, spacing_affine
-from cmbnet.lesions.evidence import FEATURES, FURTHEST, OWN, Evidence, features
 from cmbnet.lesions.profile import MEASURES
+from cmbnet.lesions.score_model import FEATURES, FURTHEST, OWN, ScoreModel, features
 from cmbnet.volume import Volume
 from tests.helpers.candidate import CANDIDATE, weighing
 
@@ -44,7 +44,7 @@ def test_without_a_hidden_layer_it_is_the_logistic_of_the_weighted_sum() -> None
 
 def test_a_network_by_hand() -> None:
     """Volume is (2 - 1) / 2 = .5 standardised, the elongation (1.2 - 1) / .1 = 2."""
-    evidence = Evidence(
+    evidence = ScoreModel(
         features=("log_volume", "elongation"),
         mean=(1.0, 1.0),
         spread=(2.0, 0.1),
@@ -67,7 +67,7 @@ def test_what_nobody_measured_is_no_evidence() -> None:
     assert known["continuation_mm"] == known["continues"] == known["bright_rim"] == 0.0
     assert known["border_mm"] == 10.0
     assert np.isnan(features(unknown, MEASURES)).all()
-    looks = Evidence(features=("darkest",), mean=(0.3,), spread=(1.0,), output=(4.0, 0.0))
+    looks = ScoreModel(features=("darkest",), mean=(0.3,), spread=(1.0,), output=(4.0, 0.0))
     assert looks.score(unknown) == looks.score(replace(CANDIDATE, profile=(0.3,) * len(MEASURES)))
     assert looks.score(unknown) == 0.5
 
@@ -90,7 +90,7 @@ def test_a_score_is_a_probability_whatever_is_measured(
     mean: float, highest: float, weight: float, elongation: float, hidden: bool
 ) -> None:
     count = len(FEATURES)
-    evidence = Evidence(
+    evidence = ScoreModel(
         features=tuple(FEATURES),
         mean=(0.0,) * count,
         spread=(1.0,) * count,
@@ -117,20 +117,20 @@ def test_a_score_is_a_probability_whatever_is_measured(
 )
 def test_weights_that_mean_nothing_are_refused(wrong: dict[str, object], message: str) -> None:
     right = {"features": ("z_ratio",), "mean": (0.0,), "spread": (1.0,), "output": (1.0, 0.0)}
-    Evidence(**right)  # type: ignore[arg-type]
+    ScoreModel(**right)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=message):
-        Evidence(**{**right, **wrong})  # type: ignore[arg-type]
+        ScoreModel(**{**right, **wrong})  # type: ignore[arg-type]
 
 
 def test_a_manifest_gives_the_same_score_back() -> None:
-    evidence = Evidence(
+    evidence = ScoreModel(
         features=("log_volume", "darkest"),
         mean=(1.0, 0.2),
         spread=(2.0, 0.1),
         hidden=((2.0, -1.0, 0.5), (0.1, 1.0, -2.0)),
         output=(3.0, 5.0, 0.25),
     )
-    adapter = TypeAdapter(Evidence)
+    adapter = TypeAdapter(ScoreModel)
     assert adapter.validate_json(adapter.dump_json(evidence)) == evidence
 
 

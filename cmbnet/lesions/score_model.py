@@ -45,7 +45,7 @@ MOST_ODDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class ScoreModel:
     """A network with one hidden layer of tanh units, or without one (logistic regression).
 
     Args:

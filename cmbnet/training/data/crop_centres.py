@@ -1,7 +1,7 @@
-"""Places in a case where training crops may be centred. They are found once and cached.
+"""Crop centres: the voxels of a case on which training crops may be centred. They are cached.
 
-Places are rows (z, y, x) of the middle voxel. Negatives that look like lesions matter most: the
-dark places are small dark blobs that stand out, mostly veins across the slice.
+Centres are rows (z, y, x) of the middle voxel. Negatives that look like lesions matter most: the
+dark centres are small dark blobs that stand out, mostly veins across the slice.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 KINDS = ("lesion", "brain", "dark", "mimic")
-"""Kinds of places in a cache. Places of a lesion have the number of the lesion."""
+"""Kinds of centres in a cache. Centres in a lesion have the number of the lesion."""
 
-PLACES_PER_KIND = 600
-"""Largest number of brain and of dark places of a case: ten in each of 60 slices."""
+CENTRES_PER_KIND = 600
+"""Largest number of brain and of dark centres of a case: ten in each of 60 slices."""
 
-PIXELS_PER_PLACE = 200
-"""A component of a mimic with more pixels than this in a slice gets further places."""
+PIXELS_PER_CENTRE = 200
+"""A component of a mimic with more pixels than this in a slice gets further centres."""
 
 MIMICS_PER_LABEL = 80
 
@@ -29,14 +29,14 @@ SURROUND_SIGMA_MM = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """The places of one case where crops may be centred.
+class CropCentres:
+    """The voxels of one case on which crops may be centred.
 
     Args:
         lesion: Rows (z, y, x, lesion), one for each lesion and slice, int16 (n, 4).
         brain: Random voxels of the brain, int16 (n, 3).
         dark: The darkest blobs other than lesions, int16 (n, 3).
-        mimic: One or more places for each labelled mimic and slice, int16 (n, 3).
+        mimic: One or more centres for each labelled mimic and slice, int16 (n, 3).
     """
 
     lesion: NDArray[np.int16]
@@ -45,7 +45,7 @@ class Places:
     mimic: NDArray[np.int16]
 
 
-def find_places(
+def find_crop_centres(
     image: NDArray[Any],
     *,
     lesions: NDArray[Any],
@@ -54,8 +54,8 @@ def find_places(
     brain: NDArray[Any],
     spacing_mm: tuple[float, float, float],
     seed: int = 0,
-) -> Places:
-    """Find the places of a case.
+) -> CropCentres:
+    """Find the centres of a case.
 
     Args:
         image: The image, float32 (z, y, x) in [0, 1].
@@ -64,13 +64,13 @@ def find_places(
         mimics: Integer labels of the same shape, one for each mimic or for each kind.
         brain: Brain mask of the same shape.
         spacing_mm: Distance of voxels along z, y, x.
-        seed: Seed of the random places.
+        seed: Seed of the random centres.
     """
     free = np.asarray(brain, bool) & (lesions == 0) & ~np.asarray(excluded, bool)
     rng = np.random.default_rng(seed)
     voxels = np.argwhere(free).astype(np.int16)
-    chosen = rng.choice(len(voxels), min(PLACES_PER_KIND, len(voxels)), replace=False)
-    return Places(
+    chosen = rng.choice(len(voxels), min(CENTRES_PER_KIND, len(voxels)), replace=False)
+    return CropCentres(
         lesion=_slice_centres(lesions),
         brain=voxels[np.sort(chosen)],
         dark=_dark_blobs(image, free, spacing_mm),
@@ -79,7 +79,7 @@ def find_places(
 
 
 def _slice_centres(labels: NDArray[Any]) -> NDArray[np.int16]:
-    """Return rows (z, y, x, label): the mean place of every label in every slice it touches."""
+    """Return rows (z, y, x, label): the centroid of every label in every slice it touches."""
     z, y, x = np.nonzero(labels)
     if len(z) == 0:
         return np.zeros((0, 4), np.int16)
@@ -110,7 +110,7 @@ def _mimic_pixels(mimics: NDArray[Any], rng: Any) -> NDArray[np.int16]:
         order = np.argsort(label, kind="stable")
         first = np.r_[0, np.cumsum(np.bincount(label)[1:])[:-1]]
         rank = np.arange(len(order)) - first[label[order] - 1]
-        chosen = where[order[rank % PIXELS_PER_PLACE == 0]]
+        chosen = where[order[rank % PIXELS_PER_CENTRE == 0]]
         rows.append(chosen[rng.permutation(len(chosen))[:MIMICS_PER_LABEL]])
     return np.concatenate(rows)
 
@@ -128,5 +128,5 @@ def _dark_blobs(
     contrast -= ndimage.gaussian_filter(values, SURROUND_SIGMA_MM * scale)
     lowest = ndimage.minimum_filter(contrast, size=(1, 7, 7)) == contrast
     where = np.argwhere(lowest & free & (contrast < 0))
-    order = np.argsort(contrast[tuple(where.T)], kind="stable")[:PLACES_PER_KIND]
+    order = np.argsort(contrast[tuple(where.T)], kind="stable")[:CENTRES_PER_KIND]
     return where[order].astype(np.int16)

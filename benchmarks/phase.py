@@ -1,0 +1,178 @@
+"""How well phase tells calcifications from microbleeds on phantoms of the test families.
+
+    python -m benchmarks.phase --cases 16
+
+Each case has 10 microbleeds and 12 calcifications of 1 to 8 mm, and a phase in the style of one of
+four vendors in turn. Calcifications are also judged at their own places, whether or not the network
+marked them: it rejects most by their look. The thresholds were chosen on cases 0 to 14.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cmbnet.backends import open_backend
+from cmbnet.bundle import load_bundle
+from cmbnet.evaluation.stats.intervals import wilson
+from cmbnet.lesions import Lesion
+from cmbnet.phantom import PhantomCase, make_case
+from cmbnet.phantom.phase import PHASE_STYLES, CalcificationTruth
+from cmbnet.phase import read_phase, scan_sign, susceptibility
+from cmbnet.predict import predict_volume
+
+FAMILIES = ("ge-swan-1.5t", "siemens-prisma-3t", "philips-1.5t", "united-3t")
+FIRST_SEED = 7_000_000
+LARGE_MM = 2.5
+BLOOMING = 1.3
+"""A calcification looks this much larger than it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One lesion or calcification, and what the phase said of it.
+
+    Args:
+        kind: "microbleed", "calcification", "ignored" or "other" of what the network reported;
+            "place" of a calcification at its own place.
+        field_t: Main field.
+        diameter_mm: Of a calcification.
+        call: What the phase said.
+    """
+
+    kind: str
+    field_t: float
+    diameter_mm: float
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRows:
+    """What a case gave: its lesions, whether the sign was right, and seconds of processor time."""
+
+    rows: list[Judged]
+    sign: str
+    seconds: float
+
+
+def make(number: int) -> PhantomCase:
+    """Case of a number; heads change every four cases, vendors and families go round."""
+    return make_case(
+        FIRST_SEED + number,
+        positive=True,
+        protocol=FAMILIES[number % 4],
+        anatomy_seed=FIRST_SEED + number // 4,
+        lesion_count=10,
+        phase=_style(number),
+        calcifications=12,
+    )
+
+
+def _style(number: int) -> str:
+    return ("ge", "siemens", "philips", "canon")[(number + number // 4) % 4]
+
+
+def judge(number: int, case: PhantomCase, lesions: Iterable[Lesion], brain: np.ndarray) -> CaseRows:
+    """Judge what the network reported, and each calcification inside the brain at its place."""
+    assert case.phase is not None
+    style = PHASE_STYLES[_style(number)]
+    start = time.process_time()
+    phase = read_phase(case.phase, case.image)
+    sign = scan_sign(phase, case.image, brain)
+    found = [
+        (lesion, susceptibility(
+            lesion.centre_ras_mm, lesion.max_in_plane_diameter_mm, phase, case.image, sign))
+        for lesion in lesions
+    ]  # fmt: skip
+    seconds = time.process_time() - start
+    rows = []
+    for lesion, answer in found:
+        kind, diameter_mm = _truth(case, lesion)
+        rows.append(Judged(kind, case.protocol.field_t, diameter_mm, answer.call))
+    for row in case.calcifications:
+        index = np.rint([row.z, row.y, row.x]).astype(int)
+        inside = np.all((index >= 0) & (index < brain.shape))
+        if inside and brain[tuple(index)]:
+            place = case.image.world_mm((row.z, row.y, row.x))
+            size = max(2.0, BLOOMING * row.diameter_mm)
+            answer = susceptibility(place, size, phase, case.image, sign)
+            rows.append(Judged("place", case.protocol.field_t, row.diameter_mm, answer.call))
+    right = {0: "unknown", style.sign: "right"}.get(sign.sign, "wrong")
+    return CaseRows(rows, right, seconds)
+
+
+def _truth(case: PhantomCase, lesion: Lesion) -> tuple[str, float]:
+    box = tuple(slice(a, b) for a, b in lesion.bbox)
+    if (case.lesions.data[box] > 0).any():
+        return "microbleed", 0.0
+    centre = (np.linalg.inv(case.image.affine) @ [*lesion.centre_ras_mm, 1.0])[:3]
+
+    def outside_mm(row: CalcificationTruth) -> float:
+        away = (centre - [row.z, row.y, row.x]) * case.image.spacing_mm
+        return float(np.linalg.norm(away)) - 0.8 * row.diameter_mm - 1.5
+
+    near = min(case.calcifications, key=outside_mm)
+    if outside_mm(near) < 0:
+        return "calcification", near.diameter_mm
+    return ("ignored" if case.ignore.data[box].any() else "other"), 0.0
+
+
+def table(cases: list[CaseRows]) -> str:
+    """The table of the issue, as Markdown, with Wilson intervals of 95 %."""
+    rows = [row for case in cases for row in case.rows]
+    lines = ["| what | n | share | 95 % |", "|---|---|---|---|"]
+
+    def add(what: str, chosen: list[Judged], call: str = "diamagnetic") -> None:
+        hits = sum(row.call == call for row in chosen)
+        if not chosen:
+            lines.append(f"| {what} | 0 | | |")
+            return
+        interval = wilson(hits, len(chosen))
+        share = hits / len(chosen)
+        ends = f"{interval.low:.3f} to {interval.high:.3f}"
+        lines.append(f"| {what} | {hits} of {len(chosen)} | {share:.3f} | {ends} |")
+
+    for field_t in (3.0, 1.5):
+        at = [row for row in rows if row.field_t == field_t and row.kind == "place"]
+        add(f"calcifications of 2.5 mm and more called diamagnetic, {field_t:g} T",
+            [row for row in at if row.diameter_mm >= LARGE_MM])  # fmt: skip
+        add(f"smaller ones, {field_t:g} T", [row for row in at if row.diameter_mm < LARGE_MM])
+    add(
+        "calcifications called paramagnetic", [r for r in rows if r.kind == "place"], "paramagnetic"
+    )
+    for kind in ("microbleed", "calcification", "ignored", "other"):
+        add(f"reported lesions that are {kind}: called diamagnetic",
+            [row for row in rows if row.kind == kind])  # fmt: skip
+    signs = [case.sign for case in cases]
+    counts = ", ".join(f"{signs.count(word)} {word}" for word in ("right", "wrong", "unknown"))
+    lines.append(f"| sign of the scan | {len(signs)} | {counts} | |")
+    seconds = np.median([case.seconds for case in cases])
+    lines.append(f"| processor seconds for phase, median | {len(cases)} | {seconds:.2f} | |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Make the cases, predict and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=16)
+    parser.add_argument("--first", type=int, default=100, help="number of the first case")
+    parser.add_argument("--threads", type=int, default=1)
+    asked = parser.parse_args()
+    bundle = load_bundle("default")
+    backend = open_backend(bundle, "auto", threads=asked.threads)
+    done = []
+    for number in range(asked.first, asked.first + asked.cases):
+        case = make(number)
+        found = predict_volume(case.image, bundle, backend)
+        brain = found.prepared.frame.to_native(found.prepared.brain)
+        done.append(judge(number, case, found.found.lesions, brain))
+        print(f"\n{number} {case.protocol.name}: {done[-1].sign}\n{table(done)}", flush=True)
+    backend.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The phase images that belong to an SWI: same study, coordinates, grid and echo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cmbnet.errors import InputRefused
+from cmbnet.io.dicom.frames import text
+from cmbnet.io.dicom.grouping import echo_of
+from cmbnet.io.dicom.kinds import ImageKind
+
+if TYPE_CHECKING:
+    from cmbnet.io.dicom.selection import Judged
+
+PLACE_TOLERANCE_MM = 0.01
+"""Phase and SWI are on one grid if no corner of one is further than this from that of the other."""
+
+
+def phase_of(judged: Sequence[Judged], swi: Judged) -> tuple[Judged | None, str]:
+    """Find the phase of an SWI, and say why it is that or none.
+
+    Of several, the one in the same series is taken, or else the one of the nearest series number.
+
+    Args:
+        judged: All stacks of the input.
+        swi: The SWI among them.
+    """
+    phases = [one for one in judged if one.stack.kind is ImageKind.PHASE]
+    reasons = {one.verdict.key: _why_not(one, swi) for one in phases}
+    fitting = [one for one in phases if not reasons[one.verdict.key]]
+    if fitting:
+        chosen = min(fitting, key=lambda one: _distance(one, swi))
+        return chosen, (
+            f"series {chosen.verdict.key} is the phase of series {swi.verdict.key}: the same "
+            "coordinates, grid and echo"
+        )
+    said = "; ".join(f"series {key}: {why}" for key, why in reasons.items())
+    return None, f"no phase belongs to series {swi.verdict.key}" + (f" ({said})" if said else "")
+
+
+def _why_not(phase: Judged, swi: Judged) -> str:
+    if phase.grid is None:
+        return "it is no volume"
+    first, other = phase.stack.frames[0], swi.stack.frames[0]
+    for tag, what in (("StudyInstanceUID", "study"), ("FrameOfReferenceUID", "coordinates")):
+        if text(first.attributes, tag) != text(other.attributes, tag):
+            return f"other {what}"
+    if swi.grid is None or phase.verdict.shape != swi.verdict.shape:
+        return "another grid"
+    last = np.array(swi.verdict.shape or (1, 1, 1)) - 1
+    corners = np.array([[z, y, x, 1] for z in (0, 1) for y in (0, 1) for x in (0, 1)], float)
+    corners[:, :3] *= last
+    if np.abs(corners @ (phase.grid.affine - swi.grid.affine).T).max() > PLACE_TOLERANCE_MM:
+        return "another grid"
+    echoes = echo_of(first), echo_of(other)
+    # SWI of several echoes states one of them, or none.
+    if None not in echoes and 0.0 not in echoes and echoes[0] != echoes[1]:
+        return f"echo of {echoes[0]:g} ms, not {echoes[1]:g} ms"
+    return ""
+
+
+def _distance(phase: Judged, swi: Judged) -> tuple[bool, int]:
+    """Least for the same series, then for the nearest series number."""
+    numbers = [int("0" + one.verdict.key.split(".")[0].rstrip("abcdefghijklmnopqrstuvwxyz"))
+               for one in (phase, swi)]  # fmt: skip
+    same = phase.stack.series_instance_uid == swi.stack.series_instance_uid
+    return not same, abs(numbers[0] - numbers[1])
+
+
+def require_phase(judged: Sequence[Judged], swi_key: str, series: str) -> Judged:
+    """Return the phase of an SWI, or the named one if it belongs to it.
+
+    Args:
+        judged: All stacks of the input.
+        swi_key: Key of the SWI.
+        series: "auto", or the key or UID of the phase.
+
+    Raises:
+        InputRefused: If there is none, or the named one does not belong to it.
+    """
+    swi = next(one for one in judged if one.verdict.key == swi_key)
+    if series != "auto":
+        judged = [
+            one for one in judged if series in (one.verdict.key, one.verdict.series_instance_uid)
+        ]
+    found, reason = phase_of(judged, swi)
+    if found is None:
+        raise InputRefused(f"{reason}: the scan is analysed without phase")
+    return found
+
+
+__all__ = ["phase_of", "require_phase"]

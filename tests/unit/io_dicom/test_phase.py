@@ -1,0 +1,78 @@
+"""The phase that belongs to an SWI is found by what the headers say, and read on its grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from cmbnet.errors import InputRefused
+from cmbnet.io.dicom import examine_dicom, read_dicom, read_dicom_phase, read_dicom_series
+from cmbnet.phantom.dicom import Vendor, write_dicom_series
+from cmbnet.volume import Volume, grid_difference
+
+SHAPE = (24, 40, 48)
+
+
+def swi() -> Volume:
+    rng = np.random.default_rng(4)
+    affine = np.array([[0, 0, -0.9, 20], [0, -0.9, 0, 18], [2.0, 0, 0, -24], [0, 0, 0, 1]])
+    return Volume(rng.uniform(1, 900, SHAPE).astype(np.float32), affine, "swi")
+
+
+@pytest.mark.parametrize("vendor", list(Vendor))
+@pytest.mark.parametrize("enhanced", [False, True])
+def test_every_vendor_sends_a_phase_that_is_found(
+    vendor: Vendor, enhanced: bool, tmp_path: Path
+) -> None:
+    write_dicom_series(swi(), tmp_path, vendor=vendor, enhanced=enhanced)
+    seen = examine_dicom(tmp_path)
+    (phase,) = (one for one in seen.verdicts if one.kind == "phase")
+    (chosen,) = (one for one in seen.verdicts if one.chosen)
+    assert seen.notes[-1] == (
+        f"series {phase.key} is the phase of series {chosen.key}: the same coordinates, grid and "
+        "echo"
+    )
+    volume, source = read_dicom_series(tmp_path)
+    read = read_dicom_phase(tmp_path, source)
+    assert grid_difference(read, volume) is None
+    np.testing.assert_array_equal(read.data, read_dicom(tmp_path, series=phase.key).data)
+    np.testing.assert_array_equal(
+        read_dicom_phase(tmp_path, source, series=phase.key).data, read.data
+    )
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "reason"),
+    [
+        ("FrameOfReferenceUID", "2.25.7", "other coordinates"),
+        ("EchoTime", "7.5", "echo of 7.5 ms"),
+        ("PixelSpacing", ["0.8", "0.8"], "another grid"),
+    ],
+)
+def test_a_phase_of_something_else_is_told_why(
+    tag: str, value: str, reason: str, tmp_path: Path
+) -> None:
+    write_dicom_series(swi(), tmp_path, vendor=Vendor.SIEMENS)
+    for file in sorted(tmp_path.rglob("IM*")):
+        dataset = pydicom.dcmread(file)
+        if "P" in dataset.ImageType:
+            setattr(dataset, tag, value)
+            dataset.save_as(file)
+    assert reason in examine_dicom(tmp_path).notes[-1]
+    _, source = read_dicom_series(tmp_path)
+    with pytest.raises(InputRefused, match=f"no phase belongs to .*{reason}"):
+        read_dicom_phase(tmp_path, source)
+
+
+def test_a_study_without_phase(tmp_path: Path) -> None:
+    write_dicom_series(swi(), tmp_path, vendor=Vendor.SIEMENS)
+    for file in sorted(tmp_path.rglob("IM*")):
+        if "P" in pydicom.dcmread(file, stop_before_pixels=True).ImageType:
+            file.unlink()
+    assert examine_dicom(tmp_path).notes[-1].startswith("no phase belongs to series")
+    _, source = read_dicom_series(tmp_path)
+    with pytest.raises(InputRefused, match="analysed without phase"):
+        read_dicom_phase(tmp_path, source, series="99")
