@@ -1,8 +1,9 @@
-"""A hash of the content of an input, independent of the names of its files."""
+"""Hashes of the content of inputs and of our own code, by which work is known to be done."""
 
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 from cmbnet.io.detect import has_dicom_mark
@@ -28,6 +29,29 @@ def content_sha256(path: Path) -> str:
         _file_sha256(file) for file in folder.rglob("*") if file.is_file() and has_dicom_mark(file)
     )
     return _joined(hashes)
+
+
+@cache
+def code_sha256(*packages: str) -> str:
+    """Hash the files of parts of this package: code, templates and tables.
+
+    What a part of cmbnet made is current if the code that made it is the same. A version number
+    does not tell, because code changes more often than it.
+
+    Args:
+        packages: Names of packages and modules below `cmbnet`, such as ``"preprocess"``.
+    """
+    root = Path(__file__).parents[1]
+    hashes = []
+    for name in packages:
+        folder = root / name
+        files = folder.rglob("*") if folder.is_dir() else [folder.with_suffix(".py")]
+        hashes += [
+            f"{file.relative_to(root).as_posix()} {_file_sha256(file)}"
+            for file in files
+            if file.is_file() and file.suffix != ".pyc"
+        ]
+    return _joined(sorted(hashes))
 
 
 def _joined(hashes: list[str]) -> str:

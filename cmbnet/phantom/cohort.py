@@ -20,6 +20,7 @@ from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import UsageError
 from cmbnet.io import table_csv, write_nifti
 from cmbnet.io.atomic import write_text_atomically
+from cmbnet.io.digest import code_sha256
 from cmbnet.phantom.case import PhantomCase, make_case
 from cmbnet.phantom.follow_up import make_pair
 from cmbnet.phantom.phase import PHASE_STYLES
@@ -178,15 +179,22 @@ def _claim(root: Path, plan: CohortPlan) -> None:
     statement = {
         "statement": RESEARCH_USE_ONLY + " Digital phantoms: no image of a patient.",
         "cmbnet": __version__,
+        "code_sha256": code_sha256("phantom"),
         "plan": plan.stated(),
     }
     text = json.dumps(statement, indent=1) + "\n"
     file = root / "cohort.json"
     if file.exists():
-        found = json.loads(file.read_text(encoding="utf-8")).get("plan")
-        if found != json.loads(text)["plan"]:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if found.get("plan") != json.loads(text)["plan"]:
             raise UsageError(
-                f"{root} holds a cohort of another plan ({found}): choose another folder"
+                f"{root} holds a cohort of another plan ({found.get('plan')}): choose another "
+                "folder"
+            )
+        if found.get("code_sha256") != statement["code_sha256"]:
+            raise UsageError(
+                f"{root} holds a cohort that other code made (cmbnet {found.get('cmbnet')}), whose "
+                "phantoms may differ: choose another folder"
             )
     write_text_atomically(file, text)
 

@@ -12,10 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.bundle import Bundle, Measured
+from cmbnet.io.digest import code_sha256
 from cmbnet.lesions import Lesion, LesionRules
 from cmbnet.predict import InputRecord, Prediction, Request
 from cmbnet.preprocess import Finding
 from cmbnet.regions.counts import RegionCounts, count_regions
+
+_ANSWERING = (
+    "backends", "io", "lesions", "phase", "predict", "preprocess", "regions", "report", "slices",
+    "templates", "volume",
+)  # fmt: skip
+"""The code that determines a result and its files."""
 
 MAX_EXCLUDED = 200
 """Largest number of listed excluded candidates, by highest score. All are counted."""
@@ -31,6 +38,7 @@ class RecordedRequest(Request):
     input_sha256: str
     bundle_sha256: str
     cmbnet: str
+    code_sha256: str = ""
     brain_mask_sha256: str | None = None
     phase_sha256: str | None = None
 
@@ -118,6 +126,7 @@ def recorded(request: Request, record: InputRecord, bundle: Bundle) -> RecordedR
         input_sha256=record.sha256,
         bundle_sha256=bundle.sha256,
         cmbnet=__version__,
+        code_sha256=code_sha256(*_ANSWERING),
         brain_mask_sha256=record.brain_mask_sha256,
         phase_sha256=record.phase_sha256,
     )

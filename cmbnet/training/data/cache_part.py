@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError, UnreadableFile
+from cmbnet.io.digest import code_sha256
 from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.training.data.cohort import FrameCase
 from cmbnet.training.data.crop_centres import KINDS, CropCentres, find_crop_centres
@@ -41,6 +42,9 @@ from cmbnet.training.data.specs.labels import LabelImage
 FORMAT = "cmbnet training cache 2"
 LESION, IGNORE, MIMIC, BRAIN = 1, 2, 4, 8
 """Bits of ``marks``."""
+
+_PREPARING = ("io", "preprocess", "training/data", "volume")
+"""The code that determines what a part holds."""
 
 BOX_MARGIN_PX = 32
 """Margin of the frame that is kept around the brain, so that lesions near the edge have
@@ -253,5 +257,6 @@ def part_key(case: ScanCase, sources: dict[str, str], recipe: PreprocessRecipe) 
     """Hash everything that determines the content of a part."""
     kind = case.label.kind if isinstance(case.label, LabelImage) else ""
     stated = [case.name, case.patient, case.split, case.stated_lesions, case.expects_lesions]
-    parts: list[Any] = [FORMAT, __version__, recipe.to_dict(), sources, kind, stated]
+    code = code_sha256(*_PREPARING)
+    parts: list[Any] = [FORMAT, code, recipe.to_dict(), sources, kind, stated]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -75,7 +75,11 @@ def test_a_cohort_is_written_resumed_and_guarded(tmp_path: Path) -> None:
     assert kept.stat().st_mtime_ns == written
     with pytest.raises(UsageError, match="another plan"):
         write_cohort(tmp_path, CohortPlan(2, 2, 9, "tiny", "procedural"))
-    assert "Research use only" in json.loads((tmp_path / "cohort.json").read_text())["statement"]
+    about = json.loads((tmp_path / "cohort.json").read_text())
+    assert "Research use only" in about["statement"]
+    (tmp_path / "cohort.json").write_text(json.dumps(about | {"code_sha256": "0" * 64}))
+    with pytest.raises(UsageError, match="that other code made"):
+        write_cohort(tmp_path, PLAN)
 
 
 def test_command_writes_a_cohort_in_parallel(tmp_path: Path) -> None:

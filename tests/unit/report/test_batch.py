@@ -14,7 +14,7 @@ from cmbnet.errors import CmbnetError, UnreadableFile
 from cmbnet.io import write_nifti
 from cmbnet.io.case import Case
 from cmbnet.predict import Request
-from cmbnet.report import batch, update_summary
+from cmbnet.report import batch, result, update_summary
 from cmbnet.report.batch import Outcome, run_batch
 from tests.helpers.tiny_scan import tiny_scan
 
@@ -55,6 +55,25 @@ def test_a_run_that_is_cut_off_leaves_no_earlier_answer(
     with pytest.raises(KeyboardInterrupt):
         run()
     assert not (out / "one").exists()
+
+
+def test_what_other_code_answered_is_answered_again(
+    tmp_path: Path,
+    cases: list[Case],
+    tiny_bundle: Bundle,
+    tiny_backend: Backend,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def statuses() -> list[str]:
+        outcomes = run_batch(
+            cases[:1], tmp_path / "out", bundle=tiny_bundle, backend=tiny_backend,
+            request=Request(),
+        )  # fmt: skip
+        return [outcome.status for outcome in outcomes]
+
+    assert [*statuses(), *statuses()] == ["done", "skipped"]
+    monkeypatch.setattr(result, "code_sha256", lambda *_: "of other code")
+    assert [*statuses(), *statuses()] == ["done", "skipped"]
 
 
 def test_an_input_that_cannot_be_read_any_more_has_no_answer(

@@ -175,6 +175,16 @@ def test_a_part_that_is_missing_damaged_or_changed_is_refused(path: Path, tmp_pa
         Cache(tmp_path / "t")
 
 
+def test_what_other_code_prepared_is_prepared_again(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(cohort, tmp_path / "c")
+    assert build_cache(tmp_path / "c", tmp_path / "t", recipe=RECIPE).kept == 0
+    assert build_cache(tmp_path / "c", tmp_path / "t", recipe=RECIPE).kept == 3
+    monkeypatch.setattr(cache_part, "code_sha256", lambda *_: "of other code")
+    assert build_cache(tmp_path / "c", tmp_path / "t", recipe=RECIPE).kept == 0
+
+
 def test_what_did_not_change_is_kept(cohort: Path, tmp_path: Path) -> None:
     shutil.copytree(cohort, tmp_path / "c")
     cache, part = tmp_path / "t", tmp_path / "t" / "all" / "case-a.h5"
