@@ -109,6 +109,8 @@ setup(
             "py.typed",
             "bundle/default/*",
             "preprocess/*.tflite",
+            "regions/*.npz",
+            "regions/NOTICE",
             "templates/*.html",
             "templates/*.md",
         ]

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "calibrate": ("cmbnet.cli.calibrate", "Choose thresholds on the labelled scans of a site."),
     "card": ("cmbnet.cli.card", "Write the model card of a bundle."),
     "check-data": ("cmbnet.cli.check_data", "Find the faults of a labelled data set."),
+    "compare": ("cmbnet.cli.compare", "Say which microbleeds are new since an earlier scan."),
     "demo": ("cmbnet.cli.demo", "Make a phantom scan, find its microbleeds, open the report."),
     "dicom": ("cmbnet.cli.dicom", "Explain which DICOM series is read, and why."),
     "edge": ("cmbnet.cli.edge", "Run the node beside the scanner: DICOM in, SEG and SR out."),

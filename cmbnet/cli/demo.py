@@ -101,6 +101,8 @@ def _print(scored: ScoredCase, result: Result) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from cmbnet.regions.counts import in_words
+
     table = Table(title="Microbleeds of the phantom and what was found")
     for heading in ("", "lesion", "size, mm", "volume, mm³", "score", "right, anterior, superior"):
         table.add_column(heading, justify="right" if heading else "left")
@@ -118,6 +120,7 @@ def _print(scored: ScoredCase, result: Result) -> None:
         f"{verdicts.count('ignored')} too faint or small to count; the scan is called "
         f"{'positive' if result.scan.positive else 'negative'}"
     )
+    click.echo(result.regions.failed or f"Approximate regions: {in_words(result.regions)}")
     apart = result.stages.get("removed_by_phase", 0)
     if apart:
         noun = "calcification" if apart == 1 else "calcifications"

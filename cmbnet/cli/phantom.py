@@ -34,6 +34,9 @@ from cmbnet.errors import UsageError
 @click.option("--lesions", nargs=2, type=int, default=None, metavar="LOW HIGH",
               help="Lowest and highest number of microbleeds in a positive case.  "
                    "[default: as in patients]")  # fmt: skip
+@click.option("--follow-up", nargs=2, type=int, default=None, metavar="LOW HIGH",
+              help="Also write a second scan of each case with this many more microbleeds, to "
+                   "follow-up/.")  # fmt: skip
 @click.option("--phase", type=click.Choice(["siemens", "ge", "philips", "canon"]), default=None,
               help="Also write phase to phase/, in the unit and sign of a vendor.")  # fmt: skip
 @click.option("--calcifications", default=0, show_default=True,

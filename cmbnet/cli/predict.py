@@ -173,18 +173,24 @@ def _remark(text: str) -> None:
 
 def _say(outcome: Outcome) -> None:
     """Print a line for a case: its result on stdout, or a fault on stderr."""
+    from cmbnet.regions.counts import in_words
+
     name = outcome.case.name
     if outcome.result is None:
         reason = with_flag(outcome.reason, outcome.argument)
         click.echo(f"{name}: {outcome.status}: {reason}", err=True)
         return
-    scan = outcome.result.scan
+    scan, regions = outcome.result.scan, outcome.result.regions
     again = " (finished before)" if outcome.status == "skipped" else ""
     call = "positive" if scan.positive else "negative"
     click.echo(
         f"{name}: {scan.lesions} lesions ({scan.small} small, {scan.large} large), {call}{again}: "
         f"{outcome.report}"
     )
+    if regions.failed:
+        click.echo(f"{name}: {regions.failed}", err=True)
+    elif scan.lesions:
+        click.echo(f"{name}: approximate regions: {in_words(regions)}; {regions.pattern}")
 
 
 def _say_unwritten(outcome: Outcome) -> bool:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from numpy.typing import NDArray
 from pydantic import Field
 
+from cmbnet.regions.places import Place
+
 BORDER_REACH_MM = 10.0
 """Largest reported distance to the border. A deeper place is reported with this distance."""
 
@@ -55,6 +57,7 @@ class Lesion:
         removed_by: The stage that excluded it, "phase" for a possible calcification, or None for a
             lesion.
         reason: The reason in words. Empty for a lesion.
+        place: Region, side and group, approximately. None for candidates that a rule excluded.
         profile: What lies around it (`cmbnet.lesions.profile.MEASURES`); empty where the rules do
             not ask, or size or shape excluded it. Not written into results.
         axes_mm: Axes of the ellipsoid of equal second moments, longest first. Not written.
@@ -83,6 +86,7 @@ class Lesion:
     phase_strength: float | None = None
     removed_by: Stage | Literal["phase"] | None = None
     reason: str = ""
+    place: Place | None = None
     profile: Annotated[tuple[float, ...], Field(exclude=True)] = ()
     axes_mm: Annotated[Triple, Field(exclude=True)] = (0.0, 0.0, 0.0)
     longest_voxel_side_mm: Annotated[float, Field(exclude=True)] = 0.0

@@ -113,7 +113,7 @@ def draw_maps(
     """Draw a head without veins, and its shares of grey matter, white matter and CSF, 0 to 1."""
     rng = np.random.default_rng([seed, 1])
     grid = head_grid(scale)
-    deformation = draw_deformation(rng, grid, scale=scale, ventricles=float(rng.beta(2, 2.2)))
+    deformation = _deformation(rng, grid, scale)
     q = deformation.on(grid)
     grey, white, csf, brain = _tissues(kind, q, grid, rng, scale, folds)
     nucleus, share = nuclei_of(q, grey, csf)
@@ -128,6 +128,15 @@ def draw_maps(
         brain, region, scalp, shell, chi, chi_grid, none, deformation,
     )  # fmt: skip
     return anatomy, grey, white, csf
+
+
+def deformation_of(seed: int, scale: float = 1.0) -> Deformation:
+    """How a head is deformed, without its maps, which take seconds."""
+    return _deformation(np.random.default_rng([seed, 1]), head_grid(scale), scale)
+
+
+def _deformation(rng: np.random.Generator, grid: Grid, scale: float) -> Deformation:
+    return draw_deformation(rng, grid, scale=scale, ventricles=float(rng.beta(2, 2.2)))
 
 
 def as_byte(share: FloatArray) -> Bytes:

@@ -22,6 +22,7 @@ from cmbnet.io import table_csv, write_nifti
 from cmbnet.io.atomic import write_text_atomically
 from cmbnet.io.digest import code_sha256
 from cmbnet.phantom.case import PhantomCase, make_case
+from cmbnet.phantom.follow_up import make_pair
 from cmbnet.phantom.phase import PHASE_STYLES
 from cmbnet.phantom.protocol import draw_protocol
 from cmbnet.phantom.template import AnatomyKind, load_template
@@ -29,6 +30,8 @@ from cmbnet.workers import start_workers
 
 IMAGES = {"images": np.int16, "lesions": np.uint16, "ignore": np.uint8, "mimics": np.uint16,
           "brain": np.uint8}  # fmt: skip
+FOLLOW_UP = "follow-up"
+
 SEEDS_PER_COHORT = 1_000_000
 """Cohorts of different seeds share no case and no head as long as they are smaller than this."""
 
@@ -47,6 +50,8 @@ class CohortPlan:
         anatomy_seeds: Seeds of the heads, used in turn; drawn from `seed` if None.
         lesions: Fewest and most microbleeds of a positive case, any number between as likely;
             None draws as many as patients have. Training learns more from crowded cases.
+        follow_up: Fewest and most microbleeds that a second scan of each case adds; None makes no
+            second scan. The second scans are a cohort in ``follow-up/``, under the same names.
         phase: Vendor in whose style phase is written to ``phase/``; None writes none.
         calcifications: Number of calcifications that are added to each case, with their table
             ``calcifications.csv``.
@@ -60,6 +65,7 @@ class CohortPlan:
     cases_per_head: int = 3
     anatomy_seeds: tuple[int, ...] | None = None
     lesions: tuple[int, int] | None = None
+    follow_up: tuple[int, int] | None = None
     phase: str | None = None
     calcifications: int = 0
 
@@ -73,16 +79,22 @@ class CohortPlan:
             raise UsageError("at least one anatomy seed is required, got none")
         if self.lesions is not None and not 1 <= self.lesions[0] <= self.lesions[1]:
             raise UsageError(f"lesions must be a rising range from 1 on, got {self.lesions}")
+        if self.follow_up is not None and not 0 <= self.follow_up[0] <= self.follow_up[1]:
+            raise UsageError(f"follow_up must be a rising range from 0 on, got {self.follow_up}")
         if self.phase not in (None, *PHASE_STYLES) or self.calcifications < 0:
             raise UsageError(
                 f"phase of one of {', '.join(PHASE_STYLES)} and no negative number of "
                 f"calcifications are required, got {self.phase!r} and {self.calcifications}"
             )
+        if self.follow_up and (self.phase or self.calcifications):
+            raise UsageError(
+                "a follow-up without phase and calcifications is required, got both: leave out one"
+            )
         draw_protocol(self.protocols, np.random.default_rng(0))
 
     def stated(self) -> dict[str, Any]:
         """The plan as plain values. What came later is left out where it is not asked for."""
-        later = {"phase": None, "calcifications": 0}
+        later = {"phase": None, "calcifications": 0, "follow_up": None}
         return {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
 
     def heads(self) -> Iterator[list[PlannedCase]]:
@@ -144,8 +156,9 @@ def write_cohort(
     """
     root = Path(directory)
     more = [name for name, asked in (("montages", montage), ("phase", plan.phase)) if asked]
-    for name in (*IMAGES, "cases", *more):
-        (root / name).mkdir(parents=True, exist_ok=True)
+    for place in (root, *([root / FOLLOW_UP] if plan.follow_up else [])):
+        for name in (*IMAGES, "cases", *more):
+            (place / name).mkdir(parents=True, exist_ok=True)
     _claim(root, plan)
     report = on_case or (lambda _: None)
     heads = list(plan.heads())
@@ -155,7 +168,10 @@ def write_cohort(
         for cases in heads:
             for name in _write_head(root, plan, cases, montage):
                 report(name)
-    return _write_tables(root, [case for cases in heads for case in cases])
+    everything = [case for cases in heads for case in cases]
+    if plan.follow_up:
+        _write_tables(root / FOLLOW_UP, everything)
+    return _write_tables(root, everything)
 
 
 def _claim(root: Path, plan: CohortPlan) -> None:
@@ -205,16 +221,19 @@ def _write_head(root: Path, plan: CohortPlan, cases: list[PlannedCase], montage:
         record = root / "cases" / f"{planned.name}.json"
         if record.exists():
             continue
-        case = make_case(
-            planned.seed,
-            positive=planned.positive,
-            protocol=plan.protocols,
-            anatomy=plan.anatomy,
-            anatomy_seed=planned.anatomy_seed,
-            lesion_count=planned.lesion_count,
-            phase=plan.phase,
-            calcifications=plan.calcifications,
-        )
+        if plan.follow_up is not None:
+            case = _write_pair(root, plan, planned)
+        else:
+            case = make_case(
+                planned.seed,
+                positive=planned.positive,
+                protocol=plan.protocols,
+                anatomy=plan.anatomy,
+                anatomy_seed=planned.anatomy_seed,
+                lesion_count=planned.lesion_count,
+                phase=plan.phase,
+                calcifications=plan.calcifications,
+            )
         _write_images(root, planned.name, case)
         if montage:
             from cmbnet.phantom.montage import write_montage
@@ -222,6 +241,28 @@ def _write_head(root: Path, plan: CohortPlan, cases: list[PlannedCase], montage:
             write_montage(case, root / "montages" / f"{planned.name}.png")
         write_text_atomically(record, json.dumps(_record(planned, case), indent=1) + "\n")
     return [planned.name for planned in cases]
+
+
+def _write_pair(root: Path, plan: CohortPlan, planned: PlannedCase) -> PhantomCase:
+    """Write the second scan of a case; the first is returned."""
+    low, high = plan.follow_up or (0, 0)
+    case, later = make_pair(
+        planned.seed,
+        added=int(np.random.default_rng([planned.seed, 19]).integers(low, high + 1)),
+        lesion_count=planned.lesion_count if planned.positive else 0,
+        protocol=plan.protocols,
+        anatomy=plan.anatomy,
+        anatomy_seed=planned.anatomy_seed,
+    )
+    _write_images(root / FOLLOW_UP, planned.name, later)
+    record = _record(planned, later)
+    before = [row.lesion for row in case.truth]
+    for number, row in enumerate(record["lesions"]):
+        row["added"] = int(number >= len(before))
+        row["first_lesion"] = 0 if row["added"] else before[number]
+    text = json.dumps(record, indent=1) + "\n"
+    write_text_atomically(root / FOLLOW_UP / "cases" / f"{planned.name}.json", text)
+    return case
 
 
 def _write_images(root: Path, name: str, case: PhantomCase) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cmbnet.predict.request import Request
     from cmbnet.preprocess import PreparedCase
     from cmbnet.preprocess.qc import QualityReport
+    from cmbnet.regions import Locator
     from cmbnet.volume import Volume
 
 
@@ -101,6 +102,7 @@ class Prediction:
         record: Which bytes were read.
         phase: The phase, if one was given and can be trusted, with the sign that blood is positive.
         timings_s: Seconds of each stage, in order.
+        locator: How the places of the lesions were found; None without lesions.
     """
 
     volume: Volume
@@ -119,6 +121,7 @@ class Prediction:
     record: InputRecord
     timings_s: dict[str, float]
     phase: Phase | None = None
+    locator: Locator | None = None
 
     @property
     def mask(self) -> NDArray[np.bool_]:

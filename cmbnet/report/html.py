@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.pages import render
+from cmbnet.regions.counts import in_words
+from cmbnet.report.glass import glass_brain
 from cmbnet.report.pictures import Painter
 from cmbnet.threads import in_threads
 
@@ -53,6 +55,8 @@ def report_html(prediction: Prediction, result: Result) -> str:
         pictured=len(near),
         left_out=len(result.lesions) - len(near),
         slice_of=shown,
+        groups=in_words(result.regions),
+        glass=glass_brain(result.lesions),
         excluded=excluded,
         with_phase=prediction.phase is not None,
         provenance=_provenance(result),

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from cmbnet.errors import MissingExtra
+from cmbnet.regions.counts import in_words
 from cmbnet.report.html import headline, why_nothing
 from cmbnet.report.pictures import Painter
 
@@ -174,6 +175,11 @@ def _answer(result: Result) -> Iterator[str]:
         "Small is 2 mm up to, but not, 5 mm; large is 5 to 10 mm; by the largest diameter in a "
         "slice. Susceptibility makes lesions look larger than they are."
     )
+    if result.lesions:
+        where = result.regions.failed or (
+            f"Approximate regions: {in_words(result.regions)}; pattern {result.regions.pattern}"
+        )
+        yield f"{where}."
     yield f"What the model has seen: {model.training}"
 
 

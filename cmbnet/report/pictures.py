@@ -88,7 +88,7 @@ class Painter:
 
     def slice(self, index: int, excluded: tuple[Lesion, ...] = ()) -> Picture:
         """Draw an axial slice with numbered outlines of lesions and rings around candidates."""
-        return _encode(self.draw_slice(index, excluded))
+        return encode(self.draw_slice(index, excluded))
 
     def draw_slice(
         self, index: int, excluded: tuple[Lesion, ...] = (), *, least_height: int = SLICE_PIXELS
@@ -108,12 +108,12 @@ class Painter:
                 pixels_a_mm = height / (grey.shape[0] * y_mm)
                 _ring(picture, column, row, lesion.max_in_plane_diameter_mm * pixels_a_mm / 2)
         _number(picture, outlined)
-        _orient(picture, "RL", width / (grey.shape[1] * x_mm), SLICE_BAR_MM)
+        orient(picture, "RL", width / (grey.shape[1] * x_mm), SLICE_BAR_MM)
         return picture
 
     def tile(self, lesion: Lesion) -> Picture:
         """Draw a lesion in the axial, coronal and sagittal plane, side by side, with a cross."""
-        return _encode(self.draw_tile(lesion))
+        return encode(self.draw_tile(lesion))
 
     def draw_tile(self, lesion: Lesion) -> Image:
         """Draw the tile as an image, with a second row of the phase where it was judged."""
@@ -149,9 +149,9 @@ class Painter:
             np.where(labels == label, labels, 0)[::-1, ::-1],
             (TILE_PIXELS, TILE_PIXELS),
         )
-        _cross(picture)
+        cross(picture)
         width_mm = grey.shape[1] * self._spacing_mm[1 if axis == 2 else 2]
-        _orient(picture, "AP" if axis == 2 else "RL", TILE_PIXELS / width_mm, TILE_BAR_MM)
+        orient(picture, "AP" if axis == 2 else "RL", TILE_PIXELS / width_mm, TILE_BAR_MM)
         return picture
 
 
@@ -209,7 +209,7 @@ def _number(picture: Image, labels: NDArray[Any]) -> None:
     """Write each lesion's number to the right of it, or to the left at the border."""
     from PIL import ImageDraw
 
-    draw, font = ImageDraw.Draw(picture), _font()
+    draw, font = ImageDraw.Draw(picture), letter_font()
     for label in np.unique(labels[labels > 0]).tolist():
         rows, columns = np.nonzero(labels == label)
         text = str(label)
@@ -221,13 +221,14 @@ def _number(picture: Image, labels: NDArray[Any]) -> None:
 
 
 @cache
-def _font() -> Any:
+def letter_font() -> Any:
+    """The font of numbers and letters on pictures."""
     from PIL import ImageFont
 
     return ImageFont.load_default(15)
 
 
-def _cross(picture: Image) -> None:
+def cross(picture: Image) -> None:
     """Draw lines from the border toward the middle that leave the lesion free."""
     from PIL import ImageDraw
 
@@ -238,11 +239,11 @@ def _cross(picture: Image) -> None:
         draw.line([first[::-1], last[::-1]], fill=CROSS)
 
 
-def _orient(picture: Image, sides: str, pixels_a_mm: float, bar_mm: int) -> None:
+def orient(picture: Image, sides: str, pixels_a_mm: float, bar_mm: int) -> None:
     """Letter the left and the right side, and draw a scale bar into the lower right corner."""
     from PIL import ImageDraw
 
-    draw, font = ImageDraw.Draw(picture), _font()
+    draw, font = ImageDraw.Draw(picture), letter_font()
     right, bottom = picture.width - 5, picture.height - 6
     start = right - round(bar_mm * pixels_a_mm)
     draw.rectangle((start - 1, bottom - 1, right + 1, bottom + 2), fill=(0, 0, 0))
@@ -257,7 +258,7 @@ def _orient(picture: Image, sides: str, pixels_a_mm: float, bar_mm: int) -> None
         )
 
 
-def _encode(picture: Image) -> Picture:
+def encode(picture: Image) -> Picture:
     """Encode a picture as a JPEG data URI. The same picture gives the same bytes."""
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=88, subsampling=0)

@@ -16,6 +16,7 @@ from cmbnet.io.digest import code_sha256
 from cmbnet.lesions import Lesion, LesionRules
 from cmbnet.predict import InputRecord, Prediction, Request
 from cmbnet.preprocess import Finding
+from cmbnet.regions.counts import RegionCounts, count_regions
 
 _ANSWERING = (
     "backends", "io", "lesions", "phase", "predict", "preprocess", "regions", "report", "slices",
@@ -110,6 +111,7 @@ class Result(_Strict):
     scan: ScanResult
     stages: dict[str, int]
     lesions: tuple[Lesion, ...]
+    regions: RegionCounts
     excluded: Annotated[tuple[Lesion, ...], Field(max_length=MAX_EXCLUDED)]
     excluded_total: int
     files: tuple[str, ...]
@@ -143,6 +145,10 @@ def build_result(prediction: Prediction, *, case: str, files: tuple[str, ...] = 
         scan=_scan(prediction),
         stages=found.stages,
         lesions=found.lesions,
+        regions=count_regions(
+            [lesion.place for lesion in found.lesions],
+            prediction.locator.failed if prediction.locator else "",
+        ),
         excluded=found.excluded[:MAX_EXCLUDED],
         excluded_total=len(found.excluded),
         files=files,

@@ -16,15 +16,18 @@ LESION_COLUMNS = (
     "id", "status", "size_class", "score", "mean_probability", "max_probability",
     "right_mm", "anterior_mm", "superior_mm", "i", "j", "k",
     "max_in_plane_diameter_mm", "equivalent_diameter_mm", "volume_mm3", "z_extent_mm", "slices",
-    "elongation", "border_distance_mm", "outside_brain", "removed_by", "reason",
-    "phase", "phase_strength",
+    "elongation", "border_distance_mm", "outside_brain", "region", "side", "region_group",
+    "region_margin_mm", "removed_by", "reason", "phase", "phase_strength",
 )  # fmt: skip
 
 SUMMARY_COLUMNS = (
     "case", "status", "input", "lesions", "small", "large", "lesion_volume_mm3", "positive",
-    "score", "candidates", "warnings", "operating_point", "bundle", "bundle_sha256", "backend",
-    "seconds", "reason", "notice",
+    "score", "candidates", "lobar", "lobar_left", "lobar_right", "deep", "deep_left", "deep_right",
+    "infratentorial", "infratentorial_left", "infratentorial_right", "cerebellum",
+    "region_unknown", "pattern", "warnings", "operating_point", "bundle", "bundle_sha256",
+    "backend", "seconds", "reason", "notice",
 )  # fmt: skip
+"""Without those of the middle, left and right need not add up to the total."""
 
 Status = Literal["done", "refused", "failed"]
 
@@ -43,6 +46,10 @@ def _lesion_row(lesion: Lesion) -> dict[str, object]:
     for axis, value in zip(("right", "anterior", "superior"), lesion.centre_ras_mm, strict=True):
         row[f"{axis}_mm"] = round(value, 2)
     row |= dict(zip("ijk", lesion.voxel_ijk, strict=True))
+    place = lesion.place
+    if place is not None:
+        row |= {"region": place.region, "side": place.side, "region_group": place.group}
+        row["region_margin_mm"] = place.margin_mm
     row["status"] = "lesion" if lesion.removed_by is None else "excluded"
     return row
 
@@ -60,6 +67,7 @@ def summary_row(result: Result) -> dict[str, object]:
         "positive": int(result.scan.positive),
         "score": round(result.scan.score, 4),
         "candidates": result.stages["candidates"],
+        **_region_columns(result),
         "warnings": " | ".join(
             f.code for f in result.quality.findings if f.severity in ("warning", "refuse")
         ),
@@ -70,6 +78,16 @@ def summary_row(result: Result) -> dict[str, object]:
         "seconds": round(sum(result.timings_s.values()), 2),
         "notice": result.notice,
     }
+
+
+def _region_columns(result: Result) -> dict[str, object]:
+    columns: dict[str, object] = {"pattern": result.regions.pattern}
+    for row in result.regions.groups[:3]:
+        columns |= {row.name: row.total, f"{row.name}_left": row.left}
+        columns[f"{row.name}_right"] = row.right
+    columns["region_unknown"] = result.regions.groups[3].total
+    columns["cerebellum"] = result.regions.regions[1].total
+    return columns
 
 
 def fault_row(

@@ -9,11 +9,13 @@ import json
 from pathlib import Path
 
 from cmbnet.bundle import Manifest
+from cmbnet.followup import Comparison
 from cmbnet.report import Result
 
 FOLDER = Path(__file__).parents[2] / "data_specs"
 SCHEMAS = {
     "bundle.schema.json": Manifest.model_json_schema(),
+    "compare.schema.json": Comparison.model_json_schema(mode="serialization"),
     "result.schema.json": Result.model_json_schema(mode="serialization"),
 }
 

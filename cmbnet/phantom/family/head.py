@@ -9,10 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cmbnet.phantom.anatomy import AIR_PPM, BONE_PPM, Anatomy, Bytes, Folds, as_byte, draw_maps
+from cmbnet.phantom.anatomy import (
+    AIR_PPM,
+    BONE_PPM,
+    Anatomy,
+    Bytes,
+    Folds,
+    as_byte,
+    deformation_of,
+    draw_maps,
+)
 from cmbnet.phantom.family.sinuses import STEP_MM, Tube, draw_arteries, draw_sinuses, share_of
 from cmbnet.phantom.family.trees import draw_trees
 from cmbnet.phantom.grid import FloatArray, Grid, resample
+from cmbnet.phantom.individual import Deformation
 from cmbnet.phantom.regions import (
     AIR_SPACES,
     Coordinates,
@@ -63,8 +73,7 @@ def make_family_head(kind: AnatomyKind, seed: int, scale: float = 1.0) -> Family
         scale: Size, 1 for an adult.
     """
     rng = np.random.default_rng([seed, 31])
-    # The template is larger than people are.
-    scale = float(scale * rng.uniform(0.84, 1.0))
+    scale = _size(rng, scale)
     folds = Folds(
         ribbon_mm=float(rng.uniform(2.2, 3.6)),
         sulcus_mm=float(np.exp(rng.uniform(np.log(0.6), np.log(2.8)))),
@@ -102,6 +111,16 @@ def make_family_head(kind: AnatomyKind, seed: int, scale: float = 1.0) -> Family
         veins=veins,
     )
     return FamilyHead(anatomy, as_byte(sinus), as_byte(artery), layers, outside_mm, ventricle)
+
+
+def family_deformation(seed: int, scale: float = 1.0) -> Deformation:
+    """How a head of the family is deformed, without its maps, which take seconds."""
+    return deformation_of(seed, _size(np.random.default_rng([seed, 31]), scale))
+
+
+def _size(rng: np.random.Generator, scale: float) -> float:
+    """The template is larger than people are."""
+    return float(scale * rng.uniform(0.84, 1.0))
 
 
 def _distance_outside(brain: NDArray[np.bool_], grid: Grid) -> FloatArray:

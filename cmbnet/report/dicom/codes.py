@@ -6,6 +6,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept
 
 from cmbnet.lesions import SizeClass
+from cmbnet.regions import Place
 
 PRIVATE_SCHEME = "99CMBNET"
 
@@ -58,6 +59,9 @@ SIZE_CLASSES: dict[SizeClass, CodedConcept] = {
     "outside": _private("SIZE-OUTSIDE", "Outside the definition of a microbleed"),
 }
 REGION = _private("REGION", "Approximate region")
+REGION_GROUP = _private("REGION-GROUP", "Group of the approximate region")
+REGION_MARGIN = _private("REGION-MARGIN", "Distance to the next other region")
+PATTERN = _private("PATTERN", "Pattern of the approximate regions")
 COUNT_BAND = _private("COUNT-BAND", "Band of the count of candidates")
 ARIA_BAND = _private("ARIA-BAND", "Band of the count by the cut points of ARIA-H")
 
@@ -106,33 +110,56 @@ def aria_band(count: int) -> CodedConcept:
     return _private("ARIA-" + name.split(" ", maxsplit=1)[0].upper(), name)
 
 
+_MEANINGS = {"deep white matter": "Cerebral white matter"}
+"""Meanings of codes that say less than the name of the region."""
+
 _SITES = {
+    "basal ganglia": "32610002",
+    "deep white matter": "68523003",
     "frontal": "83251001",
     "parietal": "16630005",
     "temporal": "78277001",
     "occipital": "31065004",
     "insula": "36169008",
     "thalamus": "42695009",
-    "putamen": "89278009",
-    "pallidus": "14738005",
-    "caudate": "11000004",
     "internal capsule": "85637007",
     "external capsule": "10517005",
     "corpus callosum": "88442005",
-    "cerebral white matter": "68523003",
     "brainstem": "119238007",
-    "midbrain": "61962009",
     "cerebellum": "113305005",
 }
 
 
-def site(region: str) -> CodedConcept:
-    """Return the anatomical code of a region's name, or that of the whole brain."""
-    code = _SITES.get(region.strip().lower())
-    return BRAIN if code is None else CodedConcept(code, "SCT", region.strip().capitalize())
+_SIDES = {
+    "left": CodedConcept("7771000", "SCT", "Left"),
+    "right": CodedConcept("24028007", "SCT", "Right"),
+}
 
 
-def region_code(region: str) -> CodedConcept:
+def site(place: Place | None) -> CodedConcept:
+    """Return the anatomical code of a place's region, or that of the whole brain."""
+    code = None if place is None else _SITES.get(place.region)
+    if place is None or code is None:
+        return BRAIN
+    return CodedConcept(code, "SCT", _MEANINGS.get(place.region, place.region.capitalize()))
+
+
+def side(place: Place | None) -> CodedConcept | None:
+    """Return the code of a place's side, or None for the middle and where it is unknown."""
+    return None if place is None else _SIDES.get(place.side)
+
+
+def region_code(place: Place) -> CodedConcept:
     """Return a region's name as a private code, because no public code says "approximate"."""
-    value = "".join(letter for letter in region.upper() if letter.isalnum())
-    return _private(f"REG-{value[:12]}", region[:64])
+    value = "".join(letter for letter in place.region.upper() if letter.isalnum())
+    return _private(f"REG-{value[:12]}", place.region)
+
+
+def group_code(place: Place) -> CodedConcept:
+    """Return the group of a region as a private code."""
+    return _private(f"GROUP-{place.group[:9].upper()}", place.group)
+
+
+def pattern_code(pattern: str) -> CodedConcept:
+    """Return the pattern of a scan as a private code."""
+    return _private("PATTERN-" + pattern.rsplit(" ", maxsplit=1)[-1].upper(), pattern)

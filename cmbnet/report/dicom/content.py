@@ -55,8 +55,6 @@ class DicomResult:
     labels: NDArray[Any]
     algorithm: Algorithm  # The algorithm that found them
     quality: Quality = Quality()  # The judgement of the quality gate
-    # Name of the approximate region of each lesion id, if known.
-    regions: tuple[tuple[int, str], ...] = ()
     previous: Dataset | None = None  # The report that this one supersedes. Only its UIDs are read.
     # Candidates that the phase calls diamagnetic. They do not count.
     calcifications: tuple[Lesion, ...] = ()
@@ -67,10 +65,6 @@ class DicomResult:
         absent = {lesion.id for lesion in self.lesions} - set(np.unique(self.labels).tolist())
         if absent:
             raise UsageError(f"every lesion needs voxels in the label image, {absent} have none")
-
-    def region_of(self, lesion: Lesion) -> str:
-        """Return the name of a lesion's region. Empty if unknown."""
-        return dict(self.regions).get(lesion.id, "")
 
 
 def result_of(prediction: Prediction) -> DicomResult:

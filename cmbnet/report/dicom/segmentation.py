@@ -65,6 +65,7 @@ def build_segmentation(
             **head_of(result, source, moment, "seg"),
         )
         name_true_series(segmentation, source)
+        _add_sides(segmentation, result)
         _fix_uids(segmentation, uid_for(result, source, "seg dimensions"))
         forget_clock(segmentation)
         name_by_content([segmentation])
@@ -123,8 +124,16 @@ def _description(
         ),
         tracking_uid=tracking_uid(result, source, lesion),
         tracking_id=tracking_id(lesion),
-        anatomic_regions=[codes.site(result.region_of(lesion))],
+        anatomic_regions=[codes.site(lesion.place)],
     )
+
+
+def _add_sides(segmentation: hd.seg.Segmentation, result: DicomResult) -> None:
+    """Say the side of each segment's region, for which highdicom has no argument."""
+    for segment, lesion in zip(segmentation.SegmentSequence, result.lesions, strict=True):
+        side = codes.side(lesion.place)
+        if side is not None:
+            segment.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [side]
 
 
 def _fix_uids(segmentation: hd.seg.Segmentation, dimensions: str) -> None:

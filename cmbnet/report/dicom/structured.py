@@ -17,6 +17,7 @@ from pydicom.sequence import Sequence
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.io.dicom import DicomSource
 from cmbnet.lesions import Lesion
+from cmbnet.regions import pattern_of
 from cmbnet.report.dicom import codes
 from cmbnet.report.dicom.content import DicomResult, moment_of
 from cmbnet.report.dicom.naming import head_of, name_by_content, uid_for
@@ -142,13 +143,16 @@ def _lesion_group(
     result: DicomResult, source: DicomSource, lesion: Lesion, segment: sr.ReferencedSegment | None
 ) -> Dataset:
     """Make the group of measurements of a segment, or else of a slice."""
-    region = result.region_of(lesion)
+    place = lesion.place
     evaluations = [
         sr.QualitativeEvaluation(codes.STATUS, codes.NOT_REVIEWED),
         sr.QualitativeEvaluation(codes.SIZE_CLASS, codes.SIZE_CLASSES[lesion.size_class]),
     ]
-    if region:
-        evaluations.append(sr.QualitativeEvaluation(codes.REGION, codes.region_code(region)))
+    if place is not None and place.margin_mm is not None:
+        evaluations += [
+            sr.QualitativeEvaluation(codes.REGION, codes.region_code(place)),
+            sr.QualitativeEvaluation(codes.REGION_GROUP, codes.group_code(place)),
+        ]
     about = _about(result, source, lesion) | {
         "algorithm_id": _algorithm(result, parameters=False),
         "measurements": _lesion_measurements(lesion),
@@ -201,7 +205,7 @@ def _about(result: DicomResult, source: DicomSource, lesion: Lesion) -> dict[str
         ),
         "finding_category": codes.ABNORMAL_STRUCTURE,
         "finding_type": codes.MICROBLEED,
-        "finding_sites": [sr.FindingSite(codes.site(result.region_of(lesion)))],
+        "finding_sites": [sr.FindingSite(codes.site(lesion.place), codes.side(lesion.place))],
     }
 
 
@@ -236,7 +240,13 @@ def _lesion_measurements(lesion: Lesion) -> list[sr.Measurement]:
             _number(name, value, codes.MILLIMETRE)
             for name, value in zip(codes.CENTRE, centre, strict=True)
         ),
+        *_margin(lesion),
     ]
+
+
+def _margin(lesion: Lesion) -> list[sr.Measurement]:
+    margin = None if lesion.place is None else lesion.place.margin_mm
+    return [] if margin is None else [_number(codes.REGION_MARGIN, margin, codes.MILLIMETRE)]
 
 
 def _number(
@@ -324,4 +334,9 @@ def _summary_evaluations(result: DicomResult) -> list[sr.QualitativeEvaluation]:
         sr.QualitativeEvaluation(codes.STATUS, codes.NOT_REVIEWED),
         sr.QualitativeEvaluation(codes.COUNT_BAND, codes.count_band(count)),
         sr.QualitativeEvaluation(codes.ARIA_BAND, codes.aria_band(count)),
+        sr.QualitativeEvaluation(codes.PATTERN, codes.pattern_code(_pattern(result))),
     ]
+
+
+def _pattern(result: DicomResult) -> str:
+    return pattern_of([one.place.region if one.place else "unknown" for one in result.lesions])

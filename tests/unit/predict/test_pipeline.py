@@ -69,7 +69,14 @@ def test_everything_lies_on_the_grid_of_the_scan(prediction: Prediction) -> None
 
 
 def test_what_happened_is_recorded(prediction: Prediction, tiny_bundle: Bundle) -> None:
-    assert list(prediction.timings_s) == ["prepare", "quality", "network", "native_grid", "lesions"]
+    assert list(prediction.timings_s) == [
+        "prepare",
+        "quality",
+        "network",
+        "native_grid",
+        "lesions",
+        "regions",
+    ]
     assert min(prediction.timings_s.values()) >= 0
     assert prediction.operating_point.name == "balanced"
     assert (prediction.rules.pixel_threshold, prediction.rules.min_score) == (0.5, 0.5)

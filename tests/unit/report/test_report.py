@@ -16,7 +16,8 @@ from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
 from cmbnet.io import read_nifti
 from cmbnet.predict import InputRecord, Prediction, Request, predict_volume
-from cmbnet.report import Result, write_prediction
+from cmbnet.regions import UNKNOWN, Locator, Place
+from cmbnet.report import Result, summary_row, write_prediction
 from cmbnet.report.html import report_html
 from cmbnet.report.result import MAX_EXCLUDED
 from cmbnet.volume import Volume, grid_difference
@@ -324,3 +325,52 @@ def write_like(prediction: Prediction) -> Result:
     from cmbnet.report.result import build_result
 
     return build_result(prediction, case="case")
+
+
+def placed(found: Prediction, *places: Place, failed: str = "") -> Prediction:
+    """The same with places of the lesions as they are told."""
+    lesions = tuple(
+        replace(lesion, place=place)
+        for lesion, place in zip(found.found.lesions, places, strict=True)
+    )
+    return replace(
+        found,
+        found=replace(found.found, lesions=lesions),
+        locator=Locator(None, failed),
+    )
+
+
+PLACES = (
+    Place("frontal", "left", "lobar", 4.0, 5.0, (-20.0, 40.0, 30.0)),
+    Place("thalamus", "right", "deep", 2.0, 6.0, (12.0, -18.0, 8.0)),
+    Place("cerebellum", "midline", "infratentorial", 9.0, 9.0, (0.0, -60.0, -40.0)),
+)
+
+
+def test_regions_are_on_the_page_and_in_the_tables(found: Prediction, tmp_path: Path) -> None:
+    result = write_prediction(placed(found, *PLACES), tmp_path / "case")
+    page = Page((tmp_path / "case" / "report.html").read_text(encoding="utf-8"))
+    assert "1 lobar, 1 deep, 1 infratentorial. Pattern: mixed. Band of the count: 2-4." in page.text
+    assert "thalamus, right (deep)" in page.text
+    assert [image["alt"] for image in page.of("img")].count(
+        "The lesions in a transparent template head, from above, from the front and from the side"
+    ) == 1
+    with (tmp_path / "case" / "lesions.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["status"] == "lesion"]
+    assert [(row["region"], row["side"], row["region_group"]) for row in rows] == [
+        (place.region, place.side, place.group) for place in PLACES
+    ]
+    assert rows[0]["region_margin_mm"] == "4.0"
+    row = summary_row(result)
+    assert (row["lobar"], row["lobar_left"], row["lobar_right"], row["deep_right"]) == (1, 1, 0, 1)
+    assert (row["infratentorial"], row["cerebellum"], row["region_unknown"]) == (1, 1, 0)
+    assert row["pattern"] == "mixed"
+
+
+def test_unknown_regions_say_why(found: Prediction, tmp_path: Path) -> None:
+    why = "no regions are given: at least 150 ml of brain are required, got 20"
+    result = write_prediction(placed(found, *[UNKNOWN] * 3, failed=why), tmp_path / "case")
+    page = Page((tmp_path / "case" / "report.html").read_text(encoding="utf-8"))
+    assert "No regions are given: at least 150 ml of brain are required, got 20." in page.text
+    assert result.regions.pattern == "unknown"
+    assert summary_row(result)["region_unknown"] == 3

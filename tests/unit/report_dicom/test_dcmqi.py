@@ -62,4 +62,5 @@ def test_measurements_are_those_of_the_lesions(paths: DicomPaths, tmp_path: Path
     for group, lesion in zip(groups, result().lesions, strict=True):
         assert group["TrackingIdentifier"] == f"Microbleed candidate {lesion.id}"
         values = [float(item["value"]) for item in group["measurementItems"]]
-        assert values == [3.2, lesion.score, 12.3457, 2.86, -10, 20, 30]
+        margin = [] if lesion.place is None else [lesion.place.margin_mm]
+        assert values == [3.2, lesion.score, 12.3457, 2.86, -10, 20, 30, *margin]

@@ -21,6 +21,7 @@ from cmbnet.errors import InputRefused, UsageError
 from cmbnet.io.dicom import DicomSource, read_dicom_series
 from cmbnet.lesions import Lesion
 from cmbnet.phantom.dicom import Vendor
+from cmbnet.regions import Place
 from cmbnet.report.dicom import (
     Algorithm,
     DicomResult,
@@ -60,26 +61,30 @@ def lesion(number: int, **values: object) -> Lesion:
     return Lesion(**{**fields, **values})  # type: ignore[arg-type]
 
 
+FRONTAL = Place("frontal", "left", "lobar", 5.0, 6.0, (-20.0, 40.0, 40.0))
+
+
 def result(**changes: object) -> DicomResult:
     """Three lesions with ids 3, 7 and 4: segments are numbered by order, not by id."""
     labels = np.zeros(SHAPE, dtype=np.uint16)
     labels[2:4, 5:7, 3:6] = 3
     labels[3, 12, 9] = 7
     labels[20:23, 10:14, 1] = 4
-    lesions = (lesion(3), lesion(7, size_class="large", score=0.7), lesion(4, score=0.5))
+    lesions = (
+        lesion(3),
+        lesion(7, size_class="large", score=0.7, place=FRONTAL),
+        lesion(4, score=0.5),
+    )
     fields: dict[str, object] = {
         "lesions": lesions,
         "labels": labels,
         "algorithm": ALGORITHM,
-        "regions": ((7, "frontal"),),
     }
     return DicomResult(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def empty(quality: Quality | None = None) -> DicomResult:
-    return result(
-        lesions=(), labels=np.zeros(SHAPE, np.uint8), regions=(), quality=quality or Quality()
-    )
+    return result(lesions=(), labels=np.zeros(SHAPE, np.uint8), quality=quality or Quality())
 
 
 @pytest.fixture
@@ -243,6 +248,14 @@ def test_report_of_lesions(tmp_path: Path, source: DicomSource) -> None:
     assert second["Size class"] == "Large: 5 mm to 10 mm"
     assert second["Finding Site"] == "Frontal"
     assert second["Approximate region"] == "frontal"
+    (side,) = (
+        item.ContentSequence[0].ConceptCodeSequence[0].CodeMeaning
+        for item in lesions[1].ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Finding Site"
+    )
+    assert side == "Left"
+    assert second["Group of the approximate region"] == "lobar"
+    assert second["Distance to the next other region"] == 5.0
     assert "Approximate region" not in first
     assert [said(group)["Referenced Segment"] for group in lesions] == [1, 2, 3]
     whole = said(summary)
@@ -471,7 +484,10 @@ REMARK = Quality(remarks=("thick slices",))
         lambda source: (empty(Quality(analysable=False)), source),
         lambda source: (result(quality=REMARK), source),
         lambda source: (result(algorithm=MASKED), source),
-        lambda source: (result(regions=()), source),
+        lambda source: (
+            result(lesions=(*result().lesions[:2], lesion(4, score=0.5, place=FRONTAL))),
+            source,
+        ),
         lambda source: (result(labels=np.roll(result().labels, 1, axis=1)), source),
         lambda source: (result(lesions=(*result().lesions[:2], lesion(4, score=0.6))), source),
         lambda source: (result(), other_patient(source)),
@@ -574,7 +590,7 @@ def test_sixty_lesions(source: DicomSource) -> None:
     labels = np.zeros(SHAPE, np.uint16)
     for number in range(1, 61):
         labels[number % 24, number // 4, number % 16] = number
-    many = result(lesions=tuple(lesion(n) for n in range(1, 61)), labels=labels, regions=())
+    many = result(lesions=tuple(lesion(n) for n in range(1, 61)), labels=labels)
     segmentation = build_segmentation(many, source)
     assert len(segmentation.SegmentSequence) == 60
     assert len(lesion_groups(build_report(many, source, segmentation))) == 60

@@ -30,9 +30,7 @@ def result_of(count: int) -> DicomResult:
     labels = np.zeros(SHAPE, np.uint16)
     for number in range(count):
         labels[list(SLICES[number]), 4 * number : 4 * number + 2, 5:8] = number + 1
-    return result(
-        lesions=tuple(lesion(number + 1) for number in range(count)), labels=labels, regions=()
-    )
+    return result(lesions=tuple(lesion(number + 1) for number in range(count)), labels=labels)
 
 
 def references(report: Dataset, concept: str) -> list[list[Dataset]]:
@@ -88,6 +86,6 @@ def test_dciodvfy_has_nothing_to_say_of_one_lesion(
 ) -> None:
     labels = np.zeros(SHAPE, np.uint16)
     labels[list(slices), 5:7, 5:8] = 1
-    one = result(lesions=(lesion(1),), labels=labels, regions=())
+    one = result(lesions=(lesion(1),), labels=labels)
     paths = write_dicom_results(one, source, tmp_path)
     assert [dciodvfy(path) for path in paths.all] == [[], []]

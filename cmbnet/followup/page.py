@@ -1,0 +1,98 @@
+"""``compare.html``: each lesion at all time points, on the grid of the first scan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cmbnet.pages import render
+from cmbnet.report.pictures import TILE_MM, TILE_PIXELS, Picture, cross, encode, orient
+
+if TYPE_CHECKING:
+    from cmbnet.followup.changes import Change
+    from cmbnet.followup.comparison import Compared
+
+MOST_ROWS: Final = 60
+"""Lesions with pictures; new ones come first, and what is left out is said."""
+
+ORDER: Final = (
+    "new", "newly above threshold", "not assessable", "split", "merged", "larger", "smaller",
+    "no longer seen", "no longer above threshold", "persistent",
+)  # fmt: skip
+CHECKS: Final = 8
+BOARD_PIXELS, BOARD_MM = 400, 200.0
+
+
+def compare_html(compared: Compared) -> str:
+    """The page of a comparison."""
+    painter = _Painter(compared)
+    sections = []
+    for follow_up in compared.comparison.follow_ups:
+        ordered = sorted(follow_up.changes, key=lambda change: ORDER.index(change.category))
+        shown = ordered[:MOST_ROWS]
+        sections.append(
+            {
+                "follow_up": follow_up,
+                "board": painter.checkerboard(follow_up.time_point),
+                "rows": [(change, painter.tiles(change)) for change in shown],
+                "left_out": len(ordered) - len(shown),
+            }
+        )
+    return render("compare.html", comparison=compared.comparison, sections=sections)
+
+
+class _Painter:
+    """Draws planes of the first scan's world from any scan, with the same window."""
+
+    def __init__(self, compared: Compared) -> None:
+        self._maps = compared.maps
+        self._images = [one.prepared.image for one in compared.predictions]
+        affines = [one.prepared.frame.affine(one.volume.affine) for one in compared.predictions]
+        self._to_index = [np.linalg.inv(affine) for affine in affines]
+        axes = affines[0][:3, :3] / np.linalg.norm(affines[0][:3, :3], axis=0)
+        self._down, self._right = -axes[:, 1], -axes[:, 2]
+        brain = np.argwhere(compared.predictions[0].prepared.brain).mean(axis=0)
+        self._middle = affines[0][:3, :3] @ brain + affines[0][:3, 3]
+
+    def tiles(self, change: Change) -> list[Picture]:
+        """A lesion's place on every scan; black beyond its edge."""
+        pictures = []
+        for number in range(len(self._images)):
+            plane = self._plane(number, np.array(change.centre_mm), TILE_MM, TILE_PIXELS)
+            picture = _drawn(plane)
+            cross(picture)
+            orient(picture, "RL", TILE_PIXELS / TILE_MM, 5)
+            pictures.append(encode(picture))
+        return pictures
+
+    def checkerboard(self, number: int) -> Picture:
+        """The middle of the brain: fields of the first scan and of a later one in turn."""
+        first, later = (
+            self._plane(one, self._middle, BOARD_MM, BOARD_PIXELS) for one in (0, number)
+        )
+        field = np.arange(BOARD_PIXELS) * CHECKS // BOARD_PIXELS
+        picture = _drawn(np.where((field[:, None] + field) % 2, later, first))
+        orient(picture, "RL", BOARD_PIXELS / BOARD_MM, 20)
+        return encode(picture)
+
+    def _plane(
+        self, number: int, centre: NDArray[np.float64], width_mm: float, pixels: int
+    ) -> NDArray[np.float32]:
+        steps = (np.arange(pixels) + 0.5) * width_mm / pixels - width_mm / 2
+        rows, columns = steps[:, None, None] * self._down, steps[None, :, None] * self._right
+        places = self._maps[number].from_first((centre + rows + columns).reshape(-1, 3))
+        to_index = self._to_index[number]
+        index = (places @ to_index[:3, :3].T + to_index[:3, 3]).T
+        plane: NDArray[np.float32] = ndimage.map_coordinates(
+            self._images[number], index, order=1, output=np.float32
+        )
+        return plane.reshape(pixels, pixels)
+
+
+def _drawn(plane: NDArray[np.float32]) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(np.round(np.clip(plane, 0, 1) * 255).astype(np.uint8)).convert("RGB")

@@ -1,0 +1,143 @@
+"""`lay_on`: the rigid map from a later scan to the first, or the reason why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cmbnet.regions.register import COARSE_MM, Alignment, Cells, Field, align, average, cells_of
+
+if TYPE_CHECKING:
+    from cmbnet.predict import Prediction
+
+FIELD_MM: Final = 2.0
+ROOM_MM: Final = 16.0
+"""Room around the brain of the first scan."""
+
+STIFF: Final = 1e-3
+"""How far scale and shear may lie from a rotation: not at all."""
+
+LEAST_OVERLAP: Final = 0.9
+LEAST_EXPLAINED: Final = 0.2
+"""Below one of these the two scans do not lie on each other."""
+
+Points = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class RigidMap:
+    """How a later scan lies on the first.
+
+    Args:
+        alignment: From the world of the later scan to that of the first, without scale.
+        edge_mm: Median distance of the two brains' surfaces.
+        refused: Why it is not good enough, as a sentence; empty if it is.
+    """
+
+    alignment: Alignment
+    edge_mm: float
+    refused: str = ""
+
+    def to_first(self, points_ras_mm: Points) -> Points:
+        """Positions (n, 3) of the later scan in the world of the first; both RAS+."""
+        return self.alignment.to_template(points_ras_mm[:, ::-1])[:, ::-1]
+
+    def from_first(self, points_ras_mm: Points) -> Points:
+        """Positions (n, 3) of the first scan in the world of the later one; both RAS+."""
+        result: Points = (points_ras_mm[:, ::-1] - self.alignment.offset_mm) @ self._inverse.T
+        return result[:, ::-1]
+
+    @cached_property
+    def _inverse(self) -> Points:
+        inverse: Points = np.linalg.inv(self.alignment.matrix)
+        return inverse
+
+    @property
+    def turn_deg(self) -> float:
+        """Angle of the rotation."""
+        cosine = (np.trace(self.alignment.matrix) - 1) / 2
+        return float(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))))
+
+
+IDENTITY: Final = RigidMap(Alignment(np.eye(3), np.zeros(3), 1.0, 1.0), 0.0)
+
+
+def lay_on(first: Prediction, later: Prediction) -> RigidMap:
+    """Lay a later scan on the first.
+
+    Args:
+        first: The scan that keeps its place.
+        later: The scan that is turned and moved, and nothing else.
+    """
+    field = field_of(*_seen(first))
+    fine = cells_of(*_seen(later))
+    coarse = cells_of(*_seen(later), blur_mm=COARSE_MM)
+    found = align(coarse, fine, field, pitches_deg=(0.0,), affine_sd=STIFF, warp=False)
+    left, _, right = np.linalg.svd(found.matrix)
+    rotation = left @ right
+    offset = found.matrix @ fine.centre_mm + found.offset_mm - rotation @ fine.centre_mm
+    rigid = Alignment(rotation, offset, found.overlap, found.explained)
+    edge_mm = _edge_mm(field, fine, rigid)
+    return RigidMap(rigid, edge_mm, _why_bad(rigid, edge_mm, max(first.volume.spacing_mm)))
+
+
+def _seen(prediction: Prediction) -> tuple[Points, NDArray[np.bool_], NDArray[np.float64]]:
+    prepared = prediction.prepared
+    affine = prepared.frame.affine(prediction.volume.affine)
+    return prepared.image, prepared.brain, affine
+
+
+def field_of(image: Points, brain: NDArray[np.bool_], affine: Points) -> Field:
+    """Share of brain and brightness of a scan on a grid of 2 mm along the axes of the world.
+
+    Args:
+        image: (z, y, x) brightness.
+        brain: Mask of the same shape.
+        affine: (4, 4), index (z, y, x, 1) to RAS+ mm.
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    factors = np.maximum(1, np.round(FIELD_MM / spacing)).astype(int)
+    share, bright = (average(part, factors) for part in (brain, image * brain))
+    median = float(np.median((bright / np.maximum(share, 1e-3))[share > 0.5 * share.max()]))
+    to_world = affine.copy()
+    to_world[:3, 3] += affine[:3, :3] @ ((factors - 1) / 2)
+    to_world[:3, :3] = affine[:3, :3] * factors
+    corners = np.argwhere(share > 0.5) @ to_world[:3, :3].T + to_world[:3, 3]
+    low, high = corners.min(axis=0)[::-1] - ROOM_MM, corners.max(axis=0)[::-1] + ROOM_MM
+    shape = np.ceil((high - low) / FIELD_MM).astype(int) + 1
+    grid = np.indices(shape).reshape(3, -1).T * FIELD_MM + low
+    inverse = np.linalg.inv(to_world)
+    index = (grid[:, ::-1] @ inverse[:3, :3].T + inverse[:3, 3]).T
+    maps = [
+        ndimage.map_coordinates(part, index, order=1, output=np.float32).reshape(shape)
+        for part in (share, bright / max(median, 1e-6))
+    ]
+    return Field(np.stack([maps[0], maps[1], maps[0]], axis=-1), low, FIELD_MM)
+
+
+def _edge_mm(field: Field, cells: Cells, found: Alignment) -> float:
+    """Median distance of the brains' surfaces, from cells that hold both brain and none."""
+    edge = (cells.share > 0.2) & (cells.share < 0.8)
+    values, slopes = field.at(found.to_template(cells.points_mm[edge]))
+    steep = np.linalg.norm(slopes[:, 0], axis=1)
+    seen = steep > 0.05  # per mm; elsewhere the other brain has no edge
+    away = np.abs(values[seen, 0] - cells.share[edge][seen]) / steep[seen]
+    return float(np.median(away)) if seen.any() else float("inf")
+
+
+def _why_bad(found: Alignment, edge_mm: float, voxel_mm: float) -> str:
+    faults = [
+        (found.overlap < LEAST_OVERLAP, f"overlap of the brains {found.overlap:.2f}, "
+         f"required {LEAST_OVERLAP:g}"),
+        (found.explained < LEAST_EXPLAINED, f"brightness that agrees {found.explained:.2f}, "
+         f"required {LEAST_EXPLAINED:g}"),
+        (edge_mm > voxel_mm, f"edges of the brains {edge_mm:.1f} mm apart, required at most a "
+         f"voxel, {voxel_mm:.1f} mm"),
+    ]  # fmt: skip
+    said = "; ".join(fault for bad, fault in faults if bad)
+    return f"the two scans cannot be laid on each other: {said}" if said else ""
