@@ -61,6 +61,5 @@ def command(
     if result.wrong:
         faults = "1 fault" if result.wrong == 1 else f"{result.wrong} faults"
         raise InputRefused(
-            f"{faults} would make training wrong: mend them, or exclude the cases in "
-            f"{spec_path}"
+            f"{faults} would make training wrong: mend them, or exclude the cases in {spec_path}"
         )
