@@ -29,6 +29,8 @@ class Runtime:
         distribution: Name of the package on PyPI.
         extra: The extra of cmbnet that installs it.
         kinds: Kinds of artefact that it reads, the preferred first.
+        contends: Whether "auto" may prefer it for its speed. Otherwise "auto" takes it only where
+            no backend before it in the table runs.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Runtime:
     distribution: str
     extra: str
     kinds: tuple[str, ...]
+    contends: bool = True
 
 
 RUNTIMES = {
@@ -95,6 +98,7 @@ RUNTIMES = {
             "keras",
             "train",
             ("keras",),
+            contends=False,
         ),
     )
 }
@@ -230,12 +234,12 @@ def open_backend(bundle: Bundle, name: str = "auto", *, threads: int | None = No
 def contest_here(bundle: Bundle, threads: int) -> Contest | None:
     """Return what is known of the backends that `auto` chooses from; None if there is no choice.
 
-    Keras does not take part: it is the slowest by far, and takes seconds to import.
+    Keras does not contend: it is the slowest by far, and takes seconds to import.
     """
     contenders = {}
     for name, runtime in RUNTIMES.items():
         artefacts = _choose(bundle, runtime, "")
-        if artefacts and name != "keras" and (status := _status(runtime)).installed:
+        if artefacts and runtime.contends and (status := _status(runtime)).installed:
             contenders[name] = f"{status.detail} {artefacts[0].precision}"
     if len(contenders) < 2:
         return None

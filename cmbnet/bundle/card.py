@@ -186,8 +186,9 @@ def _measured(
     point = bundle.operating_point("default" if model is None else model["operating_point"])
     sentences = [
         _who(results),
-        f"The operating point is {'not recorded' if model is None else f'`{point.name}`'}. The "
-        f"rule is {results['settings']['rule']}. cmbnet {results['cmbnet']} scored them.",
+        f"The operating point is {'not recorded' if model is None else f'`{point.name}`'}. Lesions "
+        f"were matched by the rule `{results['settings']['rule']}` (docs/metrics.md). cmbnet "
+        f"{results['cmbnet']} scored them.",
         _chosen(results, bundle.manifest.training.chosen_on),
         *([UNRECORDED] if model is None else []),
         *([PAPER] if paper else []),

@@ -59,7 +59,7 @@ def command(
     click.echo(RESEARCH_USE_ONLY)
     sys.stdout.flush()
     if result.wrong:
+        faults = "1 fault" if result.wrong == 1 else f"{result.wrong} faults"
         raise InputRefused(
-            f"{result.wrong} faults would make training wrong: mend them, or exclude the cases in "
-            f"{spec_path}"
+            f"{faults} would make training wrong: mend them, or exclude the cases in {spec_path}"
         )

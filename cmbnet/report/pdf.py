@@ -172,8 +172,9 @@ def _answer(result: Result) -> Iterator[str]:
         f"{scan.score:.3f}, positive from {model.patient_threshold:.3f}."
     )
     yield (
-        "Small is 2 mm up to, but not, 5 mm; large is 5 to 10 mm; by the largest diameter in a "
-        "slice. Susceptibility makes lesions look larger than they are."
+        "The size of a lesion is its largest diameter within a slice. Small is at least 2 mm and "
+        "less than 5 mm; large is 5 to 10 mm. Susceptibility makes lesions look larger than they "
+        "are."
     )
     if result.lesions:
         where = result.regions.failed or (

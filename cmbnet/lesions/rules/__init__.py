@@ -2,7 +2,7 @@
 
 The defaults are conservative: apart from the rules of size, which are the definition of what is
 counted, a rule removes only what no microbleed looks like. A new rule is a file in this folder
-and a line in `RULES`.
+and a line in `RULES` (docs/how-to/extend.md).
 
 References:
     Greenberg et al. 2009, Lancet Neurology, doi:10.1016/S1474-4422(09)70013-4: microbleeds are

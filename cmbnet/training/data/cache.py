@@ -176,7 +176,10 @@ def _require_none(faults: tuple[Fault, ...], error: type[CmbnetError], root: Pat
     """Refuse to continue with faulty cases."""
     wrong = [fault for fault in faults if fault.severity == "wrong"]
     if wrong:
-        shown = "; ".join(f"{fault.case} {fault.message}".strip() for fault in wrong[:FAULTS_SHOWN])
+        shown = "; ".join(
+            f"{fault.case}: {fault.message}" if fault.case else fault.message
+            for fault in wrong[:FAULTS_SHOWN]
+        )
         more = f"; and {len(wrong) - FAULTS_SHOWN} more" if len(wrong) > FAULTS_SHOWN else ""
         raise error(f"{root}: {shown}{more}")
 

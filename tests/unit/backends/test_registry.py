@@ -123,7 +123,7 @@ def test_a_package_that_does_not_import_is_said_and_passed_over(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("tpu", "must be auto or one of litert, openvino, onnx, tensorrt, keras, got 'tpu'"),
+        ("tpu", f"must be auto or one of {', '.join(RUNTIMES)}, got 'tpu'"),
         ("litert:int4", "precision must be one of int8, float32, float16, got 'int4'"),
         ("keras", "bundle dot-finder has nothing for keras; it has litert:float32"),
         ("litert:int8", "has nothing for litert:int8; it has litert:float32"),

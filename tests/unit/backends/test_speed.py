@@ -124,6 +124,14 @@ def test_the_environment_overrules_what_was_measured(
     assert open_backend(both, "litert", threads=2).info.reason == "asked for: litert"
 
 
+def test_what_does_not_contend_is_not_chosen_for_its_speed(
+    home: Path, both: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody = contest_of(both).names
+    monkeypatch.setitem(RUNTIMES, "onnx", replace(RUNTIMES["onnx"], contends=False))
+    assert contest_of(both).names == tuple(name for name in everybody if name != "onnx")
+
+
 def test_nothing_is_measured_where_there_is_no_choice(
     home: Path, tmp_path: Path, both: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

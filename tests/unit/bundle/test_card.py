@@ -95,7 +95,7 @@ def test_the_area_is_that_of_the_results_that_hold_more_candidates(tiny_bundle: 
     card = model_card(tiny_bundle, CardContent(results=results(tiny_bundle), curves=other))
     assert row(card, "lesion ROC AUC") == ["0.900", "0.85-0.93"]
     assert row(card, "pixel Dice")[0] == "0.750"
-    assert "probability maps from 0.1 on" in card
+    assert "probability maps show at a threshold of 0.1" in card
     of_others = other | {"data": {"kind": "phantoms", "cases": []}}
     with pytest.raises(InputRefused, match="curves must be of the cases of the results"):
         model_card(tiny_bundle, CardContent(results=results(tiny_bundle), curves=of_others))

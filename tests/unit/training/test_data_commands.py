@@ -93,10 +93,10 @@ def test_what_makes_training_wrong_ends_with_3_and_prepares_nothing(
     data[3, 2:7, 2:7] = 1  # in the corner, outside the head
     write_nifti(labels.with_data(data), root / "lesions" / "control.nii.gz", dtype=np.uint8)
     result = run(check_data, spec, "--root", root)
-    assert "1 faults would make training wrong" in refusal(result)
+    assert "1 fault would make training wrong" in refusal(result)
     assert "wrong: control: lesion 1 at (z, y, x) (3.0, 4.0, 4.0) lies outside" in result.output
     said = refusal(run(prepare, spec, "--root", root, "-o", tmp_path / "cache"))
-    assert "control lesion 1 at" in said
+    assert "control: lesion 1 at" in said
     assert not (tmp_path / "cache" / "cache.json").exists()
     left = run(prepare, spec, "--root", root, "-o", tmp_path / "cache", "--leave-out")
     assert "left out control: lesion 1" in left.output

@@ -134,7 +134,10 @@ class _Finder:
         for name, same in by_name.items():
             if len(same) > 1:
                 files = ", ".join(str(case.image.relative_to(self.root)) for case in same)
-                message = f"a case has one scan, got {files}: make the name of cases longer"
+                message = (
+                    f"a case has one scan, got {files}: give the spec a `case:` that tells them "
+                    f"apart, got {self.spec.case!r}"
+                )
                 self.faults.append(Fault("duplicate-case", "wrong", message, name))
         self.cases = [same[0] for same in by_name.values() if len(same) == 1]
         for exclusion in self.spec.exclude:

@@ -178,6 +178,7 @@ def test_two_scans_of_one_name_are_wrong(tmp_path: Path) -> None:
     found = discover(spec(), tmp_path)
     assert [one.name for one in found.cases] == ["b"]
     assert "got x/a.nii, y/a.nii" in wrong(found)["duplicate-case"]
+    assert "a `case:` that tells them apart, got '{stem}'" in wrong(found)["duplicate-case"]
 
 
 def test_an_empty_folder_is_wrong(tmp_path: Path) -> None:
