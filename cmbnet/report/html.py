@@ -90,7 +90,7 @@ def _calcium(result: Result) -> str:
     apart = result.stages.get("removed_by_phase", 0)
     if apart:
         noun = "possible calcification is" if apart == 1 else "possible calcifications are"
-        return f"; {apart} {noun} not counted, {result.scan.lesions + apart} with them"
+        return f"; {apart} {noun} not counted ({result.scan.lesions + apart} in all)"
     counted = sum(lesion.phase == "diamagnetic" for lesion in result.lesions)
     return f"; {counted} of them may be calcified" if counted else ""
 

@@ -71,7 +71,7 @@ def test_calcium_is_listed_apart(judged: Prediction) -> None:
 def test_both_counts_are_said(judged: Prediction) -> None:
     text = headline(build_result(judged, case="x"))
     assert text.startswith("2 possible microbleeds were found")
-    assert text.endswith("1 possible calcification is not counted, 3 with them")
+    assert text.endswith("1 possible calcification is not counted (3 in all)")
     header, first, *_ = lesions_csv(judged.found.lesions).splitlines()
     assert header.endswith(",phase,phase_strength")
     assert ",paramagnetic," in first
@@ -105,7 +105,7 @@ def test_a_phase_that_cannot_be_trusted_changes_nothing(
 def test_the_report_shows_phase_beside_magnitude(judged: Prediction) -> None:
     page = report_html(judged, build_result(judged, case="x"))
     assert "Possible calcification 3" in page
-    assert "The second row is the phase" in page
+    assert "The second row shows the phase" in page
     assert '<th scope="col">Phase</th>' in page
     painter = Painter(judged)
     (apart,) = (one for one in judged.found.excluded if one.removed_by == "phase")
