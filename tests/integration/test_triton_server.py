@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +121,7 @@ def test_a_scan_is_answered_as_locally(
     np.testing.assert_array_equal(answer.probability, here.probability.data)
     assert (answer.mask.dtype.name, answer.labels.dtype.name) == ("uint8", "uint16")
     # Through JSON, which is how the table travels: tuples become lists.
-    table = json.loads(json.dumps([_fields(lesion) for lesion in here.found.lesions]))
+    table = json.loads(json.dumps([_fields(one) for one in here.found.lesions], default=asdict))
     assert answer.lesions == table
     assert answer.quality["analysable"]
     assert answer.result["request"]["bundle_sha256"] == served.sha256
