@@ -82,6 +82,6 @@ def test_the_result_keeps_the_fields_of_its_request() -> None:
     assert set(RecordedRequest.model_fields) == {
         "input_sha256", "bundle_sha256", "cmbnet", "operating_point", "backend", "frame",
         "brain_mask_sha256", "force", "save_probability", "series", "dicom_seg", "dicom_sr",
-        "dicom_key_images", "dicom_pdf", "count_calcifications", "phase_sha256",
-            "phase_series",
+        "dicom_key_images", "dicom_pdf", "count_calcifications", "phase_sha256", "phase_series",
+        "code_sha256",
     }  # fmt: skip
