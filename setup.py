@@ -13,7 +13,7 @@ EXTRAS = {
         # The cache of prepared scans.
         "h5py>=3.14",
         "pyyaml>=6.0",
-        "matplotlib>=3.10",
+        "matplotlib>=3.10.7",
         "openpyxl>=3.1",
         # Fits the lesion score.
         "scikit-learn>=1.7",
@@ -39,9 +39,9 @@ EXTRAS = {
         "pylibjpeg-openjpeg>=2.4",
         "pyjpegls>=1.5",
         # Sets the PDF report.
-        "matplotlib>=3.10",
+        "matplotlib>=3.10.7",
     ],
-    "evaluate": ["matplotlib>=3.10"],
+    "evaluate": ["matplotlib>=3.10.7"],
 }
 # The node speaks DICOM over the network, and lets Prometheus watch it.
 EXTRAS["edge"] = [
