@@ -13,7 +13,7 @@ EXTRAS = {
         # The cache of prepared scans.
         "h5py>=3.14",
         "pyyaml>=6.0",
-        "matplotlib>=3.10.7",
+        "matplotlib>=3.11",
         "openpyxl>=3.1",
         # Fits the lesion score.
         "scikit-learn>=1.7",
@@ -38,10 +38,10 @@ EXTRAS = {
         "pylibjpeg>=2.0",
         "pylibjpeg-openjpeg>=2.4",
         "pyjpegls>=1.5",
-        # Sets the PDF report.
-        "matplotlib>=3.10.7",
+        # Sets the PDF report. Before 3.11, letters that are not Latin are drawn but are no text.
+        "matplotlib>=3.11",
     ],
-    "evaluate": ["matplotlib>=3.10.7"],
+    "evaluate": ["matplotlib>=3.11"],
 }
 # The node speaks DICOM over the network, and lets Prometheus watch it.
 EXTRAS["edge"] = [
@@ -68,6 +68,8 @@ EXTRAS["dev"] = sorted(
         "dcmqi>=1.5.7",
         # Drives Debian's chromium; its own browsers are not needed.
         "playwright>=1.65",
+        # Words the schemas of data_specs/ as they stand there; older ones leave descriptions out.
+        "pydantic>=2.14",
         # Reads the PDF report.
         "pypdfium2>=5.15",
         # The saved network must load on this Keras backend too.
