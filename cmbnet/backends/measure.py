@@ -113,7 +113,7 @@ def speeds_of(bundle: Bundle, names: tuple[str, ...], *, threads: int) -> Mappin
 
 
 def _opened(bundle: Bundle, name: str, threads: int) -> tuple[Backend, float]:
-    """A backend that has run, and ms that import and loading take, caches being filled."""
+    """Open a backend with filled caches, run it once, and time import and loading in ms."""
     start = time.perf_counter()
     import_runtime(RUNTIMES[name])
     imported_s = time.perf_counter() - start

@@ -35,9 +35,9 @@ class Speed:
     """What was measured of a backend.
 
     Args:
-        ms_per_slice: Of the network alone, ms.
-        start_ms: Import of the runtime and loading of the network, ms.
-        fault: Why it could not be measured; empty if it was.
+        ms_per_slice: Time of the network alone for one slice, ms.
+        start_ms: Time to import the runtime and load the network, ms.
+        fault: Reason why it could not be measured. Empty if it was measured.
     """
 
     ms_per_slice: float = 0.0
@@ -56,8 +56,8 @@ class Contest:
 
     Args:
         names: Backends in the order of the table.
-        file: Where the measurement is kept.
-        speeds: What was measured; empty if nothing was.
+        file: File that keeps the measurement.
+        speeds: Speeds by the name of the backend. Empty if nothing was measured.
     """
 
     names: tuple[str, ...]
@@ -81,8 +81,7 @@ def contest(contenders: Mapping[str, str], *, model: str, threads: int) -> Conte
     """Return what is known of backends on this machine.
 
     Args:
-        contenders: From the names of backends to their versions and precisions, in the order of the
-            table.
+        contenders: Version and precision of each backend, by its name, in the order of the table.
         model: Hash of the bundle.
         threads: Number of threads.
     """
@@ -142,7 +141,7 @@ def processor() -> Sequence[str]:
 
 
 def _read(file: Path) -> dict[str, Speed]:
-    """What the file says; nothing if it is missing, damaged, or of another version."""
+    """Read the speeds that a file keeps. There are none if it is missing or damaged."""
     try:
         return {
             str(name): Speed(float(s["ms_per_slice"]), float(s["start_ms"]), str(s["fault"]))

@@ -50,8 +50,8 @@ class AriaH:
         new: Number of new lesions against the first scan.
         uncertain: Number of those that are newly above threshold; they do not count.
         not_assessable: Number of places that the first scan does not show.
-        baseline_band: Of the lesions of the first scan.
-        note: What the category leaves out.
+        baseline_band: Band of the number of lesions on the first scan.
+        note: A sentence on what the category leaves out.
     """
 
     category: str | None
@@ -81,13 +81,13 @@ def aria_h(
 
 
 def why_not_comparable(before: Protocol, after: Protocol) -> str:
-    """The reason why two scans allow no category, or an empty string."""
+    """Return the reason why two scans allow no category, or an empty string."""
     reasons = [*_differences(before, after, grades=True)]
     return f"no category: {'; '.join(reasons)}" if reasons else ""
 
 
 def sizes_comparable(before: Protocol, after: Protocol) -> bool:
-    """Whether voxels, field strength and echo time agree, so that volumes can be compared.
+    """Say whether voxels, field strength and echo time agree, so that volumes can be compared.
 
     A field strength or echo time that one of them does not state is taken to agree.
     """

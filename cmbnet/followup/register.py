@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import floor
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -34,7 +35,7 @@ class RigidMap:
     """How a later scan lies on the first.
 
     Args:
-        alignment: From the world of the later scan to that of the first, without scale.
+        alignment: The map from the world of the later scan to that of the first, without scale.
         edge_mm: Median distance of the two brains' surfaces.
         refused: Why it is not good enough, as a sentence; empty if it is.
     """
@@ -131,10 +132,12 @@ def _edge_mm(field: Field, cells: Cells, found: Alignment) -> float:
 
 
 def _why_bad(found: Alignment, edge_mm: float, voxel_mm: float) -> str:
+    # Rounded down: what falls short of a limit must not be printed as the limit.
+    overlap, explained = (floor(100 * x) / 100 for x in (found.overlap, found.explained))
     faults = [
-        (found.overlap < LEAST_OVERLAP, f"overlap of the brains {found.overlap:.2f}, "
+        (found.overlap < LEAST_OVERLAP, f"overlap of the brains {overlap:g}, "
          f"required {LEAST_OVERLAP:g}"),
-        (found.explained < LEAST_EXPLAINED, f"brightness that agrees {found.explained:.2f}, "
+        (found.explained < LEAST_EXPLAINED, f"brightness that agrees {explained:g}, "
          f"required {LEAST_EXPLAINED:g}"),
         (edge_mm > voxel_mm, f"edges of the brains {edge_mm:.1f} mm apart, required at most a "
          f"voxel, {voxel_mm:.1f} mm"),

@@ -18,11 +18,11 @@ class RegionRow:
     """The lesions of one region or group.
 
     Args:
-        name: Of the region or group.
-        left: Number on the left.
-        right: Number on the right.
-        midline: Number too near to the middle for a side.
-        total: All of them.
+        name: Name of the region or group.
+        left: Number of lesions on the left.
+        right: Number of lesions on the right.
+        midline: Number of lesions too near to the middle to have a side.
+        total: Number of all its lesions.
     """
 
     name: str
@@ -39,9 +39,9 @@ class RegionCounts:
     Args:
         failed: Why the regions are unknown, as a sentence; empty if they are known.
         band: Band of the count of all lesions.
-        pattern: Of all lesions.
-        groups: Lobar, deep, infratentorial, unknown.
-        regions: The 13 regions of MARS.
+        pattern: Pattern of all lesions, see `pattern_of`.
+        groups: Counts of the groups lobar, deep, infratentorial and unknown.
+        regions: Counts of the 13 regions of MARS.
         boston_marker: Boston criteria 2.0, haemorrhagic marker of probable amyloid angiopathy (two
             lobar lesions or more, none deep): ``"yes"``, ``"no"`` or ``"not assessable"``. Age,
             presentation and white matter are for the reader.
@@ -98,7 +98,7 @@ def _row(name: str, places: list[Place]) -> RegionRow:
 
 
 def in_words(counts: RegionCounts) -> str:
-    """The groups in a line.
+    """Write the groups in a line.
 
     Examples:
         >>> in_words(count_regions([Place("frontal", "left", "lobar"), Place()]))

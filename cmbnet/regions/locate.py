@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import floor
 from typing import Final
 
 import numpy as np
@@ -26,7 +27,7 @@ class Locator:
     """The alignment of the template to a scan.
 
     Args:
-        alignment: From the world of the scan to MNI space; None without a brain.
+        alignment: The map from the world of the scan to MNI space. None without a brain.
         failed: Why nothing is located, as a sentence. Empty if the alignment is good.
     """
 
@@ -72,5 +73,8 @@ def _why_bad(found: Alignment) -> str:
 
 
 def _sentence(short: Iterable[tuple[str, float, float]]) -> str:
-    said = " and ".join(f"{name} {value:.2f} (required {least:g})" for name, value, least in short)
+    # Rounded down: what falls short of a limit must not be printed as the limit.
+    said = " and ".join(
+        f"{name} {floor(100 * value) / 100:g} (required {least:g})" for name, value, least in short
+    )
     return f"no regions are given: the template head does not fit the scan: {said}" if said else ""

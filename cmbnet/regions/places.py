@@ -33,7 +33,7 @@ FARTHEST_MM: Final = 20.0
 
 
 def group_of(region: str) -> Group:
-    """The group of a region's name.
+    """Return the group of a region, by its name.
 
     Examples:
         >>> [group_of(name) for name in ("insula", "thalamus", "cerebellum", "unknown")]
@@ -46,7 +46,7 @@ def group_of(region: str) -> Group:
 
 
 def pattern_of(regions: list[str]) -> Pattern:
-    """The pattern of all lesions of a scan, by their regions.
+    """Return the pattern of all lesions of a scan, by their regions.
 
     Lesions of the cerebellum alone are ``"other"``: they are neither lobar nor deep. Those of the
     brainstem are deep. An unknown region leaves only a mixed pattern certain.
@@ -74,10 +74,10 @@ class Place:
 
     Args:
         region: One of `REGIONS`, or ``"unknown"`` outside the template or without an alignment.
-        side: Of the patient.
-        group: Of the region.
+        side: Side of the patient.
+        group: Group of the region.
         margin_mm: Distance to the next other region, at most `FARTHEST_MM`. None if unknown.
-        group_margin_mm: The same to the next other group.
+        group_margin_mm: Distance to the next other group, likewise.
         mni_mm: Position in MNI space, right, anterior, superior. None without an alignment.
     """
 
@@ -107,7 +107,7 @@ class LabelMap:
     cell_mm: float
 
     def place(self, point_mm: NDArray[np.floating]) -> Place:
-        """The place of an MNI position, superior, anterior, right."""
+        """Return the place of an MNI position (superior, anterior, right) in mm."""
         superior, anterior, right = (float(mm) for mm in point_mm)
         mni = (right, anterior, superior)
         number = int(self.numbers(point_mm[None])[0])

@@ -19,8 +19,8 @@ from cmbnet.preprocess import Finding
 from cmbnet.regions.counts import RegionCounts, count_regions
 
 _ANSWERING = (
-    "backends", "io", "lesions", "phase", "predict", "preprocess", "regions", "report", "slices",
-    "templates", "volume",
+    "backends", "bundle/bundle", "bundle/manifest", "io", "lesions", "pages", "phase", "predict",
+    "preprocess", "regions", "report", "slices", "templates", "threads", "volume",
 )  # fmt: skip
 """The code that determines a result and its files."""
 

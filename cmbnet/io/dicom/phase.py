@@ -13,6 +13,7 @@ from cmbnet.io.dicom.grouping import echo_of
 from cmbnet.io.dicom.kinds import ImageKind
 
 if TYPE_CHECKING:
+    from cmbnet.io.dicom.geometry import Grid
     from cmbnet.io.dicom.selection import Judged
 
 PLACE_TOLERANCE_MM = 0.01
@@ -70,8 +71,8 @@ def _distance(phase: Judged, swi: Judged) -> tuple[bool, int]:
     return not same, abs(numbers[0] - numbers[1])
 
 
-def require_phase(judged: Sequence[Judged], swi_key: str, series: str) -> Judged:
-    """Return the phase of an SWI, or the named one if it belongs to it.
+def require_phase(judged: Sequence[Judged], swi_key: str, series: str) -> tuple[Grid, str]:
+    """Return the grid and the key of the phase of an SWI, or of the named one if it belongs to it.
 
     Args:
         judged: All stacks of the input.
@@ -87,9 +88,9 @@ def require_phase(judged: Sequence[Judged], swi_key: str, series: str) -> Judged
             one for one in judged if series in (one.verdict.key, one.verdict.series_instance_uid)
         ]
     found, reason = phase_of(judged, swi)
-    if found is None:
+    if found is None or found.grid is None:
         raise InputRefused(f"{reason}: the scan is analysed without phase")
-    return found
+    return found.grid, found.verdict.key
 
 
 __all__ = ["phase_of", "require_phase"]

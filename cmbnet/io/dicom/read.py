@@ -137,12 +137,10 @@ def read_dicom_phase(
     """
     with open_files(path) as files:
         judged, _, name = _judge_all(files, DEFAULT_RULES, None)
-        phase = require_phase(judged, swi.verdict.key, series)
-        assert phase.grid is not None
-        source = f"series {phase.verdict.key} of {name}"
+        grid, key = require_phase(judged, swi.verdict.key, series)
         # The affine of the SWI: the two may differ by what headers round.
         affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ swi.affine_lps
-        return Volume(data=read_pixels(phase.grid), affine=affine, source=source)
+        return Volume(read_pixels(grid), affine, f"series {key} of {name}")
 
 
 def _judge_all(

@@ -43,7 +43,7 @@ FORMAT = "cmbnet training cache 2"
 LESION, IGNORE, MIMIC, BRAIN = 1, 2, 4, 8
 """Bits of ``marks``."""
 
-_PREPARING = ("io", "preprocess", "training/data", "volume")
+_PREPARING = ("io", "lesions", "preprocess", "training/data", "volume")
 """The code that determines what a part holds."""
 
 BOX_MARGIN_PX = 32

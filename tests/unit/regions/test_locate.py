@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cmbnet.regions import head_template, locate
+from cmbnet.regions.locate import LEAST_OVERLAP, _why_bad
 from cmbnet.regions.register import BOX_MM, Alignment, Field, align, cells_of
 
 SHAPE = (48, 60, 55)
@@ -143,3 +144,8 @@ def test_the_box_of_the_warp_holds_the_template() -> None:
     last = labels.origin_mm + (np.array(labels.labels.shape) - 1) * labels.cell_mm
     assert np.all(labels.origin_mm >= corner)
     assert np.all(last <= corner + size + 1)
+
+
+def test_what_falls_short_is_not_printed_as_the_limit() -> None:
+    short = Alignment(np.eye(3), np.zeros(3), overlap=LEAST_OVERLAP - 0.001, explained=1.0)
+    assert "overlap of the brain 0.92 (required 0.93)" in _why_bad(short)
