@@ -25,7 +25,7 @@ from cmbnet.followup.grade import aria_h
 from cmbnet.io import write_nifti
 from cmbnet.phantom.case import PhantomCase
 from cmbnet.phantom.follow_up import Rescan, make_pair
-from cmbnet.predict import Request
+from cmbnet.predict import Request, predict_file
 
 NEAR_MM = 3.0
 
@@ -55,7 +55,8 @@ def main() -> None:
                 write_nifti(case.image, path, dtype=np.int16)
             start = time.process_time()
             try:
-                found = compare_scans(paths, bundle, backend, Request(), same_protocol=True)
+                answers = [predict_file(path, bundle, backend, Request()) for path in paths]
+                found = compare_scans(answers, same_protocol=True)
             except InputRefused as refused:
                 print(f"# {seed}: refused: {refused}", flush=True)
                 sums["refused"] += 1
@@ -99,6 +100,7 @@ def scored(found: Compared, pair: tuple[PhantomCase, PhantomCase]) -> Counter[st
             "newly above threshold": follow_up.counts["newly above threshold"],
             "persistent": follow_up.counts["persistent"],
             "category right": int(follow_up.aria_h.category == real),
+            f"category {real} called {follow_up.aria_h.category}": 1,
             "registration off by more than 1 mm": int(wrong_mm > 1.0),
         }
     )
