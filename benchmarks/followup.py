@@ -20,6 +20,8 @@ import numpy as np
 from cmbnet.backends import open_backend
 from cmbnet.bundle import load_bundle
 from cmbnet.errors import InputRefused
+from cmbnet.evaluation.stats.intervals import wilson
+from cmbnet.evaluation.stats.kappa import cohen_kappa
 from cmbnet.followup import Compared, compare_scans
 from cmbnet.followup.grade import aria_h
 from cmbnet.io import write_nifti
@@ -68,6 +70,11 @@ def main() -> None:
         sums.update(row)
         print(f"# {seed}: {dict(row)}", flush=True)
     print(dict(sums))
+    names = ("none", "mild", "moderate", "severe")
+    table = np.array([[sums[f"category {a} called {b}"] for b in names] for a in names], float)
+    print("weighted kappa of the category", cohen_kappa(table, "quadratic"))
+    print("sensitivity of new", wilson(sums["found new"], sums["added"]))
+    print("precision of new", wilson(sums["new"] - sums["false new"], sums["new"]))
 
 
 def scored(found: Compared, pair: tuple[PhantomCase, PhantomCase]) -> Counter[str]:
