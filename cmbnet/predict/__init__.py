@@ -2,11 +2,18 @@
 
 from cmbnet.predict.file import predict_file, record_of, steps_of_file
 from cmbnet.predict.pipeline import predict_prepared, predict_volume, steps_of_volume
-from cmbnet.predict.prediction import InputRecord, NotAnalysable, Prediction, Refusal
+from cmbnet.predict.prediction import (
+    Answer,
+    InputRecord,
+    NotAnalysable,
+    Prediction,
+    Refusal,
+)
 from cmbnet.predict.request import PLAIN, DicomObject, Request
 
 __all__ = [
     "PLAIN",
+    "Answer",
     "DicomObject",
     "InputRecord",
     "NotAnalysable",

@@ -72,9 +72,12 @@ def build_segmentation(
     return segmentation
 
 
-def tracking_uid(result: DicomResult, source: DicomSource, lesion: Lesion) -> str:
-    """Return the UID by which segment and measurement group mean the same lesion."""
-    return uid_for(result, source, f"lesion {lesion.id} {lesion.voxel_ijk} {lesion.volume_mm3:.2f}")
+def tracking_of(result: DicomResult, source: DicomSource, lesion: Lesion) -> tuple[str, str]:
+    """Return UID and name by which segment and measurement group mean the same lesion."""
+    if lesion.id in result.tracking:
+        return result.tracking[lesion.id]
+    what = f"lesion {lesion.id} {lesion.voxel_ijk} {lesion.volume_mm3:.2f}"
+    return uid_for(result, source, what), tracking_id(lesion)
 
 
 def tracking_id(lesion: Lesion) -> str:
@@ -109,6 +112,7 @@ def _description(
     result: DicomResult, source: DicomSource, lesion: Lesion, number: int
 ) -> SegmentDescription:
     algorithm = result.algorithm
+    uid, name = tracking_of(result, source, lesion)
     return SegmentDescription(
         segment_number=number,
         segment_label=label_of(lesion)[:64],
@@ -122,8 +126,8 @@ def _description(
             source="cmbnet",
             parameters={"model sha256": algorithm.model_sha256},
         ),
-        tracking_uid=tracking_uid(result, source, lesion),
-        tracking_id=tracking_id(lesion),
+        tracking_uid=uid,
+        tracking_id=name,
         anatomic_regions=[codes.site(lesion.place)],
     )
 

@@ -19,7 +19,7 @@ from cmbnet.io.dicom import DicomSource
 from cmbnet.lesions import Lesion
 from cmbnet.regions import pattern_of
 from cmbnet.report.dicom import codes
-from cmbnet.report.dicom.content import DicomResult, moment_of
+from cmbnet.report.dicom.content import DicomResult, TimePoint, moment_of
 from cmbnet.report.dicom.naming import head_of, name_by_content, uid_for
 from cmbnet.report.dicom.references import (
     edge_of,
@@ -28,7 +28,7 @@ from cmbnet.report.dicom.references import (
     segments_of,
     slices_of,
 )
-from cmbnet.report.dicom.segmentation import label_of, tracking_id, tracking_uid
+from cmbnet.report.dicom.segmentation import label_of, tracking_of
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
 
 _LONGEST_REMARK = 1000
@@ -70,7 +70,7 @@ def build_report(
             is_complete=True,
             is_final=False,
             is_verified=False,
-            coding_schemes=[codes.private_scheme()],
+            coding_schemes=codes.schemes(compared=result.time_point is not None),
             previous_versions=None if result.previous is None else [result.previous],
             **head_of(result, source, moment, "sr"),
         )
@@ -153,6 +153,10 @@ def _lesion_group(
             sr.QualitativeEvaluation(codes.REGION, codes.region_code(place)),
             sr.QualitativeEvaluation(codes.REGION_GROUP, codes.group_code(place)),
         ]
+    point = result.time_point
+    if point is not None and lesion.id in point.changes:
+        change = codes.CHANGES[point.changes[lesion.id]]
+        evaluations.append(sr.QualitativeEvaluation(codes.CHANGE, change))
     about = _about(result, source, lesion) | {
         "algorithm_id": _algorithm(result, parameters=False),
         "measurements": _lesion_measurements(lesion),
@@ -185,7 +189,7 @@ def _calcification_group(result: DicomResult, source: DicomSource, lesion: Lesio
     """Make the group of a possible calcification: a point, its code and why."""
     about = _about(result, source, lesion) | {
         "tracking_identifier": sr.TrackingIdentifier(
-            uid=tracking_uid(result, source, lesion),
+            uid=tracking_of(result, source, lesion)[0],
             identifier=f"Possible calcification {lesion.id}",
         ),
         "finding_type": codes.CALCIFICATION,
@@ -199,14 +203,25 @@ def _calcification_group(result: DicomResult, source: DicomSource, lesion: Lesio
 
 def _about(result: DicomResult, source: DicomSource, lesion: Lesion) -> dict[str, Any]:
     """Return the tracking identifiers that both groups of a lesion share."""
+    uid, name = tracking_of(result, source, lesion)
     return {
-        "tracking_identifier": sr.TrackingIdentifier(
-            uid=tracking_uid(result, source, lesion), identifier=tracking_id(lesion)
-        ),
+        "tracking_identifier": sr.TrackingIdentifier(uid=uid, identifier=name),
+        "time_point_context": _time_point(result),
         "finding_category": codes.ABNORMAL_STRUCTURE,
         "finding_type": codes.MICROBLEED,
         "finding_sites": [sr.FindingSite(codes.site(lesion.place), codes.side(lesion.place))],
     }
+
+
+def _time_point(result: DicomResult) -> sr.TimePointContext | None:
+    point = result.time_point
+    if point is None:
+        return None
+    return sr.TimePointContext(
+        time_point=f"Scan {point.order}",
+        time_point_order=point.order,
+        subject_time_point_identifier=point.identifier,
+    )
 
 
 def _comment(words: str) -> sr.TextContentItem:
@@ -277,13 +292,17 @@ def _summary(result: DicomResult, source: DicomSource) -> sr.MeasurementsAndQual
         finding_type=codes.MICROBLEED,
         finding_category=codes.ABNORMAL_STRUCTURE,
         finding_sites=[sr.FindingSite(codes.BRAIN)],
+        time_point_context=_time_point(result),
         algorithm_id=_algorithm(result, parameters=True),
         measurements=_summary_measurements(result, source),
         qualitative_evaluations=_summary_evaluations(result),
         source_images=[reference_as(sr.SourceImageForMeasurementGroup, source, middle)],
     )
     answer = _answer(result)
-    for remark in (answer, RESEARCH_USE_ONLY, *result.quality.remarks, *source.verdict.notes):
+    compared = () if result.time_point is None else result.time_point.remarks
+    for remark in (
+        answer, RESEARCH_USE_ONLY, *compared, *result.quality.remarks, *source.verdict.notes,
+    ):  # fmt: skip
         group[0].ContentSequence.append(_comment(remark))
     return group
 
@@ -318,6 +337,9 @@ def _summary_measurements(result: DicomResult, source: DicomSource) -> list[sr.M
         measurements.append(_number(codes.FIELD_STRENGTH, source.field_t, codes.TESLA))
     if result.quality.analysable:
         measurements.insert(0, _number(codes.COUNT, len(result.lesions), codes.LESIONS))
+        if result.time_point is not None and result.time_point.order > 1:
+            new = _number(codes.NEW_LESIONS, result.time_point.new, codes.LESIONS)
+            measurements.insert(1, new)
     return measurements
 
 
@@ -335,7 +357,21 @@ def _summary_evaluations(result: DicomResult) -> list[sr.QualitativeEvaluation]:
         sr.QualitativeEvaluation(codes.COUNT_BAND, codes.count_band(count)),
         sr.QualitativeEvaluation(codes.ARIA_BAND, codes.aria_band(count)),
         sr.QualitativeEvaluation(codes.PATTERN, codes.pattern_code(_pattern(result))),
+        *_grades(result.time_point),
     ]
+
+
+def _grades(point: TimePoint | None) -> list[sr.QualitativeEvaluation]:
+    """What anti-amyloid treatment asks of the first scan and of a later one."""
+    if point is None:
+        return []
+    if point.order == 1:
+        band = codes.baseline_band(point.baseline_band)
+        return [sr.QualitativeEvaluation(codes.ARIA_BASELINE, band)]
+    if point.category is None:
+        return []
+    category = codes.aria_category(point.category)
+    return [sr.QualitativeEvaluation(codes.ARIA_H_FOLLOW_UP, category)]
 
 
 def _pattern(result: DicomResult) -> str:
