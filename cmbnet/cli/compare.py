@@ -58,7 +58,8 @@ def command(
     from cmbnet.predict import Request
 
     bundle = load_bundle(model)
-    request = Request(operating_point=operating_point, backend=backend)
+    # Without phase: scans of which only some have it would differ by that.
+    request = Request(operating_point=operating_point, backend=backend, phase_series="none")
     opened = open_backend(bundle, backend, threads=threads)
     compared = compare_scans(
         (baseline, *followup), bundle, opened, request, same_protocol=same_protocol
