@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ from cmbnet.api.found import Found
 from cmbnet.backends import open_backend
 from cmbnet.bundle import load_bundle
 from cmbnet.errors import CmbnetError, UsageError
-from cmbnet.io.scan import read_scan
-from cmbnet.predict import PLAIN, Request, steps_of_file, steps_of_volume
+from cmbnet.io.scan import LoadedScan, read_scan
+from cmbnet.predict import PLAIN, Request, read_as_asked, steps_of_file, steps_of_scan
 from cmbnet.threads import Steps, finished, in_stages
 from cmbnet.volume import Volume
 
@@ -94,7 +95,7 @@ class Model:
             brain_mask: A brain mask on the grid of the scan, in one of the forms of `scan`. Without
                 it, the brain is estimated.
             phase: The phase of the same acquisition on the grid of the scan, in one of the forms of
-                `scan`. It tells calcifications from microbleeds.
+                `scan`. It tells calcifications from microbleeds. A DICOM study has its own.
             options: Fields of `Request` by name. They replace those of `request`:
                 ``operating_point="sensitive"``, ``frame=0``, ``series="S3"``, ``force=True``.
 
@@ -152,11 +153,11 @@ class Model:
                 path, self.bundle, self.backend, request, brain_mask=mask_path, phase=phase_path
             )
             return Found((yield from steps))
-        volume = volume_of(scan) if path is None else _read(path, request)
-        mask, turned = map(_volume_beside, (brain_mask, phase))
-        steps = steps_of_volume(
-            volume, self.bundle, self.backend, request, brain_mask=mask, phase=turned
-        )
+        read = LoadedScan(volume_of(scan)) if path is None else read_as_asked(path, request)
+        if phase is not None:
+            read = replace(read, phase=_volume_beside(phase), no_phase="")
+        mask = _volume_beside(brain_mask)
+        steps = steps_of_scan(read, self.bundle, self.backend, request, brain_mask=mask)
         return Found((yield from steps))
 
     def close(self) -> None:
@@ -182,10 +183,6 @@ class Model:
 def _path_of(scan: AnyScan) -> Path | None:
     """Return the path if the scan is given by one, else None."""
     return Path(scan) if isinstance(scan, str | os.PathLike) else None
-
-
-def _read(path: Path, request: Request) -> Volume:
-    return read_scan(path, frame=request.frame, series=request.series).volume
 
 
 def _path_beside(image: AnyScan | None) -> Path | None:

@@ -98,7 +98,8 @@ def _reader(
     from cmbnet.report.finished import is_finished, read_answer
 
     bundle = load_bundle(model)
-    request = Request(operating_point=operating_point, backend=backend)
+    # Without phase: scans of which only some have it would differ by that.
+    request = Request(operating_point=operating_point, backend=backend, phase_series="none")
     bundle.operating_point(operating_point)
     opened = cache(partial(open_backend, bundle, backend, threads=threads))
 

@@ -50,8 +50,8 @@ you asked for. 4, some cases failed.
                    "calcifications from microbleeds. For several scans, a folder of files "
                    "that have the names of the scans.")  # fmt: skip
 @click.option("--phase-series",
-              help="DICOM series of the phase: auto for the one that belongs to the SWI, "
-                   "its name in `cmbnet dicom explain`, or its UID.")  # fmt: skip
+              help="DICOM series of the phase: its name in `cmbnet dicom explain`, its UID, or "
+                   "none to use no phase.  [default: the one that belongs to the SWI]")  # fmt: skip
 @click.option("--count-calcifications", is_flag=True,
               help="Also count as microbleeds what the phase calls a "
                    "calcification.")  # fmt: skip
@@ -103,7 +103,7 @@ def command(
 
     cases = collect_cases(inputs, brain_mask=brain_mask, phase=phase, say=_remark)
     _require_dicom(cases, **{name: how[name] for name in _DICOM_ONLY})
-    read_ahead = ReadAhead(how["frame"], how["series"])
+    read_ahead = ReadAhead(how["frame"], how["series"], how["phase_series"])
     if overwrite or not (out / cases[0].name).exists():
         read_ahead.begin(cases[0].path)  # while the rest is imported
 

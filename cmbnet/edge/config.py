@@ -121,6 +121,8 @@ class WorkerSettings(_Settings):
     """Whether to send a picture of each lesion, too, for viewers without SEG and SR."""
     pdf: bool = False
     """Whether to send the report as a PDF, too."""
+    phase: bool = True
+    """Whether to tell calcifications from microbleeds by the phase of a study that has it."""
     timeout_s: Seconds = 300
     memory_mb: Annotated[int, Field(ge=256)] = 4096
     tries: Count = 3
@@ -134,6 +136,7 @@ class WorkerSettings(_Settings):
         return Request(
             operating_point=self.operating_point,
             backend=self.backend,
+            phase_series=None if self.phase else "none",
             dicom_seg=True,
             dicom_sr=True,
             dicom_key_images=self.key_images,

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from cmbnet.edge.config import WorkerSettings
 from cmbnet.edge.worker import Answer, Job
 from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
+from cmbnet.threads import finished
 
 if TYPE_CHECKING:
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
     from cmbnet.io.dicom import DicomSource, Examination
-    from cmbnet.volume import Volume
+    from cmbnet.io.scan import LoadedScan
 
 
 @dataclass(slots=True)
@@ -47,27 +48,29 @@ class StudyProcessor:
 
     def __call__(self, job: Job) -> Answer:
         """See `cmbnet.edge.worker.Processor`."""
-        from cmbnet.io.dicom import read_dicom_series
+        from cmbnet.io.dicom import read_dicom_study
+        from cmbnet.io.scan import LoadedScan
 
         if job.failure:
             return self._report_failure(job, job.failure)
         start = time.perf_counter()
         try:
-            volume, source = read_dicom_series(job.images)
+            read = read_dicom_study(job.images, phase=self.settings.request.phase_series)
         except (InputRefused, UnreadableFile) as refused:
             return self._unreadable(job, str(refused))
-        return self._predict(job, volume, source, start)
+        return self._predict(job, LoadedScan(*read), read[1], start)
 
-    def _predict(self, job: Job, volume: Volume, source: DicomSource, start: float) -> Answer:
-        from cmbnet.predict import InputRecord, NotAnalysable, predict_volume
+    def _predict(self, job: Job, scan: LoadedScan, source: DicomSource, start: float) -> Answer:
+        from cmbnet.predict import InputRecord, NotAnalysable, steps_of_scan
         from cmbnet.report.dicom import result_of_refusal, write_dicom_results
         from cmbnet.report.write import write_objects
 
         bundle, backend = self._opened()
         read_s = time.perf_counter() - start
         try:
-            prediction = predict_volume(
-                volume, bundle, backend, self.settings.request, record=InputRecord(dicom=source)
+            record = InputRecord(dicom=source)
+            prediction = finished(
+                steps_of_scan(scan, bundle, backend, self.settings.request, record=record)
             )
         except NotAnalysable as refused:
             result = replace(result_of_refusal(refused.refusal), previous=job.previous)

@@ -21,11 +21,14 @@ class ReadAhead:
     Args:
         frame: Number of the image in 4D files, or None.
         series: Series of DICOM inputs, or None for the SWI.
+        phase_series: Series of their phase, "none", or None for that of the SWI.
     """
 
-    def __init__(self, frame: int | None = None, series: str | None = None) -> None:
+    def __init__(
+        self, frame: int | None = None, series: str | None = None, phase_series: str | None = None
+    ) -> None:
+        self._wanted = {"series": series, "phase_series": phase_series}
         self._frame = frame
-        self._series = series
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         self._reading: dict[Path, Future[LoadedScan]] = {}
 
@@ -47,4 +50,4 @@ class ReadAhead:
     def _read(self, path: Path) -> LoadedScan:
         from cmbnet.io.scan import read_scan
 
-        return read_scan(path, frame=self._frame, series=self._series)
+        return read_scan(path, frame=self._frame, **self._wanted)

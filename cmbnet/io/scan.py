@@ -25,10 +25,14 @@ class LoadedScan:
     Args:
         volume: The scan on its own grid.
         dicom: Its source images. None for NIfTI.
+        phase: The phase that belongs to it in a DICOM input, if there is one.
+        no_phase: Why that is None although the input holds phase, or "".
     """
 
     volume: Volume
     dicom: DicomSource | None = None
+    phase: Volume | None = None
+    no_phase: str = ""
 
 
 def nifti_stem(name: str) -> str | None:
@@ -47,24 +51,32 @@ def is_dicom(path: Path) -> bool:
     return nifti_stem(path.name) is None and holds_dicom(path)
 
 
-def read_scan(path: Path, *, frame: int | None = None, series: str | None = None) -> LoadedScan:
-    """Read a NIfTI file, or the SWI series of a DICOM folder, zip, DICOMDIR or file.
+def read_scan(
+    path: Path,
+    *,
+    frame: int | None = None,
+    series: str | None = None,
+    phase_series: str | None = None,
+) -> LoadedScan:
+    """Read a NIfTI file, or the SWI of a DICOM folder, zip, DICOMDIR or file with its phase.
 
     Args:
         path: File or folder to read.
         frame: Number of the image, from 0, in a 4D file or a series with several per position.
         series: Key or UID of a DICOM series. Without it, the SWI is found.
+        phase_series: Key or UID of the phase of a DICOM input, or "none". Without it, the phase is
+            found.
 
     Raises:
         UnreadableFile: If it is missing, truncated, corrupted, or neither NIfTI nor DICOM.
         InputRefused: If it is no single 3D image of real numbers, or there is no SWI series.
-        UsageError: If `frame` or `series` does not exist.
+        UsageError: If `frame`, `series` or `phase_series` does not exist.
         MissingExtra: If it is DICOM, and pydicom or a decoder is not installed.
     """
     if is_dicom(path):
-        from cmbnet.io.dicom import read_dicom_series
+        from cmbnet.io.dicom import read_dicom_study
 
-        return LoadedScan(*read_dicom_series(path, series=series, frame=frame))
+        return LoadedScan(*read_dicom_study(path, series=series, phase=phase_series, frame=frame))
     if series is not None:
         raise UsageError(f"a DICOM input is required to choose a series, got {path.name}")
     return LoadedScan(read_nifti(path, frame=frame))

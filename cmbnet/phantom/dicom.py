@@ -2,7 +2,7 @@
 
 Beside the SWI come the series that a reader must not take for it: magnitude, phase and minimum
 intensity projection. They are stand-ins made from the SWI, right in header and geometry; nothing
-may be concluded from their grey values.
+may be concluded from their grey values. Only a phase that is given is true.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def write_dicom_series(
     vendor: Vendor,
     enhanced: bool = False,
     scan: ScanHeader | None = None,
+    phase: Volume | None = None,
 ) -> list[Path]:
     """Write one scan: the SWI and what else the vendor sends with it.
 
@@ -68,6 +69,8 @@ def write_dicom_series(
         vendor: Whose headers are imitated.
         enhanced: One multi-frame file per series instead of one file per slice.
         scan: Names, times and echo; the same scan gives the same UIDs and bytes.
+        phase: The phase on the grid of the SWI; its range of values is one turn. It is written in
+            the unit of the vendor.
 
     Returns:
         The files written.
@@ -76,13 +79,18 @@ def write_dicom_series(
         InputRefused: The grid is sheared, or has fewer than `PROJECTED_SLICES` slices.
     """
     scan = scan or ScanHeader()
-    placed = _place(swi)
+    placed, turned = _place(swi), None if phase is None else _place(phase)
     style = STYLES[vendor]
     paths: list[Path] = []
     instances: dict[int, int] = {}
     for number in dict.fromkeys(series.number for series in style.series):
         kinds = [series for series in style.series if series.number == number]
-        images = [(kind, _content(placed, kind)) for kind in kinds]
+        images = [
+            (kind, _stored_turn(turned))
+            if kind.content == "phase" and turned
+            else (kind, _content(placed, kind))
+            for kind in kinds
+        ]
         stem = f"{scan.name}/{vendor}/{number}/{'enhanced' if enhanced else 'classic'}"
         header = series_header(style, kinds[0], scan, uid_of(f"{scan.name}/{vendor}"), uid_of(stem))
         datasets = (
@@ -121,9 +129,11 @@ def write_dicom_cohort(
         target = root / "dicom" / record.stem
         if target.exists():
             shutil.rmtree(target)  # another vendor's series must not lie among ours
+        phase = root / "phase" / f"{record.stem}.nii.gz"
         write_dicom_series(
             read_nifti(root / "images" / f"{record.stem}.nii.gz"),
             target,
+            phase=read_nifti(phase) if phase.exists() else None,
             vendor=vendor,
             enhanced=enhanced,
             scan=ScanHeader(
@@ -173,6 +183,12 @@ def _content(placed: _Placed, style: SeriesStyle) -> _Placed:
         unit = minimum_filter1d(unit, PROJECTED_SLICES, axis=0)[half : half + len(unit) - 7]
         affine[:3, 3] += affine[:3, 0] * (PROJECTED_SLICES - 1) / 2
     return _Placed(_as_stored(unit, style.content), affine)
+
+
+def _stored_turn(phase: _Placed) -> _Placed:
+    """Phase as 12 bits for a turn; the slope of each vendor makes its unit of that."""
+    unit = (phase.data - phase.data.min()) / max(float(np.ptp(phase.data)), 1e-6)
+    return _Placed(np.rint(unit * _LARGEST_STORED), phase.affine_lps)
 
 
 def _as_stored(unit: NDArray[np.float32], content: Content) -> NDArray[np.float32]:

@@ -1,6 +1,12 @@
 """The one pipeline that runs a bundle on a scan."""
 
-from cmbnet.predict.file import predict_file, record_of, steps_of_file
+from cmbnet.predict.file import (
+    predict_file,
+    read_as_asked,
+    record_of,
+    steps_of_file,
+    steps_of_scan,
+)
 from cmbnet.predict.pipeline import predict_prepared, predict_volume, steps_of_volume
 from cmbnet.predict.prediction import (
     Answer,
@@ -23,7 +29,9 @@ __all__ = [
     "predict_file",
     "predict_prepared",
     "predict_volume",
+    "read_as_asked",
     "record_of",
     "steps_of_file",
+    "steps_of_scan",
     "steps_of_volume",
 ]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmbnet.errors import InputRefused, printable
+from cmbnet.errors import printable
 from cmbnet.io.digest import content_sha256
 from cmbnet.io.nifti import read_nifti
 from cmbnet.io.scan import LoadedScan, is_dicom, read_scan
@@ -16,7 +16,7 @@ from cmbnet.predict.phase import remarked
 from cmbnet.predict.pipeline import steps_of_volume
 from cmbnet.predict.prediction import InputRecord, Prediction
 from cmbnet.predict.request import PLAIN, Request
-from cmbnet.preprocess.qc import Finding
+from cmbnet.preprocess.qc import Finding, Severity
 from cmbnet.threads import Steps, finished
 
 if TYPE_CHECKING:
@@ -91,40 +91,44 @@ def steps_of_file(
     mask_file, phase_file = (None if file is None else Path(file) for file in (brain_mask, phase))
     with ThreadPoolExecutor(1, thread_name_prefix="hash") as beside:
         hashing = beside.submit(record_of, source, brain_mask=mask_file, phase=phase_file)
-        scan = (
-            read_scan(source, frame=request.frame, series=request.series)
-            if read is None
-            else read()
-        )
+        scan = read_as_asked(source, request) if read is None else read()
         mask = None if mask_file is None else read_nifti(mask_file)
-        turned, refused = _phase(source, scan, phase_file, request)
+        if phase_file is not None:
+            scan = replace(scan, phase=read_nifti(phase_file), no_phase="")
     record = replace(hashing.result(), dicom=scan.dicom)
     read_s = round(time.perf_counter() - start, 4)
+    steps = steps_of_scan(scan, bundle, backend, request, brain_mask=mask, record=record)
+    prediction = yield from steps
+    return replace(prediction, timings_s={"read": read_s, **prediction.timings_s})
+
+
+def read_as_asked(path: Path, request: Request) -> LoadedScan:
+    """Read the scan of a path, and for DICOM its phase, as a request says. See `read_scan`."""
+    return read_scan(
+        path, frame=request.frame, series=request.series, phase_series=request.phase_series
+    )
+
+
+def steps_of_scan(
+    scan: LoadedScan,
+    bundle: Bundle,
+    backend: Backend,
+    request: Request = PLAIN,
+    *,
+    brain_mask: Volume | None = None,
+    record: InputRecord | None = None,
+) -> Steps[Prediction]:
+    """Do the same for a scan that was read, with its phase."""
     prediction = yield from steps_of_volume(
         scan.volume,
         bundle,
         backend,
         request,
-        brain_mask=mask,
-        phase=turned,
+        brain_mask=brain_mask,
+        phase=scan.phase,
         record=record,
     )
-    if refused:
-        prediction = remarked(prediction, Finding("no_phase", "info", refused))
-    return replace(prediction, timings_s={"read": read_s, **prediction.timings_s})
-
-
-def _phase(
-    path: Path, scan: LoadedScan, file: Path | None, request: Request
-) -> tuple[Volume | None, str]:
-    """The phase that was given or belongs to the scan, or why there is none."""
-    if file is not None:
-        return read_nifti(file), ""
-    if request.phase_series is None or scan.dicom is None:
-        return None, ""
-    from cmbnet.io.dicom import read_dicom_phase
-
-    try:
-        return read_dicom_phase(path, scan.dicom, series=request.phase_series), ""
-    except InputRefused as refused:
-        return None, str(refused)
+    if not scan.no_phase:
+        return prediction
+    severity: Severity = "info" if request.phase_series is None else "warning"
+    return remarked(prediction, Finding("no_phase", severity, scan.no_phase))

@@ -18,7 +18,8 @@ class Request(BaseModel):
         backend: Name of the runtime as it was asked for; whoever opens the backend says it here.
         frame: Which image of a 4D file or of a series with several images a place, from 0.
         series: Key or UID of the series of a DICOM input; None finds the SWI.
-        phase_series: "auto", or the key or UID of the phase of a DICOM input; None reads none.
+        phase_series: Key or UID of the phase of a DICOM input, or "none" for no phase; None finds
+            the phase that belongs to the series.
         force: Answer even on what is not analysable.
         count_calcifications: Count as microbleeds what phase calls a calcification, too.
         save_probability: Write the probability map.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.volume import Volume
+from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
 
 FloatArray = NDArray[np.float64]
 
@@ -95,3 +96,25 @@ def vein_scan(sign: int, *, tilt_rad: float = 0.0, noise: float = 0.05) -> tuple
         Volume(np.abs(signal).astype(np.float32), affine, "magnitude"),
         Volume(np.angle(signal).astype(np.float32), affine, "phase"),
     )
+
+
+CALCIUM = DOTS[1]
+
+
+def veined_scan() -> tuple[Volume, Volume]:
+    """The tiny scan with faint veins along the field, whose dots are of blood but `CALCIUM`."""
+    scan = tiny_scan()
+    data, phase = scan.data.copy(), np.zeros(SHAPE)
+    for y in range(8, 92, 6):
+        for x in range(8, 92, 6):
+            data[:, y : y + 2, x : x + 2] = np.minimum(data[:, y : y + 2, x : x + 2], 400)
+            phase[:, y : y + 2, x : x + 2] = 1.5
+    for dot in DOTS:
+        middle = [n + half for n, half in zip(dot, (0.5, 1.5, 1.5), strict=True)]
+        moment = -60.0 if dot == CALCIUM else 60.0
+        phase += sphere_phase(places_mm(SHAPE, scan.affine, middle), moment)
+    rng = np.random.default_rng(1)
+    phase += rng.normal(0, 0.1, SHAPE)
+    phase[scan.data < 100] += rng.uniform(-9, 9, (scan.data < 100).sum())
+    wrapped = np.angle(np.exp(-1j * phase))  # a scanner of the left-handed sort
+    return scan.with_data(data), scan.with_data(wrapped.astype(np.float32))

@@ -18,8 +18,8 @@ from cmbnet.io.dicom.read import (
     Examination,
     examine_dicom,
     read_dicom,
-    read_dicom_phase,
     read_dicom_series,
+    read_dicom_study,
 )
 from cmbnet.io.dicom.source import DicomSource
 from cmbnet.io.dicom.verdict import DEFAULT_RULES, Objection, SelectionRules, SeriesVerdict
@@ -34,6 +34,6 @@ __all__ = [
     "SeriesVerdict",
     "examine_dicom",
     "read_dicom",
-    "read_dicom_phase",
     "read_dicom_series",
+    "read_dicom_study",
 ]

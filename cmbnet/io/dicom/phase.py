@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmbnet.errors import InputRefused
+from cmbnet.errors import UsageError
 from cmbnet.io.dicom.frames import text
 from cmbnet.io.dicom.grouping import echo_of
 from cmbnet.io.dicom.kinds import ImageKind
 
 if TYPE_CHECKING:
-    from cmbnet.io.dicom.geometry import Grid
     from cmbnet.io.dicom.selection import Judged
+
+NO_PHASE = "none"
+"""Word by which a caller asks for no phase."""
 
 PLACE_TOLERANCE_MM = 0.01
 """Phase and SWI are on one grid if no corner of one is further than this from that of the other."""
 
 
-def phase_of(judged: Sequence[Judged], swi: Judged) -> tuple[Judged | None, str]:
+def phase_of(
+    judged: Sequence[Judged], swi: Judged, series: str | None = None
+) -> tuple[Judged | None, str]:
     """Find the phase of an SWI, and say why it is that or none.
 
     Of several, the one in the same series is taken, or else the one of the nearest series number.
@@ -28,8 +32,19 @@ def phase_of(judged: Sequence[Judged], swi: Judged) -> tuple[Judged | None, str]
     Args:
         judged: All stacks of the input.
         swi: The SWI among them.
+        series: Key or UID of the phase, if it is named.
+
+    Raises:
+        UsageError: If no phase bears the name.
     """
-    phases = [one for one in judged if one.stack.kind is ImageKind.PHASE]
+    phases = [one for one in judged if one.stack.kind is ImageKind.PHASE and one is not swi]
+    if series is not None:
+        keys = ", ".join(one.verdict.key for one in phases) or "none: there is no phase"
+        phases = [
+            one for one in phases if series in (one.verdict.key, one.verdict.series_instance_uid)
+        ]
+        if not phases:
+            raise UsageError(f"no phase series is named {series[:64]}: choose of {keys}")
     reasons = {one.verdict.key: _why_not(one, swi) for one in phases}
     fitting = [one for one in phases if not reasons[one.verdict.key]]
     if fitting:
@@ -71,26 +86,4 @@ def _distance(phase: Judged, swi: Judged) -> tuple[bool, int]:
     return not same, abs(numbers[0] - numbers[1])
 
 
-def require_phase(judged: Sequence[Judged], swi_key: str, series: str) -> tuple[Grid, str]:
-    """Return the grid and the key of the phase of an SWI, or of the named one if it belongs to it.
-
-    Args:
-        judged: All stacks of the input.
-        swi_key: Key of the SWI.
-        series: "auto", or the key or UID of the phase.
-
-    Raises:
-        InputRefused: If there is none, or the named one does not belong to it.
-    """
-    swi = next(one for one in judged if one.verdict.key == swi_key)
-    if series != "auto":
-        judged = [
-            one for one in judged if series in (one.verdict.key, one.verdict.series_instance_uid)
-        ]
-    found, reason = phase_of(judged, swi)
-    if found is None or found.grid is None:
-        raise InputRefused(f"{reason}: the scan is analysed without phase")
-    return found.grid, found.verdict.key
-
-
-__all__ = ["phase_of", "require_phase"]
+__all__ = ["NO_PHASE", "phase_of"]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from cmbnet.errors import InputRefused, UsageError
+from cmbnet.errors import CmbnetError, InputRefused, UsageError
 from cmbnet.io.dicom.files import FileSet, open_files
 from cmbnet.io.dicom.geometry import repeats
 from cmbnet.io.dicom.grouping import read_stacks
 from cmbnet.io.dicom.identity import several_owners
+from cmbnet.io.dicom.kinds import ImageKind
 from cmbnet.io.dicom.parts import join_parts
-from cmbnet.io.dicom.phase import phase_of, require_phase
+from cmbnet.io.dicom.phase import NO_PHASE, phase_of
 from cmbnet.io.dicom.pixels import read_pixels
 from cmbnet.io.dicom.privacy import patient_identifiers, scrub
 from cmbnet.io.dicom.selection import Judged, judge_all
@@ -106,6 +105,33 @@ def read_dicom_series(
     rules: SelectionRules = DEFAULT_RULES,
 ) -> tuple[Volume, DicomSource]:
     """Read as `read_dicom`, and return the source images for SEG and SR, too."""
+    return read_dicom_study(path, series=series, phase=NO_PHASE, frame=frame, rules=rules)[:2]
+
+
+def read_dicom_study(
+    path: str | os.PathLike[str],
+    *,
+    series: str | None = None,
+    phase: str | None = None,
+    frame: int | None = None,
+    rules: SelectionRules = DEFAULT_RULES,
+) -> tuple[Volume, DicomSource, Volume | None, str]:
+    """Read as `read_dicom_series`, and the phase that belongs to the SWI.
+
+    Args:
+        path: As for `read_dicom`.
+        series: As for `read_dicom`.
+        phase: Key or UID of the phase series, or "none" for no phase. None finds it.
+        frame: As for `read_dicom`.
+        rules: The limits.
+
+    Returns:
+        The SWI, its source images, its phase or None, and why there is none. The reason is empty
+        if the input holds no phase at all.
+
+    Raises:
+        CmbnetError: As `read_dicom` does. A phase that cannot be read raises nothing.
+    """
     with open_files(path) as files:
         judged, notes, name = _judge_all(files, rules, frame)
         chosen = _choose(judged, name) if series is None else _named(judged, series, name)
@@ -119,28 +145,25 @@ def read_dicom_series(
             source=f"series {verdict.key} of {name}",
             notes=_notes(verdict, notes, _owners(judged)),
         )
-        return volume, source_of(chosen.grid, verdict)
+        beside = (None, "") if phase == NO_PHASE else _read_phase(judged, chosen, phase, name)
+        return volume, source_of(chosen.grid, verdict), *beside
 
 
-def read_dicom_phase(
-    path: str | os.PathLike[str], swi: DicomSource, *, series: str = "auto"
-) -> Volume:
-    """Read the phase that belongs to an SWI.
-
-    Args:
-        path: The input that the SWI was read from.
-        swi: The images of the SWI.
-        series: "auto", or the key or UID of the phase series.
-
-    Raises:
-        InputRefused: If no phase belongs to the SWI, or the named one does not.
-    """
-    with open_files(path) as files:
-        judged, _, name = _judge_all(files, DEFAULT_RULES, None)
-        grid, key = require_phase(judged, swi.verdict.key, series)
+def _read_phase(
+    judged: list[Judged], swi: Judged, series: str | None, name: str
+) -> tuple[Volume | None, str]:
+    """The phase of an SWI, or why there is none. Whatever is wrong with it, the SWI is answered."""
+    if series is None and all(one.stack.kind is not ImageKind.PHASE for one in judged):
+        return None, ""
+    found, reason = phase_of(judged, swi, series)
+    if found is None or found.grid is None or swi.grid is None:
+        return None, f"{reason}: the scan is analysed without phase"
+    try:
         # The affine of the SWI: the two may differ by what headers round.
-        affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ swi.affine_lps
-        return Volume(read_pixels(grid), affine, f"series {key} of {name}")
+        source = f"series {found.verdict.key} of {name}"
+        return Volume(read_pixels(found.grid), swi.grid.affine, source), ""
+    except CmbnetError as error:
+        return None, f"the phase cannot be read ({error}): the scan is analysed without it"
 
 
 def _judge_all(

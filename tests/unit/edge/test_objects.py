@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pydicom
@@ -13,6 +14,7 @@ from cmbnet.edge.process import StudyProcessor
 from cmbnet.edge.runner import objects_in
 from cmbnet.edge.worker import Job
 from cmbnet.phantom.dicom import Vendor, write_dicom_series
+from tests.helpers.phase_scan import veined_scan
 from tests.helpers.tiny_scan import DOTS, tiny_scan
 
 PLAIN = ["seg.dcm", "sr.dcm"]
@@ -36,3 +38,43 @@ def test_objects_by_settings(
     assert [path.name for path in written] == names
     (study,) = {str(pydicom.dcmread(path).StudyInstanceUID) for path in (*images, *written)}
     assert study
+
+
+@pytest.mark.parametrize("vendor", list(Vendor))
+@pytest.mark.parametrize("enhanced", [False, True], ids=["classic", "enhanced"])
+def test_phase_tells_the_calcification_apart(
+    tiny_bundle: Bundle, tmp_path: Path, vendor: Vendor, enhanced: bool
+) -> None:
+    """Two dots of blood and one of calcium, with the phase of a left-handed scanner."""
+    scan, phase = veined_scan()
+    write_dicom_series(scan, tmp_path / "study", vendor=vendor, enhanced=enhanced, phase=phase)
+    settings = WorkerSettings(bundle=str(tiny_bundle.path), backend="litert:float32")
+    answer = StudyProcessor(settings)(Job(tmp_path / "study", tmp_path / "out"))
+    assert (answer.outcome, answer.details["lesions"]) == ("done", 2)
+    said = pydicom.dcmread(tmp_path / "out" / "sr.dcm").to_json()
+    assert "2 microbleed candidates by AI, not reviewed; 1 possible calcification by phase" in said
+    assert "phase used" in said
+
+
+def test_phase_can_be_switched_off(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    scan, phase = veined_scan()
+    write_dicom_series(scan, tmp_path / "study", vendor=Vendor.SIEMENS, phase=phase)
+    settings = WorkerSettings(bundle=str(tiny_bundle.path), backend="litert:float32", phase=False)
+    answer = StudyProcessor(settings)(Job(tmp_path / "study", tmp_path / "out"))
+    assert (answer.outcome, answer.details["lesions"]) == ("done", 3)
+    assert "phase" not in pydicom.dcmread(tmp_path / "out" / "sr.dcm").to_json()
+
+
+def test_a_study_without_phase_is_answered_as_before(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    scan, _ = veined_scan()
+    write_dicom_series(scan, tmp_path / "study", vendor=Vendor.SIEMENS)
+    shutil.rmtree(tmp_path / "study" / "3")  # the phase
+    objects = []
+    for phase in (True, False):
+        out = tmp_path / f"out-{phase}"
+        settings = WorkerSettings(
+            bundle=str(tiny_bundle.path), backend="litert:float32", phase=phase
+        )
+        assert StudyProcessor(settings)(Job(tmp_path / "study", out)).details["lesions"] == 3
+        objects.append({path.name: path.read_bytes() for path in objects_in(out)})
+    assert objects[0] == objects[1]

@@ -8,8 +8,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from cmbnet.errors import InputRefused
-from cmbnet.io.dicom import examine_dicom, read_dicom, read_dicom_phase, read_dicom_series
+from cmbnet.errors import UsageError
+from cmbnet.io.dicom import DicomSource, examine_dicom, read_dicom, read_dicom_study
 from cmbnet.phantom.dicom import Vendor, write_dicom_series
 from cmbnet.volume import Volume, grid_difference
 
@@ -35,13 +35,15 @@ def test_every_vendor_sends_a_phase_that_is_found(
         f"series {phase.key} is the phase of series {chosen.key}: the same coordinates, grid and "
         "echo"
     )
-    volume, source = read_dicom_series(tmp_path)
-    read = read_dicom_phase(tmp_path, source)
+    volume, _, read, reason = read_dicom_study(tmp_path)
+    assert read is not None
+    assert reason == ""
     assert grid_difference(read, volume) is None
     np.testing.assert_array_equal(read.data, read_dicom(tmp_path, series=phase.key).data)
-    np.testing.assert_array_equal(
-        read_dicom_phase(tmp_path, source, series=phase.key).data, read.data
-    )
+    named = read_dicom_study(tmp_path, phase=phase.key)[2]
+    assert named is not None
+    np.testing.assert_array_equal(named.data, read.data)
+    assert read_dicom_study(tmp_path, phase="none")[2:] == (None, "")
 
 
 @pytest.mark.parametrize(
@@ -62,9 +64,10 @@ def test_a_phase_of_something_else_is_told_why(
             setattr(dataset, tag, value)
             dataset.save_as(file)
     assert reason in examine_dicom(tmp_path).notes[-1]
-    _, source = read_dicom_series(tmp_path)
-    with pytest.raises(InputRefused, match=f"no phase belongs to .*{reason}"):
-        read_dicom_phase(tmp_path, source)
+    _, _, phase, said = read_dicom_study(tmp_path)
+    assert phase is None
+    assert said.startswith("no phase belongs to series 5 (series 3: ")
+    assert reason in said
 
 
 def test_a_study_without_phase(tmp_path: Path) -> None:
@@ -73,6 +76,34 @@ def test_a_study_without_phase(tmp_path: Path) -> None:
         if "P" in pydicom.dcmread(file, stop_before_pixels=True).ImageType:
             file.unlink()
     assert examine_dicom(tmp_path).notes[-1].startswith("no phase belongs to series")
-    _, source = read_dicom_series(tmp_path)
-    with pytest.raises(InputRefused, match="analysed without phase"):
-        read_dicom_phase(tmp_path, source, series="99")
+    assert read_dicom_study(tmp_path)[2:] == (None, "")
+    with pytest.raises(UsageError, match="no phase series is named 99: choose of none"):
+        read_dicom_study(tmp_path, phase="99")
+
+
+def test_the_scan_may_be_the_phase_itself(tmp_path: Path) -> None:
+    write_dicom_series(swi(), tmp_path, vendor=Vendor.SIEMENS)
+    _, source, phase, said = read_dicom_study(tmp_path, series="3")
+    assert isinstance(source, DicomSource)
+    assert phase is None
+    assert said.startswith("no phase belongs to series 3")
+
+
+def test_a_phase_of_half_the_slices_belongs_to_no_swi(tmp_path: Path) -> None:
+    write_dicom_series(swi(), tmp_path, vendor=Vendor.SIEMENS)
+    for file in sorted((tmp_path / "3").iterdir())[::2]:
+        file.unlink()
+    volume, _, phase, said = read_dicom_study(tmp_path)
+    assert volume.shape == SHAPE
+    assert phase is None
+    assert "another grid" in said
+
+
+def test_damaged_phase_costs_no_answer(tmp_path: Path) -> None:
+    write_dicom_series(swi(), tmp_path, vendor=Vendor.SIEMENS)
+    file = sorted((tmp_path / "3").iterdir())[5]
+    file.write_bytes(file.read_bytes()[:-300])
+    volume, _, phase, said = read_dicom_study(tmp_path)
+    assert volume.shape == SHAPE
+    assert phase is None
+    assert said.startswith("the phase cannot be read")

@@ -14,35 +14,13 @@ from cmbnet.report.html import headline, report_html
 from cmbnet.report.pictures import TILE_PIXELS, Painter
 from cmbnet.report.result import build_result
 from cmbnet.report.tables import lesions_csv
-from cmbnet.volume import Volume
-from tests.helpers.phase_scan import places_mm, sphere_phase
-from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
-
-CALCIUM = DOTS[1]
-
-
-def veined() -> tuple[Volume, Volume]:
-    """Faint veins along the field, and the dots: one of calcium, the others of blood."""
-    scan = tiny_scan()
-    data, phase = scan.data.copy(), np.zeros(SHAPE)
-    for y in range(8, 92, 6):
-        for x in range(8, 92, 6):
-            data[:, y : y + 2, x : x + 2] = np.minimum(data[:, y : y + 2, x : x + 2], 400)
-            phase[:, y : y + 2, x : x + 2] = 1.5
-    for dot in DOTS:
-        middle = [n + half for n, half in zip(dot, (0.5, 1.5, 1.5), strict=True)]
-        moment = -60.0 if dot == CALCIUM else 60.0
-        phase += sphere_phase(places_mm(SHAPE, scan.affine, middle), moment)
-    rng = np.random.default_rng(1)
-    phase += rng.normal(0, 0.1, SHAPE)
-    phase[scan.data < 100] += rng.uniform(-9, 9, (scan.data < 100).sum())
-    wrapped = np.angle(np.exp(-1j * phase))  # a scanner of the left-handed sort
-    return scan.with_data(data), scan.with_data(wrapped.astype(np.float32))
+from tests.helpers.phase_scan import CALCIUM, veined_scan
+from tests.helpers.tiny_scan import SHAPE
 
 
 @pytest.fixture(scope="module")
 def judged(tiny_bundle: Bundle, tiny_backend: Backend) -> Prediction:
-    scan, phase = veined()
+    scan, phase = veined_scan()
     return predict_volume(scan, tiny_bundle, tiny_backend, phase=phase)
 
 
@@ -78,7 +56,7 @@ def test_both_counts_are_said(judged: Prediction) -> None:
 
 
 def test_calcifications_are_counted_on_request(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
-    scan, phase = veined()
+    scan, phase = veined_scan()
     asked = Request(count_calcifications=True)
     found = predict_volume(scan, tiny_bundle, tiny_backend, asked, phase=phase)
     assert sorted(str(one.phase) for one in found.found.lesions) == [
@@ -90,7 +68,7 @@ def test_calcifications_are_counted_on_request(tiny_bundle: Bundle, tiny_backend
 def test_a_phase_that_cannot_be_trusted_changes_nothing(
     tiny_bundle: Bundle, tiny_backend: Backend, judged: Prediction
 ) -> None:
-    scan, phase = veined()
+    scan, phase = veined_scan()
     alone = predict_volume(scan, tiny_bundle, tiny_backend)
     beside = predict_volume(scan, tiny_bundle, tiny_backend, phase=phase.with_data(phase.data * 0))
     assert beside.found.lesions == alone.found.lesions
