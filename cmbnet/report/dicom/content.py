@@ -51,7 +51,7 @@ class DicomResult:
     """
 
     lesions: tuple[Lesion, ...]  # Lesions that count, in the order of segments
-    # `Lesion.id` of each voxel on the grid of the series, integer (z, y, x), 0 outside.
+    # `Lesion.id` of each voxel of `findings` on the grid of the series, integer (z, y, x), else 0.
     labels: NDArray[Any]
     algorithm: Algorithm  # The algorithm that found them
     quality: Quality = Quality()  # The judgement of the quality gate
@@ -60,11 +60,16 @@ class DicomResult:
     calcifications: tuple[Lesion, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.lesions and not self.quality.analysable:
+        if self.findings and not self.quality.analysable:
             raise UsageError("a scan that is not analysable has no lesions to report")
-        absent = {lesion.id for lesion in self.lesions} - set(np.unique(self.labels).tolist())
+        absent = {lesion.id for lesion in self.findings} - set(np.unique(self.labels).tolist())
         if absent:
             raise UsageError(f"every lesion needs voxels in the label image, {absent} have none")
+
+    @property
+    def findings(self) -> tuple[Lesion, ...]:
+        """What has a segment, in their order: the lesions, and then the possible calcifications."""
+        return *self.lesions, *self.calcifications
 
 
 def result_of(prediction: Prediction) -> DicomResult:
@@ -73,18 +78,15 @@ def result_of(prediction: Prediction) -> DicomResult:
     If a count was forced from a scan that is not analysable, the objects do not contain it. They
     only say that the scan is not analysable.
     """
-    labels = prediction.found.labels
+    found = prediction.found
+    labels = found.labels if found.calcified is None else found.labels + found.calcified
     return DicomResult(
-        lesions=() if prediction.forced else prediction.found.lesions,
+        lesions=() if prediction.forced else found.lesions,
         labels=np.zeros_like(labels) if prediction.forced else labels,
         algorithm=_algorithm(prediction),
         quality=quality_of(prediction.quality),
-        calcifications=() if prediction.forced else _calcifications(prediction),
+        calcifications=() if prediction.forced else found.calcifications,
     )
-
-
-def _calcifications(prediction: Prediction) -> tuple[Lesion, ...]:
-    return tuple(one for one in prediction.found.excluded if one.removed_by == "phase")
 
 
 def result_of_refusal(refusal: Refusal) -> DicomResult:
