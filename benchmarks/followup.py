@@ -20,12 +20,14 @@ import numpy as np
 from cmbnet.backends import open_backend
 from cmbnet.bundle import load_bundle
 from cmbnet.errors import InputRefused
+from cmbnet.evaluation.stats.intervals import wilson
+from cmbnet.evaluation.stats.kappa import cohen_kappa
 from cmbnet.followup import Compared, compare_scans
 from cmbnet.followup.grade import aria_h
 from cmbnet.io import write_nifti
 from cmbnet.phantom.case import PhantomCase
 from cmbnet.phantom.follow_up import Rescan, make_pair
-from cmbnet.predict import Request
+from cmbnet.predict import Request, predict_file
 
 NEAR_MM = 3.0
 
@@ -55,7 +57,8 @@ def main() -> None:
                 write_nifti(case.image, path, dtype=np.int16)
             start = time.process_time()
             try:
-                found = compare_scans(paths, bundle, backend, Request(), same_protocol=True)
+                answers = [predict_file(path, bundle, backend, Request()) for path in paths]
+                found = compare_scans(answers, same_protocol=True)
             except InputRefused as refused:
                 print(f"# {seed}: refused: {refused}", flush=True)
                 sums["refused"] += 1
@@ -67,6 +70,11 @@ def main() -> None:
         sums.update(row)
         print(f"# {seed}: {dict(row)}", flush=True)
     print(dict(sums))
+    names = ("none", "mild", "moderate", "severe")
+    table = np.array([[sums[f"category {a} called {b}"] for b in names] for a in names], float)
+    print("weighted kappa of the category", cohen_kappa(table, "quadratic"))
+    print("sensitivity of new", wilson(sums["found new"], sums["added"]))
+    print("precision of new", wilson(sums["new"] - sums["false new"], sums["new"]))
 
 
 def scored(found: Compared, pair: tuple[PhantomCase, PhantomCase]) -> Counter[str]:
@@ -99,6 +107,7 @@ def scored(found: Compared, pair: tuple[PhantomCase, PhantomCase]) -> Counter[st
             "newly above threshold": follow_up.counts["newly above threshold"],
             "persistent": follow_up.counts["persistent"],
             "category right": int(follow_up.aria_h.category == real),
+            f"category {real} called {follow_up.aria_h.category}": 1,
             "registration off by more than 1 mm": int(wrong_mm > 1.0),
         }
     )

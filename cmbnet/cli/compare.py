@@ -2,74 +2,135 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cmbnet import RESEARCH_USE_ONLY
-from cmbnet.cli import options
+from cmbnet.cli import options, with_flag
+from cmbnet.errors import CmbnetError, InputRefused, UsageError
+
+if TYPE_CHECKING:
+    from cmbnet.followup import Comparison
+    from cmbnet.predict import Answer
 
 
 @click.command("compare", epilog=RESEARCH_USE_ONLY)
-@click.argument("baseline", type=click.Path(path_type=Path))
-@click.argument("followup", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--out",
-    required=True,
-    type=options.FOLDER,
-    help="Folder for compare.json and compare.html.",
-)
+@click.argument("scans", nargs=-1, type=click.Path(path_type=Path),
+                metavar="[BASELINE FOLLOWUP...]")  # fmt: skip
+@click.option("--table", type=options.OLD_FILE,
+              help="CSV of many patients with the columns case, baseline and followup (and "
+                   "followup_2...), in place of the arguments. Each gets a folder.")  # fmt: skip
+@click.option("-o", "--out", required=True, type=options.FOLDER,
+              help="Folder for compare.json and compare.html.")  # fmt: skip
+@click.option("--scans", "scan_folder", type=options.OLD_FOLDER,
+              help="Folder of the scans of finished results, which do not say where they "
+                   "lie.")  # fmt: skip
 @options.model
-@click.option(
-    "--operating-point",
-    default="default",
-    help="Name of a set of thresholds of the bundle, or default.",
-)
+@click.option("--operating-point", default="default",
+              help="Name of a set of thresholds of the bundle, or default.")  # fmt: skip
 @options.backend
-@click.option(
-    "--threads", type=click.IntRange(1), help="Threads of the network.  [default: all processors]"
-)
-@click.option(
-    "--same-protocol",
-    is_flag=True,
-    help="State that sequence and field strength of the scans agree. NIfTI files do not say so, "
-    "and without it there is no category of ARIA-H.",
-)
+@click.option("--threads", type=click.IntRange(1),
+              help="Threads of the network.  [default: all processors]")  # fmt: skip
+@click.option("--same-protocol", is_flag=True,
+              help="State that sequence and field strength of the scans agree. NIfTI files do not "
+                   "say so, and without it there is no category of ARIA-H.")  # fmt: skip
+@click.option("--dicom-seg", is_flag=True,
+              help="Write scan-1/seg.dcm and so on, for DICOM inputs.")  # fmt: skip
+@click.option("--dicom-sr", is_flag=True,
+              help="Write scan-1/sr.dcm and so on, for DICOM inputs.")  # fmt: skip
 def command(
-    baseline: Path,
-    followup: tuple[Path, ...],
+    scans: tuple[Path, ...],
+    table: Path | None,
     out: Path,
-    model: str,
-    operating_point: str,
-    backend: str,
-    threads: int | None,
     same_protocol: bool,
+    dicom_seg: bool,
+    dicom_sr: bool,
+    **how: Any,
 ) -> None:
     """Compare each FOLLOWUP with BASELINE: scans of one patient in order of time.
 
-    Each is a NIfTI file or a DICOM folder or zip. Every later scan is laid on the first. Where that
-    fails, or a scan is not analysable, nothing is written and the exit code is 3.
+    Each is a NIfTI file, a DICOM folder or zip, or the folder of a finished case of cmbnet predict.
+    Every later scan is laid on the first. Where that fails, or a scan is not analysable, nothing is
+    written and the exit code is 3.
     """
     options.keep_blas_quiet()
+    from cmbnet.followup import compare_scans, write_comparison
+    from cmbnet.followup.cohort import SUMMARY, compare_cohort, read_patients
+
+    dicom = [name for name, wanted in (("seg", dicom_seg), ("sr", dicom_sr)) if wanted]
+    if len(scans) < 2 if table is None else scans:
+        raise UsageError("BASELINE and FOLLOWUP are required, or --table and no scan")
+    if table is None:
+        read = _reader(**how)
+        compared = compare_scans([read(scan) for scan in scans], same_protocol=same_protocol)
+        page = write_comparison(compared, out, dicom=dicom)
+        _say(compared.comparison)
+        click.echo(f"{page}\n{RESEARCH_USE_ONLY}")
+        return
+    patients = read_patients(table)
+    statuses = set()
+    for outcome in compare_cohort(
+        patients, out, _reader(**how), same_protocol=same_protocol, dicom=dicom
+    ):
+        statuses.add(outcome.status)
+        if outcome.compared is None:
+            reason = with_flag(outcome.reason, outcome.argument)
+            click.echo(f"{outcome.patient.name}: {outcome.status}: {reason}", err=True)
+        else:
+            _say(outcome.compared.comparison, f"{outcome.patient.name}: ")
+    click.echo(f"{len(patients)} patients: {out / SUMMARY}\n{RESEARCH_USE_ONLY}")
+    sys.exit(4 if "failed" in statuses else 3 if "refused" in statuses else 0)
+
+
+def _reader(
+    *, scan_folder: Path | None, model: str, operating_point: str, backend: str, threads: int | None
+) -> Callable[[Path], Answer]:
+    """Make what finds the lesions of a scan, or reads those that were found."""
     from cmbnet.backends import open_backend
     from cmbnet.bundle import load_bundle
-    from cmbnet.followup import compare_scans, write_comparison
-    from cmbnet.predict import Request
+    from cmbnet.cli.cases import collect_cases
+    from cmbnet.predict import Request, predict_file
+    from cmbnet.report.finished import is_finished, read_answer
 
     bundle = load_bundle(model)
-    # Without phase: scans of which only some have it would differ by that.
+    # Of studies of which only some have phase, the counts would differ by that.
     request = Request(operating_point=operating_point, backend=backend, phase_series="none")
-    opened = open_backend(bundle, backend, threads=threads)
-    compared = compare_scans(
-        (baseline, *followup), bundle, opened, request, same_protocol=same_protocol
-    )
-    opened.close()
-    page = write_comparison(compared, out)
-    for follow_up in compared.comparison.follow_ups:
-        point = compared.comparison.time_points[follow_up.time_point]
-        counts = ", ".join(f"{n} {name}" for name, n in follow_up.counts.items() if n)
-        grade = follow_up.aria_h
-        click.echo(f"{point.file}: {counts or 'no lesions'}")
-        click.echo(f"ARIA-H by microhaemorrhages: {grade.category or grade.refused}; {grade.note}")
-    click.echo(f"{page}\n{RESEARCH_USE_ONLY}")
+    bundle.operating_point(operating_point)
+    opened = cache(partial(open_backend, bundle, backend, threads=threads))
+
+    def read(path: Path) -> Answer:
+        if is_finished(path):
+            return read_answer(path, bundle, scans=scan_folder)
+        cases = collect_cases([str(path)], say=lambda _: None)
+        if len(cases) > 1:
+            raise UsageError(
+                f"one scan is required for each time point, got {len(cases)} in {path}"
+            )
+        (case,) = cases
+        try:
+            return predict_file(case.path, bundle, opened(), request, phase=case.phase)
+        except CmbnetError as error:
+            if not case.identifiers:
+                raise
+            from cmbnet.io.dicom.privacy import scrub
+
+            kind = InputRefused if isinstance(error, InputRefused) else CmbnetError
+            raise kind(scrub(str(error), case.identifiers)) from None
+
+    return read
+
+
+def _say(comparison: Comparison, case: str = "") -> None:
+    """Print what became of the lesions, and what a reader should check."""
+    for warning in comparison.warnings:
+        click.echo(f"{case}warning: {warning}", err=True)
+    for follow_up in comparison.follow_ups:
+        point, grade = comparison.time_points[follow_up.time_point], follow_up.aria_h
+        click.echo(f"{case}{point.file}: {follow_up.words}")
+        said = grade.category or grade.refused
+        click.echo(f"{case}ARIA-H by microhaemorrhages: {said}; {grade.note}")

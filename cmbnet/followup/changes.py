@@ -1,8 +1,8 @@
 """`compare_lesions`: what became of each lesion between two scans that lie on each other.
 
-A lesion is *new* only where the network saw next to nothing before. Where it saw something that
-stayed below the threshold, the lesion is *newly above threshold*, because a threshold that is
-crossed by noise makes no new bleed. The same holds for lesions that are *no longer seen*.
+A lesion is *new* only where the earlier scan shows neither a candidate nor a similar darkness.
+Where it does, the lesion is *newly above threshold*, because a threshold that is crossed by noise
+makes no new bleed. The same holds for lesions that are *no longer seen*.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ Category = Literal[
 REACH_MM: Final = 3.0
 """Centres nearer than this mean one lesion; of a larger lesion, its radius does."""
 
-CLEAR: Final = 0.1
-"""Below this probability the network saw next to nothing at a place."""
+DARK: Final = 0.6
+"""From this share of a lesion's darkness on, the other scan shows something at its place: phantom
+lesions that were added at most 0.40, vessels and lesions that were there before at least 0.85."""
 
 GROWTH: Final = 2.0
 """A lesion is larger or smaller from this ratio of volumes on: 1.26 in diameter."""
 
 Point = tuple[float, float, float]
-Look = Callable[[Point], float | None]
-"""Highest probability near a place of the baseline's world; None outside the scan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,23 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What the other scan shows at the place of a lesion.
+
+    Args:
+        darkness: How dark it is there, as a share of the lesion's darkness; 0 is like around it.
+        probability: Highest probability of an excluded candidate there; None without one.
+    """
+
+    darkness: float
+    probability: float | None = None
+
+
+Look = Callable[[Spot], Elsewhere | None]
+"""Look at the other scan; None where its field of view lacks the place."""
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What became of a lesion.
 
@@ -62,7 +78,8 @@ class Change:
         centre_mm: In the world of the baseline; of the later scan where it is there.
         distance_mm: Between the two centres. None where there is one.
         volume_ratio: Later over earlier volume. None where the scans allow no comparison.
-        other_probability: Highest probability at this place on the scan that does not show it.
+        other_darkness: What the scan without the lesion shows at its place, see `Elsewhere`.
+        other_probability: Likewise.
     """
 
     category: Category
@@ -71,6 +88,7 @@ class Change:
     centre_mm: Point
     distance_mm: float | None = None
     volume_ratio: float | None = None
+    other_darkness: float | None = None
     other_probability: float | None = None
 
 
@@ -87,14 +105,14 @@ def compare_lesions(
     Args:
         before: Lesions of the earlier scan.
         after: Lesions of the later scan.
-        look_before: The probability of the earlier scan.
-        look_after: The probability of the later scan.
+        look_before: How to look at the earlier scan.
+        look_after: How to look at the later scan.
         sizes_comparable: Whether voxels, field and echo time allow to compare volumes.
 
     Returns:
         Changes of the lesions of the later scan in order, then of those that only the earlier has.
     """
-    pairs = _pairs(before, after)
+    pairs = match(before, after)
     matched = {b: [a] for b, a in pairs}
     parts = _joined(before, after, pairs)
     for b, a in parts:
@@ -124,8 +142,8 @@ def compare_lesions(
     return (*(changes[a] for a in sorted(changes)), *lost)
 
 
-def _pairs(before: Sequence[Spot], after: Sequence[Spot]) -> list[tuple[int, int]]:
-    """One-to-one assignment within reach that keeps the sum of distances least."""
+def match(before: Sequence[Spot], after: Sequence[Spot]) -> list[tuple[int, int]]:
+    """Pair spots one-to-one within reach, by index, so that the sum of distances is least."""
     if not before or not after:
         return []
     distance = _distances(before, after)
@@ -189,16 +207,17 @@ def _matched(before: list[Spot], after: list[Spot], *, sizes_comparable: bool) -
 
 
 def _alone(spot: Spot, look: Look, *, later: bool) -> Change:
-    there = look(spot.centre_mm)
+    there = look(spot)
     category: Category
     if there is None:
         category = "not assessable"
-    elif there < CLEAR:
+    elif there.darkness < DARK and there.probability is None:
         category = "new" if later else "no longer seen"
     else:
         category = "newly above threshold" if later else "no longer above threshold"
     ids = (spot.id,)
     return Change(
         category, () if later else ids, ids if later else (), spot.centre_mm,
-        other_probability=there,
+        other_darkness=None if there is None else there.darkness,
+        other_probability=None if there is None else there.probability,
     )  # fmt: skip

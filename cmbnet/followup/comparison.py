@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import InputRefused, UsageError
-from cmbnet.followup.changes import Category, Change, Look, Point, Spot, compare_lesions
+from cmbnet.followup.changes import Category, Change, Spot, compare_lesions, match
 from cmbnet.followup.grade import AriaH, Protocol, aria_h, sizes_comparable, why_not_comparable
+from cmbnet.followup.look import View, looking
 from cmbnet.followup.register import IDENTITY, RigidMap, lay_on
-from cmbnet.predict import predict_file
 
 if TYPE_CHECKING:
-    from cmbnet.backends import Backend
-    from cmbnet.bundle import Bundle
-    from cmbnet.predict import Prediction, Request
-    from cmbnet.volume import Volume
+    from cmbnet.predict import Answer
 
-LOOK_MM: Final = 2.0
-"""The other scan is looked at this far around a place."""
+
+IDENTITIES: Final = {
+    "PatientID": "patient IDs",
+    "PatientBirthDate": "birth dates",
+    "PatientSex": "sexes",
+}
+"""Attributes that one patient has once, and their names."""
 
 
 class _Strict(BaseModel):
@@ -61,6 +61,18 @@ class FollowUp(_Strict):
     changes: tuple[Change, ...]
     aria_h: AriaH
 
+    @property
+    def words(self) -> str:
+        """The counts in words."""
+        return ", ".join(f"{n} {name}" for name, n in self.counts.items() if n) or "no lesions"
+
+
+class Track(_Strict):
+    """One lesion over time: its number on each scan, None where the scan has none."""
+
+    number: int
+    lesions: tuple[int | None, ...]
+
 
 class Comparison(_Strict):
     """The whole content of ``compare.json``."""
@@ -72,8 +84,10 @@ class Comparison(_Strict):
     bundle_sha256: str
     operating_point: str
     same_protocol: bool
+    warnings: tuple[str, ...]
     time_points: tuple[TimePoint, ...]
     follow_ups: tuple[FollowUp, ...]
+    tracks: tuple[Track, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,97 +96,139 @@ class Compared:
 
     Args:
         comparison: What was found.
-        predictions: One for each scan.
+        answers: What was found on each scan.
         maps: How each lies on the first.
     """
 
     comparison: Comparison
-    predictions: tuple[Prediction, ...]
+    answers: tuple[Answer, ...]
     maps: tuple[RigidMap, ...]
 
 
-def compare_scans(
-    paths: Sequence[Path],
-    bundle: Bundle,
-    backend: Backend,
-    request: Request,
-    *,
-    same_protocol: bool = False,
-) -> Compared:
-    """Find microbleeds on scans of one patient and compare each later scan with the first.
+def compare_scans(answers: Sequence[Answer], *, same_protocol: bool = False) -> Compared:
+    """Compare each later scan of a patient with the first.
 
     Args:
-        paths: Two scans or more in order of time: NIfTI files or DICOM inputs.
-        bundle: The model.
-        backend: Opened for this bundle.
-        request: How to look at each scan.
+        answers: What was found on two scans or more, in order of time.
         same_protocol: The caller knows that sequence and field strength agree. NIfTI files do
             not say so, and without it there is no category of ARIA-H.
 
     Raises:
         UsageError: If there is only one scan.
-        InputRefused: If a scan is not analysable, is given twice, is of another patient or out of
-            order by its headers, or cannot be laid on the first.
-        UnreadableFile: If a file cannot be read.
+        InputRefused: If a scan is given twice, is of another patient or out of order by its
+            headers, was looked at in another way, or cannot be laid on the first.
     """
-    if len(paths) < 2:
-        raise UsageError(f"two scans or more are required to compare, got {len(paths)}")
-    predictions = tuple(predict_file(path, bundle, backend, request) for path in paths)
-    require_one_patient(predictions)
-    first = predictions[0]
-    maps = (IDENTITY, *(lay_on(first, later) for later in predictions[1:]))
-    for path, found in zip(paths, maps, strict=True):
+    if len(answers) < 2:
+        raise UsageError(f"two scans or more are required to compare, got {len(answers)}")
+    require_one_patient(answers)
+    first = answers[0]
+    maps = (IDENTITY, *(lay_on(first, later) for later in answers[1:]))
+    for later, found in zip(answers, maps, strict=True):
         if found.refused:
-            raise InputRefused(f"{found.refused} ({paths[0].name} and {path.name})")
+            raise InputRefused(f"{found.refused} ({first.name} and {later.name})")
+    views = [View(answer, found) for answer, found in zip(answers, maps, strict=True)]
     follow_ups = tuple(
-        _follow_up(number, first, later, found, same_protocol=same_protocol)
-        for number, (later, found) in enumerate(zip(predictions, maps, strict=True))
-        if number
+        _follow_up(number, views, same_protocol=same_protocol) for number in range(1, len(views))
     )
     comparison = Comparison(
         notice=RESEARCH_USE_ONLY,
         cmbnet=__version__,
-        bundle=bundle.manifest.name,
-        bundle_sha256=bundle.sha256,
+        bundle=first.bundle.manifest.name,
+        bundle_sha256=first.bundle.sha256,
         operating_point=first.operating_point.name,
         same_protocol=same_protocol,
+        warnings=_warnings(answers, maps),
         time_points=tuple(
             _time_point(one, found if number else None)
-            for number, (one, found) in enumerate(zip(predictions, maps, strict=True))
+            for number, (one, found) in enumerate(zip(answers, maps, strict=True))
         ),
         follow_ups=follow_ups,
+        tracks=track([view.spots() for view in views], [one.changes for one in follow_ups]),
     )
-    return Compared(comparison, predictions, maps)
+    return Compared(comparison, tuple(answers), maps)
 
 
-def require_one_patient(predictions: Sequence[Prediction]) -> None:
-    """Refuse what the headers or the bytes forbid.
+def require_one_patient(answers: Sequence[Answer]) -> None:
+    """Refuse what the headers, the bytes or the settings forbid.
 
     Raises:
-        InputRefused: If a scan is given twice, patient IDs differ, or dates fall.
+        InputRefused: If a scan is given twice, patient IDs differ, dates fall, or operating points
+            differ.
     """
-    hashes = [one.record.sha256 for one in predictions]
+    hashes = [one.record.sha256 for one in answers]
     if len(set(hashes)) < len(hashes):
         raise InputRefused("different scans are required to compare, got one scan twice")
-    sources = [one.record.dicom for one in predictions if one.record.dicom is not None]
-    patients = {str(source.headers[0].get("PatientID") or "") for source in sources} - {""}
-    if len(patients) > 1:
-        raise InputRefused("scans of one patient are required, but their patient IDs differ")
+    sources = [one.record.dicom for one in answers if one.record.dicom is not None]
+    for keyword, what in IDENTITIES.items():
+        if len({str(source.headers[0].get(keyword) or "") for source in sources} - {""}) > 1:
+            raise InputRefused(f"scans of one patient are required, but their {what} differ")
     dates = [str(source.headers[0].get("StudyDate") or "") for source in sources]
     known = [date for date in dates if date]
     if known != sorted(known):
         raise InputRefused(
             "scans in order of time are required, but a later one has an earlier date"
         )
+    points = sorted({one.operating_point.name for one in answers})
+    if len(points) > 1:
+        said = " and ".join(points)
+        raise InputRefused(f"results of one operating point are required, got {said}")
 
 
-def _time_point(prediction: Prediction, found: RigidMap | None) -> TimePoint:
-    record, quality = prediction.record, prediction.quality
+def _warnings(answers: Sequence[Answer], maps: Sequence[RigidMap]) -> tuple[str, ...]:
+    sources = [one.record.dicom for one in answers]
+    known = all(one is not None and one.headers[0].get("PatientID") for one in sources)
+    unknown = "no header says that the scans are of one person: check that they are"
+    return (
+        *([] if known else [unknown]),
+        *(f"scan {n}: {one.doubt}" for n, one in enumerate(maps, start=1) if one.doubt),
+    )
+
+
+def track(
+    spots: Sequence[Sequence[Spot]], changes: Sequence[Sequence[Change]]
+) -> tuple[Track, ...]:
+    """Follow each lesion over all scans.
+
+    A lesion of the first scan is followed by its partners. What the first scan has no partner for
+    is followed from the scan on which it appears, by its place.
+
+    Args:
+        spots: Lesions of each scan, in the world of the first.
+        changes: Those of each later scan against the first.
+    """
+    tracks = [{0: spot.id} for spot in spots[0]]
+    of_first = {spot.id: one for spot, one in zip(spots[0], tracks, strict=True)}
+    born: list[tuple[Spot, dict[int, int]]] = []
+    for number, (here, against_first) in enumerate(zip(spots[1:], changes, strict=True), start=1):
+        taken = set()
+        for change in against_first:
+            if change.before and change.after:
+                of_first[change.before[0]][number] = change.after[0]
+                taken.add(change.after[0])
+        free = [spot for spot in here if spot.id not in taken]
+        partners = {after: before for before, after in match([spot for spot, _ in born], free)}
+        for n, spot in enumerate(free):
+            if n in partners:
+                own = born[partners[n]][1]
+                born[partners[n]] = (spot, own)
+            else:
+                own = {}
+                tracks.append(own)
+                born.append((spot, own))
+            own[number] = spot.id
+    return tuple(
+        Track(number=n, lesions=tuple(own.get(time) for time in range(len(spots))))
+        for n, own in enumerate(tracks, start=1)
+    )
+
+
+def _time_point(answer: Answer, found: RigidMap | None) -> TimePoint:
+    quality = answer.quality
     return TimePoint(
-        file=record.file or prediction.volume.source,
-        input_sha256=record.sha256,
-        lesions=len(prediction.found.lesions),
-        protocol=protocol_of(prediction),
+        file=answer.name,
+        input_sha256=answer.record.sha256,
+        lesions=len(answer.found.lesions),
+        protocol=protocol_of(answer),
         warnings=tuple(one.message for one in quality.findings if one.severity != "info"),
         registration=None if found is None else _registration(found),
     )
@@ -187,10 +243,10 @@ def _registration(found: RigidMap) -> Registration:
     )
 
 
-def protocol_of(prediction: Prediction) -> Protocol:
+def protocol_of(answer: Answer) -> Protocol:
     """How a scan was made, as far as its headers say."""
-    z, y, x = sorted(prediction.volume.spacing_mm)
-    source = prediction.record.dicom
+    z, y, x = sorted(answer.volume.spacing_mm)
+    source = answer.record.dicom
     if source is None:
         return Protocol((z, y, x))
     header = source.attributes
@@ -204,22 +260,15 @@ def _joined(value: Any) -> str:
     return value if isinstance(value, str) else "\\".join(map(str, value))
 
 
-def _follow_up(
-    number: int, first: Prediction, later: Prediction, found: RigidMap, *, same_protocol: bool
-) -> FollowUp:
-    before, after = protocol_of(first), protocol_of(later)
+def _follow_up(number: int, views: Sequence[View], *, same_protocol: bool) -> FollowUp:
+    first, later = views[0], views[number]
+    before, after = protocol_of(first.answer), protocol_of(later.answer)
     comparable = sizes_comparable(before, after)
-    look_later = looking(later.probability)
-
-    def look_after(point: Point) -> float | None:
-        there = found.from_first(np.array([point]))[0]
-        return look_later((float(there[0]), float(there[1]), float(there[2])))
-
     changes = compare_lesions(
-        _spots(first, IDENTITY),
-        _spots(later, found),
-        look_before=looking(first.probability),
-        look_after=look_after,
+        first.spots(),
+        later.spots(),
+        look_before=looking(first, later),
+        look_after=looking(later, first),
         sizes_comparable=comparable,
     )
     counts = Counter(change.category for change in changes)
@@ -233,34 +282,7 @@ def _follow_up(
             counts["new"],
             uncertain=counts["newly above threshold"],
             not_assessable=outside,
-            baseline=len(first.found.lesions),
+            baseline=len(first.answer.found.lesions),
             refused="" if same_protocol else why_not_comparable(before, after),
         ),
     )
-
-
-def _spots(prediction: Prediction, found: RigidMap) -> list[Spot]:
-    lesions = prediction.found.lesions
-    centres = found.to_first(np.array([one.centre_ras_mm for one in lesions]).reshape(-1, 3))
-    return [
-        Spot(one.id, (float(x), float(y), float(z)), one.equivalent_diameter_mm, one.volume_mm3)
-        for one, (x, y, z) in zip(lesions, centres.tolist(), strict=True)
-    ]
-
-
-def looking(probability: Volume) -> Look:
-    """Highest probability within `LOOK_MM` of a place, or None outside the scan."""
-    to_index = np.linalg.inv(probability.affine)
-    reach = np.ceil(LOOK_MM / np.array(probability.spacing_mm)).astype(int)
-    steps = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1)
-    steps = steps.reshape(-1, 3)
-    steps = steps[np.linalg.norm(steps * probability.spacing_mm, axis=1) <= LOOK_MM]
-
-    def look(point: Point) -> float | None:
-        middle = np.rint(to_index[:3, :3] @ np.array(point) + to_index[:3, 3]).astype(int)
-        if np.any(middle < 0) or np.any(middle >= probability.shape):
-            return None
-        index = np.clip(middle + steps, 0, np.array(probability.shape) - 1)
-        return float(probability.data[tuple(index.T)].max())
-
-    return look

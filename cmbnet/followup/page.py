@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cmbnet.followup.changes import DARK
 from cmbnet.pages import render
 from cmbnet.report.pictures import TILE_MM, TILE_PIXELS, Picture, cross, encode, orient
 
@@ -29,6 +30,11 @@ BOARD_PIXELS, BOARD_MM = 400, 200.0
 def compare_html(compared: Compared) -> str:
     """The page of a comparison."""
     painter = _Painter(compared)
+    numbers = {
+        (time, one): track.number
+        for track in compared.comparison.tracks
+        for time, one in enumerate(track.lesions)
+    }
     sections = []
     for follow_up in compared.comparison.follow_ups:
         ordered = sorted(follow_up.changes, key=lambda change: ORDER.index(change.category))
@@ -37,11 +43,21 @@ def compare_html(compared: Compared) -> str:
             {
                 "follow_up": follow_up,
                 "board": painter.checkerboard(follow_up.time_point),
-                "rows": [(change, painter.tiles(change)) for change in shown],
+                "rows": [
+                    (change, _number(change, follow_up.time_point, numbers), painter.tiles(change))
+                    for change in shown
+                ],
                 "left_out": len(ordered) - len(shown),
             }
         )
-    return render("compare.html", comparison=compared.comparison, sections=sections)
+    return render("compare.html", comparison=compared.comparison, sections=sections, dark=DARK)
+
+
+def _number(change: Change, time: int, numbers: dict[tuple[int, int | None], int]) -> int:
+    """The number of a lesion over all scans."""
+    if change.before:
+        return numbers[0, change.before[0]]
+    return numbers[time, change.after[0]]
 
 
 class _Painter:
@@ -49,12 +65,12 @@ class _Painter:
 
     def __init__(self, compared: Compared) -> None:
         self._maps = compared.maps
-        self._images = [one.prepared.image for one in compared.predictions]
-        affines = [one.prepared.frame.affine(one.volume.affine) for one in compared.predictions]
+        self._images = [one.prepared.image for one in compared.answers]
+        affines = [one.prepared.frame.affine(one.volume.affine) for one in compared.answers]
         self._to_index = [np.linalg.inv(affine) for affine in affines]
         axes = affines[0][:3, :3] / np.linalg.norm(affines[0][:3, :3], axis=0)
         self._down, self._right = -axes[:, 1], -axes[:, 2]
-        brain = np.argwhere(compared.predictions[0].prepared.brain).mean(axis=0)
+        brain = np.argwhere(compared.answers[0].prepared.brain).mean(axis=0)
         self._middle = affines[0][:3, :3] @ brain + affines[0][:3, 3]
 
     def tiles(self, change: Change) -> list[Picture]:

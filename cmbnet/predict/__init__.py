@@ -8,11 +8,18 @@ from cmbnet.predict.file import (
     steps_of_scan,
 )
 from cmbnet.predict.pipeline import predict_prepared, predict_volume, steps_of_volume
-from cmbnet.predict.prediction import InputRecord, NotAnalysable, Prediction, Refusal
+from cmbnet.predict.prediction import (
+    Answer,
+    InputRecord,
+    NotAnalysable,
+    Prediction,
+    Refusal,
+)
 from cmbnet.predict.request import PLAIN, DicomObject, Request
 
 __all__ = [
     "PLAIN",
+    "Answer",
     "DicomObject",
     "InputRecord",
     "NotAnalysable",

@@ -82,8 +82,8 @@ class NotAnalysable(InputRefused):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """What was found on a scan, and all that led to it.
+class Answer:
+    """What was found on a scan: by the pipeline now, or as a finished folder gives it back.
 
     Args:
         volume: The scan on its own grid.
@@ -91,18 +91,11 @@ class Prediction:
         prepared: The scan in the network's frame.
         quality: What the gate said.
         forced: Whether the gate refused and was overruled.
-        probability: float32 0 to 1 on the grid of the scan.
         found: Lesions, excluded candidates, stages, instance labels on the grid of the scan.
-        rules: The rules with the operating point's thresholds.
         operating_point: Name, thresholds and what was measured with them.
         bundle: The model.
         backend: What ran it.
-        slices: Number of slices that the network looked at.
-        crop: Rows and columns that it looked at.
         record: Which bytes were read.
-        phase: The phase, if one was given and can be trusted, with the sign that blood is positive.
-        timings_s: Seconds of each stage, in order.
-        locator: How the places of the lesions were found; None without lesions.
     """
 
     volume: Volume
@@ -110,15 +103,36 @@ class Prediction:
     prepared: PreparedCase
     quality: QualityReport
     forced: bool
-    probability: Volume
     found: FoundLesions
-    rules: LesionRules
     operating_point: OperatingPoint
     bundle: Bundle
     backend: BackendInfo
+    record: InputRecord
+
+    @property
+    def name(self) -> str:
+        """The name of the file, or the key of the DICOM series."""
+        return self.record.file or self.volume.source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction(Answer):
+    """What was found on a scan, and all that led to it.
+
+    Args:
+        probability: float32 0 to 1 on the grid of the scan.
+        rules: The rules with the operating point's thresholds.
+        slices: Number of slices that the network looked at.
+        crop: Rows and columns that it looked at.
+        phase: The phase, if one was given and can be trusted, with the sign that blood is positive.
+        timings_s: Seconds of each stage, in order.
+        locator: How the places of the lesions were found; None without lesions.
+    """
+
+    probability: Volume
+    rules: LesionRules
     slices: int
     crop: tuple[int, int]
-    record: InputRecord
     timings_s: dict[str, float]
     phase: Phase | None = None
     locator: Locator | None = None

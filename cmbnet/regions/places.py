@@ -32,6 +32,18 @@ FARTHEST_MM: Final = 20.0
 """Largest stated margin."""
 
 
+PARTS: Final = {
+    "caudate": "basal ganglia", "putamen": "basal ganglia", "pallidus": "basal ganglia",
+    "capsule": "internal capsule",
+}  # fmt: skip
+"""Names of parts of regions in tables of true lesions, such as those of the phantom."""
+
+
+def scale_name(region: str) -> str:
+    """Return the region of the scale that a region is a part of, or the region as it is."""
+    return PARTS.get(region, region)
+
+
 def group_of(region: str) -> Group:
     """Return the group of a region, by its name.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation import Case, CohortScores, Settings, evaluate_cohort, score_case
-from cmbnet.evaluation.cohort.strata import stratify
+from cmbnet.evaluation.cohort.strata import agreement_by_group, stratify
 from cmbnet.evaluation.stats.columns import Columns
 from cmbnet.evaluation.stats.counts import agreement_of_counts
 from cmbnet.evaluation.stats.froc import (
@@ -236,6 +236,55 @@ def test_a_table_gives_regions_of_true_lesions_only() -> None:
         assert math.isnan(one.precision)
         assert math.isnan(one.f1)
         assert math.isnan(one.fp_per_scan)
+
+
+def placed(name: str, truth: str, predicted: str, *regions: str) -> Case:
+    """True lesion n and predicted lesion n lie in the n-th of `regions`, by their tables."""
+    known = dict(enumerate(regions, start=1))
+    return Case(
+        name, volume(line(truth)), volume(line(predicted)),
+        lesion_regions={**known, 3: "putamen"}, predicted_regions={**known, 3: "basal ganglia"},
+    )  # fmt: skip
+
+
+def test_both_tables_give_strata_and_agreement_by_group() -> None:
+    """a: a frontal and a deep lesion found, a cerebellar one false. b: two lobar, one missed."""
+    scores = evaluate_cohort([
+        placed("a", "11...33...", "11.22.33..", "frontal", "cerebellum"),
+        placed("b", "11.22.....", "11........", "frontal", "parietal"),
+        placed("c", "..........", "..........", ),
+    ])  # fmt: skip
+    strata = {(one.kind, one.name): one for one in stratify(scores.cases)}
+    counts = {
+        key: (one.found, one.missed, one.correct, one.false)
+        for key, one in strata.items()
+        if key[0] in ("region", "group")
+    }
+    assert counts == {
+        ("region", "frontal"): (2, 0, 2, 0),
+        ("region", "parietal"): (0, 1, 0, 0),
+        ("region", "basal ganglia"): (1, 0, 1, 0),
+        ("region", "cerebellum"): (0, 0, 0, 1),
+        ("group", "lobar"): (2, 1, 2, 0),
+        ("group", "deep"): (1, 0, 1, 0),
+        ("group", "infratentorial"): (0, 0, 0, 1),
+    }
+    assert strata["group", "infratentorial"].fp_per_scan == pytest.approx(1 / 3)
+    lobar, deep, below = agreement_by_group(scores.cases)
+    assert [one.group for one in (lobar, deep, below)] == ["lobar", "deep", "infratentorial"]
+    assert lobar.bland_altman.difference.tolist() == [0, -1, 0]
+    assert lobar.bland_altman.bias[0] == pytest.approx(-1 / 3)
+    assert deep.icc.value == pytest.approx(1.0)
+    assert below.bland_altman.difference.tolist() == [1, 0, 0]
+    # By hand: true 1, 2, 0 and predicted 1, 1, 0; mean squares 3/2 - 1/3, 1/6, 1/6.
+    rows, error = 7 / 6, 1 / 6
+    assert lobar.icc.value == pytest.approx((rows - error) / (rows + error))
+
+
+def test_without_predicted_regions_there_is_no_agreement_by_group() -> None:
+    case = Case("a", volume(line("11.22.....")), volume(line("11......1.")),
+                lesion_regions={1: "frontal", 2: "temporal"})  # fmt: skip
+    assert agreement_by_group([score_case(case)]) == ()
 
 
 def test_a_table_of_regions_must_name_every_lesion() -> None:

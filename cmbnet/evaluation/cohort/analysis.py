@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from cmbnet.evaluation.cohort.scores import CohortScores
-from cmbnet.evaluation.cohort.strata import Stratum, stratify
+from cmbnet.evaluation.cohort.strata import GroupAgreement, Stratum, agreement_by_group, stratify
 from cmbnet.evaluation.match.score import ScoredCase
 from cmbnet.evaluation.stats.bands import Band, curve_band, froc_events, roc_events
 from cmbnet.evaluation.stats.bootstrap import ClusteredAuc, Resampled, resample
@@ -118,6 +118,7 @@ class Analysis:
     pixel: PixelCurves | None  # Curves of the voxels. None without probability maps.
     strata: tuple[Stratum, ...]  # Parts of the cohort
     counts: CountAgreement  # Agreement of lesion counts
+    groups: tuple[GroupAgreement, ...]  # The same by group of regions. Empty if they are unknown.
     plan: Plan  # The resampling
 
 
@@ -154,6 +155,7 @@ def analyse(scores: CohortScores, plan: Plan | None = None) -> Analysis:
         pixel=_pixel(scores),
         strata=tuple(stratify(scores.cases)),
         counts=count_agreement(scores.columns),
+        groups=agreement_by_group(scores.cases),
         plan=plan,
     )
 

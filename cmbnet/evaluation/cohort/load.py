@@ -45,6 +45,7 @@ def load_case(files: CaseFiles) -> Case:
         patient=files.patient,
         strata=files.strata,
         lesion_regions=files.lesion_regions,
+        predicted_regions=None if table is None else table.regions,
         lesion_scores={} if table is None else table.scores,
         candidates=None if table is None else table.candidates,
         notes=notes,
@@ -58,6 +59,8 @@ class LesionTable:
     scores: dict[int, float]  # Score of each lesion, by label
     # Candidates that were excluded by their score. None if the table has only lesions.
     candidates: tuple[Candidate, ...] | None
+    # Region of each lesion and candidate, by label. None if the table has no column of them.
+    regions: dict[int, str] | None = None
 
 
 def read_lesion_table(path: Path) -> LesionTable:
@@ -75,12 +78,13 @@ def read_lesion_table(path: Path) -> LesionTable:
                   if row.get("status", "lesion") == "lesion"}  # fmt: skip
         by_score = [row for row in rows if row.get("removed_by") == "score"]
         candidates = tuple(_candidate(row) for row in by_score)
+        known = {int(row["id"]): row["region"] for row in rows} if "region" in columns else None
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError) as error:
         raise UnreadableFile(
             f"columns id and score (or mean_probability) of numbers are required in {path}: "
             f"{error!r}"
         ) from error
-    return LesionTable(scores, candidates if "removed_by" in columns else None)
+    return LesionTable(scores, candidates if "removed_by" in columns else None, known)
 
 
 def _score(row: dict[str, str]) -> float:

@@ -1,4 +1,7 @@
-"""Lesion metrics of parts of a cohort: by size, region, slice thickness, field, band of counts."""
+"""Parts of a cohort: lesion metrics of each, and agreement of the counts of regional groups.
+
+Parts are made by size, region, group of regions, slice thickness, field and band of counts.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from cmbnet.evaluation.match.case import THICKNESSES
 from cmbnet.evaluation.match.score import ScoredCase, ScoredLesion
 from cmbnet.evaluation.stats.columns import counted_predicted, counted_truth, group_by_patient
-from cmbnet.evaluation.stats.counts import BANDS, band
+from cmbnet.evaluation.stats.counts import (
+    BANDS,
+    BlandAltman,
+    Icc,
+    band,
+    bland_altman,
+    intraclass_correlation,
+)
 from cmbnet.evaluation.stats.intervals import Interval, wilson
 from cmbnet.evaluation.stats.ratios import f1_score, ratio
 from cmbnet.lesions import SIZES
+from cmbnet.regions.places import group_of, scale_name
+
+GROUPS = ("lobar", "deep", "infratentorial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +56,9 @@ def stratify(cases: Sequence[ScoredCase]) -> list[Stratum]:
     region, and precision counts predicted lesions of it. Scans fall into strata by their
     properties, and patients by the number of their true lesions.
     """
-    strata = [_of_lesions("size", name, cases) for name in SIZES]
+    strata = [_of_size(name, cases) for name in SIZES]
     strata = [one for one in strata if one.found + one.missed + one.correct + one.false]
-    strata += _regions(cases)
+    strata += [*_places("region", cases), *_places("group", cases)]
     kinds = sorted({kind for case in cases for kind in case.strata})
     for kind in kinds:
         values = sorted({case.strata.get(kind, "") for case in cases}, key=_rank)
@@ -74,14 +89,53 @@ def _rank(value: str) -> tuple[float, str]:
         return float("inf"), value
 
 
-def _regions(cases: Sequence[ScoredCase]) -> list[Stratum]:
-    """Divide by region. If only the regions of true lesions are known, precision is undefined."""
-    true, predicted = counted_truth(cases), counted_predicted(cases)
-    names = sorted({lesion.region for lesion in (*true, *predicted)} - {""})
-    strata = [_of_lesions("region", name, cases) for name in names]
-    if any(lesion.region for lesion in predicted):
+def _place(kind: Literal["region", "group"], lesion: ScoredLesion) -> str:
+    if kind == "region" or not lesion.region:
+        return lesion.region
+    group = group_of(scale_name(lesion.region))
+    return "" if group == "unknown" else group
+
+
+def _places(kind: Literal["region", "group"], cases: Sequence[ScoredCase]) -> list[Stratum]:
+    """Divide by place. If only the places of true lesions are known, precision is undefined."""
+    lesions = (*counted_truth(cases), *counted_predicted(cases))
+    names = sorted({_place(kind, lesion) for lesion in lesions} - {""})
+    strata = [
+        _stratum(kind, name, len(cases), [one for one in lesions if _place(kind, one) == name])
+        for name in names
+    ]
+    if _knows_places(cases):
         return strata
     return [replace(one, fp_per_scan=float("nan"), f1=float("nan")) for one in strata]
+
+
+def _knows_places(cases: Sequence[ScoredCase]) -> bool:
+    return any(lesion.region for lesion in counted_predicted(cases))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupAgreement:
+    """The agreement of the number of lesions per patient in one group of regions."""
+
+    group: str  # lobar, deep or infratentorial
+    icc: Icc  # Intraclass correlation of predicted and true counts
+    bland_altman: BlandAltman  # Differences of the counts
+
+
+def agreement_by_group(cases: Sequence[ScoredCase]) -> tuple[GroupAgreement, ...]:
+    """Compare counts of each group, patient by patient. Empty if places are not known."""
+    if not _knows_places(cases):
+        return ()
+    patients = group_by_patient(cases).values()
+    agreements = []
+    for name in GROUPS:
+        true, predicted = (
+            np.array([sum(_place("group", x) == name for x in counted(p)) for p in patients], float)
+            for counted in (counted_truth, counted_predicted)
+        )
+        icc = intraclass_correlation(np.stack([true, predicted], axis=1))
+        agreements.append(GroupAgreement(name, icc, bland_altman(true, predicted)))
+    return tuple(agreements)
 
 
 def _of_scans(kind: str, name: str, cases: Sequence[ScoredCase]) -> Stratum:
@@ -89,9 +143,9 @@ def _of_scans(kind: str, name: str, cases: Sequence[ScoredCase]) -> Stratum:
     return _stratum(kind, name or "unknown", len(cases), lesions)
 
 
-def _of_lesions(kind: Literal["size", "region"], name: str, cases: Sequence[ScoredCase]) -> Stratum:
+def _of_size(name: str, cases: Sequence[ScoredCase]) -> Stratum:
     every = (*counted_truth(cases), *counted_predicted(cases))
-    return _stratum(kind, name, len(cases), [x for x in every if getattr(x, kind) == name])
+    return _stratum("size", name, len(cases), [one for one in every if one.size == name])
 
 
 def _stratum(kind: str, name: str, scans: int, lesions: Sequence[ScoredLesion]) -> Stratum:

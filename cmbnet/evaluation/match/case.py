@@ -34,6 +34,9 @@ class Case:
         brain: Mask of the voxels that count at pixel level. Lesions are not clipped to it.
         regions: Integer region of every voxel, 0 for none.
         lesion_regions: Name of the region of each true instance label. It replaces `regions`.
+        predicted_regions: Name of the region of each predicted instance label and candidate, beside
+            `lesion_regions`. Then true regions are named as on the scale of `cmbnet.regions`. None
+            if the prediction does not know regions.
         patient: Name of the patient. Empty means the name of the case.
         strata: Properties of the scan, such as ``{"field_t": "3"}``. Each makes a stratum.
         lesion_scores: Score that the detector gave to each predicted instance label. FROC and the
@@ -51,6 +54,7 @@ class Case:
     brain: Volume | None = None
     regions: Volume | None = None
     lesion_regions: Mapping[int, str] | None = None
+    predicted_regions: Mapping[int, str] | None = None
     patient: str = ""
     strata: Mapping[str, str] = field(default_factory=dict)
     lesion_scores: Mapping[int, float] = field(default_factory=dict)

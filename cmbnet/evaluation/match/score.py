@@ -40,6 +40,7 @@ from cmbnet.evaluation.match.overlap import (
 )
 from cmbnet.evaluation.stats.curves import ProbabilityHistogram, probability_histogram
 from cmbnet.lesions import COUNTED_SIZES, SIZES, axial_axis, size_name
+from cmbnet.regions.places import scale_name
 from cmbnet.volume import Volume
 
 Side = Literal["truth", "predicted", "candidate"]
@@ -245,20 +246,23 @@ class _Scorer:
         )
 
     def _regions(self, side: Side) -> list[str]:
-        """Return the region of each lesion. A table knows only those of true lesions."""
+        """Return the region of each lesion. One table has those of true lesions, another others."""
         labels = self.labels[side]
         if self.case.regions is not None:
             return _most_frequent(labels, self.case.regions.data)
-        table = self.case.lesion_regions
-        if table is None or side != "truth":
+        table, known = self.case.lesion_regions, self.case.predicted_regions
+        if table is None:
             return [""] * labels.count
+        if side != "truth":
+            return [(known or {}).get(int(value), "") for value in labels.values]
         unknown = [str(value) for value in labels.values if int(value) not in table]
         if unknown:
             raise InputRefused(
                 f"the table of true lesions must name every lesion of the reference, case "
                 f"{self.case.name} lacks {', '.join(unknown)} of {self.case.truth.source}"
             )
-        return [table[int(value)] for value in labels.values]
+        names = [table[int(value)] for value in labels.values]
+        return names if known is None else [scale_name(name) for name in names]
 
     def _lesions(
         self,

@@ -48,7 +48,8 @@ def to_json(analysis: Analysis, origin: Origin, comparison: Comparison | None = 
         "froc": None if analysis.froc is None else _froc(analysis.froc),
         "patient_thresholds": patient_thresholds(analysis.scores.cases),
         "strata": [asdict(one) for one in analysis.strata],
-        "lesions_per_patient": _agreement(analysis),
+        "lesions_per_patient": _agreement(asdict(analysis.counts)),
+        "lesions_by_group": [_agreement(asdict(one)) for one in analysis.groups],
         "comparison": _comparison(comparison, origin),
         "notes": [*analysis.withheld, *case_notes(analysis.scores.cases)],
     }
@@ -224,8 +225,7 @@ def _froc(froc: Froc) -> dict[str, Any]:
     }
 
 
-def _agreement(analysis: Analysis) -> dict[str, Any]:
-    agreement = asdict(analysis.counts)
+def _agreement(agreement: dict[str, Any]) -> dict[str, Any]:
     del agreement["bland_altman"]["mean"], agreement["bland_altman"]["difference"]
     return agreement
 

@@ -30,6 +30,8 @@ def all_tables(
     else:
         first = [without_paper(table) for table in first]
     tables = [*first, strata(analysis), counts(analysis)]
+    if analysis.groups:
+        tables.append(groups(analysis))
     if analysis.areas or analysis.withheld or analysis.pixel is not None:
         tables.append(areas(analysis))
     if analysis.froc is not None:
@@ -121,8 +123,8 @@ def strata(analysis: Analysis) -> Table:
         (*header, "Correct", "Precision", "95 % Wilson", "F1", "FP per scan"),
         rows,
         "Size by maximum in-plane diameter d: 2-5 mm is 2 <= d < 5, 5-10 mm is 5 <= d <= 10. "
-        "Recall counts true lesions of the stratum, precision predicted ones; a table of true "
-        "lesions knows no region of predicted ones.",
+        "Recall counts true lesions of the stratum, precision predicted ones. Where the "
+        "prediction knows no regions, its precision is undefined.",
     )
 
 
@@ -153,6 +155,22 @@ def counts(analysis: Analysis) -> Table:
         ("", "Value", "95 % interval", "P"),
         rows,
         f"Bands: {', '.join(BANDS)}. P: no agreement beyond chance.",
+    )
+
+
+def groups(analysis: Analysis) -> Table:
+    """Make the table of the agreement of lesion counts per patient by group of regions."""
+    rows: list[tuple[Cell, ...]] = []
+    for one in analysis.groups:
+        (bias, around), (low, high) = one.bland_altman.bias, one.bland_altman.limits
+        limits = f"{number(low[0])} to {number(high[0])}"
+        rows.append((one.group, one.icc.value, one.icc.interval, bias, around, limits))
+    return Table.of(
+        "Lesions per patient by group of regions, predicted against true",
+        ("Group", "ICC(2,1)", "95 % interval", "Bias, lesions", "95 % interval", "Limits"),
+        rows,
+        "Bias and limits of agreement of Bland and Altman. A lesion whose region is unknown counts "
+        "in no group.",
     )
 
 

@@ -17,6 +17,7 @@ from cmbnet.report.dicom.content import (
     Algorithm,
     DicomResult,
     Quality,
+    TimePoint,
     result_of,
     result_of_refusal,
 )
@@ -27,7 +28,7 @@ from cmbnet.report.dicom.key_images import (
     build_key_images,
     draw_key_pictures,
 )
-from cmbnet.report.dicom.segmentation import build_segmentation
+from cmbnet.report.dicom.segmentation import build_segmentation, tracking_of
 from cmbnet.report.dicom.structured import build_report
 from cmbnet.report.dicom.write import DicomPaths, write_dicom_results
 
@@ -38,6 +39,7 @@ __all__ = [
     "DicomResult",
     "KeyPicture",
     "Quality",
+    "TimePoint",
     "build_document",
     "build_key_images",
     "build_report",
@@ -45,5 +47,6 @@ __all__ = [
     "draw_key_pictures",
     "result_of",
     "result_of_refusal",
+    "tracking_of",
     "write_dicom_results",
 ]

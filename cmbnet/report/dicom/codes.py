@@ -11,11 +11,15 @@ from cmbnet.regions import Place
 PRIVATE_SCHEME = "99CMBNET"
 
 
-def private_scheme() -> CodingSchemeIdentificationItem:
-    """Identify the private coding scheme, as the standard requires."""
-    return CodingSchemeIdentificationItem(
+def schemes(*, compared: bool) -> list[CodingSchemeIdentificationItem]:
+    """Identify the coding schemes that the standard does not list, as it requires."""
+    own = CodingSchemeIdentificationItem(
         PRIVATE_SCHEME, name="Codes of the cmbnet project", responsible_organization="cmbnet"
     )
+    elements = CodingSchemeIdentificationItem(
+        RADELEMENT, name="RadElement common data elements", responsible_organization="ACR, RSNA"
+    )
+    return [own, elements] if compared else [own]
 
 
 def _private(value: str, meaning: str) -> CodedConcept:
@@ -65,6 +69,23 @@ PATTERN = _private("PATTERN", "Pattern of the approximate regions")
 COUNT_BAND = _private("COUNT-BAND", "Band of the count of candidates")
 ARIA_BAND = _private("ARIA-BAND", "Band of the count by the cut points of ARIA-H")
 
+RADELEMENT = "RADELEMENT"
+ARIA_BASELINE = CodedConcept("RDES289", RADELEMENT, "ARIA baseline")
+ARIA_H_FOLLOW_UP = CodedConcept("RDES291", RADELEMENT, "ARIA-H follow-up")
+NEW_LESIONS = _private("NEW", "Number of new lesions since the first scan")
+CHANGE = _private("CHANGE", "Change since the first scan")
+CHANGES = {
+    "new": CodedConcept("7147002", "SCT", "New"),
+    "persistent": CodedConcept("58158008", "SCT", "Stable"),
+    "larger": CodedConcept("263768009", "SCT", "Larger"),
+    "smaller": CodedConcept("263796003", "SCT", "Smaller"),
+    "newly above threshold": _private("CHANGE-ABOVE", "Newly above threshold, uncertain"),
+    "split": _private("CHANGE-SPLIT", "Part of a lesion that was one"),
+    "merged": _private("CHANGE-MERGED", "Merged from several lesions"),
+    "not assessable": _private("CHANGE-UNSEEN", "Not assessable: not on the first scan"),
+}
+"""Codes of what became of a lesion of a later scan."""
+
 QUALITY = CodedConcept("111050", "DCM", "Quality Assessment")
 WITHOUT_FINDINGS = CodedConcept("111241", "DCM", "All algorithms succeeded; without findings")
 WITH_FINDINGS = CodedConcept("111242", "DCM", "All algorithms succeeded; with findings")
@@ -97,6 +118,16 @@ def count_band(count: int) -> CodedConcept:
     """
     name = next((name for highest, name in BANDS if count <= highest), "more than 10")
     return _private("BAND-" + name.upper().replace(" ", "")[:11], name)
+
+
+def aria_category(category: str) -> CodedConcept:
+    """Return a category of ARIA-H as a private code."""
+    return _private(f"ARIA-{category.upper()}", category)
+
+
+def baseline_band(name: str) -> CodedConcept:
+    """Return a band of the number of lesions before treatment as a private code."""
+    return _private("BASE-" + name.replace("> ", "OVER"), name)
 
 
 def aria_band(count: int) -> CodedConcept:

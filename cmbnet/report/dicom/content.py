@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 
 from cmbnet import __version__
 from cmbnet.errors import UsageError
+from cmbnet.predict import Answer
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from cmbnet.io.dicom import DicomSource
     from cmbnet.lesions import Lesion
-    from cmbnet.predict import Prediction, Refusal
+    from cmbnet.predict import Refusal
     from cmbnet.preprocess.qc import QualityReport
 
 _NO_MOMENT = datetime.datetime(1900, 1, 1)
@@ -43,6 +45,20 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class TimePoint:
+    """A scan among several of one patient, compared with the first of them."""
+
+    order: int  # From 1
+    identifier: str  # Unique among the scans of the patient
+    # What became of each lesion, by its id. Empty for the first scan.
+    changes: Mapping[int, str]
+    new: int = 0  # Number of lesions that are new, cumulatively
+    category: str | None = None  # Of ARIA-H by new microhaemorrhages. None if there is none.
+    baseline_band: str = ""  # Band of the number of lesions of the first scan
+    remarks: tuple[str, ...] = ()  # Sentences about the comparison
+
+
+@dataclass(frozen=True, slots=True)
 class DicomResult:
     """The result of one series.
 
@@ -51,41 +67,53 @@ class DicomResult:
     """
 
     lesions: tuple[Lesion, ...]  # Lesions that count, in the order of segments
-    # `Lesion.id` of each voxel of `findings` on the grid of the series, integer (z, y, x), else 0.
+    # `Lesion.id` of each voxel of `segmented` on the grid of the series, integer (z, y, x), else 0.
     labels: NDArray[Any]
     algorithm: Algorithm  # The algorithm that found them
     quality: Quality = Quality()  # The judgement of the quality gate
     previous: Dataset | None = None  # The report that this one supersedes. Only its UIDs are read.
     # Candidates that the phase calls diamagnetic. They do not count.
     calcifications: tuple[Lesion, ...] = ()
+    outlined: bool = (
+        True  # Whether they have voxels in `labels`; those of a finished case have none
+    )
+    time_point: TimePoint | None = None  # Where the scan is one of several that were compared
+    # UID and name by which a lesion is the same at all time points, by its id
+    tracking: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.findings and not self.quality.analysable:
             raise UsageError("a scan that is not analysable has no lesions to report")
-        absent = {lesion.id for lesion in self.findings} - set(np.unique(self.labels).tolist())
+        absent = {lesion.id for lesion in self.segmented} - set(np.unique(self.labels).tolist())
         if absent:
             raise UsageError(f"every lesion needs voxels in the label image, {absent} have none")
 
     @property
     def findings(self) -> tuple[Lesion, ...]:
-        """What has a segment, in their order: the lesions, and then the possible calcifications."""
+        """The lesions, and then the possible calcifications."""
         return *self.lesions, *self.calcifications
 
+    @property
+    def segmented(self) -> tuple[Lesion, ...]:
+        """The findings that have a segment, in the order of segments."""
+        return self.findings if self.outlined else self.lesions
 
-def result_of(prediction: Prediction) -> DicomResult:
-    """Make the content of SEG and SR for a prediction.
+
+def result_of(answer: Answer) -> DicomResult:
+    """Make the content of SEG and SR for an answer.
 
     If a count was forced from a scan that is not analysable, the objects do not contain it. They
     only say that the scan is not analysable.
     """
-    found = prediction.found
+    found = answer.found
     labels = found.labels if found.calcified is None else found.labels + found.calcified
     return DicomResult(
-        lesions=() if prediction.forced else found.lesions,
-        labels=np.zeros_like(labels) if prediction.forced else labels,
-        algorithm=_algorithm(prediction),
-        quality=quality_of(prediction.quality),
-        calcifications=() if prediction.forced else found.calcifications,
+        lesions=() if answer.forced else found.lesions,
+        labels=np.zeros_like(labels) if answer.forced else labels,
+        algorithm=_algorithm(answer),
+        quality=quality_of(answer.quality),
+        calcifications=() if answer.forced else found.calcifications,
+        outlined=found.calcified is not None,
     )
 
 
@@ -99,7 +127,7 @@ def result_of_refusal(refusal: Refusal) -> DicomResult:
     )
 
 
-def _algorithm(run: Prediction | Refusal) -> Algorithm:
+def _algorithm(run: Answer | Refusal) -> Algorithm:
     point, backend, mask = run.operating_point, run.backend, run.record.brain_mask_sha256
     return Algorithm(
         model=run.bundle.manifest.name,
@@ -115,11 +143,12 @@ def _algorithm(run: Prediction | Refusal) -> Algorithm:
     )
 
 
-def _phase_parameters(run: Prediction | Refusal) -> list[str]:
+def _phase_parameters(run: Answer | Refusal) -> list[str]:
     """Say that phase was used: the same scan without it gives another report."""
-    if getattr(run, "phase", None) is None:
+    codes = {finding.code for finding in run.quality.findings}
+    if not isinstance(run, Answer) or codes.isdisjoint(("phase", "phase_sign_unknown")):
         return []
-    counted = run.request.count_calcifications  # type: ignore[union-attr]
+    counted = run.request.count_calcifications
     return [f"phase used, possible calcifications {'counted' if counted else 'not counted'}"]
 
 

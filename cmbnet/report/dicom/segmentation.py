@@ -47,7 +47,7 @@ def build_segmentation(
             another grid.
         InputRefused: If the series states no frame of reference, or its headers are unusable.
     """
-    if not result.findings:
+    if not result.segmented:
         raise UsageError("a segmentation needs at least one lesion; the report says that of none")
     moment = created or moment_of(source)
     with quiet_highdicom("a segmentation"):
@@ -57,7 +57,7 @@ def build_segmentation(
             segmentation_type=SegmentationTypeValues.BINARY,
             segment_descriptions=[
                 _description(result, source, lesion, number)
-                for number, lesion in enumerate(result.findings, start=1)
+                for number, lesion in enumerate(result.segmented, start=1)
             ],
             sop_instance_uid=uid_for(result, source, "seg"),
             instance_number=1,
@@ -75,9 +75,12 @@ def build_segmentation(
     return segmentation
 
 
-def tracking_uid(result: DicomResult, source: DicomSource, lesion: Lesion) -> str:
-    """Return the UID by which segment and measurement group mean the same lesion."""
-    return uid_for(result, source, f"lesion {lesion.id} {lesion.voxel_ijk} {lesion.volume_mm3:.2f}")
+def tracking_of(result: DicomResult, source: DicomSource, lesion: Lesion) -> tuple[str, str]:
+    """Return UID and name by which segment and measurement group mean the same lesion."""
+    if lesion.id in result.tracking:
+        return result.tracking[lesion.id]
+    what = f"lesion {lesion.id} {lesion.voxel_ijk} {lesion.volume_mm3:.2f}"
+    return uid_for(result, source, what), tracking_id(lesion)
 
 
 def tracking_id(lesion: Lesion) -> str:
@@ -100,7 +103,7 @@ def _segment_volume(result: DicomResult, source: DicomSource) -> hd.Volume:
     if result.labels.shape != shape:
         raise UsageError(f"labels of shape {shape} are required, got {result.labels.shape}")
     numbers = np.zeros(int(result.labels.max()) + 1, dtype=np.uint16)
-    for number, lesion in enumerate(result.findings, start=1):
+    for number, lesion in enumerate(result.segmented, start=1):
         numbers[lesion.id] = number
     return hd.Volume(
         array=numbers[result.labels],
@@ -114,6 +117,7 @@ def _description(
     result: DicomResult, source: DicomSource, lesion: Lesion, number: int
 ) -> SegmentDescription:
     algorithm = result.algorithm
+    uid, name = tracking_of(result, source, lesion)
     return SegmentDescription(
         segment_number=number,
         segment_label=label_of(lesion)[:64],
@@ -127,15 +131,15 @@ def _description(
             source="cmbnet",
             parameters={"model sha256": algorithm.model_sha256},
         ),
-        tracking_uid=tracking_uid(result, source, lesion),
-        tracking_id=tracking_id(lesion),
+        tracking_uid=uid,
+        tracking_id=name,
         anatomic_regions=[codes.site(lesion.place)],
     )
 
 
 def _add_sides(segmentation: hd.seg.Segmentation, result: DicomResult) -> None:
     """Say the side of each segment's region, for which highdicom has no argument."""
-    for segment, lesion in zip(segmentation.SegmentSequence, result.findings, strict=True):
+    for segment, lesion in zip(segmentation.SegmentSequence, result.segmented, strict=True):
         side = codes.side(lesion.place)
         if side is not None:
             segment.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [side]

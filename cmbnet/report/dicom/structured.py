@@ -6,6 +6,7 @@ It is always written, also without lesions and for scans that are not analysable
 from __future__ import annotations
 
 import datetime
+from itertools import zip_longest
 from typing import Any
 
 import highdicom as hd
@@ -19,7 +20,7 @@ from cmbnet.io.dicom import DicomSource
 from cmbnet.lesions import Lesion
 from cmbnet.regions import pattern_of
 from cmbnet.report.dicom import codes
-from cmbnet.report.dicom.content import DicomResult, moment_of
+from cmbnet.report.dicom.content import DicomResult, TimePoint, moment_of
 from cmbnet.report.dicom.naming import head_of, name_by_content, uid_for
 from cmbnet.report.dicom.references import (
     edge_of,
@@ -28,7 +29,7 @@ from cmbnet.report.dicom.references import (
     segments_of,
     slices_of,
 )
-from cmbnet.report.dicom.segmentation import label_of, tracking_id, tracking_uid
+from cmbnet.report.dicom.segmentation import label_of, tracking_of
 from cmbnet.report.dicom.source_images import forget_clock, quiet_highdicom, source_images
 
 _LONGEST_REMARK = 1000
@@ -70,7 +71,7 @@ def build_report(
             is_complete=True,
             is_final=False,
             is_verified=False,
-            coding_schemes=[codes.private_scheme()],
+            coding_schemes=codes.schemes(compared=result.time_point is not None),
             previous_versions=None if result.previous is None else [result.previous],
             **head_of(result, source, moment, "sr"),
         )
@@ -96,13 +97,11 @@ def _insert_lesions(
         for item in report.ContentSequence
         if item.ConceptNameCodeSequence[0].CodeValue == _IMAGING_MEASUREMENTS
     )
-    segments: list[sr.ReferencedSegment] | list[None] = (
-        [None] * len(result.findings) if segmentation is None else segments_of(segmentation)
-    )
+    segments = [] if segmentation is None else segments_of(segmentation)
     plain: list[Dataset] = [
         *(
             _lesion_group(result, source, lesion, segment)
-            for lesion, segment in zip(result.findings, segments, strict=True)
+            for lesion, segment in zip_longest(result.findings, segments)
         ),
         *(_place_group(result, source, lesion) for lesion in result.findings),
         *measurements.ContentSequence,
@@ -152,6 +151,10 @@ def _lesion_group(
             sr.QualitativeEvaluation(codes.REGION, codes.region_code(place)),
             sr.QualitativeEvaluation(codes.REGION_GROUP, codes.group_code(place)),
         ]
+    point = result.time_point
+    if point is not None and lesion.id in point.changes:
+        change = codes.CHANGES[point.changes[lesion.id]]
+        evaluations.append(sr.QualitativeEvaluation(codes.CHANGE, change))
     about = _about(result, source, lesion) | {
         "algorithm_id": _algorithm(result, parameters=False),
         "measurements": _lesion_measurements(lesion),
@@ -185,14 +188,25 @@ def _place_group(result: DicomResult, source: DicomSource, lesion: Lesion) -> Da
 
 def _about(result: DicomResult, source: DicomSource, lesion: Lesion) -> dict[str, Any]:
     """Return the tracking identifiers that both groups of a lesion share."""
+    uid, name = tracking_of(result, source, lesion)
     return {
-        "tracking_identifier": sr.TrackingIdentifier(
-            uid=tracking_uid(result, source, lesion), identifier=tracking_id(lesion)
-        ),
+        "tracking_identifier": sr.TrackingIdentifier(uid=uid, identifier=name),
+        "time_point_context": _time_point(result),
         "finding_category": codes.ABNORMAL_STRUCTURE,
         "finding_type": codes.finding(lesion),
         "finding_sites": [sr.FindingSite(codes.site(lesion.place), codes.side(lesion.place))],
     }
+
+
+def _time_point(result: DicomResult) -> sr.TimePointContext | None:
+    point = result.time_point
+    if point is None:
+        return None
+    return sr.TimePointContext(
+        time_point=f"Scan {point.order}",
+        time_point_order=point.order,
+        subject_time_point_identifier=point.identifier,
+    )
 
 
 def _comment(words: str) -> sr.TextContentItem:
@@ -263,13 +277,17 @@ def _summary(result: DicomResult, source: DicomSource) -> sr.MeasurementsAndQual
         finding_type=codes.MICROBLEED,
         finding_category=codes.ABNORMAL_STRUCTURE,
         finding_sites=[sr.FindingSite(codes.BRAIN)],
+        time_point_context=_time_point(result),
         algorithm_id=_algorithm(result, parameters=True),
         measurements=_summary_measurements(result, source),
         qualitative_evaluations=_summary_evaluations(result),
         source_images=[reference_as(sr.SourceImageForMeasurementGroup, source, middle)],
     )
     answer = _answer(result)
-    for remark in (answer, RESEARCH_USE_ONLY, *result.quality.remarks, *source.verdict.notes):
+    compared = () if result.time_point is None else result.time_point.remarks
+    for remark in (
+        answer, RESEARCH_USE_ONLY, *compared, *result.quality.remarks, *source.verdict.notes,
+    ):  # fmt: skip
         group[0].ContentSequence.append(_comment(remark))
     return group
 
@@ -304,6 +322,9 @@ def _summary_measurements(result: DicomResult, source: DicomSource) -> list[sr.M
         measurements.append(_number(codes.FIELD_STRENGTH, source.field_t, codes.TESLA))
     if result.quality.analysable:
         measurements.insert(0, _number(codes.COUNT, len(result.lesions), codes.LESIONS))
+        if result.time_point is not None and result.time_point.order > 1:
+            new = _number(codes.NEW_LESIONS, result.time_point.new, codes.LESIONS)
+            measurements.insert(1, new)
     return measurements
 
 
@@ -321,7 +342,21 @@ def _summary_evaluations(result: DicomResult) -> list[sr.QualitativeEvaluation]:
         sr.QualitativeEvaluation(codes.COUNT_BAND, codes.count_band(count)),
         sr.QualitativeEvaluation(codes.ARIA_BAND, codes.aria_band(count)),
         sr.QualitativeEvaluation(codes.PATTERN, codes.pattern_code(_pattern(result))),
+        *_grades(result.time_point),
     ]
+
+
+def _grades(point: TimePoint | None) -> list[sr.QualitativeEvaluation]:
+    """What anti-amyloid treatment asks of the first scan and of a later one."""
+    if point is None:
+        return []
+    if point.order == 1:
+        band = codes.baseline_band(point.baseline_band)
+        return [sr.QualitativeEvaluation(codes.ARIA_BASELINE, band)]
+    if point.category is None:
+        return []
+    category = codes.aria_category(point.category)
+    return [sr.QualitativeEvaluation(codes.ARIA_H_FOLLOW_UP, category)]
 
 
 def _pattern(result: DicomResult) -> str:

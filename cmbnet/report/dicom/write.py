@@ -70,7 +70,7 @@ def write_dicom_results(
         UsageError: If the labels lie on another grid.
     """
     segmentation = report_path = seg_path = pdf_path = None
-    if result.findings and seg:
+    if result.segmented and seg:
         segmentation = build_segmentation(result, source, created=created)
     if report:
         sr = build_report(result, source, segmentation, created=created)

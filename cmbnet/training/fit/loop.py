@@ -127,10 +127,10 @@ class _Trainer:
         shape = (None, None, self.config.input_slices)
         with workers.scope():
             self.model = compiled_model(recipe, workers)
+        self.start: list[NDArray[np.float32]] | None = None
         if recipe.start_from is not None:
-            self.model.set_weights(
-                weights_of_bundle(recipe.start_from, self.model, training.preprocess)
-            )
+            self.start = weights_of_bundle(recipe.start_from, self.model, training.preprocess)
+            self.model.set_weights(self.start)
         self.judged = build_unet(self.config, shape)
         self.pipeline = Pipeline(training, recipe)
         self.miner = Miner(self.pipeline.sampler, recipe.mining, recipe.seed)
@@ -213,7 +213,7 @@ class _Trainer:
 
     def _judge(self, epoch: int) -> dict[str, float]:
         """Validate, keep the best model, and mine."""
-        self.judged.set_weights(self.average.current(self.model))
+        self.judged.set_weights(self._weights_to_keep())
         predict = SlicePredictor(self.judged)
         row: dict[str, float] = {}
         if (epoch + 1) % self.recipe.validation.every_epochs == 0:
@@ -231,6 +231,13 @@ class _Trainer:
         if self.miner.due(epoch):
             row["mined"] = float(self.miner.mine(predict, epoch))
         return row
+
+    def _weights_to_keep(self) -> list[NDArray[Any]]:
+        """Return the averaged weights, with the recipe's share of the first weights."""
+        trained, share = self.average.current(self.model), np.float32(self.recipe.start_share)
+        if self.start is None or share == 0.0:
+            return trained
+        return [share * a + (1 - share) * b for a, b in zip(self.start, trained, strict=True)]
 
     def _keep_best(self, predict: SlicePredictor, epoch: int) -> None:
         """Save the judged model, and show its output."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cmbnet.io.settings import FrozenModel, check_settings, read_settings
 from cmbnet.model.config import ModelConfig, preset
@@ -163,6 +163,10 @@ class Recipe(FrozenModel):
     """Devices of the run: all GPUs of this machine, or the processes that TF_CONFIG names."""
     start_from: str | None = None
     """Bundle whose weights start the training: its folder, or "default"."""
+    start_share: Share = 0.0
+    """Share of those first weights in the network that is judged and kept. The rest are the trained
+    weights. Such a mean forgets less of what the bundle knew, and may be better on scans of neither
+    kind (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022)."""
     preprocess: PreprocessSettings = PreprocessSettings()
     model: ModelSettings = ModelSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -172,6 +176,12 @@ class Recipe(FrozenModel):
     stop: StopSettings = StopSettings()
     validation: ValidationSettings = ValidationSettings()
     mining: MiningSettings = MiningSettings()
+
+    @model_validator(mode="after")
+    def _start_share_needs_a_start(self) -> Recipe:
+        if self.start_share > 0.0 and self.start_from is None:
+            raise ValueError("start_share needs start_from, the bundle that it is a share of")
+        return self
 
 
 def load_recipe(path: Path) -> Recipe:

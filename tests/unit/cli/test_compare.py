@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from cmbnet.bundle import Bundle
 from cmbnet.cli import main
 from cmbnet.io import write_nifti
-from tests.helpers.tiny_scan import DOTS, tiny_scan
+from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
 
 
 @pytest.fixture
@@ -20,6 +21,9 @@ def scans(tmp_path: Path) -> tuple[str, str]:
     write_nifti(tiny_scan(DOTS[:2]), paths[0], dtype=np.float32)
     write_nifti(later.with_data(later.data * 1.01), paths[1], dtype=np.float32)
     return str(paths[0]), str(paths[1])
+
+
+NOISE = np.abs(np.random.default_rng(0).standard_normal(SHAPE)).astype(np.float32)
 
 
 def run(*args: str) -> int:
@@ -53,3 +57,97 @@ def test_one_scan_twice_is_refused_and_nothing_is_written(
     assert run(scans[0], scans[0], "-o", str(out), "--model", str(tiny_bundle.path)) == 3
     assert "different scans are required to compare, got one scan twice" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_scan_that_is_not_analysable_is_refused(
+    scans: tuple[str, str],
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    noise, out = tmp_path / "noise.nii.gz", tmp_path / "out"
+    write_nifti(tiny_scan().with_data(NOISE), noise, dtype=np.float32)
+    assert run(scans[0], str(noise), "-o", str(out), "--model", str(tiny_bundle.path)) == 3
+    assert "noise.nii.gz is not analysable and no count was made" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_finished_results_need_no_network(
+    scans: tuple[str, str], tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ("--model", str(tiny_bundle.path))
+    results = tmp_path / "results"
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", *scans, "-o", str(results), "--backend", "litert:float32", *model])
+    assert ended.value.code == 0
+    cases, out = [str(results / name) for name in ("first", "later")], str(tmp_path / "out")
+    assert run(*cases, "-o", out, *model) == 2
+    err = capsys.readouterr().err
+    assert "the folder of its scan is required" in err
+    assert "--scans" in err
+    assert run(*cases, "-o", out, "--scans", str(tmp_path), *model) == 0
+    said = capsys.readouterr()
+    assert "later.nii.gz: 1 new, 2 persistent" in said.out
+    assert "warning: no header says that the scans are of one person" in said.err
+
+
+def test_a_bad_row_of_a_table_stops_no_other(
+    scans: tuple[str, str], tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, out = tmp_path / "pairs.csv", tmp_path / "out"
+    table.write_text(
+        "case,baseline,followup,followup_2\n"
+        "twice,first.nii.gz,first.nii.gz,\n"
+        "lost,first.nii.gz,nowhere.nii.gz,\n"
+        "good,first.nii.gz,later.nii.gz,\n"
+    )
+    model = ("--model", str(tiny_bundle.path), "--same-protocol")
+    assert run("--table", str(table), "-o", str(out), *model) == 4
+    said = capsys.readouterr()
+    assert "twice: refused: different scans are required" in said.err
+    assert "lost: failed: input " in said.err
+    assert "good: later.nii.gz: 1 new, 2 persistent" in said.out
+    with (out / "summary.csv").open(newline="") as stream:
+        rows = {row["case"]: row for row in csv.DictReader(stream)}
+    assert [row["status"] for row in rows.values()] == ["refused", "failed", "done"]
+    good = rows["good"]
+    assert (good["new"], good["persistent"], good["aria_h"]) == ("1", "2", "mild")
+    assert (good["baseline_lesions"], good["lesions"]) == ("2", "3")
+    assert sorted(path.name for path in out.iterdir()) == ["good", "summary.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("case,baseline\na,b\n", "columns case, baseline and followup are required"),
+        ("case,baseline,followup\n", "a row for each patient is required"),
+        ("case,baseline,followup\n../a,b,c\n", "got '../a' in the column case"),
+        ("case,baseline,followup\na,b,c\nA,b,c\n", "got 'A' in the column case"),
+    ],
+)
+def test_tables_that_are_none(
+    text: str,
+    message: str,
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text(text)
+    out = str(tmp_path / "out")
+    assert run("--table", str(table), "-o", out, "--model", str(tiny_bundle.path)) in (2, 4)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("given", [(), ("one.nii",), ("one.nii", "two.nii", "--table", "t.csv")])
+def test_scans_or_a_table(
+    given: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").touch()
+    assert run(*given, "-o", "out") == 2
+    assert "BASELINE and FOLLOWUP are required, or --table and no scan" in capsys.readouterr().err

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from cmbnet.followup.changes import Change, Look, Point, Spot, compare_lesions
+from cmbnet.followup.changes import Change, Elsewhere, Look, Spot, compare_lesions
+from cmbnet.followup.comparison import track
 from cmbnet.followup.grade import Protocol, aria_h, sizes_comparable, why_not_comparable
 
 
@@ -10,9 +11,12 @@ def spot(number: int, x: float, diameter: float = 3.0, volume: float = 14.0) -> 
     return Spot(number, (x, 0.0, 0.0), diameter, volume)
 
 
-def sees(probability: float | None) -> Look:
-    def look(_: Point) -> float | None:
-        return probability
+NOTHING = Elsewhere(darkness=0.0)
+
+
+def sees(there: Elsewhere | None) -> Look:
+    def look(_: Spot) -> Elsewhere | None:
+        return there
 
     return look
 
@@ -21,8 +25,8 @@ def changes(
     before: list[Spot],
     after: list[Spot],
     *,
-    seen_before: float | None = 0.0,
-    seen_after: float | None = 0.0,
+    seen_before: Elsewhere | None = NOTHING,
+    seen_after: Elsewhere | None = NOTHING,
     comparable: bool = True,
 ) -> tuple[Change, ...]:
     return compare_lesions(
@@ -76,20 +80,26 @@ def test_sizes(ratio: float, category: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("probability", "later", "earlier"),
+    ("there", "later", "earlier"),
     [
-        (0.09, "new", "no longer seen"),
-        (0.1, "newly above threshold", "no longer above threshold"),
+        (Elsewhere(0.59), "new", "no longer seen"),
+        (Elsewhere(0.6), "newly above threshold", "no longer above threshold"),
+        (Elsewhere(0.0, probability=0.2), "newly above threshold", "no longer above threshold"),
         (None, "not assessable", "not assessable"),
     ],
 )
 def test_what_the_other_scan_shows_decides(
-    probability: float | None, later: str, earlier: str
+    there: Elsewhere | None, later: str, earlier: str
 ) -> None:
-    (found,) = changes([], [spot(3, 0)], seen_before=probability)
-    assert (found.category, found.other_probability) == (later, probability)
-    (found,) = changes([spot(3, 0)], [], seen_after=probability)
-    assert (found.category, found.other_probability) == (earlier, probability)
+    for found, category in (
+        (changes([], [spot(3, 0)], seen_before=there), later),
+        (changes([spot(3, 0)], [], seen_after=there), earlier),
+    ):
+        (one,) = found
+        assert one.category == category
+        known = None if there is None else there.darkness
+        assert one.other_darkness == known
+        assert one.other_probability == (None if there is None else there.probability)
 
 
 def test_one_that_became_two_is_split_and_not_new() -> None:
@@ -110,6 +120,29 @@ def test_a_new_lesion_beside_a_small_one_is_new() -> None:
     before = [spot(1, 0, diameter=2.5)]
     after = [spot(1, 0.5, diameter=2.5), spot(2, 2.5, diameter=2.5)]
     assert said(changes(before, after)) == [("persistent", (1,), (1,)), ("new", (), (2,))]
+
+
+def tracks(*scans: list[Spot]) -> list[tuple[int | None, ...]]:
+    first, *later = scans
+    found = track(scans, [changes(first, one) for one in later])
+    assert [one.number for one in found] == list(range(1, len(found) + 1))
+    return [one.lesions for one in found]
+
+
+def test_lesions_keep_their_number_over_three_scans() -> None:
+    """One stays, one is lost and comes back, one is new at once and one later."""
+    found = tracks(
+        [spot(1, 0), spot(2, 20)],
+        [spot(1, 40), spot(2, 0.5)],
+        [spot(1, 60), spot(2, 20.5), spot(3, 40.5), spot(4, 0)],
+    )
+    assert found == [(1, 2, 4), (2, None, 2), (None, 1, 3), (None, None, 1)]
+
+
+def test_a_part_of_a_split_lesion_is_followed_on_its_own() -> None:
+    whole = [spot(1, 0, diameter=8.0)]
+    parts = [spot(1, -2), spot(2, 3)]
+    assert tracks(whole, parts, parts) == [(1, 1, 1), (None, 2, 2)]
 
 
 @pytest.mark.parametrize(

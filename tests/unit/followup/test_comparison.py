@@ -16,10 +16,13 @@ from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
 from cmbnet.errors import InputRefused, UsageError
 from cmbnet.followup import Compared, compare_scans, write_comparison
-from cmbnet.followup.comparison import looking, protocol_of, require_one_patient
+from cmbnet.followup.changes import Spot
+from cmbnet.followup.comparison import protocol_of, require_one_patient
+from cmbnet.followup.look import View, looking
+from cmbnet.followup.register import IDENTITY
 from cmbnet.io import write_nifti
 from cmbnet.io.dicom import DicomSource
-from cmbnet.predict import Prediction, Request
+from cmbnet.predict import Answer, Request, predict_file
 from cmbnet.volume import Volume
 from tests.helpers.schemas import FOLDER, schema_text
 from tests.helpers.tiny_scan import DOTS, tiny_scan
@@ -48,11 +51,13 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     noisy = later.data + 8 * rng.standard_normal(later.shape).astype(np.float32)
     moved = replace(later, data=np.abs(noisy), affine=movement() @ later.affine)
     wide = moved.affine @ np.diag([1, 1, 1.45, 1])
+    flipped = replace(moved, data=np.ascontiguousarray(moved.data[:, :, ::-1]))
     cut = replace(moved, data=moved.data[10:], affine=moved.affine @ _shift(10))
     return {
         "first": stored(folder, "first", tiny_scan(DOTS[:2])),
         "later": stored(folder, "later", moved),
         "wide": stored(folder, "wide", replace(moved, affine=wide)),
+        "mirrored": stored(folder, "mirrored", flipped),
         "cut": stored(folder, "cut", cut),
     }
 
@@ -63,10 +68,28 @@ def _shift(slices: int) -> NDArray[np.float64]:
     return shift
 
 
+class Finder:
+    """Finds the lesions of a scan, once."""
+
+    def __init__(self, scans: dict[str, Path], bundle: Bundle, backend: Backend) -> None:
+        self._scans, self._how = scans, (bundle, backend, Request(force=True))
+        self._known: dict[str, Answer] = {}
+
+    def __call__(self, *names: str) -> list[Answer]:
+        for name in names:
+            if name not in self._known:
+                self._known[name] = predict_file(self._scans[name], *self._how)
+        return [self._known[name] for name in names]
+
+
 @pytest.fixture(scope="module")
-def compared(scans: dict[str, Path], tiny_bundle: Bundle, tiny_backend: Backend) -> Compared:
-    paths = (scans["first"], scans["later"])
-    return compare_scans(paths, tiny_bundle, tiny_backend, Request(), same_protocol=True)
+def find(scans: dict[str, Path], tiny_bundle: Bundle, tiny_backend: Backend) -> Finder:
+    return Finder(scans, tiny_bundle, tiny_backend)
+
+
+@pytest.fixture(scope="module")
+def compared(find: Finder) -> Compared:
+    return compare_scans(find("first", "later"), same_protocol=True)
 
 
 def test_the_added_dot_is_new_and_the_others_persist(compared: Compared) -> None:
@@ -91,11 +114,8 @@ def test_the_scans_lie_on_each_other(compared: Compared) -> None:
     assert np.allclose(found.from_first(found.to_first(there)), there, atol=1e-6)
 
 
-def test_the_other_order_loses_the_dot(
-    scans: dict[str, Path], tiny_bundle: Bundle, tiny_backend: Backend
-) -> None:
-    paths = (scans["later"], scans["first"])
-    (follow_up,) = compare_scans(paths, tiny_bundle, tiny_backend, Request()).comparison.follow_ups
+def test_the_other_order_loses_the_dot(find: Finder) -> None:
+    (follow_up,) = compare_scans(find("later", "first")).comparison.follow_ups
     assert (follow_up.counts["no longer seen"], follow_up.counts["persistent"]) == (1, 2)
     assert follow_up.aria_h.category is None
     assert follow_up.aria_h.refused == (
@@ -103,13 +123,28 @@ def test_the_other_order_loses_the_dot(
     )
 
 
-def test_a_place_that_the_later_scan_does_not_show_is_not_assessable(
-    scans: dict[str, Path], tiny_bundle: Bundle, tiny_backend: Backend
-) -> None:
-    paths = (scans["later"], scans["cut"])  # the dot of slice 8 is not on the second
-    request = Request(force=True)
-    (follow_up,) = compare_scans(paths, tiny_bundle, tiny_backend, request).comparison.follow_ups
+def test_a_place_that_the_later_scan_does_not_show_is_not_assessable(find: Finder) -> None:
+    """The follow-up has fewer slices: the dot of slice 8 is not on it."""
+    (follow_up,) = compare_scans(find("later", "cut")).comparison.follow_ups
     assert (follow_up.counts["not assessable"], follow_up.counts["no longer seen"]) == (1, 0)
+
+
+def test_a_dark_dot_that_the_network_missed_before_is_not_new(find: Finder) -> None:
+    """What the network found before is forgotten; the scan itself still shows it."""
+    first, later = find("first", "later")
+    missed = replace(first, found=replace(first.found, lesions=(), excluded=()))
+    (follow_up,) = compare_scans([missed, later]).comparison.follow_ups
+    assert (follow_up.counts["new"], follow_up.counts["newly above threshold"]) == (1, 2)
+    shown = [one.other_darkness or 0.0 for one in follow_up.changes]
+    assert [round(one) for one in sorted(shown)] == [0, 1, 1]
+
+
+def test_three_scans_against_the_first(find: Finder) -> None:
+    comparison = compare_scans(find("first", "later", "cut")).comparison
+    assert [one.time_point for one in comparison.follow_ups] == [1, 2]
+    assert [one.counts["new"] for one in comparison.follow_ups] == [1, 1]
+    (new,) = (one for one in comparison.tracks if one.lesions[0] is None)
+    assert None not in new.lesions[1:]
 
 
 @pytest.mark.parametrize(
@@ -118,21 +153,40 @@ def test_a_place_that_the_later_scan_does_not_show_is_not_assessable(
         (("first",), "two scans or more are required"),
         (("first", "first"), "got one scan twice"),
         (("first", "wide"), "cannot be laid on each other"),
+        (("first", "mirrored"), "seems to be mirrored"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
-    scans: dict[str, Path],
-    tiny_bundle: Bundle,
-    tiny_backend: Backend,
-    names: tuple[str, ...],
-    message: str,
+    find: Finder, names: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises((InputRefused, UsageError), match=message):
-        compare_scans([scans[name] for name in names], tiny_bundle, tiny_backend, Request())
+        compare_scans(find(*names))
+
+
+def test_what_nothing_says_is_to_be_checked(compared: Compared) -> None:
+    unknown = "no header says that the scans are of one person: check that they are"
+    assert compared.comparison.warnings == (unknown,)
+    assert compared.maps[1].doubt == ""
+    unlike = replace(compared.maps[1].alignment, explained=0.459)
+    assert replace(compared.maps[1], alignment=unlike).doubt == (
+        "only 45 % of the brightness agrees: check that the scans are of one person"
+    )
+
+
+def test_operating_points_must_agree(compared: Compared) -> None:
+    first, later = compared.answers
+    strict = replace(later, operating_point=later.bundle.operating_point("strict"))
+    with pytest.raises(InputRefused, match="one operating point are required, got balanced and"):
+        compare_scans([first, strict])
 
 
 def test_files(compared: Compared, tmp_path: Path) -> None:
+    stale = tmp_path / "out" / "scan-1" / "sr.dcm"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
     page = write_comparison(compared, tmp_path / "out")
+    assert not stale.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
     values = json.loads((tmp_path / "out" / "compare.json").read_text())
     schema = schema_text("compare.schema.json")
     jsonschema.validate(values, json.loads(schema))
@@ -143,17 +197,29 @@ def test_files(compared: Compared, tmp_path: Path) -> None:
     assert values["notice"] in text
 
 
-def test_a_look_is_the_highest_probability_near_a_place() -> None:
-    data = np.zeros((5, 9, 9), np.float32)
-    data[2, 4, 6] = 0.7
-    affine = np.diag([2.0, 1.0, 1.0, 1.0])[[2, 1, 0, 3]]  # z to superior, x to right
-    look = looking(Volume(data, affine))
-    assert look((4.0, 4.0, 4.0)) == pytest.approx(0.7)
-    assert look((3.0, 4.0, 4.0)) == 0.0
-    assert look((4.0, 4.0, 20.0)) is None
+def view(data: NDArray[np.float32], like: Answer) -> View:
+    """A scan of voxels of 1 mm without lesions or candidates."""
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])[[2, 1, 0, 3]]  # z to superior, x to right
+    found = replace(like.found, lesions=(), excluded=())
+    return View(replace(like, volume=Volume(data, affine), found=found), IDENTITY)
 
 
-def dicom(prediction: Prediction, **header: str) -> Prediction:
+def test_darkness_is_that_of_a_ball_against_its_surroundings(compared: Compared) -> None:
+    z, y, x = np.indices((31, 31, 31))
+    ball = (z - 15) ** 2 + (y - 15) ** 2 + (x - 15) ** 2 <= 4**2
+    full = view(np.where(ball, 100.0, 400.0).astype(np.float32), compared.answers[0])
+    half = view(np.where(ball, 250.0, 400.0).astype(np.float32), compared.answers[0])
+    none = view(np.full((31, 31, 31), 400.0, np.float32), compared.answers[0])
+    spot = Spot(1, (15.0, 15.0, 15.0), 4.0, 33.5)
+    assert full.darkness(spot) == pytest.approx(0.75)
+    for other, share in ((full, 1.0), (half, 0.5), (none, 0.0)):
+        there = looking(other, full)(spot)
+        assert there is not None
+        assert there.darkness == pytest.approx(share)
+    assert looking(none, full)(Spot(1, (15.0, 15.0, 40.0), 4.0, 33.5)) is None
+
+
+def dicom(answer: Answer, **header: str) -> Answer:
     """The same as if it came from a DICOM series with these values in its headers."""
     dataset = Dataset()
     dataset.ScanningSequence = ["GR", "RM"]
@@ -170,7 +236,7 @@ def dicom(prediction: Prediction, **header: str) -> Prediction:
         sop_instance_uids=(),
     )
     hashed = ",".join(header.values())
-    return replace(prediction, record=replace(prediction.record, dicom=source, sha256=hashed))
+    return replace(answer, record=replace(answer.record, dicom=source, sha256=hashed))
 
 
 @pytest.mark.parametrize(
@@ -186,19 +252,21 @@ def dicom(prediction: Prediction, **header: str) -> Prediction:
             {"PatientID": "a", "StudyDate": "20260101"},
             "a later one has an earlier date",
         ),
+        ({"PatientBirthDate": "19500102"}, {"PatientBirthDate": "19510102"}, "birth dates differ"),
+        ({"PatientSex": "F"}, {"PatientSex": "M"}, "sexes differ"),
     ],
 )
 def test_headers_that_forbid_a_comparison(
     compared: Compared, first: dict[str, str], later: dict[str, str], message: str
 ) -> None:
-    one, other = compared.predictions
+    one, other = compared.answers
     with pytest.raises(InputRefused, match=message):
         require_one_patient([dicom(one, **first), dicom(other, **later)])
     require_one_patient([dicom(one, PatientID="a"), dicom(other, PatientID="a", StudyID="2")])
 
 
 def test_a_dicom_scan_states_its_protocol(compared: Compared) -> None:
-    protocol = protocol_of(dicom(compared.predictions[0], SequenceName="*swi3d1r"))
+    protocol = protocol_of(dicom(compared.answers[0], SequenceName="*swi3d1r"))
     assert protocol.spacing_mm == pytest.approx((1.0, 1.0, 3.0))
     assert (protocol.field_t, protocol.te_ms) == (3.0, 20.0)
     assert protocol.sequence == "GR\\RM *swi3d1r"

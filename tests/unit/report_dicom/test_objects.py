@@ -619,6 +619,17 @@ def test_a_possible_calcification_is_coded_and_not_counted(source: DicomSource) 
     assert "3 microbleed candidates by AI, not reviewed; 1 possible calcification by phase" in text
 
 
+def test_a_calcification_without_an_outline_is_in_the_report_alone(
+    tmp_path: Path, source: DicomSource
+) -> None:
+    """That of a finished case, which keeps outlines of lesions only."""
+    found = calcified(labels=result().labels, outlined=False)
+    paths = write_dicom_results(found, source, tmp_path)
+    assert paths.segmentation is not None
+    assert len(pydicom.dcmread(paths.segmentation).SegmentSequence) == 3
+    assert len(lesion_groups(pydicom.dcmread(paths.report or tmp_path))) == 4
+
+
 @pytest.mark.parametrize("lesions", [3, 0])
 def test_a_possible_calcification_has_a_segment_after_the_lesions(
     tmp_path: Path, source: DicomSource, lesions: int

@@ -13,6 +13,7 @@ from cmbnet.model.files import save_model
 from cmbnet.model.unet import build_unet
 from cmbnet.slices import SliceContext
 from cmbnet.training.data.reader import Cache
+from cmbnet.training.fit.checkpoint import load_state
 from cmbnet.training.fit.loop import train
 from cmbnet.training.fit.recipe import load_recipe, parse_recipe
 from cmbnet.training.fit.run_files import RECIPE as RECIPE_FILE
@@ -61,6 +62,30 @@ def test_training_starts_from_the_weights_of_the_bundle(
     trained = load_model(tmp_path / "r" / "last.keras").trainable_weights
     for one, two in zip(trained, wanted, strict=True):
         np.testing.assert_allclose(one.numpy(), two.numpy(), atol=1e-6)
+
+
+def test_a_share_of_the_first_weights_is_kept(bundle: Bundle, cache: Cache, tmp_path: Path) -> None:
+    from cmbnet.model.files import load_model
+
+    changes = {
+        "start_from": str(bundle.path),
+        "start_share": 0.25,
+        "optimiser": {"learning_rate": 0.01, "warmup_steps": 0},
+    }
+    train(parse_recipe(RECIPE | changes, source="test"), cache, cache, tmp_path / "r")
+    state = load_state(tmp_path / "r")
+    assert state is not None
+    start = build_unet(CONFIG, (112, 112, 3), seed=7).get_weights()
+    trained = state.arrays["average"] or state.arrays["weights"]
+    kept = load_model(tmp_path / "r" / "last.keras").get_weights()
+    for one, two, mean in zip(start, trained, kept, strict=True):
+        np.testing.assert_allclose(mean, 0.25 * one + 0.75 * two, atol=1e-6)
+    assert max(np.abs(a - b).max() for a, b in zip(start, trained, strict=True)) > 1e-3
+
+
+def test_a_share_of_no_bundle_is_refused() -> None:
+    with pytest.raises(UsageError, match="start_share needs start_from"):
+        parse_recipe(RECIPE | {"start_share": 0.5}, source="test")
 
 
 def test_slices_stay_as_far_apart_as_the_bundle_has_them(
