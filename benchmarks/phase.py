@@ -1,17 +1,23 @@
 """How well phase tells calcifications from microbleeds on phantoms of the test families.
 
     python -m benchmarks.phase --cases 16
+    python -m benchmarks.phase --first 300 --cases 20 --microbleeds 25 --calcifications 0
+    python -m benchmarks.phase --signs 200
 
 Each case has 10 microbleeds and 12 calcifications of 1 to 8 mm, and a phase in the style of one of
 four vendors in turn. Calcifications are also judged at their own places, whether or not the network
 marked them: it rejects most by their look. The thresholds were chosen on cases 0 to 14.
+
+With `--signs`, only the sign is asked, of five scans of each of many heads: other noise, phase of
+the coils, vendor and sign, half of them turned over. Only the slab of slices that the sign is found
+in is acquired, and the brain is the true one: a scan costs a second.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +27,18 @@ from cmbnet.bundle import load_bundle
 from cmbnet.evaluation.stats.intervals import wilson
 from cmbnet.lesions import Lesion
 from cmbnet.phantom import PhantomCase, make_case
-from cmbnet.phantom.phase import PHASE_STYLES, CalcificationTruth
+from cmbnet.phantom.acquisition import acquire
+from cmbnet.phantom.anatomy import make_anatomy
+from cmbnet.phantom.case import MAX_TILT_RAD, _tissue_and_mimics, stored_affine
+from cmbnet.phantom.grid import Grid, resample
+from cmbnet.phantom.phase import PHASE_STYLES, CalcificationTruth, PhaseRecorder
+from cmbnet.phantom.protocol import draw_protocol
+from cmbnet.phantom.scan import average_sub_slices, plan_scan
+from cmbnet.phantom.swi import susceptibility_weighted
 from cmbnet.phase import read_phase, scan_sign, susceptibility
+from cmbnet.phase.sign import SLAB_MM
 from cmbnet.predict import predict_volume
+from cmbnet.volume import Volume
 
 FAMILIES = ("ge-swan-1.5t", "siemens-prisma-3t", "philips-1.5t", "united-3t")
 FIRST_SEED = 7_000_000
@@ -59,16 +74,16 @@ class CaseRows:
     seconds: float
 
 
-def make(number: int) -> PhantomCase:
+def make(number: int, microbleeds: int, calcifications: int) -> PhantomCase:
     """Case of a number; heads change every four cases, vendors and families go round."""
     return make_case(
         FIRST_SEED + number,
         positive=True,
         protocol=FAMILIES[number % 4],
         anatomy_seed=FIRST_SEED + number // 4,
-        lesion_count=10,
+        lesion_count=microbleeds,
         phase=_style(number),
-        calcifications=12,
+        calcifications=calcifications,
     )
 
 
@@ -115,8 +130,8 @@ def _truth(case: PhantomCase, lesion: Lesion) -> tuple[str, float]:
         away = (centre - [row.z, row.y, row.x]) * case.image.spacing_mm
         return float(np.linalg.norm(away)) - 0.8 * row.diameter_mm - 1.5
 
-    near = min(case.calcifications, key=outside_mm)
-    if outside_mm(near) < 0:
+    near = min(case.calcifications, key=outside_mm, default=None)
+    if near is not None and outside_mm(near) < 0:
         return "calcification", near.diameter_mm
     return ("ignored" if case.ignore.data[box].any() else "other"), 0.0
 
@@ -155,18 +170,74 @@ def table(cases: list[CaseRows]) -> str:
     return "\n".join(lines)
 
 
+SCANS_OF_A_HEAD = 5
+
+
+def signs(count: int, first: int) -> None:
+    """Print how often the sign of a scan is right, wrong and unknown."""
+    answers: dict[str, int] = {"right": 0, "wrong": 0, "unknown": 0}
+    start = time.process_time()
+    for number in range(count // SCANS_OF_A_HEAD):
+        for answer, told in _signs_of_a_head(first + number, number * SCANS_OF_A_HEAD):
+            answers[answer] += 1
+            print(f"{first + number} {told}: {answer}", flush=True)
+        print(f"{answers}, {time.process_time() - start:.0f} s of CPU", flush=True)
+
+
+def _signs_of_a_head(number: int, scans_before: int) -> Iterator[tuple[str, str]]:
+    """The answers for the scans of a head; of all scans every second one is turned over."""
+    rng = np.random.default_rng([FIRST_SEED, number])
+    protocol = draw_protocol(FAMILIES[number % 4], rng)
+    head = make_anatomy("mni", FIRST_SEED + number, protocol.head_scale)
+    tilt = rng.uniform(-MAX_TILT_RAD, MAX_TILT_RAD)
+    scan = plan_scan(head, protocol, tilt)
+    _, seen = _tissue_and_mimics(FIRST_SEED + number, head, scan, [])
+    brain = resample(head.brain.astype(np.float32), head.grid, scan.grid, outside=0.0) > 0.5
+    used = np.flatnonzero(brain.any(axis=(1, 2)))
+    middle, half = (used[0] + used[-1] + 1) // 2, max(3, round(SLAB_MM / protocol.slice_mm / 2))
+    slab = slice(middle - half, middle + half)
+    slices = average_sub_slices(seen.signal, scan)[slab]
+    grid = Grid(slices.shape, scan.grid.origin_mm, scan.grid.spacing_mm)
+    affine, noise_sd = stored_affine(grid, tilt, ()), seen.white / protocol.snr
+    for variant in range(SCANS_OF_A_HEAD):
+        style = list(PHASE_STYLES)[(scans_before + variant) // 2 % 4]
+        recorder = PhaseRecorder(rng, style, grid, protocol.high_pass_per_mm)
+        image = np.empty(grid.shape, np.float32)
+        for z in range(len(slices)):
+            noisy = acquire(slices[z : z + 1], protocol, noise_sd=noise_sd, rng=rng)
+            image[z] = susceptibility_weighted(noisy, grid, protocol)[0]
+            recorder.take(z, noisy)
+        turned = -1 if (scans_before + variant) % 2 else 1
+        stored = (
+            recorder.stored if turned == 1 else 2 * PHASE_STYLES[style].offset - recorder.stored
+        )
+        swi = Volume(image, affine, "swi")
+        phase = read_phase(Volume(np.asarray(stored, np.float32), affine, "phase"), swi)
+        found = scan_sign(phase, swi, brain[slab])
+        true = turned * PHASE_STYLES[style].sign
+        answer = {0: "unknown", true: "right"}.get(found.sign, "wrong")
+        told = "turned" if turned < 0 else "as it is"
+        yield answer, f"{protocol.name} {style}, {told}, {found.agreeing:.2f} of {found.votes}"
+
+
 def main() -> None:
     """Make the cases, predict and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=16)
     parser.add_argument("--first", type=int, default=100, help="number of the first case")
+    parser.add_argument("--microbleeds", type=int, default=10, help="of each case")
+    parser.add_argument("--calcifications", type=int, default=12, help="of each case")
+    parser.add_argument("--signs", type=int, default=0, help="ask as many scans for the sign alone")
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
+    if asked.signs:
+        signs(asked.signs, asked.first)
+        return
     bundle = load_bundle("default")
     backend = open_backend(bundle, "auto", threads=asked.threads)
     done = []
     for number in range(asked.first, asked.first + asked.cases):
-        case = make(number)
+        case = make(number, asked.microbleeds, asked.calcifications)
         found = predict_volume(case.image, bundle, backend)
         brain = found.prepared.frame.to_native(found.prepared.brain)
         done.append(judge(number, case, found.found.lesions, brain))

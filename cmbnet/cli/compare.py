@@ -98,7 +98,7 @@ def _reader(
     from cmbnet.report.finished import is_finished, read_answer
 
     bundle = load_bundle(model)
-    # Without phase: scans of which only some have it would differ by that.
+    # Of studies of which only some have phase, the counts would differ by that.
     request = Request(operating_point=operating_point, backend=backend, phase_series="none")
     bundle.operating_point(operating_point)
     opened = cache(partial(open_backend, bundle, backend, threads=threads))

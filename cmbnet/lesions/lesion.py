@@ -109,6 +109,7 @@ class FoundLesions:
         highest_probability: Highest value of the probability map. It separates a clean scan from a
             scan just under the threshold.
         labels: Instance labels of `lesions` on the grid of the map, uint16, of shape (z, y, x).
+        calcified: The same of `calcifications`; None where no phase was used.
     """
 
     lesions: tuple[Lesion, ...]
@@ -116,3 +117,9 @@ class FoundLesions:
     stages: dict[str, int]
     highest_probability: float
     labels: NDArray[Any]
+    calcified: NDArray[Any] | None = None
+
+    @property
+    def calcifications(self) -> tuple[Lesion, ...]:
+        """The excluded candidates that the phase calls diamagnetic."""
+        return tuple(one for one in self.excluded if one.removed_by == "phase")

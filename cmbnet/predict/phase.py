@@ -63,8 +63,11 @@ def _apart(found: FoundLesions) -> FoundLesions:
     apart = [replace(lesion, removed_by="phase") for lesion in found.lesions if lesion not in kept]
     excluded = sorted([*apart, *found.excluded], key=lambda lesion: -lesion.score)
     new_id = np.zeros(len(found.lesions) + 1, found.labels.dtype)
-    for number, lesion in enumerate(kept, start=1):
-        new_id[lesion.id] = number
+    for number, lesion in enumerate([*kept, *excluded], start=1):
+        if lesion.removed_by in (None, "phase"):
+            new_id[lesion.id] = number
+    labels = new_id[found.labels]
+    counted = labels <= len(kept)
     numbered = [replace(lesion, id=n) for n, lesion in enumerate([*kept, *excluded], start=1)]
     stages = found.stages | {"removed_by_phase": len(apart)}
     stages["lesions"] = stages.pop("lesions") - len(apart)  # stays the last
@@ -73,7 +76,8 @@ def _apart(found: FoundLesions) -> FoundLesions:
         lesions=tuple(numbered[: len(kept)]),
         excluded=tuple(numbered[len(kept) :]),
         stages=stages,
-        labels=new_id[found.labels],
+        labels=labels * counted,
+        calcified=labels * ~counted,
     )
 
 

@@ -67,7 +67,8 @@ def read_answer(folder: Path, bundle: Bundle, *, scans: Path | None) -> Answer:
             f"results of this version of cmbnet are required, got those of another in {folder}: "
             "run cmbnet predict again"
         )
-    scan = read_scan(_scan_of(result, folder, scans), frame=made.frame, series=made.series)
+    file = _scan_of(result, folder, scans)
+    scan = read_scan(file, frame=made.frame, series=made.series, phase_series="none")
     labels = read_nifti(folder / LESIONS).data.astype(np.uint16)
     if labels.shape != scan.volume.shape:
         raise UnreadableFile(f"{folder / LESIONS} is not on the grid of its scan")

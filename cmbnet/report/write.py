@@ -178,10 +178,11 @@ def _objects(prediction: Prediction) -> list[str]:
     from cmbnet.report.dicom import MOST_KEY_IMAGES
 
     _dicom_source(prediction.record)  # fails before anything is written
-    pictured = min(len(prediction.found.lesions), MOST_KEY_IMAGES)
-    trusted = not prediction.forced
+    found, trusted = prediction.found, not prediction.forced
+    pictured = min(len(found.lesions), MOST_KEY_IMAGES)
+    segments = (found.lesions or found.calcifications) and trusted
     return [
-        *([SEG] if "seg" in wanted and pictured and trusted else []),
+        *([SEG] if "seg" in wanted and segments else []),
         *([SR] if "sr" in wanted else []),
         *(KEY_IMAGE.format(n + 1) for n in range(pictured) if "key-images" in wanted and trusted),
         *([PDF] if "pdf" in wanted and trusted else []),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept
 
-from cmbnet.lesions import SizeClass
+from cmbnet.lesions import Lesion, SizeClass
 from cmbnet.regions import Place
 
 PRIVATE_SCHEME = "99CMBNET"
@@ -165,6 +165,11 @@ _SIDES = {
     "left": CodedConcept("7771000", "SCT", "Left"),
     "right": CodedConcept("24028007", "SCT", "Right"),
 }
+
+
+def finding(lesion: Lesion) -> CodedConcept:
+    """Return the code of what a lesion is taken for."""
+    return CALCIFICATION if lesion.removed_by == "phase" else MICROBLEED
 
 
 def site(place: Place | None) -> CodedConcept:

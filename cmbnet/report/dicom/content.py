@@ -67,43 +67,54 @@ class DicomResult:
     """
 
     lesions: tuple[Lesion, ...]  # Lesions that count, in the order of segments
-    # `Lesion.id` of each voxel on the grid of the series, integer (z, y, x), 0 outside.
+    # `Lesion.id` of each voxel of `segmented` on the grid of the series, integer (z, y, x), else 0.
     labels: NDArray[Any]
     algorithm: Algorithm  # The algorithm that found them
     quality: Quality = Quality()  # The judgement of the quality gate
     previous: Dataset | None = None  # The report that this one supersedes. Only its UIDs are read.
     # Candidates that the phase calls diamagnetic. They do not count.
     calcifications: tuple[Lesion, ...] = ()
+    outlined: bool = (
+        True  # Whether they have voxels in `labels`; those of a finished case have none
+    )
     time_point: TimePoint | None = None  # Where the scan is one of several that were compared
     # UID and name by which a lesion is the same at all time points, by its id
     tracking: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.lesions and not self.quality.analysable:
+        if self.findings and not self.quality.analysable:
             raise UsageError("a scan that is not analysable has no lesions to report")
-        absent = {lesion.id for lesion in self.lesions} - set(np.unique(self.labels).tolist())
+        absent = {lesion.id for lesion in self.segmented} - set(np.unique(self.labels).tolist())
         if absent:
             raise UsageError(f"every lesion needs voxels in the label image, {absent} have none")
 
+    @property
+    def findings(self) -> tuple[Lesion, ...]:
+        """The lesions, and then the possible calcifications."""
+        return *self.lesions, *self.calcifications
+
+    @property
+    def segmented(self) -> tuple[Lesion, ...]:
+        """The findings that have a segment, in the order of segments."""
+        return self.findings if self.outlined else self.lesions
+
 
 def result_of(answer: Answer) -> DicomResult:
-    """Make the content of SEG and SR for a answer.
+    """Make the content of SEG and SR for an answer.
 
     If a count was forced from a scan that is not analysable, the objects do not contain it. They
     only say that the scan is not analysable.
     """
-    labels = answer.found.labels
+    found = answer.found
+    labels = found.labels if found.calcified is None else found.labels + found.calcified
     return DicomResult(
-        lesions=() if answer.forced else answer.found.lesions,
+        lesions=() if answer.forced else found.lesions,
         labels=np.zeros_like(labels) if answer.forced else labels,
         algorithm=_algorithm(answer),
         quality=quality_of(answer.quality),
-        calcifications=() if answer.forced else _calcifications(answer),
+        calcifications=() if answer.forced else found.calcifications,
+        outlined=found.calcified is not None,
     )
-
-
-def _calcifications(answer: Answer) -> tuple[Lesion, ...]:
-    return tuple(one for one in answer.found.excluded if one.removed_by == "phase")
 
 
 def result_of_refusal(refusal: Refusal) -> DicomResult:

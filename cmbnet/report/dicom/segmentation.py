@@ -1,4 +1,7 @@
-"""The lesions as a DICOM segmentation: BINARY, one segment per lesion, on the source's grid."""
+"""The lesions as a DICOM segmentation: BINARY, one segment per lesion, on the source's grid.
+
+Possible calcifications have segments, too, after those of the lesions and with a code of their own.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ from cmbnet.report.dicom.source_images import (
 def build_segmentation(
     result: DicomResult, source: DicomSource, *, created: datetime.datetime | None = None
 ) -> hd.seg.Segmentation:
-    """Make the segmentation of a result that has lesions.
+    """Make the segmentation of a result that has lesions or possible calcifications.
 
     Frames without a voxel of a lesion are left out. Otherwise 60 lesions in 72 slices of 512x512
     would be 135 MiB of zeros.
@@ -40,11 +43,11 @@ def build_segmentation(
             gives the same bytes.
 
     Raises:
-        UsageError: If there is no lesion (viewers fail on empty segmentations), or the labels lie
-            on another grid.
+        UsageError: If there is neither (viewers fail on empty segmentations), or the labels lie on
+            another grid.
         InputRefused: If the series states no frame of reference, or its headers are unusable.
     """
-    if not result.lesions:
+    if not result.segmented:
         raise UsageError("a segmentation needs at least one lesion; the report says that of none")
     moment = created or moment_of(source)
     with quiet_highdicom("a segmentation"):
@@ -54,7 +57,7 @@ def build_segmentation(
             segmentation_type=SegmentationTypeValues.BINARY,
             segment_descriptions=[
                 _description(result, source, lesion, number)
-                for number, lesion in enumerate(result.lesions, start=1)
+                for number, lesion in enumerate(result.segmented, start=1)
             ],
             sop_instance_uid=uid_for(result, source, "seg"),
             instance_number=1,
@@ -82,13 +85,15 @@ def tracking_of(result: DicomResult, source: DicomSource, lesion: Lesion) -> tup
 
 def tracking_id(lesion: Lesion) -> str:
     """Return the name of a lesion for people."""
-    return f"Microbleed candidate {lesion.id}"
+    calcified = lesion.removed_by == "phase"
+    return f"{'Possible calcification' if calcified else 'Microbleed candidate'} {lesion.id}"
 
 
 def label_of(lesion: Lesion) -> str:
     """Return the label of a lesion in a viewer's list."""
     size = lesion.max_in_plane_diameter_mm
-    return f"Candidate {lesion.id}: {size:.1f} mm, score {lesion.score:.2f}"
+    name = tracking_id(lesion).removeprefix("Microbleed ").capitalize()
+    return f"{name}: {size:.1f} mm, score {lesion.score:.2f}"
 
 
 def _segment_volume(result: DicomResult, source: DicomSource) -> hd.Volume:
@@ -98,7 +103,7 @@ def _segment_volume(result: DicomResult, source: DicomSource) -> hd.Volume:
     if result.labels.shape != shape:
         raise UsageError(f"labels of shape {shape} are required, got {result.labels.shape}")
     numbers = np.zeros(int(result.labels.max()) + 1, dtype=np.uint16)
-    for number, lesion in enumerate(result.lesions, start=1):
+    for number, lesion in enumerate(result.segmented, start=1):
         numbers[lesion.id] = number
     return hd.Volume(
         array=numbers[result.labels],
@@ -117,7 +122,7 @@ def _description(
         segment_number=number,
         segment_label=label_of(lesion)[:64],
         segmented_property_category=codes.ABNORMAL_STRUCTURE,
-        segmented_property_type=codes.MICROBLEED,
+        segmented_property_type=codes.finding(lesion),
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=f"cmbnet {algorithm.model}"[:64],
@@ -134,7 +139,7 @@ def _description(
 
 def _add_sides(segmentation: hd.seg.Segmentation, result: DicomResult) -> None:
     """Say the side of each segment's region, for which highdicom has no argument."""
-    for segment, lesion in zip(segmentation.SegmentSequence, result.lesions, strict=True):
+    for segment, lesion in zip(segmentation.SegmentSequence, result.segmented, strict=True):
         side = codes.side(lesion.place)
         if side is not None:
             segment.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [side]

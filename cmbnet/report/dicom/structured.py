@@ -6,6 +6,7 @@ It is always written, also without lesions and for scans that are not analysable
 from __future__ import annotations
 
 import datetime
+from itertools import zip_longest
 from typing import Any
 
 import highdicom as hd
@@ -96,16 +97,13 @@ def _insert_lesions(
         for item in report.ContentSequence
         if item.ConceptNameCodeSequence[0].CodeValue == _IMAGING_MEASUREMENTS
     )
-    segments: list[sr.ReferencedSegment] | list[None] = (
-        [None] * len(result.lesions) if segmentation is None else segments_of(segmentation)
-    )
+    segments = [] if segmentation is None else segments_of(segmentation)
     plain: list[Dataset] = [
         *(
             _lesion_group(result, source, lesion, segment)
-            for lesion, segment in zip(result.lesions, segments, strict=True)
+            for lesion, segment in zip_longest(result.findings, segments)
         ),
-        *(_place_group(result, source, lesion) for lesion in result.lesions),
-        *(_calcification_group(result, source, one) for one in result.calcifications),
+        *(_place_group(result, source, lesion) for lesion in result.findings),
         *measurements.ContentSequence,
     ]
     measurements.ContentSequence = Sequence(plain)
@@ -181,23 +179,10 @@ def _place_group(result: DicomResult, source: DicomSource, lesion: Lesion) -> Da
     group: Dataset = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         referenced_region=point_of(lesion, source), **_about(result, source, lesion)
     )[0]
-    group.ContentSequence.append(_comment(label_of(lesion)))
-    return group
-
-
-def _calcification_group(result: DicomResult, source: DicomSource, lesion: Lesion) -> Dataset:
-    """Make the group of a possible calcification: a point, its code and why."""
-    about = _about(result, source, lesion) | {
-        "tracking_identifier": sr.TrackingIdentifier(
-            uid=tracking_of(result, source, lesion)[0],
-            identifier=f"Possible calcification {lesion.id}",
-        ),
-        "finding_type": codes.CALCIFICATION,
-    }
-    group: Dataset = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        referenced_region=point_of(lesion, source), **about
-    )[0]
-    group.ContentSequence.append(_comment(f"{label_of(lesion)}, {lesion.reason}"))
+    words = label_of(lesion)
+    if lesion.reason:  # why it is no microbleed
+        words += f", {lesion.reason}"
+    group.ContentSequence.append(_comment(words))
     return group
 
 
@@ -208,7 +193,7 @@ def _about(result: DicomResult, source: DicomSource, lesion: Lesion) -> dict[str
         "tracking_identifier": sr.TrackingIdentifier(uid=uid, identifier=name),
         "time_point_context": _time_point(result),
         "finding_category": codes.ABNORMAL_STRUCTURE,
-        "finding_type": codes.MICROBLEED,
+        "finding_type": codes.finding(lesion),
         "finding_sites": [sr.FindingSite(codes.site(lesion.place), codes.side(lesion.place))],
     }
 

@@ -26,7 +26,9 @@ class DicomPaths:
     """The written files."""
 
     report: Path | None  # The structured report. None if it was not asked for.
-    segmentation: Path | None  # The segmentation. None without lesions, or if it was not asked for.
+    segmentation: (
+        Path | None
+    )  # The segmentation. None without findings, or if it was not asked for.
     key_images: tuple[Path, ...] = ()  # One picture per lesion
     document: Path | None = None  # The PDF, or None
 
@@ -56,7 +58,7 @@ def write_dicom_results(
         result: The result to write.
         source: The images that were read.
         directory: Folder to write to. It is made if it is missing.
-        seg: Whether to write the segmentation. Without lesions there is none.
+        seg: Whether to write the segmentation. Without findings there is none.
         report: Whether to write the structured report.
         key_pictures: Pictures of the key images.
         pdf: A document to encapsulate.
@@ -68,7 +70,7 @@ def write_dicom_results(
         UsageError: If the labels lie on another grid.
     """
     segmentation = report_path = seg_path = pdf_path = None
-    if result.lesions and seg:
+    if result.segmented and seg:
         segmentation = build_segmentation(result, source, created=created)
     if report:
         sr = build_report(result, source, segmentation, created=created)

@@ -54,6 +54,9 @@ def test_phase_tells_the_calcification_apart(
     said = pydicom.dcmread(tmp_path / "out" / "sr.dcm").to_json()
     assert "2 microbleed candidates by AI, not reviewed; 1 possible calcification by phase" in said
     assert "phase used" in said
+    segments = pydicom.dcmread(tmp_path / "out" / "seg.dcm").SegmentSequence
+    types = [one.SegmentedPropertyTypeCodeSequence[0].CodeMeaning for one in segments]
+    assert types == [*["Silent micro-hemorrhage of brain"] * 2, "Pathologic calcification"]
 
 
 def test_phase_can_be_switched_off(tiny_bundle: Bundle, tmp_path: Path) -> None:

@@ -107,3 +107,16 @@ def test_damaged_phase_costs_no_answer(tmp_path: Path) -> None:
     assert volume.shape == SHAPE
     assert phase is None
     assert said.startswith("the phase cannot be read")
+
+
+def test_a_phase_of_another_study_is_not_used(tmp_path: Path) -> None:
+    """The folder holds two studies, so that the SWI is named."""
+    write_dicom_series(swi(), tmp_path, vendor=Vendor.SIEMENS)
+    for file in sorted((tmp_path / "3").iterdir()):
+        dataset = pydicom.dcmread(file)
+        dataset.StudyInstanceUID = "2.25.9"
+        dataset.save_as(file)
+    uid = str(pydicom.dcmread(next((tmp_path / "5").iterdir())).SeriesInstanceUID)
+    _, _, phase, said = read_dicom_study(tmp_path, series=uid)
+    assert phase is None
+    assert "other study" in said

@@ -39,6 +39,10 @@ def test_calcium_is_listed_apart(judged: Prediction) -> None:
     z, y, x = CALCIUM
     assert judged.mask[z, y + 1, x + 1] == 0
     assert set(np.unique(finding.labels)) == {0, 1, 2}
+    assert finding.calcified is not None
+    assert finding.calcified[z, y + 1, x + 1] == apart.id
+    assert set(np.unique(finding.calcified)) == {0, apart.id}
+    assert finding.calcifications == (apart,)
     assert list(finding.stages)[-2:] == ["removed_by_phase", "lesions"]
     assert finding.stages["removed_by_phase"] == 1
     assert finding.stages["lesions"] == 2

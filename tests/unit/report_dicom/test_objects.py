@@ -83,6 +83,17 @@ def result(**changes: object) -> DicomResult:
     return DicomResult(**{**fields, **changes})  # type: ignore[arg-type]
 
 
+CALCIUM = "possible calcification: calcium explains the phase around it"
+
+
+def calcified(**changes: object) -> DicomResult:
+    """The same with a possible calcification of id 9."""
+    calcium = lesion(9, removed_by="phase", reason=CALCIUM, phase="diamagnetic")
+    labels = result().labels
+    labels[10, 3:5, 4:7] = 9
+    return result(**{"calcifications": (calcium,), "labels": labels, **changes})
+
+
 def empty(quality: Quality | None = None) -> DicomResult:
     return result(lesions=(), labels=np.zeros(SHAPE, np.uint8), quality=quality or Quality())
 
@@ -417,7 +428,9 @@ def test_both_objects_say_what_they_are(tmp_path: Path, source: DicomSource) -> 
 def test_dciodvfy_has_nothing_to_say(tmp_path: Path, enhanced: bool) -> None:
     _, source = read_dicom_series(write_tiny(tmp_path / "s", enhanced=enhanced))
     unfit = empty(Quality(analysable=False, remarks=("no brain",)))
-    for number, content in enumerate((result(), empty(), unfit)):
+    for number, content in enumerate(
+        (result(), empty(), unfit, calcified(), calcified(lesions=()))
+    ):
         out = tmp_path / f"out{number}"
         write_dicom_results(content, source, out)
         for path in sorted(out.iterdir()):
@@ -597,13 +610,38 @@ def test_sixty_lesions(source: DicomSource) -> None:
 
 
 def test_a_possible_calcification_is_coded_and_not_counted(source: DicomSource) -> None:
-    reason = "possible calcification: calcium explains the phase around it"
-    calcium = lesion(9, removed_by="phase", reason=reason, phase="diamagnetic")
-    report = build_report(result(calcifications=(calcium,)), source)
+    report = build_report(calcified(), source)
     words: list[str] = []
     report.walk(lambda _, element: words.append(str(element.value)))
     text = "\n".join(words)
-    assert words.count("Pathologic calcification") == 1
-    assert text.count("Possible calcification 9") == 1
-    assert f"Candidate 9: 3.2 mm, score 0.91, {reason}" in text
+    assert words.count("Pathologic calcification") == 2  # its measurements and its place
+    assert f"Possible calcification 9: 3.2 mm, score 0.91, {CALCIUM}" in text
     assert "3 microbleed candidates by AI, not reviewed; 1 possible calcification by phase" in text
+
+
+def test_a_calcification_without_an_outline_is_in_the_report_alone(
+    tmp_path: Path, source: DicomSource
+) -> None:
+    """That of a finished case, which keeps outlines of lesions only."""
+    found = calcified(labels=result().labels, outlined=False)
+    paths = write_dicom_results(found, source, tmp_path)
+    assert paths.segmentation is not None
+    assert len(pydicom.dcmread(paths.segmentation).SegmentSequence) == 3
+    assert len(lesion_groups(pydicom.dcmread(paths.report or tmp_path))) == 4
+
+
+@pytest.mark.parametrize("lesions", [3, 0])
+def test_a_possible_calcification_has_a_segment_after_the_lesions(
+    tmp_path: Path, source: DicomSource, lesions: int
+) -> None:
+    found = calcified(lesions=result().lesions[:lesions])
+    paths = write_dicom_results(found, source, tmp_path)
+    assert paths.segmentation is not None
+    *others, segment = pydicom.dcmread(paths.segmentation).SegmentSequence
+    types = [one.SegmentedPropertyTypeCodeSequence[0].CodeValue for one in others]
+    assert types == ["723857007"] * lesions
+    assert segment.SegmentedPropertyTypeCodeSequence[0].CodeValue == "18115005"
+    assert segment.SegmentLabel == "Possible calcification 9: 3.2 mm, score 0.91"
+    expected = by_segment(found.labels) if lesions else np.zeros(SHAPE)
+    expected[found.labels == 9] = lesions + 1
+    np.testing.assert_array_equal(read_back(paths.segmentation, source), expected)
