@@ -113,7 +113,8 @@ def run_on_dask(
     from distributed import as_completed
 
     # What becomes of the workers is told by the outcomes.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("client", "nanny", "scheduler", "worker"):
+        logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
     with _client(scheduler, workers) as client:
         futures = {client.submit(job.analyse, case, pure=False): case for case in cases}
         for future in as_completed(futures):
