@@ -42,6 +42,8 @@ EXTRAS = {
         "matplotlib>=3.11",
     ],
     "evaluate": ["matplotlib>=3.11"],
+    # Workers on many machines for `cmbnet bids --dask`.
+    "dask": ["distributed>=2026.8"],
 }
 # The node speaks DICOM over the network, and lets Prometheus watch it.
 EXTRAS["edge"] = [
@@ -56,6 +58,14 @@ EXTRAS["dev"] = sorted(
     | {
         "build>=1.2",
         "codespell>=2.4",
+        # The validator of BIDS as a program in a wheel.
+        "bids-validator-deno>=3.0",
+        # Checks the descriptor of deploy/boutiques.
+        "boutiques>=0.5.33",
+        # Its cluster of the example in deploy/slurm is built by a test.
+        "dask-jobqueue>=0.9",
+        # Brings the schemas of Kubernetes.
+        "kubernetes-validate>=1.37",
         # The documentation site. Material for MkDocs is maintained until May 2027; its successor
         # Zensical reads the same mkdocs.yml.
         "mkdocs-click>=0.9",
@@ -114,6 +124,7 @@ setup(
             "regions/*.npz",
             "regions/NOTICE",
             "templates/*.html",
+            "templates/*.js",
             "templates/*.md",
         ]
     },

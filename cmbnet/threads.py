@@ -27,11 +27,19 @@ MOST_THREADS: Final = 8
 would hardly start in time."""
 
 
+_LIMIT: list[int] = []
+"""Number of processors that this process takes, where it has neighbours; otherwise empty."""
+
+
+def limit(processors: int) -> None:
+    """Take no more processors than this, because other processes of the work have the rest."""
+    _LIMIT[:] = [processors]
+
+
 def processors() -> int:
     """Count the processors that this process may use. A container may have fewer."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min([own or 1, *_LIMIT])
 
 
 def in_threads(calls: Sequence[Callable[[], _Result]]) -> list[_Result]:

@@ -16,6 +16,7 @@ from cmbnet.errors import CmbnetError, printable
 COMMANDS: dict[str, tuple[str, str]] = {
     "backends": ("cmbnet.cli.backends", "List the runtimes that can run a model here."),
     "bench": ("cmbnet.cli.bench", "Time every backend on the same scan."),
+    "bids": ("cmbnet.cli.bids", "Find microbleeds in a BIDS data set, as a BIDS App."),
     "calibrate": ("cmbnet.cli.calibrate", "Choose thresholds on the labelled scans of a site."),
     "card": ("cmbnet.cli.card", "Write the model card of a bundle."),
     "check-data": ("cmbnet.cli.check_data", "Find the faults of a labelled data set."),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cmbnet.bids.find import find_sessions, is_bids
 from cmbnet.errors import UsageError
 from cmbnet.io.bids import why_no_scan
 from cmbnet.io.case import Case
@@ -41,8 +42,9 @@ def collect_cases(
 
     Args:
         inputs: Files, folders and patterns. A folder stands for the NIfTI files in it (not below).
-            If it has none, all DICOM files in and below it are one input. Patterns with ``*``,
-            ``?``, ``[...]`` and ``**`` match NIfTI files, DICOM folders and zips.
+            If it has none, all DICOM files in and below it are one input. Of a BIDS data set, the
+            scans are found. Patterns with ``*``, ``?``, ``[...]`` and ``**`` match NIfTI files,
+            DICOM folders and zips.
         brain_mask: For one input, a mask file. For several, a folder that has a mask for each input
             with the same file name (for DICOM, with the name of the case).
         phase: Phase, in the same way. Without it, a BIDS ``part-mag`` gets its ``part-phase``.
@@ -57,7 +59,8 @@ def collect_cases(
             missing.
         MissingExtra: If an input is DICOM and pydicom is not installed.
     """
-    found = [_files(given, say, alone=len(inputs) == 1) for given in inputs]
+    of_bids: dict[Path, Path | None] = {}
+    found = [_files(given, of_bids, say, alone=len(inputs) == 1) for given in inputs]
     files = list({_absolute(file): file for group in found for file in group}.values())
     if not files:
         raise UsageError(f"a scan is required, got none in {', '.join(inputs)}")
@@ -67,7 +70,11 @@ def collect_cases(
     _refuse_collisions(cases[file] for file in files)
     chosen = [cases[file] for file in files]
     masks = _beside(chosen, brain_mask, "brain mask")
-    phases = _beside(chosen, phase, "phase") if phase else list(map(_bids_phase, chosen))
+    phases = (
+        _beside(chosen, phase, "phase")
+        if phase
+        else [of_bids.get(case.path) or _bids_phase(case) for case in chosen]
+    )
     together = zip(chosen, masks, phases, strict=True)
     return [replace(case, brain_mask=mask, phase=turned) for case, mask, turned in together]
 
@@ -95,9 +102,13 @@ def _told_apart(cases: dict[Path, Case]) -> dict[Path, Case]:
     return apart
 
 
-def _files(given: str, say: Callable[[str], None], *, alone: bool) -> list[Path]:
+def _files(
+    given: str, phases: dict[Path, Path | None], say: Callable[[str], None], *, alone: bool
+) -> list[Path]:
     path = Path(given)
     if path.is_dir():
+        if is_bids(path):
+            return _bids_scans(path, phases, say)
         found = _scans_by_name(_listed(path), say)
         if found or is_dicom(path):
             return found or [path]
@@ -117,6 +128,19 @@ def _files(given: str, say: Callable[[str], None], *, alone: bool) -> list[Path]
     if path.is_symlink():
         raise UsageError(f"input {given} is a link to nothing; fetch its file first")
     raise UsageError(f"input {given} does not exist")
+
+
+def _bids_scans(
+    root: Path, phases: dict[Path, Path | None], say: Callable[[str], None]
+) -> list[Path]:
+    """Return the scans of a BIDS data set, and note their phases."""
+    for session in find_sessions(root):
+        phases |= {scan.path: scan.phase for scan in session.scans}
+        for path, why in session.left_out:
+            say(f"{path} is {why} by its name: it is left out")
+        if session.reason:
+            say(f"{session.name} is left out: {session.reason}")
+    return list(phases)
 
 
 def _listed(folder: Path) -> list[Path]:

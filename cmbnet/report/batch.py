@@ -26,12 +26,16 @@ from cmbnet.report.write import REPORT, RESULT, clear_case, write_prediction, wr
 from cmbnet.threads import Steps, finished, in_stages
 
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
     from cmbnet.io.read_ahead import ReadAhead
     from cmbnet.io.scan import LoadedScan
 
 SUMMARY = "summary.csv"
+LOCKS = ".locks"
+"""Folder of empty files, one a case, that keep two runs on one folder out of each other's way."""
 
 STAGES = 3
 """Of a case: reading and preprocessing; the network; lesions and writing."""
@@ -84,21 +88,43 @@ def run_batch(
     summary = _Summary(out_dir / SUMMARY)
     summary.write()
     runner = _Runner(out_dir, bundle, backend, request, overwrite, read_ahead)
-
-    def steps(case: Case) -> Steps[Outcome]:
-        outcome = yield from runner.steps(case)
-        summary.add(_row(outcome))
-        return outcome
-
     try:
-        if jobs == 1:
-            yield from in_stages(map(steps, cases), stages=STAGES)
-        else:
-            yield from _side_by_side(cases, lambda case: finished(steps(case)), jobs)
+        yield from _run(cases, runner, jobs, lambda outcome: summary.add(_row(outcome)))
     finally:
         if read_ahead is not None:
             read_ahead.close()
     summary.write()
+
+
+def run_cases(
+    cases: Sequence[Case],
+    out_dir: Path,
+    *,
+    bundle: Bundle,
+    backend: Backend,
+    request: Request,
+    overwrite: bool = False,
+    jobs: int = 1,
+) -> Generator[Outcome, None, None]:
+    """Do the same without a summary, which many processes would have to write in turns."""
+    runner = _Runner(out_dir, bundle, backend, request, overwrite, read_ahead=None)
+    yield from _run(cases, runner, jobs, lambda outcome: None)
+
+
+def _run(
+    cases: Sequence[Case], runner: _Runner, jobs: int, note: Callable[[Outcome], None]
+) -> Iterator[Outcome]:
+    """Run cases, and note each outcome at once: the caller may not take what is finished."""
+
+    def steps(case: Case) -> Steps[Outcome]:
+        outcome = yield from runner.steps(case)
+        note(outcome)
+        return outcome
+
+    if jobs == 1:
+        yield from in_stages(map(steps, cases), stages=STAGES)
+    else:
+        yield from _side_by_side(cases, lambda case: finished(steps(case)), jobs)
 
 
 def _side_by_side(
@@ -164,7 +190,8 @@ class _Runner:
     def _attempt(self, case: Case) -> Steps[Outcome]:
         where = case.label if case.dicom else printable(str(case.path))
         try:
-            return (yield from self._predict(case))
+            with self._alone_with(case):
+                return (yield from self._predict(case))
         except InputRefused as error:
             return Outcome(case=case, status="refused", reason=str(error), argument=error.argument)
         except CmbnetError as error:
@@ -178,6 +205,15 @@ class _Runner:
             said = "" if case.dicom else f": {error}"
             reason = f"{where}: unexpected {type(error).__name__}{said}; please report this"
             return Outcome(case=case, status="failed", reason=reason)
+
+    def _alone_with(self, case: Case) -> FileLock:
+        """Wait until no other process or thread works on a case. The end of a process frees it."""
+        from filelock import FileLock
+
+        locks = self.out_dir / LOCKS
+        locks.mkdir(parents=True, exist_ok=True)
+        # Each stage of a case runs in a thread of its own.
+        return FileLock(locks / case.name, thread_local=False)
 
     def _said(self, error: OSError, where: str, case: Case) -> str:
         """Word a fault of the file system. It does not name the files of a DICOM input."""

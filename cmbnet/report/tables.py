@@ -34,11 +34,12 @@ Status = Literal["done", "refused", "failed"]
 
 def lesions_csv(lesions: Iterable[Lesion]) -> str:
     """Write lesions and excluded candidates as CSV, one row each."""
-    rows = (_lesion_row(lesion) for lesion in lesions)
+    rows = (lesion_row(lesion) for lesion in lesions)
     return table_csv(LESION_COLUMNS, ([row[name] for name in LESION_COLUMNS] for row in rows))
 
 
-def _lesion_row(lesion: Lesion) -> dict[str, object]:
+def lesion_row(lesion: Lesion) -> dict[str, object]:
+    """Make the row of a lesion or excluded candidate."""
     row: dict[str, object] = {}
     for name in LESION_COLUMNS:
         value = getattr(lesion, name, None)

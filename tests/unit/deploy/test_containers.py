@@ -17,8 +17,10 @@ import yaml
 from cmbnet.cli import LazyGroup, group
 
 ROOT = Path(__file__).parents[3]
-DOCKERFILES = ("Dockerfile", "deploy/triton/Dockerfile", "deploy/edge/Dockerfile")
-SCRIPTS = ("deploy/tensorrt/build_engine.sh",)
+DOCKERFILES = (
+    "Dockerfile", "deploy/bids/Dockerfile", "deploy/triton/Dockerfile", "deploy/edge/Dockerfile",
+)  # fmt: skip
+SCRIPTS = ("deploy/tensorrt/build_engine.sh", "deploy/slurm/array.sh")
 
 
 def instructions(name: str) -> list[tuple[str, str]]:

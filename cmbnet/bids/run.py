@@ -1,0 +1,95 @@
+"""The participant level: analyse the scans of sessions, whatever the engine."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cmbnet.bids.derivatives import forget, publish, publish_gap, write_subject_page
+from cmbnet.bids.find import Scan, Session
+from cmbnet.bids.record import CASES, RECORD, Record, read_record, record_of_gap
+from cmbnet.errors import printable
+from cmbnet.io.case import Case
+from cmbnet.report.batch import Outcome
+
+Engine = Callable[[Sequence[Case]], Iterator[Outcome]]
+"""What analyses cases into the folder ``cases`` of the derivatives, in any order."""
+
+
+def run_participants(
+    sessions: Sequence[Session], root: Path, out: Path, engine: Engine
+) -> Generator[Record, None, None]:
+    """Analyse scans and write their derivatives, and the report of each subject.
+
+    Args:
+        sessions: What to analyse.
+        root: Folder of the data set. Nothing is written to it.
+        out: Folder of the derivatives, after `prepare_folder`.
+        engine: What analyses the scans.
+
+    Yields:
+        A record for each scan, and for each session without one. If the caller stops, no further
+        scan begins.
+    """
+    earlier = _earlier_cases(out)
+    left = Counter(one.subject for one in sessions for _ in one.scans or [None])
+    records: dict[str, list[Record]] = defaultdict(list)
+    for record in _records(sessions, root, out, engine):
+        yield record
+        records[record.subject].append(record)
+        if len(records[record.subject]) == left[record.subject]:
+            _finish_subject(records.pop(record.subject), earlier[record.subject], out)
+
+
+def _earlier_cases(out: Path) -> dict[str, list[str]]:
+    """List the cases of each subject that are there before the run."""
+    names: dict[str, list[str]] = defaultdict(list)
+    if (out / CASES).is_dir():
+        for folder in sorted((out / CASES).iterdir()):
+            names[folder.name.split("_")[0].removeprefix("sub-")].append(folder.name)
+    return names
+
+
+def _records(
+    sessions: Sequence[Session], root: Path, out: Path, engine: Engine
+) -> Iterator[Record]:
+    for session in sessions:
+        if session.reason:
+            yield _written(session, session.name, lambda session: publish_gap(session, out))
+    scans = {scan.name: (scan, session) for session in sessions for scan in session.scans}
+    cases = [Case(name, scan.path, phase=scan.phase) for name, (scan, _) in scans.items()]
+    for outcome in engine(cases) if cases else ():
+        yield _published(outcome, *scans[outcome.case.name], root, out)
+
+
+def _published(outcome: Outcome, scan: Scan, session: Session, root: Path, out: Path) -> Record:
+    return _written(session, scan.name, lambda session: publish(scan, session, outcome, root, out))
+
+
+def _written(session: Session, case: str, write: Callable[[Session], Record]) -> Record:
+    """Return the record that is written. A fault of the file system stops no other scan."""
+    try:
+        return write(session)
+    except OSError as error:
+        reason = f"cannot write {error.filename} ({error.strerror or error}); mend it and run again"
+        fault = replace(session, reason=printable(reason), status="failed")
+        return record_of_gap(fault).model_copy(update={"case": case})
+
+
+def _finish_subject(records: list[Record], earlier: Sequence[str], out: Path) -> None:
+    """Write the report of a subject. Scans that its sessions have no more are forgotten."""
+    names = {one.case for one in records}
+    sessions = {one.session for one in records}
+    others = [
+        one
+        for name in earlier
+        if name not in names and (one := read_record(out / CASES / name / RECORD)) is not None
+    ]
+    for other in others:
+        if other.session in sessions:
+            forget(other, out)
+        else:
+            records.append(other)
+    write_subject_page(sorted(records, key=lambda one: one.case), out)
