@@ -158,8 +158,16 @@ def test_scripts_parse_and_call_commands_that_exist(name: str) -> None:
     assert calls
     for call in calls:
         known(call)
+
+
+def test_the_engine_script_refuses_an_unknown_kind() -> None:
+    bash = shutil.which("bash")
+    assert bash
     wrong = subprocess.run(
-        [bash, script, "jetson", "default", "out"], capture_output=True, text=True, timeout=10
+        [bash, ROOT / SCRIPTS[0], "jetson", "default", "out"],
+        capture_output=True,
+        text=True,
+        timeout=10,
     )
     assert wrong.returncode == 2
     assert "rtx or datacenter" in wrong.stderr
