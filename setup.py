@@ -42,6 +42,8 @@ EXTRAS = {
         "matplotlib>=3.11",
     ],
     "evaluate": ["matplotlib>=3.11"],
+    # Serve the page of a review.
+    "review": ["starlette>=1.0", "uvicorn>=0.40"],
 }
 # The node speaks DICOM over the network, and lets Prometheus watch it.
 EXTRAS["edge"] = [
@@ -113,7 +115,9 @@ setup(
             "preprocess/*.tflite",
             "regions/*.npz",
             "regions/NOTICE",
+            "templates/*.css",
             "templates/*.html",
+            "templates/*.js",
             "templates/*.md",
         ]
     },
