@@ -103,7 +103,9 @@ class OpenCase:
     def shown_voxels(self, flat: Sequence[int] | NDArray[np.int64]) -> list[int]:
         """Turn indices of the flattened scan into ascending ones of the flattened shown array."""
         index = np.stack(np.unravel_index(np.asarray(flat, np.int64), self.volume.shape), axis=1)
-        return sorted(np.ravel_multi_index(tuple(self.to_shown(index).T), self.shown_shape))
+        found = np.ravel_multi_index(tuple(self.to_shown(index).T), self.shown_shape)
+        voxels: list[int] = np.sort(found).tolist()
+        return voxels
 
     def scan_voxels(self, flat: Sequence[int]) -> tuple[int, ...]:
         """Turn indices of the flattened shown array into ascending ones of the flattened scan.
