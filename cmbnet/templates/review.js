@@ -170,7 +170,7 @@ function rowOf(mark) {
   const row = document.createElement("li");
   const facts = [`${mark.diameter_mm.toFixed(1)} mm`];
   if (mark.score !== null) facts.push(`score ${mark.score.toFixed(2)}`);
-  if (mark.region) facts.push(`${mark.region}${mark.side ? `, ${mark.side}` : ""}`);
+  if (mark.region && mark.region !== "unknown") facts.push(`${mark.region}, ${mark.side}`);
   const small = document.createElement("small");
   small.textContent = facts.join(" · ") + (mark.note ? ` · ${mark.note}` : "");
   row.textContent = `${mark.added ? "added " : ""}${mark.id}: ${wordsOf(mark)}`;
@@ -197,7 +197,7 @@ function hint() {
     return nextCase() < 0 && cohort.cases.every((one) => one.finished || one.fault)
       ? "This case is finished, and so are all others." : "This case is finished.";
   }
-  if (open) return `${open} of ${shown.marks.length} lesions have no verdict yet.`;
+  if (open) return `Lesions without a verdict: ${open} of ${shown.marks.length}.`;
   return "Every lesion has a verdict. Add what was missed, then press Enter.";
 }
 
@@ -304,7 +304,9 @@ function drawPlane(plane) {
   const canvas = $(`plane${plane}`);
   const dense = window.devicePixelRatio || 1;
   const [wide, high] = [canvas.clientWidth * dense | 0, canvas.clientHeight * dense | 0];
-  if (canvas.width !== wide || canvas.height !== high) Object.assign(canvas, { width: wide, height: high });
+  if (canvas.width !== wide || canvas.height !== high) {
+    Object.assign(canvas, { width: wide, height: high });
+  }
   const context = canvas.getContext("2d");
   context.fillStyle = "#000";
   context.fillRect(0, 0, wide, high);
@@ -376,7 +378,7 @@ function outline(context, plane, where, mark) {
   context.stroke();
   context.setLineDash([]);
   context.font = `${12 * (window.devicePixelRatio || 1)}px sans-serif`;
-  context.fillText(mark.id, most + 3, top);
+  write(context, mark.id, most + 3, top);
 }
 
 function cross(context, plane, where) {
@@ -397,18 +399,25 @@ function cross(context, plane, where) {
 }
 
 function letter(context, plane, where, dense) {
-  const { across, row, sides } = PLANES[plane];
+  const { across, row, column, sides } = PLANES[plane];
   const { width, height } = context.canvas;
   context.fillStyle = "#ebebeb";
   context.font = `${13 * dense}px sans-serif`;
-  context.fillText(sides[0], 5 * dense, height / 2);
-  context.fillText(sides[1], width - 15 * dense, height / 2);
-  context.fillText(row === 0 ? "S" : "A", width / 2, 14 * dense);
+  write(context, sides[0], 5 * dense, height / 2);
+  write(context, sides[1], width - 15 * dense, height / 2);
+  write(context, row === 0 ? "S" : "A", width / 2 + 6 * dense, 14 * dense);
   const slab = view.slab ? `, darkest of ${SLAB_MM} mm` : "";
-  context.fillText(`slice ${view.at[across] + 1} of ${size(across)}${slab}`, 5 * dense, 14 * dense);
-  const bar = 20 / shown.spacing_mm[PLANES[plane].column] * where.wide;
+  write(context, `slice ${view.at[across] + 1} of ${size(across)}${slab}`, 5 * dense, 14 * dense);
+  const bar = 20 / shown.spacing_mm[column] * where.wide;
   context.fillRect(width - bar - 8 * dense, height - 8 * dense, bar, 2 * dense);
-  context.fillText("20 mm", width - 46 * dense, height - 12 * dense);
+  write(context, "20 mm", width - 50 * dense, height - 13 * dense);
+}
+
+function write(context, text, x, y) {
+  context.strokeStyle = "#000";
+  context.lineWidth = 3 * (window.devicePixelRatio || 1);
+  context.strokeText(text, x, y);
+  context.fillText(text, x, y);
 }
 
 function unravel(flat) {

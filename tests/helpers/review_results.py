@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,20 @@ from tests.helpers.tiny_scan import DOTS, tiny_scan
 MISSED = (10, 60, 40)
 """First corner of a grey dot that the network does not call a lesion."""
 
+SIX = (*DOTS, (12, 30, 45), (5, 55, 52), (16, 42, 38))
 
-def write_results(folder: Path, bundle: Bundle, backend: Backend, cases: int = 2) -> Path:
+
+def write_results(
+    folder: Path,
+    bundle: Bundle,
+    backend: Backend,
+    cases: Sequence[Sequence[tuple[int, int, int]]] = (DOTS, ()),
+) -> Path:
     """Write ``scans/scan-0.nii.gz``... and their results; return the folder of the results.
 
-    Each scan has the three dark dots of `DOTS` (the last scan none) and a faint one at `MISSED`.
+    Each scan has the dark dots of its case, and a faint one at `MISSED`.
     """
-    for number in range(cases):
-        dots = DOTS if number < cases - 1 or cases == 1 else ()
+    for number, dots in enumerate(cases):
         scan = tiny_scan(dots, seed=number)
         z, y, x = MISSED
         scan.data[z : z + 2, y : y + 4, x : x + 4] = 330
