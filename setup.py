@@ -115,9 +115,8 @@ setup(
             "preprocess/*.tflite",
             "regions/*.npz",
             "regions/NOTICE",
-            "templates/*.css",
+            "review/page/*",
             "templates/*.html",
-            "templates/*.js",
             "templates/*.md",
         ]
     },

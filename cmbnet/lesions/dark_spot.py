@@ -25,8 +25,9 @@ SURROUNDINGS_MM: Final = (3.0, 10.0)
 SHARE: Final = 0.5
 """Level of the outline: half way from the surroundings to the darkest voxel."""
 
-NOISE_SD: Final = 2.0
-"""A spot is at least this many robust standard deviations darker than its surroundings."""
+NOISE_SD: Final = 4.0
+"""A spot is at least this many robust standard deviations darker than its surroundings. The darkest
+of the voxels within `SNAP_MM` is 2 to 3 darker by chance."""
 
 
 def dark_spot(

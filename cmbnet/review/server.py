@@ -15,12 +15,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError, UsageError, printable
-from cmbnet.pages import render
 from cmbnet.review.log import StaleRevision
 from cmbnet.review.session import Session, Wish
 
@@ -39,7 +37,11 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-ASSETS: Final = Path(__file__).parents[1] / "templates"
+FILES: Final = {
+    name: Path(__file__).parent / "page" / (name or "review.html")
+    for name in ("", "review.js", "review.css")
+}
+"""Files of the page by their paths below the token."""
 
 
 def serve(session: Session, *, port: int, say: Callable[[str], None]) -> None:
@@ -76,16 +78,8 @@ def serve(session: Session, *, port: int, say: Callable[[str], None]) -> None:
 def application(session: Session, token: str) -> Starlette:
     """Make the web application of a review below ``/<token>/``."""
 
-    def page(_: Request) -> Response:
-        return HTMLResponse(
-            render("review.html", notice=RESEARCH_USE_ONLY, version=__version__), headers=HEADERS
-        )
-
-    def asset(request: Request) -> Response:
-        file = ASSETS / f"review.{request.path_params['suffix']}"
-        if file.suffix not in (".js", ".css"):
-            return _fault(404, "there is no such page")
-        return FileResponse(file, headers=HEADERS)
+    def file(request: Request) -> Response:
+        return FileResponse(FILES[request.url.path.removeprefix(f"/{token}/")], headers=HEADERS)
 
     def listing(_: Request) -> Response:
         return _answer(session.listing)
@@ -108,8 +102,7 @@ def application(session: Session, token: str) -> Starlette:
         )
 
     routes = [
-        Route("/", page),
-        Route("/review.{suffix}", asset),
+        *(Route(f"/{name}", file) for name in FILES),
         Route("/cases", listing),
         Route("/cases/{number:int}", case),
         Route("/cases/{number:int}", act, methods=["POST"]),

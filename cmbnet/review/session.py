@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError, InputRefused
 from cmbnet.lesions.dark_spot import SHARE, dark_spot
 from cmbnet.review.cohort import Cohort, OpenCase, ReviewCase
@@ -114,6 +115,8 @@ class Session:
     def listing(self) -> dict[str, Any]:
         """Return the cases in the order of this reader, and how far each is."""
         return {
+            "notice": RESEARCH_USE_ONLY,
+            "version": __version__,
             "reader": self.reader,
             "blind": self.blind,
             "cases": [

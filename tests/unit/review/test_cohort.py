@@ -31,7 +31,7 @@ def study(made: Path, tmp_path: Path) -> Path:
     return shutil.copytree(made, tmp_path / "study")
 
 
-AFFINES = {
+AFFINES: dict[str, list[list[float]]] = {
     "upright": [[0, 0, 0.5], [0, 0.6, 0], [2, 0, 0]],
     "flipped": [[0, 0, -0.5], [0, -0.6, 0], [-2, 0, 0]],
     "sagittal": [[2, 0, 0], [0, 0.6, 0], [0, 0, -0.5]],

@@ -122,7 +122,7 @@ def test_a_finished_case_is_written(open_as: Opener, results: Path, tmp_path: Pa
     assert case.verdicts[3].certainty == "possible"
     assert case.verdicts[3].outline == "dark spot"
     assert case.verdicts[3].volume_mm3 == pytest.approx(2 * 4 * 4 * 3)
-    assert case.verdicts[3].max_in_plane_diameter_mm == pytest.approx(3 * 2**0.5 + 1)
+    assert case.verdicts[3].max_in_plane_diameter_mm == pytest.approx(3 * 2**0.5 + 1, abs=1e-4)
     with (folder / "reviewed.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert rows[3]["note"] == "'=HYPERLINK(1)"

@@ -143,9 +143,8 @@ function list() {
     cohort.cases[number].begun = shown.revision > 0;
     $("case-name").textContent = shown.name;
     $("undo").disabled = !shown.can_undo;
-    $("case-note").value = shown.note;
-    $("mark-note").value = (markOf(selected) || {}).note || "";
-    $("mark-note").disabled = !markOf(selected);
+    fillNote("case-note", shown.note);
+    fillNote("mark-note", (markOf(selected) || {}).note || "");
     $("hint").textContent = hint();
   }
   $("reader").textContent = `Reader ${cohort.reader}${cohort.blind ? ", blind" : ""}`;
@@ -164,6 +163,10 @@ function list() {
   $("marks").replaceChildren(...(shown ? shown.marks.map(rowOf) : []));
   document.querySelectorAll("li.now").forEach((row) => row.scrollIntoView({ block: "nearest" }));
   draw();
+}
+
+function fillNote(id, text) {
+  if (document.activeElement !== $(id)) $(id).value = text; // else the reader is writing
 }
 
 function rowOf(mark) {
@@ -641,9 +644,12 @@ async function start() {
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
   });
   new ResizeObserver(draw).observe($("planes"));
+  let noted = null;
+  $("mark-note").onfocus = () => inTurn(() => { noted = selected; });
   $("mark-note").onchange = () => {
-    const [mark, text] = [selected, $("mark-note").value];
-    inTurn(() => act({ do: "mark_note", mark, text }));
+    const text = $("mark-note").value;
+    inTurn(() => (noted ? act({ do: "mark_note", mark: noted, text })
+      : say("Not saved: choose a lesion before you write a note on it.")));
   };
   $("case-note").onchange = () => {
     const text = $("case-note").value;
@@ -653,6 +659,8 @@ async function start() {
     if (shown && active > 1000) inTurn(() => act({ do: "time" }));
   }, SAVE_TIME_MS);
   cohort = await (await ask("cases")).json();
+  $("notice").textContent = cohort.notice;
+  $("version").textContent = `cmbnet ${cohort.version}`;
   list();
   const first = nextCase();
   await openCase(first >= 0 ? first : 0);
