@@ -44,6 +44,8 @@ EXTRAS = {
     "evaluate": ["matplotlib>=3.11"],
     # Workers on many machines for `cmbnet bids --dask`.
     "dask": ["distributed>=2026.8"],
+    # Serve the page of a review.
+    "review": ["starlette>=1.0", "uvicorn>=0.40"],
 }
 # The node speaks DICOM over the network, and lets Prometheus watch it.
 EXTRAS["edge"] = [
@@ -123,6 +125,7 @@ setup(
             "preprocess/*.tflite",
             "regions/*.npz",
             "regions/NOTICE",
+            "review/page/*",
             "templates/*.html",
             "templates/*.js",
             "templates/*.md",

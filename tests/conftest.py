@@ -13,7 +13,8 @@ from cmbnet.backends.registry import OVERRULE
 from cmbnet.bundle import Bundle
 
 MARKS = {
-    "browser": ("integration/test_ohif", "integration/test_report_in_browser"),
+    "browser": ("integration/test_ohif", "integration/test_report_in_browser",
+                "integration/test_review_in_browser"),
     "orthanc": ("integration/test_edge_orthanc", "integration/test_ohif"),
     "triton": ("integration/test_triton_server",),
     "training": ("unit/training/", "unit/model/"),

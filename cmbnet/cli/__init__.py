@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("cmbnet.cli.predict", "Find microbleeds on SWI scans."),
     "prepare": ("cmbnet.cli.prepare", "Prepare a labelled data set for training."),
     "readers": ("cmbnet.cli.readers", "Analyse a reader study of the model's output."),
+    "review": ("cmbnet.cli.review", "Judge found microbleeds on a page, and add missed ones."),
     "swi": ("cmbnet.cli.swi", "Make an SWI from magnitude and phase."),
     "triton": ("cmbnet.cli.triton", "Look after a Triton server that runs cmbnet."),
     "train": ("cmbnet.cli.train", "Train a model from a recipe."),

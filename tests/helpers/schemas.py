@@ -11,12 +11,14 @@ from pathlib import Path
 from cmbnet.bundle import Manifest
 from cmbnet.followup import Comparison
 from cmbnet.report import Result
+from cmbnet.review import Review
 
 FOLDER = Path(__file__).parents[2] / "data_specs"
 SCHEMAS = {
     "bundle.schema.json": Manifest.model_json_schema(),
     "compare.schema.json": Comparison.model_json_schema(mode="serialization"),
     "result.schema.json": Result.model_json_schema(mode="serialization"),
+    "review.schema.json": Review.model_json_schema(mode="serialization"),
 }
 
 

@@ -1,0 +1,87 @@
+"""``cmbnet review``: judge the lesions of result folders on a page."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.cli import options
+from cmbnet.errors import UsageError, require
+
+if TYPE_CHECKING:
+    from cmbnet.io.case import Case
+
+
+@click.command(epilog=RESEARCH_USE_ONLY)
+@click.argument("results", type=options.OLD_FOLDER)
+@click.argument("scans", nargs=-1)
+@click.option("--reader",
+              help="Name of the reader. Each reader has a folder of this name.  "
+                   "[default: the name of the user]")  # fmt: skip
+@click.option(
+    "--blind",
+    is_flag=True,
+    help="Hide the model's answer until the reader has read the case alone.",
+)
+@click.option("-o", "--out", type=options.FOLDER,
+              help="Folder that gets a folder for each reader.  "
+                   "[default: the folder reviews in RESULTS]")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=0,
+              help="Port of the page on this machine.  [default: any free one]")  # fmt: skip
+@click.option("--open", "open_page", is_flag=True, help="Also open the page in a browser.")
+def command(
+    results: Path,
+    scans: tuple[str, ...],
+    reader: str | None,
+    blind: bool,
+    out: Path | None,
+    port: int,
+    open_page: bool,
+) -> None:
+    """Judge the lesions that `cmbnet predict` wrote to RESULTS, and add what it missed.
+
+    It prints the address of a page that only this machine can open. SCANS are the files and folders
+    that were given to `cmbnet predict`; without them, scans are looked for beside RESULTS. Stop it
+    with Ctrl-C. Nothing is lost, and the next start goes on.
+    """
+    require("starlette", "uvicorn", extra="review", purpose="to serve the page")
+    from cmbnet.review import ReviewLog, Session, check_reader, open_cohort
+    from cmbnet.review.server import serve
+
+    name = check_reader(_user() if reader is None else reader)
+    cohort = open_cohort(results, _cases(scans))
+    folder = (results / "reviews" if out is None else out) / name
+
+    def say(address: str) -> None:
+        click.echo(f"{len(cohort.cases)} cases, reader {name}: {address}")
+        click.echo(f"Verdicts and masks are written to {folder}. Stop with Ctrl-C.")
+        click.echo(RESEARCH_USE_ONLY)
+        if open_page:
+            click.launch(address)
+
+    with ReviewLog(folder) as log:
+        session = Session(cohort, log, name, blind=blind)
+        for fault in session.repair():
+            click.echo(fault, err=True)
+        with suppress(KeyboardInterrupt):
+            serve(session, port=port, say=say)
+
+
+def _user() -> str:
+    """Return the name of the user, as far as it can be that of a reader."""
+    try:
+        return re.sub(r"[^\w-]", "-", getpass.getuser()).strip("-") or "reader"
+    except (OSError, KeyError):
+        raise UsageError("a name of the reader is required", argument="reader") from None
+
+
+def _cases(scans: tuple[str, ...]) -> list[Case]:
+    from cmbnet.cli.cases import collect_cases
+
+    return collect_cases(scans, say=lambda line: click.echo(line, err=True)) if scans else []
