@@ -73,10 +73,14 @@ def send(node: Node, folder: Path) -> None:
     )
 
 
-def scan(folder: Path, name: str, **how: bool) -> tuple[Path, str]:
+def scan(folder: Path, name: str, *, enhanced: bool = False) -> tuple[Path, str]:
     """A head with three dots as Siemens would send it; its folder and Study Instance UID."""
     paths = write_dicom_series(
-        tiny_scan(), folder / name, vendor=Vendor.SIEMENS, scan=ScanHeader(name=name), **how
+        tiny_scan(),
+        folder / name,
+        vendor=Vendor.SIEMENS,
+        scan=ScanHeader(name=name),
+        enhanced=enhanced,
     )
     return folder / name, str(pydicom.dcmread(paths[0]).StudyInstanceUID)
 
