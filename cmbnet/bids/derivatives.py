@@ -220,9 +220,8 @@ def tsv(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
     """Write a table as BIDS wants it: tabs between cells, and n/a in empty ones.
 
     Examples:
-        >>> print(tsv(["index", "name"], [{"index": 1}]), end="")
-        index	name
-        1	n/a
+        >>> tsv(["index", "name"], [{"index": 1}]).split()
+        ['index', 'name', '1', 'n/a']
     """
     names = list(columns)
     lines = [names, *([_cell(row.get(name)) for name in names] for row in rows)]

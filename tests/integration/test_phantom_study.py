@@ -87,7 +87,7 @@ def test_every_kind_of_stratum_holds_every_true_lesion_once(scores: dict[str, An
     for one in scores["strata"]:
         total[one["kind"]] += one["found"] + one["missed"]
     assert total == dict.fromkeys(
-        ("size", "region", "slice distance", "field_t", "protocol", "anatomy",
+        ("size", "region", "group", "slice distance", "field_t", "protocol", "anatomy",
          "true lesions per patient"), scores["cohort"]["true_lesions"],
     )  # fmt: skip
 
