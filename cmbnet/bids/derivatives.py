@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from cmbnet.report.result import Result
 
 BIDS_VERSION: Final = "1.10.0"
-IGNORED: Final = (f"{CASES}", f"{CASES}/**", "*.html", "cmbnet_group.*")
+IGNORED: Final = (CASES, f"{CASES}/**", "*.html", "cmbnet_group.*")
 """What lies in the derivatives and is not BIDS."""
 
 _README: Final = f"""Cerebral microbleeds found by cmbnet {__version__}. {RESEARCH_USE_ONLY}
@@ -159,7 +159,7 @@ def _remove(old: Record | None, wanted: Iterable[str], out: Path) -> None:
 
 
 def _files(scan: Scan, session: Session, result: Result) -> dict[str, str | Path]:
-    """Path in the derivatives -> text, or the file in ``cases`` that it is."""
+    """Map paths in the derivatives to their text, or to the files in ``cases`` that they are."""
     *pieces, _ = scan.name.split("_")
     source = "_".join(piece for piece in pieces if not piece.startswith("part-"))
     folder = f"sub-{session.subject}" + (f"/ses-{session.session}" if session.session else "")

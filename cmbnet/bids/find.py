@@ -181,7 +181,7 @@ def _session(place: Path, subject: str, label: str, select: Collection[str]) -> 
     if reason:
         argument = "select" if ranked else ""
         return Session(subject, label, (), tuple(left_out), reason, argument=argument)
-    phases = [path for path, why in left_out if why.startswith("phase (part-")]
+    phases = [path for path, stem in images if "part-phase" in stem.split("_")]
     scans = tuple(Scan(path, _phase_of(stem, phases)) for path, stem in sorted(taken))
     return Session(subject, label, scans, tuple(left_out))
 

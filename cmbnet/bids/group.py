@@ -185,7 +185,7 @@ def group_html(
 
 
 def _protocol(record: Record) -> str:
-    """Word what tells protocols apart: maker, field, echo time, voxels."""
+    """Name a protocol by what tells protocols apart: maker, field, echo time, voxels."""
     known = record.protocol
     words = [str(known[key]) for key in PROTOCOL[2:] if key in known]
     if "MagneticFieldStrength" in known:

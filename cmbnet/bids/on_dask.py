@@ -43,15 +43,14 @@ class Job:
     request: Request
     out_dir: Path  # Folder of the cases
     overwrite: bool
-    version: str = __version__
-    code_sha256: str = ""
+    code_sha256: str  # Of this package on the machine that asks
 
     def analyse(self, case: Case) -> Outcome:
         """Analyse a case on a worker. The model is loaded for the first case only."""
         from distributed import get_worker
 
         share = get_worker().state.nthreads
-        if (self.version, self.code_sha256) != (__version__, _code()):
+        if self.code_sha256 != _code():
             return self._failed(case, f"cmbnet {__version__} on the worker is not that of the run")
         with _OPENING:
             bundle, backend = _opened(self.model, self.request.backend, share)
@@ -124,7 +123,7 @@ def run_on_dask(
 def job_of(model: str, bundle: Bundle, request: Request, out_dir: Path, *, overwrite: bool) -> Job:
     """Describe a run for the workers."""
     where = model if model == "default" else str(Path(model).resolve())
-    return Job(where, bundle.sha256, request, out_dir.resolve(), overwrite, code_sha256=_code())
+    return Job(where, bundle.sha256, request, out_dir.resolve(), overwrite, _code())
 
 
 @contextmanager

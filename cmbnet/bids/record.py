@@ -78,7 +78,7 @@ def record_of_gap(session: Session) -> Record:
 
 
 def record_of(scan: Scan, session: Session, outcome: Outcome, root: Path, out: Path) -> Record:
-    """Record the outcome of a scan, without the files that are still to be written and picture."""
+    """Record the outcome of a scan. Its files and its picture are added when they are written."""
     run = next((p for p in scan.name.split("_") if p.startswith("run-")), "")
     common: dict[str, Any] = {
         "case": scan.name,
@@ -87,7 +87,7 @@ def record_of(scan: Scan, session: Session, outcome: Outcome, root: Path, out: P
         "run": run.removeprefix("run-"),
         "scan": scan.path.relative_to(root).as_posix(),
         "phase": "" if scan.phase is None else scan.phase.relative_to(root).as_posix(),
-        "protocol": _protocol(scan.path),
+        "protocol": _protocol(scan),
     }
     result = outcome.result
     if result is None:
@@ -104,11 +104,10 @@ def record_of(scan: Scan, session: Session, outcome: Outcome, root: Path, out: P
     )
 
 
-def _protocol(scan: Path) -> dict[str, Any]:
+def _protocol(scan: Scan) -> dict[str, Any]:
     """Read what the JSON file beside a scan says of the protocol. A file of no use says nothing."""
-    stem = scan.name.removesuffix(".gz").removesuffix(".nii")
     with suppress(OSError, ValueError):
-        content = json.loads(scan.with_name(f"{stem}.json").read_bytes())
+        content = json.loads(scan.path.with_name(f"{scan.name}.json").read_bytes())
         if isinstance(content, dict):
             return {key: content[key] for key in PROTOCOL if key in content}
     return {}

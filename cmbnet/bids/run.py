@@ -47,7 +47,7 @@ def _earlier_cases(out: Path) -> dict[str, list[str]]:
     """List the cases of each subject that are there before the run."""
     names: dict[str, list[str]] = defaultdict(list)
     if (out / CASES).is_dir():
-        for folder in sorted((out / CASES).iterdir()):
+        for folder in sorted((out / CASES).glob("[!.]*")):
             names[folder.name.split("_")[0].removeprefix("sub-")].append(folder.name)
     return names
 

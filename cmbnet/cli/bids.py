@@ -76,20 +76,15 @@ def _repeated(words: Iterable[str]) -> list[str]:
 @click.option("--skip-bids-validation", "--skip_bids_validation", is_flag=True,
               help="Do not ask for a valid dataset_description.json.")  # fmt: skip
 @options.model
-@click.option("--operating-point", default="default",
-              help="Name of a set of thresholds of the bundle, or default.")  # fmt: skip
+@options.operating_point
 @options.backend
 @click.option("--threads", type=click.IntRange(1),
               help="Threads of the network. On Dask, the share of a worker decides.  [default: all "
                    "processors]")  # fmt: skip
-@click.option("--count-calcifications", is_flag=True,
-              help="Also count as microbleeds what the phase calls a "
-                   "calcification.")  # fmt: skip
+@options.count_calcifications
 @click.option("--save-probability", is_flag=True,
               help="Also write the probability map, probseg.nii.gz.")  # fmt: skip
-@click.option("--force", is_flag=True,
-              help="Also analyse scans that the quality gate refuses. The result "
-                   "says so.")  # fmt: skip
+@options.force
 @click.option("--overwrite", is_flag=True, help="Analyse finished scans again.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Number of scans to analyse at a time, or of workers with "

@@ -134,13 +134,15 @@ def _bids_scans(
     root: Path, phases: dict[Path, Path | None], say: Callable[[str], None]
 ) -> list[Path]:
     """Return the scans of a BIDS data set, and note their phases."""
-    for session in find_sessions(root):
-        phases |= {scan.path: scan.phase for scan in session.scans}
+    sessions = find_sessions(root)
+    found = {scan.path: scan.phase for session in sessions for scan in session.scans}
+    phases |= found
+    for session in sessions:
         for path, why in session.left_out:
             say(f"{path} is {why} by its name: it is left out")
         if session.reason:
             say(f"{session.name} is left out: {session.reason}")
-    return list(phases)
+    return list(found)
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from cmbnet.cli import options, with_flag
 from cmbnet.errors import CmbnetError, InputRefused, UsageError
 
 if TYPE_CHECKING:
+    from cmbnet.backends import Backend
     from cmbnet.followup import Comparison
     from cmbnet.predict import Answer
 
@@ -31,11 +32,9 @@ if TYPE_CHECKING:
               help="Folder of the scans of finished results, which do not say where they "
                    "lie.")  # fmt: skip
 @options.model
-@click.option("--operating-point", default="default",
-              help="Name of a set of thresholds of the bundle, or default.")  # fmt: skip
+@options.operating_point
 @options.backend
-@click.option("--threads", type=click.IntRange(1),
-              help="Threads of the network.  [default: all processors]")  # fmt: skip
+@options.threads
 @click.option("--same-protocol", is_flag=True,
               help="State that sequence and field strength of the scans agree. NIfTI files do not "
                    "say so, and without it there is no category of ARIA-H.")  # fmt: skip
@@ -101,7 +100,12 @@ def _reader(
     # Of studies of which only some have phase, the counts would differ by that.
     request = Request(operating_point=operating_point, backend=backend, phase_series="none")
     bundle.operating_point(operating_point)
-    opened = cache(partial(open_backend, bundle, backend, threads=threads))
+
+    @cache  # results that are finished need no network
+    def opened() -> Backend:
+        found = open_backend(bundle, backend, threads=threads)
+        click.get_current_context().call_on_close(found.close)
+        return found
 
     def read(path: Path) -> Answer:
         if is_finished(path):
@@ -115,12 +119,8 @@ def _reader(
         try:
             return predict_file(case.path, bundle, opened(), request, phase=case.phase)
         except CmbnetError as error:
-            if not case.identifiers:
-                raise
-            from cmbnet.io.dicom.privacy import scrub
-
             kind = InputRefused if isinstance(error, InputRefused) else CmbnetError
-            raise kind(scrub(str(error), case.identifiers)) from None
+            raise kind(case.scrubbed(str(error)), argument=error.argument) from None
 
     return read
 

@@ -30,6 +30,21 @@ backend = click.option(
     help="Runtime of the network: auto, or a name that `cmbnet backends` lists. A precision may "
     "follow, as in litert:float32.",
 )
+operating_point = click.option(
+    "--operating-point", default="default",
+    help="Name of a set of thresholds of the bundle, or default.",
+)  # fmt: skip
+threads = click.option(
+    "--threads", type=click.IntRange(1), help="Threads of the network.  [default: all processors]"
+)
+count_calcifications = click.option(
+    "--count-calcifications", is_flag=True,
+    help="Also count as microbleeds what the phase calls a calcification.",
+)  # fmt: skip
+force = click.option(
+    "--force", is_flag=True,
+    help="Also analyse scans that the quality gate refuses. The result says so.",
+)  # fmt: skip
 resamples = click.option(
     "--resamples", type=click.IntRange(min=100), default=10_000, show_default=True,
     help="Number of resamples of the bootstrap.",

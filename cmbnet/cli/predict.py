@@ -37,11 +37,9 @@ you asked for. 4, some cases failed.
               help="Folder for the results. It gets a folder for each case, and "
                    "summary.csv.")  # fmt: skip
 @options.model
-@click.option("--operating-point", default="default",
-              help="Name of a set of thresholds of the bundle, or default.")  # fmt: skip
+@options.operating_point
 @options.backend
-@click.option("--threads", type=click.IntRange(1),
-              help="Threads of the network.  [default: all processors]")  # fmt: skip
+@options.threads
 @click.option("--brain-mask", type=options.OLD_PATH,
               help="Brain mask on the grid of the scan. For several scans, a "
                    "folder of masks that have the file names of the scans.")  # fmt: skip
@@ -52,9 +50,7 @@ you asked for. 4, some cases failed.
 @click.option("--phase-series",
               help="DICOM series of the phase: its name in `cmbnet dicom explain`, its UID, or "
                    "none to use no phase.  [default: the one that belongs to the SWI]")  # fmt: skip
-@click.option("--count-calcifications", is_flag=True,
-              help="Also count as microbleeds what the phase calls a "
-                   "calcification.")  # fmt: skip
+@options.count_calcifications
 @click.option("--frame", type=click.IntRange(0),
               help="Number of the image to read from a 4D file. The first is 0.")  # fmt: skip
 @click.option("--series",
@@ -74,9 +70,7 @@ you asked for. 4, some cases failed.
                    "input only.")  # fmt: skip
 @click.option("--save-probability", is_flag=True,
               help="Also write the probability map, probability.nii.gz.")  # fmt: skip
-@click.option("--force", is_flag=True,
-              help="Also analyse scans that the quality gate refuses. The result "
-                   "says so.")  # fmt: skip
+@options.force
 @click.option("--overwrite", is_flag=True, help="Analyse finished cases again.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Number of cases to analyse at a time. With 1, neighbouring cases overlap by "

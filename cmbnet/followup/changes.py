@@ -78,8 +78,9 @@ class Change:
         centre_mm: In the world of the baseline; of the later scan where it is there.
         distance_mm: Between the two centres. None where there is one.
         volume_ratio: Later over earlier volume. None where the scans allow no comparison.
-        other_darkness: What the scan without the lesion shows at its place, see `Elsewhere`.
-        other_probability: Likewise.
+        other_darkness: Darkness of `Elsewhere`: how dark the scan without the lesion is at its
+            place. None where that scan does not reach.
+        other_probability: Probability of `Elsewhere`. None without a candidate there.
     """
 
     category: Category

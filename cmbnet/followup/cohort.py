@@ -116,7 +116,7 @@ def compare_cohort(
 
 
 def _rows(outcome: Outcome) -> list[dict[str, object]]:
-    """One row for each later scan, or one that says why there is none."""
+    """Make a row for each later scan, or one that says why there is none."""
     row: dict[str, object] = {
         "case": outcome.patient.name, "status": outcome.status, "reason": outcome.reason,
         "notice": RESEARCH_USE_ONLY,

@@ -63,7 +63,7 @@ class FollowUp(_Strict):
 
     @property
     def words(self) -> str:
-        """The counts in words."""
+        """Say the counts in words."""
         return ", ".join(f"{n} {name}" for name, n in self.counts.items() if n) or "no lesions"
 
 
@@ -244,7 +244,7 @@ def _registration(found: RigidMap) -> Registration:
 
 
 def protocol_of(answer: Answer) -> Protocol:
-    """How a scan was made, as far as its headers say."""
+    """Return how a scan was made, as far as its headers say."""
     z, y, x = sorted(answer.volume.spacing_mm)
     source = answer.record.dicom
     if source is None:

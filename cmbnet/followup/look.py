@@ -1,4 +1,4 @@
-"""`View`: what a scan shows at a place, whatever the network says of it."""
+"""`View` measures what a scan shows at a place, whatever the network says of it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class View:
         return index
 
     def spots(self) -> list[Spot]:
-        """The lesions of the scan."""
+        """Return the lesions of the scan."""
         lesions = self.answer.found.lesions
         centres = self._map.to_first(np.array([x.centre_ras_mm for x in lesions]).reshape(-1, 3))
         return [
@@ -61,12 +61,12 @@ class View:
         ]
 
     def holds(self, spot: Spot) -> bool:
-        """Whether the field of view holds the centre of a spot."""
+        """Return whether the field of view holds the centre of a spot."""
         (middle,) = np.rint(self._index(np.array([spot.centre_mm])))
         return bool(np.all(middle >= 0) and np.all(middle < self.answer.volume.shape))
 
     def darkness(self, spot: Spot, *, reach_mm: float = 0.0) -> float:
-        """How much darker than its surroundings a ball of the spot's size is, 0 to 1.
+        """Return how much darker than its surroundings a ball of the spot's size is, 0 to 1.
 
         Args:
             spot: Where, and how large.
@@ -89,7 +89,7 @@ class View:
         return 1 - darkest / bright if bright > 0 else 0.0
 
     def candidate(self, spot: Spot) -> float | None:
-        """Highest probability of the excluded candidates at a spot, or None without one."""
+        """Return the highest probability of the excluded candidates at a spot, or None."""
         (there,) = self._map.from_first(np.array([spot.centre_mm]))
         near = [
             one.max_probability
@@ -101,7 +101,7 @@ class View:
 
 
 def looking(other: View, own: View) -> Look:
-    """How to look at the other scan, at the places of lesions of their own scan."""
+    """Make a function that looks at the other scan at the place of a lesion of its own scan."""
 
     def look(spot: Spot) -> Elsewhere | None:
         if not other.holds(spot):

@@ -1,4 +1,4 @@
-"""SEG and SR of each time point: a lesion has one tracking UID and name at all of them."""
+"""Write SEG and SR of each time point. A lesion keeps its tracking UID and name over time."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _source(source: DicomSource | None, name: str) -> DicomSource:
 def _tracking(
     compared: Compared, results: list[DicomResult], sources: list[DicomSource]
 ) -> list[dict[int, tuple[str, str]]]:
-    """UID and name of each lesion, by its id, for each scan."""
+    """Return UID and name of each lesion by its id, for each scan."""
     lesions = [{one.id: one for one in answer.found.lesions} for answer in compared.answers]
     tracking: list[dict[int, tuple[str, str]]] = [{} for _ in results]
     for track in compared.comparison.tracks:

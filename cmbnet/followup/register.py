@@ -64,7 +64,7 @@ class RigidMap:
 
     @property
     def doubt(self) -> str:
-        """What a reader should check, as a sentence; empty if there is nothing."""
+        """Say in a sentence what a reader should check. It is empty if there is nothing."""
         percent = floor(100 * self.alignment.explained)
         said = f"only {percent} % of the brightness agrees: check that the scans are of one person"
         return said if self.alignment.explained < SURE else ""

@@ -37,3 +37,11 @@ class Case:
     def dicom(self) -> bool:
         """Whether the scan is DICOM. Only then are names hidden."""
         return bool(self.shown)
+
+    def scrubbed(self, words: str) -> str:
+        """Remove from a sentence what names the patient of a DICOM input."""
+        if not self.identifiers:
+            return words
+        from cmbnet.io.dicom.privacy import scrub
+
+        return scrub(words, self.identifiers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +30,15 @@ def content_sha256(path: Path) -> str:
         _file_sha256(file) for file in folder.rglob("*") if file.is_file() and has_dicom_mark(file)
     )
     return _joined(hashes)
+
+
+def first_with(paths: Iterable[Path], sha256: str) -> Path | None:
+    """Return the first input whose content has a hash of `content_sha256`, or None.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    return next((path for path in paths if content_sha256(path) == sha256), None)
 
 
 @cache

@@ -83,7 +83,7 @@ class NotAnalysable(InputRefused):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What was found on a scan: by the pipeline now, or as a finished folder gives it back.
+    """An answer: what the pipeline found on a scan now, or what a finished folder says it found.
 
     Args:
         volume: The scan on its own grid.

@@ -185,7 +185,7 @@ class _Runner:
     def steps(self, case: Case) -> Steps[Outcome]:
         """Run a case, in at most `STAGES` stages, and return its outcome."""
         outcome = yield from self._attempt(case)
-        return replace(outcome, reason=_scrubbed(outcome.reason, case))
+        return replace(outcome, reason=case.scrubbed(outcome.reason))
 
     def _attempt(self, case: Case) -> Steps[Outcome]:
         where = case.label if case.dicom else printable(str(case.path))
@@ -238,7 +238,7 @@ class _Runner:
         try:
             result = yield from self._answer(case, folder, request, read)
         except InputRefused as error:
-            page = refusal_html(case.name, case.label, _scrubbed(str(error), case))
+            page = refusal_html(case.name, case.label, case.scrubbed(str(error)))
             write_text_atomically(folder / REPORT, page)
             raise
         return Outcome(case=case, status="done", result=result, report=folder / REPORT)
@@ -267,15 +267,6 @@ class _Runner:
 
 def _record(case: Case) -> InputRecord:
     return record_of(case.path, brain_mask=case.brain_mask, phase=case.phase)
-
-
-def _scrubbed(reason: str, case: Case) -> str:
-    """Remove from a reason what names the patient of a DICOM input."""
-    if not case.identifiers:
-        return reason
-    from cmbnet.io.dicom.privacy import scrub
-
-    return scrub(reason, case.identifiers)
 
 
 def _refuse_by_name(case: Case) -> None:

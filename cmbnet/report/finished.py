@@ -1,4 +1,4 @@
-"""`read_answer`: what ``cmbnet predict`` found, from its folder, without the network."""
+"""`read_answer` reads what ``cmbnet predict`` found from its folder, without the network."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import ValidationError
 
 from cmbnet.backends import BackendInfo
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError, printable
 from cmbnet.io import read_nifti
-from cmbnet.io.digest import content_sha256
+from cmbnet.io.digest import first_with
 from cmbnet.io.scan import is_dicom, nifti_stem, read_scan
 from cmbnet.lesions import FoundLesions
 from cmbnet.predict import Answer, InputRecord, Request
 from cmbnet.preprocess import QualityReport, prepare
 from cmbnet.preprocess.measures import QualityMeasures
-from cmbnet.report.result import Result, recorded
+from cmbnet.report.result import Result, read_result, recorded
 from cmbnet.report.write import LESIONS, RESULT
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def read_answer(folder: Path, bundle: Bundle, *, scans: Path | None) -> Answer:
         InputRefused: If another model or version made it, or the scan has moved or changed.
         UsageError: If `scans` is not given.
     """
-    result = _result(folder)
+    result = read_result(folder / RESULT)
     made = result.request
     request = Request(**made.model_dump(include=set(Request.model_fields)))
     record = InputRecord(
@@ -96,16 +95,6 @@ def read_answer(folder: Path, bundle: Bundle, *, scans: Path | None) -> Answer:
     )
 
 
-def _result(folder: Path) -> Result:
-    try:
-        return Result.model_validate_json((folder / RESULT).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise UnreadableFile(
-            f"a result of this version of cmbnet is required in {folder / RESULT}: run cmbnet "
-            "predict again"
-        ) from error
-
-
 def _scan_of(result: Result, folder: Path, scans: Path | None) -> Path:
     if scans is None:
         raise UsageError(
@@ -120,8 +109,8 @@ def _scan_of(result: Result, folder: Path, scans: Path | None) -> Path:
         name = "a DICOM input"
     else:
         found = sorted(path for path in scans.rglob("*") if printable(path.name) == name)
-    for path in found:
-        if content_sha256(path) == result.request.input_sha256:
-            return path
+    same = first_with(found, result.request.input_sha256)
+    if same is not None:
+        return same
     why = "it has changed since" if found else "it is not there"
     raise InputRefused(f"the scan of {folder} ({name}) is required in {scans}, but {why}")

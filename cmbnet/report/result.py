@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import scipy
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.bundle import Bundle, Measured
+from cmbnet.errors import UnreadableFile
 from cmbnet.io.digest import code_sha256
 from cmbnet.lesions import Lesion, LesionRules
 from cmbnet.predict import InputRecord, Prediction, Request
@@ -117,6 +119,20 @@ class Result(_Strict):
     files: tuple[str, ...]
     versions: dict[str, str]
     timings_s: dict[str, float]
+
+
+def read_result(file: Path) -> Result:
+    """Read a ``result.json``.
+
+    Raises:
+        UnreadableFile: If it is missing, or another version wrote it.
+    """
+    try:
+        return Result.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UnreadableFile(
+            f"{file} cannot be read by this version: run cmbnet predict again"
+        ) from error
 
 
 def recorded(request: Request, record: InputRecord, bundle: Bundle) -> RecordedRequest:

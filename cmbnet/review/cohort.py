@@ -11,20 +11,19 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile, printable
 from cmbnet.io import read_nifti
 from cmbnet.io.case import Case
-from cmbnet.io.digest import content_sha256
+from cmbnet.io.digest import first_with
 from cmbnet.io.scan import nifti_stem, read_scan
 from cmbnet.preprocess.orientation import Orientation, closest_orientation
-from cmbnet.report.result import Result
+from cmbnet.report.result import Result, read_result
 from cmbnet.report.write import LESIONS, RESULT
 from cmbnet.volume import Volume
 
 MOST_NEARBY: Final = 20_000
-"""So many files beside the results are looked at for scans."""
+"""Number of files beside the results that are looked at, at most, to find the scans."""
 
 GREY_LEVELS: Final = 65535
 BRIGHTEST: Final = 99.9
@@ -157,7 +156,9 @@ class Cohort:
             raise InputRefused(case.fault)
         result = case.result
         scan = read_scan(
-            self._scan_of(case), frame=result.request.frame, series=result.request.series
+            self._scan_of(case.name, result),
+            frame=result.request.frame,
+            series=result.request.series,
         ).volume
         labels = read_nifti(case.folder / LESIONS).data
         if labels.shape != scan.shape:
@@ -175,24 +176,23 @@ class Cohort:
             )
         return OpenCase(result, scan, outlines)
 
-    def _scan_of(self, case: ReviewCase) -> Path:
+    def _scan_of(self, name: str, result: Result) -> Path:
         """Return the file whose content is that of the prediction."""
-        assert case.result is not None
-        named = [one.path for one in self._scans if one.name == case.name]
-        tried = [*named, *self._files.get(case.result.input.file, [])]
-        if not tried and case.result.input.file == "":  # DICOM keeps no name of a file
+        named = [one.path for one in self._scans if one.name == name]
+        tried = [*named, *self._files.get(result.input.file, [])]
+        if not tried and result.input.file == "":  # DICOM keeps no name of a file
             tried = [one.path for one in self._scans if one.dicom]
-        for path in tried:
-            if content_sha256(path) == case.result.request.input_sha256:
-                return path
-        what = case.result.input.file or "DICOM input"
+        same = first_with(tried, result.request.input_sha256)
+        if same is not None:
+            return same
+        what = result.input.file or "DICOM input"
         if tried:
             raise InputRefused(
-                f"the scan {what} of case {case.name} has changed since the prediction; run the "
+                f"the scan {what} of case {name} has changed since the prediction; run the "
                 "prediction again, or restore the scan"
             )
         raise InputRefused(
-            f"the scan {what} of case {case.name} was not found; name its file or folder after "
+            f"the scan {what} of case {name} was not found; name its file or folder after "
             "the folder of the results"
         )
 
@@ -221,11 +221,9 @@ def open_cohort(results: Path, scans: Sequence[Case] = ()) -> Cohort:
 def _case(folder: Path) -> ReviewCase:
     name = printable(folder.name)
     try:
-        result = Result.model_validate_json((folder / RESULT).read_bytes())
-    except (OSError, ValidationError, CmbnetError):
-        fault = f"{folder / RESULT} cannot be read by this version; run the prediction again"
-        return ReviewCase(name, folder, fault=printable(fault))
-    return ReviewCase(name, folder, result)
+        return ReviewCase(name, folder, read_result(folder / RESULT))
+    except CmbnetError as error:
+        return ReviewCase(name, folder, fault=printable(str(error)))
 
 
 def _nearby(folder: Path) -> Iterator[Path]:

@@ -16,7 +16,7 @@ from cmbnet.lesions import Component, measure_components
 from cmbnet.report.write import LESIONS, MASK
 from cmbnet.review.cohort import OpenCase
 from cmbnet.review.log import CaseState
-from cmbnet.review.verdicts import CaseReview, Mark, Review, Verdict
+from cmbnet.review.verdicts import CaseReview, Judgement, Mark, Review, Verdict
 
 VERDICTS: Final = "verdicts.json"
 TABLE: Final = "reviewed.csv"
@@ -46,16 +46,17 @@ def write_case(folder: Path, case: str, opened: OpenCase, state: CaseState) -> C
     """
     clear_case(folder)
     scan, names = opened.volume, {"accept": LESIONS, "uncertain": IGNORE}
-    judged = [mark for mark in state.marks.values() if mark.judgement and not mark.removed]
-    judged.sort(key=lambda mark: (mark.added, int(mark.id.removeprefix("r"))))
+    judged = [(mark, mark.judgement) for mark in state.marks.values()
+              if mark.judgement and not mark.removed]  # fmt: skip
+    judged.sort(key=lambda one: (one[0].added, int(one[0].id.removeprefix("r"))))
     last = max((lesion.id for lesion in opened.result.lesions), default=0)
     labels, verdicts = {name: np.zeros(scan.shape, np.uint16) for name in names.values()}, []
-    for mark in judged:
+    for mark, judgement in judged:
         label = last + int(mark.id[1:]) if mark.added else int(mark.id)
         voxels = voxels_of(mark, opened)
-        verdicts.append(_verdict(mark, label, voxels, opened, state))
-        if mark.judgement in names:
-            flat = labels[names[mark.judgement]].reshape(-1)
+        verdicts.append(_verdict(mark, judgement, label, voxels, opened, state))
+        if judgement in names:
+            flat = labels[names[judgement]].reshape(-1)
             flat[voxels[flat[voxels] == 0]] = label
     folder.mkdir(parents=True, exist_ok=True)
     write_nifti(scan.with_data(labels[LESIONS] > 0), folder / MASK, dtype=np.uint8)
@@ -129,6 +130,13 @@ def voxels_of(mark: Mark, opened: OpenCase) -> NDArray[np.int64]:
     return np.asarray(mark.voxels, np.int64)
 
 
+def middle_of(voxels: NDArray[np.int64], opened: OpenCase) -> NDArray[np.int64]:
+    """Return the voxel (z, y, x) of a group that is nearest to its centre."""
+    index = np.stack(np.unravel_index(voxels, opened.volume.shape), axis=1)
+    middle: NDArray[np.int64] = index[((index - index.mean(axis=0)) ** 2).sum(axis=1).argmin()]
+    return middle
+
+
 def measured(voxels: NDArray[np.int64], opened: OpenCase) -> Component:
     """Measure a group of voxels of the scan."""
     index = np.stack(np.unravel_index(voxels, opened.volume.shape), axis=1)
@@ -141,17 +149,20 @@ def measured(voxels: NDArray[np.int64], opened: OpenCase) -> Component:
 
 
 def _verdict(
-    mark: Mark, label: int, voxels: NDArray[np.int64], opened: OpenCase, state: CaseState
+    mark: Mark,
+    judgement: Judgement,
+    label: int,
+    voxels: NDArray[np.int64],
+    opened: OpenCase,
+    state: CaseState,
 ) -> Verdict:
-    assert mark.judgement is not None
     lesion = next((one for one in opened.result.lesions if str(one.id) == mark.id), None)
     component = measured(voxels, opened)
-    index = np.stack(np.unravel_index(voxels, opened.volume.shape), axis=1)
-    z, y, x = index[np.argmin(((index - index.mean(axis=0)) ** 2).sum(axis=1))].tolist()
+    z, y, x = middle_of(voxels, opened).tolist()
     return Verdict(
         label=label,
         source="reader" if mark.added else "model",
-        judgement=mark.judgement,
+        judgement=judgement,
         kind=mark.kind,
         certainty=mark.certainty,
         note=mark.note,

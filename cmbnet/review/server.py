@@ -27,7 +27,7 @@ HOSTS: Final = (ADDRESS, "localhost")
 """Names under which the page is asked for. Under another, a page of a stranger could reach it."""
 
 MOST_BYTES: Final = 1 << 22
-"""Of a request."""
+"""A request has at most this many."""
 
 HEADERS: Final = {
     "Cache-Control": "no-store",

@@ -21,6 +21,7 @@ from cmbnet.review.log import CaseState, ReviewLog, StaleRevision
 from cmbnet.review.outputs import (
     clear_case,
     measured,
+    middle_of,
     read_case,
     voxels_of,
     write_case,
@@ -45,7 +46,7 @@ SHARES: Final = (0.1, 0.9)
 """A press of a key moves the level of an outline by this much, within these bounds."""
 
 MOST_VOXELS: Final = 200_000
-"""Of a painted mark. A ball of 10 mm has 4189 voxels of half a millimetre."""
+"""A painted mark has at most this many. A ball of 10 mm has 4189 voxels of half a millimetre."""
 
 
 class Wish(BaseModel):
@@ -353,13 +354,11 @@ def _shown(mark: Mark, opened: OpenCase) -> dict[str, Any]:
     voxels = voxels_of(mark, opened)
     component = measured(voxels, opened)
     lesion = next((one for one in opened.result.lesions if str(one.id) == mark.id), None)
-    index = np.stack(np.unravel_index(voxels, opened.volume.shape), axis=1)
-    middle = index[[np.argmin(((index - index.mean(axis=0)) ** 2).sum(axis=1))]]
     return {
         **mark.model_dump(exclude={"voxels", "seed", "share", "removed"}),
         "added": mark.added,
         "voxels": opened.shown_voxels(voxels),
-        "centre": opened.to_shown(middle)[0].tolist(),
+        "centre": opened.to_shown(middle_of(voxels, opened)[np.newaxis])[0].tolist(),
         "diameter_mm": round(component.max_in_plane_diameter_mm, 1),
         "score": None if lesion is None else round(lesion.score, 2),
         "region": "" if lesion is None or lesion.place is None else lesion.place.region,

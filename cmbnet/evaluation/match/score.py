@@ -246,7 +246,7 @@ class _Scorer:
         )
 
     def _regions(self, side: Side) -> list[str]:
-        """Return the region of each lesion. One table has those of true lesions, another others."""
+        """Return the region of each lesion. True and predicted lesions have a table each."""
         labels = self.labels[side]
         if self.case.regions is not None:
             return _most_frequent(labels, self.case.regions.data)

@@ -152,7 +152,7 @@ def read_dicom_study(
 def _read_phase(
     judged: list[Judged], swi: Judged, series: str | None, name: str
 ) -> tuple[Volume | None, str]:
-    """The phase of an SWI, or why there is none. Whatever is wrong with it, the SWI is answered."""
+    """Read the phase of an SWI, or say why there is none. No fault of it stops the SWI."""
     if series is None and all(one.stack.kind is not ImageKind.PHASE for one in judged):
         return None, ""
     found, reason = phase_of(judged, swi, series)

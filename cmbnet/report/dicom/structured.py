@@ -347,7 +347,7 @@ def _summary_evaluations(result: DicomResult) -> list[sr.QualitativeEvaluation]:
 
 
 def _grades(point: TimePoint | None) -> list[sr.QualitativeEvaluation]:
-    """What anti-amyloid treatment asks of the first scan and of a later one."""
+    """Make what anti-amyloid treatment asks of the first scan and of a later one."""
     if point is None:
         return []
     if point.order == 1:

@@ -26,9 +26,7 @@ class DicomPaths:
     """The written files."""
 
     report: Path | None  # The structured report. None if it was not asked for.
-    segmentation: (
-        Path | None
-    )  # The segmentation. None without findings, or if it was not asked for.
+    segmentation: Path | None  # None without findings, or if it was not asked for
     key_images: tuple[Path, ...] = ()  # One picture per lesion
     document: Path | None = None  # The PDF, or None
 
