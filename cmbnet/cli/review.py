@@ -16,6 +16,7 @@ from cmbnet.errors import UsageError, require
 
 if TYPE_CHECKING:
     from cmbnet.io.case import Case
+    from cmbnet.review import Cohort
 
 
 @click.command(epilog=RESEARCH_USE_ONLY)
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 @click.option("-o", "--out", type=options.FOLDER,
               help="Folder that gets a folder for each reader.  "
                    "[default: the folder reviews in RESULTS]")  # fmt: skip
+@click.option("--plan",
+              help="Plan a cross-over study of these readers (names with commas between), in two "
+                   "sessions with and without the model's answer, and stop.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of --plan.")
+@click.option("--session", type=click.IntRange(1, 2), help="Session of the plan to read.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0,
               help="Port of the page on this machine.  [default: any free one]")  # fmt: skip
 @click.option("--open", "open_page", is_flag=True, help="Also open the page in a browser.")
@@ -41,6 +47,9 @@ def command(
     reader: str | None,
     blind: bool,
     out: Path | None,
+    plan: str | None,
+    seed: int,
+    session: int | None,
     port: int,
     open_page: bool,
 ) -> None:
@@ -51,26 +60,43 @@ def command(
     with Ctrl-C. Nothing is lost, and the next start goes on.
     """
     require("starlette", "uvicorn", extra="review", purpose="to serve the page")
-    from cmbnet.review import ReviewLog, Session, check_reader, open_cohort
+    from cmbnet.review import ReviewLog, Session, check_reader, open_cohort, read_plan
     from cmbnet.review.server import serve
 
-    name = check_reader(_user() if reader is None else reader)
     cohort = open_cohort(results, _cases(scans))
-    folder = (results / "reviews" if out is None else out) / name
+    reviews = results / "reviews" if out is None else out
+    if plan is not None:
+        click.echo(_planned(reviews, cohort, plan, seed))
+        return
+    name = check_reader(_user() if reader is None else reader)
+    turns = None if session is None else read_plan(reviews, name, session)
+    folder = (reviews if session is None else reviews / f"session-{session}") / name
 
     def say(address: str) -> None:
-        click.echo(f"{len(cohort.cases)} cases, reader {name}: {address}")
+        click.echo(f"{len(review.cases)} cases, reader {name}: {address}")
         click.echo(f"Verdicts and masks are written to {folder}. Stop with Ctrl-C.")
         click.echo(RESEARCH_USE_ONLY)
         if open_page:
             click.launch(address)
 
     with ReviewLog(folder) as log:
-        session = Session(cohort, log, name, blind=blind)
-        for fault in session.repair():
+        review = Session(cohort, log, name, blind=blind, plan=turns)
+        for fault in review.repair():
             click.echo(fault, err=True)
         with suppress(KeyboardInterrupt):
-            serve(session, port=port, say=say)
+            serve(review, port=port, say=say)
+
+
+def _planned(reviews: Path, cohort: Cohort, plan: str, seed: int) -> str:
+    """Write a plan and say what it is."""
+    from cmbnet.review import check_reader, make_plan, write_plan
+
+    readers = [check_reader(name.strip()) for name in plan.split(",")]
+    if len(set(readers)) < len(readers):
+        raise UsageError("readers of different names are required", argument="plan")
+    found = {one.name: bool(one.result.lesions) for one in cohort.cases if one.result is not None}
+    path = write_plan(reviews, make_plan(found, readers, seed=seed))
+    return f"{len(readers)} readers read {len(found)} cases in two sessions: {path}"
 
 
 def _user() -> str:

@@ -125,7 +125,7 @@ function nextCase() {
 async function finish() {
   const alone = shown.hidden;
   await act({ do: "finish" });
-  if (alone) {
+  if (alone && !shown.hidden) {
     select((shown.marks.find((mark) => !mark.judgement) || {}).id);
     list();
     return;
@@ -193,7 +193,7 @@ function wordsOf(mark) {
 
 function hint() {
   const open = shown.marks.filter((mark) => !mark.judgement).length;
-  if (shown.hidden) {
+  if (shown.hidden && !shown.finished) {
     return "The model's answer is hidden. Add what you see (right button or M), then press Enter.";
   }
   if (shown.finished) {
