@@ -6,7 +6,7 @@ import getpass
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,21 +38,14 @@ if TYPE_CHECKING:
                    "sessions with and without the model's answer, and stop.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of --plan.")
 @click.option("--session", type=click.IntRange(1, 2), help="Session of the plan to read.")
+@click.option("--verify", metavar="FAMILY^GIVEN",
+              help="Write SEG and SR of the reader's finished cases, VERIFIED in this name, and "
+                   "stop. The scans must be DICOM.")  # fmt: skip
+@click.option("--organization", default="", help="Where the reader of --verify works.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0,
               help="Port of the page on this machine.  [default: any free one]")  # fmt: skip
 @click.option("--open", "open_page", is_flag=True, help="Also open the page in a browser.")
-def command(
-    results: Path,
-    scans: tuple[str, ...],
-    reader: str | None,
-    blind: bool,
-    out: Path | None,
-    plan: str | None,
-    seed: int,
-    session: int | None,
-    port: int,
-    open_page: bool,
-) -> None:
+def command(results: Path, out: Path | None, session: int | None, **given: Any) -> None:
     """Judge the lesions that `cmbnet predict` wrote to RESULTS, and add what it missed.
 
     It prints the address of a page that only this machine can open. SCANS are the files and folders
@@ -63,28 +56,37 @@ def command(
     from cmbnet.review import ReviewLog, Session, check_reader, open_cohort, read_plan
     from cmbnet.review.server import serve
 
-    cohort = open_cohort(results, _cases(scans))
+    reader = given["reader"]
+    cohort = open_cohort(results, _cases(given["scans"]))
     reviews = results / "reviews" if out is None else out
-    if plan is not None:
-        click.echo(_planned(reviews, cohort, plan, seed))
+    if given["plan"] is not None:
+        click.echo(_planned(reviews, cohort, given["plan"], given["seed"]))
         return
     name = check_reader(_user() if reader is None else reader)
     turns = None if session is None else read_plan(reviews, name, session)
     folder = (reviews if session is None else reviews / f"session-{session}") / name
 
+    if given["verify"] is not None:
+        require("highdicom", extra="dicom", purpose="to write DICOM SEG and SR")
+        from cmbnet.review.verify import write_verified
+
+        for path in write_verified(cohort, folder, given["verify"], given["organization"]):
+            click.echo(path)
+        return
+
     def say(address: str) -> None:
         click.echo(f"{len(review.cases)} cases, reader {name}: {address}")
         click.echo(f"Verdicts and masks are written to {folder}. Stop with Ctrl-C.")
         click.echo(RESEARCH_USE_ONLY)
-        if open_page:
+        if given["open_page"]:
             click.launch(address)
 
     with ReviewLog(folder) as log:
-        review = Session(cohort, log, name, blind=blind, plan=turns)
+        review = Session(cohort, log, name, blind=given["blind"], plan=turns)
         for fault in review.repair():
             click.echo(fault, err=True)
         with suppress(KeyboardInterrupt):
-            serve(review, port=port, say=say)
+            serve(review, port=given["port"], say=say)
 
 
 def _planned(reviews: Path, cohort: Cohort, plan: str, seed: int) -> str:

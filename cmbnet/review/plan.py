@@ -41,7 +41,7 @@ def make_plan(found: Mapping[str, bool], readers: Sequence[str], *, seed: int) -
         readers: Names of the readers.
         seed: Seed of the shuffles.
     """
-    draw = random.Random(seed)  # noqa: S311 - a design, no secret
+    draw = random.Random(seed)
     mixed = draw.sample(sorted(found), len(found))
     position = {case: n for n, case in enumerate(sorted(mixed, key=lambda case: found[case]))}
     turns: list[Turn] = []
