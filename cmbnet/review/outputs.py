@@ -24,6 +24,7 @@ TIMES: Final = "times.csv"
 CASE: Final = "case.json"
 IGNORE: Final = "ignore.nii.gz"
 ALONE: Final = "alone.nii.gz"
+VERIFIED: Final = ("sr.dcm", "seg.dcm")
 
 COLUMNS: Final = (
     "case", "label", "source", "judgement", "kind", "certainty", "outline", "score", "region",
@@ -95,7 +96,7 @@ def clear_case(folder: Path) -> None:
     Raises:
         OSError: If the file system refuses.
     """
-    for name in (CASE, MASK, LESIONS, IGNORE, ALONE):
+    for name in (CASE, *VERIFIED, MASK, LESIONS, IGNORE, ALONE):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -163,6 +163,7 @@ class Session:
             "name": case.name,
             "shape": opened.shown_shape,
             "spacing_mm": opened.shown_spacing_mm,
+            "phase": opened.phase is not None,
             **self._state(case, opened, state),
         }
 
@@ -173,6 +174,14 @@ class Session:
             CmbnetError: If the case cannot be reviewed.
         """
         return self._opened(self.cases[number]).pixels()
+
+    def phase(self, number: int) -> bytes:
+        """Return the phase of a case as uint16.
+
+        Raises:
+            CmbnetError: If the case cannot be reviewed or has no phase.
+        """
+        return self._opened(self.cases[number]).phase_pixels()
 
     def act(self, number: int, wish: Wish) -> dict[str, Any]:
         """Do what the page asks for, and return the new state when it is on the disk.

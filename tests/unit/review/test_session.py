@@ -22,7 +22,7 @@ from cmbnet.review import Review, ReviewLog, Session, open_cohort
 from cmbnet.review.log import StaleRevision
 from cmbnet.review.session import Wish
 from cmbnet.review.verdicts import Arm
-from tests.helpers.review_results import MISSED, write_results
+from tests.helpers.review_results import MISSED, add_phase, write_results
 
 Opener = Callable[..., "Reader"]
 
@@ -282,6 +282,19 @@ def test_a_planned_session_keeps_its_order_and_hides_the_answer(
     ]
     with pytest.raises(InputRefused, match="the plan names cases without a result: scan-7"):
         open_as(plan={"scan-7": "with"})
+
+
+def test_the_phase_is_shown_where_there_is_one(open_as: Opener, results: Path) -> None:
+    add_phase(results, "scan-0")
+    reader = open_as()
+    assert reader.state["phase"]
+    number = reader.number
+    grey = np.frombuffer(reader.session.phase(number), "<u2").reshape(reader.state["shape"])
+    assert (grey[:, 0] == 65535).all()  # the front is up
+    assert (grey[:, -1] == 0).all()
+    assert not reader.case(1 - number)["phase"]
+    with pytest.raises(InputRefused, match="this case has no phase"):
+        reader.session.phase(1 - number)
 
 
 def test_a_case_that_was_seen_is_not_hidden(open_as: Opener) -> None:
