@@ -43,6 +43,7 @@ if TYPE_CHECKING:
               help="Show the averages of Fan et al. 2022 beside these.")  # fmt: skip
 @click.option("--figures/--no-figures", default=True, show_default=True,
               help="Also draw the figures.")  # fmt: skip
+@options.for_print
 def command(times: Path | None, out: Path | None, **given: Any) -> None:
     """Count correct, missed and incorrect labels per reader, and measure how readers agree.
 
@@ -68,7 +69,16 @@ def command(times: Path | None, out: Path | None, **given: Any) -> None:
     timed = compare_times(readings, seed=seed) if readings else []
     tables = study_tables(study, timed, arms, paper=given["paper"])
     if out is not None:
-        write_study(out, study, kind, tables, timed, arms, figures=given["figures"])
+        write_study(
+            out,
+            study,
+            kind,
+            tables,
+            timed,
+            arms,
+            figures=given["figures"],
+            for_print=given["for_print"],
+        )
     click.echo(join_markdown(title(kind), tables, RESEARCH_USE_ONLY))
 
 

@@ -337,8 +337,12 @@ def write_study(
     arms: Arms | None = None,
     *,
     figures: bool = True,
+    for_print: bool = False,
 ) -> None:
-    """Write ``readers.json`` and tables, and with `figures` the drawing and ``readers.html``."""
+    """Write ``readers.json`` and tables, and with `figures` the drawing and ``readers.html``.
+
+    With `for_print`, each figure becomes a PDF, too.
+    """
     heading = title(kind)
     write_text_atomically(folder / "readers.json", study_json(study, times, kind, arms))
     write_text_atomically(folder / "tables.md", join_markdown(heading, tables, RESEARCH_USE_ONLY))
@@ -348,7 +352,8 @@ def write_study(
     drawn = {"readers": study_figure(study)}
     if arms is not None:
         drawn["arms"] = arms_figure(arms)
-    svg = {name: write_figure(one, folder / "figures" / name) for name, one in drawn.items()}
+    svg = {name: write_figure(one, folder / "figures" / name, for_print=for_print)
+           for name, one in drawn.items()}  # fmt: skip
     headline = {
         "Readers": str(len(study.readers)),
         "Cases": str(study.cases),

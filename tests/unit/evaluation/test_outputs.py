@@ -17,9 +17,11 @@ from click.testing import CliRunner
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.cli.evaluate import command
 from cmbnet.errors import InputRefused, UsageError
-from cmbnet.evaluation import Case, evaluate_cohort
+from cmbnet.evaluation import Case, Settings, evaluate_cohort, summarise
 from cmbnet.evaluation.cohort.analysis import Plan, analyse
-from cmbnet.evaluation.show.figures import bland_altman, write_figure
+from cmbnet.evaluation.cohort.files import Folders, pair_files
+from cmbnet.evaluation.cohort.load import score_many
+from cmbnet.evaluation.show.figures import Versus, all_figures, bland_altman, write_figure
 from cmbnet.evaluation.show.gallery import HALF_MM, STEP_MM, axial_cut
 from cmbnet.evaluation.show.page import render_page
 from cmbnet.evaluation.show.table import Table, join_latex
@@ -52,19 +54,39 @@ def full(root: Path) -> Path:
         "--truth", root / "truth", "--pred", root / "pred", "--probabilities", root / "prob",
         "--brain", root / "brain", "--images", root / "images", "--manifest", root / "cases.csv",
         "--stratum", "site", "--versus", root / "other", "--resamples", 200, "--jobs", 1,
-        "--data-kind", "phantoms", "-o", out,
+        "--data-kind", "phantoms", "--for-print", "-o", out,
     )  # fmt: skip
     return out
 
 
 def test_everything_is_written(full: Path) -> None:
     names = {path.relative_to(full).as_posix() for path in full.rglob("*") if path.is_file()}
-    figures = ("roc", "froc", "bland_altman", "size_detection", "pixel_curves", "error_gallery")
+    figures = ("roc", "froc", "bland_altman", "size_detection", "pixel_curves", "error_gallery",
+               "count_bands", "calibration")  # fmt: skip
     assert names == {
         "results.json", "cases.csv", "lesions.csv", "curves.csv", "tables.md", "tables.tex",
-        "evaluation.html",
-        *(f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png")),
+        "evaluation.html", "claim.md",
+        *(f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png", "pdf")),
     }  # fmt: skip
+    svg, pdf = full / "figures" / "roc.svg", full / "figures" / "roc.pdf"
+    assert RESEARCH_USE_ONLY in svg.read_text(encoding="utf-8")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    claim = (full / "claim.md").read_text(encoding="utf-8")
+    assert claim.count("\n| ") == 43
+    assert "9 scans of 9 patients" in claim
+    assert RESEARCH_USE_ONLY in claim
+
+
+def test_the_curves_of_both_models_have_their_names(root: Path, tmp_path: Path) -> None:
+    folders = Folders(root / "truth", root / "pred", root / "prob")
+    scores = summarise(score_many(pair_files(folders), Settings(), jobs=1), Settings())
+    analysis = analyse(scores, Plan(resamples=100, band_resamples=50))
+    figures = all_figures(analysis, Versus(("old", "new"), scores))
+    area = analysis.areas[0].value
+    assert f"new: {area:.3f}".encode() in write_figure(figures["roc"], tmp_path / "roc")
+    froc = write_figure(figures["froc"], tmp_path / "froc")
+    assert b">old<" in froc
+    assert b">new<" in froc
 
 
 def test_results_follow_the_schema(full: Path) -> None:
@@ -151,7 +173,7 @@ def test_the_page_is_whole_and_needs_no_network(full: Path) -> None:
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in page
     assert "<script" not in page
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 8
     for reference in re.findall(r"url\(#([^)]+)\)", page):
         assert reference in checker.ids
 
