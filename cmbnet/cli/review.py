@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 @click.option("--plan",
               help="Plan a cross-over study of these readers (names with commas between), in two "
                    "sessions with and without the model's answer, and stop.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of --plan.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the shuffles of --plan."
+)
 @click.option("--session", type=click.IntRange(1, 2), help="Session of the plan to read.")
 @click.option("--verify", metavar="FAMILY^GIVEN",
               help="Write SEG and SR of the reader's finished cases, VERIFIED in this name, and "

@@ -55,7 +55,7 @@ def compare_arms(
     Args:
         names: Readers, in the order of the columns of `ReadCase.readers`.
         without: The cases as they were read without the system.
-        with_system: The same cases with it, with the same sites.
+        with_system: The same cases with it. Sites may differ where only a reader sees a lesion.
         seconds: Mean time for a case by reader and arm; of the system as ``("system", "system")``.
 
     Raises:
@@ -66,10 +66,14 @@ def compare_arms(
     times = seconds or {}
 
     def result(
-        reader: str, arm: Literal["without", "with", "system"], marks: Sequence[NDArray[np.bool_]]
+        reader: str,
+        arm: Literal["without", "with", "system"],
+        cases: Sequence[ReadCase],
+        column: int | None = None,
     ) -> ArmResult:
-        system = [(own, case.system) for own, case in zip(marks, without, strict=True)]
-        truth = [(own, case.truth) for own, case in zip(marks, without, strict=True)
+        marks = [case.system if column is None else case.readers[:, column] for case in cases]
+        system = [(own, case.system) for own, case in zip(marks, cases, strict=True)]
+        truth = [(own, case.truth) for own, case in zip(marks, cases, strict=True)
                  if case.truth is not None]  # fmt: skip
         hits = sum(int(np.sum(own & true)) for own, true in truth)
         true_lesions = sum(int(true.sum()) for _, true in truth)
@@ -77,18 +81,18 @@ def compare_arms(
         return ArmResult(
             reader,
             arm,
-            found / len(without),
+            found / len(cases),
             float(positive_of(_between(system).sum(axis=0))),
             float(positive_of(_between(truth).sum(axis=0))) if truth else NAN,
             float(ratio(hits, true_lesions)) if truth else NAN,
-            (found - hits) / len(without) if truth else NAN,
+            (found - hits) / len(cases) if truth else NAN,
             times.get((reader, arm), NAN),
         )
 
-    results = [result("system", "system", [case.system for case in without])]
+    results = [result("system", "system", without)]
     for column, name in enumerate(names):
-        results.append(result(name, "without", [case.readers[:, column] for case in without]))
-        results.append(result(name, "with", [case.readers[:, column] for case in with_system]))
+        results.append(result(name, "without", without, column))
+        results.append(result(name, "with", with_system, column))
     alone, together = (
         float(positive_of(np.sum([between(case.readers) for case in arm], axis=0)))
         for arm in (without, with_system)

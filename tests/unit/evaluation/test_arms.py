@@ -84,6 +84,14 @@ def test_arms_by_hand() -> None:
     assert arms_table(arms).rows[2][:4] == ("A with the system", "1.500", "0.400", "1.000")
 
 
+def test_a_false_lesion_of_one_arm_is_no_site_of_the_other() -> None:
+    alone = [case("a", "x..", ["xx."], "x.x")]
+    arms = compare_arms(["A"], alone, [case("a", "x.", ["xx"], "xx")])
+    _, before, after = arms.results
+    assert (before.sensitivity, before.false_per_case) == (1 / 2, 1)
+    assert (after.sensitivity, after.false_per_case) == (1, 0)
+
+
 def test_arms_without_a_truth() -> None:
     one = [case("a", "x", ["x"], None)]
     arms = compare_arms(["A"], one, one)

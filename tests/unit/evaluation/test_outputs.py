@@ -79,7 +79,9 @@ def test_everything_is_written(full: Path) -> None:
 
 def test_the_curves_of_both_models_have_their_names(root: Path, tmp_path: Path) -> None:
     folders = Folders(root / "truth", root / "pred", root / "prob")
-    scores = summarise(score_many(pair_files(folders), Settings(), jobs=1), Settings())
+    scores = summarise(
+        score_many(pair_files(folders, allow_missing=False), Settings(), jobs=1), Settings()
+    )
     analysis = analyse(scores, Plan(resamples=100, band_resamples=50))
     figures = all_figures(analysis, Versus(("old", "new"), scores))
     area = analysis.areas[0].value
