@@ -25,6 +25,7 @@ from cmbnet.evaluation.show.figures import Versus, all_figures, bland_altman, wr
 from cmbnet.evaluation.show.gallery import HALF_MM, STEP_MM, axial_cut
 from cmbnet.evaluation.show.page import render_page
 from cmbnet.evaluation.show.table import Table, join_latex
+from cmbnet.evaluation.show.tables import all_tables
 from cmbnet.evaluation.show.write import notes
 from cmbnet.io import write_nifti
 from cmbnet.lesions import spacing_affine
@@ -395,3 +396,23 @@ def test_a_cut_shows_the_right_of_the_patient_on_the_left(
 
 def test_a_cut_outside_the_grid_is_empty() -> None:
     assert not axial_cut(truth_of(1), (500.0, 0.0, 0.0), order=1).any()
+
+
+def test_scans_of_one_patient_are_also_counted_by_scan() -> None:
+    """Two scans of one patient: 1 and 3 lesions, both found; a control in between."""
+    affine = spacing_affine((2.0, 0.5, 0.5))
+    cases = []
+    for name, patient, count in (("a1", "a", 1), ("a2", "a", 3), ("b", "b", 0)):
+        mask = np.zeros((6, 40, 40), np.uint8)
+        for n in range(count):
+            mask[2, 10 * n + 2 : 10 * n + 7, 5:10] = 1
+        cases.append(Case(name, Volume(mask, affine), Volume(mask, affine), patient=patient))
+    tables = {
+        table.title: table
+        for table in all_tables(analyse(evaluate_cohort(cases), Plan(resamples=100)))
+    }
+    by_scan = tables["Lesions per scan, predicted against true"]
+    assert by_scan.rows[0][1] == "1.000"
+    bands = tables["Bands of lesions per patient, true by predicted"]
+    assert bands.rows[0] == ("true 0", "1", "0", "0", "0", "0")
+    assert bands.rows[2] == ("true 2-4", "0", "0", "1", "0", "0")
