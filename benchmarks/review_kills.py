@@ -124,9 +124,10 @@ def main() -> None:
         server = Server(given.results, given.out)
         state = server.ask("cases/0")
         if client.told is not None and lost(client.told, state):
-            faults.append(f"kill {kill}: verdicts lost")
+            faults.append(f"kill {kill}: lost after {client.told['revision']} actions")
         if not whole(given.out / "Ann", state):
             faults.append(f"kill {kill}: files do not fit")
+        client.told = state  # of an action that was killed before its answer, the log now tells
         at.append(state["revision"])
     server.process.terminate()
     print(f"{given.kills} kills, {client.count} actions asked for, {at[-1]} on the disk")

@@ -40,7 +40,7 @@ def obuchowski_rockette(merit: NDArray[np.float64], covariance: NDArray[np.float
         only the difference is known.
 
     References:
-        Obuchowski, Rockette, Commun Stat Simul 1995, doi:10.1080/03610919508813243; degrees of
+        Obuchowski, Rockette, Comm Stat Simul Comput 1995, doi:10.1080/03610919508813243; degrees of
         freedom of Hillis, Stat Med 2007, doi:10.1002/sim.2532.
     """
     arms, readers = merit.shape

@@ -330,7 +330,7 @@ def _answer(result: DicomResult) -> str:
     count, calcium = len(result.lesions), len(result.calcifications)
     answer = f"{count} microbleed candidate{'' if count == 1 else 's'} by AI, not reviewed"
     if result.verification is not None:
-        answer = f"{count} microbleed{'' if count == 1 else 's'}, AI reviewed by a reader"
+        answer = f"{count} microbleed{'' if count == 1 else 's'}, accepted by a reader"
     if calcium:
         noun = "calcification" if calcium == 1 else "calcifications"
         answer += f"; {calcium} possible {noun} by phase, not counted"

@@ -70,7 +70,7 @@ def test_the_objects_are_verified_in_the_name_of_the_reader(reviewed: Path) -> N
         "Smith^Ann", "Test Hospital",
     )  # fmt: skip
     words = report.to_json()
-    assert "3 microbleeds, AI reviewed by a reader" in words
+    assert "3 microbleeds, accepted by a reader" in words
     assert "not reviewed" not in words
     assert "1 only possible" in words
     assert "RESEARCH USE ONLY" in words.upper()
