@@ -91,4 +91,5 @@ def read_plan(folder: Path, reader: str, session: int) -> dict[str, Arm]:
 
 def _turn(row: dict[str, str]) -> Turn:
     arm = {name: name for name in get_args(Arm)}[row["arm"]]
-    return Turn(row["reader"], int(row["session"]), int(row["place"]), row["case"], arm)
+    case = row["case"].removeprefix("'")  # stands before what a spreadsheet would run
+    return Turn(row["reader"], int(row["session"]), int(row["place"]), case, arm)

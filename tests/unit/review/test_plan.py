@@ -56,13 +56,14 @@ def test_a_plan_by_hand() -> None:
 
 
 def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
-    turns = make_plan(FOUND, READERS, seed=3)
+    found = FOUND | {"=1+1": True}
+    turns = make_plan(found, READERS, seed=3)
     write_plan(tmp_path, turns)
     expected = {t.case: t.arm for t in turns if (t.reader, t.session) == ("Ben", 2)}
     read = read_plan(tmp_path, "Ben", 2)
     assert read == expected
     assert list(read) == list(expected)
-    assert turns == make_plan(FOUND, READERS, seed=3)
+    assert turns == make_plan(found, READERS, seed=3)
     with pytest.raises(InputRefused, match="exists; move it away"):
         write_plan(tmp_path, turns)
     with pytest.raises(InputRefused, match=r"a reader of the plan .* \(Ann, Ben\), got Cy"):
