@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataset import FileDataset
 
 from cmbnet.bundle import Bundle
 from cmbnet.cli import main
@@ -97,7 +99,7 @@ def test_headers_that_forbid_a_comparison(
             scan=header,
         )  # fmt: skip
         for file in (tmp_path / str(year)).rglob("IM*"):
-            edit(file, lambda dataset, who=patient: setattr(dataset, "PatientID", who))
+            edit(file, partial(FileDataset.__setattr__, name="PatientID", value=patient))
     out, studies = tmp_path / "out", [str(tmp_path / str(year)) for year in years]
     assert run(*studies, "-o", str(out), "--model", str(tiny_bundle.path)) == 3
     assert message in capsys.readouterr().err
