@@ -14,7 +14,7 @@ from cmbnet.backends import open_backend
 from cmbnet.bundle import load_bundle
 from cmbnet.errors import CmbnetError, UsageError
 from cmbnet.io.scan import LoadedScan, read_scan
-from cmbnet.predict import PLAIN, Request, read_as_asked, steps_of_file, steps_of_scan
+from cmbnet.predict import PLAIN, STAGES, Request, read_as_asked, steps_of_file, steps_of_scan
 from cmbnet.threads import Steps, finished, in_stages
 from cmbnet.volume import Volume
 
@@ -129,7 +129,7 @@ class Model:
             UsageError: If there is no such option.
         """
         request = request.but(**{"backend": self.backend.info.name, **options})
-        return in_stages((self._steps_or_error(scan, request) for scan in scans), stages=3)
+        return in_stages((self._steps_or_error(scan, request) for scan in scans), stages=STAGES)
 
     def _steps_or_error(self, scan: AnyScan, request: Request) -> Steps[Found | CmbnetError]:
         try:

@@ -17,7 +17,9 @@ from cmbnet.errors import CmbnetError, InputRefused, UsageError
 if TYPE_CHECKING:
     from cmbnet.backends import Backend
     from cmbnet.followup import Comparison
+    from cmbnet.io.read_ahead import ReadAhead
     from cmbnet.predict import Answer
+    from cmbnet.threads import Steps
 
 
 @click.command("compare", epilog=RESEARCH_USE_ONLY)
@@ -58,15 +60,19 @@ def command(
     written and the exit code is 3.
     """
     options.keep_blas_quiet()
+    ahead = _read_ahead(scans)  # while the rest is imported
     from cmbnet.followup import compare_scans, write_comparison
     from cmbnet.followup.cohort import SUMMARY, compare_cohort, read_patients
+    from cmbnet.predict import STAGES
+    from cmbnet.threads import in_stages
 
     dicom = [name for name, wanted in (("seg", dicom_seg), ("sr", dicom_sr)) if wanted]
     if len(scans) < 2 if table is None else scans:
         raise UsageError("BASELINE and FOLLOWUP are required, or --table and no scan")
     if table is None:
-        read = _reader(**how)
-        compared = compare_scans([read(scan) for scan in scans], same_protocol=same_protocol)
+        read = _reader(**how, ahead=ahead)
+        answers = list(in_stages(map(read, scans), stages=STAGES))
+        compared = compare_scans(answers, same_protocol=same_protocol)
         page = write_comparison(compared, out, dicom=dicom)
         _say(compared.comparison)
         click.echo(f"{page}\n{RESEARCH_USE_ONLY}")
@@ -86,14 +92,32 @@ def command(
     sys.exit(4 if "failed" in statuses else 3 if "refused" in statuses else 0)
 
 
+def _read_ahead(scans: tuple[Path, ...]) -> ReadAhead:
+    """Begin to read the NIfTI files."""
+    from cmbnet.io.read_ahead import ReadAhead
+    from cmbnet.io.scan import nifti_stem
+
+    ahead = ReadAhead(phase_series="none")
+    for scan in scans:
+        if scan.is_file() and nifti_stem(scan.name) is not None:
+            ahead.begin(scan)
+    return ahead
+
+
 def _reader(
-    *, scan_folder: Path | None, model: str, operating_point: str, backend: str, threads: int | None
-) -> Callable[[Path], Answer]:
+    *,
+    scan_folder: Path | None,
+    model: str,
+    operating_point: str,
+    backend: str,
+    threads: int | None,
+    ahead: ReadAhead | None = None,
+) -> Callable[[Path], Steps[Answer]]:
     """Make what finds the lesions of a scan, or reads those that were found."""
     from cmbnet.backends import open_backend
     from cmbnet.bundle import load_bundle
     from cmbnet.cli.cases import collect_cases
-    from cmbnet.predict import Request, predict_file
+    from cmbnet.predict import Request, steps_of_file
     from cmbnet.report.finished import is_finished, read_answer
 
     bundle = load_bundle(model)
@@ -101,13 +125,15 @@ def _reader(
     request = Request(operating_point=operating_point, backend=backend, phase_series="none")
     bundle.operating_point(operating_point)
 
+    context = click.get_current_context()
+
     @cache  # results that are finished need no network
     def opened() -> Backend:
         found = open_backend(bundle, backend, threads=threads)
-        click.get_current_context().call_on_close(found.close)
+        context.call_on_close(found.close)
         return found
 
-    def read(path: Path) -> Answer:
+    def read(path: Path) -> Steps[Answer]:
         if is_finished(path):
             return read_answer(path, bundle, scans=scan_folder)
         cases = collect_cases([str(path)], say=lambda _: None)
@@ -116,8 +142,13 @@ def _reader(
                 f"one scan is required for each time point, got {len(cases)} in {path}"
             )
         (case,) = cases
+        begun = None if ahead is None or case.phase else ahead.take(case.path)
         try:
-            return predict_file(case.path, bundle, opened(), request, phase=case.phase)
+            return (
+                yield from steps_of_file(
+                    case.path, bundle, opened(), request, phase=case.phase, read=begun
+                )
+            )
         except CmbnetError as error:
             kind = InputRefused if isinstance(error, InputRefused) else CmbnetError
             raise kind(case.scrubbed(str(error)), argument=error.argument) from None

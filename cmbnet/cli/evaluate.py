@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 @click.option(
     "--images", type=options.FOLDER, help="Folder of the scans. The error gallery shows them."
 )
+@click.option("--comparisons", type=options.FOLDER,
+              help="Folder of `cmbnet compare --table`, to score follow-up alone. --truth is then "
+                   "a cohort of `cmbnet phantom --follow-up`.")  # fmt: skip
 @click.option("--manifest", type=options.FILE,
               help="CSV of the cases, with the columns case and, optionally, "
                    "patient.")  # fmt: skip
@@ -75,6 +78,11 @@ def command(**given: Any) -> None:
     Cases are paired by file name. Files on different grids and missing cases are refused. Nothing
     is resampled or padded.
     """
+    if given["out"] is not None:
+        options.require_kind(given["data_kind"])
+    if given["comparisons"] is not None:
+        _score_follow_up(given)
+        return
     from cmbnet.evaluation import MatchingRule, Settings
     from cmbnet.evaluation.cohort.analysis import Plan, analyse
     from cmbnet.evaluation.cohort.compare import compare
@@ -92,8 +100,6 @@ def command(**given: Any) -> None:
     )
     images = find_images(given["images"]) if given["images"] else {}
     plan = Plan(resamples=given["resamples"], seed=given["seed"])
-    if given["out"] is not None:
-        options.require_kind(given["data_kind"])
     files = _pair(given, "pred")
     others = [] if given["versus"] is None else _pair(given, "versus")
     origin = origin_of(files, given["data_kind"], others)
@@ -114,6 +120,30 @@ def command(**given: Any) -> None:
             images=images, other=other, for_print=given["for_print"],
         )  # fmt: skip
     _print_summary(scores, given["out"])
+
+
+def _score_follow_up(given: dict[str, Any]) -> None:
+    """Score the output of ``cmbnet compare``."""
+    import json
+    from dataclasses import asdict
+
+    from cmbnet.evaluation.show.results import plain
+    from cmbnet.followup.score import figures, score_cohort, table_of
+    from cmbnet.io import write_text_atomically
+
+    if given["pred"] is not None:
+        raise UsageError("either --pred or --comparisons is scored, got both")
+    scores, without = score_cohort(given["comparisons"], given["truth"])
+    found = figures(scores, without)
+    text = f"{table_of(found).to_markdown()}\n{RESEARCH_USE_ONLY}\n"
+    click.echo(text, nl=False)
+    if given["out"] is not None:
+        head = {"notice": RESEARCH_USE_ONLY, "data_kind": given["data_kind"]}
+        values = plain(head | found | {"cases": [asdict(one) for one in scores]})
+        write_text_atomically(
+            given["out"] / "follow-up.json", json.dumps(values, indent=1, allow_nan=False) + "\n"
+        )
+        write_text_atomically(given["out"] / "follow-up.md", text)
 
 
 def _pair(given: dict[str, Any], predictions: Literal["pred", "versus"]) -> list[CaseFiles]:

@@ -123,6 +123,8 @@ class WorkerSettings(_Settings):
     """Whether to send the report as a PDF, too."""
     phase: bool = True
     """Whether to tell calcifications from microbleeds by the phase of a study that has it."""
+    follow_up: bool = False
+    """Whether to compare a study with the patient's first one that `StorageSettings` keeps."""
     timeout_s: Seconds = 300
     memory_mb: Annotated[int, Field(ge=256)] = 4096
     tries: Count = 3

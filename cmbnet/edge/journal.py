@@ -35,7 +35,8 @@ CREATE TABLE IF NOT EXISTS studies (
     received_at REAL NOT NULL,
     changed_at REAL NOT NULL,
     details TEXT NOT NULL DEFAULT '{}',
-    purged INTEGER NOT NULL DEFAULT 0
+    purged INTEGER NOT NULL DEFAULT 0,
+    patient TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE IF NOT EXISTS results (
     study TEXT NOT NULL,
@@ -95,11 +96,12 @@ class Journal(JournalReader):
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.executescript(_SCHEMA)
-        columns = {row[1] for row in self._connection.execute("PRAGMA table_info(results)")}
-        if "series_instance_uid" not in columns:  # the table is of an older node
-            self._connection.execute(
-                "ALTER TABLE results ADD COLUMN series_instance_uid TEXT NOT NULL DEFAULT ''"
-            )
+        for table, new in (("results", "series_instance_uid"), ("studies", "patient")):
+            columns = {row[1] for row in self._connection.execute(f"PRAGMA table_info({table})")}
+            if new not in columns:  # the table is of an older node
+                self._connection.execute(
+                    f"ALTER TABLE {table} ADD COLUMN {new} TEXT NOT NULL DEFAULT ''"
+                )
 
     # From image to result.
 
@@ -185,7 +187,8 @@ class Journal(JournalReader):
                 return False
             run(
                 "UPDATE studies SET outcome = :outcome, reason = :reason, digest = :digest, "
-                "images = :images, details = :details, failures = 0 WHERE study = :study",
+                "images = :images, details = :details, patient = :patient, failures = 0 "
+                "WHERE study = :study",
                 asdict(finished) | {"details": json.dumps(finished.details), "study": study},
             )
             number = run("SELECT run FROM studies WHERE study = ?", (study,)).fetchone()[0]

@@ -63,6 +63,14 @@ class JournalReader:
         marks = ", ".join("?" * len(states))
         return self._studies(f"WHERE state IN ({marks}) ORDER BY number", tuple(states))
 
+    def others_of(self, patient: str, study: str) -> list[Study]:
+        """Return the patient's other studies that have a count and are on the disk."""
+        return self._studies(
+            "WHERE patient = ? AND patient != '' AND study != ? AND outcome = 'done' "
+            "AND purged = 0 ORDER BY number",
+            (patient, study),
+        )
+
     def last_studies(self, count: int) -> list[Study]:
         """Return the last studies, the newest first."""
         return self._studies("ORDER BY number DESC LIMIT ?", (count,))

@@ -18,11 +18,13 @@ from pydicom.dataset import Dataset
 
 from cmbnet.edge.config import EdgeConfig
 from cmbnet.edge.deliver import Deliverer
+from cmbnet.edge.earlier import EarlierStudies
 from cmbnet.edge.events import EventHook, Events
 from cmbnet.edge.folders import Folders
 from cmbnet.edge.identify import ObjectReader
 from cmbnet.edge.journal import Journal
 from cmbnet.edge.process import StudyProcessor
+from cmbnet.edge.pseudonyms import open_pseudonyms
 from cmbnet.edge.purge import Purge
 from cmbnet.edge.receive import Receiver
 from cmbnet.edge.records import State
@@ -79,6 +81,7 @@ class Node:
             tries=config.worker.tries,
             destinations=[one.name for one in config.destinations],
             events=self.events,
+            earlier=self._earlier() if config.worker.follow_up else None,
         )
         self.deliverers = [
             Deliverer(config.ae_title, one, self.folders, self.journal, self.events)
@@ -129,6 +132,10 @@ class Node:
         self.events("node_stopped")
         self.journal.close()
         self._lock.release()
+
+    def _earlier(self) -> EarlierStudies:
+        names = open_pseudonyms(self.config.root)
+        return EarlierStudies(self.folders, self.journal, self.spool, self.reader, names)
 
     def _stored(self, study: str, caller: str) -> None:
         """Note a new image in the spool, before it is acknowledged."""

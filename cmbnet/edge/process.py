@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cmbnet.edge.config import WorkerSettings
-from cmbnet.edge.worker import Answer, Job
+from cmbnet.edge.worker import Answer, Earlier, Job
 from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
 from cmbnet.threads import finished
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cmbnet.bundle import Bundle
     from cmbnet.io.dicom import DicomSource, Examination
     from cmbnet.io.scan import LoadedScan
+    from cmbnet.predict import Prediction
+    from cmbnet.report.dicom import DicomResult
 
 
 @dataclass(slots=True)
@@ -61,14 +63,16 @@ class StudyProcessor:
         return self._predict(job, LoadedScan(*read), read[1], start)
 
     def _predict(self, job: Job, scan: LoadedScan, source: DicomSource, start: float) -> Answer:
+        from cmbnet.io.digest import content_sha256
         from cmbnet.predict import InputRecord, NotAnalysable, steps_of_scan
         from cmbnet.report.dicom import result_of_refusal, write_dicom_results
-        from cmbnet.report.write import write_objects
+        from cmbnet.report.write import write_finished, write_objects
 
         bundle, backend = self._opened()
+        followed = self.settings.follow_up
+        record = InputRecord(sha256=content_sha256(job.images) if followed else "", dicom=source)
         read_s = time.perf_counter() - start
         try:
-            record = InputRecord(dicom=source)
             prediction = finished(
                 steps_of_scan(scan, bundle, backend, self.settings.request, record=record)
             )
@@ -79,14 +83,19 @@ class StudyProcessor:
             remarks = [one.message for one in findings if one.severity == "refuse"]
             return Answer("refused", f"not analysable: {'; '.join(remarks)}", _series(source))
         written = time.perf_counter()
-        write_objects(prediction, job.out, previous=job.previous)
+        if followed:
+            write_finished(prediction, job.out)
+        prediction, content = _compared(prediction, job.earlier)
+        write_objects(prediction, job.out, content=replace(content, previous=job.previous))
         seconds = {
             "read": round(read_s, 3),
             **prediction.timings_s,
             "write": round(time.perf_counter() - written, 3),
         }
-        lesions = len(prediction.found.lesions)
-        return Answer("done", details={"lesions": lesions, "seconds": seconds, **_series(source)})
+        details: dict[str, Any] = {"lesions": len(prediction.found.lesions), "seconds": seconds}
+        if content.time_point is not None:
+            details["new_lesions"] = content.time_point.new
+        return Answer("done", details=details | _series(source))
 
     def _unreadable(self, job: Job, reason: str) -> Answer:
         """Answer for a study without SWI, or with gaps that later images may fill."""
@@ -121,6 +130,30 @@ class StudyProcessor:
         if self._model is None:
             raise CmbnetError("the model was not loaded")
         return self._model
+
+
+def _compared(prediction: Prediction, earlier: Earlier | None) -> tuple[Prediction, DicomResult]:
+    """Make the content of the objects, with the changes since an earlier study, or the reason."""
+    from cmbnet.report.dicom import result_of
+
+    if earlier is None:
+        return prediction, result_of(prediction)
+    from cmbnet.followup import compare_scans
+    from cmbnet.followup.objects import contents_of
+    from cmbnet.predict.phase import remarked
+    from cmbnet.preprocess import Finding
+    from cmbnet.report.finished import read_answer
+
+    try:
+        before = read_answer(earlier.result, prediction.bundle, scans=earlier.images)
+        compared = compare_scans([before, prediction])
+    except CmbnetError as error:
+        said = str(error).replace(str(earlier.result), "its result")
+        said = said.replace(str(earlier.images), "its images")
+        reason = f"not compared with the scan of study {earlier.study}: {said}"
+        prediction = remarked(prediction, Finding("not_compared", "warning", reason))
+        return prediction, result_of(prediction)
+    return prediction, contents_of(compared)[1]
 
 
 def _series(source: DicomSource) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Pseudonyms of studies, and the details of events that name nobody.
+"""Pseudonyms of studies and patients, and the details of events that name nobody.
 
-A pseudonym is a keyed hash of the UID. Only the node's key can trace it back.
+A pseudonym is a keyed hash. Only the node's key can trace it back.
 """
 
 from __future__ import annotations
@@ -51,8 +51,11 @@ class Pseudonyms:
         """Return the pseudonym of a UID. An empty UID has an empty one."""
         if not uid:
             return ""
-        digest = hmac.new(self._key, uid.encode(), hashlib.sha256).hexdigest()
-        return f"s-{digest[:_DIGITS]}"
+        return f"s-{self._digest(uid)[:_DIGITS]}"
+
+    def patient(self, patient_id: str, issuer: str = "") -> str:
+        """Return the pseudonym of a patient. It is empty for an empty ID, which is nobody's."""
+        return f"p-{self._digest(f'{issuer}/{patient_id}')}" if patient_id else ""
 
     def scrub(self, text: str) -> str:
         """Replace every UID in a sentence by its pseudonym, except UIDs of the standard."""
@@ -74,6 +77,9 @@ class Pseudonyms:
                 text = self.scrub(value)[:_LONGEST_WORDS]
                 safe[key] = "".join(one if one.isprintable() else "?" for one in text)
         return safe
+
+    def _digest(self, text: str) -> str:
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
 
     def _replace(self, found: re.Match[str]) -> str:
         uid = found.group()

@@ -94,6 +94,7 @@ class Finished:
         files: Objects to send. Without objects, the study ends as FAILED.
         reason: Reason why there is no count. Empty for "done".
         details: Details for people: seconds, lesions, series.
+        patient: Pseudonym of the patient, by which follow-ups are found. Empty without them.
     """
 
     outcome: Outcome
@@ -102,6 +103,7 @@ class Finished:
     files: tuple[ResultFile, ...] = ()
     reason: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    patient: str = ""
 
 
 class DeliveryState(StrEnum):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
+from cmbnet.edge.earlier import EarlierStudies
 from cmbnet.edge.events import Events
 from cmbnet.edge.folders import Folders, make_folder
 from cmbnet.edge.journal import Journal
@@ -41,6 +42,7 @@ class Runner:
         tries: Number of faults after which a study is given up.
         destinations: Names of the destinations of every result.
         events: Listeners of every run.
+        earlier: Finder of earlier studies. None compares nothing.
     """
 
     folders: Folders
@@ -52,6 +54,7 @@ class Runner:
     tries: int
     destinations: Sequence[str]
     events: Events
+    earlier: EarlierStudies | None = None
 
     def warm(self) -> None:
         """Make the first study as quick as the others."""
@@ -128,7 +131,10 @@ class Runner:
         make_folder(out.parent)
         make_folder(out)
         images, previous = self.spool.link(study.study, snapshot), self._previous(study.study)
-        return Job(images, out, patient, failure, previous)
+        earlier = None
+        if self.earlier and not failure and not study.failures:  # it may have failed on that study
+            earlier = self.earlier.first(study.study, snapshot)
+        return Job(images, out, patient, failure, previous, earlier)
 
     def _previous(self, study: str) -> Dataset | None:
         """Return the UIDs for a reference to the last report of a study."""
@@ -154,6 +160,7 @@ class Runner:
             files,
             reason=answer.reason,
             details=answer.details,
+            patient=self.earlier.patient(study.study, snapshot) if self.earlier else "",
         )
         taken = self.journal.finish(study.study, finished, self.destinations)
         if taken:

@@ -177,24 +177,25 @@ class Spool:
         """Return the present images of a study."""
         return _snapshot_of(self.folders.spool / study)
 
-    def link(self, study: str, snapshot: Snapshot) -> Path:
+    def link(self, study: str, snapshot: Snapshot, name: str = "study") -> Path:
         """Make a folder with exactly the images of a snapshot, which later images do not change.
 
         Its files have numbers as names, so messages about them name no UID.
 
         Raises:
-            OSError: If the disk is full.
+            OSError: If the disk is full, or the images left it.
         """
-        target = self.folders.work / "study"
+        target = self.folders.work / name
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(mode=0o700)
-        for number, name in enumerate(snapshot.names, start=1):
-            os.link(self.folders.spool / study / name, target / f"{number:06d}{_SUFFIX}")
+        for number, file in enumerate(snapshot.names, start=1):
+            os.link(self.folders.spool / study / file, target / f"{number:06d}{_SUFFIX}")
         return target
 
     def unlink(self) -> None:
-        """Remove the folder of `link`, which would keep purged images on the disk."""
-        shutil.rmtree(self.folders.work / "study", ignore_errors=True)
+        """Remove the folders of `link`, which would keep purged images on the disk."""
+        for folder in self.folders.work.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
 
     def studies(self) -> Iterator[str]:
         """Return the studies with images in the spool."""

@@ -26,6 +26,21 @@ _LOAD_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier study of the patient.
+
+    Args:
+        study: Study Instance UID.
+        images: Folder of its images.
+        result: Folder of its result.
+    """
+
+    study: str
+    images: Path
+    result: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One study for the worker.
 
@@ -35,6 +50,7 @@ class Job:
         patient: Whether the answer to gaps is "incomplete", because more images may come.
         failure: Reason why the study is given up. Then the worker only reports it.
         previous: UIDs of the report of an earlier run, which this run supersedes.
+        earlier: The study to compare with, if there is one.
     """
 
     images: Path
@@ -42,6 +58,7 @@ class Job:
     patient: bool = False
     failure: str = ""
     previous: Dataset | None = None
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,12 @@ from cmbnet.followup.comparison import Compared, compare_scans
 from cmbnet.followup.write import clear, write_comparison
 from cmbnet.io import table_csv, write_text_atomically
 from cmbnet.io.table import read_rows
+from cmbnet.predict import STAGES
+from cmbnet.threads import in_stages
 
 if TYPE_CHECKING:
     from cmbnet.predict import Answer
+    from cmbnet.threads import Steps
 
 SUMMARY: Final = "summary.csv"
 COLUMNS: Final = (
@@ -79,7 +82,7 @@ def read_patients(table: Path) -> list[Patient]:
 def compare_cohort(
     patients: Sequence[Patient],
     out: Path,
-    read: Callable[[Path], Answer],
+    read: Callable[[Path], Steps[Answer]],
     *,
     same_protocol: bool = False,
     dicom: Collection[str] = (),
@@ -89,7 +92,7 @@ def compare_cohort(
     Args:
         patients: Their scans.
         out: Folder that gets a folder for each patient.
-        read: Finds what is on a scan, or reads what was found.
+        read: Finds what is on a scan, or reads what was found, in at most `STAGES` stages.
         same_protocol: As in `compare_scans`.
         dicom: As in `write_comparison`.
     """
@@ -98,7 +101,7 @@ def compare_cohort(
         folder = out / patient.name
         try:
             clear(folder)  # an earlier answer must not be taken for this one
-            answers = [read(path) for path in patient.scans]
+            answers = list(in_stages(map(read, patient.scans), stages=STAGES))
             compared = compare_scans(answers, same_protocol=same_protocol)
             page = write_comparison(compared, folder, dicom=dicom)
             outcome = Outcome(patient, "done", compared, page)

@@ -33,8 +33,12 @@ class _Strict(BaseModel):
 
 
 class Registration(_Strict):
-    """How a scan lies on the first: agreement of the brains, and the movement."""
+    """How a scan lies on the first: agreement of the brains, and the movement.
 
+    `to_first` is a matrix (4, 4) from the world of the scan to that of the first, both RAS+ mm.
+    """
+
+    to_first: tuple[tuple[float, float, float, float], ...]
     overlap: float
     explained: float
     edge_mm: float
@@ -236,6 +240,7 @@ def _time_point(answer: Answer, found: RigidMap | None) -> TimePoint:
 
 def _registration(found: RigidMap) -> Registration:
     return Registration(
+        to_first=found.matrix,
         overlap=found.alignment.overlap,
         explained=found.alignment.explained,
         edge_mm=found.edge_mm,

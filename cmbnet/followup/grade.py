@@ -75,9 +75,13 @@ def aria_h(
         baseline: Lesions of the first scan.
         refused: Why no category may be given; see `why_not_comparable`.
     """
-    severity = next((name for most, name in SEVERITIES if new <= most), "severe")
     band = next((name for most, name in BASELINE_BANDS if baseline <= most), "> 4")
-    return AriaH(None if refused else severity, refused, new, uncertain, not_assessable, band)
+    return AriaH(None if refused else severity(new), refused, new, uncertain, not_assessable, band)
+
+
+def severity(new: int) -> str:
+    """Return the category of a number of new microhaemorrhages."""
+    return next((name for most, name in SEVERITIES if new <= most), "severe")
 
 
 def why_not_comparable(before: Protocol, after: Protocol) -> str:

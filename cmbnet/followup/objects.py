@@ -30,16 +30,30 @@ def write_objects(compared: Compared, folder: Path, *, seg: bool, report: bool) 
         UsageError: If a scan was not DICOM.
         InputRefused: If the headers of a series do not allow the objects.
     """
-    sources = [_source(answer.record.dicom, answer.name) for answer in compared.answers]
+    contents, sources = contents_of(compared), _sources(compared)
+    for number, (content, source) in enumerate(zip(contents, sources, strict=True), start=1):
+        write_dicom_results(content, source, folder / f"scan-{number}", seg=seg, report=report)
+
+
+def contents_of(compared: Compared) -> list[DicomResult]:
+    """Make the content of SEG and SR of each scan, with what became of its lesions.
+
+    Raises:
+        UsageError: If a scan was not DICOM.
+    """
+    sources = _sources(compared)
     results = [result_of(answer) for answer in compared.answers]
     tracking = _tracking(compared, results, sources)
-    for number, (result, source) in enumerate(zip(results, sources, strict=True)):
-        whole = replace(
-            result,
-            tracking=tracking[number],
-            time_point=_time_point(compared, number, sources),
+    return [
+        replace(
+            result, tracking=tracking[number], time_point=_time_point(compared, number, sources)
         )
-        write_dicom_results(whole, source, folder / f"scan-{number + 1}", seg=seg, report=report)
+        for number, result in enumerate(results)
+    ]
+
+
+def _sources(compared: Compared) -> list[DicomSource]:
+    return [_source(answer.record.dicom, answer.name) for answer in compared.answers]
 
 
 def _source(source: DicomSource | None, name: str) -> DicomSource:

@@ -48,6 +48,14 @@ class RigidMap:
     edge_mm: float
     refused: str = ""
 
+    @property
+    def matrix(self) -> tuple[tuple[float, float, float, float], ...]:
+        """Return the map of `to_first` as a matrix (4, 4)."""
+        whole = np.eye(4)
+        whole[:3, :3] = self.alignment.matrix[::-1, ::-1]
+        whole[:3, 3] = self.alignment.offset_mm[::-1]
+        return tuple((a, b, c, d) for a, b, c, d in whole.tolist())
+
     def to_first(self, points_ras_mm: Points) -> Points:
         """Positions (n, 3) of the later scan in the world of the first; both RAS+."""
         return self.alignment.to_template(points_ras_mm[:, ::-1])[:, ::-1]

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cmbnet.errors import UsageError
 from cmbnet.phantom.acquisition import acquire, motion_factor, receive_bias
 from cmbnet.phantom.anatomy import Anatomy, make_anatomy
 from cmbnet.phantom.grid import FloatArray, Grid, resample
@@ -76,6 +75,7 @@ class PhantomCase:
         anatomy: ``"mni"`` or ``"procedural"``.
         skull_stripped: Whether all but the brain was set to 0.
         phase: int16 values as a scanner stores phase, if it was asked for.
+        fringe: Whether a fringe line of the coils ends in the head.
         calcifications: The calcifications that were asked for.
     """
 
@@ -91,6 +91,7 @@ class PhantomCase:
     anatomy: AnatomyKind
     skull_stripped: bool
     phase: Volume | None = None
+    fringe: bool = False
     calcifications: tuple[CalcificationTruth, ...] = ()
 
 
@@ -121,7 +122,7 @@ def make_case(
 
     Raises:
         MissingExtra: If the MNI anatomy is asked for and nilearn is not installed.
-        UsageError: If there is no such protocol or style, or phase is asked of the wide family.
+        UsageError: If there is no such protocol or style.
     """
     if protocol is None:
         protocol = "training" if anatomy == "mni" else TINY
@@ -129,13 +130,11 @@ def make_case(
         protocol = draw_protocol(protocol, np.random.default_rng([seed, 10]))
     head_seed = seed if anatomy_seed is None else anatomy_seed
     if isinstance(protocol, WideProtocol):
-        if phase is not None or calcifications:
-            raise UsageError("phantoms of the wide family have no phase; choose other protocols")
         from cmbnet.phantom.family import make_family_case
 
         return make_family_case(
             seed, protocol, positive=positive, anatomy=anatomy, anatomy_seed=head_seed,
-            lesion_count=lesion_count,
+            lesion_count=lesion_count, phase=phase, calcifications=calcifications,
         )  # fmt: skip
     head = make_anatomy(anatomy, head_seed, protocol.head_scale)
     rng = np.random.default_rng([seed, 11])
@@ -157,16 +156,21 @@ def make_case(
         lesions, scan.grid, pair[1], pair[0], noise=seen.white / protocol.snr, white=seen.white
     )
     del without
-    recorder = None
-    if phase is not None:
-        coils = np.random.default_rng([seed, 19])
-        recorder = PhaseRecorder(coils, phase, scan.grid, protocol.high_pass_per_mm)
+    recorder = recorder_of(seed, phase, scan)
     image = _image(seed, complete * bias, scan, seen.white, recorder)
     case = _store(seed, scan, head, mimics, truth, image, seen, tilt)
-    return _with_phase(case, recorder, grains, scan.grid)
+    return with_phase(case, recorder, grains, scan.grid)
 
 
-def _with_phase(
+def recorder_of(seed: int, phase: str | None, scan: ScanPlan) -> PhaseRecorder | None:
+    """Make what takes the phase of a scan in a style; None takes none."""
+    if phase is None:
+        return None
+    coils = np.random.default_rng([seed, 19])
+    return PhaseRecorder(coils, phase, scan.grid, scan.protocol.high_pass_per_mm)
+
+
+def with_phase(
     case: PhantomCase, recorder: PhaseRecorder | None, grains: list[Mimic], grid: Grid
 ) -> PhantomCase:
     """The case with its phase and calcifications, with axes stored as those of the image."""
@@ -176,7 +180,8 @@ def _with_phase(
         stored = np.ascontiguousarray(np.flip(recorder.stored, flips))
         phase = replace(case.image, data=stored, source=f"phantom {case.seed} phase")
     rows = tuple(calcification_truth(grain, grid, flips) for grain in grains)
-    return replace(case, phase=phase, calcifications=rows)
+    fringe = recorder is not None and recorder.fringe
+    return replace(case, phase=phase, fringe=fringe, calcifications=rows)
 
 
 def _tissue_and_mimics(

@@ -293,6 +293,8 @@ def _record(planned: PlannedCase, case: PhantomCase) -> dict[str, Any]:
         "n_lesions": seen,
         "n_ignored": len(case.truth) - seen,
     }
+    if case.phase is not None:
+        summary["fringe"] = int(case.fringe)
     lesions = [{"case": planned.name, **_plain(asdict(row))} for row in case.truth]
     record = {"summary": summary, "protocol": protocol, "lesions": lesions}
     if case.calcifications:

@@ -97,7 +97,7 @@ class PhaseRecorder:
                 f"a style of phase is required ({', '.join(PHASE_STYLES)}), got {style!r}"
             )
         self._style, self._grid, self._cutoff = PHASE_STYLES[style], grid, cutoff_per_mm
-        self._coil = _coil_phase(rng, grid)
+        self._coil, self.fringe = _coil_phase(rng, grid)
         self.stored = np.zeros(grid.shape, np.int16)
 
     def take(self, z: int, image: ComplexArray) -> None:
@@ -116,11 +116,13 @@ class PhaseRecorder:
         self.stored[z] = np.clip(steps, -half, half - style.step)[0] + style.offset
 
 
-def _coil_phase(rng: np.random.Generator, grid: Grid) -> Callable[[int], NDArray[np.float64]]:
-    """Smooth phase of the coils, and sometimes a fringe line that ends in the head."""
+def _coil_phase(
+    rng: np.random.Generator, grid: Grid
+) -> tuple[Callable[[int], NDArray[np.float64]], bool]:
+    """Smooth phase of the coils, sometimes with a fringe line, and whether there is one."""
     y, x = np.linspace(-1, 1, grid.shape[1])[:, None], np.linspace(-1, 1, grid.shape[2])
     weights = rng.normal(0, 1.5, 7)
-    fringe = rng.random() < FRINGE_PROBABILITY
+    fringe = bool(rng.random() < FRINGE_PROBABILITY)
     ends, middle = rng.uniform(-0.5, 0.5, (2, 2)), rng.uniform(0.2, 0.8) * grid.shape[0]
 
     def phase(z: int) -> NDArray[np.float64]:
@@ -131,7 +133,7 @@ def _coil_phase(rng: np.random.Generator, grid: Grid) -> Callable[[int], NDArray
             total = total + np.arctan2(y - y0, x - x0) - np.arctan2(y - y1, x - x1)
         return np.asarray(total)
 
-    return phase
+    return phase, fringe
 
 
 def draw_calcifications(

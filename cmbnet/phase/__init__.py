@@ -3,6 +3,7 @@
 Calcium is diamagnetic, old blood paramagnetic. In SWI both are dark; in phase they are opposite.
 """
 
+from cmbnet.phase.fringes import fringe_ends
 from cmbnet.phase.sign import ScanSign, Susceptibility, scan_sign, susceptibility
 from cmbnet.phase.units import Phase, PhaseRefused, read_phase
 
@@ -11,6 +12,7 @@ __all__ = [
     "PhaseRefused",
     "ScanSign",
     "Susceptibility",
+    "fringe_ends",
     "read_phase",
     "scan_sign",
     "susceptibility",

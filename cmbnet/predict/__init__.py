@@ -1,6 +1,7 @@
 """The one pipeline that runs a bundle on a scan."""
 
 from cmbnet.predict.file import (
+    STAGES,
     predict_file,
     read_as_asked,
     record_of,
@@ -19,6 +20,7 @@ from cmbnet.predict.request import PLAIN, DicomObject, Request
 
 __all__ = [
     "PLAIN",
+    "STAGES",
     "Answer",
     "DicomObject",
     "InputRecord",

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cmbnet.errors import printable
 from cmbnet.io.digest import content_sha256
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from cmbnet.backends import Backend
     from cmbnet.bundle import Bundle
     from cmbnet.volume import Volume
+
+
+STAGES: Final = 3
+"""Of a case: reading and preprocessing; the network; lesions and what follows."""
 
 
 def record_of(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmbnet.phase import PhaseRefused, read_phase, scan_sign, susceptibility
+from cmbnet.phase import PhaseRefused, fringe_ends, read_phase, scan_sign, susceptibility
 from cmbnet.preprocess.qc import Finding
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ def with_phase(prediction: Prediction, phase: Volume) -> Prediction:
     if not prediction.request.count_calcifications:
         found = _apart(found)
     prediction = remarked(prediction, _remark(read, sign))
+    ends = fringe_ends(read, scan, brain)
+    if ends:
+        prediction = remarked(prediction, _fringes(ends))
     # Turned so that blood is bright at its borders along the main field in every picture.
     shown = replace(read, turn=read.turn * (sign.sign or 1))
     seconds = round(time.perf_counter() - start, 4)
@@ -92,6 +95,17 @@ def _remark(phase: Phase, sign: ScanSign) -> Finding:
         )  # fmt: skip
     side = "positive" if sign.sign > 0 else "negative"
     return Finding("phase", "info", f"{notes} Blood has {side} phase: {asked}.")
+
+
+def _fringes(ends: tuple[int, ...]) -> Finding:
+    """What a reader should know of fringe lines."""
+    count = f"{len(ends)} fringe line{' ends' if len(ends) == 1 else 's end'}"
+    return Finding(
+        "phase_fringes", "warning",
+        f"{count} in the brain, near slice {' and '.join(map(str, sorted(set(ends))))} (from 0): "
+        "the phases of the coils were combined badly, as in parallel imaging. Near them phase says "
+        "nothing of a lesion, and an SWI that was made with it may have false dark spots.",
+    )  # fmt: skip
 
 
 def remarked(prediction: Prediction, found: Finding) -> Prediction:

@@ -18,7 +18,7 @@ from cmbnet.io import write_text_atomically
 from cmbnet.io.bids import why_no_scan
 from cmbnet.io.case import Case
 from cmbnet.io.scan import nifti_stem
-from cmbnet.predict import InputRecord, NotAnalysable, Request, record_of, steps_of_file
+from cmbnet.predict import STAGES, InputRecord, NotAnalysable, Request, record_of, steps_of_file
 from cmbnet.report.html import refusal_html
 from cmbnet.report.result import RecordedRequest, Result, recorded
 from cmbnet.report.tables import fault_row, summary_row, update_summary
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 SUMMARY = "summary.csv"
 LOCKS = ".locks"
 """Folder of empty files, one a case, that keep two runs on one folder out of each other's way."""
-
-STAGES = 3
-"""Of a case: reading and preprocessing; the network; lesions and writing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,10 +20,9 @@ from cmbnet.report.result import Result, build_result
 from cmbnet.report.tables import lesions_csv
 
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
     from cmbnet.io.dicom import DicomSource
     from cmbnet.predict import InputRecord, Prediction, Refusal
+    from cmbnet.report.dicom import DicomResult
 
 MASK: Final = "mask.nii.gz"
 LESIONS: Final = "lesions.nii.gz"
@@ -194,7 +193,7 @@ def write_objects(
     folder: Path,
     *,
     result: Result | None = None,
-    previous: Dataset | None = None,
+    content: DicomResult | None = None,
     created: datetime.datetime | None = None,
 ) -> None:
     """Write the DICOM objects that the request of a prediction names, and nothing else.
@@ -203,7 +202,7 @@ def write_objects(
         prediction: A prediction on a DICOM series.
         folder: Folder to write to.
         result: Its ``result.json``, for the PDF. It is made if it is not given.
-        previous: The report that the SR supersedes.
+        content: Content of SEG and SR. The default is `result_of` the prediction.
         created: Content date and time, which are part of the UIDs. The default is that of the
             images, so every run gives the same objects.
 
@@ -216,7 +215,7 @@ def write_objects(
     wanted, trusted = prediction.request.dicom, not prediction.forced
     pictured = prediction.found.lesions if "key-images" in wanted and trusted else ()
     write_dicom_results(
-        replace(result_of(prediction), previous=previous),
+        content or result_of(prediction),
         _dicom_source(prediction.record),
         folder,
         seg="seg" in wanted,
@@ -225,6 +224,13 @@ def write_objects(
         pdf=_pdf(prediction, result) if "pdf" in wanted and trusted else None,
         created=created,
     )
+
+
+def write_finished(prediction: Prediction, folder: Path) -> None:
+    """Write what `cmbnet.report.finished.read_answer` needs for a comparison, and nothing else."""
+    _write_map(prediction, folder / LESIONS)
+    result = build_result(prediction, case="DICOM study", files=(LESIONS, RESULT))
+    write_text_atomically(folder / RESULT, result.model_dump_json() + "\n")
 
 
 def _pdf(prediction: Prediction, result: Result | None) -> bytes:

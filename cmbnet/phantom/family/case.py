@@ -18,7 +18,9 @@ from cmbnet.phantom.case import (
     Truth,
     mark_tissue,
     noise_free_pair,
+    recorder_of,
     store,
+    with_phase,
 )
 from cmbnet.phantom.family.disease import Disease, draw_diseases
 from cmbnet.phantom.family.head import FamilyHead, make_family_head
@@ -28,6 +30,7 @@ from cmbnet.phantom.family.mimics import draw_family_mimics
 from cmbnet.phantom.grid import FloatArray, Grid, resample
 from cmbnet.phantom.lesions import Microbleed
 from cmbnet.phantom.mimics import Mimic, MimicKind, paint_mimics, taken_by
+from cmbnet.phantom.phase import PhaseRecorder, draw_calcifications
 from cmbnet.phantom.protocol import WideProtocol
 from cmbnet.phantom.scan import (
     ComplexArray,
@@ -58,6 +61,8 @@ def make_family_case(
     anatomy: AnatomyKind,
     anatomy_seed: int,
     lesion_count: int | None = None,
+    phase: str | None = None,
+    calcifications: int = 0,
 ) -> PhantomCase:
     """Make a phantom of the wide family; `cmbnet.phantom.make_case` calls this for its protocols.
 
@@ -68,6 +73,8 @@ def make_family_case(
         anatomy: ``"mni"`` or ``"procedural"``.
         anatomy_seed: Seed of the head.
         lesion_count: Number of microbleeds; drawn if None.
+        phase: Style of the phase, which is that of the first of `echo_times_ms`; None for none.
+        calcifications: Number of calcifications beyond those of the family.
     """
     head = make_family_head(anatomy, anatomy_seed, protocol.head_scale)
     rng = np.random.default_rng([seed, 41])
@@ -75,6 +82,10 @@ def make_family_case(
     margin = (float(rng.uniform(0, 24)), *(rng.uniform(24, 50, 2) * protocol.head_scale).tolist())
     scan = _part(plan_scan(head.anatomy, protocol, tilt, margin), protocol)
     patient = _draw_patient(seed, head, protocol)
+    rng = np.random.default_rng([seed, 49])
+    grains = draw_calcifications(rng, head.anatomy, protocol, calcifications)
+    patient.mimics.extend(grains)
+    recorder = recorder_of(seed, phase, scan)
     bias = receive_bias(np.random.default_rng([seed, 43]), scan.grid.shape, protocol.bias)
     bias *= _slab(scan, protocol)
     rng = np.random.default_rng([seed, 47])
@@ -97,14 +108,16 @@ def make_family_case(
             complete = average_sub_slices(seen.signal, echo)
         del seen
         pair += noise_free_pair(lesions, without, complete, bias, echo)
-        image += _image(rng, complete * bias, echo, at_echo, noise_sd)
+        taken = recorder if number == 0 else None
+        image += _image(rng, complete * bias, echo, at_echo, noise_sd, taken)
     # Where there is most of the noise; texture hides a lesion as well as noise does.
     noise = float(np.hypot((1 + protocol.uneven_noise) / protocol.snr, patient.looks.texture))
     truth = find_apparent(
         lesions, scan.grid, pair[1] / len(echoes), pair[0] / len(echoes), noise=noise, white=1.0,
         filled=True,
     )  # fmt: skip
-    return _store(seed, scan, patient, truth, image / np.float32(len(echoes)), first, tilt)
+    case = _store(seed, scan, patient, truth, image / np.float32(len(echoes)), first, tilt)
+    return with_phase(case, recorder, grains, scan.grid)
 
 
 def echo_times_ms(protocol: WideProtocol) -> list[float]:
@@ -195,6 +208,7 @@ def _image(
     scan: ScanPlan,
     protocol: WideProtocol,
     noise_sd: float,
+    phase: PhaseRecorder | None,
 ) -> FloatArray:
     """What the scanner makes of the slices: motion, ghosts, noise, SWI, filters."""
     factor = _ghosts(rng, scan.grid, protocol.ghost)
@@ -209,6 +223,8 @@ def _image(
         noisy = complete[number : number + 1] + noise.view(np.complex64)[..., 0]
         noisy = acquire(noisy, protocol, motion=factor)
         image[number] = susceptibility_weighted(noisy, scan.grid, protocol)[0]
+        if phase is not None:
+            phase.take(number, noisy)
     return image
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataset import FileDataset
 
 from cmbnet.bundle import Bundle
 from cmbnet.cli import main
 from cmbnet.io import write_nifti
+from cmbnet.phantom.dicom import ScanHeader, Vendor, write_dicom_series
+from tests.helpers.dicom_series import edit
 from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
 
 
@@ -69,6 +73,36 @@ def test_a_scan_that_is_not_analysable_is_refused(
     write_nifti(tiny_scan().with_data(NOISE), noise, dtype=np.float32)
     assert run(scans[0], str(noise), "-o", str(out), "--model", str(tiny_bundle.path)) == 3
     assert "noise.nii.gz is not analysable and no count was made" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("people", "years", "message"),
+    [
+        (("one", "two"), (2024, 2026), "one patient are required, but their patient IDs differ"),
+        (("one", "one"), (2026, 2024), "but a later one has an earlier date"),
+    ],
+)
+def test_headers_that_forbid_a_comparison(
+    people: tuple[str, str],
+    years: tuple[int, int],
+    message: str,
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for patient, year in zip(people, years, strict=True):
+        scan = tiny_scan(DOTS[:2])
+        header = ScanHeader(name=f"{patient}-{year}", date=f"{year}0102")
+        write_dicom_series(
+            scan.with_data(scan.data * year / 2024), tmp_path / str(year), vendor=Vendor.GE,
+            scan=header,
+        )  # fmt: skip
+        for file in (tmp_path / str(year)).rglob("IM*"):
+            edit(file, partial(FileDataset.__setattr__, name="PatientID", value=patient))
+    out, studies = tmp_path / "out", [str(tmp_path / str(year)) for year in years]
+    assert run(*studies, "-o", str(out), "--model", str(tiny_bundle.path)) == 3
+    assert message in capsys.readouterr().err
     assert not out.exists()
 
 

@@ -60,8 +60,25 @@ def test_calcifications_are_marked_where_the_table_says() -> None:
 def test_what_cannot_be_made_is_refused() -> None:
     with pytest.raises(UsageError, match="a style of phase is required"):
         make_case(1, positive=False, anatomy="procedural", phase="toaster")
-    with pytest.raises(UsageError, match="wide family"):
-        make_case(1, positive=False, anatomy="procedural", protocol=WIDE_TINY, phase="ge")
+
+
+def test_the_wide_family_has_phase_and_calcifications() -> None:
+    plain = make_case(4, positive=False, anatomy="procedural", protocol=WIDE_TINY)
+    case = make_case(4, positive=False, anatomy="procedural", protocol=WIDE_TINY, phase="ge")
+    np.testing.assert_array_equal(case.image.data, plain.image.data)
+    assert case.phase is not None
+    assert grid_difference(case.image, case.phase) is None
+    assert read_phase(case.phase, case.image).alternating
+    grains = make_case(
+        4, positive=False, anatomy="procedural", protocol=WIDE_TINY, calcifications=3
+    )
+    assert 0 < len(grains.calcifications) <= 3
+    marked = [
+        grains.mimics.data[tuple(np.rint([row.z, row.y, row.x]).astype(int))]
+        for row in grains.calcifications
+        if np.all(np.rint([row.z, row.y, row.x]) < grains.image.shape)
+    ]
+    assert MimicKind.CALCIFICATION in marked
 
 
 def test_a_cohort_writes_phase_and_the_table(tmp_path: Path) -> None:
