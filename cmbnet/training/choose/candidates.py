@@ -7,11 +7,9 @@ numbers, without reading an image again.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,11 +22,11 @@ from cmbnet.evaluation import Case, MatchingRule, Settings, score_case
 from cmbnet.evaluation.match.labels import read_labels, scattered
 from cmbnet.evaluation.match.matching import Matching, detection_scores, match
 from cmbnet.evaluation.match.overlap import Overlap, find_overlap
-from cmbnet.io import read_nifti
 from cmbnet.lesions import Lesion, LesionRules, find_lesions
 from cmbnet.lesions.rules import RULES, SIZE, first_no, lesion_score
 from cmbnet.predict import predict_volume
-from cmbnet.training.data.cohort import CohortCase, list_cohort
+from cmbnet.training.data.labelled import Labelled, read_truth
+from cmbnet.training.data.specs.discover import ScanCase
 from cmbnet.volume import Volume
 
 SCORING = Settings(size_rule="ignore")
@@ -104,7 +102,7 @@ CohortCandidates = Mapping[OutlineRule, Sequence[ScanCandidates]]
 
 
 def find_candidates(
-    cohorts: Sequence[Path],
+    cohorts: Sequence[Labelled],
     bundle: Bundle,
     backend: Backend,
     *,
@@ -119,7 +117,7 @@ def find_candidates(
         InputRefused: If no scan of the cohorts is analysable.
     """
     candidates: dict[OutlineRule, list[ScanCandidates]] = {outline: [] for outline in outlines}
-    for case in itertools.chain.from_iterable(map(list_cohort, cohorts)):
+    for case in (case for cohort in cohorts for case in cohort.cases):
         try:
             found = _map(case, bundle, backend)
         except InputRefused as refusal:
@@ -130,22 +128,22 @@ def find_candidates(
         for outline, scans in candidates.items():
             scans.append(scan_candidates(found, outline, bundle.manifest.rules))
     if not any(candidates.values()):
-        names = ", ".join(map(str, cohorts))
+        names = ", ".join(str(cohort.path) for cohort in cohorts)
         raise InputRefused(f"no scan of {names} is analysable: operating points need some")
     return candidates
 
 
-def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> LabelledMap:
+def _map(case: ScanCase, bundle: Bundle, backend: Backend) -> LabelledMap:
     """Run the pipeline on one scan."""
-    image = read_nifti(case.image)
+    image, labels = read_truth(case)
     prediction = predict_volume(image, bundle, backend)
     return LabelledMap(
         name=case.name,
         image=image,
         probability=prediction.probability,
         brain=prediction.prepared.frame.to_native(prediction.prepared.brain),
-        truth=read_nifti(case.lesions),
-        ignore=None if case.ignore is None else read_nifti(case.ignore),
+        truth=image.with_data(labels.instances),
+        ignore=image.with_data(labels.uncertain) if labels.uncertain.any() else None,
     )
 
 
