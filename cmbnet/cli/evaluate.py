@@ -154,6 +154,8 @@ def _truth(given: dict[str, Any]) -> Path | dict[str, Reference]:
     path: Path = given["truth"]
     if not is_spec(path) and not is_cache(path):
         return path
+    if given["ignore"] is not None:
+        raise UsageError(f"{path} says itself where nothing counts: leave out --ignore")
     scans = read_labelled(path, given["root"], side=given["side"])
     return {
         case.name: Reference(partial(read_reference, case), case.patient) for case in scans.cases

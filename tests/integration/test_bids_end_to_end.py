@@ -108,7 +108,7 @@ def test_evaluate_pairs_bids_by_its_entities(
     out, scores = tmp_path / "out", tmp_path / "scores"
     ok("bids", raw, out, "participant", "--model", tiny_bundle.path)
     readers = raw / "derivatives" / "readers"
-    ok("evaluate", "--truth", readers, "--pred", out, "--allow-missing",
+    ok("evaluate", "--truth", readers, "--ignore", readers, "--pred", out, "--allow-missing",
        "--manifest", raw / "participants.tsv", "--stratum", "site", "-o", scores,
        "--data-kind", "phantoms", "--resamples", "100", "--no-figures", "--jobs", "1")  # fmt: skip
     with (scores / "cases.csv").open(newline="") as stream:

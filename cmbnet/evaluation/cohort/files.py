@@ -352,7 +352,7 @@ def _probabilities(folders: Folders) -> dict[str, Path]:
 
 
 def _required(images: Mapping[str, Path], name: str, folder: Path | None) -> Path | None:
-    if folder is None:
+    if folder is None or (name not in images and is_bids_tree(folder)):
         return None
     if name not in images:
         raise InputRefused(f"case {name} has no image in {folder}")

@@ -26,7 +26,7 @@ from cmbnet.lesions import Lesion, LesionRules, find_lesions
 from cmbnet.lesions.rules import RULES, SIZE, first_no, lesion_score
 from cmbnet.predict import predict_volume
 from cmbnet.training.data.labelled import Labelled, read_truth
-from cmbnet.training.data.specs.discover import ScanCase
+from cmbnet.training.data.specs.labels import ScanLabels
 from cmbnet.volume import Volume
 
 SCORING = Settings(size_rule="ignore")
@@ -118,8 +118,9 @@ def find_candidates(
     """
     candidates: dict[OutlineRule, list[ScanCandidates]] = {outline: [] for outline in outlines}
     for case in (case for cohort in cohorts for case in cohort.cases):
+        image, labels = read_truth(case)
         try:
-            found = _map(case, bundle, backend)
+            found = _map(case.name, image, labels, bundle, backend)
         except InputRefused as refusal:
             report(f"left out: {refusal}")
             continue
@@ -133,12 +134,13 @@ def find_candidates(
     return candidates
 
 
-def _map(case: ScanCase, bundle: Bundle, backend: Backend) -> LabelledMap:
+def _map(
+    name: str, image: Volume, labels: ScanLabels, bundle: Bundle, backend: Backend
+) -> LabelledMap:
     """Run the pipeline on one scan."""
-    image, labels = read_truth(case)
     prediction = predict_volume(image, bundle, backend)
     return LabelledMap(
-        name=case.name,
+        name=name,
         image=image,
         probability=prediction.probability,
         brain=prediction.prepared.frame.to_native(prediction.prepared.brain),
