@@ -213,7 +213,7 @@ def _spec(run: Path, recipe: Recipe, export: Export, validation: Labelled) -> Bu
         licence=export.licence,
         recipe=PreprocessRecipe.from_dict(description["preprocess"]),
         context=SliceContext(recipe.sampling.context_mm),
-        rules=LesionRules(),
+        rules=LesionRules(in_tissue=True),
         operating_points=(_UNDECIDED,),
         default_operating_point="balanced",
         training=Training(
