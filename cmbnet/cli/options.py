@@ -60,7 +60,7 @@ root = click.option(
 )  # fmt: skip
 fold = click.option(
     "--fold", type=click.IntRange(1),
-    help="Of a data spec with folds, the fold of validation.  [default: that of the spec]",
+    help="Fold of validation, for a data spec with folds.  [default: that of the spec]",
 )  # fmt: skip
 side = click.option(
     "--side", help="Side of the split of a data spec or cache to take, such as validation."

@@ -22,13 +22,15 @@ from cmbnet.evaluation import Case, MatchingRule, Settings, score_case
 from cmbnet.evaluation.match.labels import read_labels, scattered
 from cmbnet.evaluation.match.matching import Matching, detection_scores, match
 from cmbnet.evaluation.match.overlap import Overlap, find_overlap
+from cmbnet.io import read_nifti
 from cmbnet.lesions import Lesion, LesionRules, find_lesions
 from cmbnet.lesions.lesion import Triple
 from cmbnet.lesions.rules import RULES, SIZE, first_no, lesion_score
-from cmbnet.predict import predict_volume
+from cmbnet.predict import Prediction, predict_volume
 from cmbnet.regions import Place, locate
-from cmbnet.training.data.labelled import Labelled, read_truth
-from cmbnet.training.data.specs.labels import ScanLabels
+from cmbnet.training.data.labelled import Labelled
+from cmbnet.training.data.specs.discover import ScanCase
+from cmbnet.training.data.specs.labels import read_labels as read_scan_labels
 from cmbnet.volume import Volume
 
 SCORING = Settings(size_rule="ignore")
@@ -124,12 +126,13 @@ def find_candidates(
     """
     candidates: dict[OutlineRule, list[ScanCandidates]] = {outline: [] for outline in outlines}
     for case in (case for cohort in cohorts for case in cohort.cases):
-        image, labels = read_truth(case)
         try:
-            found = _map(case.name, image, labels, bundle, backend)
+            image = read_nifti(case.image)
+            prediction = predict_volume(image, bundle, backend)
         except InputRefused as refusal:
             report(f"left out: {refusal}")
             continue
+        found = _map(case, image, prediction)
         for line in scattered(read_labels(found.truth), found.truth):
             report(f"warning: case {found.name}: {line}")
         for outline, scans in candidates.items():
@@ -140,18 +143,16 @@ def find_candidates(
     return candidates
 
 
-def _map(
-    name: str, image: Volume, labels: ScanLabels, bundle: Bundle, backend: Backend
-) -> LabelledMap:
-    """Run the pipeline on one scan."""
-    prediction = predict_volume(image, bundle, backend)
+def _map(case: ScanCase, image: Volume, prediction: Prediction) -> LabelledMap:
+    """Lay the answer of the network beside the truth."""
+    labels = read_scan_labels(case.label, case.ignore, image)
     prepared = prediction.prepared
     place = None
-    if bundle.manifest.rules.in_tissue:
+    if prediction.bundle.manifest.rules.in_tissue:
         affine = prepared.frame.affine(image.affine)
         place = (prediction.locator or locate(prepared.image, prepared.brain, affine)).place
     return LabelledMap(
-        name=name,
+        name=case.name,
         image=image,
         probability=prediction.probability,
         brain=prepared.frame.to_native(prepared.brain),
