@@ -109,7 +109,7 @@ def test_a_missing_label_and_another_grid_are_found_together(root: Path, spec: P
     other = type(labels)(labels.data[:, :50], labels.affine)
     write_nifti(other, root / "lesions" / "case-a.nii.gz", dtype=np.uint8)
     result = run(check_data, spec, "--root", root)
-    assert "1 fault would make training wrong" in refusal(result)
+    assert "faults would make training wrong" in refusal(result)
     assert "control.nii.gz has no label lesions/control.nii.gz" in result.output
     assert "must lie on the grid of its image: shape" in result.output
 
