@@ -11,7 +11,6 @@ from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
 from cmbnet.predict import Prediction, Request, predict_volume
 from cmbnet.report.html import headline, report_html
-from cmbnet.report.pictures import Painter
 from cmbnet.report.pictures import TILE_PIXELS, Painter
 from cmbnet.report.result import build_result
 from cmbnet.report.tables import lesions_csv
