@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
-import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -19,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from cmbnet.bids.find import Scan, Session
 from cmbnet.errors import UnreadableFile
 from cmbnet.report.tables import summary_row
-from cmbnet.report.write import REPORT, RESULT
+from cmbnet.report.write import RESULT, THUMBNAIL
 
 if TYPE_CHECKING:
     from cmbnet.report.batch import Outcome
@@ -30,9 +28,6 @@ RECORD: Final = "case.json"
 
 PROTOCOL: Final = ("MagneticFieldStrength", "EchoTime", "Manufacturer", "ManufacturersModelName")
 """Keys of the JSON file beside a scan that describe its protocol."""
-
-_FIRST_TILE = re.compile(r'id="lesion-1">.*?src="data:image/jpeg;base64,([^"]+)"', re.DOTALL)
-_PICTURE_PIXELS = 120
 
 
 class Record(BaseModel):
@@ -114,21 +109,11 @@ def _protocol(scan: Scan) -> dict[str, Any]:
 
 
 def picture_of(record: Record, out: Path) -> str:
-    """Take the axial view of the first lesion from the report of a scan, and make it small."""
-    from PIL import Image
-
-    if not record.row.get("lesions"):
+    """Return the thumbnail of a scan as a data URI, or nothing if the scan has no lesion."""
+    file = out / CASES / record.case / THUMBNAIL
+    if not file.is_file():
         return ""
-    page = (out / CASES / record.case / REPORT).read_text(encoding="utf-8")
-    tile = _FIRST_TILE.search(page)
-    if tile is None:
-        return ""
-    sheet = Image.open(io.BytesIO(base64.b64decode(tile[1])))
-    side = (sheet.width - 8) // 3  # three planes with gaps of 4 pixels
-    small = sheet.crop((0, 0, side, side)).resize((_PICTURE_PIXELS, _PICTURE_PIXELS))
-    stream = io.BytesIO()
-    small.save(stream, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    return f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
 
 
 def read_record(file: Path) -> Record | None:

@@ -13,9 +13,11 @@ from cmbnet.data_kind import DataKind
 
 @click.command("calibrate", epilog=RESEARCH_USE_ONLY)
 @click.argument("bundle")
-@click.option("--data", required=True, type=options.OLD_FOLDER,
-              help="Folder with images/ and lesions/ of labelled scans, some of them "
-                   "without lesions.")  # fmt: skip
+@click.option("--data", required=True, type=options.OLD_PATH,
+              help="Labelled scans, some of them without lesions: a data spec (with --root), a "
+                   "cache of `cmbnet prepare`, or a folder with images/ and lesions/.")  # fmt: skip
+@options.root
+@options.side
 @click.option("-o", "--output", required=True, type=options.FOLDER,
               help="Folder to write the new bundle to.")  # fmt: skip
 @options.data_kind(
@@ -24,19 +26,28 @@ from cmbnet.data_kind import DataKind
 @click.option("--name", default="", help="Name of the set of scans. The bundle keeps it.")
 @options.backend
 def command(
-    bundle: str, data: Path, output: Path, data_kind: DataKind, name: str, backend: str
+    bundle: str,
+    data: Path,
+    root: Path | None,
+    side: str | None,
+    output: Path,
+    data_kind: DataKind,
+    name: str,
+    backend: str,
 ) -> None:
     """Choose new thresholds for BUNDLE on labelled scans. The network itself does not change.
 
-    BUNDLE is a folder that holds bundle.json, or "default". The command needs no training
-    software.
+    BUNDLE is a folder that holds bundle.json, or "default". Of data with sides, the side
+    validation is taken unless --side says otherwise. The command needs no training software.
     """
     from cmbnet.bundle import load_bundle
     from cmbnet.training.choose.calibrate import calibrate
+    from cmbnet.training.data.labelled import read_labelled
+    from cmbnet.training.data.specs.splits import VALIDATION
 
     written = calibrate(
         load_bundle(bundle),
-        data,
+        read_labelled(data, root, side=side, role=VALIDATION),
         output,
         data_kind=data_kind,
         backend=backend,

@@ -31,6 +31,8 @@ def collect_cases(
     *,
     brain_mask: Path | None = None,
     phase: Path | None = None,
+    root: Path | None = None,
+    side: str | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Case]:
     """Find the scans of the inputs and give each case a name of its own.
@@ -48,6 +50,8 @@ def collect_cases(
         brain_mask: For one input, a mask file. For several, a folder that has a mask for each input
             with the same file name (for DICOM, with the name of the case).
         phase: Phase, in the same way. Without it, a BIDS ``part-mag`` gets its ``part-phase``.
+        root: Folder of the scans of an input that is a data spec.
+        side: Side of the split of a data spec or cache. None takes all scans.
         say: Function that receives a sentence about everything that is left out: files that are no
             scans by their name, links to nothing and, among several inputs, folders without scans.
 
@@ -60,13 +64,19 @@ def collect_cases(
         MissingExtra: If an input is DICOM and pydicom is not installed.
     """
     of_bids: dict[Path, Path | None] = {}
-    found = [_files(given, of_bids, say, alone=len(inputs) == 1) for given in inputs]
+    of_spec = {Path(given): _of_spec(Path(given), root, side) for given in inputs}
+    named = {file: name for scans in of_spec.values() for file, name in scans.items()}
+    found = [
+        list(of_spec[Path(given)]) or _files(given, of_bids, say, alone=len(inputs) == 1)
+        for given in inputs
+    ]
     files = list({_absolute(file): file for group in found for file in group}.values())
     if not files:
         raise UsageError(f"a scan is required, got none in {', '.join(inputs)}")
     dicom = {file: _dicom_case(file) for file in files if is_dicom(file)}
     nifti = [file for file in files if file not in dicom]
-    cases = dict(zip(nifti, map(Case, _names(nifti), nifti), strict=True)) | _told_apart(dicom)
+    names = [named.get(file, name) for file, name in zip(nifti, _names(nifti), strict=True)]
+    cases = dict(zip(nifti, map(Case, names, nifti), strict=True)) | _told_apart(dicom)
     _refuse_collisions(cases[file] for file in files)
     chosen = [cases[file] for file in files]
     masks = _beside(chosen, brain_mask, "brain mask")
@@ -128,6 +138,20 @@ def _files(
     if path.is_symlink():
         raise UsageError(f"input {given} is a link to nothing; fetch its file first")
     raise UsageError(f"input {given} does not exist")
+
+
+def _of_spec(path: Path, root: Path | None, side: str | None) -> dict[Path, str]:
+    """Return the scans of a data spec or cache with names, or nothing if the path is neither."""
+    folders = (path, path.parent) if path.is_dir() else ()
+    of_cache = any((folder / "cache.json").is_file() for folder in folders)
+    if path.suffix not in (".yaml", ".yml") and not of_cache:
+        return {}
+    from cmbnet.training.data.labelled import read_labelled
+
+    scans = read_labelled(path, root, side=side)
+    others = () if side else scans.unlabelled
+    scans_of = [*((case.name, case.image) for case in scans.cases), *others]
+    return {image: _name(name) for name, image in scans_of}
 
 
 def _bids_scans(

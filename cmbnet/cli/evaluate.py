@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,15 +14,18 @@ from cmbnet.errors import UsageError
 
 if TYPE_CHECKING:
     from cmbnet.evaluation import CohortScores, Settings
-    from cmbnet.evaluation.cohort.files import CaseFiles, ManifestRow
+    from cmbnet.evaluation.cohort.files import CaseFiles, Manifest, Reference
 
 
 @click.command("evaluate", epilog=RESEARCH_USE_ONLY)
-@click.option("--truth", type=options.FOLDER, required=True,
-              help="Folder of the reference: masks or instance labels.")  # fmt: skip
+@click.option("--truth", type=click.Path(path_type=Path), required=True,
+              help="The reference: a folder of masks or instance labels, BIDS derivatives, a data "
+                   "spec (with --root), or a cache of `cmbnet prepare`.")  # fmt: skip
+@options.root
+@options.side
 @click.option("--pred", type=options.FOLDER,
-              help="Folder of the predictions: files, or the output of `cmbnet "
-                   "predict`.")  # fmt: skip
+              help="Folder of the predictions: files, or the output of `cmbnet predict` or "
+                   "`cmbnet bids`.")  # fmt: skip
 @click.option("--probabilities", type=options.FOLDER,
               help="Folder of probability maps. Without --pred, they are "
                    "thresholded.")  # fmt: skip
@@ -46,7 +50,7 @@ if TYPE_CHECKING:
                    "a cohort of `cmbnet phantom --follow-up`.")  # fmt: skip
 @click.option("--manifest", type=options.FILE,
               help="CSV of the cases, with the columns case and, optionally, "
-                   "patient.")  # fmt: skip
+                   "patient. Or the participants.tsv of BIDS.")  # fmt: skip
 @click.option("--stratum", multiple=True, help="Column of the manifest whose values become strata.")
 @options.data_kind("What kind of scans these are. Every result will say so.")
 @click.option("-o", "--out", type=options.FOLDER,
@@ -75,8 +79,8 @@ if TYPE_CHECKING:
 def command(**given: Any) -> None:
     """Score the predictions of a folder against the reference of another.
 
-    Cases are paired by file name. Files on different grids and missing cases are refused. Nothing
-    is resampled or padded.
+    Cases are paired by file name, and those of BIDS by their entities. Files on different grids and
+    missing cases are refused. Nothing is resampled or padded.
     """
     if given["out"] is not None:
         options.require_kind(given["data_kind"])
@@ -159,12 +163,12 @@ def _pair(given: dict[str, Any], predictions: Literal["pred", "versus"]) -> list
     if given["stratum"] and given["manifest"] is None:
         raise UsageError("--stratum names a column of the manifest: pass --manifest too")
     regions = None if given["lesions"] is None else read_lesion_regions(given["lesions"])
-    rows: dict[str, ManifestRow] | None = None
+    rows: Manifest | None = None
     if given["manifest"] is not None:
         repeated = given["repeated_patients"]
         rows = read_manifest(given["manifest"], given["stratum"], repeated=repeated)
     folders = Folders(
-        truth=given["truth"],
+        truth=_truth(given),
         predicted=given[predictions],
         # Probabilities belong to the first model only.
         probability=given["probabilities"] if predictions == "pred" else None,
@@ -173,6 +177,23 @@ def _pair(given: dict[str, Any], predictions: Literal["pred", "versus"]) -> list
         regions=given["regions"],
     )
     return pair_files(folders, rows, regions, allow_missing=given["allow_missing"])
+
+
+def _truth(given: dict[str, Any]) -> Path | dict[str, Reference]:
+    """Return the folder of the reference, or the cases of a data spec or cache."""
+    from cmbnet.evaluation.cohort.files import Reference
+    from cmbnet.training.data.cache_index import is_cache
+    from cmbnet.training.data.labelled import is_spec, read_labelled, read_reference
+
+    path: Path = given["truth"]
+    if not is_spec(path) and not is_cache(path):
+        return path
+    if given["ignore"] is not None:
+        raise UsageError(f"{path} says itself where nothing counts: leave out --ignore")
+    scans = read_labelled(path, given["root"], side=given["side"])
+    return {
+        case.name: Reference(partial(read_reference, case), case.patient) for case in scans.cases
+    }
 
 
 def _score(files: list[CaseFiles], settings: Settings, jobs: int, what: str) -> CohortScores:

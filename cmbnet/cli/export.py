@@ -64,15 +64,17 @@ _NETWORKS = click.Choice(["auto", "litert", "onnx", "tensorrt"])
               help="Number of attempts at an int8 file if it fails. Each uses "
                    "other calibration scans.")  # fmt: skip
 @click.option("--anatomy", type=click.Choice(["mni", "procedural"]), default="mni", hidden=True)
-@click.option("--validation", type=options.OLD_FOLDER,
-              help="For a training run, folder of the scans on which thresholds "
-                   "are chosen.")  # fmt: skip
-@click.option("--score-from", type=options.OLD_FOLDER, multiple=True,
-              help="For a training run, scans to learn the lesion score from, such "
-                   "as its training scans.")  # fmt: skip
+@click.option("--validation", type=options.OLD_PATH,
+              help="For a training run, scans on which thresholds are chosen: a data spec (with "
+                   "--root), a cache, or a cohort folder. Of sides, validation is "
+                   "taken.")  # fmt: skip
+@click.option("--score-from", type=options.OLD_PATH, multiple=True,
+              help="For a training run, scans to learn the lesion score from, given in the same "
+                   "way. Of sides, training is taken.")  # fmt: skip
+@options.root
 @click.option("--cache", type=options.OLD_PATH,
               help="For a training run, its cache of training scans.  [default: "
-                   "RUN/training]")  # fmt: skip
+                   "RUN/cache or RUN/training]")  # fmt: skip
 @click.option("--name", default="cmbnet", help="For a training run, name of the new bundle.")
 @options.data_kind("For a training run, what kind of scans it used.")
 @click.option("--licence",
@@ -141,15 +143,18 @@ def _bundle_of_run(given: dict[str, Any]) -> Bundle:
     if missing:
         raise UsageError(f"{given['bundle']} is a training run: it needs {', '.join(missing)}")
     from cmbnet.training.choose.bundle_writer import FILES, GATE_SCANS, Export, export_run
+    from cmbnet.training.data.labelled import read_labelled
     from cmbnet.training.data.sources import cache_of_run
+    from cmbnet.training.data.specs.splits import TRAINING, VALIDATION
 
-    run = Path(given["bundle"])
+    run, root = Path(given["bundle"]), given["root"]
+    score_from = [read_labelled(path, root, role=TRAINING) for path in given["score_from"]]
     export = Export(
         data_kind=given["data_kind"],
         licence=given["licence"],
         name=given["name"],
         cohort_name=given["validation"].name,
-        score_cohorts=given["score_from"],
+        score_cohorts=tuple(score_from),
         plan=replace(FILES, samples=_samples(given), calibrations=given["calibrations"]),
         gate_scans=None if given["data_kind"] == "phantoms" else GATE_SCANS,
         allow_failure=given["allow_parity_failure"],
@@ -157,7 +162,7 @@ def _bundle_of_run(given: dict[str, Any]) -> Bundle:
     return export_run(
         run,
         given["output"],
-        validation=given["validation"],
+        validation=read_labelled(given["validation"], root, role=VALIDATION),
         cache=given["cache"] or cache_of_run(run),
         export=export,
         report=click.echo,

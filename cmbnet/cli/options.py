@@ -58,6 +58,19 @@ bootstrap_seed = click.option(
 )
 
 
+root = click.option(
+    "--root", type=OLD_FOLDER, help="Folder of the scans of a data spec, or of a cache whose "
+    "scans have moved.",
+)  # fmt: skip
+fold = click.option(
+    "--fold", type=click.IntRange(1),
+    help="Fold of validation, for a data spec with folds.  [default: that of the spec]",
+)  # fmt: skip
+side = click.option(
+    "--side", help="Side of the split of a data spec or cache to take, such as validation."
+)
+
+
 def data_kind(words: str, *, required: bool = False) -> Decorator:
     """Make the option ``--data-kind`` with this help."""
     return click.option(

@@ -40,6 +40,8 @@ you asked for. 4, some cases failed.
 @options.operating_point
 @options.backend
 @options.threads
+@options.root
+@options.side
 @click.option("--brain-mask", type=options.OLD_PATH,
               help="Brain mask on the grid of the scan. For several scans, a "
                    "folder of masks that have the file names of the scans.")  # fmt: skip
@@ -88,14 +90,22 @@ def command(
 ) -> None:
     """Find microbleeds on SWI scans: NIfTI files, DICOM folders and zips, patterns.
 
-    In a folder with NIfTI files, each file is a scan. Any other folder is one DICOM input, and its
-    SWI series is read. A finished case is skipped if scan, model and options are the same.
+    A data spec (with --root) or a cache of `cmbnet prepare` stands for its scans. In a folder with
+    NIfTI files, each file is a scan. Any other folder is one DICOM input, and its SWI series is
+    read. A finished case is skipped if scan, model and options are the same.
     """
     options.keep_blas_quiet()
     from cmbnet.cli.cases import collect_cases
     from cmbnet.io.read_ahead import ReadAhead
 
-    cases = collect_cases(inputs, brain_mask=brain_mask, phase=phase, say=_remark)
+    cases = collect_cases(
+        inputs,
+        brain_mask=brain_mask,
+        phase=phase,
+        root=how.pop("root"),
+        side=how.pop("side"),
+        say=_remark,
+    )
     _require_dicom(cases, **{name: how[name] for name in _DICOM_ONLY})
     read_ahead = ReadAhead(how["frame"], how["series"], how["phase_series"])
     if overwrite or not (out / cases[0].name).exists():

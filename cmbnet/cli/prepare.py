@@ -21,12 +21,19 @@ from cmbnet.errors import require
 @click.option("--recipe", "recipe_path", type=click.Path(path_type=Path),
               help="Training recipe. Only its section 'preprocess' is used.  "
                    "[default: the default preprocessing]")  # fmt: skip
+@options.fold
 @options.scan_jobs("Number of processes that prepare scans.")
 @click.option("--leave-out", is_flag=True,
               help="Leave out faulty cases, and record why. Without it, a faulty case ends the "
                    "command.")  # fmt: skip
 def command(
-    spec_path: Path, root: Path, output: Path, recipe_path: Path | None, jobs: int, leave_out: bool
+    spec_path: Path,
+    root: Path,
+    output: Path,
+    recipe_path: Path | None,
+    fold: int | None,
+    jobs: int,
+    leave_out: bool,
 ) -> None:
     """Prepare the scans that SPEC describes for training, once.
 
@@ -38,14 +45,14 @@ def command(
     from cmbnet.preprocess import PreprocessRecipe
     from cmbnet.training.data.cache import prepare_cache, report_line
     from cmbnet.training.data.check_table import print_summary
-    from cmbnet.training.data.specs.load import load_scan_spec
+    from cmbnet.training.data.labelled import load_with_root
 
     recipe = PreprocessRecipe()
     if recipe_path is not None:
         from cmbnet.training.fit.recipe import load_recipe
 
         recipe = load_recipe(recipe_path).preprocess.recipe()
-    spec = load_scan_spec(spec_path)
+    spec, _ = load_with_root(spec_path, root, fold)
     result = prepare_cache(spec, root, output, recipe=recipe, jobs=jobs, leave_out=leave_out)
     print_summary(result)
     report_line(output, result, click.echo)

@@ -25,6 +25,7 @@ from cmbnet.errors import require
 @click.option("-o", "--output", "run", required=True, type=options.FOLDER,
               help="Folder to write the run to. If a run stops, the same command "
                    "continues it.")  # fmt: skip
+@options.fold
 @options.scan_jobs("Number of processes that prepare scans.")
 @click.option("--prepare-only", is_flag=True,
               help="Only make the caches of prepared scans, and do not train.")  # fmt: skip
@@ -34,6 +35,7 @@ def command(
     validation: Path | None,
     root: Path | None,
     run: Path,
+    fold: int | None,
     jobs: int,
     prepare_only: bool,
 ) -> None:
@@ -48,7 +50,7 @@ def command(
     from cmbnet.training.fit.recipe import load_recipe
 
     recipe = load_recipe(recipe_path)
-    sources = Sources(data, validation, root, run, jobs)
+    sources = Sources(data, validation, root, run, jobs, fold)
     sides = caches_of(sources, recipe.preprocess.recipe(), report=click.echo)
     if prepare_only:
         return

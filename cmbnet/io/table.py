@@ -49,7 +49,7 @@ def _is_number(text: str) -> bool:
 
 
 def read_rows(path: Path, required: str, convert: Callable[[dict[str, str]], Row]) -> list[Row]:
-    """Read a CSV with a line of names.
+    """Read a CSV, or a TSV if its name ends in ``.tsv``, with a line of names.
 
     Args:
         path: The file, in UTF-8.
@@ -61,6 +61,8 @@ def read_rows(path: Path, required: str, convert: Callable[[dict[str, str]], Row
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            return [convert(row) for row in csv.DictReader(stream, strict=True)]
+            delimiter = "\t" if path.suffix == ".tsv" else ","
+            reader = csv.DictReader(stream, strict=True, delimiter=delimiter)
+            return [convert(row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError) as error:
         raise UnreadableFile(f"{required} are required in {path}: {error!r}") from error

@@ -9,11 +9,10 @@ from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.pages import render
 from cmbnet.regions.counts import in_words
 from cmbnet.report.glass import glass_brain
-from cmbnet.report.pictures import Painter
 from cmbnet.threads import in_threads
 
 if TYPE_CHECKING:
-    from cmbnet.predict import Prediction
+    from cmbnet.report.pictures import Painter
     from cmbnet.report.result import Result
 
 MOST_SLICES: Final = 24
@@ -23,9 +22,8 @@ MOST_EXCLUDED: Final = 50
 everything."""
 
 
-def report_html(prediction: Prediction, result: Result) -> str:
-    """Make the page of a result."""
-    painter = Painter(prediction)
+def report_html(painter: Painter, result: Result) -> str:
+    """Make the page of a result, with pictures of its prediction."""
     excluded = result.excluded[:MOST_EXCLUDED]
     near = result.lesions[:MOST_TILES]
     calcium = tuple(one for one in result.excluded if one.removed_by == "phase")[:MOST_TILES]
@@ -58,7 +56,7 @@ def report_html(prediction: Prediction, result: Result) -> str:
         groups=in_words(result.regions),
         glass=glass_brain(result.lesions),
         excluded=excluded,
-        with_phase=prediction.phase is not None,
+        with_phase=painter.with_phase,
         provenance=_provenance(result),
     )
 

@@ -41,6 +41,9 @@ TILE_BAR_MM: Final = 5
 RING_PIXELS: Final = 5
 """Distance of a ring from its candidate."""
 
+THUMBNAIL_PIXELS: Final = 120
+"""Side of the picture of a scan among many."""
+
 SLICE_PIXELS: Final = 340
 """Smallest height of a slice in the report, so that a lesion of 2 mm has several pixels."""
 
@@ -58,6 +61,7 @@ class Painter:
     """A painter of the pictures of a prediction."""
 
     def __init__(self, prediction: Prediction) -> None:
+        self.with_phase = prediction.phase is not None
         prepared = prediction.prepared
         self._image = prepared.image
         self._labels = prepared.frame.from_native(prediction.found.labels)
@@ -129,6 +133,11 @@ class Painter:
             for axis in range(3):
                 sheet.paste(self._plane(image, centre, axis, lesion.id), (axis * step, row * step))
         return sheet
+
+    def thumbnail(self, lesion: Lesion) -> bytes:
+        """Draw the axial plane of a lesion as a small JPEG, for pages of many scans."""
+        plane = self._plane(self._image, self.index_of(lesion), 0, lesion.id)
+        return _jpeg(plane.resize((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS)), quality=80)
 
     def index_of(self, lesion: Lesion) -> tuple[int, int, int]:
         """Return the voxel of the frame at the lesion's centre."""
@@ -260,7 +269,11 @@ def orient(picture: Image, sides: str, pixels_a_mm: float, bar_mm: int) -> None:
 
 def encode(picture: Image) -> Picture:
     """Encode a picture as a JPEG data URI. The same picture gives the same bytes."""
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=88, subsampling=0)
-    text = base64.b64encode(stream.getvalue()).decode("ascii")
+    text = base64.b64encode(_jpeg(picture, quality=88, subsampling=0)).decode("ascii")
     return Picture(f"data:image/jpeg;base64,{text}", picture.width, picture.height)
+
+
+def _jpeg(picture: Image, **how: int) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", **how)
+    return stream.getvalue()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cmbnet.errors import InputRefused, UsageError
-from cmbnet.io import write_nifti, write_text_atomically
+from cmbnet.io import write_bytes_atomically, write_nifti, write_text_atomically
 from cmbnet.preprocess import Finding
 from cmbnet.report.html import report_html
 from cmbnet.report.pictures import Painter
@@ -30,6 +30,7 @@ PROBABILITY: Final = "probability.nii.gz"
 TABLE: Final = "lesions.csv"
 RESULT: Final = "result.json"
 REPORT: Final = "report.html"
+THUMBNAIL: Final = "thumbnail.jpg"
 SEG: Final = "seg.dcm"
 SR: Final = "sr.dcm"
 KEY_IMAGE: Final = "key-{:02d}.dcm"
@@ -91,19 +92,22 @@ def _write(
             finished.
     """
     maps = [MASK, LESIONS, *([PROBABILITY] if prediction.request.save_probability else [])]
-    result = build_result(prediction, case=case, files=(*maps, TABLE, RESULT, REPORT, *objects))
+    lesions = prediction.found.lesions
+    files = (*maps, TABLE, RESULT, REPORT, *([THUMBNAIL] if lesions else []), *objects)
+    result = build_result(prediction, case=case, files=files)
     clear_case(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # Compression and the drawing of pictures leave the interpreter free for one another.
     with ThreadPoolExecutor(2) as pool:
         writing = [pool.submit(_write_map, prediction, folder / name) for name in maps]
-        page = report_html(prediction, result)
+        painter = Painter(prediction)
+        page = report_html(painter, result)
         for one in writing:
             one.result()
-    write_text_atomically(
-        folder / TABLE, lesions_csv((*prediction.found.lesions, *prediction.found.excluded))
-    )
+    write_text_atomically(folder / TABLE, lesions_csv((*lesions, *prediction.found.excluded)))
     write_text_atomically(folder / REPORT, page)
+    if lesions:
+        write_bytes_atomically(folder / THUMBNAIL, painter.thumbnail(lesions[0]))
     if objects:
         write_objects(prediction, folder, result=result, created=created or _now())
     write_text_atomically(folder / RESULT, result.model_dump_json(indent=2) + "\n")
@@ -161,7 +165,7 @@ def clear_case(folder: Path) -> None:
     """
     if not folder.is_dir():
         return
-    for stale in (RESULT, MASK, LESIONS, PROBABILITY, TABLE, REPORT, SEG, SR, PDF):
+    for stale in (RESULT, MASK, LESIONS, PROBABILITY, TABLE, REPORT, THUMBNAIL, SEG, SR, PDF):
         (folder / stale).unlink(missing_ok=True)
     for key_image in folder.glob("key-[0-9][0-9].dcm"):
         key_image.unlink()

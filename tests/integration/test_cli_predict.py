@@ -84,7 +84,9 @@ def test_one_bad_case_never_stops_the_others(run: Run, scans: Path, tmp_path: Pa
     assert (rows["clean"]["lesions"], rows["clean"]["positive"]) == ("0", "0")
     assert rows["noise"]["lesions"] == rows["noise"]["positive"] == ""
     assert {row["notice"] for row in rows.values()} == {RESEARCH_USE_ONLY}
-    assert {file.name for file in (tmp_path / "out" / "dots").iterdir()} == FILES
+    assert {file.name for file in (tmp_path / "out" / "dots").iterdir()} == FILES | {
+        "thumbnail.jpg"
+    }
     assert [file.name for file in (tmp_path / "out" / "noise").iterdir()] == ["report.html"]
     assert not (tmp_path / "out" / "truncated").exists()
     assert "truncated: failed: " in done.stderr

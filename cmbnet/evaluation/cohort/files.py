@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError, printable
 from cmbnet.io.scan import nifti_stem
 from cmbnet.io.table import read_rows
+from cmbnet.volume import Volume
+
+Value = TypeVar("Value")
 
 SUFFIXES = (".nii.gz", ".nii")
 SUBJECT = re.compile(r"(?:^|_)(sub-[A-Za-z0-9]+)(?=_|$)")
 """The subject in a BIDS name."""
+_NOT_OF_THE_SCAN = ("space-", "res-", "label-", "desc-", "part-")
+"""Entities of a BIDS name that say what was made of a scan, and not of which one."""
 MASKS = ("lesions", "mask")
 NESTED = (*MASKS, "probability")
 """Images in a case's folder of ``cmbnet predict``."""
@@ -21,12 +27,25 @@ USUAL_STRATA = ("field_t", "protocol", "vendor", "anatomy")
 """Columns of a manifest that always become strata."""
 
 
+ReadReference = Callable[[], tuple[Volume, Volume]]
+"""Returns the instance labels of a case, and the mask of the region where nothing counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The truth of a case, as `CaseFiles.truth`, and its patient. Empty if it is not known."""
+
+    truth: Path | ReadReference
+    patient: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class CaseFiles:
     """The files of one case."""
 
     name: str  # Name of the case
-    truth: Path  # Reference mask or instance labels
+    # Reference mask or instance labels, or a function that reads them and the region to ignore.
+    truth: Path | ReadReference
     # Predicted mask or instance labels. None if it is missing or a probability map replaces it.
     predicted: Path | None
     probability: Path | None = None  # Probability map
@@ -48,10 +67,11 @@ class CaseFiles:
 class Folders:
     """The folders from which a cohort is read.
 
-    Without predictions, probabilities are thresholded. The other folders may be absent.
+    Without predictions, probabilities are thresholded. The other folders may be absent. The truth
+    may be given case by case.
     """
 
-    truth: Path
+    truth: Path | Mapping[str, Reference]
     predicted: Path | None = None
     probability: Path | None = None
     ignore: Path | None = None
@@ -68,11 +88,28 @@ class ManifestRow:
     patient_is_stated: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is known of the cases, or of the subjects in the names of BIDS files."""
+
+    rows: Mapping[str, ManifestRow]  # Case, or subject as ``sub-01`` -> its row
+    of_subjects: bool = False
+
+    def row(self, case: str) -> ManifestRow | None:
+        """Return the row of a case, or None if there is none."""
+        if not self.of_subjects:
+            return self.rows.get(case)
+        subject = SUBJECT.search(case)
+        return None if subject is None else self.rows.get(subject[1])
+
+
 def find_images(folder: Path, names: Sequence[str] = MASKS) -> dict[str, Path]:
-    """Find the images of a flat folder, or of the output folder of ``cmbnet predict``, by case.
+    """Find the images of a folder by case.
 
     Args:
-        folder: Folder of ``<case>.nii.gz`` (or ``.nii``), or of ``<case>/<name>.nii.gz``.
+        folder: Folder of ``<case>.nii.gz`` (or ``.nii``), of ``<case>/<name>.nii.gz`` as ``cmbnet
+            predict`` writes, the output of ``cmbnet bids``, or other BIDS derivatives. Of those,
+            cases have the entities of the scan as their name.
         names: Names of the image in a case's folder. The first that exists is taken.
 
     Raises:
@@ -80,6 +117,9 @@ def find_images(folder: Path, names: Sequence[str] = MASKS) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise InputRefused(f"a folder of NIfTI files is required, got {folder}")
+    folder = _cases_of(folder)
+    if is_bids_tree(folder):
+        return _bids_images(folder, names)
     images = nested_images(folder, names)
     for path in sorted(folder.iterdir()):
         name = nifti_stem(printable(path.name))
@@ -95,6 +135,55 @@ def find_images(folder: Path, names: Sequence[str] = MASKS) -> dict[str, Path]:
     return dict(sorted(images.items()))
 
 
+def _cases_of(folder: Path) -> Path:
+    """Return the folder of the cases, which ``cmbnet bids`` has in its output folder."""
+    return folder / "cases" if (folder / "cases").is_dir() else folder
+
+
+def is_bids_tree(folder: Path) -> bool:
+    """Return whether a folder holds subjects of BIDS, and no cases."""
+    inner = ("sub-*/anat", "sub-*/swi", "sub-*/ses-*")
+    return _cases_of(folder) == folder and any(any(folder.glob(one)) for one in inner)
+
+
+def scan_entities(name: str) -> str:
+    """Return the part of a BIDS name that says of which scan an image is. Other names stay.
+
+    Examples:
+        >>> scan_entities("sub-01_ses-a_acq-SWI_space-orig_label-CMB_desc-x_mask")
+        'sub-01_ses-a_acq-SWI'
+        >>> scan_entities("case-7_mask")
+        'case-7_mask'
+    """
+    if not name.startswith("sub-"):
+        return name
+    pieces = [one for one in name.split("_") if "-" in one]
+    return "_".join(one for one in pieces if not one.startswith(_NOT_OF_THE_SCAN))
+
+
+def _bids_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Find the images of BIDS derivatives by the entities of their scans.
+
+    Masks and labels of microbleeds have ``label-CMB``. Regions to ignore have
+    ``label-uncertain``.
+    """
+    label = "label-uncertain" if "ignore" in names else "label-CMB"
+    images: dict[str, Path] = {}
+    for path in sorted((*folder.glob("sub-*/*/*.nii*"), *folder.glob("sub-*/ses-*/*/*.nii*"))):
+        *entities, suffix = (nifti_stem(path.name) or "").split("_")
+        if suffix not in ("mask", "dseg") or label.lower() not in map(str.lower, entities):
+            continue
+        name = scan_entities("_".join([*entities, suffix]))
+        if name in images:
+            raise InputRefused(f"case {name} occurs twice: {images[name]} and {path}")
+        images[name] = path
+    if not images:
+        raise InputRefused(
+            f"no images in {folder}: sub-<label>/.../sub-*_{label}_*mask.nii.gz is required"
+        )
+    return images
+
+
 def nested_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     """Find the images ``<case>/<name>.nii.gz`` by case, with the first of `names` that exists."""
     found: dict[str, Path] = {}
@@ -106,13 +195,12 @@ def nested_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def read_manifest(
-    path: Path, strata: Sequence[str] = (), *, repeated: bool = False
-) -> dict[str, ManifestRow]:
-    """Read a CSV of cases.
+def read_manifest(path: Path, strata: Sequence[str] = (), *, repeated: bool = False) -> Manifest:
+    """Read a table of cases, or the ``participants.tsv`` of BIDS.
 
     Args:
-        path: A CSV with a column ``case`` and, if patients were scanned twice, ``patient``.
+        path: A CSV with a column ``case`` and, if patients were scanned twice, ``patient``; or a
+            TSV with a column ``participant_id``. Its subjects may have several scans.
         strata: Columns that become strata. A missing column is refused. Columns of
             `USUAL_STRATA` are added if they exist.
         repeated: Whether a patient may have several scans.
@@ -123,14 +211,17 @@ def read_manifest(
     """
     rows = read_rows(path, "cases", dict)
     columns = set(rows[0]) if rows else set()
-    absent = [name for name in ("case", *strata) if name not in columns]
+    of_subjects = "participant_id" in columns and "case" not in columns
+    needed = strata if of_subjects else ("case", *strata)
+    absent = [name for name in needed if name not in columns]
     if absent:
         raise UnreadableFile(f"the manifest {path} needs the columns {', '.join(absent)}")
     chosen = [*strata, *(name for name in USUAL_STRATA if name in columns - set(strata))]
     manifest: dict[str, ManifestRow] = {}
     patients: dict[str, str] = {}
     for row in rows:
-        case, patient = row["case"], row.get("patient") or row["case"]
+        case = row["participant_id"] if of_subjects else row["case"]
+        patient = case if of_subjects else row.get("patient") or case
         if case in manifest:
             raise InputRefused(f"case {case} occurs twice in {path}")
         if patient in patients and not repeated:
@@ -141,8 +232,9 @@ def read_manifest(
             )
         patients[patient] = case
         strata_of_case = {name: row[name] for name in chosen}
-        manifest[case] = ManifestRow(patient, strata_of_case, bool(row.get("patient")))
-    return manifest
+        stated = of_subjects or bool(row.get("patient"))
+        manifest[case] = ManifestRow(patient, strata_of_case, stated)
+    return Manifest(manifest, of_subjects)
 
 
 def read_lesion_regions(path: Path) -> dict[str, dict[int, str]]:
@@ -175,7 +267,7 @@ def read_lesion_regions(path: Path) -> dict[str, dict[int, str]]:
 
 def pair_files(
     folders: Folders,
-    manifest: Mapping[str, ManifestRow] | None = None,
+    manifest: Manifest | None = None,
     lesion_regions: Mapping[str, Mapping[int, str]] | None = None,
     *,
     allow_missing: bool,
@@ -192,14 +284,12 @@ def pair_files(
     Raises:
         InputRefused: If names differ. It lists all of them.
     """
-    truth = find_images(folders.truth)
-    predicted = {} if folders.predicted is None else find_images(folders.predicted)
-    probability = _probabilities(folders)
+    truth, predicted, probability = _named_alike(folders)
     _check_names(truth, predicted or probability, folders, allow_missing=allow_missing)
     if predicted and probability and not allow_missing:
         _check_probabilities(truth, probability)
     _check_tables(truth, manifest, lesion_regions)
-    _check_sessions(list(truth), manifest)
+    patients = _patients(truth, manifest)
     ignore, brain, regions = (
         {} if folder is None else find_images(folder, (kind, "mask"))
         for kind, folder in (
@@ -211,7 +301,7 @@ def pair_files(
     return [
         CaseFiles(
             name=name,
-            truth=path,
+            truth=reference.truth,
             predicted=predicted.get(name),
             probability=probability.get(name),
             ignore=_required(ignore, name, folders.ignore),
@@ -219,13 +309,38 @@ def pair_files(
             regions=_required(regions, name, folders.regions),
             lesion_table=_beside(predicted.get(name), "lesions.csv", ("lesions",)),
             result=_beside(predicted.get(name) or probability.get(name), "result.json", NESTED),
-            patient="" if manifest is None else manifest[name].patient,
-            strata={} if manifest is None else manifest[name].strata,
+            patient=patients[name],
+            strata={} if manifest is None or (row := manifest.row(name)) is None else row.strata,
             lesion_regions=None if lesion_regions is None else lesion_regions.get(name, {}),
             missing=name not in predicted and name not in probability,
         )
-        for name, path in truth.items()
+        for name, reference in truth.items()
     ]
+
+
+_Images = dict[str, Path]
+
+
+def _named_alike(folders: Folders) -> tuple[dict[str, Reference], _Images, _Images]:
+    """Return truth, predictions and probabilities by case. BIDS pairs them by their entities."""
+    given = folders.truth
+    predicted = {} if folders.predicted is None else find_images(folders.predicted)
+    probability = _probabilities(folders)
+    if isinstance(given, Path):
+        truth = {name: Reference(path) for name, path in find_images(given).items()}
+    else:
+        truth = dict(given)
+    trees = [one for one in (given, folders.predicted) if isinstance(one, Path)]
+    if not any(map(is_bids_tree, trees)):
+        return truth, predicted, probability
+    return _by_scan(truth), _by_scan(predicted), _by_scan(probability)
+
+
+def _by_scan(named: Mapping[str, Value]) -> dict[str, Value]:
+    keyed = {scan_entities(name): one for name, one in named.items()}
+    if len(keyed) < len(named):
+        raise InputRefused(f"names that tell scans apart are required, got {', '.join(named)}")
+    return keyed
 
 
 def _probabilities(folders: Folders) -> dict[str, Path]:
@@ -233,11 +348,11 @@ def _probabilities(folders: Folders) -> dict[str, Path]:
         return find_images(folders.probability, ("probability",))
     if folders.predicted is None:
         raise UsageError("a folder of predictions or of probabilities is required, got neither")
-    return nested_images(folders.predicted, ("probability",))
+    return nested_images(_cases_of(folders.predicted), ("probability",))
 
 
 def _required(images: Mapping[str, Path], name: str, folder: Path | None) -> Path | None:
-    if folder is None:
+    if folder is None or (name not in images and is_bids_tree(folder)):
         return None
     if name not in images:
         raise InputRefused(f"case {name} has no image in {folder}")
@@ -253,7 +368,7 @@ def _beside(image: Path | None, name: str, images: Sequence[str]) -> Path | None
 
 
 def _check_names(
-    truth: Mapping[str, Path],
+    truth: Mapping[str, Reference],
     predicted: Mapping[str, Path],
     folders: Folders,
     *,
@@ -264,7 +379,7 @@ def _check_names(
     missing, extra = truth.keys() - predicted.keys(), predicted.keys() - truth.keys()
     if missing or extra:
         raise InputRefused(
-            f"{folders.predicted or folders.probability} and {folders.truth} "
+            f"{folders.predicted or folders.probability} and {_shown(folders.truth)} "
             "must hold the same cases; "
             f"without a prediction: {_list(missing)}; without a reference: {_list(extra)}. "
             "they may be missing where a missing prediction is to count as empty",
@@ -272,7 +387,11 @@ def _check_names(
         )
 
 
-def _check_probabilities(truth: Mapping[str, Path], probability: Mapping[str, Path]) -> None:
+def _shown(truth: Path | Mapping[str, Reference]) -> str:
+    return str(truth) if isinstance(truth, Path) else "the reference"
+
+
+def _check_probabilities(truth: Mapping[str, Reference], probability: Mapping[str, Path]) -> None:
     without = truth.keys() - probability.keys()
     if without:
         raise InputRefused(
@@ -283,8 +402,8 @@ def _check_probabilities(truth: Mapping[str, Path], probability: Mapping[str, Pa
 
 
 def _check_tables(
-    truth: Mapping[str, Path],
-    manifest: Mapping[str, ManifestRow] | None,
+    truth: Mapping[str, Reference],
+    manifest: Manifest | None,
     lesion_regions: Mapping[str, Mapping[int, str]] | None,
 ) -> None:
     strangers = (lesion_regions or {}).keys() - truth.keys()
@@ -292,8 +411,10 @@ def _check_tables(
         raise InputRefused(
             f"the table of true lesions names cases without a reference: {_list(strangers)}"
         )
-    known = truth if manifest is None else manifest
-    absent, unknown = truth.keys() - known.keys(), known.keys() - truth.keys()
+    if manifest is None:
+        return
+    absent = {name for name in truth if manifest.row(name) is None}
+    unknown = set() if manifest.of_subjects else manifest.rows.keys() - truth.keys()
     if absent or unknown:
         raise InputRefused(
             f"manifest and reference must name the same cases; not in the manifest: "
@@ -301,13 +422,19 @@ def _check_tables(
         )
 
 
-def _check_sessions(names: Sequence[str], manifest: Mapping[str, ManifestRow] | None) -> None:
-    """Refuse sessions of one subject if no manifest says which patient they belong to."""
+def _patients(truth: Mapping[str, Reference], manifest: Manifest | None) -> dict[str, str]:
+    """Return the patient of each case, or "".
+
+    Raises:
+        InputRefused: If cases look like sessions of one subject, and nothing says whose they are.
+    """
     first: dict[str, str] = {}
-    for name in names:
+    patients: dict[str, str] = {}
+    for name, reference in truth.items():
+        row = None if manifest is None else manifest.row(name)
+        patients[name] = reference.patient if row is None else row.patient
         subject = SUBJECT.search(name)
-        stated = manifest is not None and manifest[name].patient_is_stated
-        if subject is None or stated:
+        if subject is None or reference.patient or (row is not None and row.patient_is_stated):
             continue
         other = first.setdefault(subject[1], name)
         if other != name:
@@ -317,6 +444,7 @@ def _check_sessions(names: Sequence[str], manifest: Mapping[str, ManifestRow] | 
                 "that they repeat where the scans of each are to be pooled",
                 argument="repeated_patients",
             )
+    return patients
 
 
 def _list(names: Set[str]) -> str:

@@ -27,7 +27,10 @@ def load_case(files: CaseFiles) -> Case:
         UnreadableFile: If one of them cannot be read.
         InputRefused: If one of them holds NaN or infinite values.
     """
-    truth = read_labels_file(files.truth)
+    if isinstance(files.truth, Path):
+        truth, ignore = read_labels_file(files.truth), _maybe(files.ignore)
+    else:
+        truth, ignore = files.truth()
     predicted = None if files.predicted is None else read_labels_file(files.predicted)
     notes: tuple[str, ...] = ()
     if files.missing:
@@ -39,7 +42,7 @@ def load_case(files: CaseFiles) -> Case:
         truth=truth,
         predicted=predicted,
         probability=_maybe(files.probability),
-        ignore=_maybe(files.ignore),
+        ignore=ignore,
         brain=_maybe(files.brain),
         regions=_maybe(files.regions),
         patient=files.patient,

@@ -56,6 +56,7 @@ def without_paper(table: Table) -> Table:
 def performance(analysis: Analysis) -> Table:
     """Make the table of pixel, lesion and count metrics with intervals and the paper's values."""
     values, intervals, wilson = analysis.scores.metrics, analysis.intervals, analysis.wilson
+    several = len({case.patient for case in analysis.scores.cases}) < len(analysis.scores.cases)
     rows: list[tuple[Cell, ...]] = [
         (
             one.level.capitalize(),
@@ -66,6 +67,7 @@ def performance(analysis: Analysis) -> Table:
             one.paper,
         )
         for one in METRICS
+        if one.level != "scan" or several
     ]
     rows += [
         ("Lesion", "Area under the ROC curve", area.value, area.bootstrap, None, PAPER_LESION_AUC)

@@ -88,7 +88,9 @@ def scored_predicted(cases: Iterable[ScoredCase]) -> list[ScoredLesion]:
 
 def _row(scans: Sequence[ScoredCase]) -> dict[str, float]:
     row = _voxel_sums(scans) | _lesion_counts(scans)
-    return row | _patient_class(row) | _own_metrics(row)
+    by_scan = [_class(_lesion_counts([scan]), "scan") for scan in scans]
+    row |= {name: sum(one[name] for one in by_scan) for name in by_scan[0]}
+    return row | _class(row, "patient") | _own_metrics(row)
 
 
 def _voxel_sums(scans: Sequence[ScoredCase]) -> dict[str, float]:
@@ -118,10 +120,10 @@ def _lesion_counts(scans: Sequence[ScoredCase]) -> dict[str, float]:
     return row
 
 
-def _patient_class(row: Mapping[str, float]) -> dict[str, float]:
-    """Return the paper's class of a patient, who is positive by at least one found lesion."""
+def _class(row: Mapping[str, float], what: str) -> dict[str, float]:
+    """Return the paper's class of a patient or scan, positive by at least one found lesion."""
     classes = patient_classes(row["found"] + row["missed"] > 0, row["found"] > 0, row["false"] > 0)
-    return {f"patient_{name}": float(member) for name, member in classes.items()}
+    return {f"{what}_{name}": float(member) for name, member in classes.items()}
 
 
 def _own_metrics(row: Mapping[str, float]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cmbnet.evaluation.stats.ratios import f1_score, ratio
 
 Sums = Mapping[str, NDArray[np.float64]]
-Level = Literal["pixel, data level", "pixel, patient level", "lesion", "patient", "count"]
+Level = Literal["pixel, data level", "pixel, patient level", "lesion", "patient", "scan", "count"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,10 @@ METRICS: tuple[Metric, ...] = (
     _proportion("patient_fnr", "False-negative rate", "patient", ("patient_fn", "patient_tp"),
                 0.021),
     _proportion("patient_tpr", "True-positive rate", "patient", ("patient_tp", "patient_fn")),
+    Metric("scan_fpr", "False-positive rate", "scan", "scan_fp / (scan_fp + scan_tn)",
+           _share("scan_fp", "scan_fp", "scan_tn")),
+    Metric("scan_fnr", "False-negative rate", "scan", "scan_fn / (scan_fn + scan_tp)",
+           _share("scan_fn", "scan_fn", "scan_tp")),
     Metric("count_error", "Count difference, predicted - true", "count", "count_error / patients",
            _share("count_error", "patients"), unit="lesions"),
     Metric("absolute_count_error", "Absolute count difference", "count",

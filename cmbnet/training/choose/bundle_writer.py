@@ -41,9 +41,10 @@ from cmbnet.training.choose.operating_points import (
 )
 from cmbnet.training.choose.samples import cached_slices, gate_cases
 from cmbnet.training.choose.statement import is_of_patients, statement
-from cmbnet.training.data.cohort import list_cohort, require_other_patients, stated_patients
-from cmbnet.training.data.reader import locate
+from cmbnet.training.data.cache_index import side_of
+from cmbnet.training.data.labelled import Labelled, require_other_patients
 from cmbnet.training.data.sources import patients_of
+from cmbnet.training.data.specs.splits import TRAINING
 from cmbnet.training.fit.recipe import Recipe, load_recipe
 from cmbnet.training.fit.run_files import BEST_MODEL, DESCRIPTION, LOG, RECIPE
 
@@ -89,7 +90,7 @@ class Export:
     name: str = "cmbnet"
     plan: ExportPlan = FILES
     cohort_name: str = "validation phantoms"
-    score_cohorts: tuple[Path, ...] = ()
+    score_cohorts: tuple[Labelled, ...] = ()
     gate_scans: int | None = GATE_SCANS
     allow_failure: bool = False
 
@@ -98,7 +99,7 @@ def export_run(
     run: Path,
     folder: Path,
     *,
-    validation: Path,
+    validation: Labelled,
     cache: Path,
     export: Export,
     report: Callable[[str], None],
@@ -120,16 +121,18 @@ def export_run(
         ParityFailed: If a file does not find what the Keras network finds; the bundle is written
             and says so.
     """
-    if validation.resolve() in (cohort.resolve() for cohort in export.score_cohorts):
+    images = {case.image.resolve() for case in validation.cases}
+    if images & {one.image.resolve() for cohort in export.score_cohorts for one in cohort.cases}:
         raise UsageError(
-            f"the score cannot be learned from the validation cohort {validation}: thresholds must "
+            f"the score cannot be learned from scans of {validation.path}: thresholds must "
             "be chosen on scans that it has not seen; leave it out, and folds see to that",
             argument="score_from",
         )
-    patients = stated_patients(validation)
-    require_other_patients(patients_of(*locate(cache, None)), patients, f"{run} and {validation}")
+    patients = validation.patients
+    learned, where = patients_of(*side_of(cache, TRAINING)), f"and {validation.path}"
+    require_other_patients(learned, patients, f"{run} {where}")
     for cohort in export.score_cohorts:
-        require_other_patients(stated_patients(cohort), patients, f"{cohort} and {validation}")
+        require_other_patients(cohort.patients, patients, f"{cohort.path} {where}")
     recipe = load_recipe(run / RECIPE)
     spec = _spec(run, recipe, export, validation)
     network = _network(run, recipe, spec.recipe.size)
@@ -172,7 +175,7 @@ def _network(run: Path, recipe: Recipe, size: int) -> NewArtefact:
 
 
 def _operating_points(
-    bundle: Bundle, validation: Path, export: Export, report: Callable[[str], None]
+    bundle: Bundle, validation: Labelled, export: Export, report: Callable[[str], None]
 ) -> tuple[LesionRules, tuple[OperatingPoint, ...]]:
     """Choose the operating points by running the bundle over the validation cohort."""
     # int8 is the default on CPUs. It is judged only later, so it must be named here.
@@ -202,7 +205,7 @@ def _operating_points(
     return chosen.rules, chosen.points
 
 
-def _spec(run: Path, recipe: Recipe, export: Export, validation: Path) -> BundleSpec:
+def _spec(run: Path, recipe: Recipe, export: Export, validation: Labelled) -> BundleSpec:
     """Make the manifest without its artefacts."""
     description = _description(run)
     return BundleSpec(
@@ -219,13 +222,13 @@ def _spec(run: Path, recipe: Recipe, export: Export, validation: Path) -> Bundle
             data=(
                 *(_cohort_line(role, description[role]) for role in ("training", "validation")),
                 *(
-                    f"lesion score: learned from the scans of {c.name}"
+                    f"lesion score: learned from the scans of {c.path.name}"
                     for c in export.score_cohorts
                 ),
             ),
             chosen_on=ChosenOn(
                 data_kind=export.data_kind,
-                scans=tuple(content_sha256(case.image) for case in list_cohort(validation)),
+                scans=tuple(content_sha256(case.image) for case in validation.cases),
             ),
             details=_details(run, recipe, description),
         ),

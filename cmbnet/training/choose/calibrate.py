@@ -15,7 +15,7 @@ from cmbnet.io.digest import content_sha256
 from cmbnet.training.choose.candidates import OutlineRule, find_candidates
 from cmbnet.training.choose.operating_points import OUTLINES, choose_operating_points
 from cmbnet.training.choose.statement import calibrated
-from cmbnet.training.data.cohort import list_cohort
+from cmbnet.training.data.labelled import Labelled
 
 FEW_SCANS = 20
 """With fewer scans of a kind, the intervals are too wide to mean much."""
@@ -23,7 +23,7 @@ FEW_SCANS = 20
 
 def calibrate(
     bundle: Bundle,
-    cohort: Path,
+    cohort: Labelled,
     folder: Path,
     *,
     data_kind: DataKind,
@@ -39,7 +39,7 @@ def calibrate(
 
     Args:
         bundle: The model, whose files are copied byte by byte.
-        cohort: Folder with ``images/``, ``lesions/`` and, if there is, ``ignore/``.
+        cohort: Labelled scans.
         folder: Folder of the new bundle. It must not hold one.
         data_kind: Kind of the scans. The bundle records it, and its statement is changed.
         backend: Name of the runtime. The thresholds hold for it and for runtimes that agree.
@@ -52,7 +52,7 @@ def calibrate(
     """
     if (folder / MANIFEST_NAME).exists():
         raise UsageError(f"{folder} holds a bundle already: choose a new one", argument="output")
-    name = cohort_name or cohort.resolve().name
+    name = cohort_name or cohort.path.resolve().stem
     engine = open_backend(bundle, backend)
     try:
         candidates = find_candidates(
@@ -71,7 +71,7 @@ def calibrate(
             f"{scans} scans, {fewest} of the rarer kind: read the intervals, not the rates "
             f"({FEW_SCANS} scans with and {FEW_SCANS} without lesions make a start)"
         )
-    hashes = tuple(content_sha256(case.image) for case in list_cohort(cohort))
+    hashes = tuple(content_sha256(case.image) for case in cohort.cases)
     chosen_on = ChosenOn(data_kind=data_kind, scans=hashes)
     origin = {"calibrated_from_sha256": bundle.sha256, "calibrated_on": name}
     changes = {

@@ -7,11 +7,9 @@ numbers, without reading an image again.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -28,9 +26,11 @@ from cmbnet.io import read_nifti
 from cmbnet.lesions import Lesion, LesionRules, find_lesions
 from cmbnet.lesions.lesion import Triple
 from cmbnet.lesions.rules import RULES, SIZE, first_no, lesion_score
-from cmbnet.predict import predict_volume
+from cmbnet.predict import Prediction, predict_volume
 from cmbnet.regions import Place, locate
-from cmbnet.training.data.cohort import CohortCase, list_cohort
+from cmbnet.training.data.labelled import Labelled
+from cmbnet.training.data.specs.discover import ScanCase
+from cmbnet.training.data.specs.labels import read_labels as read_scan_labels
 from cmbnet.volume import Volume
 
 SCORING = Settings(size_rule="ignore")
@@ -110,7 +110,7 @@ CohortCandidates = Mapping[OutlineRule, Sequence[ScanCandidates]]
 
 
 def find_candidates(
-    cohorts: Sequence[Path],
+    cohorts: Sequence[Labelled],
     bundle: Bundle,
     backend: Backend,
     *,
@@ -125,29 +125,30 @@ def find_candidates(
         InputRefused: If no scan of the cohorts is analysable.
     """
     candidates: dict[OutlineRule, list[ScanCandidates]] = {outline: [] for outline in outlines}
-    for case in itertools.chain.from_iterable(map(list_cohort, cohorts)):
+    for case in (case for cohort in cohorts for case in cohort.cases):
         try:
-            found = _map(case, bundle, backend)
+            image = read_nifti(case.image)
+            prediction = predict_volume(image, bundle, backend)
         except InputRefused as refusal:
             report(f"left out: {refusal}")
             continue
+        found = _map(case, image, prediction)
         for line in scattered(read_labels(found.truth), found.truth):
             report(f"warning: case {found.name}: {line}")
         for outline, scans in candidates.items():
             scans.append(scan_candidates(found, outline, bundle.manifest.rules))
     if not any(candidates.values()):
-        names = ", ".join(map(str, cohorts))
+        names = ", ".join(str(cohort.path) for cohort in cohorts)
         raise InputRefused(f"no scan of {names} is analysable: operating points need some")
     return candidates
 
 
-def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> LabelledMap:
-    """Run the pipeline on one scan."""
-    image = read_nifti(case.image)
-    prediction = predict_volume(image, bundle, backend)
+def _map(case: ScanCase, image: Volume, prediction: Prediction) -> LabelledMap:
+    """Lay the answer of the network beside the truth."""
+    labels = read_scan_labels(case.label, case.ignore, image)
     prepared = prediction.prepared
     place = None
-    if bundle.manifest.rules.in_tissue:
+    if prediction.bundle.manifest.rules.in_tissue:
         affine = prepared.frame.affine(image.affine)
         place = (prediction.locator or locate(prepared.image, prepared.brain, affine)).place
     return LabelledMap(
@@ -155,8 +156,8 @@ def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> LabelledMap:
         image=image,
         probability=prediction.probability,
         brain=prepared.frame.to_native(prepared.brain),
-        truth=read_nifti(case.lesions),
-        ignore=None if case.ignore is None else read_nifti(case.ignore),
+        truth=image.with_data(labels.instances),
+        ignore=image.with_data(labels.uncertain) if labels.uncertain.any() else None,
         place=place,
     )
 

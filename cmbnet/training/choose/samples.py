@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from cmbnet.backends.base import Shape
 from cmbnet.deploy.gate import GateCase, small_lesions
 from cmbnet.deploy.samples import CalibrationSlices, centre_crop
-from cmbnet.io import read_nifti
-from cmbnet.lesions import measure_components
-from cmbnet.training.data.cohort import CohortCase, list_cohort
+from cmbnet.training.data.cache_index import side_of
+from cmbnet.training.data.labelled import Labelled, read_truth
 from cmbnet.training.data.reader import Cache
+from cmbnet.training.data.specs.discover import ScanCase
+from cmbnet.training.data.specs.splits import TRAINING
 from cmbnet.training.fit.recipe import Recipe
 from cmbnet.training.fit.sampler import Sampler
 from cmbnet.training.fit.validation import choose_slices
@@ -32,7 +33,7 @@ def cached_slices(cache: Path, recipe: Recipe) -> CalibrationSlices:
 
     @lru_cache(maxsize=1)
     def drawn(draw: int) -> NDArray[np.float32]:
-        return whole_stacks(Cache(cache), recipe, STACKS, draw=draw)
+        return whole_stacks(Cache(*side_of(cache, TRAINING)), recipe, STACKS, draw=draw)
 
     def slices(shape: Shape, draw: int) -> NDArray[np.float32]:
         return centre_crop(drawn(draw), shape)
@@ -60,21 +61,18 @@ def whole_stacks(cache: Cache, recipe: Recipe, count: int, *, draw: int = 0) -> 
     return stacks
 
 
-def gate_cases(cohort: Path, count: int) -> tuple[GateCase, ...]:
+def gate_cases(cohort: Labelled, count: int) -> tuple[GateCase, ...]:
     """Return at most `count` scans with lesions of a cohort, for the parity gate."""
-    with_lesions = (case for case in map(_gate_case, list_cohort(cohort)) if case.lesions.any())
+    with_lesions = (case for case in map(_gate_case, cohort.cases) if case.lesions.any())
     return tuple(islice(with_lesions, count))
 
 
-def _gate_case(case: CohortCase) -> GateCase:
-    volume = read_nifti(case.lesions)
-    labels = np.rint(volume.data).astype(np.int32)
-    rows = [
-        (c.label, c.max_in_plane_diameter_mm) for c in measure_components(labels, volume.affine)
-    ]
+def _gate_case(case: ScanCase) -> GateCase:
+    image, labels = read_truth(case)
+    rows = [(one.label, one.max_in_plane_diameter_mm) for one in labels.components]
     return GateCase(
         name=case.name,
-        scan=read_nifti(case.image),
-        lesions=labels,
-        small=small_lesions(labels, rows),
+        scan=image,
+        lesions=labels.instances,
+        small=small_lesions(labels.instances, rows),
     )

@@ -19,6 +19,7 @@ from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
 from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.training.data.cache_index import (
+    FORMAT,
     INDEX,
     CacheIndex,
     IndexedCase,
@@ -27,7 +28,6 @@ from cmbnet.training.data.cache_index import (
     write_index,
 )
 from cmbnet.training.data.cache_part import (
-    FORMAT,
     PartLabel,
     encode,
     hash_sources,
@@ -257,6 +257,7 @@ def _index(
         },
         spec=spec.model_dump(mode="json"),
         spec_sha256=spec_sha256(spec),
+        root=str(root.resolve()),
         description=(
             description.read_text(encoding="utf-8") if description.is_file() else spec.title
         ),

@@ -10,8 +10,8 @@ import pydantic
 from cmbnet.errors import UnreadableFile
 from cmbnet.io import write_text_atomically
 from cmbnet.io.settings import FrozenModel
-from cmbnet.training.data.cache_part import FORMAT
 
+FORMAT = "cmbnet training cache 2"
 INDEX = "cache.json"
 
 
@@ -41,6 +41,8 @@ class CacheIndex(FrozenModel):
     """Versions of cmbnet and of the libraries that determine the content."""
     spec: dict[str, Any]
     spec_sha256: str
+    root: str = ""
+    """Folder of the data set when the cache was made. Empty in caches of earlier versions."""
     description: str
     """``cohort.json`` of a phantom cohort. Otherwise empty."""
     preprocess: dict[str, Any]
@@ -86,3 +88,32 @@ def read_index(cache: Path) -> CacheIndex:
     if index.format != FORMAT:
         raise UnreadableFile(f"{cache} must be a {FORMAT!r}, got {index.format!r}: build it again")
     return index
+
+
+def is_cache(path: Path) -> bool:
+    """Return whether a path is a finished cache, or one side of it."""
+    return any((folder / INDEX).is_file() for folder in (path, path.parent))
+
+
+def locate(path: Path) -> tuple[Path, str | None]:
+    """Return the folder of a cache, and its side if the path is the folder of a side.
+
+    Raises:
+        UnreadableFile: If it is a single file, like caches of earlier versions.
+    """
+    if path.is_file():
+        raise UnreadableFile(f"a training cache is required, a folder, got {path}: build it again")
+    if not (path / INDEX).is_file() and (path.parent / INDEX).is_file():
+        return path.parent, path.name
+    return path, None
+
+
+def side_of(path: Path, role: str) -> tuple[Path, str]:
+    """Return the folder of a cache, and the side of this role if the path names none.
+
+    Raises:
+        UnreadableFile: If `read_index` raises it.
+    """
+    folder, chosen = locate(path)
+    sides = read_index(folder).splits
+    return folder, chosen or (role if role in sides or len(sides) > 1 else next(iter(sides)))

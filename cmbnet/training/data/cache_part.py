@@ -32,6 +32,7 @@ from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError, UnreadableFile
 from cmbnet.io.digest import code_sha256
 from cmbnet.preprocess import PreprocessRecipe
+from cmbnet.training.data.cache_index import FORMAT
 from cmbnet.training.data.cohort import FrameCase
 from cmbnet.training.data.crop_centres import KINDS, CropCentres, find_crop_centres
 from cmbnet.training.data.specs.centres import Centres
@@ -39,7 +40,6 @@ from cmbnet.training.data.specs.check import CaseReport
 from cmbnet.training.data.specs.discover import ScanCase
 from cmbnet.training.data.specs.labels import LabelImage
 
-FORMAT = "cmbnet training cache 2"
 LESION, IGNORE, MIMIC, BRAIN = 1, 2, 4, 8
 """Bits of ``marks``."""
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.errors import UnreadableFile, UsageError
 from cmbnet.io import read_nifti
 from cmbnet.lesions import Component
 from cmbnet.preprocess import PreprocessRecipe, prepare
-from cmbnet.training.data.specs.discover import ScanCase, discover
+from cmbnet.training.data.specs.discover import ScanCase
 from cmbnet.training.data.specs.fault import Fault
-from cmbnet.training.data.specs.labels import LabelImage, read_label_image, read_labels
+from cmbnet.training.data.specs.labels import read_label_image, read_labels
 from cmbnet.training.data.specs.model import EitherLabels, Group, Lookup, ScanSpec
 
 FOLDER = ScanSpec(
@@ -38,17 +35,6 @@ FOLDER = ScanSpec(
     lesions=Lookup(table="cases.csv", row="case", column="n_lesions", optional=True),
 )
 """The spec of a cohort folder without a spec: that of `data_specs/phantom.yaml`."""
-
-
-@dataclass(frozen=True, slots=True)
-class CohortCase:
-    """The files of one case of a cohort folder. Missing files are None."""
-
-    name: str
-    image: Path
-    lesions: Path
-    ignore: Path | None
-    mimics: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,48 +66,6 @@ class FrameCase:
     native_spacing_mm: tuple[float, float, float]
     components: tuple[Component, ...]
     faults: tuple[Fault, ...]
-
-
-def list_cohort(directory: Path) -> list[CohortCase]:
-    """List the cases of a cohort folder, by name.
-
-    Raises:
-        UnreadableFile: If there are no images or an image has no lesion file.
-    """
-    found = discover(FOLDER, directory)
-    wrong = [fault for fault in found.faults if fault.severity == "wrong"]
-    if wrong:
-        raise UnreadableFile("; ".join(fault.message for fault in wrong))
-    return [
-        CohortCase(case.name, case.image, case.label.path, case.ignore, case.mimics)
-        for case in found.cases
-        if isinstance(case.label, LabelImage)
-    ]
-
-
-def stated_patients(directory: Path) -> frozenset[str]:
-    """Return the patients of a cohort folder, if its table names them. Phantoms have heads."""
-    cases = discover(FOLDER, directory).cases
-    return frozenset(case.patient for case in cases if case.patient != case.name)
-
-
-def require_other_patients(learned: Iterable[str], judged: Iterable[str], where: str) -> None:
-    """Refuse to judge a model on patients from whom it learned.
-
-    Args:
-        learned: Patients of the training side.
-        judged: Patients of the other side.
-        where: Names of both sides, as the user gave them.
-
-    Raises:
-        UsageError: If a patient is on both sides.
-    """
-    both = sorted(set(learned) & set(judged))
-    if both:
-        raise UsageError(
-            f"{where} share {len(both)} patients ({', '.join(both[:3])}): what is judged by must "
-            "not be learned from; phantoms need another seed, whatever their protocols"
-        )
 
 
 def read_case(case: ScanCase, recipe: PreprocessRecipe) -> FrameCase:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cmbnet.errors import UnreadableFile, UsageError
-from cmbnet.training.data.cache_index import INDEX, part_path, read_index
+from cmbnet.errors import UsageError
+from cmbnet.training.data.cache_index import locate, part_path, read_index
 from cmbnet.training.data.cache_part import CachedCase, read_part
 
 
@@ -27,7 +27,8 @@ class Cache:
     """
 
     def __init__(self, path: Path, split: str | None = None) -> None:
-        folder, split = locate(path, split)
+        folder, named = locate(path)
+        split = split or named
         index = read_index(folder)
         if split is None and len(index.splits) == 1:
             (split,) = index.splits
@@ -52,21 +53,3 @@ class Cache:
     def controls(self) -> list[int]:
         """Indices of the cases without a target lesion."""
         return [n for n, case in enumerate(self.cases) if not len(case.crop_centres.lesion)]
-
-
-def is_cache(path: Path) -> bool:
-    """Return whether a path is a finished cache, or one side of it."""
-    return any((folder / INDEX).is_file() for folder in (path, path.parent))
-
-
-def locate(path: Path, split: str | None) -> tuple[Path, str | None]:
-    """Return the folder of a cache and its side. The path may be the folder of a side.
-
-    Raises:
-        UnreadableFile: If it is a single file, like caches of earlier versions.
-    """
-    if path.is_file():
-        raise UnreadableFile(f"a training cache is required, a folder, got {path}: build it again")
-    if split is None and not (path / INDEX).is_file() and (path.parent / INDEX).is_file():
-        return path.parent, path.name
-    return path, split

@@ -10,13 +10,14 @@ from pathlib import Path
 from cmbnet.errors import UsageError
 from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.training.data.cache import build_cache, prepare_cache, report_line
-from cmbnet.training.data.cache_index import INDEX, read_index
-from cmbnet.training.data.cohort import FOLDER, require_other_patients
-from cmbnet.training.data.reader import is_cache, locate
-from cmbnet.training.data.specs.check import TRAINING, VALIDATION
-from cmbnet.training.data.specs.load import load_scan_spec
-
-SPEC_SUFFIXES = (".yaml", ".yml")
+from cmbnet.training.data.cache_index import INDEX, is_cache, read_index, side_of
+from cmbnet.training.data.labelled import (
+    is_spec,
+    load_with_root,
+    patient_names,
+    require_other_patients,
+)
+from cmbnet.training.data.specs.splits import TRAINING, VALIDATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Sources:
         root: Folder of the scans of a spec. None without a spec.
         run: Folder of the run, in which caches are made.
         jobs: Number of processes that prepare cases.
+        fold: Fold of validation, in place of that of the spec. None keeps it.
     """
 
     data: Path
@@ -37,9 +39,10 @@ class Sources:
     root: Path | None
     run: Path
     jobs: int = 1
+    fold: int | None = None
 
 
-Side = tuple[Path, str | None]
+Side = tuple[Path, str]
 """Folder of a cache, and its side."""
 
 
@@ -75,7 +78,7 @@ def caches_of(
 
 def cache_of_run(run: Path) -> Path:
     """Return the cache that a run made from a spec or a cohort folder."""
-    of_spec = run / "cache" / TRAINING
+    of_spec = run / "cache"
     return of_spec if of_spec.is_dir() else run / TRAINING
 
 
@@ -87,20 +90,14 @@ def _cache_of(
     report: Callable[[str], None],
 ) -> Side:
     """Return the cache of one side."""
-    if given.suffix in SPEC_SUFFIXES and given.is_file():
-        if sources.root is None:
-            raise UsageError(f"{given} is a data spec: say where its scans lie", argument="root")
-        folder: Path = sources.run / "cache"
-        result = prepare_cache(
-            load_scan_spec(given), sources.root, folder, recipe=recipe, jobs=sources.jobs
-        )
+    if is_spec(given):
+        spec, root = load_with_root(given, sources.root, sources.fold)
+        folder, split = sources.run / "cache", role
+        result = prepare_cache(spec, root, folder, recipe=recipe, jobs=sources.jobs)
         report_line(folder, result, report)
-        split = role
     elif given.is_file() or is_cache(given):
-        folder, chosen = locate(given, None)
+        folder, split = side_of(given, role)
         _require_recipe(folder, recipe)
-        sides = read_index(folder).splits
-        split = chosen or (role if role in sides or len(sides) > 1 else next(iter(sides)))
     else:
         folder, split = sources.run / role, "all"
         if (folder / INDEX).is_file():
@@ -113,18 +110,11 @@ def _cache_of(
 
 
 def patients_of(cache: Path, split: str | None = None) -> set[str]:
-    """Return the patients of a cache, or of one side, each with the name of its data set.
-
-    Two data sets may number their patients alike. The patients of a folder without a spec are known
-    only if a table names them. Phantoms have heads.
-    """
+    """Return the patients of a cache, or of one side; see `patient_names`."""
     index = read_index(cache)
     sides = index.splits if split is None else {split: index.splits.get(split, ())}
     cases = itertools.chain.from_iterable(sides.values())
-    name = index.spec["name"]
-    if name in (FOLDER.name, "phantom"):
-        return {case.patient for case in cases if case.patient != case.case}
-    return {f"{case.patient} of {name}" for case in cases}
+    return patient_names(index.spec["name"], ((one.case, one.patient) for one in cases))
 
 
 def _require_recipe(cache: Path, recipe: PreprocessRecipe) -> None:

@@ -100,7 +100,8 @@ def test_the_saved_files_are_those_of_the_command_line(found: cmbnet.Found, tmp_
     report = found.save(tmp_path / "case")
     assert report.is_file()
     names = {file.name for file in report.parent.iterdir()}
-    assert names == {"mask.nii.gz", "lesions.nii.gz", "lesions.csv", "result.json", "report.html"}
+    files = {"mask.nii.gz", "lesions.nii.gz", "lesions.csv", "result.json", "report.html"}
+    assert names == files | {"thumbnail.jpg"}
 
 
 def test_the_table_has_a_row_a_lesion(found: cmbnet.Found) -> None:

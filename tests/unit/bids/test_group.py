@@ -195,6 +195,9 @@ def test_the_page_sorts_filters_and_turns_in_a_browser(browsed: Any) -> None:
     assert names(3) == ["sub-none"]
     assert pictures() == []
     page.fill("#search", "")
+    page.select_option("#filters select[data-column='10']", "unknown")  # of the refused one
+    assert names(9999) == ["sub-none"]
+    page.select_option("#filters select[data-column='10']", "")
     assert len(names(9999)) == 2000
     link = page.locator("#scans tbody tr:visible a").first.get_attribute("href")
     assert (link, page.locator(".bars > div").count()) == ("cases/sub-0009_swi/report.html", 6)

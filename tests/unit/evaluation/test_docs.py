@@ -20,6 +20,7 @@ def test_every_level_is_on_the_page() -> None:
     text = PAGE.read_text(encoding="utf-8")
     for heading in ("Pixel level", "Lesion level", "Patient level", "Reader study", "Refused"):
         assert f"## {heading}" in text
+    assert "**Scan level.**" in text
     assert {one.level for one in METRICS} == {
-        "pixel, data level", "pixel, patient level", "lesion", "patient", "count"
+        "pixel, data level", "pixel, patient level", "lesion", "patient", "scan", "count"
     }  # fmt: skip

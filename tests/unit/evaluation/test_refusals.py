@@ -129,11 +129,14 @@ def test_ten_missing_cases_are_named(tmp_path: Path, count: int, end: str) -> No
 def test_a_case_is_its_own_patient_unless_the_manifest_says_who(tmp_path: Path) -> None:
     path = tmp_path / "cases.csv"
     path.write_text("case,patient\na,p\nb,\n", encoding="utf-8")
-    assert {name: row.patient for name, row in read_manifest(path).items()} == {"a": "p", "b": "b"}
+    assert {name: row.patient for name, row in read_manifest(path).rows.items()} == {
+        "a": "p",
+        "b": "b",
+    }
     path.write_text("case\na\n", encoding="utf-8")
-    assert read_manifest(path)["a"].patient == "a"
+    assert read_manifest(path).rows["a"].patient == "a"
     path.write_text("case,patient\na,p\nb,p\n", encoding="utf-8")
-    assert read_manifest(path, repeated=True)["b"].patient == "p"
+    assert read_manifest(path, repeated=True).rows["b"].patient == "p"
 
 
 REGIONS = "case,lesion,region,other\nc01,1,frontal,x\nc01,0,pons,x\nc02,3,pons,x\n"
@@ -231,7 +234,7 @@ def test_manifests(tmp_path: Path, text: str, error: type[Exception], match: str
 
 
 def test_manifest_columns_that_are_asked_for_must_exist(root: Path) -> None:
-    assert read_manifest(root / "cases.csv", ["site"])["c01"].strata == {
+    assert read_manifest(root / "cases.csv", ["site"]).rows["c01"].strata == {
         "site": "S1",
         "field_t": "1.5",
     }

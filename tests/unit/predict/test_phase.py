@@ -85,7 +85,7 @@ def test_a_phase_that_cannot_be_trusted_changes_nothing(
 
 
 def test_the_report_shows_phase_beside_magnitude(judged: Prediction) -> None:
-    page = report_html(judged, build_result(judged, case="x"))
+    page = report_html(Painter(judged), build_result(judged, case="x"))
     assert "Possible calcification 3" in page
     assert "The second row shows the phase" in page
     assert '<th scope="col">Phase</th>' in page

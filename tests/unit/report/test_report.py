@@ -19,6 +19,7 @@ from cmbnet.predict import InputRecord, Prediction, Request, predict_volume
 from cmbnet.regions import UNKNOWN, Locator, Place
 from cmbnet.report import Result, summary_row, write_prediction
 from cmbnet.report.html import report_html
+from cmbnet.report.pictures import Painter
 from cmbnet.report.result import MAX_EXCLUDED
 from cmbnet.volume import Volume, grid_difference
 from tests.helpers.candidate import weighing
@@ -87,6 +88,7 @@ def page_of(folder: Path) -> Page:
 def test_all_files_and_none_else(found: Prediction, tmp_path: Path) -> None:
     result = write_prediction(found, tmp_path / "a")
     names = {"mask.nii.gz", "lesions.nii.gz", "lesions.csv", "result.json", "report.html"}
+    names |= {"thumbnail.jpg"}
     assert {file.name for file in (tmp_path / "a").iterdir()} == names == set(result.files)
     write_prediction(with_probability(found), tmp_path / "a")
     assert {f.name for f in (tmp_path / "a").iterdir()} == names | {"probability.nii.gz"}
@@ -316,7 +318,7 @@ def test_pictures_follow_the_patient_not_the_file(
     pictures = []
     for prediction in (found, other):
         result = write_like(prediction)
-        page = Page(report_html(prediction, result))
+        page = Page(report_html(Painter(prediction), result))
         pictures.append([image["src"] for image in page.of("img")])
     assert pictures[0] == pictures[1]
 

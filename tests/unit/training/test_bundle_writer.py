@@ -22,8 +22,10 @@ from cmbnet.training.choose import bundle_writer
 from cmbnet.training.choose.bundle_writer import FILES, Export, export_run
 from cmbnet.training.choose.candidates import find_candidates
 from cmbnet.training.choose.operating_points import choose_operating_points
-from cmbnet.training.choose.samples import gate_cases, whole_stacks
+from cmbnet.training.choose.samples import cached_slices, gate_cases, whole_stacks
 from cmbnet.training.data.cache import build_cache
+from cmbnet.training.data.cache_index import part_path, read_index, write_index
+from cmbnet.training.data.labelled import Labelled, read_labelled
 from cmbnet.training.data.reader import Cache
 from cmbnet.training.fit.loop import train
 from cmbnet.training.fit.recipe import parse_recipe
@@ -89,7 +91,7 @@ def exported(run: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFactory
     export_run(
         run,
         folder,
-        validation=phantoms,
+        validation=read_labelled(phantoms),
         cache=run / "train.h5",
         export=EXPORT,
         report=lines.append,
@@ -153,8 +155,8 @@ def test_a_file_that_fails_the_gate_fails_the_export(
 
     def export(folder: Path, *, allow_failure: bool) -> Bundle:
         return export_run(
-            run, folder, validation=phantoms, cache=run / "train.h5", report=lines.append,
-            export=replace(EXPORT, plan=few, allow_failure=allow_failure),
+            run, folder, validation=read_labelled(phantoms), cache=run / "train.h5",
+            report=lines.append, export=replace(EXPORT, plan=few, allow_failure=allow_failure),
         )  # fmt: skip
 
     with pytest.raises(ParityFailed, match=r"for int8-1x192x192\.tflite; .* float32-1x192x192\."):
@@ -175,10 +177,11 @@ def test_the_score_is_learned_from_other_scans_where_there_are_some(
     exported: Exported, phantoms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[tuple[Path, ...]] = []
+    scans = read_labelled(phantoms)
     given: dict[str, Any] = {}
 
-    def candidates(cohorts: Sequence[Path], *args: Any, **options: Any) -> Any:
-        made.append(tuple(cohorts))
+    def candidates(cohorts: Sequence[Labelled], *args: Any, **options: Any) -> Any:
+        made.append(tuple(cohort.path for cohort in cohorts))
         return find_candidates(cohorts, *args, **options)
 
     def choose(candidates: Any, **options: Any) -> Any:
@@ -187,11 +190,11 @@ def test_the_score_is_learned_from_other_scans_where_there_are_some(
 
     monkeypatch.setattr(bundle_writer, "find_candidates", candidates)
     monkeypatch.setattr(bundle_writer, "choose_operating_points", choose)
-    export = replace(EXPORT, score_cohorts=(phantoms, phantoms))
+    export = replace(EXPORT, score_cohorts=(scans, scans))
     with pytest.raises(
         InputRefused, match="give more scans to learn from"
     ):  # two phantoms teach nothing
-        bundle_writer._operating_points(load_bundle(exported[0]), phantoms, export, print)
+        bundle_writer._operating_points(load_bundle(exported[0]), scans, export, print)
     assert made == [(phantoms,), (phantoms, phantoms)]
     assert {len(scans) for scans in given["score_candidates"].values()} == {4}
 
@@ -199,17 +202,19 @@ def test_the_score_is_learned_from_other_scans_where_there_are_some(
 def test_thresholds_are_not_chosen_on_what_the_score_was_learned_from(
     run: Path, phantoms: Path, tmp_path: Path
 ) -> None:
-    export = replace(EXPORT, score_cohorts=(phantoms / "..", phantoms / "images" / ".."))
+    scans = read_labelled(phantoms)
+    export = replace(EXPORT, score_cohorts=(read_labelled(phantoms / "images" / ".."),))
     with pytest.raises(UsageError, match="has not seen"):
         export_run(
-            run, tmp_path, validation=phantoms, cache=run / "train.h5", export=export, report=print
+            run, tmp_path, validation=scans, cache=run / "train.h5", export=export, report=print
         )
     heads = "case,anatomy_seed,n_lesions\np2,{},4\np3,{},0\n"
     for folder, text in (("bank", heads.format(2, 3)), ("others", heads.format(4, 2))):
         shutil.copytree(phantoms, tmp_path / folder)
         (tmp_path / folder / "cases.csv").write_text(text)
-    export, cache = replace(EXPORT, score_cohorts=(tmp_path / "bank",)), run / "train.h5"
-    others = tmp_path / "others"
+    bank, cache = read_labelled(tmp_path / "bank"), run / "train.h5"
+    export = replace(EXPORT, score_cohorts=(bank,))
+    others = read_labelled(tmp_path / "others")
     with pytest.raises(UsageError, match=r"bank and .*others share 1 patients \(2\)"):
         export_run(run, tmp_path, validation=others, cache=cache, export=export, report=print)
     learned = tmp_path / "learned"
@@ -235,8 +240,22 @@ def test_whole_stacks_are_whole_slices_with_and_without_lesions(run: Path) -> No
     assert (stacks[0] != 0).mean() > 0.1
 
 
+def test_int8_is_calibrated_on_the_training_side_of_a_cache(run: Path, tmp_path: Path) -> None:
+    """A cache has its sides within it. `--cache cache` means the side of training."""
+    index = read_index(run / "train.h5")
+    first, second = index.splits["all"]
+    sides = {"training": (first,), "validation": (second,)}
+    for side, (case,) in sides.items():
+        (tmp_path / side).mkdir()
+        shutil.copy(part_path(run / "train.h5", "all", case.case), tmp_path / side)
+    write_index(tmp_path, index.model_copy(update={"splits": sides}))
+    slices = cached_slices(tmp_path, RECIPE)((96, 96), 0)
+    expected = cached_slices(tmp_path / "training", RECIPE)((96, 96), 0)
+    np.testing.assert_array_equal(slices, expected)
+
+
 def test_gate_scans_hold_lesions(phantoms: Path) -> None:
-    cases = gate_cases(phantoms, 5)
+    cases = gate_cases(read_labelled(phantoms), 5)
     assert [case.name for case in cases] == ["p2"]
     assert (cases[0].lesions > 0).any()
     assert cases[0].small <= set(np.unique(cases[0].lesions).tolist())

@@ -16,7 +16,7 @@ from cmbnet.training.data import cache_part
 from cmbnet.training.data.cache import build_cache
 from cmbnet.training.data.cache_index import read_index
 from cmbnet.training.data.cache_part import IGNORE, LESION, MIMIC
-from cmbnet.training.data.cohort import list_cohort
+from cmbnet.training.data.labelled import read_labelled
 from cmbnet.training.data.reader import Cache
 from cmbnet.volume import Volume
 
@@ -114,11 +114,17 @@ def test_processes_build_the_same_cache(cohort: Path, path: Path, tmp_path: Path
         np.testing.assert_array_equal(one.crop_centres.mimic, two.crop_centres.mimic)
 
 
-def test_a_cohort_without_labels_for_an_image_is_refused(cohort: Path, tmp_path: Path) -> None:
+def test_scans_without_a_label_are_counted(cohort: Path, tmp_path: Path) -> None:
     shutil.copytree(cohort, tmp_path / "c")
     (tmp_path / "c" / "lesions" / "case-b.nii.gz").unlink()
-    with pytest.raises(UnreadableFile, match=r"case-b\.nii\.gz has no label lesions/case-b"):
-        list_cohort(tmp_path / "c")
+    scans = read_labelled(tmp_path / "c")
+    assert [case.name for case in scans.cases] == ["case-a", "control"]
+    assert [name for name, _ in scans.unlabelled] == ["case-b"]
+    notes = build_cache(tmp_path / "c", tmp_path / "t", recipe=RECIPE).faults
+    assert "1 scans have no label and are left out" in " ".join(map(str, notes))
+    shutil.rmtree(tmp_path / "c" / "lesions")
+    with pytest.raises(UnreadableFile, match=r"3 scans have no label.*has no label lesions/case-a"):
+        read_labelled(tmp_path / "c")
 
 
 def test_a_cohort_of_unusable_cases_is_refused(tmp_path: Path) -> None:

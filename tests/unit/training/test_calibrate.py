@@ -19,6 +19,7 @@ from cmbnet.io import read_nifti, write_nifti
 from cmbnet.training.choose.calibrate import calibrate
 from cmbnet.training.choose.statement import calibrated as trained_and_calibrated
 from cmbnet.training.choose.statement import statement
+from cmbnet.training.data.labelled import read_labelled
 from tests.helpers.tiny_scan import DOTS, tiny_scan
 
 WITHOUT_TRAINING_SOFTWARE = (
@@ -53,7 +54,7 @@ def calibrated(
     folder = tmp_path_factory.mktemp("out") / "b"
     made = calibrate(
         tiny_bundle,
-        site,
+        read_labelled(site),
         folder,
         data_kind="phantoms",
         backend="litert:float32",
@@ -104,7 +105,7 @@ def test_truth_given_as_classes_is_warned_of(
     write_nifti(truth.with_data(far), path, dtype=np.uint8)
     lines: list[str] = []
     calibrate(
-        tiny_bundle, tmp_path / "c", tmp_path / "b", data_kind="phantoms",
+        tiny_bundle, read_labelled(tmp_path / "c"), tmp_path / "b", data_kind="phantoms",
         backend="litert:float32", report=lines.append,
     )  # fmt: skip
     assert any(line.startswith("warning: case s0: label 1 has") for line in lines)
@@ -114,7 +115,9 @@ def test_a_folder_that_holds_a_bundle_is_not_overwritten(
     calibrated: tuple[Bundle, list[str]], tiny_bundle: Bundle, site: Path
 ) -> None:
     with pytest.raises(UsageError, match="holds a bundle already"):
-        calibrate(tiny_bundle, site, calibrated[0].path, data_kind="phantoms", report=print)
+        calibrate(
+            tiny_bundle, read_labelled(site), calibrated[0].path, data_kind="phantoms", report=print
+        )
 
 
 def test_controls_alone_are_refused(tiny_bundle: Bundle, site: Path, tmp_path: Path) -> None:
@@ -122,7 +125,13 @@ def test_controls_alone_are_refused(tiny_bundle: Bundle, site: Path, tmp_path: P
         (tmp_path / "c" / kind).mkdir(parents=True)
         shutil.copy(site / kind / "s2.nii.gz", tmp_path / "c" / kind)
     with pytest.raises(InputRefused, match="scans with lesions"):
-        calibrate(tiny_bundle, tmp_path / "c", tmp_path / "b", data_kind="patients", report=print)
+        calibrate(
+            tiny_bundle,
+            read_labelled(tmp_path / "c"),
+            tmp_path / "b",
+            data_kind="patients",
+            report=print,
+        )
     assert not (tmp_path / "b").exists()
 
 

@@ -97,13 +97,14 @@ def test_an_export_learns_the_score_from_the_cohorts_that_it_is_given(
     result = CliRunner().invoke(
         export_command,
         [str(run_folder), "-o", str(tmp_path / "bundle"), "--validation", str(cohort),
-         "--cache", str(cohort), "--score-from", str(cohort), "--score-from", str(tmp_path),
+         "--cache", str(cohort), "--score-from", str(cohort),
+         "--score-from", str(cohort / "images" / ".."),
          "--data-kind", "patients", "--licence", "as agreed"],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     export = given["export"]
     assert isinstance(export, bundle_writer.Export)
-    assert export.score_cohorts == (cohort, tmp_path)
+    assert [one.path for one in export.score_cohorts] == [cohort, cohort / "images" / ".."]
     assert (export.data_kind, export.licence) == ("patients", "as agreed")
     assert export.gate_scans == bundle_writer.GATE_SCANS
     bare = CliRunner().invoke(

@@ -110,7 +110,7 @@ def test_a_missing_label_and_another_grid_are_found_together(root: Path, spec: P
     write_nifti(other, root / "lesions" / "case-a.nii.gz", dtype=np.uint8)
     result = run(check_data, spec, "--root", root)
     assert "faults would make training wrong" in refusal(result)
-    assert "wrong: control: control.nii.gz has no label lesions/control.nii.gz" in result.output
+    assert "control.nii.gz has no label lesions/control.nii.gz" in result.output
     assert "must lie on the grid of its image: shape" in result.output
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from cmbnet.lesions import LesionRules, size_class
 from cmbnet.training.data.specs.fault import Fault, Severity
+from cmbnet.training.data.specs.splits import TRAINING, VALIDATION
 
 if TYPE_CHECKING:
     from cmbnet.training.data.cohort import FrameCase
@@ -23,9 +24,6 @@ MIN_SHARE_IN_BRAIN = 0.5
 
 MAX_SHARE_NOT_DARK = 0.5
 """If a larger share of centres has no dark spot, the axis order or the first index is wrong."""
-
-TRAINING, VALIDATION = "training", "validation"
-"""The sides of a split that training needs. It ignores any other side, such as ``test``."""
 
 
 @dataclass(frozen=True, slots=True)

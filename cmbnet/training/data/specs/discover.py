@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeGuard
 
 from cmbnet.errors import CmbnetError, UnreadableFile, UsageError
 from cmbnet.training.data.specs.centres import CentreReader
-from cmbnet.training.data.specs.fault import Fault
-from cmbnet.training.data.specs.labels import Label, LabelImage
+from cmbnet.training.data.specs.fault import Fault, Severity
+from cmbnet.training.data.specs.labels import Label, LabelImage, holds_lesions
 from cmbnet.training.data.specs.model import (
     NAME,
     CentreLabels,
     FieldSplit,
+    FoldSplit,
     Group,
     Lookup,
     NoLesions,
     OneSplit,
     PatientSplit,
     ScanSpec,
+    Splits,
 )
+from cmbnet.training.data.specs.splits import deal_splits, draw_split
 from cmbnet.training.data.specs.template import fill, find, find_one
 
 
@@ -62,12 +65,18 @@ class Discovery:
     Args:
         cases: Apparently usable cases, by name.
         excluded: Name and reason of each case that the spec leaves out.
-        faults: Files that are missing or named twice.
+        faults: Tables without a value, files that are named twice.
+        unlabelled: Name, image and reason of each scan without a label. They are left out.
     """
 
     cases: tuple[ScanCase, ...]
     excluded: tuple[tuple[str, str], ...]
     faults: tuple[Fault, ...]
+    unlabelled: tuple[tuple[str, Path, str], ...] = ()
+
+
+class _NoLabelError(Exception):
+    """A scan has no label."""
 
 
 def discover(spec: ScanSpec, root: Path) -> Discovery:
@@ -84,8 +93,32 @@ def discover(spec: ScanSpec, root: Path) -> Discovery:
         for image, fields in find(root, group.images):
             finder.add(group, image, fields)
     finder.check_names()
-    cases = tuple(sorted(finder.cases, key=lambda case: case.name))
-    return Discovery(cases, tuple(finder.excluded), tuple(finder.faults))
+    cases = tuple(sorted(_dealt(spec, finder.cases), key=lambda case: case.name))
+    return Discovery(cases, tuple(finder.excluded), tuple(finder.faults), tuple(finder.unlabelled))
+
+
+def _dealt(spec: ScanSpec, cases: list[ScanCase]) -> list[ScanCase]:
+    """Give each case its side, where that depends on the lesions of all patients."""
+    splits = spec.splits
+    if not _is_dealt(splits):
+        return cases
+    patients: dict[str, bool] = {}
+    for case in cases:
+        patients[case.patient] = patients.get(case.patient, False) or _has_lesions(case)
+    sides = deal_splits(splits, patients)
+    return [replace(case, split=sides[case.patient]) for case in cases]
+
+
+def _is_dealt(splits: Splits) -> TypeGuard[PatientSplit | FoldSplit]:
+    return isinstance(splits, FoldSplit) or (
+        isinstance(splits, PatientSplit) and splits.stratify == "lesions"
+    )
+
+
+def _has_lesions(case: ScanCase) -> bool:
+    if case.stated_lesions is not None:
+        return case.stated_lesions > 0
+    return case.expects_lesions or holds_lesions(case.label)
 
 
 class _Finder:
@@ -97,6 +130,7 @@ class _Finder:
         self.cases: list[ScanCase] = []
         self.excluded: list[tuple[str, str]] = []
         self.faults: list[Fault] = []
+        self.unlabelled: list[tuple[str, Path, str]] = []
 
     def add(self, group: Group, image: Path, matched: Mapping[str, str]) -> None:
         """Add one image that matches the template of a group."""
@@ -108,19 +142,22 @@ class _Finder:
                 self.excluded.append((name, exclusion.reason))
                 return
         try:
+            label = self._label(group, fields)
             case = ScanCase(
                 name=name,
                 patient=self._patient(fields),
                 split=self._split(fields),
                 image=image,
-                label=self._label(group, fields),
+                label=label,
                 ignore=find_one(self.root, group.ignore, fields) if group.ignore else None,
                 mimics=find_one(self.root, group.mimics, fields) if group.mimics else None,
                 stated_lesions=self._stated_lesions(fields),
                 expects_lesions=group.expects == "lesions",
             )
+        except _NoLabelError as error:
+            self.unlabelled.append((name, image, str(error)))
         except UnreadableFile as error:
-            self.faults.append(Fault("missing-label", "wrong", str(error), name))
+            self.faults.append(Fault("missing-value", "wrong", str(error), name))
         except CmbnetError as error:
             self.faults.append(Fault("spec", "wrong", str(error), name))
         else:
@@ -144,6 +181,10 @@ class _Finder:
             if not any(fnmatchcase(name, exclusion.case) for name, _ in self.excluded):
                 message = f"the exclusion {exclusion.case!r} matches no case"
                 self.faults.append(Fault("idle-exclusion", "note", message))
+        if self.unlabelled:
+            severity: Severity = "note" if self.cases else "wrong"
+            words = f"{len(self.unlabelled)} scans have no label and are left out, such as: "
+            self.faults.append(Fault("no-label", severity, words + self.unlabelled[0][2]))
         if not self.cases and not self.faults:
             wanted = ", ".join(repr(group.images) for group in self.spec.groups)
             message = f"images {wanted} are required, found none"
@@ -157,11 +198,11 @@ class _Finder:
             centres = self.reader.read(labels, fields)
             if centres is None:
                 table = fill(labels.table.path, fields)
-                raise UnreadableFile(f"{fields['file']} is not named in {table}")
+                raise _NoLabelError(f"{fields['file']} is not named in {table}")
             return centres
         path = find_one(self.root, labels.path, fields)
         if path is None:
-            raise UnreadableFile(f"{fields['file']} has no label {fill(labels.path, fields)}")
+            raise _NoLabelError(f"{fields['file']} has no label {fill(labels.path, fields)}")
         return LabelImage(path, labels.convention)
 
     def _patient(self, fields: Mapping[str, str]) -> str:
@@ -173,6 +214,8 @@ class _Finder:
         splits = self.spec.splits
         if isinstance(splits, OneSplit):
             return splits.name
+        if isinstance(splits, FoldSplit) or _is_dealt(splits):
+            return ""  # until all cases are known
         if isinstance(splits, PatientSplit):
             return draw_split(splits, self._patient(fields))
         if isinstance(splits, FieldSplit):
@@ -206,15 +249,3 @@ class _Finder:
                 f"{sorted(values) or 'none'}"
             )
         return values.pop()
-
-
-def draw_split(splits: PatientSplit, patient: str) -> str:
-    """Draw the side of a patient: a hash of the name, in [0, 1), falls into one of the shares."""
-    digest = hashlib.sha256(f"{splits.seed}:{patient}".encode()).digest()
-    drawn = int.from_bytes(digest[:8], "big") / 2**64
-    upper = 0.0
-    for name, share in splits.shares.items():
-        upper += share
-        if drawn < upper:
-            return name
-    return name

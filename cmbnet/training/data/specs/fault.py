@@ -15,7 +15,7 @@ class Fault:
     """A fault of a data set.
 
     Args:
-        code: Short name, for example ``missing-label``. Faults of one kind share a code.
+        code: Short name, for example ``same-scan``. Faults of one kind share a code.
         severity: ``wrong`` if training would learn or be judged wrongly. Otherwise ``note``.
         message: What was required, what was got, in which file.
         case: Name of the case. Empty if the fault concerns the whole data set.

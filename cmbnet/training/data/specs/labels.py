@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.errors import InputRefused, UnreadableFile
+from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
 from cmbnet.io import read_nifti
 from cmbnet.lesions import (
     Component,
@@ -42,13 +43,16 @@ class ScanLabels:
     """The lesions of a scan on its grid, as arrays of shape (z, y, x).
 
     Args:
+        instances: Instance labels of all lesions, int32.
+        uncertain: Mask of places that the reader could not judge and of estimated borders, bool.
         target: Instance labels of lesions of 2 to 10 mm, int32.
-        ignore: Mask where nothing is learned or counted, bool: other lesions, places that the
-            reader could not judge, estimated borders.
+        ignore: Mask where nothing is learned, bool: other lesions and uncertain places.
         components: All measured lesions, including those outside 2 to 10 mm.
         faults: Faults of the labels.
     """
 
+    instances: NDArray[np.int32]
+    uncertain: NDArray[np.bool_]
     target: NDArray[np.int32]
     ignore: NDArray[np.bool_]
     components: tuple[Component, ...]
@@ -79,7 +83,19 @@ def read_labels(label: Label, ignore: Path | None, image: Volume) -> ScanLabels:
         uncertain |= read_label_image(ignore, image) > 0
     components = measure_components(instances, image.affine)
     target, outside = split_by_size(instances, components)
-    return ScanLabels(target, (outside | uncertain) & (target == 0), components, tuple(faults))
+    ignored = (outside | uncertain) & (target == 0)
+    return ScanLabels(instances, uncertain, target, ignored, components, tuple(faults))
+
+
+def holds_lesions(label: Label) -> bool:
+    """Return whether a label has a lesion of any size. A file that cannot be read has none."""
+    if label is None:
+        return False
+    if isinstance(label, Centres):
+        return len(label.points) > 0
+    with suppress(CmbnetError):
+        return bool(read_nifti(label.path).data.any())
+    return False
 
 
 def split_by_size(

@@ -173,16 +173,35 @@ class OneSplit(FrozenModel):
 
 
 class PatientSplit(FrozenModel):
-    """A hash draws the side of a patient, who keeps it when others are added."""
+    """A hash draws the side of a patient."""
 
     by: Literal["patient"]
     shares: dict[Name, Share]
     seed: int = 0
+    stratify: Literal["none", "lesions"] = "none"
+    """``lesions`` deals patients with and without lesions apart, so that each side has both. With
+    ``none``, a patient keeps the side when others are added."""
 
     @model_validator(mode="after")
     def _whole(self) -> PatientSplit:
         if abs(sum(self.shares.values()) - 1.0) > 1e-9:
             raise ValueError(f"shares must add up to 1, got {sum(self.shares.values()):g}")
+        return self
+
+
+class FoldSplit(FrozenModel):
+    """Patients with and without lesions are dealt into folds. One fold is the side validation."""
+
+    by: Literal["folds"]
+    folds: Annotated[int, Field(ge=2, le=100)]
+    fold: Annotated[int, Field(ge=1)] = 1
+    """Number of the fold of validation. All others are the side training."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _exists(self) -> FoldSplit:
+        if self.fold > self.folds:
+            raise ValueError(f"a fold from 1 to {self.folds} is required, got {self.fold}")
         return self
 
 
@@ -201,7 +220,7 @@ class FieldSplit(FrozenModel):
 
 
 Splits = Annotated[
-    OneSplit | PatientSplit | TableSplit | FieldSplit, Field(discriminator="by")
+    OneSplit | PatientSplit | FoldSplit | TableSplit | FieldSplit, Field(discriminator="by")
 ]  # fmt: skip
 
 

@@ -11,8 +11,8 @@ from cmbnet.lesions import label_components, measure_components, spacing_affine
 from cmbnet.training.data.cohort import FrameCase
 from cmbnet.training.data.specs import Fault, ScanCase, ScanSpec, discover
 from cmbnet.training.data.specs.check import CaseReport, check_together, report_case
-from cmbnet.training.data.specs.discover import draw_split
-from cmbnet.training.data.specs.model import Expected, PatientSplit
+from cmbnet.training.data.specs.model import Expected, FoldSplit, PatientSplit
+from cmbnet.training.data.specs.splits import deal_splits, draw_split
 
 SPACING_MM = (2.0, 0.6, 0.6)
 
@@ -161,11 +161,16 @@ def wrong(found: Any) -> dict[str, str]:
     return {one.code: one.message for one in found.faults if one.severity == "wrong"}
 
 
-def test_a_missing_label_is_wrong_and_the_others_stay(tmp_path: Path) -> None:
+def test_scans_without_a_label_are_counted_and_the_others_stay(tmp_path: Path) -> None:
     touch(tmp_path, "x/a.nii", "x/b.nii", "labels/r/a.nii")
     found = discover(spec(), tmp_path)
     assert [one.name for one in found.cases] == ["a"]
-    assert wrong(found) == {"missing-label": "b.nii has no label labels/*/b.nii"}
+    assert wrong(found) == {}
+    assert found.unlabelled == (
+        ("b", tmp_path / "x/b.nii", "b.nii has no label labels/*/b.nii"),
+    )  # fmt: skip
+    (tmp_path / "labels/r/a.nii").unlink()
+    assert wrong(discover(spec(), tmp_path))["no-label"].startswith("2 scans have no label")
 
 
 def test_two_labels_for_one_scan_are_wrong(tmp_path: Path) -> None:
@@ -206,7 +211,7 @@ def test_sides_come_from_folders_or_tables(tmp_path: Path) -> None:
     assert "must be a name as 'training', got '../x'" in wrong(found)["spec"]
     (tmp_path / "s.tsv").write_text("id\tside\na\ttest\n", encoding="utf-8")
     found = discover(spec(splits={"by": "table", "value": value}), tmp_path)
-    assert wrong(found) == {"missing-label": "s.tsv must give side of 'b' once, got none"}
+    assert wrong(found) == {"missing-value": "s.tsv must give side of 'b' once, got none"}
 
 
 def test_drawn_sides_keep_their_shares_and_their_patients() -> None:
@@ -216,6 +221,30 @@ def test_drawn_sides_keep_their_shares_and_their_patients() -> None:
     assert drawn == [draw_split(splits, f"p{n}") for n in range(2000)]
     other = splits.model_copy(update={"seed": 4})
     assert drawn != [draw_split(other, f"p{n}") for n in range(2000)]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_ten_patients_give_every_side_lesions_and_controls(seed: int) -> None:
+    shares = {"training": 0.8, "validation": 0.2}
+    splits = PatientSplit(by="patient", shares=shares, seed=seed, stratify="lesions")
+    patients = {f"{n:02}": n < 3 for n in range(10)}
+    sides = deal_splits(splits, patients)
+    assert sorted(sides) == sorted(patients)
+    for lesions, held_out in ((True, 1), (False, 1)):
+        dealt = [sides[name] for name, has in patients.items() if has is lesions]
+        assert dealt.count("validation") == held_out
+
+
+def test_every_patient_is_once_in_the_fold_of_validation() -> None:
+    patients = {f"{n:02}": n % 3 == 0 for n in range(20)}
+    held_out: list[str] = []
+    for fold in range(1, 6):
+        sides = deal_splits(FoldSplit(by="folds", folds=5, fold=fold, seed=1), patients)
+        own = [name for name, side in sides.items() if side == "validation"]
+        assert any(patients[name] for name in own)
+        assert not all(patients[name] for name in own)
+        held_out += own
+    assert sorted(held_out) == sorted(patients)
 
 
 @pytest.mark.parametrize(("name", "text"), [("t.csv", "a,b\n1,x\n"), ("t.tsv", "a\tb\n1\tx\n")])

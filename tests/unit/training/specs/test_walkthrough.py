@@ -22,8 +22,6 @@ sampling: {crop_px: 32, batch_size: 2, shift_px: 8}
 stop: {epochs: 1, steps_per_epoch: 2}
 validation: {slices: 4}
 """
-SEED = 3
-"""Of the split: with four patients, most seeds leave a side without lesions."""
 
 
 def commands() -> list[list[str]]:
@@ -43,10 +41,7 @@ def test_a_lab_can_follow_it(bids: Path, tmp_path: Path, monkeypatch: pytest.Mon
         words = [places.get(word, word) for word in arguments]
         done.append(words[0])
         if program == "cp":
-            text = (ROOT / words[0]).read_text(encoding="utf-8")
-            text = text.replace("{training: 0.8, validation: 0.2}, seed: 0", "{training: 0.5, "
-                                f"validation: 0.5}}, seed: {SEED}")  # fmt: skip
-            (tmp_path / words[1]).write_text(text, encoding="utf-8")
+            shutil.copy(ROOT / words[0], tmp_path / words[1])
             continue
         assert program == "cmbnet"
         # One process each would start TensorFlow or numpy again.
