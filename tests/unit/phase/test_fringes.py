@@ -57,7 +57,7 @@ def test_the_field_of_a_bleed_turns_around_no_point(moment: float) -> None:
 
 @pytest.mark.parametrize(
     ("vendor", "seed", "lined"),
-    # The ends of the line of many a phantom lie outside its brain; those of the first do not.
+    # Only this line is asked for. Another one (philips, seed 2) was not found; the cause is open.
     [("ge", 1, True), ("ge", 1, False), ("philips", 2, False), ("siemens", 3, False)],
 )
 def test_the_line_of_a_phantom_is_found(
