@@ -156,7 +156,7 @@ class Cohort:
             raise InputRefused(case.fault)
         result = case.result
         scan = read_scan(
-            self._scan_of(case.name, result),
+            self.scan_of(case.name, result),
             frame=result.request.frame,
             series=result.request.series,
         ).volume
@@ -176,8 +176,12 @@ class Cohort:
             )
         return OpenCase(result, scan, outlines)
 
-    def _scan_of(self, name: str, result: Result) -> Path:
-        """Return the file whose content is that of the prediction."""
+    def scan_of(self, name: str, result: Result) -> Path:
+        """Return the file whose content is that of the prediction.
+
+        Raises:
+            InputRefused: If it is missing or has changed.
+        """
         named = [one.path for one in self._scans if one.name == name]
         tried = [*named, *self._files.get(result.input.file, [])]
         if not tried and result.input.file == "":  # DICOM keeps no name of a file

@@ -99,10 +99,14 @@ def list_cohort(directory: Path) -> list[CohortCase]:
     ]
 
 
+def patients_in(directory: Path) -> dict[str, str]:
+    """Return the patient of each case of a cohort folder. Without a table, a case is a patient."""
+    return {case.name: case.patient for case in discover(FOLDER, directory).cases}
+
+
 def stated_patients(directory: Path) -> frozenset[str]:
     """Return the patients of a cohort folder, if its table names them. Phantoms have heads."""
-    cases = discover(FOLDER, directory).cases
-    return frozenset(case.patient for case in cases if case.patient != case.name)
+    return frozenset(own for case, own in patients_in(directory).items() if own != case)
 
 
 def require_other_patients(learned: Iterable[str], judged: Iterable[str], where: str) -> None:
