@@ -59,6 +59,7 @@ FILES = ExportPlan(
 """The files of every bundle beside the network. The default on CPUs is int8."""
 
 GATE_SCANS = 6
+STARTED_FROM = "started_from_sha256"
 _ROLES = ("training", "validation")
 
 _UNDECIDED = OperatingPoint(
@@ -78,8 +79,8 @@ class Export:
             calibrated on the training cache.
         cohort_name: Name of the validation cohort in the manifest.
         score_cohorts: Other labelled cohorts, from which the lesion score is learned. Without any
-            it is learned from the validation cohort, in folds. If the run started from a bundle
-            with a learned score, that one stays unless a new one chooses better.
+            it is learned from the validation cohort, in folds. The score of the bundle from which
+            a run started stays unless a new one chooses better.
         gate_scans: Scans of the validation cohort on which every file must find the lesions that
             the Keras network finds. None judges on the phantoms of the plan, as other exports do.
             They have hundreds of lesions on few slices; a cohort often has too few for a limit of
@@ -198,6 +199,7 @@ def _operating_points(
         variants=rule_variants(rules) if rules.evidence is None else (rules,),
         learn=True,
         score_candidates=score_candidates,
+        keep=STARTED_FROM in bundle.manifest.versions,
     )
     for line in chosen.report:
         report(line)
@@ -243,7 +245,7 @@ def _spec(run: Path, recipe: Recipe, export: Export, validation: Path) -> Bundle
         ),
         versions=tool_versions("tensorflow", "keras", "ai-edge-litert")
         | {"cmbnet": __version__}
-        | ({} if start is None else {"started_from_sha256": start.sha256}),
+        | ({} if start is None else {STARTED_FROM: start.sha256}),
     )
 
 
