@@ -15,6 +15,7 @@ from cmbnet.io import read_nifti
 from cmbnet.predict import NotAnalysable, predict_volume
 from cmbnet.training.choose.candidates import SCORING
 from cmbnet.training.data.cohort import list_cohort, patients_in
+from cmbnet.training.data.specs.labels import read_label_image
 
 MOST_FORGOTTEN = 0.02
 """Largest loss of lesion F1 on replayed scans that is no reason to refuse a new model."""
@@ -103,7 +104,7 @@ def _answers(
             continue
         yield Case(
             name=one.name,
-            truth=read_nifti(one.lesions),
+            truth=image.with_data(read_label_image(one.lesions, image)),
             predicted=image.with_data(found.labels),
             ignore=None if one.ignore is None else read_nifti(one.ignore),
             patient=patients[one.name],

@@ -15,6 +15,7 @@ from cmbnet.io import read_nifti, table_csv, write_text_atomically
 from cmbnet.lesions import label_components
 from cmbnet.training.data.cohort import CohortCase, list_cohort, patients_in
 from cmbnet.training.data.specs.check import TRAINING, VALIDATION
+from cmbnet.training.data.specs.labels import read_label_image
 
 HELD_OUT = "held-out"
 SHARE = 0.25
@@ -36,11 +37,11 @@ class Labelled:
 def labelled(cohort: Path) -> list[Labelled]:
     """List the cases of a cohort folder. Without a table of patients, each case is a patient."""
     patients = patients_in(cohort)
-    return [Labelled(one, patients[one.name], _count(one.lesions)) for one in list_cohort(cohort)]
+    return [Labelled(one, patients[one.name], _count(one)) for one in list_cohort(cohort)]
 
 
-def _count(file: Path) -> int:
-    labels = np.rint(read_nifti(file).data).astype(np.int32)
+def _count(one: CohortCase) -> int:
+    labels = read_label_image(one.lesions, read_nifti(one.image))
     instances = labels if labels.max(initial=0) > 1 else label_components(labels > 0)[0]
     return len(np.unique(instances[instances > 0]))
 

@@ -29,6 +29,7 @@ from cmbnet.lesions import Lesion, LesionRules, find_lesions
 from cmbnet.lesions.rules import RULES, SIZE, first_no, lesion_score
 from cmbnet.predict import predict_volume
 from cmbnet.training.data.cohort import CohortCase, list_cohort
+from cmbnet.training.data.specs.labels import read_label_image
 from cmbnet.volume import Volume
 
 SCORING = Settings(size_rule="ignore")
@@ -144,7 +145,7 @@ def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> LabelledMap:
         image=image,
         probability=prediction.probability,
         brain=prediction.prepared.frame.to_native(prediction.prepared.brain),
-        truth=read_nifti(case.lesions),
+        truth=image.with_data(read_label_image(case.lesions, image)),
         ignore=None if case.ignore is None else read_nifti(case.ignore),
     )
 

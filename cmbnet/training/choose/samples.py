@@ -19,6 +19,7 @@ from cmbnet.io import read_nifti
 from cmbnet.lesions import measure_components
 from cmbnet.training.data.cohort import CohortCase, list_cohort
 from cmbnet.training.data.reader import Cache
+from cmbnet.training.data.specs.labels import read_label_image
 from cmbnet.training.fit.recipe import Recipe
 from cmbnet.training.fit.sampler import Sampler
 from cmbnet.training.fit.validation import choose_slices
@@ -67,14 +68,12 @@ def gate_cases(cohort: Path, count: int) -> tuple[GateCase, ...]:
 
 
 def _gate_case(case: CohortCase) -> GateCase:
-    volume = read_nifti(case.lesions)
-    labels = np.rint(volume.data).astype(np.int32)
-    rows = [
-        (c.label, c.max_in_plane_diameter_mm) for c in measure_components(labels, volume.affine)
-    ]
+    scan = read_nifti(case.image)
+    labels = read_label_image(case.lesions, scan)
+    rows = [(c.label, c.max_in_plane_diameter_mm) for c in measure_components(labels, scan.affine)]
     return GateCase(
         name=case.name,
-        scan=read_nifti(case.image),
+        scan=scan,
         lesions=labels,
         small=small_lesions(labels, rows),
     )
