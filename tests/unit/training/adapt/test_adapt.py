@@ -7,23 +7,18 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from cmbnet.backends import open_backend
-from cmbnet.bundle import Bundle, NewArtefact, load_bundle, write_bundle
+from cmbnet.bundle import Bundle, load_bundle
 from cmbnet.cli.adapt import command
 from cmbnet.errors import InputRefused, UsageError
-from cmbnet.model import ModelConfig
-from cmbnet.model.files import save_model
-from cmbnet.model.unet import build_unet
-from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.review import Review
 from cmbnet.review.outputs import write_tables
-from cmbnet.slices import SliceContext
 from cmbnet.training.adapt import adapt as module
 from cmbnet.training.adapt.adapt import Adaptation, adapt
 from cmbnet.training.adapt.judge import Judgement
@@ -31,20 +26,9 @@ from cmbnet.training.data.cohort import patients_in
 from cmbnet.training.fit.recipe import load_recipe, parse_recipe
 from tests.helpers.review_results import write_results
 from tests.helpers.simulated_reader import review_by_truth
-from tests.helpers.tiny_bundle import spec, to_litert
 from tests.helpers.tiny_scan import DOTS, SHAPE
+from tests.helpers.tiny_start import CONFIG, RECIPE, write_start
 
-CONFIG = ModelConfig(channels=(4, 4, 8, 8), up_kernel=1, skip="add")
-RECIPE: dict[str, Any] = {
-    "name": "tiny",
-    "start_share": 0.0,
-    "sampling": {"crop_px": 48, "batch_size": 8, "shift_px": 12},
-    "augment": {"affine_probability": 0.0},
-    "loss": {"pixel_weight": 50.0, "overlap": "dice"},
-    "optimiser": {"learning_rate": 0.01, "schedule": "cosine"},
-    "stop": {"epochs": 2, "steps_per_epoch": 60},
-    "validation": {"slices": 8, "monitor": "best_dice"},
-}
 ILL = 6
 """Of ten reviewed cases."""
 
@@ -58,23 +42,8 @@ def truth(name: str) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle with slices 3 mm apart of a network that has learned nothing."""
-    folder = tmp_path_factory.mktemp("start")
-    model = build_unet(CONFIG, (96, 96, 3), seed=3)
-    save_model(model, CONFIG, folder / "m.keras")
-    shape = (1, 96, 96, 3)
-    artefacts = [
-        NewArtefact(file="model.keras", content=(folder / "m.keras").read_bytes(), kind="keras",
-                    precision="float32", shape=shape),
-        NewArtefact(file="float32.tflite", content=to_litert(model, 96, int8=False), kind="litert",
-                    precision="float32", shape=shape, parity={"passed": True}),
-    ]  # fmt: skip
-    values = spec(
-        name="start",
-        recipe=PreprocessRecipe(size=96, pixel_mm=1.0),
-        context=SliceContext(target_mm=3.0),
-    )
-    return write_bundle(folder / "bundle", spec=values, artefacts=artefacts)
+    """A bundle of a network that has learned nothing."""
+    return write_start(tmp_path_factory.mktemp("start"))
 
 
 @pytest.fixture(scope="module")
