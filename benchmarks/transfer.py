@@ -6,7 +6,8 @@ A cohort is a folder of `cmbnet phantom` (``images/ lesions/ ignore/``), or of a
 writes ``images/NAME_swi.nii.gz``, ``labels/NAME_cmb.nii.gz`` and ``labels/NAME_ignore.nii.gz``.
 Cohorts of the same name are scored together. Every scan goes through ``cmbnet predict`` with the
 bundle's own operating point, and every figure comes from `cmbnet.evaluation`; a refused scan
-counts as one without a lesion, and is counted in a column of its own.
+counts as one without a lesion, and is counted in a column of its own. Slices of 3 mm and more, as
+2D acquisitions have them, get a row of their own.
 
 OUT gets ``table.md``, for each name ``scores.json``, ``errors.csv`` and ``errors.png``: every
 false lesion and every missed one, in the slice and across the slices. Predictions stay in
@@ -37,6 +38,7 @@ from cmbnet.volume import Volume
 SETTINGS = Settings(size_rule="ignore")
 PICTURES = 60
 REACH_MM = 14.0
+THICK_MM = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +132,25 @@ def predict(scans: Sequence[Scan], model: str, folder: Path, jobs: int) -> None:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
 
 
-def score(scans: Sequence[Scan], predicted: Path) -> Iterator[tuple[ScoredCase, list[Error], bool]]:
-    """Scores, errors, and whether the scan was refused."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a scan came to.
+
+    Args:
+        scored: Its lesions with their verdicts.
+        errors: The false and the missed ones.
+        refused: Whether the quality gate refused the scan.
+        thick: Whether its slices are of `THICK_MM` and more.
+    """
+
+    scored: ScoredCase
+    errors: list[Error]
+    refused: bool
+    thick: bool
+
+
+def score(scans: Sequence[Scan], predicted: Path) -> Iterator[Answer]:
+    """Score each scan."""
     for scan in scans:
         truth = read_nifti(scan.truth)
         answer = predicted / scan.name / "lesions.nii.gz"
@@ -147,7 +166,8 @@ def score(scans: Sequence[Scan], predicted: Path) -> Iterator[tuple[ScoredCase, 
             SETTINGS,
         )
         candidates = [] if refused else _candidates(predicted / scan.name / "lesions.csv")
-        yield scored, list(_errors(scored, truth, found, candidates)), refused
+        errors = list(_errors(scored, truth, found, candidates))
+        yield Answer(scored, errors, refused, truth.spacing_mm[0] > THICK_MM - 0.05)
 
 
 def _candidates(table: Path) -> list[dict[str, str]]:
@@ -264,8 +284,10 @@ def _draw_error(axes: Any, error: Error, image: Volume) -> None:
     axes[1].set_title(error.case, fontsize=6, pad=2)
 
 
-def measure(name: str, cohorts: Sequence[Path], model: str, out: Path, jobs: int) -> list[str]:
-    """Predict and score the cohorts of a name; write its files and give its row."""
+def measure(
+    name: str, cohorts: Sequence[Path], model: str, out: Path, jobs: int
+) -> Iterator[list[str]]:
+    """Predict and score the cohorts of a name; write its files and give its rows."""
     scans = [
         scan
         for folder in cohorts
@@ -273,20 +295,27 @@ def measure(name: str, cohorts: Sequence[Path], model: str, out: Path, jobs: int
     ]
     folder = out / name
     predict(scans, model, folder, jobs)
-    scored, errors, refused = [], [], 0
-    for case, wrong, was_refused in score(scans, folder / "predicted"):
-        scored.append(case)
-        errors += wrong
-        refused += was_refused
+    answers = list(score(scans, folder / "predicted"))
+    yield [name, *_summary(answers, folder / "scores.json")]
+    thick = [answer for answer in answers if answer.thick]
+    if 0 < len(thick) < len(answers):
+        words = f"{name}, slices of {THICK_MM:g} mm and more"
+        yield [words, *_summary(thick, folder / "scores-thick.json")]
+    errors = [error for answer in answers for error in answer.errors]
     errors.sort(key=lambda error: (error.kind, -error.score))
-    scores = summarise(scored, SETTINGS)
-    summary = {"counts": scores.counts, "metrics": scores.metrics, "refused": refused}
-    (folder / "scores.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     with (folder / "errors.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, Error.__slots__)
         table.writeheader()
         table.writerows(map(asdict, errors))
     draw(errors, {scan.name: scan for scan in scans}, name, folder / "errors.png")
+
+
+def _summary(answers: Sequence[Answer], file: Path) -> list[str]:
+    """Write the scores of some scans, and give the cells of their row."""
+    scores = summarise([answer.scored for answer in answers], SETTINGS)
+    refused = sum(answer.refused for answer in answers)
+    summary = {"counts": scores.counts, "metrics": scores.metrics, "refused": refused}
+    file.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return row(scores, refused)
 
 
@@ -306,8 +335,8 @@ def main() -> None:
         cohorts[name].append(Path(folder))
     lines = [f"| cohort | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name, folders in cohorts.items():
-        cells = measure(name, folders, model, known.out, known.jobs)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        for cells in measure(name, folders, model, known.out, known.jobs):
+            lines.append(f"| {' | '.join(cells)} |")
     table = "\n".join(lines) + "\n"
     (known.out / "table.md").write_text(table, encoding="utf-8")
     print(table)

@@ -1,7 +1,7 @@
 """Lesions: connected components, their sizes in mm, and the rules that decide about them."""
 
 from cmbnet.lesions.components import label_components
-from cmbnet.lesions.find import find_lesions
+from cmbnet.lesions.find import find_lesions, with_places
 from cmbnet.lesions.lesion import FoundLesions, Lesion, SizeClass, Stage
 from cmbnet.lesions.measure import (
     Component,
@@ -32,4 +32,5 @@ __all__ = [
     "size_class",
     "size_name",
     "spacing_affine",
+    "with_places",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused
-from cmbnet.lesions.lesion import BORDER_REACH_MM, FoundLesions, Lesion, Stage
+from cmbnet.lesions.lesion import BORDER_REACH_MM, FoundLesions, Lesion, Stage, Triple
 from cmbnet.lesions.measure import Component, axial_axis, measure_components
 from cmbnet.lesions.outline import outlined
 from cmbnet.lesions.profile import profile
 from cmbnet.lesions.rules import (
     RULES,
+    SCORE,
     LesionRules,
     Rule,
     first_no,
@@ -25,6 +26,7 @@ from cmbnet.lesions.rules import (
     size_class,
 )
 from cmbnet.lesions.surroundings import continuation_mm, rim_brightness
+from cmbnet.regions.places import Place
 from cmbnet.volume import Volume
 
 
@@ -62,6 +64,39 @@ def find_lesions(
     asked = RULES if asked is None else asked
     judge = _Judge(probability, labels, rules, tuple(asked), brain, image)
     judged = [judge.lesion(c) for c in measure_components(labels, probability.affine)]
+    return _found(judged, labels, float(probability.data.max()))
+
+
+def with_places(
+    found: FoundLesions, place: Callable[[Triple], Place], rules: LesionRules
+) -> FoundLesions:
+    """Return the same with the places of the lesions, judged again by a score that knows them.
+
+    Args:
+        found: What `find_lesions` found.
+        place: Returns the place of a position in RAS+ mm.
+        rules: The same rules.
+    """
+    judged = [
+        (one.id, _judged_by_score(replace(one, place=place(one.centre_ras_mm)), rules))
+        for one in found.lesions
+    ]
+    excluded = [(0, one) for one in found.excluded]
+    return _found([*judged, *excluded], found.labels, found.highest_probability)
+
+
+def _judged_by_score(lesion: Lesion, rules: LesionRules) -> Lesion:
+    lesion = replace(lesion, score=lesion_score(lesion, rules))
+    excluded = first_no(lesion, rules, (SCORE,))
+    if excluded is None:
+        return lesion
+    return replace(lesion, removed_by=excluded[0].stage, reason=excluded[1])
+
+
+def _found(
+    judged: Sequence[tuple[int, Lesion]], labels: NDArray[Any], highest_probability: float
+) -> FoundLesions:
+    """Rank and number candidates, which are given with their labels."""
     ranked = sorted(judged, key=lambda pair: (-pair[1].score, -pair[1].volume_mm3, pair[0]))
     kept = [pair for pair in ranked if pair[1].removed_by is None]
     removed = [pair for pair in ranked if pair[1].removed_by is not None]
@@ -74,7 +109,7 @@ def find_lesions(
         lesions=tuple(lesions[: len(kept)]),
         excluded=tuple(lesions[len(kept) :]),
         stages=_stages([lesion.removed_by for lesion in lesions]),
-        highest_probability=float(probability.data.max()),
+        highest_probability=highest_probability,
         labels=instances,
     )
 

@@ -57,7 +57,8 @@ class Lesion:
         removed_by: The stage that excluded it, "phase" for a possible calcification, or None for a
             lesion.
         reason: The reason in words. Empty for a lesion.
-        place: Region, side and group, approximately. None for candidates that a rule excluded.
+        place: Region, side and group, approximately. None for a candidate that was excluded before
+            its place was asked for.
         profile: What lies around it (`cmbnet.lesions.profile.MEASURES`); empty where the rules do
             not ask, or size or shape excluded it. Not written into results.
         axes_mm: Axes of the ellipsoid of equal second moments, longest first. Not written.

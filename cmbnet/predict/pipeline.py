@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cmbnet.errors import InputRefused
-from cmbnet.lesions import FoundLesions, find_lesions
+from cmbnet.lesions import find_lesions, with_places
 from cmbnet.predict.phase import with_phase
 from cmbnet.predict.prediction import InputRecord, NotAnalysable, Prediction, Refusal
 from cmbnet.predict.request import PLAIN, Request
 from cmbnet.preprocess import prepare
 from cmbnet.preprocess.qc import check_quality
-from cmbnet.regions import Locator, locate
+from cmbnet.regions import locate
 from cmbnet.slices import BrainBox, brain_box, make_stacks
 from cmbnet.threads import Steps, finished
 
@@ -197,7 +197,7 @@ def _steps_of_prepared(
         with clock.stage("regions"):
             affine = prepared.frame.affine(volume.affine)
             locator = locate(prepared.image, prepared.brain, affine)
-            found = _placed(found, locator)
+            found = with_places(found, locator.place, rules)
     return Prediction(
         volume=volume,
         request=request,
@@ -216,12 +216,6 @@ def _steps_of_prepared(
         timings_s=clock.seconds,
         locator=locator,
     )
-
-
-def _placed(found: FoundLesions, locator: Locator) -> FoundLesions:
-    """Return the same with the places of the lesions."""
-    lesions = (replace(one, place=locator.place(one.centre_ras_mm)) for one in found.lesions)
-    return replace(found, lesions=tuple(lesions))
 
 
 def _run_network(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cmbnet.regions.places import LabelMap
 from cmbnet.regions.register import Field
@@ -23,6 +24,11 @@ class HeadTemplate:
 
     tissues: Field
     labels: LabelMap
+
+    def tissue(self, point_mm: NDArray[np.floating]) -> float:
+        """Return the share of grey and white matter at (superior, anterior, right) in mm."""
+        _, grey, white, _ = self.tissues.at(point_mm[None])[0][0].tolist()
+        return round(float(min(grey + white, 1.0)), 3)
 
 
 @functools.cache

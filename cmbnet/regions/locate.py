@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 from typing import Final
 
@@ -38,8 +38,9 @@ class Locator:
         """The place of a position in the world of the scan, right, anterior, superior."""
         if self.failed or self.alignment is None:
             return UNKNOWN
-        point = np.array(centre_ras_mm[::-1], float)[None]
-        return head_template().labels.place(self.alignment.to_template(point)[0])
+        point = self.alignment.to_template(np.array(centre_ras_mm[::-1], float)[None])
+        template = head_template()
+        return replace(template.labels.place(point[0]), tissue=template.tissue(point[0]))
 
 
 def locate(

@@ -91,6 +91,8 @@ class Place:
         margin_mm: Distance to the next other region, at most `FARTHEST_MM`. None if unknown.
         group_margin_mm: Distance to the next other group, likewise.
         mni_mm: Position in MNI space, right, anterior, superior. None without an alignment.
+        tissue: Share of grey and white matter at that position of the template, 0 to 1. The rest is
+            fluid or lies outside the brain. None without an alignment.
     """
 
     region: str = "unknown"
@@ -99,6 +101,7 @@ class Place:
     margin_mm: float | None = None
     group_margin_mm: float | None = None
     mni_mm: tuple[float, float, float] | None = None
+    tissue: float | None = None
 
 
 UNKNOWN: Final = Place()

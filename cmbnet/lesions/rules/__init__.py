@@ -26,6 +26,7 @@ from cmbnet.lesions.rules.thresholds import LesionRules, is_small, is_too_short,
 
 __all__ = [
     "RULES",
+    "SCORE",
     "SIZE",
     "LesionRules",
     "Rule",

@@ -41,6 +41,8 @@ class LesionRules:
         border_mm: Nearer than this to the border of the brain, the score is multiplied by
             `border_factor`.
         border_factor: 1 leaves scores as they are.
+        in_tissue: Whether the score is multiplied by the share of brain tissue at the place of the
+            candidate in the template head, where that is known (`cmbnet.regions`).
 
     Raises:
         UsageError: If a value is out of its range.
@@ -61,6 +63,7 @@ class LesionRules:
     max_outside_brain: float = 0.25
     border_mm: float = 2.0
     border_factor: float = 1.0
+    in_tissue: bool = False
 
     def __post_init__(self) -> None:
         for name in ("min_score", "outline_share", "max_outside_brain", "border_factor"):

@@ -26,8 +26,10 @@ from cmbnet.evaluation.match.matching import Matching, detection_scores, match
 from cmbnet.evaluation.match.overlap import Overlap, find_overlap
 from cmbnet.io import read_nifti
 from cmbnet.lesions import Lesion, LesionRules, find_lesions
+from cmbnet.lesions.lesion import Triple
 from cmbnet.lesions.rules import RULES, SIZE, first_no, lesion_score
 from cmbnet.predict import predict_volume
+from cmbnet.regions import Place, locate
 from cmbnet.training.data.cohort import CohortCase, list_cohort
 from cmbnet.training.data.specs.labels import read_label_image
 from cmbnet.volume import Volume
@@ -54,7 +56,10 @@ class OutlineRule(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LabelledMap:
-    """The network's answer for a scan, and the truth, on the grid of the scan."""
+    """The network's answer for a scan, and the truth, on the grid of the scan.
+
+    `place` returns the place of a position in RAS+ mm. It is None if the rules do not use it.
+    """
 
     name: str
     image: Volume
@@ -62,6 +67,7 @@ class LabelledMap:
     brain: NDArray[np.bool_]
     truth: Volume
     ignore: Volume | None
+    place: Callable[[Triple], Place] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +146,19 @@ def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> LabelledMap:
     """Run the pipeline on one scan."""
     image = read_nifti(case.image)
     prediction = predict_volume(image, bundle, backend)
+    prepared = prediction.prepared
+    place = None
+    if bundle.manifest.rules.in_tissue:
+        affine = prepared.frame.affine(image.affine)
+        place = (prediction.locator or locate(prepared.image, prepared.brain, affine)).place
     return LabelledMap(
         name=case.name,
         image=image,
         probability=prediction.probability,
-        brain=prediction.prepared.frame.to_native(prediction.prepared.brain),
+        brain=prepared.frame.to_native(prepared.brain),
         truth=image.with_data(read_label_image(case.lesions, image)),
         ignore=None if case.ignore is None else read_nifti(case.ignore),
+        place=place,
     )
 
 
@@ -169,8 +181,11 @@ def scan_candidates(found: LabelledMap, outline: OutlineRule, rules: LesionRules
     counted = np.array([lesion.verdict != "ignored" for lesion in scored.truth], bool)
     truth = read_labels(found.truth).subset(counted)
     overlap = find_overlap(truth, read_labels(predicted), found.truth.affine)
+    lesions = finding.lesions
+    if (place := found.place) is not None:
+        lesions = tuple(replace(one, place=place(one.centre_ras_mm)) for one in lesions)
     return ScanCandidates(
-        lesions=finding.lesions,
+        lesions=lesions,
         correct=np.array([lesion.verdict == "correct" for lesion in scored.predicted], bool),
         ignored=np.array([lesion.verdict == "ignored" for lesion in scored.predicted], bool),
         overlap=overlap,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from cmbnet.lesions import Lesion, LesionRules, find_lesions, spacing_affine
+from cmbnet.lesions import Lesion, LesionRules, find_lesions, spacing_affine, with_places
 from cmbnet.lesions.rules import RULES, Rule
+from cmbnet.regions import UNKNOWN, Place
 from cmbnet.training.choose.candidates import REMOVED, LabelledMap, OutlineRule, scan_candidates
 from cmbnet.volume import Volume
 
@@ -60,3 +63,44 @@ def test_a_rule_that_looks_at_surroundings_sees_them_measured() -> None:
 
 def test_rules_have_names_of_their_own() -> None:
     assert len({rule.name for rule in RULES}) == len(RULES)
+
+
+def half_fluid(centre_ras_mm: tuple[float, float, float]) -> Place:
+    """The dot at the smaller x lies at the edge of a ventricle."""
+    return Place(region="frontal", tissue=0.5 if centre_ras_mm[0] < 10 else 1.0)
+
+
+@pytest.mark.parametrize(("least", "kept"), [(0.4, 2), (0.5, 1)])
+def test_the_score_is_that_of_look_and_place_together(least: float, kept: int) -> None:
+    """A mean probability of .9 in a place that is tissue by half makes .45."""
+    rules = LesionRules(min_score=least, in_tissue=True)
+    found = with_places(find_lesions(two_dots().probability, rules), half_fluid, rules)
+    every = [*found.lesions, *found.excluded]
+    assert [one.id for one in every] == [1, 2]
+    assert [one.score for one in every] == pytest.approx([0.9, 0.45])
+    assert len(found.lesions) == kept
+    assert found.stages["lesions"] == kept
+    assert found.stages["removed_by_score"] == 2 - kept
+    assert sorted(np.unique(found.labels).tolist()) == list(range(kept + 1))
+    assert found.labels[4, 18, 30] == 1  # the sure one, which was the second to be found
+    reasons = [one.reason for one in found.excluded]
+    assert reasons == ["score 0.450 is below 0.500, with 50% brain tissue at its place"][: 2 - kept]
+
+
+def test_an_unknown_place_leaves_the_score() -> None:
+    rules = LesionRules(min_score=0.8, in_tissue=True)
+    found = find_lesions(two_dots().probability, rules)
+    assert len(with_places(found, lambda _: UNKNOWN, rules).lesions) == 2
+
+
+def test_rules_without_tissue_leave_the_score() -> None:
+    rules = LesionRules(min_score=0.8)
+    found = find_lesions(two_dots().probability, rules)
+    assert len(with_places(found, half_fluid, rules).lesions) == 2
+
+
+def test_thresholds_are_chosen_on_the_scores_that_prediction_gives() -> None:
+    rules = LesionRules(in_tissue=True)
+    scan = scan_candidates(replace(two_dots(), place=half_fluid), OutlineRule(0.5), rules)
+    found = with_places(find_lesions(two_dots().probability, rules), half_fluid, rules)
+    assert sorted(scan.scores(rules)) == sorted(one.score for one in found.lesions)

@@ -149,3 +149,18 @@ def test_the_box_of_the_warp_holds_the_template() -> None:
 def test_what_falls_short_is_not_printed_as_the_limit() -> None:
     short = Alignment(np.eye(3), np.zeros(3), overlap=LEAST_OVERLAP - 0.001, explained=1.0)
     assert "overlap of the brain 0.92 (required 0.93)" in _why_bad(short)
+
+
+@pytest.mark.parametrize(
+    ("point_mm", "low", "high"),
+    [
+        ((35.0, -20.0, 25.0), 0.95, 1.0),  # centrum semiovale
+        ((15.0, -40.0, 24.0), 0.0, 0.3),  # atrium of the lateral ventricle
+        ((3.0, -34.0, 0.0), 0.0, 0.5),  # pineal gland
+        ((120.0, 0.0, 0.0), 0.0, 0.0),  # above the head
+    ],
+)
+def test_the_template_knows_where_tissue_is(
+    point_mm: tuple[float, float, float], low: float, high: float
+) -> None:
+    assert low <= head_template().tissue(np.array(point_mm)) <= high
