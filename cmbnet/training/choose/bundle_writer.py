@@ -218,13 +218,7 @@ def _spec(run: Path, recipe: Recipe, export: Export, validation: Path) -> Bundle
         licence=export.licence,
         recipe=PreprocessRecipe.from_dict(description["preprocess"]),
         context=SliceContext(recipe.sampling.context_mm),
-<<<<<<< HEAD
-        rules=LesionRules() if start is None else start.manifest.rules,
-||||||| 7265871
-        rules=LesionRules(),
-=======
-        rules=LesionRules(in_tissue=True),
->>>>>>> main
+        rules=LesionRules(in_tissue=True) if start is None else start.manifest.rules,
         operating_points=(_UNDECIDED,),
         default_operating_point="balanced",
         training=Training(
