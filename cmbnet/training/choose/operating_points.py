@@ -24,7 +24,7 @@ MAX_CONTINUATIONS_MM = (None, 1.5, 3.0, 5.0)
 STEPS = 100
 """Number of lesion scores that are tried. A cohort can hold thousands."""
 
-BALANCED_FALSE_PER_CONTROL = 0.125
+BALANCED_FALSE_PER_CONTROL = 0.2
 """Largest number of false lesions per control at the balanced point. The patient threshold, which
 may be higher than the lesion score, decides whether a scan is positive."""
 
