@@ -18,7 +18,7 @@ from cmbnet.io.case import Case
 from cmbnet.io.scan import nifti_stem
 from cmbnet.report.write import LESIONS
 from cmbnet.review import Cohort, Review, open_cohort
-from cmbnet.review.cohort import ReviewCase
+from cmbnet.review.cohort import OpenCase, ReviewCase
 from cmbnet.review.outputs import IGNORE, VERDICTS
 from cmbnet.review.verdicts import CaseReview
 from cmbnet.training.data.consensus import Consensus, agreed
@@ -185,7 +185,7 @@ def write_reviewed(
     """Write reviewed cases as a cohort folder: images, lesions, ignore and mimics.
 
     Uncertain lesions, and voxels that half of the readers marked, are ignored. What all readers of
-    a case rejected is a mimic. A case that was written before is kept.
+    a case rejected is a mimic.
 
     Returns:
         Name of each case and its number of lesions.
@@ -216,8 +216,7 @@ def write_reviewed(
         ):
             file = folder / kind / f"{one.name}.nii.gz"
             write_nifti(scan.with_data(data.astype(np.uint16)), file, dtype=np.uint16)
-        source = one.cohort.scan_of(one.name, opened.result)
-        _write_scan(source, one, folder / "images")
+        _write_scan(one, opened, folder / "images")
     return counts
 
 
@@ -235,12 +234,11 @@ def _rejected(
     return mimics
 
 
-def _write_scan(source: Path, one: ReviewedCase, images: Path) -> None:
+def _write_scan(one: ReviewedCase, opened: OpenCase, images: Path) -> None:
     """Copy a NIfTI file byte by byte, so that its hash stays, or write the scan that was read."""
-    name = source.name.lower()
-    plain = one.case.result is not None and one.case.result.request.frame is None
-    if nifti_stem(name) is not None and plain:
-        suffix = ".nii.gz" if name.endswith(".gz") else ".nii"
+    source = one.cohort.scan_of(one.name, opened.result)
+    if nifti_stem(source.name) is not None and opened.result.request.frame is None:
+        suffix = ".nii.gz" if source.name.lower().endswith(".gz") else ".nii"
         shutil.copyfile(source, images / f"{one.name}{suffix}")
-        return
-    write_nifti(one.cohort.open(one.case).volume, images / f"{one.name}.nii.gz", dtype=np.float32)
+    else:
+        write_nifti(opened.volume, images / f"{one.name}.nii.gz", dtype=np.float32)

@@ -99,7 +99,7 @@ def test_three_readers_by_majority_and_by_staple() -> None:
     spot, other = np.zeros((2, 4, 6, 6), np.int32)
     spot[1, 1:3, 1:3], other[2, 4, 4] = 1, 1
     for how in ("majority", "staple"):
-        labels, even = agreed([spot, spot, other], how)  # type: ignore[arg-type]
+        labels, even = agreed([spot, spot, other], how)
         assert np.array_equal(labels, spot)
         assert not even.any()
     empty, even = agreed([spot * 0, spot * 0], "staple")
