@@ -106,7 +106,9 @@ def _answers(
             name=one.name,
             truth=image.with_data(read_label_image(one.lesions, image)),
             predicted=image.with_data(found.labels),
-            ignore=None if one.ignore is None else read_nifti(one.ignore),
+            ignore=None
+            if one.ignore is None
+            else image.with_data(read_label_image(one.ignore, image)),
             patient=patients[one.name],
         )
 

@@ -157,7 +157,9 @@ def _map(case: CohortCase, bundle: Bundle, backend: Backend) -> LabelledMap:
         probability=prediction.probability,
         brain=prepared.frame.to_native(prepared.brain),
         truth=image.with_data(read_label_image(case.lesions, image)),
-        ignore=None if case.ignore is None else read_nifti(case.ignore),
+        ignore=None
+        if case.ignore is None
+        else image.with_data(read_label_image(case.ignore, image)),
         place=place,
     )
 

@@ -24,11 +24,13 @@ def with_start(recipe: Recipe) -> Recipe:
         recipe: The recipe. Without a start from a bundle, it stays unchanged.
 
     Raises:
-        UsageError: If the recipe states something else than the bundle, or the bundle has no Keras
-            file.
+        UsageError: If the recipe states something else than the bundle, the bundle has no Keras
+            file, or a share of no start is wanted.
         BundleError: If there is no such bundle, or its network is none of `cmbnet.model`.
     """
     if recipe.start_from is None:
+        if recipe.start_share > 0.0:
+            raise UsageError("start_share needs start_from, the bundle that it is a share of")
         return recipe
     bundle = load_bundle(recipe.start_from)
     network = config_in(bundle.read(_keras_file(bundle)))

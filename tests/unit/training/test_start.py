@@ -92,7 +92,7 @@ def test_a_share_of_the_first_weights_is_kept(bundle: Bundle, cache: Cache, tmp_
 
 def test_a_share_of_no_bundle_is_refused() -> None:
     with pytest.raises(UsageError, match="start_share needs start_from"):
-        parse_recipe(RECIPE | {"start_share": 0.5}, source="test")
+        with_start(parse_recipe(RECIPE | {"start_share": 0.5}, source="test"))
 
 
 def test_slices_stay_as_far_apart_as_the_bundle_has_them(
