@@ -32,7 +32,7 @@ def test_the_page_leads_from_scans_to_a_new_model(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     start = write_start(Path("start"))
-    Path("tiny.yaml").write_text(json.dumps(RECIPE), encoding="utf-8")
+    Path("tiny.yaml").write_text(json.dumps(RECIPE | {"start_share": 0.1}), encoding="utf-8")
     lines = [line for line in shell_lines(PAGE) if line.startswith("cmbnet ")]
     assert [shlex.split(line)[1] for line in lines] == [
         "phantom", "predict", "review", "adapt", "predict",

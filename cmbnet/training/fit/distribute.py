@@ -121,4 +121,4 @@ def _device() -> str:
     else:
         names = [name for name in keras.distribution.list_devices() if "cpu" not in name]
     where = f"GPU {', '.join(names)}" if names else f"CPU, {os.cpu_count()} processors"
-    return f"{where} ({backend} {keras.__version__} of Keras)"
+    return f"{where} (Keras {keras.__version__} on {backend})"
