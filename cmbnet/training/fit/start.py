@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cmbnet.backends.keras import load_keras
 from cmbnet.bundle import Artefact, Bundle, load_bundle
 from cmbnet.errors import UsageError
+from cmbnet.io.settings import FrozenModel
 from cmbnet.model.files import config_in
 from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.training.fit.recipe import ModelSettings, PreprocessSettings, Recipe
@@ -36,7 +37,8 @@ def with_start(recipe: Recipe) -> Recipe:
     network = config_in(bundle.read(_keras_file(bundle)))
     learned = {name: getattr(network, name) for name in ("channels", "up_kernel", "skip")}
     asked = recipe.model.config()
-    stated = {name: getattr(asked, name) for name in learned if recipe.model.model_fields_set}
+    shaped = recipe.model.model_fields_set - {"lesion_prior"}
+    stated = {name: getattr(asked, name) for name in learned if shaped}
     _refuse_others(recipe, "model", learned, stated)
     prepared = {name: getattr(bundle.recipe, name) for name in PreprocessSettings.model_fields}
     _refuse_others(recipe, "preprocess", prepared, _stated(recipe.preprocess))
@@ -59,7 +61,7 @@ def preprocessing_of(recipe: Recipe) -> PreprocessRecipe:
     return load_bundle(recipe.start_from).recipe
 
 
-def _stated(settings: PreprocessSettings | Any) -> dict[str, Any]:
+def _stated(settings: FrozenModel) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in settings.model_fields_set}
 
 
