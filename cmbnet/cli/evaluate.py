@@ -66,6 +66,7 @@ if TYPE_CHECKING:
               help="Show the values of Fan et al. 2022 beside these.")  # fmt: skip
 @click.option("--figures/--no-figures", default=True, show_default=True,
               help="Draw figures and the report.")  # fmt: skip
+@options.for_print
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True,
               help="Number of processes that score cases.")  # fmt: skip
 def command(**given: Any) -> None:
@@ -97,7 +98,7 @@ def command(**given: Any) -> None:
     others = [] if given["versus"] is None else _pair(given, "versus")
     origin = origin_of(files, given["data_kind"], others)
     scores = _score(files, settings, given["jobs"], "Scoring")
-    comparison = None
+    comparison, other = None, None
     if others:
         other = _score(others, settings, given["jobs"], "The other")
         comparison = compare(scores, other, resamples=plan.resamples, seed=plan.seed)
@@ -108,7 +109,10 @@ def command(**given: Any) -> None:
         return
     write_tables(given["out"], analysis, origin, tables, comparison)
     if given["figures"]:
-        write_figures(given["out"], analysis, origin, tables, files, images=images)
+        write_figures(
+            given["out"], analysis, origin, tables, files,
+            images=images, other=other, for_print=given["for_print"],
+        )  # fmt: skip
     _print_summary(scores, given["out"])
 
 

@@ -49,6 +49,10 @@ resamples = click.option(
     "--resamples", type=click.IntRange(min=100), default=10_000, show_default=True,
     help="Number of resamples of the bootstrap.",
 )  # fmt: skip
+for_print = click.option(
+    "--for-print", is_flag=True,
+    help="Also write each figure as PDF, without the line on research use.",
+)  # fmt: skip
 bootstrap_seed = click.option(
     "--seed", default=20220324, show_default=True, help="Seed of the bootstrap."
 )

@@ -6,7 +6,7 @@ import getpass
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,7 @@ from cmbnet.errors import UsageError, require
 
 if TYPE_CHECKING:
     from cmbnet.io.case import Case
+    from cmbnet.review import Cohort
 
 
 @click.command(epilog=RESEARCH_USE_ONLY)
@@ -32,18 +33,21 @@ if TYPE_CHECKING:
 @click.option("-o", "--out", type=options.FOLDER,
               help="Folder that gets a folder for each reader.  "
                    "[default: the folder reviews in RESULTS]")  # fmt: skip
+@click.option("--plan",
+              help="Plan a cross-over study of these readers (names with commas between), in two "
+                   "sessions with and without the model's answer, and stop.")  # fmt: skip
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the shuffles of --plan."
+)
+@click.option("--session", type=click.IntRange(1, 2), help="Session of the plan to read.")
+@click.option("--verify", metavar="FAMILY^GIVEN",
+              help="Write SEG and SR of the reader's finished cases, VERIFIED in this name, and "
+                   "stop. The scans must be DICOM.")  # fmt: skip
+@click.option("--organization", default="", help="Where the reader of --verify works.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0,
               help="Port of the page on this machine.  [default: any free one]")  # fmt: skip
 @click.option("--open", "open_page", is_flag=True, help="Also open the page in a browser.")
-def command(
-    results: Path,
-    scans: tuple[str, ...],
-    reader: str | None,
-    blind: bool,
-    out: Path | None,
-    port: int,
-    open_page: bool,
-) -> None:
+def command(results: Path, out: Path | None, session: int | None, **given: Any) -> None:
     """Judge the lesions that `cmbnet predict` wrote to RESULTS, and add what it missed.
 
     It prints the address of a page that only this machine can open. SCANS are the files and folders
@@ -51,26 +55,52 @@ def command(
     with Ctrl-C. Nothing is lost, and the next start goes on.
     """
     require("starlette", "uvicorn", extra="review", purpose="to serve the page")
-    from cmbnet.review import ReviewLog, Session, check_reader, open_cohort
+    from cmbnet.review import ReviewLog, Session, check_reader, open_cohort, read_plan
     from cmbnet.review.server import serve
 
+    reader = given["reader"]
+    cohort = open_cohort(results, _cases(given["scans"]))
+    reviews = results / "reviews" if out is None else out
+    if given["plan"] is not None:
+        click.echo(_planned(reviews, cohort, given["plan"], given["seed"]))
+        return
     name = check_reader(_user() if reader is None else reader)
-    cohort = open_cohort(results, _cases(scans))
-    folder = (results / "reviews" if out is None else out) / name
+    turns = None if session is None else read_plan(reviews, name, session)
+    folder = (reviews if session is None else reviews / f"session-{session}") / name
+
+    if given["verify"] is not None:
+        require("highdicom", extra="dicom", purpose="to write DICOM SEG and SR")
+        from cmbnet.review.verify import write_verified
+
+        for path in write_verified(cohort, folder, given["verify"], given["organization"]):
+            click.echo(path)
+        return
 
     def say(address: str) -> None:
-        click.echo(f"{len(cohort.cases)} cases, reader {name}: {address}")
+        click.echo(f"{len(review.cases)} cases, reader {name}: {address}")
         click.echo(f"Verdicts and masks are written to {folder}. Stop with Ctrl-C.")
         click.echo(RESEARCH_USE_ONLY)
-        if open_page:
+        if given["open_page"]:
             click.launch(address)
 
     with ReviewLog(folder) as log:
-        session = Session(cohort, log, name, blind=blind)
-        for fault in session.repair():
+        review = Session(cohort, log, name, blind=given["blind"], plan=turns)
+        for fault in review.repair():
             click.echo(fault, err=True)
         with suppress(KeyboardInterrupt):
-            serve(session, port=port, say=say)
+            serve(review, port=given["port"], say=say)
+
+
+def _planned(reviews: Path, cohort: Cohort, plan: str, seed: int) -> str:
+    """Write a plan and say what it is."""
+    from cmbnet.review import check_reader, make_plan, write_plan
+
+    readers = [check_reader(name.strip()) for name in plan.split(",")]
+    if len(set(readers)) < len(readers):
+        raise UsageError("readers of different names are required", argument="plan")
+    found = {one.name: bool(one.result.lesions) for one in cohort.cases if one.result is not None}
+    path = write_plan(reviews, make_plan(found, readers, seed=seed))
+    return f"{len(readers)} readers read {len(found)} cases in two sessions: {path}"
 
 
 def _user() -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,14 @@ from cmbnet.report.result import Result, read_result
 from cmbnet.report.write import LESIONS, RESULT
 from cmbnet.volume import Volume
 
+if TYPE_CHECKING:
+    from cmbnet.io.dicom import DicomSource
+
 MOST_NEARBY: Final = 20_000
 """Number of files beside the results that are looked at, at most, to find the scans."""
+
+MOST_BESIDE: Final = 20
+"""Files beside a scan that may be its phase, at most: each is hashed."""
 
 GREY_LEVELS: Final = 65535
 BRIGHTEST: Final = 99.9
@@ -54,14 +60,19 @@ class OpenCase:
     """A case in memory.
 
     Args:
+        result: The model's answer.
         volume: The scan on its own grid.
         outlines: Voxels of the model's lesions by their number, as ascending indices of the
             flattened array.
+        source: Images of a DICOM scan. None for NIfTI.
+        phase: The phase that the model used, on the same grid, or None.
     """
 
     result: Result
     volume: Volume
     outlines: dict[int, NDArray[np.int64]]
+    source: DicomSource | None = None
+    phase: Volume | None = None
     turn: Orientation = field(init=False)
 
     def __post_init__(self) -> None:
@@ -118,9 +129,21 @@ class OpenCase:
 
     def pixels(self) -> bytes:
         """Return the shown array as little-endian uint16, from the darkest to `BRIGHTEST`."""
-        data = self.volume.data
+        return self._grey(self.volume.data, BRIGHTEST)
+
+    def phase_pixels(self) -> bytes:
+        """Return the phase like `pixels`, from its lowest to its highest value.
+
+        Raises:
+            InputRefused: If there is none.
+        """
+        if self.phase is None:
+            raise InputRefused("this case has no phase, or it was not found beside the scan")
+        return self._grey(self.phase.data, 100.0)
+
+    def _grey(self, data: NDArray[Any], brightest: float) -> bytes:
         low = float(data.min())
-        high = float(np.percentile(data[::2, ::2, ::2], BRIGHTEST))
+        high = float(np.percentile(data[::2, ::2, ::2], brightest))
         scale = GREY_LEVELS / (high - low) if high > low else 0.0
         grey = ((self.shown(data).astype(np.float32) - low) * scale).clip(0, GREY_LEVELS)
         return grey.astype("<u2").tobytes()
@@ -155,11 +178,11 @@ class Cohort:
         if case.result is None:
             raise InputRefused(case.fault)
         result = case.result
-        scan = read_scan(
-            self.scan_of(case.name, result),
-            frame=result.request.frame,
-            series=result.request.series,
-        ).volume
+        file, request = self.scan_of(case.name, result), result.request
+        loaded = read_scan(
+            file, frame=request.frame, series=request.series, phase_series=request.phase_series
+        )
+        scan, phase = loaded.volume, self._phase_of(case.name, file, result) or loaded.phase
         labels = read_nifti(case.folder / LESIONS).data
         if labels.shape != scan.shape:
             raise InputRefused(
@@ -174,7 +197,19 @@ class Cohort:
                 f"the lesions of {case.folder / RESULT} are required in {LESIONS} beside it, got "
                 f"the numbers {sorted(set(values.tolist()))[:20]}; run the prediction again"
             )
-        return OpenCase(result, scan, outlines)
+        if phase is not None and phase.data.shape != scan.data.shape:
+            phase = None
+        return OpenCase(result, scan, outlines, loaded.dicom, phase)
+
+    def _phase_of(self, name: str, scan: Path, result: Result) -> Volume | None:
+        """Return the file of the phase of a NIfTI scan, if it is named or beside the scan."""
+        wanted = result.request.phase_sha256
+        if wanted is None:
+            return None
+        named = [one.phase for one in self._scans if one.name == name and one.phase is not None]
+        beside = [path for path in sorted(scan.parent.iterdir()) if nifti_stem(path.name)]
+        found = first_with([*named, *beside[:MOST_BESIDE]], wanted)
+        return None if found is None else read_nifti(found)
 
     def scan_of(self, name: str, result: Result) -> Path:
         """Return the file whose content is that of the prediction.
@@ -184,7 +219,7 @@ class Cohort:
         """
         named = [one.path for one in self._scans if one.name == name]
         tried = [*named, *self._files.get(result.input.file, [])]
-        if not tried and result.input.file == "":  # DICOM keeps no name of a file
+        if not tried and nifti_stem(result.input.file) is None:  # DICOM has no name of a file
             tried = [one.path for one in self._scans if one.dicom]
         same = first_with(tried, result.request.input_sha256)
         if same is not None:

@@ -16,7 +16,7 @@ from cmbnet.lesions import Component, measure_components
 from cmbnet.report.write import LESIONS, MASK
 from cmbnet.review.cohort import OpenCase
 from cmbnet.review.log import CaseState
-from cmbnet.review.verdicts import CaseReview, Judgement, Mark, Review, Verdict
+from cmbnet.review.verdicts import Arm, CaseReview, Judgement, Mark, Review, Verdict
 
 VERDICTS: Final = "verdicts.json"
 TABLE: Final = "reviewed.csv"
@@ -24,6 +24,7 @@ TIMES: Final = "times.csv"
 CASE: Final = "case.json"
 IGNORE: Final = "ignore.nii.gz"
 ALONE: Final = "alone.nii.gz"
+VERIFIED: Final = ("sr.dcm", "seg.dcm")
 
 COLUMNS: Final = (
     "case", "label", "source", "judgement", "kind", "certainty", "outline", "score", "region",
@@ -39,7 +40,7 @@ def write_case(folder: Path, case: str, opened: OpenCase, state: CaseState) -> C
         folder: Folder of the case within that of the reader.
         case: Name of the case.
         opened: Its scan and the model's lesions.
-        state: What the reader said. Every lesion of the model has a judgement.
+        state: What the reader said. Every lesion of the model that was shown has a judgement.
 
     Raises:
         OSError: If the file system refuses.
@@ -72,6 +73,7 @@ def write_case(folder: Path, case: str, opened: OpenCase, state: CaseState) -> C
         case=case,
         input_sha256=opened.result.request.input_sha256,
         bundle_sha256=opened.result.request.bundle_sha256,
+        arms=_arms(state),
         finished=state.finished,
         seconds_without=round(state.seconds["without"], 1),
         seconds_with=round(state.seconds["with"], 1),
@@ -82,13 +84,19 @@ def write_case(folder: Path, case: str, opened: OpenCase, state: CaseState) -> C
     return review
 
 
+def _arms(state: CaseState) -> tuple[Arm, ...]:
+    if state.alone is not None:
+        return "without", "with"
+    return ("with",) if state.seen else ("without",)
+
+
 def clear_case(folder: Path) -> None:
     """Remove the files of a case, ``case.json`` first.
 
     Raises:
         OSError: If the file system refuses.
     """
-    for name in (CASE, MASK, LESIONS, IGNORE, ALONE):
+    for name in (CASE, *VERIFIED, MASK, LESIONS, IGNORE, ALONE):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -90,6 +90,9 @@ def application(session: Session, token: str) -> Starlette:
     def pixels(request: Request) -> Response:
         return _answer(lambda: session.pixels(request.path_params["number"]))
 
+    def phase(request: Request) -> Response:
+        return _answer(lambda: session.phase(request.path_params["number"]))
+
     async def act(request: Request) -> Response:
         content = b""
         async for piece in request.stream():
@@ -107,6 +110,7 @@ def application(session: Session, token: str) -> Starlette:
         Route("/cases/{number:int}", case),
         Route("/cases/{number:int}", act, methods=["POST"]),
         Route("/cases/{number:int}/pixels", pixels),
+        Route("/cases/{number:int}/phase", phase),
     ]
     return Starlette(
         routes=[Mount(f"/{token}", routes=routes)],

@@ -7,6 +7,7 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -78,10 +79,23 @@ class Session:
         log: The log of the reader.
         reader: Name of the reader.
         blind: Whether the model's answer is hidden until the reader has finished a case alone.
+        plan: Arm of each case of a planned session, in its order. ``without`` never shows the
+            model's answer. None shows all cases.
+
+    Raises:
+        InputRefused: If the plan names cases that the cohort lacks.
     """
 
-    def __init__(self, cohort: Cohort, log: ReviewLog, reader: str, *, blind: bool) -> None:
-        self.reader, self.blind = reader, blind
+    def __init__(
+        self,
+        cohort: Cohort,
+        log: ReviewLog,
+        reader: str,
+        *,
+        blind: bool,
+        plan: Mapping[str, Arm] | None = None,
+    ) -> None:
+        self.reader, self.blind, self._plan = reader, blind, plan or {}
         self._cohort, self._log = cohort, log
         self._folder: Path = log.path.parent
         self._lock = threading.RLock()
@@ -90,6 +104,12 @@ class Session:
         self._since: dict[str, float] = {}
         self._start = time.monotonic()
         self.cases = sorted(cohort.cases, key=self._turn_of)
+        if plan is not None:
+            by_name = {case.name: case for case in self.cases}
+            absent = sorted(plan.keys() - by_name.keys())
+            if absent:
+                raise InputRefused(f"the plan names cases without a result: {', '.join(absent)}")
+            self.cases = [by_name[name] for name in plan]
 
     def repair(self) -> list[str]:
         """Make the files agree with the log, after a process was killed between them.
@@ -143,6 +163,7 @@ class Session:
             "name": case.name,
             "shape": opened.shown_shape,
             "spacing_mm": opened.shown_spacing_mm,
+            "phase": opened.phase is not None,
             **self._state(case, opened, state),
         }
 
@@ -153,6 +174,14 @@ class Session:
             CmbnetError: If the case cannot be reviewed.
         """
         return self._opened(self.cases[number]).pixels()
+
+    def phase(self, number: int) -> bytes:
+        """Return the phase of a case as uint16.
+
+        Raises:
+            CmbnetError: If the case cannot be reviewed or has no phase.
+        """
+        return self._opened(self.cases[number]).phase_pixels()
 
     def act(self, number: int, wish: Wish) -> dict[str, Any]:
         """Do what the page asks for, and return the new state when it is on the disk.
@@ -177,14 +206,14 @@ class Session:
             return self._state(case, opened, state)
 
     def _action(self, case: ReviewCase, opened: OpenCase, state: CaseState, wish: Wish) -> Action:
-        hidden = self._hidden(state)
+        hidden = self._hidden(case, state)
         do: Any = wish.do if wish.do in ("note", "undo", "time", "finish") else "mark"
         marks: tuple[Mark, ...] = ()
         if do == "mark":
             marks = (self._marked(opened, state, wish, hidden=hidden),)
-        elif do == "finish" and hidden:
+        elif do == "finish" and hidden and not self._alone(case):
             do, marks = "reveal", self._agreeing(opened, state)
-        elif do == "finish":
+        elif do == "finish" and not hidden:
             self._require_all(opened, state)
         passed = time.monotonic() - self._since.get(case.name, self._start)
         arm: Arm = "without" if hidden else "with"
@@ -269,7 +298,7 @@ class Session:
         write_tables(self._folder, self.reader, reviews)
 
     def _state(self, case: ReviewCase, opened: OpenCase, state: CaseState) -> dict[str, Any]:
-        hidden = self._hidden(state)
+        hidden = self._hidden(case, state)
         marks = [] if hidden else [
             state.marks.get(str(number), Mark(id=str(number))) for number in opened.outlines
         ]  # fmt: skip
@@ -284,9 +313,13 @@ class Session:
             "marks": [_shown(mark, opened) for mark in marks],
         }
 
-    def _hidden(self, state: CaseState) -> bool:
+    def _hidden(self, case: ReviewCase, state: CaseState) -> bool:
         """Return whether the model's answer is to be kept from the reader."""
-        return self.blind and state.alone is None and not state.seen
+        return self._alone(case) or (self.blind and state.alone is None and not state.seen)
+
+    def _alone(self, case: ReviewCase) -> bool:
+        """Return whether the plan never shows the model's answer of this case."""
+        return self._plan.get(case.name) == "without"
 
     def _fault(self, case: ReviewCase, state: CaseState) -> str:
         if case.fault or state.result in ("", case.key):

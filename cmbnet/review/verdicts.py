@@ -123,6 +123,8 @@ class CaseReview(_Strict):
         case: Name of the case.
         input_sha256: Hash of the scan.
         bundle_sha256: Hash of the model.
+        arms: Whether the reader read the case without the model's answer, with it, or both in this
+            order.
         finished: Time at which the reader finished, ISO 8601 with offset.
         seconds_without: Time of the reader while the model's answer was hidden, without pauses.
         seconds_with: Time of the reader with the model's answer, without pauses.
@@ -133,6 +135,7 @@ class CaseReview(_Strict):
     case: str
     input_sha256: str
     bundle_sha256: str
+    arms: tuple[Arm, ...]
     finished: str
     seconds_without: float
     seconds_with: float

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cmbnet.evaluation.cohort.compare import mcnemar
+from cmbnet.evaluation.cohort.compare import holm, mcnemar
 from cmbnet.evaluation.readers.study import cochran_q
 from cmbnet.evaluation.stats.counts import intraclass_correlation
 from cmbnet.evaluation.stats.intervals import bca, wilson
@@ -121,3 +121,9 @@ def test_delong_test_of_equal_scores_is_one_and_of_opposite_ones_small() -> None
     score = rng.normal(size=80) + positive
     assert delong_p(positive, score, 2 * score + 1) == 1.0
     assert delong_p(positive, score, -score) < 0.01
+
+
+def test_holm() -> None:
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    p = np.random.default_rng(3).random(20) ** 3
+    assert holm(p.tolist()) == pytest.approx(multitest.multipletests(p, method="holm")[1])

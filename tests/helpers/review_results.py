@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
-from cmbnet.io import write_nifti
+from cmbnet.io import read_nifti, write_nifti
+from cmbnet.io.digest import content_sha256
 from cmbnet.predict import predict_file
 from cmbnet.report import write_prediction
 from tests.helpers.tiny_scan import DOTS, tiny_scan
@@ -39,3 +41,15 @@ def write_results(
         prediction = predict_file(file, bundle, backend)
         write_prediction(prediction, folder / "results" / f"scan-{number}")
     return folder / "results"
+
+
+def add_phase(results: Path, case: str) -> None:
+    """Put a phase beside the scan of a case: a ramp that gets brighter to the front."""
+    scans, file = results.parent / "scans", results / case / "result.json"
+    scan = read_nifti(scans / f"{case}.nii.gz")
+    ramp = np.linspace(-np.pi, np.pi, scan.data.shape[1])[:, np.newaxis]
+    phase = scans / f"{case}_phase.nii.gz"
+    write_nifti(scan.with_data(np.broadcast_to(ramp, scan.data.shape)), phase, dtype=np.float32)
+    result = json.loads(file.read_text())
+    result["request"]["phase_sha256"] = content_sha256(phase)
+    file.write_text(json.dumps(result))

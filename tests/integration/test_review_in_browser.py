@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import http.client
 import io
+import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -21,9 +23,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from cmbnet.backends import Backend
 from cmbnet.bundle import Bundle
-from cmbnet.io import read_nifti
+from cmbnet.io import read_nifti, write_nifti
 from cmbnet.review import Review
-from tests.helpers.review_results import MISSED, SIX, write_results
+from tests.helpers.review_results import MISSED, SIX, add_phase, write_results
 from tests.helpers.tiny_scan import DOTS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -236,6 +238,22 @@ def test_the_planes_follow_the_mouse(page: Page, serve: Serve, results: Path) ->
     server.stop()
 
 
+def test_the_phase_takes_the_place_of_the_scan(page: Page, serve: Serve, results: Path) -> None:
+    add_phase(results, "scan-0")
+    server = serve(results)
+    opened(page, server)
+    to_case(page, "scan-0")
+    keys(page, "h", "l", "f")
+    expect(page.locator("#phase")).to_have_attribute("aria-pressed", "true")
+    page.wait_for_timeout(100)
+    grey = np.asarray(Image.open(io.BytesIO(page.locator("#plane0").screenshot())).convert("L"))
+    middle = grey[:, grey.shape[1] // 2].astype(float)
+    assert middle[middle.size // 4] > middle[3 * middle.size // 4] + 60  # brighter to the front
+    to_case(page, "scan-1")
+    expect(page.locator("#phase")).to_be_hidden()
+    server.stop()
+
+
 def test_painting_changes_the_outline(page: Page, serve: Serve, results: Path) -> None:
     server = serve(results)
     opened(page, server)
@@ -312,6 +330,117 @@ def test_a_scan_that_has_changed_says_so(page: Page, serve: Serve, results: Path
     to_case(page, "scan-1")
     expect(page.locator("#message")).to_be_hidden()
     server.stop()
+
+
+def test_a_full_disk_is_said_and_loses_nothing(page: Page, serve: Serve, results: Path) -> None:
+    server = serve(results)
+    opened(page, server)
+    to_case(page, "scan-0")
+    keys(page, "a")
+    expect(page.locator("#marks li.accept")).to_have_count(1)
+    size = (server.folder / "actions.jsonl").stat().st_size
+    old = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size + 50, old[1]))
+    keys(page, "a")
+    expect(page.locator("#message")).to_contain_text("Not saved: the disk refused it")
+    expect(page.locator("#marks li.accept")).to_have_count(1)
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, old)
+    keys(page, "a")
+    expect(page.locator("#marks li.accept")).to_have_count(2)
+    expect(page.locator("#message")).to_be_hidden()
+    server.stop()
+
+
+def test_a_browser_that_slept_for_a_day_goes_on(page: Page, serve: Serve, results: Path) -> None:
+    server = serve(results)
+    page.clock.install()
+    opened(page, server)
+    to_case(page, "scan-0")
+    keys(page, "a")
+    expect(page.locator("#marks li.accept")).to_have_count(1)
+    page.clock.fast_forward("24:00:00")
+    keys(page, "a", "a", "a", "a", "a", "Enter")
+    expect(page.locator("#progress")).to_have_text("1 of 2 cases finished")
+    server.stop()
+    (case,) = server.review().cases
+    assert case.seconds_with < 60
+    assert [one.judgement for one in case.verdicts] == ["accept"] * 6
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a read-only file system")
+def test_a_folder_that_cannot_be_written_is_refused(results: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cmbnet", "review", str(results), "-o", "/proc/reviews"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "/proc/reviews" in done.stderr
+
+
+def read_as(page: Page, server: Server, name: str, rejected: dict[str, list[str]]) -> None:
+    """A simulated reader. Alone it marks the faint dots; it rejects these of the model's."""
+    opened(page, server)
+    cases = page.locator("#cases li").all_inner_texts()
+    for number, case in enumerate(cases):
+        expect(page.locator("#case-name")).to_have_text(case)
+        expect(page.locator("#reader")).to_contain_text(name)
+        page.evaluate(f"view.at = [{MISSED[0]}, 48, 48]; draw()")
+        click_on(page, (MISSED[0], MISSED[1] + 1, MISSED[2] + 1), button="right")
+        expect(page.locator("#marks li[data-mark='r1']")).to_be_visible()
+        page.evaluate("select((shown.marks.find((mark) => !mark.judgement) || {}).id)")
+        for mark in page.evaluate("shown.marks.filter((m) => !m.judgement).map((m) => m.id)"):
+            keys(page, "v" if mark in rejected[case] else "a")
+        keys(page, "Enter")
+        expect(page.locator("#progress")).to_have_text(
+            f"{number + 1} of {len(cases)} cases finished"
+        )
+    server.stop()
+
+
+def test_a_cross_over_study_from_the_plan_to_the_table(
+    page: Page, serve: Serve, results: Path, tmp_path: Path
+) -> None:
+    def cmbnet(*words: object) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "cmbnet", *map(str, words)],
+            capture_output=True, text=True, timeout=300, check=True,
+        ).stdout  # fmt: skip
+
+    assert "2 readers read 2 cases in two sessions" in cmbnet(
+        "review", results, "--plan", "Ann,Ben"
+    )
+    rejected: dict[str, dict[str, list[str]]] = {
+        "Ann": {"scan-0": ["2"], "scan-1": []},
+        "Ben": {"scan-0": [], "scan-1": []},
+    }
+    for session in (1, 2):
+        for name in ("Ann", "Ben"):
+            server = serve(results, "--session", str(session), "--reader", name)
+            read_as(page, server, name, rejected[name])
+    truth = tmp_path / "truth"
+    for case in ("scan-0", "scan-1"):
+        mask = read_nifti(results / case / "mask.nii.gz")
+        z, y, x = MISSED
+        mask.data[z : z + 2, y : y + 4, x : x + 4] = 1
+        write_nifti(mask, truth / f"{case}.nii.gz", dtype=np.uint8)
+    out = tmp_path / "out"
+    said = cmbnet("readers", "--reviews", results / "reviews", "--truth", truth, "-o", out,
+                  "--data-kind", "phantoms", "--resamples", "100")  # fmt: skip
+    assert "Ann with the system" in said
+    found = json.loads((out / "readers.json").read_text())
+    by_arm = {(one["reader"], one["arm"]): one for one in found["arms"]["results"]}
+    # The truth has nine lesions of the model and two faint dots.
+    assert by_arm["system", "system"]["sensitivity"] == pytest.approx(9 / 11)
+    assert by_arm["Ann", "without"]["sensitivity"] == pytest.approx(2 / 11)
+    assert by_arm["Ann", "with"]["sensitivity"] == pytest.approx(10 / 11)
+    assert by_arm["Ben", "with"]["sensitivity"] == 1
+    assert all(one["seconds"] > 0 for one in found["arms"]["results"])
+    labels = [reader["system_by_reader"] for reader in found["study"]["readers"]]
+    assert [(one["correct"], one["missed"], one["incorrect"]) for one in labels] == [
+        (8, 2, 1), (9, 2, 0),
+    ]  # fmt: skip
+    assert len(found["times"]) == 3
 
 
 def answer(address: str, path: str, host: str | None = None, method: str = "GET") -> int:

@@ -13,6 +13,12 @@ from cmbnet.evaluation.cohort.strata import GroupAgreement, Stratum, agreement_b
 from cmbnet.evaluation.match.score import ScoredCase
 from cmbnet.evaluation.stats.bands import Band, curve_band, froc_events, roc_events
 from cmbnet.evaluation.stats.bootstrap import ClusteredAuc, Resampled, resample
+from cmbnet.evaluation.stats.calibration import (
+    Calibration,
+    Decision,
+    calibration,
+    decision_curve,
+)
 from cmbnet.evaluation.stats.counts import CountAgreement, count_agreement
 from cmbnet.evaluation.stats.curves import (
     area_error,
@@ -119,6 +125,8 @@ class Analysis:
     strata: tuple[Stratum, ...]  # Parts of the cohort
     counts: CountAgreement  # Agreement of lesion counts
     groups: tuple[GroupAgreement, ...]  # The same by group of regions. Empty if they are unknown.
+    calibrations: tuple[Calibration, ...]  # Of patients and of predicted lesions, with scores
+    decision: Decision | None  # Decision curve of patients. None without scores.
     plan: Plan  # The resampling
 
 
@@ -156,6 +164,12 @@ def analyse(scores: CohortScores, plan: Plan | None = None) -> Analysis:
         strata=tuple(stratify(scores.cases)),
         counts=count_agreement(scores.columns),
         groups=agreement_by_group(scores.cases),
+        calibrations=tuple(
+            calibration(name, known[name])
+            for name in ("candidate_auc", "patient_auc")
+            if name in known
+        ),
+        decision=decision_curve(known["patient_auc"]) if "patient_auc" in known else None,
         plan=plan,
     )
 

@@ -30,6 +30,7 @@ class Difference:
     difference: float  # first - second
     interval: Interval  # Interval of the difference. Both models share the resamples of patients.
     p: float  # Two-sided P of a permutation by patient. NaN if the difference is undefined.
+    p_holm: float  # The same, corrected for the number of metrics (Holm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,41 @@ def compare(
     ours = resample(first.columns, resamples=resamples, seed=seed)
     theirs = resample(second.columns, resamples=resamples, seed=seed)
     p = permutation_p(first.columns, second.columns, permutations=resamples, seed=seed)
+    corrected = dict(zip(p, holm(list(p.values())), strict=True))
     differences = []
     for one in METRICS:
         a, b = ours[one.name], theirs[one.name]
         paired = Resampled(a.point - b.point, a.values - b.values, a.jackknife - b.jackknife)
         differences.append(
-            Difference(one.name, a.point, b.point, paired.point, paired.interval(), p[one.name])
+            Difference(
+                one.name,
+                a.point,
+                b.point,
+                paired.point,
+                paired.interval(),
+                p[one.name],
+                corrected[one.name],
+            )
         )
     tests = (_patients(first, second), _lesions(first, second))
     return Comparison(tuple(differences), tests, _auc_p(first, second))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Correct P values for their number. NaN values do not count and stay NaN.
+
+    References:
+        Holm, Scand J Stat 1979, https://www.jstor.org/stable/4615733.
+
+    Examples:
+        >>> holm([0.01, 0.04, 0.03, 0.005])  # 2nd of 4: 3 * 0.01; 3rd: 2 * 0.03, and no less after
+        [0.03, 0.06, 0.06, 0.02]
+    """
+    values = np.array(p, float)
+    order = np.argsort(values)[: int(np.sum(~np.isnan(values)))]
+    steps = values[order] * np.arange(len(order), 0, -1)
+    values[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return [float(value) for value in values]
 
 
 def permutation_p(

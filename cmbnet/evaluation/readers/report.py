@@ -13,6 +13,7 @@ import numpy as np
 from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.data_kind import KINDS, DataKind
 from cmbnet.evaluation.cohort.origin import NOT_STATED
+from cmbnet.evaluation.readers.arms import Arms
 from cmbnet.evaluation.readers.study import Agreement, LabelCounts, StudyResult
 from cmbnet.evaluation.readers.times import TimeResult
 from cmbnet.evaluation.show.figures import BLUE, GREY, ORANGE, drawing, write_figure
@@ -38,13 +39,19 @@ PAPER_ROW = ("Paper, average of five", "-", "20.6 (2.5 %)", "35.6 (4.3 %)", "93.
 
 
 def study_tables(
-    study: StudyResult, times: Sequence[TimeResult] = (), *, paper: bool = False
+    study: StudyResult,
+    times: Sequence[TimeResult] = (),
+    arms: Arms | None = None,
+    *,
+    paper: bool = False,
 ) -> list[Table]:
     """Make every table of a study. With `paper`, the paper's averages stand beside it."""
     tables = [labels_table(study, paper=paper)]
     if study.system_by_truth is not None:
         tables.append(truth_table(study))
     tables.append(agreement_table(study))
+    if arms is not None:
+        tables.append(arms_table(arms))
     if times:
         tables.append(times_table(times))
     return tables
@@ -192,6 +199,70 @@ def times_table(times: Sequence[TimeResult]) -> Table:
     )  # fmt: skip
 
 
+ARMS = {"system": "System alone", "without": "{} alone", "with": "{} with the system"}
+
+
+def arms_table(arms: Arms) -> Table:
+    """Make the table of the system alone, readers alone, and readers with the system."""
+    rows = [
+        (
+            ARMS[one.arm].format(one.reader),
+            one.lesions_per_case,
+            one.with_system,
+            one.with_truth,
+            one.sensitivity,
+            one.false_per_case,
+            number(one.seconds, 1),
+        )
+        for one in arms.results
+    ]
+    alone, together = (number(value) for value in arms.among_readers)
+    note = (
+        f"{arms.cases} cases that every reader read in both ways. Positive agreement among the "
+        f"readers: {alone} alone, {together} with the system."
+    )
+    merit = arms.merit
+    if merit is not None and not np.isnan(merit.p):
+        note += (
+            " Positive agreement with the truth, with minus without the system, for readers and "
+            f"cases at random (Obuchowski-Rockette): {number(merit.difference)}, 95 % "
+            f"{number(merit.interval.low)} to {number(merit.interval.high)}, "
+            f"F(1, {number(merit.df, 1)}) {number(merit.f, 2)}, P {p_text(merit.p)}."
+        )
+    return Table.of(
+        "System alone, readers alone, and readers with the system",
+        ("", "Lesions per case", "Positive agreement with the system", "with the truth",
+         "Sensitivity", "False per case", "Time, s per case"),
+        rows,
+        note,
+    )  # fmt: skip
+
+
+def arms_figure(arms: Arms) -> Figure:
+    """Draw what changes when a reader gets the system: a line for each reader."""
+    panels = {
+        "seconds": "Time, s per case",
+        "with_truth": "Positive agreement with the truth",
+        "false_per_case": "False lesions per case",
+        "lesions_per_case": "Lesions per case",
+    }
+    system, rest = arms.results[0], arms.results[1:]
+    known = {name: label for name, label in panels.items()
+             if not all(np.isnan(getattr(one, name)) for one in rest)}  # fmt: skip
+    with drawing((2.6 * len(known) + 0.6, 3.4)) as figure:
+        axes = figure.subplots(1, len(known), squeeze=False)[0]
+        for ax, (name, label) in zip(axes, known.items(), strict=True):
+            for index, (alone, together) in enumerate(zip(rest[::2], rest[1::2], strict=True)):
+                ends = [getattr(alone, name), getattr(together, name)]
+                ax.plot([0, 1], ends, marker="o", ms=4, label=alone.reader, color=f"C{index}")
+            ax.axhline(getattr(system, name), color=GREY, ls="--", label="system alone")
+            ax.set_xticks([0, 1], ["alone", "with the\nsystem"])
+            ax.set(xlim=(-0.25, 1.25), ylabel=label)
+            ax.set_ylim(bottom=0)
+        axes[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return figure
+
+
 def study_figure(study: StudyResult) -> Figure:
     """Draw the shares of labels per reader, and the positive agreement between all raters."""
     with drawing((9.0, 0.45 * len(study.readers) + 2.2)) as figure:
@@ -241,7 +312,9 @@ def title(kind: DataKind | None) -> str:
     return f"Reader study of {NOT_STATED if kind is None else KINDS[kind]}"
 
 
-def study_json(study: StudyResult, times: Sequence[TimeResult], kind: DataKind) -> str:
+def study_json(
+    study: StudyResult, times: Sequence[TimeResult], kind: DataKind, arms: Arms | None = None
+) -> str:
     """Make the content of ``readers.json``. NaN becomes null."""
     document = {
         "schema": SCHEMA,
@@ -250,6 +323,7 @@ def study_json(study: StudyResult, times: Sequence[TimeResult], kind: DataKind) 
         "data": {"kind": kind},
         "study": asdict(study),
         "times": [asdict(one) for one in times],
+        "arms": None if arms is None else asdict(arms),
     }
     return json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
 
@@ -260,17 +334,26 @@ def write_study(
     kind: DataKind,
     tables: Sequence[Table],
     times: Sequence[TimeResult] = (),
+    arms: Arms | None = None,
     *,
     figures: bool = True,
+    for_print: bool = False,
 ) -> None:
-    """Write ``readers.json`` and tables, and with `figures` the drawing and ``readers.html``."""
+    """Write ``readers.json`` and tables, and with `figures` the drawing and ``readers.html``.
+
+    With `for_print`, each figure becomes a PDF, too.
+    """
     heading = title(kind)
-    write_text_atomically(folder / "readers.json", study_json(study, times, kind))
+    write_text_atomically(folder / "readers.json", study_json(study, times, kind, arms))
     write_text_atomically(folder / "tables.md", join_markdown(heading, tables, RESEARCH_USE_ONLY))
     write_text_atomically(folder / "tables.tex", join_latex(tables, RESEARCH_USE_ONLY))
     if not figures:
         return
-    svg = write_figure(study_figure(study), folder / "figures" / "readers")
+    drawn = {"readers": study_figure(study)}
+    if arms is not None:
+        drawn["arms"] = arms_figure(arms)
+    svg = {name: write_figure(one, folder / "figures" / name, for_print=for_print)
+           for name, one in drawn.items()}  # fmt: skip
     headline = {
         "Readers": str(len(study.readers)),
         "Cases": str(study.cases),
@@ -279,7 +362,7 @@ def write_study(
         "Positive agreement with the system, average": _average(study)[6],
         "Kappa of any lesion with the system, average": _average(study)[8],
     }
-    page = render_page(heading, headline, tables, {"readers": svg})
+    page = render_page(heading, headline, tables, svg)
     write_text_atomically(folder / "readers.html", page)
 
 

@@ -123,7 +123,7 @@ def analyse_study(
     columns = [[case.readers[:, index] for case in cases] for index in range(len(names))]
     marks = np.concatenate([case.readers for case in cases])
     present = np.stack([case.readers.any(axis=0) for case in cases])
-    between = np.stack([_between(case.readers) for case in cases])
+    shared = np.stack([between(case.readers) for case in cases])
     return StudyResult(
         cases=len(cases),
         sites=len(marks),
@@ -136,8 +136,8 @@ def analyse_study(
             Pair(names[a], names[b], study.agreement(columns[a], columns[b]))
             for a, b in combinations(range(len(names)), 2)
         ),
-        positive=float(positive_of(between.sum(axis=0))),
-        positive_interval=study.interval(between, positive_of),
+        positive=float(positive_of(shared.sum(axis=0))),
+        positive_interval=study.interval(shared, positive_of),
         fleiss_sites=_fleiss(marks),
         fleiss_presence=_fleiss(present),
         cochran_p=cochran_q(marks[np.concatenate(system)]),
@@ -157,7 +157,7 @@ def positive_of(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return ratio(counts[..., 0], counts[..., 1])
 
 
-def _between(marks: NDArray[np.bool_]) -> NDArray[np.float64]:
+def between(marks: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the counts for `positive_of` over all pairs of the columns of marks."""
     by, others = marks.sum(axis=1).astype(float), marks.shape[1] - 1
     return np.array([np.sum(by * (by - 1)), np.sum(by) * others])
@@ -224,7 +224,7 @@ class _Study:
     def agreement(self, first: Marks, second: Marks) -> Agreement:
         pairs = list(zip(first, second, strict=True))
         sites = np.stack([confusion(a, b, 2) for a, b in pairs])
-        shared = np.stack([_between(np.stack([a, b], axis=1)) for a, b in pairs])
+        shared = np.stack([between(np.stack([a, b], axis=1)) for a, b in pairs])
         presence = confusion([a.any() for a in first], [b.any() for b in second], 2)
         bands = band_table([a.sum() for a in first], [b.sum() for b in second])
         return Agreement(

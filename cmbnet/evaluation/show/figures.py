@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,15 @@ import numpy as np
 
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.errors import require
-from cmbnet.evaluation.cohort.analysis import Analysis, Area
+from cmbnet.evaluation.cohort.analysis import AREAS, Analysis, Area
+from cmbnet.evaluation.cohort.scores import CohortScores
+from cmbnet.evaluation.stats.calibration import Decision
 from cmbnet.evaluation.stats.columns import counted_truth
-from cmbnet.evaluation.stats.froc import FP_PER_SCAN
+from cmbnet.evaluation.stats.counts import BANDS
+from cmbnet.evaluation.stats.froc import FP_PER_SCAN, froc_curve, lesion_scores_of
 from cmbnet.evaluation.stats.intervals import wilson
+from cmbnet.evaluation.stats.roc import auc as area_of
+from cmbnet.evaluation.stats.roc import roc_curve
 from cmbnet.io import write_bytes_atomically
 from cmbnet.lesions.sizes import LARGE_FROM_MM, LARGEST_MM, SMALLEST_MM, exceeds, reaches
 
@@ -41,27 +47,49 @@ STYLE = {
 }
 
 
-def all_figures(analysis: Analysis) -> dict[str, Figure]:
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """Another model, whose curves are drawn beside those of this one."""
+
+    names: tuple[str, str]  # Names of this model and of the other
+    other: CohortScores  # Scores of the other model
+
+
+def all_figures(analysis: Analysis, versus: Versus | None = None) -> dict[str, Figure]:
     """Draw every figure that the cohort has data for, by file name without ending."""
-    figures = {"bland_altman": bland_altman(analysis), "size_detection": size_detection(analysis)}
+    figures = {
+        "bland_altman": bland_altman(analysis),
+        "count_bands": count_bands(analysis),
+        "size_detection": size_detection(analysis),
+    }
     if analysis.areas:
-        figures = {"roc": roc(analysis), **figures}
+        figures = {"roc": roc(analysis, versus), **figures}
     if analysis.froc is not None:
-        figures["froc"] = froc(analysis)
+        figures["froc"] = froc(analysis, versus)
+    if analysis.calibrations:
+        figures["calibration"] = calibration_curves(analysis)
+    if analysis.decision is not None:
+        figures["decision"] = decision(analysis.decision)
     if analysis.pixel is not None:
         figures["pixel_curves"] = pixel_curves(analysis)
     return figures
 
 
-def write_figure(figure: Figure, path: Path) -> bytes:
+def write_figure(figure: Figure, path: Path, *, for_print: bool = False) -> bytes:
     """Write a figure as SVG and PNG to a path without ending, and return the SVG.
+
+    With `for_print`, a PDF without the research-use sentence is written, too: a paper says it.
 
     The same figure gives the same bytes.
     """
     import matplotlib as mpl
 
-    written = {}
-    for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+    written, kinds = {}, {"svg": {"Date": None}, "png": {"Software": None}}
+    if for_print:
+        kinds["pdf"] = {"CreationDate": None}
+    for kind, metadata in kinds.items():
+        if kind == "pdf":
+            figure.supxlabel("")
         stream = io.BytesIO()
         with mpl.rc_context(STYLE):
             figure.savefig(stream, format=kind, dpi=150, metadata=metadata, bbox_inches="tight")
@@ -70,12 +98,26 @@ def write_figure(figure: Figure, path: Path) -> bytes:
     return written["svg"]
 
 
-def roc(analysis: Analysis) -> Figure:
+def roc(analysis: Analysis, versus: Versus | None = None) -> Figure:
     """Draw ROC curves of lesions and patients, each with its interval band."""
     with drawing((3.6 * len(analysis.areas), 3.9)) as figure:
         axes = figure.subplots(1, len(analysis.areas), squeeze=False)[0]
         for ax, area in zip(axes, analysis.areas, strict=True):
             _roc_panel(ax, area)
+            samples = None if versus is None else AREAS[area.name][1](versus.other.cases)
+            if versus is not None and samples is not None:
+                curve = roc_curve(samples.positive, samples.score)
+                own, other = (
+                    f"{name}: {auc:.3f}"
+                    for name, auc in zip(
+                        versus.names,
+                        (area.value, area_of(samples.positive, samples.score)),
+                        strict=True,
+                    )
+                )
+                ax.lines[-1].set_label(own)
+                ax.plot(curve.x, curve.y, color=ORANGE, lw=1.4, ls="--", label=other)
+                ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8)
     return figure
 
 
@@ -99,7 +141,7 @@ def _roc_panel(ax: Any, area: Area) -> None:
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
 
 
-def froc(analysis: Analysis) -> Figure:
+def froc(analysis: Analysis, versus: Versus | None = None) -> Figure:
     """Draw the FROC with the interval at each of the seven abscissae."""
     with drawing((5.2, 3.8)) as figure:
         ax, curve = figure.subplots(), analysis.froc
@@ -108,7 +150,15 @@ def froc(analysis: Analysis) -> Figure:
         at, middle = np.array(FP_PER_SCAN), np.array(curve.sensitivities)
         x, y = curve.curve.x, curve.curve.y
         right = max(8.0, float(x[-1]), curve.operating_point[0])
-        ax.step(np.append(x, right), np.append(y, y[-1]), where="post", color=BLUE, lw=1.6)
+        name = None if versus is None else versus.names[0]
+        ax.step(
+            np.append(x, right), np.append(y, y[-1]), where="post", color=BLUE, lw=1.6, label=name
+        )
+        scores = None if versus is None else lesion_scores_of(versus.other.cases)
+        if versus is not None and scores is not None:
+            other = froc_curve(scores)
+            x, y = np.append(other.x, max(right, other.x[-1])), np.append(other.y, other.y[-1])
+            ax.step(x, y, where="post", color=ORANGE, lw=1.4, ls="--", label=versus.names[1])
         point = curve.operating_point
         ax.plot(*point, "o", color=ORANGE, ms=6, label="operating point", zorder=3)
         errors = np.stack([middle - curve.at.low, curve.at.high - middle]).clip(min=0)
@@ -146,6 +196,54 @@ def bland_altman(analysis: Analysis) -> Figure:
             ax.annotate(label, (1.01, value), xycoords=("axes fraction", "data"), va="center")
         ax.set(xlabel="Mean of predicted and true number of lesions")
         ax.set(ylabel="Predicted - true", title="Lesions per patient; larger dots: more of them")
+    return figure
+
+
+def count_bands(analysis: Analysis) -> Figure:
+    """Draw the confusion matrix of the bands of lesions per patient."""
+    with drawing((4.2, 3.8)) as figure:
+        ax, table = figure.subplots(), analysis.counts.bands
+        ax.imshow(table, cmap="Blues", vmin=0, vmax=max(1.0, 1.3 * float(table.max())))
+        for (row, column), value in np.ndenumerate(table):
+            dark = value > 0.6 * table.max()
+            ax.text(column, row, f"{int(value)}", ha="center", va="center",
+                    color="white" if dark else "black")  # fmt: skip
+        ax.set_xticks(range(len(BANDS)), BANDS)
+        ax.set_yticks(range(len(BANDS)), BANDS)
+        ax.set(xlabel="Predicted lesions", ylabel="True lesions", title="Patients by count")
+        ax.grid(visible=False)
+    return figure
+
+
+def calibration_curves(analysis: Analysis) -> Figure:
+    """Draw the share of positives by score, for predicted lesions and patients."""
+    titles = {"candidate_auc": "Predicted lesions", "patient_auc": "Patients"}
+    with drawing((3.6 * len(analysis.calibrations), 3.8)) as figure:
+        axes = figure.subplots(1, len(analysis.calibrations), squeeze=False)[0]
+        for ax, one in zip(axes, analysis.calibrations, strict=True):
+            ends = [wilson(share * n, n) for share, n in zip(one.share, one.samples, strict=True)]
+            ax.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
+            ax.vlines(one.mean_score, [e.low for e in ends], [e.high for e in ends], color=BLUE)
+            ax.plot(one.mean_score, one.share, "o-", color=BLUE, ms=4)
+            for x, y, n in zip(one.mean_score, one.share, one.samples, strict=True):
+                ax.annotate(f"{n}", (x, y), xytext=(4, -10), textcoords="offset points", fontsize=7)
+            ax.set_title(f"{titles[one.name]}: Brier score {one.brier:.3f}")
+            ax.set(xlabel="Mean score", ylabel="Share of positives", aspect="equal")
+            ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    return figure
+
+
+def decision(curve: Decision) -> Figure:
+    """Draw the net benefit of acting on the score of a patient."""
+    with drawing((5.2, 3.6)) as figure:
+        ax = figure.subplots()
+        ax.plot(curve.threshold, curve.model, color=BLUE, lw=1.6, label="by the model")
+        ax.plot(curve.threshold, curve.every, color=ORANGE, lw=1.2, ls="--", label="every patient")
+        ax.axhline(0, color=GREY, lw=1, label="no patient")
+        top = float(max(curve.model.max(), curve.every.max(), 0.01))
+        ax.set(xlim=(0, 1), ylim=(-0.25 * top, 1.1 * top), xlabel="Threshold probability")
+        ax.set(ylabel="Net benefit, true positives per patient", title="Decision curve, patients")
+        ax.legend(loc="upper right")
     return figure
 
 

@@ -45,6 +45,8 @@ def to_json(analysis: Analysis, origin: Origin, comparison: Comparison | None = 
         "metrics": [_metric(analysis, one) for one in METRICS],
         "areas": [_area(area) for area in analysis.areas],
         "pixel_curves": None if analysis.pixel is None else _pixel(analysis.pixel),
+        "calibration": [asdict(one) for one in analysis.calibrations],
+        "decision_curve": None if analysis.decision is None else asdict(analysis.decision),
         "froc": None if analysis.froc is None else _froc(analysis.froc),
         "patient_thresholds": patient_thresholds(analysis.scores.cases),
         "strata": [asdict(one) for one in analysis.strata],

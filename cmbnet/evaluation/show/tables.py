@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from cmbnet.evaluation.cohort.analysis import Analysis
 from cmbnet.evaluation.cohort.compare import Comparison
 from cmbnet.evaluation.show.table import Cell, Table, number, p_text
-from cmbnet.evaluation.stats.counts import BANDS
+from cmbnet.evaluation.stats.columns import counted_predicted, counted_truth
+from cmbnet.evaluation.stats.counts import BANDS, agreement_of_counts
 from cmbnet.evaluation.stats.froc import FP_PER_SCAN
 from cmbnet.evaluation.stats.kappa import Kappa
 from cmbnet.evaluation.stats.metrics import METRICS, PAPER_LESION_AUC, Metric, metric
@@ -29,11 +32,15 @@ def all_tables(
         first[0] = replace(first[0], note=f"{first[0].note} {PAPER}")
     else:
         first = [without_paper(table) for table in first]
-    tables = [*first, strata(analysis), counts(analysis)]
+    tables = [*first, strata(analysis), counts(analysis), bands(analysis)]
+    if len(analysis.scores.cases) > len(analysis.scores.columns.patients):
+        tables.append(counts(analysis, by_scan=True))
     if analysis.groups:
         tables.append(groups(analysis))
     if analysis.areas or analysis.withheld or analysis.pixel is not None:
         tables.append(areas(analysis))
+    if analysis.calibrations:
+        tables.append(calibrations(analysis))
     if analysis.froc is not None:
         tables.append(froc(analysis))
     if comparison is not None:
@@ -132,9 +139,16 @@ def _part(right: int, wrong: int) -> str:
     return f"{right}/{right + wrong}" if right + wrong else "-"
 
 
-def counts(analysis: Analysis) -> Table:
-    """Make the table of the agreement of lesion counts per patient."""
+def counts(analysis: Analysis, *, by_scan: bool = False) -> Table:
+    """Make the table of the agreement of lesion counts per patient, or per scan."""
     agreement = analysis.counts
+    if by_scan:
+        cases = analysis.scores.cases
+        true, predicted = (
+            np.array([len(lesions([case])) for case in cases], float)
+            for lesions in (counted_truth, counted_predicted)
+        )
+        agreement = agreement_of_counts(true, predicted)
     low, high = agreement.bland_altman.limits
 
     def kappa(title: str, one: Kappa) -> tuple[Cell, ...]:
@@ -151,10 +165,37 @@ def counts(analysis: Analysis) -> Table:
         kappa("Kappa of the bands, quadratic weights", agreement.kappa_quadratic),
     ]
     return Table.of(
-        "Lesions per patient, predicted against true",
+        f"Lesions per {'scan' if by_scan else 'patient'}, predicted against true",
         ("", "Value", "95 % interval", "P"),
         rows,
-        f"Bands: {', '.join(BANDS)}. P: no agreement beyond chance.",
+        f"Bands: {', '.join(BANDS)}. P: no agreement beyond chance."
+        + (" Scans of one patient are taken as independent." if by_scan else ""),
+    )
+
+
+def bands(analysis: Analysis) -> Table:
+    """Make the confusion matrix of the bands of lesions per patient."""
+    rows = [
+        (f"true {name}", *(f"{int(n)}" for n in row))
+        for name, row in zip(BANDS, analysis.counts.bands, strict=True)
+    ]
+    header = ("Patients", *(f"predicted {name}" for name in BANDS))
+    return Table.of("Bands of lesions per patient, true by predicted", header, rows)
+
+
+def calibrations(analysis: Analysis) -> Table:
+    """Make the table of Brier scores."""
+    classes = {area.name: area.classes for area in analysis.areas}
+    rows = [
+        (classes[one.name], f"{one.samples.sum()}", one.brier, one.brier_of_prevalence)
+        for one in analysis.calibrations
+    ]
+    return Table.of(
+        "Calibration",
+        ("What is predicted", "Samples", "Brier score", "Brier score of the prevalence"),
+        rows,
+        "Mean square of score minus class: 0 is best. A score that says less than the prevalence "
+        "alone has a higher value than the last column.",
     )
 
 
@@ -229,15 +270,17 @@ def differences(comparison: Comparison) -> Table:
             one.difference,
             one.interval,
             p_text(one.p),
+            p_text(one.p_holm),
         )
         for one, what in zip(comparison.differences, METRICS, strict=True)
     ]
     return Table.of(
         "This model against the other",
-        ("Metric", "This", "Other", "Difference", "95 % interval, paired", "P, permutation"),
+        ("Metric", "This", "Other", "Difference", "95 % interval, paired", "P, permutation",
+         "P, Holm"),
         rows,
-        "P values are not corrected for the number of metrics.",
-    )
+        f"The last column is corrected for the number of metrics, {len(rows)}, after Holm.",
+    )  # fmt: skip
 
 
 def tests(comparison: Comparison) -> Table:

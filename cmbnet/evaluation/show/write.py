@@ -11,8 +11,10 @@ from cmbnet.evaluation.cohort.compare import Comparison
 from cmbnet.evaluation.cohort.files import CaseFiles
 from cmbnet.evaluation.cohort.load import load_case
 from cmbnet.evaluation.cohort.origin import Origin
+from cmbnet.evaluation.cohort.scores import CohortScores
 from cmbnet.evaluation.match.case import Case
-from cmbnet.evaluation.show.figures import all_figures, write_figure
+from cmbnet.evaluation.show.claim import claim_markdown
+from cmbnet.evaluation.show.figures import Versus, all_figures, write_figure
 from cmbnet.evaluation.show.gallery import error_gallery, worst_errors
 from cmbnet.evaluation.show.page import render_page
 from cmbnet.evaluation.show.results import (
@@ -40,7 +42,7 @@ def write_tables(
     tables: Sequence[Table],
     comparison: Comparison | None = None,
 ) -> None:
-    """Write ``results.json``, the CSV tables, ``tables.md`` and ``tables.tex``."""
+    """Write ``results.json``, CSV tables, ``tables.md``, ``tables.tex`` and ``claim.md``."""
     cases = analysis.scores.cases
     for name, text in {
         "results.json": to_json(analysis, origin, comparison),
@@ -49,6 +51,7 @@ def write_tables(
         "curves.csv": curves_csv(analysis),
         "tables.md": join_markdown(title(origin), tables, RESEARCH_USE_ONLY),
         "tables.tex": join_latex(tables, RESEARCH_USE_ONLY),
+        "claim.md": claim_markdown(analysis, origin),
     }.items():
         write_text_atomically(folder / name, text)
 
@@ -61,10 +64,13 @@ def write_figures(
     files: Sequence[CaseFiles],
     *,
     images: dict[str, Path] | None = None,
+    other: CohortScores | None = None,
+    for_print: bool = False,
 ) -> None:
     """Write the figures as SVG and PNG into ``figures/``, and ``evaluation.html``.
 
-    The error gallery reads the cases again. A case that `images` lacks is drawn on grey.
+    The error gallery reads the cases again. A case that `images` lacks is drawn on grey. Curves of
+    the model of `other` are drawn, too. With `for_print`, each figure becomes a PDF, too.
     """
     by_name = {one.name: one for one in files}
 
@@ -73,12 +79,20 @@ def write_figures(
         return load_case(by_name[name]), None if path is None else read_nifti(path)
 
     errors = worst_errors(analysis.scores.cases)
-    figures = all_figures(analysis)
+    versus = None if other is None else Versus(_names(origin), other)
+    figures = all_figures(analysis, versus)
     figures["error_gallery"] = error_gallery(errors, load, analysis.scores.settings)
-    drawn = {name: write_figure(figure, folder / "figures" / name)
+    drawn = {name: write_figure(figure, folder / "figures" / name, for_print=for_print)
              for name, figure in figures.items()}  # fmt: skip
     page = render_page(title(origin), headline(analysis, origin), tables, drawn, notes(analysis))
     write_text_atomically(folder / "evaluation.html", page)
+
+
+def _names(origin: Origin) -> tuple[str, str]:
+    """Return the names of both models, or what they are called if these are the same or unknown."""
+    if origin.model is None or origin.other is None or origin.model.bundle == origin.other.bundle:
+        return "this model", "the other"
+    return origin.model.bundle, origin.other.bundle
 
 
 def headline(analysis: Analysis, origin: Origin) -> dict[str, str]:

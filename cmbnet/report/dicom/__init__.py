@@ -1,7 +1,7 @@
 """Results as DICOM objects for the study: a segmentation and a measurement report.
 
 Key images and a PDF are for viewers that show neither. Research use only. Every object says that it
-is preliminary and unverified.
+is preliminary and unverified, unless a reader who has reviewed it says otherwise by name.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cmbnet.report.dicom.content import (
     DicomResult,
     Quality,
     TimePoint,
+    Verification,
     result_of,
     result_of_refusal,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "KeyPicture",
     "Quality",
     "TimePoint",
+    "Verification",
     "build_document",
     "build_key_images",
     "build_report",

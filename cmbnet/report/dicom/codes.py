@@ -56,6 +56,7 @@ VOXEL_SPACING = tuple(
 
 STATUS = _private("STATUS", "Review status")
 NOT_REVIEWED = _private("AI-CANDIDATE", "AI candidate, not reviewed")
+REVIEWED = _private("READER-ACCEPTED", "Accepted by a reader")
 SIZE_CLASS = _private("SIZE-CLASS", "Size class")
 SIZE_CLASSES: dict[SizeClass, CodedConcept] = {
     "small": _private("SIZE-SMALL", "Small: 2 mm to less than 5 mm"),

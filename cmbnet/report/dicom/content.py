@@ -45,6 +45,16 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class Verification:
+    """Who has reviewed a result and says that the objects are verified."""
+
+    observer: str  # Name as DICOM writes it: Family^Given
+    organization: str  # Where the observer works
+    at: datetime.datetime  # When the review was finished, with a zone
+    drawn: frozenset[int] = frozenset()  # Ids of the lesions that the observer added or outlined
+
+
+@dataclass(frozen=True, slots=True)
 class TimePoint:
     """A scan among several of one patient, compared with the first of them."""
 
@@ -77,6 +87,7 @@ class DicomResult:
     outlined: bool = (
         True  # Whether they have voxels in `labels`; those of a finished case have none
     )
+    verification: Verification | None = None  # None for what nobody has reviewed
     time_point: TimePoint | None = None  # Where the scan is one of several that were compared
     # UID and name by which a lesion is the same at all time points, by its id
     tracking: Mapping[int, tuple[str, str]] = field(default_factory=dict)

@@ -64,6 +64,9 @@ def build_segmentation(
             device_serial_number=result.algorithm.model_sha256[:16],
             content_description=RESEARCH_USE_ONLY[:64],
             content_label="MICROBLEEDS",
+            content_creator_name=None
+            if result.verification is None
+            else result.verification.observer,
             omit_empty_frames=True,
             **head_of(result, source, moment, "seg"),
         )
@@ -93,7 +96,8 @@ def label_of(lesion: Lesion) -> str:
     """Return the label of a lesion in a viewer's list."""
     size = lesion.max_in_plane_diameter_mm
     name = tracking_id(lesion).removeprefix("Microbleed ").capitalize()
-    return f"{name}: {size:.1f} mm, score {lesion.score:.2f}"
+    said = "by reader" if np.isnan(lesion.score) else f"score {lesion.score:.2f}"
+    return f"{name}: {size:.1f} mm, {said}"
 
 
 def _segment_volume(result: DicomResult, source: DicomSource) -> hd.Volume:
@@ -116,14 +120,17 @@ def _segment_volume(result: DicomResult, source: DicomSource) -> hd.Volume:
 def _description(
     result: DicomResult, source: DicomSource, lesion: Lesion, number: int
 ) -> SegmentDescription:
-    algorithm = result.algorithm
+    algorithm, by = result.algorithm, result.verification
+    drawn = by is not None and lesion.id in by.drawn
     uid, name = tracking_of(result, source, lesion)
     return SegmentDescription(
         segment_number=number,
         segment_label=label_of(lesion)[:64],
         segmented_property_category=codes.ABNORMAL_STRUCTURE,
         segmented_property_type=codes.finding(lesion),
-        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_type=SegmentAlgorithmTypeValues.SEMIAUTOMATIC
+        if drawn
+        else SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=f"cmbnet {algorithm.model}"[:64],
             family=codes.ARTIFICIAL_INTELLIGENCE,

@@ -69,13 +69,15 @@ def build_report(
             sop_instance_uid=uid_for(result, source, "sr"),
             instance_number=1,
             is_complete=True,
-            is_final=False,
-            is_verified=False,
+            **_verified(result),
             coding_schemes=codes.schemes(compared=result.time_point is not None),
             previous_versions=None if result.previous is None else [result.previous],
             **head_of(result, source, moment, "sr"),
         )
         _insert_lesions(report, result, source, segmentation)
+        if result.verification is not None:
+            (verified,) = report.VerifyingObserverSequence
+            verified.VerificationDateTime = f"{result.verification.at:%Y%m%d%H%M%S%z}"
         forget_clock(report)
         name_by_content([report])
     return report
@@ -109,6 +111,19 @@ def _insert_lesions(
     measurements.ContentSequence = Sequence(plain)
 
 
+def _verified(result: DicomResult) -> dict[str, Any]:
+    """Return what highdicom wants to know of the reader who verifies a report."""
+    by = result.verification
+    if by is None:
+        return {"is_final": False, "is_verified": False}
+    return {
+        "is_final": True,
+        "is_verified": True,
+        "verifying_observer_name": by.observer,
+        "verifying_organization": by.organization,
+    }
+
+
 def _observer(result: DicomResult, source: DicomSource) -> sr.ObservationContext:
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=uid_for(result, source, "observer"),
@@ -121,7 +136,16 @@ def _observer(result: DicomResult, source: DicomSource) -> sr.ObservationContext
         observer_type=hd.sr.CodedConcept("121007", "DCM", "Device"),
         observer_identifying_attributes=device,
     )
-    return sr.ObservationContext(observer_device_context=context)
+    by = result.verification
+    person = None
+    if by is not None:
+        person = sr.ObserverContext(
+            observer_type=hd.sr.CodedConcept("121006", "DCM", "Person"),
+            observer_identifying_attributes=sr.PersonObserverIdentifyingAttributes(
+                name=by.observer, organization_name=by.organization
+            ),
+        )
+    return sr.ObservationContext(observer_person_context=person, observer_device_context=context)
 
 
 def _algorithm(result: DicomResult, *, parameters: bool) -> sr.AlgorithmIdentification:
@@ -143,7 +167,7 @@ def _lesion_group(
     """Make the group of measurements of a segment, or else of a slice."""
     place = lesion.place
     evaluations = [
-        sr.QualitativeEvaluation(codes.STATUS, codes.NOT_REVIEWED),
+        sr.QualitativeEvaluation(codes.STATUS, _status(result)),
         sr.QualitativeEvaluation(codes.SIZE_CLASS, codes.SIZE_CLASSES[lesion.size_class]),
     ]
     if place is not None and place.margin_mm is not None:
@@ -228,7 +252,11 @@ def _lesion_measurements(lesion: Lesion) -> list[sr.Measurement]:
             codes.MILLIMETRE,
             method=codes.MAX_IN_PLANE,
         ),
-        _number(codes.PROBABILITY, lesion.score, codes.NO_UNIT),
+        *(
+            []
+            if np.isnan(lesion.score)  # a reader has added it
+            else [_number(codes.PROBABILITY, lesion.score, codes.NO_UNIT)]
+        ),
         _number(codes.VOLUME, lesion.volume_mm3, codes.CUBIC_MILLIMETRE, method=codes.VOXEL_SUM),
         _number(
             codes.DIAMETER,
@@ -292,11 +320,17 @@ def _summary(result: DicomResult, source: DicomSource) -> sr.MeasurementsAndQual
     return group
 
 
+def _status(result: DicomResult) -> sr.CodedConcept:
+    return codes.NOT_REVIEWED if result.verification is None else codes.REVIEWED
+
+
 def _answer(result: DicomResult) -> str:
     if not result.quality.analysable:
         return "Not analysable: no count was made"
     count, calcium = len(result.lesions), len(result.calcifications)
     answer = f"{count} microbleed candidate{'' if count == 1 else 's'} by AI, not reviewed"
+    if result.verification is not None:
+        answer = f"{count} microbleed{'' if count == 1 else 's'}, accepted by a reader"
     if calcium:
         noun = "calcification" if calcium == 1 else "calcifications"
         answer += f"; {calcium} possible {noun} by phase, not counted"
@@ -338,7 +372,7 @@ def _summary_evaluations(result: DicomResult) -> list[sr.QualitativeEvaluation]:
     quality = codes.WITH_FINDINGS if count else codes.WITHOUT_FINDINGS
     return [
         sr.QualitativeEvaluation(codes.QUALITY, quality),
-        sr.QualitativeEvaluation(codes.STATUS, codes.NOT_REVIEWED),
+        sr.QualitativeEvaluation(codes.STATUS, _status(result)),
         sr.QualitativeEvaluation(codes.COUNT_BAND, codes.count_band(count)),
         sr.QualitativeEvaluation(codes.ARIA_BAND, codes.aria_band(count)),
         sr.QualitativeEvaluation(codes.PATTERN, codes.pattern_code(_pattern(result))),

@@ -21,12 +21,13 @@ const stored = new Map(); // number of a case -> promise of its pixels
 const grey = new Uint32Array(65536);
 const view = {
   at: [0, 0, 0], middle: [0, 0, 0], zoom: 1, low: 0, high: 65535, plane: 0,
-  overlay: true, cross: true, slab: false, brush: false,
+  overlay: true, cross: true, slab: false, brush: false, phase: false,
 };
 let cohort = null;
 let number = -1;
 let shown = null; // what the server says of the case
 let pixels = null;
+let phase = null; // pixels of the phase, once they were asked for
 let selected = null; // id of a mark
 let waiting = Promise.resolve(); // actions are done one after the other
 let active = 0;
@@ -125,7 +126,7 @@ function nextCase() {
 async function finish() {
   const alone = shown.hidden;
   await act({ do: "finish" });
-  if (alone) {
+  if (alone && !shown.hidden) {
     select((shown.marks.find((mark) => !mark.judgement) || {}).id);
     list();
     return;
@@ -193,7 +194,7 @@ function wordsOf(mark) {
 
 function hint() {
   const open = shown.marks.filter((mark) => !mark.judgement).length;
-  if (shown.hidden) {
+  if (shown.hidden && !shown.finished) {
     return "The model's answer is hidden. Add what you see (right button or M), then press Enter.";
   }
   if (shown.finished) {
@@ -250,10 +251,22 @@ function resetView() {
   view.at = shown.shape.map((n) => Math.floor(n / 2));
   view.middle = [...view.at];
   view.zoom = 1;
+  view.phase = press("phase", false);
+  phase = null;
+  $("phase").hidden = !shown.phase;
   resetWindow();
 }
 
+async function togglePhase() {
+  if (!shown.phase) return;
+  phase = phase || new Uint16Array(await (await ask(`cases/${number}/phase`)).arrayBuffer());
+  view.phase = press("phase", !view.phase);
+  resetWindow();
+  draw();
+}
+
 function resetWindow() {
+  if (view.phase) return setWindow(0, 65535);
   const sample = [];
   const every = Math.max(1, Math.floor(pixels.length / 20000));
   for (let n = 0; n < pixels.length; n += every) if (pixels[n] > 1500) sample.push(pixels[n]);
@@ -336,13 +349,14 @@ function fill(out, plane) {
   const first = Math.max(0, view.at[across] - half);
   const end = Math.min(size(across) - 1, view.at[across] + half);
   const deep = stride(across);
+  const values = view.phase ? phase : pixels;
   let to = 0;
   for (let y = 0; y < rows; y++) {
     let from = lines(row, y) * up + first * deep;
     for (let x = 0; x < columns; x++, from += right) {
-      let least = pixels[from];
+      let least = values[from];
       for (let n = first + 1, at = from + deep; n <= end; n++, at += deep) {
-        if (pixels[at] < least) least = pixels[at];
+        if (values[at] < least) least = values[at];
       }
       out[to++] = grey[least];
     }
@@ -410,7 +424,8 @@ function letter(context, plane, where, dense) {
   write(context, sides[1], width - 15 * dense, height / 2);
   write(context, row === 0 ? "S" : "A", width / 2 + 6 * dense, 14 * dense);
   const slab = view.slab ? `, darkest of ${SLAB_MM} mm` : "";
-  write(context, `slice ${view.at[across] + 1} of ${size(across)}${slab}`, 5 * dense, 14 * dense);
+  const what = view.phase ? "phase, " : "";
+  write(context, `${what}slice ${view.at[across] + 1} of ${size(across)}${slab}`, 5 * dense, 14 * dense);
   const bar = 20 / shown.spacing_mm[column] * where.wide;
   context.fillRect(width - bar - 8 * dense, height - 8 * dense, bar, 2 * dense);
   write(context, "20 mm", width - 50 * dense, height - 13 * dense);
@@ -573,6 +588,7 @@ const deeds = {
     if (!markOf(selected)) selected = null;
     list();
   },
+  "f": togglePhase,
   "Enter": finish,
   "[": () => openCase(number - 1), "]": () => openCase(number + 1),
 };

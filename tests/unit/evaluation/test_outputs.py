@@ -17,12 +17,15 @@ from click.testing import CliRunner
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.cli.evaluate import command
 from cmbnet.errors import InputRefused, UsageError
-from cmbnet.evaluation import Case, evaluate_cohort
+from cmbnet.evaluation import Case, Settings, evaluate_cohort, summarise
 from cmbnet.evaluation.cohort.analysis import Plan, analyse
-from cmbnet.evaluation.show.figures import bland_altman, write_figure
+from cmbnet.evaluation.cohort.files import Folders, pair_files
+from cmbnet.evaluation.cohort.load import score_many
+from cmbnet.evaluation.show.figures import Versus, all_figures, bland_altman, write_figure
 from cmbnet.evaluation.show.gallery import HALF_MM, STEP_MM, axial_cut
 from cmbnet.evaluation.show.page import render_page
 from cmbnet.evaluation.show.table import Table, join_latex
+from cmbnet.evaluation.show.tables import all_tables
 from cmbnet.evaluation.show.write import notes
 from cmbnet.io import write_nifti
 from cmbnet.lesions import spacing_affine
@@ -52,19 +55,41 @@ def full(root: Path) -> Path:
         "--truth", root / "truth", "--pred", root / "pred", "--probabilities", root / "prob",
         "--brain", root / "brain", "--images", root / "images", "--manifest", root / "cases.csv",
         "--stratum", "site", "--versus", root / "other", "--resamples", 200, "--jobs", 1,
-        "--data-kind", "phantoms", "-o", out,
+        "--data-kind", "phantoms", "--for-print", "-o", out,
     )  # fmt: skip
     return out
 
 
 def test_everything_is_written(full: Path) -> None:
     names = {path.relative_to(full).as_posix() for path in full.rglob("*") if path.is_file()}
-    figures = ("roc", "froc", "bland_altman", "size_detection", "pixel_curves", "error_gallery")
+    figures = ("roc", "froc", "bland_altman", "size_detection", "pixel_curves", "error_gallery",
+               "count_bands", "calibration")  # fmt: skip
     assert names == {
         "results.json", "cases.csv", "lesions.csv", "curves.csv", "tables.md", "tables.tex",
-        "evaluation.html",
-        *(f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png")),
+        "evaluation.html", "claim.md",
+        *(f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png", "pdf")),
     }  # fmt: skip
+    svg, pdf = full / "figures" / "roc.svg", full / "figures" / "roc.pdf"
+    assert RESEARCH_USE_ONLY in svg.read_text(encoding="utf-8")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    claim = (full / "claim.md").read_text(encoding="utf-8")
+    assert claim.count("\n| ") == 43
+    assert "9 scans of 9 patients" in claim
+    assert RESEARCH_USE_ONLY in claim
+
+
+def test_the_curves_of_both_models_have_their_names(root: Path, tmp_path: Path) -> None:
+    folders = Folders(root / "truth", root / "pred", root / "prob")
+    scores = summarise(
+        score_many(pair_files(folders, allow_missing=False), Settings(), jobs=1), Settings()
+    )
+    analysis = analyse(scores, Plan(resamples=100, band_resamples=50))
+    figures = all_figures(analysis, Versus(("old", "new"), scores))
+    area = analysis.areas[0].value
+    assert f"new: {area:.3f}".encode() in write_figure(figures["roc"], tmp_path / "roc")
+    froc = write_figure(figures["froc"], tmp_path / "froc")
+    assert b">old<" in froc
+    assert b">new<" in froc
 
 
 def test_results_follow_the_schema(full: Path) -> None:
@@ -151,7 +176,7 @@ def test_the_page_is_whole_and_needs_no_network(full: Path) -> None:
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in page
     assert "<script" not in page
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 8
     for reference in re.findall(r"url\(#([^)]+)\)", page):
         assert reference in checker.ids
 
@@ -371,3 +396,23 @@ def test_a_cut_shows_the_right_of_the_patient_on_the_left(
 
 def test_a_cut_outside_the_grid_is_empty() -> None:
     assert not axial_cut(truth_of(1), (500.0, 0.0, 0.0), order=1).any()
+
+
+def test_scans_of_one_patient_are_also_counted_by_scan() -> None:
+    """Two scans of one patient: 1 and 3 lesions, both found; a control in between."""
+    affine = spacing_affine((2.0, 0.5, 0.5))
+    cases = []
+    for name, patient, count in (("a1", "a", 1), ("a2", "a", 3), ("b", "b", 0)):
+        mask = np.zeros((6, 40, 40), np.uint8)
+        for n in range(count):
+            mask[2, 10 * n + 2 : 10 * n + 7, 5:10] = 1
+        cases.append(Case(name, Volume(mask, affine), Volume(mask, affine), patient=patient))
+    tables = {
+        table.title: table
+        for table in all_tables(analyse(evaluate_cohort(cases), Plan(resamples=100)))
+    }
+    by_scan = tables["Lesions per scan, predicted against true"]
+    assert by_scan.rows[0][1] == "1.000"
+    bands = tables["Bands of lesions per patient, true by predicted"]
+    assert bands.rows[0] == ("true 0", "1", "0", "0", "0", "0")
+    assert bands.rows[2] == ("true 2-4", "0", "0", "1", "0", "0")

@@ -419,7 +419,7 @@ def test_a_reader_who_changes_nothing_agrees_with_the_system(five_readers: Path)
 
 def test_refusals_of_the_command(five_readers: Path, tmp_path: Path) -> None:
     root = five_readers
-    with pytest.raises(UsageError, match="either --labels, or --system and --readers"):
+    with pytest.raises(UsageError, match="--labels, or --system and --readers"):
         invoke("--system", root / "other")
     with pytest.raises(UsageError, match="--data-kind is required with -o"):
         invoke("--system", root / "other", "--readers", root / "readers", "-o", tmp_path / "o")

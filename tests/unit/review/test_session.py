@@ -21,7 +21,8 @@ from cmbnet.io import read_nifti
 from cmbnet.review import Review, ReviewLog, Session, open_cohort
 from cmbnet.review.log import StaleRevision
 from cmbnet.review.session import Wish
-from tests.helpers.review_results import MISSED, write_results
+from cmbnet.review.verdicts import Arm
+from tests.helpers.review_results import MISSED, add_phase, write_results
 
 Opener = Callable[..., "Reader"]
 
@@ -69,10 +70,12 @@ def open_as(results: Path, tmp_path: Path) -> Iterator[Opener]:
     """Open a review; the one before is closed."""
     stack = ExitStack()
 
-    def open_review(name: str = "Ann", *, blind: bool = False) -> Reader:
+    def open_review(
+        name: str = "Ann", *, blind: bool = False, plan: dict[str, Arm] | None = None
+    ) -> Reader:
         stack.close()
         log = stack.enter_context(ReviewLog(tmp_path / "reviews" / name))
-        session = Session(open_cohort(results), log, name, blind=blind)
+        session = Session(open_cohort(results), log, name, blind=blind, plan=plan)
         assert session.repair() == []
         return Reader(session)
 
@@ -256,6 +259,42 @@ def test_blind_the_answer_is_hidden_until_the_reader_has_finished_alone(
     mask = read_nifti(folder / "scan-0" / "mask.nii.gz").data
     assert alone[z, y, x] == 1
     assert mask.sum() > alone.sum()
+
+
+def test_a_planned_session_keeps_its_order_and_hides_the_answer(
+    open_as: Opener, tmp_path: Path
+) -> None:
+    reader = open_as(plan={"scan-1": "with", "scan-0": "without"})
+    assert reader.names == ["scan-1", "scan-0"]
+    assert reader.state["hidden"]
+    reader.do("add", at=reader.missed())
+    state = reader.do("finish")
+    assert state["finished"]
+    assert state["hidden"]
+    assert [mark["id"] for mark in state["marks"]] == ["r1"]
+    assert not reader.case(0)["hidden"]
+    reader.do("finish")
+    review = Review.model_validate_json((tmp_path / "reviews/Ann/verdicts.json").read_bytes())
+    with_answer, alone = sorted(review.cases, key=lambda case: case.arms)
+    assert (with_answer.arms, alone.arms) == (("with",), ("without",))
+    assert [(one.label, one.source, one.found_alone) for one in alone.verdicts] == [
+        (4, "reader", None)
+    ]
+    with pytest.raises(InputRefused, match="the plan names cases without a result: scan-7"):
+        open_as(plan={"scan-7": "with"})
+
+
+def test_the_phase_is_shown_where_there_is_one(open_as: Opener, results: Path) -> None:
+    add_phase(results, "scan-0")
+    reader = open_as()
+    assert reader.state["phase"]
+    number = reader.number
+    grey = np.frombuffer(reader.session.phase(number), "<u2").reshape(reader.state["shape"])
+    assert (grey[:, 0] == 65535).all()  # the front is up
+    assert (grey[:, -1] == 0).all()
+    assert not reader.case(1 - number)["phase"]
+    with pytest.raises(InputRefused, match="this case has no phase"):
+        reader.session.phase(1 - number)
 
 
 def test_a_case_that_was_seen_is_not_hidden(open_as: Opener) -> None:
