@@ -5,8 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
-    # The cpu wheel of tensorflow: 250 MB instead of 600; on a GPU machine install
-    # tensorflow[and-cuda] beside it.
+    # The cpu wheel of tensorflow has 250 MB instead of 600. train-gpu has the other one; the two
+    # hold the same files, so an environment has one of them.
     "train": [
         "tensorflow-cpu>=2.21",
         "keras>=3.15",
@@ -17,6 +17,10 @@ EXTRAS = {
         "openpyxl>=3.1",
         # Fits the lesion score.
         "scikit-learn>=1.7",
+        # Consensus of readers, and masks of 3D Slicer.
+        "SimpleITK>=2.5",
+        # Shows the scalars and pictures that a run writes.
+        "tensorboard>=2.20",
     ],
     # tf2onnx makes the files, onnxsim tidies them, onnxruntime quantises and runs them.
     "onnx": ["onnxruntime>=1.24", "onnx>=1.20", "onnxsim>=0.8", "tf2onnx>=1.17"],
@@ -54,9 +58,15 @@ EXTRAS["edge"] = [
     "prometheus-client>=0.22",
     "pyyaml>=6.0",
 ]
+EXTRAS["train-gpu"] = ["tensorflow[and-cuda]>=2.21", *EXTRAS["train"][1:]]
 EXTRAS["dev"] = sorted(
     # Not tensorrt: it installs only from NVIDIA's index, and nothing runs it without a GPU.
-    {requirement for name, extra in EXTRAS.items() if name != "tensorrt" for requirement in extra}
+    {
+        requirement
+        for name, extra in EXTRAS.items()
+        if name not in ("tensorrt", "train-gpu")
+        for requirement in extra
+    }
     | {
         "build>=1.2",
         "codespell>=2.4",
@@ -91,7 +101,6 @@ EXTRAS["dev"] = sorted(
         "mypy>=1.19",
         # Images and tables of other libraries, which the Python face takes and gives.
         "pandas>=3.0",
-        "SimpleITK>=2.5",
         "pytest>=9.0",
         "pytest-xdist>=3.8",
         "ruff>=0.14",

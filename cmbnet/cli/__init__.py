@@ -14,6 +14,7 @@ from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.errors import CmbnetError, printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "adapt": ("cmbnet.cli.adapt", "Let a model learn from the reviewed scans of a site."),
     "backends": ("cmbnet.cli.backends", "List the runtimes that can run a model here."),
     "bench": ("cmbnet.cli.bench", "Time every backend on the same scan."),
     "bids": ("cmbnet.cli.bids", "Find microbleeds in a BIDS data set, as a BIDS App."),

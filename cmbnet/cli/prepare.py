@@ -50,8 +50,9 @@ def command(
     recipe = PreprocessRecipe()
     if recipe_path is not None:
         from cmbnet.training.fit.recipe import load_recipe
+        from cmbnet.training.fit.start import preprocessing_of
 
-        recipe = load_recipe(recipe_path).preprocess.recipe()
+        recipe = preprocessing_of(load_recipe(recipe_path))
     spec, _ = load_with_root(spec_path, root, fold)
     result = prepare_cache(spec, root, output, recipe=recipe, jobs=jobs, leave_out=leave_out)
     print_summary(result)

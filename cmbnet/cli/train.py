@@ -48,10 +48,11 @@ def command(
     options.keep_blas_quiet()
     from cmbnet.training.data.sources import Sources, caches_of
     from cmbnet.training.fit.recipe import load_recipe
+    from cmbnet.training.fit.start import preprocessing_of, with_start
 
-    recipe = load_recipe(recipe_path)
+    recipe = with_start(load_recipe(recipe_path))
     sources = Sources(data, validation, root, run, jobs, fold)
-    sides = caches_of(sources, recipe.preprocess.recipe(), report=click.echo)
+    sides = caches_of(sources, preprocessing_of(recipe), report=click.echo)
     if prepare_only:
         return
     from cmbnet.training.data.reader import Cache

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
 import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from cmbnet.errors import UnreadableFile
-from cmbnet.model.config import ModelConfig
+from cmbnet.errors import BundleError, UnreadableFile
+from cmbnet.model.config import LEVELS, ModelConfig
 from cmbnet.model.unet import build_unet
 
 
@@ -60,3 +62,27 @@ def load_model(path: Path) -> keras.Model:
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnreadableFile(f"a .keras model is required, got {path}: {error}") from error
+
+
+def config_in(content: bytes) -> ModelConfig:
+    """Return the configuration of a network of `build_unet`, from the bytes of its file.
+
+    Keras is not asked, because its devices may not be in use yet when a run is planned.
+
+    Raises:
+        BundleError: If the file holds another network.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            layers = json.loads(archive.read("config.json"))["config"]["layers"]
+        by_name = {layer["config"]["name"]: layer for layer in layers}
+        filters = ("stem_conv", *(f"down_{level}_conv" for level in range(LEVELS)))
+        return ModelConfig(
+            channels=tuple(by_name[name]["config"]["filters"] for name in filters),
+            up_kernel=by_name["up_0_conv"]["config"]["kernel_size"][0],
+            skip="add" if by_name["skip_0"]["class_name"] == "Add" else "concat",
+        )
+    except (zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"a network that cmbnet trained is required to start from, got another one ({error!r})"
+        ) from error

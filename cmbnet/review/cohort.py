@@ -178,7 +178,7 @@ class Cohort:
         if case.result is None:
             raise InputRefused(case.fault)
         result = case.result
-        file, request = self._scan_of(case.name, result), result.request
+        file, request = self.scan_of(case.name, result), result.request
         loaded = read_scan(
             file, frame=request.frame, series=request.series, phase_series=request.phase_series
         )
@@ -211,8 +211,12 @@ class Cohort:
         found = first_with([*named, *beside[:MOST_BESIDE]], wanted)
         return None if found is None else read_nifti(found)
 
-    def _scan_of(self, name: str, result: Result) -> Path:
-        """Return the file whose content is that of the prediction."""
+    def scan_of(self, name: str, result: Result) -> Path:
+        """Return the file whose content is that of the prediction.
+
+        Raises:
+            InputRefused: If it is missing or has changed.
+        """
         named = [one.path for one in self._scans if one.name == name]
         tried = [*named, *self._files.get(result.input.file, [])]
         if not tried and nifti_stem(result.input.file) is None:  # DICOM has no name of a file

@@ -19,6 +19,7 @@ from cmbnet.bundle import (
     OperatingPoint,
     Training,
     add_artefacts,
+    load_bundle,
     write_bundle,
 )
 from cmbnet.bundle.manifest import ChosenOn
@@ -40,7 +41,7 @@ from cmbnet.training.choose.operating_points import (
     rule_variants,
 )
 from cmbnet.training.choose.samples import cached_slices, gate_cases
-from cmbnet.training.choose.statement import is_of_patients, statement
+from cmbnet.training.choose.statement import continued, is_of_patients, statement
 from cmbnet.training.data.cache_index import side_of
 from cmbnet.training.data.labelled import Labelled, require_other_patients
 from cmbnet.training.data.sources import patients_of
@@ -59,6 +60,8 @@ FILES = ExportPlan(
 """The files of every bundle beside the network. The default on CPUs is int8."""
 
 GATE_SCANS = 6
+STARTED_FROM = "started_from_sha256"
+_ROLES = ("training", "validation")
 
 _UNDECIDED = OperatingPoint(
     name="balanced", pixel_threshold=0.5, lesion_score=0.0, patient_threshold=0.0
@@ -77,7 +80,8 @@ class Export:
             calibrated on the training cache.
         cohort_name: Name of the validation cohort in the manifest.
         score_cohorts: Other labelled cohorts, from which the lesion score is learned. Without any
-            it is learned from the validation cohort, in folds.
+            it is learned from the validation cohort, in folds. The score of the bundle from which
+            a run started stays unless a new one chooses better.
         gate_scans: Scans of the validation cohort on which every file must find the lesions that
             the Keras network finds. None judges on the phantoms of the plan, as other exports do.
             They have hundreds of lesions on few slices; a cohort often has too few for a limit of
@@ -191,12 +195,14 @@ def _operating_points(
         )
     finally:
         backend.close()
+    rules = bundle.manifest.rules
     chosen = choose_operating_points(
         candidates,
         cohort=export.cohort_name,
-        variants=rule_variants(bundle.manifest.rules),
+        variants=rule_variants(rules) if rules.evidence is None else (rules,),
         learn=True,
         score_candidates=score_candidates,
+        keep=STARTED_FROM in bundle.manifest.versions,
     )
     for line in chosen.report:
         report(line)
@@ -206,21 +212,29 @@ def _operating_points(
 
 
 def _spec(run: Path, recipe: Recipe, export: Export, validation: Labelled) -> BundleSpec:
-    """Make the manifest without its artefacts."""
+    """Make the manifest without its artefacts. Rules and origin of a start bundle are kept."""
     description = _description(run)
+    start = None if recipe.start_from is None else load_bundle(recipe.start_from)
+    before, again = (None, "") if start is None else (start.manifest.training, "trained further, ")
     return BundleSpec(
         name=export.name,
         licence=export.licence,
         recipe=PreprocessRecipe.from_dict(description["preprocess"]),
         context=SliceContext(recipe.sampling.context_mm),
-        rules=LesionRules(in_tissue=True),
+        rules=LesionRules(in_tissue=True) if start is None else start.manifest.rules,
         operating_points=(_UNDECIDED,),
         default_operating_point="balanced",
         training=Training(
-            statement=statement(export.data_kind),
-            real_patient_data=is_of_patients(export.data_kind),
+            statement=(
+                statement(export.data_kind)
+                if before is None
+                else continued(before.statement, export.data_kind)
+            ),
+            real_patient_data=is_of_patients(export.data_kind)
+            or (before is not None and before.real_patient_data),
             data=(
-                *(_cohort_line(role, description[role]) for role in ("training", "validation")),
+                *(() if before is None else before.data),
+                *(_cohort_line(f"{again}{role}", description[role]) for role in _ROLES),
                 *(
                     f"lesion score: learned from the scans of {c.path.name}"
                     for c in export.score_cohorts
@@ -232,7 +246,9 @@ def _spec(run: Path, recipe: Recipe, export: Export, validation: Labelled) -> Bu
             ),
             details=_details(run, recipe, description),
         ),
-        versions=tool_versions("tensorflow", "keras", "ai-edge-litert") | {"cmbnet": __version__},
+        versions=tool_versions("tensorflow", "keras", "ai-edge-litert")
+        | {"cmbnet": __version__}
+        | ({} if start is None else {STARTED_FROM: start.sha256}),
     )
 
 

@@ -82,6 +82,7 @@ def choose_operating_points(
     variants: Iterable[LesionRules],
     learn: bool = False,
     score_candidates: CohortCandidates | None = None,
+    keep: bool = False,
 ) -> Chosen:
     """Choose ``balanced``, ``sensitive`` and ``screening``.
 
@@ -93,6 +94,8 @@ def choose_operating_points(
             of scores that had not seen the scan, and the first of `variants` gives the other rules.
         score_candidates: Candidates of other scans, from which the score is learned instead. Only
             their outline rules are tried then.
+        keep: Whether the score of `variants` competes with the one that is learned now, and stays
+            if there are too few candidates to learn from.
 
     Returns:
         ``balanced`` has the best lesion F1 with at most `BALANCED_FALSE_PER_CONTROL` false lesions
@@ -109,13 +112,14 @@ def choose_operating_points(
         raise InputRefused("operating points need scans with lesions, the cohort holds none")
     variants = tuple(variants)
     trials = _with_learned_scores(candidates, score_candidates, variants[0]) if learn else []
-    if score_candidates and learn and not trials:
+    learned = bool(trials)
+    if score_candidates and learn and not learned and not keep:
         raise InputRefused(
             f"a score is learned from {FEWEST} microbleeds and {FEWEST} false candidates at least; "
             "give more scans to learn from, or none",
             argument="score_from",
         )
-    if not trials:
+    if keep or not learned:
         for rules, outline in itertools.product(variants, candidates):
             trials += sweep(ScoredScans(candidates[outline], _at(rules, outline)))
     if not any(c.rates.f1 for c in trials):
@@ -131,6 +135,10 @@ def choose_operating_points(
         _point("sensitive", sensitive, _patient_threshold(sensitive), cohort),
         _point("screening", *_screening(same), cohort),
     )
+    if keep and shared.evidence == variants[0].evidence:
+        few = f"{FEWEST} microbleeds and {FEWEST} false candidates are needed for a new one"
+        why = "a new one was no better" if learned else few
+        return Chosen(shared, points, (f"score: that of the start is kept, {why}",))
     return Chosen(shared, points, tuple(_effect_of_rules(trials, shared)))
 
 

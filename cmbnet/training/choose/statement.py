@@ -18,6 +18,22 @@ def statement(kind: DataKind) -> str:
     return f"Trained on {KINDS[kind]}.{CHOSEN}{KINDS[kind]}."
 
 
+def continued(before: str, kind: DataKind) -> str:
+    """Rewrite the statement of a bundle whose network was trained further on one kind of data."""
+    if kind == "phantoms" and PHANTOMS_ALONE in before:
+        return before
+    text = _without_claims(before, kind)
+    return f"{text} Trained further on {KINDS[kind]}.{CHOSEN}{KINDS[kind]}."
+
+
+def _without_claims(before: str, kind: DataKind) -> str:
+    """Return a statement without the scans of its points, and without what is no longer true."""
+    text = before.split(CHOSEN)[0]
+    if kind != "phantoms":
+        text = text.replace(NO_PATIENT, "").replace(PHANTOMS_ALONE, "")
+    return text
+
+
 def is_of_patients(kind: DataKind) -> bool:
     """Return whether a kind of data holds images of patients."""
     return kind in ("patients", "mixed")
@@ -32,9 +48,7 @@ def calibrated(before: Training, chosen_on: ChosenOn, name: str) -> Training:
         name: Name of these scans.
     """
     kind = chosen_on.data_kind
-    text = before.statement.split(CHOSEN)[0]
-    if kind != "phantoms":
-        text = text.replace(NO_PATIENT, "").replace(PHANTOMS_ALONE, "")
+    text = _without_claims(before.statement, kind)
     if PHANTOMS_ALONE not in text:
         text += f"{CHOSEN}{KINDS[kind]}."
     line = f"operating points: {len(chosen_on.scans)} scans, {KINDS[kind]} ({name})"

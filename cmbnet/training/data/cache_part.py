@@ -240,6 +240,8 @@ def hash_sources(case: ScanCase) -> dict[str, str]:
     hashes = {}
     if isinstance(case.label, LabelImage):
         files["label"] = case.label.path
+        more = (*case.label.others, *case.label.uncertain)
+        files |= {f"label {number}": path for number, path in enumerate(more, start=2)}
     elif isinstance(case.label, Centres):
         rule = [case.label.points, case.label.unit, case.label.target.model_dump()]
         hashes["centres"] = hashlib.sha256(json.dumps(rule).encode()).hexdigest()

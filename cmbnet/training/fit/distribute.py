@@ -22,11 +22,13 @@ class Workers:
         strategy: Strategy of `tf.distribute`, or None.
         replicas: Number of copies of the network that share a batch.
         chief: Whether this process writes the files of the run.
+        device: What computes, in words.
     """
 
     strategy: Any = None
     replicas: int = 1
     chief: bool = True
+    device: str = ""
 
     def scope(self) -> AbstractContextManager[Any]:
         """Return a context in which variables are made on every replica."""
@@ -72,7 +74,7 @@ def open_workers(distribution: Distribution, batch_size: int) -> Workers:
             not divide by the replicas into equal halves with and without lesions.
     """
     if distribution == "none":
-        return Workers()
+        return Workers(device=_device())
     if keras.backend.backend() != "tensorflow":
         raise UsageError(
             f"distribute: {distribution} needs Keras on tensorflow, got {keras.backend.backend()}: "
@@ -82,6 +84,11 @@ def open_workers(distribution: Distribution, batch_size: int) -> Workers:
 
     if distribution == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        if len(devices) == 1 and devices[0].device_type == "CPU":
+            raise UsageError(
+                "distribute: mirrored needs GPUs, and TensorFlow finds none here: set distribute: "
+                "none to train on the processors, or install tensorflow[and-cuda]"
+            )
         strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
         chief = True
     else:
@@ -98,4 +105,20 @@ def open_workers(distribution: Distribution, batch_size: int) -> Workers:
             f"sampling.batch_size must be a multiple of {2 * replicas}, two for each of "
             f"{replicas} replicas, got {batch_size}"
         )
-    return Workers(strategy, replicas, chief)
+    return Workers(strategy, replicas, chief, f"{replicas} x {_device()}")
+
+
+def _device() -> str:
+    """Say on what Keras computes. TensorFlow's devices must be set up before."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        names = [
+            tf.config.experimental.get_device_details(one).get("device_name", "GPU") for one in gpus
+        ]
+    else:
+        names = [name for name in keras.distribution.list_devices() if "cpu" not in name]
+    where = f"GPU {', '.join(names)}" if names else f"CPU, {os.cpu_count()} processors"
+    return f"{where} (Keras {keras.__version__} on {backend})"

@@ -28,7 +28,7 @@ from cmbnet.training.fit.recipe import Recipe, parse_recipe
 from cmbnet.training.fit.run_files import BEST_MODEL, LAST_MODEL, write_log, write_run_description
 from cmbnet.training.fit.sampler import Sampler
 from cmbnet.training.fit.schedule import after_epoch, stop_reason
-from cmbnet.training.fit.start import weights_of_bundle, with_context_of_bundle
+from cmbnet.training.fit.start import weights_of_bundle, with_start
 from cmbnet.training.fit.storage import alone_in, room_in
 from cmbnet.training.fit.tensorboard import example_picture, write_examples, write_scalars
 from cmbnet.training.fit.validation import SlicePredictor, choose_slices, validate
@@ -87,7 +87,7 @@ def train(
             "training and validation must be prepared alike, got "
             f"{training.preprocess} and {validation.preprocess}"
         )
-    recipe = with_context_of_bundle(recipe)
+    recipe = with_start(recipe)
     # Collective operations must be set up before anything else runs.
     workers = open_workers(recipe.distribute, recipe.sampling.batch_size)
     if recipe.distribute == "multi_worker" and recipe.stop.max_minutes is not None:
@@ -104,7 +104,7 @@ def train(
         trainer.resume()
         if workers.chief:
             with room_in(run):
-                write_run_description(run, recipe, training, validation)
+                write_run_description(run, recipe, training, validation, workers.device)
         return trainer.run_to_the_end(report, show_progress)
 
 
@@ -129,7 +129,7 @@ class _Trainer:
             self.model = compiled_model(recipe, workers)
         self.start: list[NDArray[np.float32]] | None = None
         if recipe.start_from is not None:
-            self.start = weights_of_bundle(recipe.start_from, self.model, training.preprocess)
+            self.start = weights_of_bundle(recipe.start_from, training.preprocess)
             self.model.set_weights(self.start)
         self.judged = build_unet(self.config, shape)
         self.pipeline = Pipeline(training, recipe)
@@ -165,9 +165,21 @@ class _Trainer:
     def run_to_the_end(self, report: Callable[[str], None], show_progress: bool) -> TrainingResult:
         """Train epoch after epoch until a stop condition holds."""
         clock = Clock(self.progress.elapsed_s)
+        stop, batch = self.recipe.stop, self.recipe.sampling.batch_size
+        report(
+            f"device: {self.workers.device}; {stop.epochs} epochs of {stop.steps_per_epoch} steps, "
+            f"{batch} crops each"
+        )
+        if self.start is not None and not self.progress.history:
+            row: dict[str, float] = {"epoch": 0} | self._validated(-1)
+            self.progress = replace(self.progress, history=(row | {"time_s": clock.now_s},))
+            report(f"before training: {_values(row)}")
         while (reason := self._stop_reason()) is None:
             row = self._epoch(clock, show_progress)
-            report(_line(row, self.progress))
+            report(
+                f"epoch {self.progress.epochs_done} of {stop.epochs}: {_values(row)}; "
+                f"best Dice {self.progress.best_dice:.4f}; {clock.now_s / 60:.1f} minutes so far"
+            )
         report(f"ended: {reason}; best validation Dice {self.progress.best_dice:.4f}")
         return TrainingResult(self.run / BEST_MODEL, self.progress.best_dice, reason, self.progress)
 
@@ -213,24 +225,30 @@ class _Trainer:
 
     def _judge(self, epoch: int) -> dict[str, float]:
         """Validate, keep the best model, and mine."""
-        self.judged.set_weights(self._weights_to_keep())
-        predict = SlicePredictor(self.judged)
         row: dict[str, float] = {}
         if (epoch + 1) % self.recipe.validation.every_epochs == 0:
-            scores = validate(predict, self.judge, self.slices, self.recipe)
-            row |= scores.to_dict()
-            dice = getattr(scores, self.recipe.validation.monitor)
-            improved = dice > self.progress.best_dice
-            if improved:
-                self.progress = replace(self.progress, best_dice=dice, best_epoch=epoch)
-                self._keep_best(predict, epoch)
-            self.progress = after_epoch(self.recipe.optimiser, self.progress, improved=improved)
+            row |= self._validated(epoch)
+        self.judged.set_weights(self._weights_to_keep())
+        predict = SlicePredictor(self.judged)
         if self.cases and (epoch + 1) % self.recipe.validation.whole_every_epochs == 0:
             threshold = self.recipe.validation.threshold
             row |= judge_cases(predict, self.judge, self.cases, threshold)
         if self.miner.due(epoch):
             row["mined"] = float(self.miner.mine(predict, epoch))
         return row
+
+    def _validated(self, epoch: int) -> dict[str, float]:
+        """Validate, and keep the best model. Epoch -1 is the network from which a run starts."""
+        self.judged.set_weights(self._weights_to_keep())
+        predict = SlicePredictor(self.judged)
+        scores = validate(predict, self.judge, self.slices, self.recipe)
+        dice = getattr(scores, self.recipe.validation.monitor)
+        improved = dice > self.progress.best_dice
+        if improved:
+            self.progress = replace(self.progress, best_dice=dice, best_epoch=epoch)
+            self._keep_best(predict, epoch)
+        self.progress = after_epoch(self.recipe.optimiser, self.progress, improved=improved)
+        return scores.to_dict()
 
     def _weights_to_keep(self) -> list[NDArray[Any]]:
         """Return the averaged weights, with the recipe's share of the first weights."""
@@ -302,7 +320,6 @@ def _has_accelerator() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def _line(row: dict[str, float], progress: Progress) -> str:
-    """Describe one epoch in words."""
-    parts = [f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"]
-    return f"epoch {int(row['epoch'])}: {', '.join(parts)}; best Dice {progress.best_dice:.4f}"
+def _values(row: dict[str, float]) -> str:
+    """Write the values of a row of the log."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from cmbnet.io.settings import FrozenModel, check_settings, read_settings
 from cmbnet.model.config import ModelConfig, preset
@@ -176,12 +176,6 @@ class Recipe(FrozenModel):
     stop: StopSettings = StopSettings()
     validation: ValidationSettings = ValidationSettings()
     mining: MiningSettings = MiningSettings()
-
-    @model_validator(mode="after")
-    def _start_share_needs_a_start(self) -> Recipe:
-        if self.start_share > 0.0 and self.start_from is None:
-            raise ValueError("start_share needs start_from, the bundle that it is a share of")
-        return self
 
 
 def load_recipe(path: Path) -> Recipe:

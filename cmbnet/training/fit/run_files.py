@@ -22,7 +22,9 @@ BEST_MODEL, LAST_MODEL = "best.keras", "last.keras"
 LOG, CURVES, RECIPE, DESCRIPTION = "log.csv", "curves.png", "recipe.yaml", "run.json"
 
 
-def write_run_description(run: Path, recipe: Recipe, training: Cache, validation: Cache) -> None:
+def write_run_description(
+    run: Path, recipe: Recipe, training: Cache, validation: Cache, device: str
+) -> None:
     """Write the resolved recipe and the origin of the run."""
     text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
     write_text_atomically(run / RECIPE, f"# {RESEARCH_USE_ONLY}\n{text}")
@@ -32,6 +34,7 @@ def write_run_description(run: Path, recipe: Recipe, training: Cache, validation
         "git_revision": git_revision(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("keras", "numpy")},
+        "device": device,
         "preprocess": training.preprocess,
         "training": _cohort(training),
         "validation": _cohort(validation),
@@ -85,11 +88,13 @@ def curves_png(history: Sequence[dict[str, float]]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.0, 3.6), layout="constrained")
+    figure = Figure(figsize=(15.0, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 4)
+    axes = figure.subplots(1, 5)
+    # The loss of the recipe is no cross-entropy of a pixel: the two may be a thousand apart.
     panels = (
-        ("loss", ("loss", "val_loss"), "log"),
+        ("loss of training", ("loss",), "log"),
+        ("validation cross-entropy", ("val_loss",), "log"),
         ("validation Dice", ("val_dice", "val_best_dice"), "linear"),
         ("lesion blobs", ("val_sensitivity", "val_false_blobs"), "linear"),
         ("learning rate", ("learning_rate",), "log"),

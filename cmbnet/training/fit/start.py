@@ -8,72 +8,110 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.backends.keras import load_keras
-from cmbnet.bundle import load_bundle
+from cmbnet.bundle import Artefact, Bundle, load_bundle
 from cmbnet.errors import UsageError
-from cmbnet.training.fit.recipe import Recipe
+from cmbnet.io.settings import FrozenModel
+from cmbnet.model.files import config_in
+from cmbnet.preprocess import PreprocessRecipe
+from cmbnet.training.fit.recipe import ModelSettings, PreprocessSettings, Recipe
 
 
-def with_context_of_bundle(recipe: Recipe) -> Recipe:
-    """Give a recipe the distance of slices of the bundle from which it starts.
+def with_start(recipe: Recipe) -> Recipe:
+    """Give a recipe all that the bundle fixes from which it starts.
+
+    These are the shape of the network, the distance of its slices and the preprocessing.
 
     Args:
         recipe: The recipe. Without a start from a bundle, it stays unchanged.
 
     Raises:
-        UsageError: If the recipe states another distance than the bundle.
-        BundleError: If there is no such bundle.
+        UsageError: If the recipe states something else than the bundle, the bundle has no Keras
+            file, or a share of no start is wanted.
+        BundleError: If there is no such bundle, or its network is none of `cmbnet.model`.
     """
     if recipe.start_from is None:
+        if recipe.start_share > 0.0:
+            raise UsageError("start_share needs start_from, the bundle that it is a share of")
         return recipe
-    wanted, given = load_bundle(recipe.start_from).context.target_mm, recipe.sampling.context_mm
-    if "context_mm" in recipe.sampling.model_fields_set and given != wanted:
-        raise UsageError(
-            f"the network of {recipe.start_from} looks at {_distance(wanted)}, the recipe's "
-            f"sampling.context_mm asks for {_distance(given)}: leave it out to keep what the "
-            "network learned"
-        )
-    sampling = recipe.sampling.model_copy(update={"context_mm": wanted})
-    return recipe.model_copy(update={"sampling": sampling})
+    bundle = load_bundle(recipe.start_from)
+    network = config_in(bundle.read(_keras_file(bundle)))
+    learned = {name: getattr(network, name) for name in ("channels", "up_kernel", "skip")}
+    asked = recipe.model.config()
+    shaped = recipe.model.model_fields_set - {"lesion_prior"}
+    stated = {name: getattr(asked, name) for name in learned if shaped}
+    _refuse_others(recipe, "model", learned, stated)
+    prepared = {name: getattr(bundle.recipe, name) for name in PreprocessSettings.model_fields}
+    _refuse_others(recipe, "preprocess", prepared, _stated(recipe.preprocess))
+    slices = {"context_mm": bundle.context.target_mm}
+    _refuse_others(recipe, "sampling", slices, _stated(recipe.sampling))
+    model = ModelSettings(**learned | {"lesion_prior": recipe.model.lesion_prior})
+    return recipe.model_copy(
+        update={
+            "model": model,
+            "preprocess": PreprocessSettings(**prepared),
+            "sampling": recipe.sampling.model_copy(update=slices),
+        }
+    )
 
 
-def _distance(context_mm: float | None) -> str:
-    return "adjacent slices" if context_mm is None else f"slices {context_mm:g} mm apart"
+def preprocessing_of(recipe: Recipe) -> PreprocessRecipe:
+    """Return all settings of preprocessing: those of the bundle from which a recipe starts."""
+    if recipe.start_from is None:
+        return recipe.preprocess.recipe()
+    return load_bundle(recipe.start_from).recipe
 
 
-def weights_of_bundle(
-    name: str, model: Any, preprocess: dict[str, Any]
-) -> list[NDArray[np.float32]]:
-    """Read the weights of a bundle's Keras file, for another model of the same shape.
+def _stated(settings: FrozenModel) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in settings.model_fields_set}
 
-    Args:
-        name: Folder of a bundle, or "default".
-        model: The network that starts from them.
-        preprocess: Settings of preprocessing of the training scans, `PreprocessRecipe.to_dict`.
 
-    Raises:
-        UsageError: If the bundle has no Keras file, its network has another shape, or it needs
-            other preprocessing.
-        BundleError: If the bundle is altered.
-    """
-    bundle = load_bundle(name)
+def _refuse_others(
+    recipe: Recipe, section: str, fixed: dict[str, Any], stated: dict[str, Any]
+) -> None:
+    """Refuse a recipe that states another value than the bundle has."""
+    for name, value in fixed.items():
+        if name in stated and stated[name] != value:
+            raise UsageError(
+                f"{section}.{name} of the recipe must be that of the bundle {recipe.start_from}, "
+                f"{_words(name, value)}, got {_words(name, stated[name])}: leave it out to keep "
+                "what the network learned"
+            )
+
+
+def _words(name: str, value: Any) -> str:
+    if name != "context_mm":
+        return str(value)
+    return "adjacent slices" if value is None else f"slices {value:g} mm apart"
+
+
+def _keras_file(bundle: Bundle) -> Artefact:
     found = bundle.artefacts("keras")
     if not found:
         raise UsageError(
-            f"the bundle {name} has no Keras file to start from: export it from its run again"
+            f"the bundle {bundle.path} has no Keras file to start from: export it from its run "
+            "again"
         )
+    return found[0]
+
+
+def weights_of_bundle(name: str, preprocess: dict[str, Any]) -> list[NDArray[np.float32]]:
+    """Read the weights of a bundle's Keras file.
+
+    Args:
+        name: Folder of a bundle, or "default".
+        preprocess: Settings of preprocessing of the training scans, `PreprocessRecipe.to_dict`.
+
+    Raises:
+        UsageError: If the bundle has no Keras file, or needs other preprocessing.
+        BundleError: If the bundle is altered.
+    """
+    bundle = load_bundle(name)
     wanted = bundle.recipe.to_dict()
     if preprocess != wanted:
         differing = sorted(k for k in wanted if wanted[k] != preprocess.get(k))
         raise UsageError(
             f"the bundle {name} wants scans prepared with { ({k: wanted[k] for k in differing}) }: "
-            "set preprocess in the recipe accordingly and prepare the scans again"
+            "prepare the scans again, with a recipe that starts from it"
         )
-    weights = [np.asarray(w, np.float32) for w in load_keras(bundle, found[0]).get_weights()]
-    have, need = [w.shape for w in weights], [tuple(w.shape) for w in model.get_weights()]
-    if have != need:
-        channels = bundle.manifest.training.details.get("channels", "unknown")
-        raise UsageError(
-            f"the network of {name} (channels {channels}) has another shape than the recipe's "
-            "model: set model.preset, channels, up_kernel and skip as it was trained with"
-        )
-    return weights
+    network = load_keras(bundle, _keras_file(bundle))
+    return [np.asarray(weight, np.float32) for weight in network.get_weights()]

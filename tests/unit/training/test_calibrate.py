@@ -18,7 +18,7 @@ from cmbnet.errors import InputRefused, UsageError
 from cmbnet.io import read_nifti, write_nifti
 from cmbnet.training.choose.calibrate import calibrate
 from cmbnet.training.choose.statement import calibrated as trained_and_calibrated
-from cmbnet.training.choose.statement import statement
+from cmbnet.training.choose.statement import continued, statement
 from cmbnet.training.data.labelled import read_labelled
 from tests.helpers.tiny_scan import DOTS, tiny_scan
 
@@ -179,6 +179,17 @@ def test_the_command_asks_what_the_scans_are(tiny_bundle: Bundle, site: Path) ->
     refused = CliRunner().invoke(command, arguments)
     assert refused.exit_code == 2
     assert "--data-kind" in refused.output
+
+
+def test_the_statement_of_a_network_that_learned_more_is_true() -> None:
+    before = statement("phantoms")
+    assert continued(before, "phantoms") == before
+    after = continued(before, "mixed")
+    assert after == (
+        "Trained on digital phantoms only. Trained further on scans of several kinds. Operating "
+        "points were chosen and measured on scans of several kinds."
+    )
+    assert continued(after, "phantoms").count("Operating points") == 1
 
 
 @pytest.mark.parametrize(

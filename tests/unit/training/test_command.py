@@ -66,7 +66,7 @@ def test_a_folder_that_is_no_cohort_is_refused(tmp_path: Path) -> None:
 def test_the_whole_command(recipe: Path, cohort: Path, tmp_path: Path) -> None:
     result = run(recipe, "--data", cohort, "--validation", cohort, "-o", tmp_path / "run")
     assert result.exit_code == 0
-    assert "epoch 1: loss" in result.output
+    assert "epoch 1 of 1: loss" in result.output
     assert "ended: all 1 epochs are done" in result.output
     assert "Research use only" in result.output
     assert (tmp_path / "run" / "best.keras").is_file()

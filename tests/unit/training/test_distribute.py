@@ -137,6 +137,12 @@ def test_strategies_need_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
         open_workers("mirrored", 8)
 
 
+def test_several_gpus_are_not_one_processor() -> None:
+    """It ran on the CPU without a word."""
+    with pytest.raises(UsageError, match="mirrored needs GPUs, and TensorFlow finds none"):
+        open_workers("mirrored", 8)
+
+
 def test_the_slurm_example_names_every_worker(tmp_path: Path) -> None:
     (tmp_path / "cmbnet").write_text('#!/bin/sh\necho "$TF_CONFIG"\n')
     (tmp_path / "cmbnet").chmod(0o755)
@@ -161,6 +167,7 @@ def test_the_slurm_example_names_every_worker(tmp_path: Path) -> None:
 def test_one_device_needs_no_strategy() -> None:
     workers = open_workers("none", 6)
     assert (workers.strategy, workers.replicas, workers.chief) == (None, 1, True)
+    assert workers.device.startswith("CPU, ")
 
 
 def test_several_processes_need_to_know_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

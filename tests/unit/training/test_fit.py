@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from cmbnet.errors import UnreadableFile, UsageError
 from cmbnet.model.files import load_model
@@ -25,7 +26,7 @@ from cmbnet.training.fit.callbacks import (
 from cmbnet.training.fit.checkpoint import CHECKPOINT, Progress, State, load_state, save_state
 from cmbnet.training.fit.loop import TrainingResult, train
 from cmbnet.training.fit.recipe import Recipe, parse_recipe
-from cmbnet.training.fit.run_files import write_log
+from cmbnet.training.fit.run_files import curves_png, write_log
 from cmbnet.training.fit.storage import DiskFull, alone_in, room_in
 
 VALUES: dict[str, Any] = {
@@ -292,3 +293,14 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(UnreadableFile, match="delete it to start anew"):
         load_state(tmp_path)
+
+
+def test_losses_of_different_kinds_have_axes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is a sum of two losses, the other a cross-entropy of a pixel, a thousand times less."""
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    names = ("epoch", "loss", "val_loss", "val_dice", "val_best_dice", "val_sensitivity",
+             "val_false_blobs", "learning_rate")  # fmt: skip
+    curves_png([dict.fromkeys(names, 0.5)])
+    shown = [[line.get_label() for line in axis.lines] for axis in drawn[0].axes]
+    assert shown[:2] == [["loss"], ["val_loss"]]

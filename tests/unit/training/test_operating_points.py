@@ -349,6 +349,19 @@ def test_teachers_say_what_is_learned_and_the_cohort_which_thresholds() -> None:
         )
 
 
+def test_a_kept_score_competes_with_a_new_one() -> None:
+    """What a site can teach from few candidates must not replace what thousands taught."""
+    old = replace(RULES, evidence=EVIDENCE)
+    maps = [scan("a", [(1, 5, 5, 0.6)], []), scan("c", [], [(2, 30, 30, 0.5)])]
+    few = candidates(maps, 0.4)
+    kept = choose_operating_points(
+        few, cohort="t", variants=[old], learn=True, score_candidates=few, keep=True
+    )
+    assert kept.rules.evidence == EVIDENCE
+    assert kept.report == ("score: that of the start is kept, 30 microbleeds and 30 false "
+                           "candidates are needed for a new one",)  # fmt: skip
+
+
 def test_where_no_limit_can_be_kept_the_fewest_false_alarms_decide() -> None:
     maps = [scan("a", [(1, 5, 5, 0.6)], []), scan("c", [], [(2, 30, 30, 0.9)])]
     assert {p.name for p in chosen(maps, 0.5).points} == {"balanced", "sensitive", "screening"}

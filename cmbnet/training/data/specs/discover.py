@@ -28,7 +28,7 @@ from cmbnet.training.data.specs.model import (
     Splits,
 )
 from cmbnet.training.data.specs.splits import deal_splits, draw_split
-from cmbnet.training.data.specs.template import fill, find, find_one
+from cmbnet.training.data.specs.template import fill, find, find_of_each, find_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class _Finder:
                 split=self._split(fields),
                 image=image,
                 label=label,
-                ignore=find_one(self.root, group.ignore, fields) if group.ignore else None,
+                ignore=self._ignore(group, fields),
                 mimics=find_one(self.root, group.mimics, fields) if group.mimics else None,
                 stated_lesions=self._stated_lesions(fields),
                 expects_lesions=group.expects == "lesions",
@@ -200,10 +200,15 @@ class _Finder:
                 table = fill(labels.table.path, fields)
                 raise _NoLabelError(f"{fields['file']} is not named in {table}")
             return centres
-        path = find_one(self.root, labels.path, fields)
-        if path is None:
+        paths = find_of_each(self.root, labels.path, fields)
+        if not paths:
             raise _NoLabelError(f"{fields['file']} has no label {fill(labels.path, fields)}")
-        return LabelImage(path, labels.convention)
+        uncertain = find_of_each(self.root, group.ignore, fields) if group.ignore else ()
+        return LabelImage(paths[0], labels.convention, paths[1:], uncertain[1:])
+
+    def _ignore(self, group: Group, fields: Mapping[str, str]) -> Path | None:
+        found = find_of_each(self.root, group.ignore, fields) if group.ignore else ()
+        return found[0] if found else None
 
     def _patient(self, fields: Mapping[str, str]) -> str:
         if isinstance(self.spec.patient, Lookup):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
+from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile, require
 from cmbnet.io import read_nifti
 from cmbnet.lesions import (
     Component,
@@ -20,6 +20,7 @@ from cmbnet.lesions import (
     measure_components,
     size_class,
 )
+from cmbnet.training.data.consensus import agreed
 from cmbnet.training.data.specs.centres import Centres
 from cmbnet.training.data.specs.fault import Fault
 from cmbnet.training.data.specs.region import grow_region, inside
@@ -28,10 +29,19 @@ from cmbnet.volume import Volume, grid_difference
 
 @dataclass(frozen=True, slots=True)
 class LabelImage:
-    """An image of labels, and its convention."""
+    """An image of labels, and its convention.
+
+    Args:
+        path: The image.
+        kind: The convention.
+        others: Images of further readers. The majority decides.
+        uncertain: Images of what further readers could not judge.
+    """
 
     path: Path
     kind: Literal["mask", "instances", "mask_or_instances"]
+    others: tuple[Path, ...] = ()
+    uncertain: tuple[Path, ...] = ()
 
 
 Label = LabelImage | Centres | None
@@ -78,7 +88,15 @@ def read_labels(label: Label, ignore: Path | None, image: Volume) -> ScanLabels:
     elif label is None:
         instances = np.zeros(image.shape, np.int32)
     else:
-        instances = _from_image(label, image, faults)
+        paths = (label.path, *label.others)
+        read = [_from_image(replace(label, path=path), image, faults) for path in paths]
+        instances, uncertain = agreed(read)
+        if label.others:
+            names = ", ".join(str(path.parent) for path in paths)
+            message = f"the majority of {len(paths)} readers decides, in {names}"
+            faults.append(Fault("several-readers", "note", message))
+        for path in label.uncertain:
+            uncertain |= read_label_image(path, image) > 0
     if ignore is not None:
         uncertain |= read_label_image(ignore, image) > 0
     components = measure_components(instances, image.affine)
@@ -113,8 +131,13 @@ def split_by_size(
 
 
 def read_label_image(path: Path, image: Volume) -> NDArray[np.int32]:
-    """Read a label image as whole numbers on the grid of the scan."""
-    volume = read_nifti(path)
+    """Read a label image as whole numbers on the grid of the scan.
+
+    A NIfTI image lies on that grid. A segmentation of 3D Slicer (``.seg.nrrd``) may be a part of
+    it; each segment is a label.
+    """
+    slicer = path.name.lower().endswith(".nrrd")
+    volume = _segmentation(path, image) if slicer else read_nifti(path)
     difference = grid_difference(volume, image)
     if difference is not None:
         raise InputRefused(f"{path} must lie on the grid of its image: {difference}")
@@ -124,6 +147,41 @@ def read_label_image(path: Path, image: Volume) -> NDArray[np.int32]:
         raise InputRefused(f"{path} must hold whole numbers from 0 on, got {odd[0]:g}")
     whole: NDArray[np.int32] = labels.astype(np.int32)
     return whole
+
+
+def _segmentation(path: Path, image: Volume) -> Volume:
+    """Read a segmentation of 3D Slicer, and lay it into the grid of the scan.
+
+    Slicer keeps segments that overlap in layers, and only the part that is not empty.
+    """
+    require("SimpleITK", extra="train", purpose=f"to read {path.name}")
+    import SimpleITK
+
+    try:
+        stored = SimpleITK.ReadImage(str(path))
+    except RuntimeError as error:
+        raise UnreadableFile(f"a segmentation of 3D Slicer is required, got {path}") from error
+    count = stored.GetNumberOfComponentsPerPixel()
+    layers = [
+        Volume.from_sitk(stored if count == 1 else SimpleITK.VectorIndexSelectionCast(stored, n))
+        for n in range(count)
+    ]
+    to_scan = np.linalg.inv(image.affine) @ layers[0].affine
+    start = np.rint(to_scan[:3, 3]).astype(int)
+    stop = start + layers[0].shape
+    labels = np.zeros(image.shape, np.float32)
+    aligned = np.allclose(to_scan[:3, :3], np.eye(3), atol=1e-3)
+    if not aligned or (start < 0).any() or (stop > image.shape).any():
+        raise InputRefused(
+            f"{path} must lie on the grid of its image, got a part of {layers[0].shape} voxels at "
+            f"{to_scan[:3, 3].round(2).tolist()}: choose the scan as the geometry of the "
+            "segmentation in 3D Slicer and save it again"
+        )
+    part = labels[tuple(slice(a, b) for a, b in zip(start.tolist(), stop.tolist(), strict=True))]
+    for layer in layers:
+        above = part.max(initial=0.0)
+        part[(layer.data > 0) & (part == 0)] = (layer.data + above)[(layer.data > 0) & (part == 0)]
+    return image.with_data(labels)
 
 
 def _from_image(label: LabelImage, image: Volume, faults: list[Fault]) -> NDArray[np.int32]:

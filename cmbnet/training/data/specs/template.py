@@ -7,6 +7,7 @@ finding: it stands for anything but ``/``.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -66,14 +67,60 @@ def find_one(root: Path, template: str, fields: Mapping[str, str]) -> Path | Non
     Raises:
         InputRefused: If a ``*`` in it leaves a choice.
     """
-    escaped = {name: _literal(value) for name, value in fields.items()}
-    found = sorted(path for path in root.glob(fill(template, escaped)) if path.is_file())
+    found = _found(root, template, fields)
     if len(found) > 1:
-        raise InputRefused(
-            f"{fill(template, fields)!r} must name one file in {root}, got "
-            f"{', '.join(path.relative_to(root).as_posix() for path in found)}"
-        )
+        raise _several(root, template, fields, found)
     return found[0] if found else None
+
+
+def find_of_each(root: Path, template: str, fields: Mapping[str, str]) -> tuple[Path, ...]:
+    """Find the files that a filled template names, at most one in a folder.
+
+    A mask may be one of 3D Slicer, ``.seg.nrrd``, where the template says ``.nii``. Folders of
+    which a ``dataset_description.json`` says that cmbnet made them are left out: what a model found
+    is no truth.
+
+    Raises:
+        InputRefused: If a ``*`` leaves a choice within a folder.
+    """
+    slicer = re.sub(r"\.nii(\.gz|\{gz\?\})?$", ".seg.nrrd", template)
+    found = [
+        path
+        for one in dict.fromkeys((template, slicer))
+        for path in _found(root, one, fields)
+        if not _by_cmbnet(path, root)
+    ]
+    if len({path.parent for path in found}) < len(found):
+        raise _several(root, template, fields, found)
+    return tuple(found)
+
+
+def _found(root: Path, template: str, fields: Mapping[str, str]) -> list[Path]:
+    escaped = {name: _literal(value) for name, value in fields.items()}
+    return sorted(path for path in root.glob(fill(template, escaped)) if path.is_file())
+
+
+def _several(
+    root: Path, template: str, fields: Mapping[str, str], found: list[Path]
+) -> InputRefused:
+    return InputRefused(
+        f"{fill(template, fields)!r} must name one file in {root}, got "
+        f"{', '.join(path.relative_to(root).as_posix() for path in found)}"
+    )
+
+
+def _by_cmbnet(path: Path, root: Path) -> bool:
+    """Return whether a file lies in a folder of derivatives that cmbnet wrote."""
+    for folder in path.parents:
+        if folder == root:
+            break
+        try:
+            text = (folder / "dataset_description.json").read_text(encoding="utf-8")
+            if any(maker.get("Name") == "cmbnet" for maker in json.loads(text)["GeneratedBy"]):
+                return True
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return False
 
 
 def _literal(value: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from cmbnet.lesions import label_components, measure_components, spacing_affine
 from cmbnet.training.data.cohort import FrameCase
 from cmbnet.training.data.specs import Fault, ScanCase, ScanSpec, discover
 from cmbnet.training.data.specs.check import CaseReport, check_together, report_case
+from cmbnet.training.data.specs.labels import LabelImage
 from cmbnet.training.data.specs.model import Expected, FoldSplit, PatientSplit
 from cmbnet.training.data.specs.splits import deal_splits, draw_split
 
@@ -173,9 +175,35 @@ def test_scans_without_a_label_are_counted_and_the_others_stay(tmp_path: Path) -
     assert wrong(discover(spec(), tmp_path))["no-label"].startswith("2 scans have no label")
 
 
-def test_two_labels_for_one_scan_are_wrong(tmp_path: Path) -> None:
+def test_two_labels_in_one_folder_are_wrong(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a.nii", "labels/r/a-1.nii", "labels/r/a-2.nii")
+    labels = {"convention": "mask", "path": "labels/*/{stem}-*.nii"}
+    found = discover(spec(groups=({"images": "x/{stem}.nii", "labels": labels},)), tmp_path)
+    assert "must name one file in" in wrong(found)["spec"]
+
+
+def test_two_readers_of_one_scan_are_both_read(tmp_path: Path) -> None:
+    """A second folder was "must name one file"."""
+    touch(tmp_path, "x/a.nii", "labels/r/a.nii", "labels/s/a.nii", "labels/t/a.seg.nrrd")
+    (case,) = discover(spec(), tmp_path).cases
+    assert isinstance(case.label, LabelImage)
+    assert case.label.path == tmp_path / "labels" / "r" / "a.nii"
+    others = (tmp_path / "labels" / "s" / "a.nii", tmp_path / "labels" / "t" / "a.seg.nrrd")
+    assert case.label.others == others
+
+
+def test_the_answers_of_the_model_are_no_truth(tmp_path: Path) -> None:
     touch(tmp_path, "x/a.nii", "labels/r/a.nii", "labels/s/a.nii")
-    assert "must name one file in" in wrong(discover(spec(), tmp_path))["spec"]
+    made_by = json.dumps({"GeneratedBy": [{"Name": "cmbnet"}]})
+    (tmp_path / "labels" / "r" / "dataset_description.json").write_text(made_by)
+    (case,) = discover(spec(), tmp_path).cases
+    assert case.label == LabelImage(tmp_path / "labels" / "s" / "a.nii", "mask")
+
+
+def test_a_mask_of_slicer_is_found(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a.nii", "labels/t/a.seg.nrrd")
+    (case,) = discover(spec(), tmp_path).cases
+    assert case.label == LabelImage(tmp_path / "labels" / "t" / "a.seg.nrrd", "mask")
 
 
 def test_two_scans_of_one_name_are_wrong(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 from numpy.typing import NDArray
 
 from cmbnet.errors import InputRefused, UnreadableFile
@@ -136,3 +137,64 @@ def test_a_centre_outside_the_image_is_refused(tmp_path: Path) -> None:
     centres = Centres(tmp_path / "c.csv", ((40.0, 60.0, 4.0),), "voxel", RegionTarget())
     with pytest.raises(UnreadableFile, match=r"centre 1 of c\.csv lies outside the image.*unit"):
         read_labels(centres, None, scan_with_spots())
+
+
+def save_slicer(file: Path, layers: NDArray[np.uint8], start: tuple[int, int, int] = (0, 0, 0)
+                ) -> Path:  # fmt: skip
+    """Write layers (z, y, x, n) as 3D Slicer does: the part of a scan from a voxel (z, y, x) on."""
+    image = IMAGE.with_data(np.zeros(IMAGE.shape, np.uint8)).to_sitk()
+    whole = layers.shape[-1] > 1
+    part = SimpleITK.GetImageFromArray(layers if whole else layers[..., 0], isVector=whole)
+    part.SetSpacing(image.GetSpacing())
+    part.SetDirection(image.GetDirection())
+    part.SetOrigin(image.TransformIndexToPhysicalPoint([int(n) for n in start[::-1]]))
+    for key, value in {"ID": "Segment_1", "LabelValue": "1", "Layer": "0"}.items():
+        part.SetMetaData(f"Segment0_{key}", value)
+    SimpleITK.WriteImage(part, str(file))
+    return file
+
+
+def test_a_segmentation_of_slicer_is_taken_as_it_is(tmp_path: Path) -> None:
+    """One segment for all, a segment for each, cropped to what is drawn, and in layers."""
+    lesions = np.zeros((*IMAGE.shape, 1), np.uint8)
+    lesions[1, 5:9, 5:9], lesions[1, 20:24, 20:24] = 1, 1
+    each = lesions.copy()
+    each[1, 20:24, 20:24] = 2
+    layers = np.concatenate([each == 1, each == 2], -1).astype(np.uint8)
+    for name, drawn, start in (
+        ("all", lesions, (0, 0, 0)),
+        ("each", each, (0, 0, 0)),
+        ("cropped", each[1:2, 4:25, 4:25], (1, 4, 4)),
+        ("layers", layers, (0, 0, 0)),
+    ):
+        file = save_slicer(tmp_path / f"{name}.seg.nrrd", drawn, start)
+        found = read_labels(LabelImage(file, "mask_or_instances"), None, IMAGE)
+        assert np.array_equal(found.target > 0, lesions[..., 0] > 0), name
+        assert len(found.components) == 2, name
+
+
+def test_a_segmentation_on_another_grid_is_refused(tmp_path: Path) -> None:
+    beyond = save_slicer(tmp_path / "a.seg.nrrd", np.ones((3, 40, 40, 1), np.uint8), (1, 0, 0))
+    with pytest.raises(InputRefused, match="choose the scan as the geometry"):
+        read_labels(LabelImage(beyond, "mask"), None, IMAGE)
+    (tmp_path / "b.seg.nrrd").write_bytes(b"NRRD?")
+    with pytest.raises(UnreadableFile, match="a segmentation of 3D Slicer is required"):
+        read_labels(LabelImage(tmp_path / "b.seg.nrrd", "mask"), None, IMAGE)
+
+
+def test_the_majority_of_readers_decides_and_it_is_noted(tmp_path: Path) -> None:
+    one, two = np.zeros((2, *IMAGE.shape), np.uint8)
+    one[1, 5:9, 5:9] = two[1, 5:9, 5:9] = 1
+    one[1, 20:24, 20:24] = 1
+    (tmp_path / "r").mkdir()
+    (tmp_path / "s").mkdir()
+    paths = [save(tmp_path / "r", one), save(tmp_path / "s", two), save(tmp_path, one * 0 + two)]
+    both = read_labels(LabelImage(paths[0], "mask", (paths[1],)), None, IMAGE)
+    assert len(both.components) == 1
+    assert np.array_equal(both.ignore, one > two)
+    assert both.faults[0].code == "several-readers"
+    assert both.faults[0].severity == "note"
+    three = read_labels(LabelImage(paths[0], "mask", tuple(paths[1:])), None, IMAGE)
+    assert not three.ignore.any()
+    unsure = read_labels(LabelImage(paths[1], "mask", (), (paths[0],)), None, IMAGE)
+    assert np.array_equal(unsure.ignore, one > two)

@@ -1,0 +1,1 @@
+"""A bundle that learns from the reviewed scans of a site."""
