@@ -38,7 +38,17 @@ FIGURES = {
 }
 """Rows of the table of a test cohort: a metric of ``results.json``, or `lesion_auc`, `patient_fpr`,
 `patient_fnr` (at the patient threshold) or `false_per_control`, and its title."""
-FIGURES_ELSEWHERE = {name: FIGURES[name] for name in ("lesion_precision", "lesion_recall")}
+FIGURES_ELSEWHERE = {
+    name: FIGURES[name]
+    for name in (
+        "dice",
+        "lesion_precision",
+        "lesion_recall",
+        "patient_fpr",
+        "patient_fnr",
+        "false_per_control",
+    )
+}
 """The rows for scans unlike those of the test cohort."""
 
 PATIENTS = ("patient_fpr", "patient_fnr")
