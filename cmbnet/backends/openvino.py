@@ -48,10 +48,11 @@ class _Loader:
     def __call__(self, artefact: Artefact) -> _Stream:
         with self._lock:
             if artefact.file not in self._compiled:
-                self._compiled[artefact.file] = _compiled(self._bundle, artefact, self._threads)
-            # The binding makes its array types at the first use of a tensor. Two threads that do so
-            # at once can wait for each other for ever: one has the GIL, the other the types.
-            _ = self._compiled[artefact.file].create_infer_request().get_output_tensor(0).data
+                compiled = _compiled(self._bundle, artefact, self._threads)
+                # The binding makes its array types at the first use of a tensor. Two threads that
+                # do so at once can wait for each other for ever: one has the GIL, one the types.
+                _ = compiled.create_infer_request().get_output_tensor(0).data
+                self._compiled[artefact.file] = compiled
         return _Stream(self._compiled[artefact.file], artefact.shape[0] or 1)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +25,7 @@ from cmbnet.bids.record import (
     record_of_gap,
 )
 from cmbnet.errors import UsageError
-from cmbnet.io import write_bytes_atomically, write_text_atomically
+from cmbnet.io import link_or_copy, write_text_atomically
 from cmbnet.pages import render
 from cmbnet.report.tables import lesion_row
 from cmbnet.report.write import LESIONS, MASK, PROBABILITY, REPORT, clear_case
@@ -127,7 +126,7 @@ def publish(scan: Scan, session: Session, outcome: Outcome, root: Path, out: Pat
         if isinstance(content, str):
             write_text_atomically(out / name, content)
         else:
-            _link(out / CASES / content, out / name)
+            link_or_copy(out / CASES / content, out / name)
     record = record.model_copy(update={"picture": picture_of(record, out)})
     write_text_atomically(file, record.model_dump_json(indent=1) + "\n")
     return record
@@ -230,21 +229,6 @@ def tsv(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     return " ".join(str(value).split()) if value not in (None, "") else "n/a"
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name in one step, or copy it where the file system has no links."""
-    with suppress(OSError):
-        if target.samefile(source):  # a rename onto itself would leave the temporary name
-            return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}~")
-    try:
-        temporary.hardlink_to(source)
-    except OSError:
-        write_bytes_atomically(target, source.read_bytes())
-    else:
-        temporary.replace(target)
 
 
 def write_subject_page(records: Iterable[Record], out: Path) -> Path:

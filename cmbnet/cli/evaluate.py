@@ -14,7 +14,8 @@ from cmbnet.errors import UsageError
 
 if TYPE_CHECKING:
     from cmbnet.evaluation import CohortScores, Settings
-    from cmbnet.evaluation.cohort.files import CaseFiles, Manifest, Reference
+    from cmbnet.evaluation.cohort.files import CaseFiles, Reference
+    from cmbnet.evaluation.cohort.manifest import Manifest
 
 
 @click.command("evaluate", epilog=RESEARCH_USE_ONLY)
@@ -90,7 +91,7 @@ def command(**given: Any) -> None:
     from cmbnet.evaluation import MatchingRule, Settings
     from cmbnet.evaluation.cohort.analysis import Plan, analyse
     from cmbnet.evaluation.cohort.compare import compare
-    from cmbnet.evaluation.cohort.files import find_images
+    from cmbnet.evaluation.cohort.images import find_images
     from cmbnet.evaluation.cohort.origin import origin_of
     from cmbnet.evaluation.show.table import join_markdown
     from cmbnet.evaluation.show.tables import all_tables
@@ -151,12 +152,8 @@ def _score_follow_up(given: dict[str, Any]) -> None:
 
 
 def _pair(given: dict[str, Any], predictions: Literal["pred", "versus"]) -> list[CaseFiles]:
-    from cmbnet.evaluation.cohort.files import (
-        Folders,
-        pair_files,
-        read_lesion_regions,
-        read_manifest,
-    )
+    from cmbnet.evaluation.cohort.files import Folders, pair_files
+    from cmbnet.evaluation.cohort.manifest import read_lesion_regions, read_manifest
 
     if given["regions"] is not None and given["lesions"] is not None:
         raise UsageError("either --regions or --lesions says where lesions are, got both")

@@ -51,3 +51,18 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name in one step, or copy it where the file system has no links."""
+    with suppress(OSError):
+        if target.samefile(source):  # a rename onto itself would leave the temporary name
+            return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}~")
+    try:
+        temporary.hardlink_to(source)
+    except OSError:
+        write_bytes_atomically(target, source.read_bytes())
+    else:
+        temporary.replace(target)

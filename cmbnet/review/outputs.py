@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cmbnet import RESEARCH_USE_ONLY
+from cmbnet.errors import UnreadableFile
 from cmbnet.io import table_csv, write_nifti, write_text_atomically
 from cmbnet.lesions import Component, measure_components
 from cmbnet.report.write import LESIONS, MASK
@@ -106,6 +107,22 @@ def read_case(folder: Path) -> CaseReview | None:
         return CaseReview.model_validate_json((folder / CASE).read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def read_review(folder: Path) -> Review:
+    """Read ``verdicts.json`` in the folder of a reader.
+
+    Raises:
+        UnreadableFile: If there is none, or it is damaged or of another version.
+    """
+    file = folder / VERDICTS
+    try:
+        return Review.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UnreadableFile(
+            f"verdicts of this version of cmbnet are required, and {file} cannot be read by this "
+            "version: start `cmbnet review` of this reader again, which writes them anew"
+        ) from error
 
 
 def write_tables(folder: Path, reader: str, cases: Sequence[CaseReview]) -> None:

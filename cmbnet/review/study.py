@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from pydantic import ValidationError
 
 from cmbnet.errors import InputRefused, UnreadableFile
-from cmbnet.evaluation.cohort.files import find_images
+from cmbnet.evaluation.cohort.images import find_images
 from cmbnet.evaluation.cohort.load import read_labels_file
 from cmbnet.evaluation.readers.arms import Arms, compare_arms
 from cmbnet.evaluation.readers.sites import ReadCase, find_sites
 from cmbnet.evaluation.readers.times import Reading
 from cmbnet.report.write import LESIONS
 from cmbnet.review.cohort import Cohort, ReviewCase, open_cohort
-from cmbnet.review.outputs import ALONE, IGNORE, VERDICTS
-from cmbnet.review.verdicts import Arm, CaseReview, Review
+from cmbnet.review.outputs import ALONE, IGNORE, VERDICTS, read_review
+from cmbnet.review.verdicts import Arm, CaseReview
 from cmbnet.volume import Volume
 
 WITH: Final[Arm] = "with"
@@ -118,13 +117,7 @@ def _readings(folder: Path) -> tuple[dict[str, _Readings], list[Reading]]:
     readings: dict[str, _Readings] = {}
     times: list[Reading] = []
     for file in files:
-        try:
-            review = Review.model_validate_json(file.read_bytes())
-        except (OSError, ValidationError) as error:
-            raise UnreadableFile(
-                f"verdicts of this version of cmbnet are required in {file}; start cmbnet review "
-                "of this reader again, which writes them anew"
-            ) from error
+        review = read_review(file.parent)
         for case in review.cases:
             _add(readings.setdefault(case.case, _Readings()), review.reader, case, file.parent)
             seconds = {WITHOUT: case.seconds_without, WITH: case.seconds_with}

@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from cmbnet import __version__
-from cmbnet.errors import InputRefused, UnreadableFile, UsageError
+from cmbnet.errors import InputRefused, UsageError
 from cmbnet.io import read_nifti
 from cmbnet.lesions import Component, Lesion, measure_components, size_class
 from cmbnet.lesions.measure import axial_axis
 from cmbnet.report.dicom import Algorithm, DicomResult, Quality, Verification, write_dicom_results
 from cmbnet.report.write import LESIONS
 from cmbnet.review.cohort import Cohort, OpenCase
-from cmbnet.review.outputs import VERDICTS
-from cmbnet.review.verdicts import CaseReview, Review, Verdict
+from cmbnet.review.outputs import read_review
+from cmbnet.review.verdicts import CaseReview, Verdict
 
 
 def write_verified(
@@ -45,10 +44,7 @@ def write_verified(
             f"{organization!r}",
             argument="verify",
         )
-    try:
-        review = Review.model_validate_json((folder / VERDICTS).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise UnreadableFile(f"finished cases are required in {folder / VERDICTS}") from error
+    review = read_review(folder)
     known = {case.name: case for case in cohort.cases}
     for case in review.cases:
         if case.case not in known:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from cmbnet.errors import InputRefused, UnreadableFile, UsageError, printable
-from cmbnet.io.scan import nifti_stem
-from cmbnet.io.table import read_rows
+from cmbnet.errors import InputRefused, UsageError
+from cmbnet.evaluation.cohort.images import (
+    NESTED,
+    SUBJECT,
+    cases_of,
+    find_images,
+    is_bids_tree,
+    nested_images,
+    scan_entities,
+)
+from cmbnet.evaluation.cohort.manifest import Manifest
 from cmbnet.volume import Volume
 
 Value = TypeVar("Value")
-
-SUFFIXES = (".nii.gz", ".nii")
-SUBJECT = re.compile(r"(?:^|_)(sub-[A-Za-z0-9]+)(?=_|$)")
-"""The subject in a BIDS name."""
-_NOT_OF_THE_SCAN = ("space-", "res-", "label-", "desc-", "part-")
-"""Entities of a BIDS name that say what was made of a scan, and not of which one."""
-MASKS = ("lesions", "mask")
-NESTED = (*MASKS, "probability")
-"""Images in a case's folder of ``cmbnet predict``."""
-USUAL_STRATA = ("field_t", "protocol", "vendor", "anatomy")
-"""Columns of a manifest that always become strata."""
-
 
 ReadReference = Callable[[], tuple[Volume, Volume]]
 """Returns the instance labels of a case, and the mask of the region where nothing counts."""
@@ -77,192 +72,6 @@ class Folders:
     ignore: Path | None = None
     brain: Path | None = None
     regions: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ManifestRow:
-    """A row of a manifest. Without a column ``patient``, each case is a separate patient."""
-
-    patient: str
-    strata: Mapping[str, str]
-    patient_is_stated: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What is known of the cases, or of the subjects in the names of BIDS files."""
-
-    rows: Mapping[str, ManifestRow]  # Case, or subject as ``sub-01`` -> its row
-    of_subjects: bool = False
-
-    def row(self, case: str) -> ManifestRow | None:
-        """Return the row of a case, or None if there is none."""
-        if not self.of_subjects:
-            return self.rows.get(case)
-        subject = SUBJECT.search(case)
-        return None if subject is None else self.rows.get(subject[1])
-
-
-def find_images(folder: Path, names: Sequence[str] = MASKS) -> dict[str, Path]:
-    """Find the images of a folder by case.
-
-    Args:
-        folder: Folder of ``<case>.nii.gz`` (or ``.nii``), of ``<case>/<name>.nii.gz`` as ``cmbnet
-            predict`` writes, the output of ``cmbnet bids``, or other BIDS derivatives. Of those,
-            cases have the entities of the scan as their name.
-        names: Names of the image in a case's folder. The first that exists is taken.
-
-    Raises:
-        InputRefused: If it is not a folder, a case occurs twice, or there is no image.
-    """
-    if not folder.is_dir():
-        raise InputRefused(f"a folder of NIfTI files is required, got {folder}")
-    folder = _cases_of(folder)
-    if is_bids_tree(folder):
-        return _bids_images(folder, names)
-    images = nested_images(folder, names)
-    for path in sorted(folder.iterdir()):
-        name = nifti_stem(printable(path.name))
-        if name is None or path.is_dir() or path.name.startswith("."):
-            continue
-        if name in images:
-            raise InputRefused(f"case {name} occurs twice: {images[name]} and {path}")
-        images[name] = path
-    if not images:
-        raise InputRefused(
-            f"no images in {folder}: <case>.nii.gz or <case>/{names[0]}.nii.gz is required"
-        )
-    return dict(sorted(images.items()))
-
-
-def _cases_of(folder: Path) -> Path:
-    """Return the folder of the cases, which ``cmbnet bids`` has in its output folder."""
-    return folder / "cases" if (folder / "cases").is_dir() else folder
-
-
-def is_bids_tree(folder: Path) -> bool:
-    """Return whether a folder holds subjects of BIDS, and no cases."""
-    inner = ("sub-*/anat", "sub-*/swi", "sub-*/ses-*")
-    return _cases_of(folder) == folder and any(any(folder.glob(one)) for one in inner)
-
-
-def scan_entities(name: str) -> str:
-    """Return the part of a BIDS name that says of which scan an image is. Other names stay.
-
-    Examples:
-        >>> scan_entities("sub-01_ses-a_acq-SWI_space-orig_label-CMB_desc-x_mask")
-        'sub-01_ses-a_acq-SWI'
-        >>> scan_entities("case-7_mask")
-        'case-7_mask'
-    """
-    if not name.startswith("sub-"):
-        return name
-    pieces = [one for one in name.split("_") if "-" in one]
-    return "_".join(one for one in pieces if not one.startswith(_NOT_OF_THE_SCAN))
-
-
-def _bids_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Find the images of BIDS derivatives by the entities of their scans.
-
-    Masks and labels of microbleeds have ``label-CMB``. Regions to ignore have
-    ``label-uncertain``.
-    """
-    label = "label-uncertain" if "ignore" in names else "label-CMB"
-    images: dict[str, Path] = {}
-    for path in sorted((*folder.glob("sub-*/*/*.nii*"), *folder.glob("sub-*/ses-*/*/*.nii*"))):
-        *entities, suffix = (nifti_stem(path.name) or "").split("_")
-        if suffix not in ("mask", "dseg") or label.lower() not in map(str.lower, entities):
-            continue
-        name = scan_entities("_".join([*entities, suffix]))
-        if name in images:
-            raise InputRefused(f"case {name} occurs twice: {images[name]} and {path}")
-        images[name] = path
-    if not images:
-        raise InputRefused(
-            f"no images in {folder}: sub-<label>/.../sub-*_{label}_*mask.nii.gz is required"
-        )
-    return images
-
-
-def nested_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Find the images ``<case>/<name>.nii.gz`` by case, with the first of `names` that exists."""
-    found: dict[str, Path] = {}
-    for case in sorted(path for path in folder.iterdir() if path.is_dir()):
-        candidates = [case / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
-        image = next((one for one in candidates if one.is_file()), None)
-        if image is not None:
-            found[printable(case.name)] = image
-    return found
-
-
-def read_manifest(path: Path, strata: Sequence[str] = (), *, repeated: bool = False) -> Manifest:
-    """Read a table of cases, or the ``participants.tsv`` of BIDS.
-
-    Args:
-        path: A CSV with a column ``case`` and, if patients were scanned twice, ``patient``; or a
-            TSV with a column ``participant_id``. Its subjects may have several scans.
-        strata: Columns that become strata. A missing column is refused. Columns of
-            `USUAL_STRATA` are added if they exist.
-        repeated: Whether a patient may have several scans.
-
-    Raises:
-        UnreadableFile: If the file is not a CSV with these columns.
-        InputRefused: If a case occurs twice, or a patient does and `repeated` is False.
-    """
-    rows = read_rows(path, "cases", dict)
-    columns = set(rows[0]) if rows else set()
-    of_subjects = "participant_id" in columns and "case" not in columns
-    needed = strata if of_subjects else ("case", *strata)
-    absent = [name for name in needed if name not in columns]
-    if absent:
-        raise UnreadableFile(f"the manifest {path} needs the columns {', '.join(absent)}")
-    chosen = [*strata, *(name for name in USUAL_STRATA if name in columns - set(strata))]
-    manifest: dict[str, ManifestRow] = {}
-    patients: dict[str, str] = {}
-    for row in rows:
-        case = row["participant_id"] if of_subjects else row["case"]
-        patient = case if of_subjects else row.get("patient") or case
-        if case in manifest:
-            raise InputRefused(f"case {case} occurs twice in {path}")
-        if patient in patients and not repeated:
-            raise InputRefused(
-                f"patient {patient} occurs twice in {path}, as {patients[patient]} and {case}; "
-                "allow that patients repeat if these are scans of one person, to be pooled",
-                argument="repeated_patients",
-            )
-        patients[patient] = case
-        strata_of_case = {name: row[name] for name in chosen}
-        stated = of_subjects or bool(row.get("patient"))
-        manifest[case] = ManifestRow(patient, strata_of_case, stated)
-    return Manifest(manifest, of_subjects)
-
-
-def read_lesion_regions(path: Path) -> dict[str, dict[int, str]]:
-    """Read the region of each true lesion from a CSV with the columns case, lesion, region.
-
-    ``lesions.csv`` of a phantom cohort is such a file. Rows of lesion 0 (not in the reference) are
-    skipped.
-
-    Returns:
-        The regions, as case -> instance label -> region.
-
-    Raises:
-        UnreadableFile: If the file is not such a table.
-        InputRefused: If a lesion occurs twice or has no region.
-    """
-    regions: dict[str, dict[int, str]] = {}
-    for case, lesion, region in read_rows(
-        path,
-        "columns case, lesion (a number) and region",
-        lambda row: (row["case"], int(row["lesion"]), row["region"]),
-    ):
-        own = regions.setdefault(case, {})
-        if lesion == 0:
-            continue
-        if lesion in own or not region:
-            raise InputRefused(f"lesion {lesion} of case {case} needs one region in {path}")
-        own[lesion] = region
-    return regions
 
 
 def pair_files(
@@ -348,7 +157,7 @@ def _probabilities(folders: Folders) -> dict[str, Path]:
         return find_images(folders.probability, ("probability",))
     if folders.predicted is None:
         raise UsageError("a folder of predictions or of probabilities is required, got neither")
-    return nested_images(_cases_of(folders.predicted), ("probability",))
+    return nested_images(cases_of(folders.predicted), ("probability",))
 
 
 def _required(images: Mapping[str, Path], name: str, folder: Path | None) -> Path | None:

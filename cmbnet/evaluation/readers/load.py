@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cmbnet.errors import InputRefused
-from cmbnet.evaluation.cohort.files import MASKS, find_images
+from cmbnet.evaluation.cohort.images import MASKS, find_images
 from cmbnet.evaluation.cohort.load import read_labels_file
 from cmbnet.evaluation.match.labels import read_labels, scattered
 from cmbnet.evaluation.readers.sites import ReadCase, find_sites

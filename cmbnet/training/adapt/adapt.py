@@ -19,7 +19,8 @@ from cmbnet.deploy.convert import ExportPlan
 from cmbnet.deploy.gate import ParityFailed
 from cmbnet.deploy.samples import Samples
 from cmbnet.errors import InputRefused, UsageError
-from cmbnet.evaluation.cohort.files import SUBJECT, read_manifest
+from cmbnet.evaluation.cohort.images import SUBJECT
+from cmbnet.evaluation.cohort.manifest import read_manifest
 from cmbnet.io import write_text_atomically
 from cmbnet.io.case import Case
 from cmbnet.phantom.cohort import CohortPlan, write_cohort

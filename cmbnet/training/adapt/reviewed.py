@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.io import write_nifti
 from cmbnet.io.case import Case
 from cmbnet.io.scan import nifti_stem
 from cmbnet.report.write import LESIONS
-from cmbnet.review import Cohort, Review, open_cohort
+from cmbnet.review import Cohort, open_cohort
 from cmbnet.review.cohort import OpenCase, ReviewCase
-from cmbnet.review.outputs import IGNORE, VERDICTS
+from cmbnet.review.outputs import IGNORE, VERDICTS, read_review
 from cmbnet.review.verdicts import CaseReview
 from cmbnet.training.data.consensus import Consensus, agreed
 from cmbnet.training.data.specs.labels import read_label_image
@@ -113,13 +112,7 @@ def _readers(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _readings(reader: Path) -> Iterator[Reading]:
-    try:
-        review = Review.model_validate_json((reader / VERDICTS).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise UnreadableFile(
-            f"{reader / VERDICTS} cannot be read by this version: open the review again with "
-            "`cmbnet review`, which writes it anew"
-        ) from error
+    review = read_review(reader)
     for case in review.cases:
         if not _NAME.fullmatch(case.case):
             raise InputRefused(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cmbnet.errors import InputRefused, UsageError
-from cmbnet.io import table_csv, write_text_atomically
+from cmbnet.io import link_or_copy, table_csv, write_text_atomically
 from cmbnet.training.data.labelled import read_labelled, read_truth
 from cmbnet.training.data.specs import ScanCase
 from cmbnet.training.data.specs.labels import LabelImage
@@ -91,7 +89,7 @@ def gather(cases: Sequence[SiteCase], folder: Path) -> Path:
         for kind, file in files.items():
             if file is not None:
                 suffix = file.name.removeprefix(one.case.name)
-                _place(file, folder / kind / f"{one.case.name}{suffix}")
+                link_or_copy(file.resolve(), folder / kind / f"{one.case.name}{suffix}")
     write_patients(folder, {one.case.name: (one.patient, one.lesions) for one in cases})
     return folder
 
@@ -104,13 +102,3 @@ def write_patients(folder: Path, rows: Mapping[str, tuple[str, int]]) -> None:
     table = [(case, patient, lesions) for case, (patient, lesions) in sorted(rows.items())]
     text = table_csv(("case", "anatomy_seed", "n_lesions"), table)
     write_text_atomically(folder / "cases.csv", text)
-
-
-def _place(source: Path, target: Path) -> None:
-    if target.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)

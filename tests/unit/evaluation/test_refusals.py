@@ -12,14 +12,10 @@ from cmbnet.cli import evaluate, readers
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.evaluation import Case, MatchingRule, Settings, evaluate_cohort, score_case
 from cmbnet.evaluation.cohort.compare import compare
-from cmbnet.evaluation.cohort.files import (
-    Folders,
-    find_images,
-    pair_files,
-    read_lesion_regions,
-    read_manifest,
-)
+from cmbnet.evaluation.cohort.files import Folders, pair_files
+from cmbnet.evaluation.cohort.images import find_images
 from cmbnet.evaluation.cohort.load import load_case, read_labels_file, read_lesion_table, score_many
+from cmbnet.evaluation.cohort.manifest import read_lesion_regions, read_manifest
 from cmbnet.io import write_nifti
 from cmbnet.lesions import spacing_affine
 from cmbnet.volume import Volume

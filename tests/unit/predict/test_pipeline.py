@@ -12,7 +12,10 @@ from cmbnet.bundle import Bundle, write_bundle
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.io import write_nifti
 from cmbnet.predict import Prediction, Request, predict_file, predict_volume
+from cmbnet.regions import Locator, Place
 from cmbnet.slices import SliceContext, make_stacks
+from cmbnet.training.choose.candidates import OutlineRule, find_candidates
+from cmbnet.training.data.labelled import read_labelled
 from cmbnet.volume import Volume, grid_difference
 from tests.helpers.tiny_bundle import spec
 from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
@@ -201,3 +204,36 @@ def test_a_file_is_read_and_its_hash_recorded(
 def test_a_missing_file(tmp_path: Path, tiny_bundle: Bundle, tiny_backend: Backend) -> None:
     with pytest.raises(UnreadableFile, match=r"cannot read .*none\.nii"):
         predict_file(tmp_path / "none.nii", tiny_bundle, tiny_backend)
+
+
+def test_prediction_and_thresholds_use_the_place_of_a_lesion(
+    tiny_bundle: Bundle,
+    tiny_backend: Backend,
+    prediction: Prediction,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half of the tissue makes half of the score. Below the threshold, a lesion is excluded."""
+    for user in ("predict.pipeline", "training.choose.candidates"):
+        monkeypatch.setattr(f"cmbnet.{user}.locate", lambda *_: Locator(None))
+    monkeypatch.setattr(Locator, "place", lambda *_: Place(tissue=0.5))
+    rules = replace(tiny_bundle.manifest.rules, in_tissue=True)
+    manifest = tiny_bundle.manifest.model_copy(update={"rules": rules})
+    placed = replace(tiny_bundle, manifest=manifest)
+    halves = [one.score / 2 for one in prediction.found.lesions]
+    found = predict_volume(tiny_scan(), placed, tiny_backend).found
+    point = tiny_bundle.operating_point("default")
+    assert [one.score for one in found.lesions] == pytest.approx(
+        [half for half in halves if half >= point.lesion_score]
+    )
+    for kind, data in (
+        ("images", tiny_scan()),
+        ("lesions", tiny_scan().with_data(prediction.mask)),
+    ):
+        (tmp_path / kind).mkdir()
+        write_nifti(data, tmp_path / kind / "a.nii.gz", dtype=np.float32)
+    outline = OutlineRule(point.pixel_threshold, rules.outline_share)
+    (scan,) = find_candidates(
+        [read_labelled(tmp_path)], placed, tiny_backend, outlines=[outline], report=print
+    )[outline]
+    assert sorted(scan.scores(rules)) == pytest.approx(sorted(halves))

@@ -142,14 +142,17 @@ class _Finder:
                 self.excluded.append((name, exclusion.reason))
                 return
         try:
+            unsure = find_of_each(self.root, group.ignore, fields) if group.ignore else ()
             label = self._label(group, fields)
+            if isinstance(label, LabelImage):
+                label = replace(label, uncertain=unsure[1:])
             case = ScanCase(
                 name=name,
                 patient=self._patient(fields),
                 split=self._split(fields),
                 image=image,
                 label=label,
-                ignore=self._ignore(group, fields),
+                ignore=unsure[0] if unsure else None,
                 mimics=find_one(self.root, group.mimics, fields) if group.mimics else None,
                 stated_lesions=self._stated_lesions(fields),
                 expects_lesions=group.expects == "lesions",
@@ -203,12 +206,7 @@ class _Finder:
         paths = find_of_each(self.root, labels.path, fields)
         if not paths:
             raise _NoLabelError(f"{fields['file']} has no label {fill(labels.path, fields)}")
-        uncertain = find_of_each(self.root, group.ignore, fields) if group.ignore else ()
-        return LabelImage(paths[0], labels.convention, paths[1:], uncertain[1:])
-
-    def _ignore(self, group: Group, fields: Mapping[str, str]) -> Path | None:
-        found = find_of_each(self.root, group.ignore, fields) if group.ignore else ()
-        return found[0] if found else None
+        return LabelImage(paths[0], labels.convention, paths[1:])
 
     def _patient(self, fields: Mapping[str, str]) -> str:
         if isinstance(self.spec.patient, Lookup):

@@ -26,6 +26,9 @@ from cmbnet.training.data.specs.fault import Fault
 from cmbnet.training.data.specs.region import grow_region, inside
 from cmbnet.volume import Volume, grid_difference
 
+SLICER = ".nrrd"
+"""End of the name of a segmentation of 3D Slicer."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelImage:
@@ -112,7 +115,7 @@ def holds_lesions(label: Label) -> bool:
     if isinstance(label, Centres):
         return len(label.points) > 0
     with suppress(CmbnetError):
-        return bool(read_nifti(label.path).data.any())
+        return any(bool(layer.data.any()) for layer in _layers(label.path))
     return False
 
 
@@ -136,7 +139,7 @@ def read_label_image(path: Path, image: Volume) -> NDArray[np.int32]:
     A NIfTI image lies on that grid. A segmentation of 3D Slicer (``.seg.nrrd``) may be a part of
     it; each segment is a label.
     """
-    slicer = path.name.lower().endswith(".nrrd")
+    slicer = path.name.lower().endswith(SLICER)
     volume = _segmentation(path, image) if slicer else read_nifti(path)
     difference = grid_difference(volume, image)
     if difference is not None:
@@ -154,18 +157,7 @@ def _segmentation(path: Path, image: Volume) -> Volume:
 
     Slicer keeps segments that overlap in layers, and only the part that is not empty.
     """
-    require("SimpleITK", extra="train", purpose=f"to read {path.name}")
-    import SimpleITK
-
-    try:
-        stored = SimpleITK.ReadImage(str(path))
-    except RuntimeError as error:
-        raise UnreadableFile(f"a segmentation of 3D Slicer is required, got {path}") from error
-    count = stored.GetNumberOfComponentsPerPixel()
-    layers = [
-        Volume.from_sitk(stored if count == 1 else SimpleITK.VectorIndexSelectionCast(stored, n))
-        for n in range(count)
-    ]
+    layers = _layers(path)
     to_scan = np.linalg.inv(image.affine) @ layers[0].affine
     start = np.rint(to_scan[:3, 3]).astype(int)
     stop = start + layers[0].shape
@@ -182,6 +174,24 @@ def _segmentation(path: Path, image: Volume) -> Volume:
         above = part.max(initial=0.0)
         part[(layer.data > 0) & (part == 0)] = (layer.data + above)[(layer.data > 0) & (part == 0)]
     return image.with_data(labels)
+
+
+def _layers(path: Path) -> list[Volume]:
+    """Read the layers of a segmentation of 3D Slicer. A NIfTI image is a single one."""
+    if not path.name.lower().endswith(SLICER):
+        return [read_nifti(path)]
+    require("SimpleITK", extra="train", purpose=f"to read {path.name}")
+    import SimpleITK
+
+    try:
+        stored = SimpleITK.ReadImage(str(path))
+    except RuntimeError as error:
+        raise UnreadableFile(f"a segmentation of 3D Slicer is required, got {path}") from error
+    count = stored.GetNumberOfComponentsPerPixel()
+    return [
+        Volume.from_sitk(stored if count == 1 else SimpleITK.VectorIndexSelectionCast(stored, n))
+        for n in range(count)
+    ]
 
 
 def _from_image(label: LabelImage, image: Volume, faults: list[Fault]) -> NDArray[np.int32]:

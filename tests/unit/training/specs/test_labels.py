@@ -11,7 +11,7 @@ from cmbnet.errors import InputRefused, UnreadableFile
 from cmbnet.io import write_nifti
 from cmbnet.lesions import spacing_affine
 from cmbnet.training.data.specs.centres import Centres
-from cmbnet.training.data.specs.labels import LabelImage, read_labels
+from cmbnet.training.data.specs.labels import LabelImage, holds_lesions, read_labels
 from cmbnet.training.data.specs.model import RegionTarget
 from cmbnet.volume import Volume
 
@@ -171,6 +171,9 @@ def test_a_segmentation_of_slicer_is_taken_as_it_is(tmp_path: Path) -> None:
         found = read_labels(LabelImage(file, "mask_or_instances"), None, IMAGE)
         assert np.array_equal(found.target > 0, lesions[..., 0] > 0), name
         assert len(found.components) == 2, name
+        assert holds_lesions(LabelImage(file, "mask"))
+    empty = save_slicer(tmp_path / "empty.seg.nrrd", np.zeros_like(lesions))
+    assert not holds_lesions(LabelImage(empty, "mask"))
 
 
 def test_a_segmentation_on_another_grid_is_refused(tmp_path: Path) -> None:
