@@ -27,32 +27,20 @@ Activations = tuple[Callable[[Any], NDArray[np.float32]], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class ConvolutionInput:
-    """The input of a convolution with padding "same".
+    """The input of a convolution with padding "same"."""
 
-    Args:
-        source: Number or name of the input tensor in the runtime.
-        kernel: Rows, columns and channels of the kernel.
-        stride: Stride in pixels.
-    """
-
-    source: int | str
-    kernel: tuple[int, int, int]
-    stride: int
+    source: int | str  # Number or name of the input tensor in the runtime
+    kernel: tuple[int, int, int]  # Rows, columns and channels of the kernel
+    stride: int  # Stride in pixels
 
 
 @dataclass(slots=True)
 class Inputs:
-    """Sums over the inputs of a convolution, flattened as its weights are.
+    """Sums over the inputs of a convolution, flattened as its weights are."""
 
-    Args:
-        power: Sums of the products of two inputs, (inputs, inputs).
-        total: Sum of each input, (inputs,).
-        count: Number of added rows.
-    """
-
-    power: NDArray[np.float64]
-    total: NDArray[np.float64]
-    count: int = 0
+    power: NDArray[np.float64]  # Sums of the products of two inputs, (inputs, inputs)
+    total: NDArray[np.float64]  # Sum of each input, (inputs,)
+    count: int = 0  # Number of added rows
 
     def add(self, rows: NDArray[np.float64]) -> None:
         """Add inputs, one per row."""

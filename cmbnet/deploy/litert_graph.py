@@ -13,21 +13,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """One convolution. Its numbers are tensors of the graph.
+    """One convolution. Its numbers are tensors of the graph."""
 
-    Args:
-        source: Input tensor.
-        kernel: Weights (outputs, rows, columns, inputs).
-        bias: Bias (outputs,).
-        output: Output tensor.
-        stride: Stride in pixels.
-    """
-
-    source: int
-    kernel: int
-    bias: int
-    output: int
-    stride: int
+    source: int  # Input tensor
+    kernel: int  # Weights (outputs, rows, columns, inputs)
+    bias: int  # Bias (outputs,)
+    output: int  # Output tensor
+    stride: int  # Stride in pixels
 
 
 class LiteRtGraph:

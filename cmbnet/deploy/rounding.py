@@ -21,15 +21,10 @@ DAMPING = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Rounded:
-    """Rounded weights.
+    """Rounded weights."""
 
-    Args:
-        values: Stored values, int8 (outputs, inputs).
-        scales: Scales, float32 (outputs,). Weights are values times scales.
-    """
-
-    values: NDArray[np.int8]
-    scales: NDArray[np.float32]
+    values: NDArray[np.int8]  # Stored values, int8 (outputs, inputs)
+    scales: NDArray[np.float32]  # Scales, float32 (outputs,). Weights are values times scales.
 
     @property
     def weights(self) -> NDArray[np.float32]:

@@ -47,19 +47,13 @@ Half of the slices hold lesions. Another draw gives other slices."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """The phantoms to make.
+    """The phantoms to make."""
 
-    Args:
-        anatomy: "mni" is life-size and needs nilearn; "procedural" is tiny, for tests.
-        positives: Number of judged scans with lesions.
-        controls: Number of judged scans without lesions.
-        calibration: Number of scans with lesions on which int8 ranges are measured.
-    """
-
+    # "mni" is life-size and needs nilearn; "procedural" is tiny, for tests
     anatomy: Literal["mni", "procedural"] = "mni"
-    positives: int = 6
-    controls: int = 1
-    calibration: int = 3
+    positives: int = 6  # Number of judged scans with lesions
+    controls: int = 1  # Number of judged scans without lesions
+    calibration: int = 3  # Number of scans with lesions on which int8 ranges are measured
 
     def __post_init__(self) -> None:
         if self.positives < 1 or self.controls < 0 or self.calibration < 1:

@@ -34,38 +34,27 @@ _MEMORY = re.compile(r"^(Total [A-Za-z ]+ Memory|Max Scratch Memory): (\d+) byte
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """The target of an engine.
+    """The target of an engine."""
 
-    Args:
-        flavor: Kind of TensorRT.
-        precision: Precision of the ONNX file. The network is strongly typed, so it stays.
-        batches: Smallest, usual and largest batch.
-        capabilities: Compute capabilities that TensorRT-RTX compiles for, "SM86" and so on.
-        hardware_compatible: Whether a data-centre engine runs on every GPU from Ampere on.
-        timing_cache: File with kernel timings for data centres. It is read and rewritten.
-    """
-
-    flavor: Flavor
-    precision: str
-    batches: tuple[int, int, int] = BATCHES
+    flavor: Flavor  # Kind of TensorRT
+    precision: str  # Precision of the ONNX file. The network is strongly typed, so it stays.
+    batches: tuple[int, int, int] = BATCHES  # Smallest, usual and largest batch
+    # Compute capabilities that TensorRT-RTX compiles for, "SM86" and so on
     capabilities: tuple[str, ...] = CAPABILITIES
+    # Whether a data-centre engine runs on every GPU from Ampere on
     hardware_compatible: bool = False
+    # File with kernel timings for data centres. It is read and rewritten.
     timing_cache: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltEngine:
-    """A serialised engine.
+    """A serialised engine."""
 
-    Args:
-        content: The bytes of the engine.
-        report: Layers with precisions, memory and the builder's messages, for a JSON file.
-        tools: Versions for the manifest.
-    """
-
-    content: bytes
+    content: bytes  # The bytes of the engine
+    # Layers with precisions, memory and the builder's messages, for a JSON file
     report: dict[str, Any]
-    tools: dict[str, str] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=dict)  # Versions for the manifest
 
     def report_bytes(self) -> bytes:
         """Return the report as JSON."""

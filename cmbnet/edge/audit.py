@@ -44,15 +44,10 @@ class AuditBroken(CmbnetError):
 
 @dataclass(frozen=True, slots=True)
 class AuditHead:
-    """The end of an intact trail.
+    """The end of an intact trail."""
 
-    Args:
-        records: Number of lines.
-        digest: Hash of the last line.
-    """
-
-    records: int
-    digest: str
+    records: int  # Number of lines
+    digest: str  # Hash of the last line
 
 
 class AuditTrail:

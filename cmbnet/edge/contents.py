@@ -56,21 +56,13 @@ _FRAMES: Final = _tags("NumberOfFrames")[0]
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The parts by which two versions of an object are compared.
+    """The parts by which two versions of an object are compared."""
 
-    Args:
-        person: Digest of the identity.
-        grid: Digest of the meaning and place of the pixels.
-        pixels: Digest of the pixels as stored in the file. Empty without pixels.
-        syntax: Transfer syntax. Pixels of two objects can be compared if neither is compressed.
-        whole: Whether the file has all pixels that the header announces.
-    """
-
-    person: str
-    grid: str
-    pixels: str
-    syntax: str
-    whole: bool
+    person: str  # Digest of the identity
+    grid: str  # Digest of the meaning and place of the pixels
+    pixels: str  # Digest of the pixels as stored in the file. Empty without pixels.
+    syntax: str  # Transfer syntax. Pixels of two objects can be compared if neither is compressed.
+    whole: bool  # Whether the file has all pixels that the header announces
 
     def shows_the_same_as(self, other: Contents) -> bool:
         """Return whether both show the same image, as far as this is known without decoding."""

@@ -60,26 +60,17 @@ class Kept(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The identity that an object states, on its way into the spool.
+    """The identity that an object states, on its way into the spool."""
 
-    Args:
-        study: Study Instance UID.
-        sop_instance: SOP Instance UID.
-    """
-
-    study: str
-    sop_instance: str
+    study: str  # Study Instance UID
+    sop_instance: str  # SOP Instance UID
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The images of a study at one moment.
+    """The images of a study at one moment."""
 
-    Args:
-        names: File names, sorted.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # File names, sorted
 
     @property
     def digest(self) -> str:
@@ -89,16 +80,11 @@ class Snapshot:
 
 @dataclass(eq=False)
 class Spool:
-    """The spool of a node. Threads may share one.
+    """The spool of a node. Threads may share one."""
 
-    Args:
-        folders: Folders of the node.
-        reserve_bytes: Free space that is left to other programs on the disk.
-        contents: Reader of contents. That of a node reads in another process.
-    """
-
-    folders: Folders
-    reserve_bytes: int
+    folders: Folders  # Folders of the node
+    reserve_bytes: int  # Free space that is left to other programs on the disk
+    # Reader of contents. That of a node reads in another process.
     contents: Callable[[Path], Contents] = contents_of
     _moving: threading.RLock = field(init=False, default_factory=threading.RLock)
     """Lock of quarantine and purge, which take a folder away: never between two steps of `keep`."""

@@ -38,35 +38,25 @@ SEEDS_PER_COHORT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class CohortPlan:
-    """What a cohort is made of; the same plan gives the same bytes.
+    """What a cohort is made of; the same plan gives the same bytes."""
 
-    Args:
-        positives: Cases with microbleeds.
-        negatives: Controls.
-        seed: Cohorts of different seeds share neither cases nor heads.
-        protocols: A set or family of protocols, or ``"tiny"``.
-        anatomy: ``"mni"`` or ``"procedural"``.
-        cases_per_head: Scans of one head, each with its own protocol, lesions and noise.
-        anatomy_seeds: Seeds of the heads, used in turn; drawn from `seed` if None.
-        lesions: Fewest and most microbleeds of a positive case, any number between as likely;
-            None draws as many as patients have. Training learns more from crowded cases.
-        follow_up: Fewest and most microbleeds that a second scan of each case adds; None makes no
-            second scan. The second scans are a cohort in ``follow-up/``, under the same names.
-        phase: Vendor in whose style phase is written to ``phase/``; None writes none.
-        calcifications: Number of calcifications that are added to each case, with their table
-            ``calcifications.csv``.
-    """
-
-    positives: int
-    negatives: int
-    seed: int
-    protocols: str = "training"
-    anatomy: AnatomyKind = "mni"
-    cases_per_head: int = 3
+    positives: int  # Cases with microbleeds
+    negatives: int  # Controls
+    seed: int  # Cohorts of different seeds share neither cases nor heads
+    protocols: str = "training"  # A set or family of protocols, or ``"tiny"``
+    anatomy: AnatomyKind = "mni"  # ``"mni"`` or ``"procedural"``
+    cases_per_head: int = 3  # Scans of one head, each with its own protocol, lesions and noise
+    # Seeds of the heads, used in turn; drawn from `seed` if None
     anatomy_seeds: tuple[int, ...] | None = None
+    # Fewest and most microbleeds of a positive case, any number between as likely; None draws as
+    # many as patients have. Training learns more from crowded cases.
     lesions: tuple[int, int] | None = None
+    # Fewest and most microbleeds that a second scan of each case adds; None makes no second scan.
+    # The second scans are a cohort in ``follow-up/``, under the same names.
     follow_up: tuple[int, int] | None = None
+    # Vendor in whose style phase is written to ``phase/``; None writes none
     phase: str | None = None
+    # Number of calcifications that are added to each case, with their table ``calcifications.csv``
     calcifications: int = 0
 
     def __post_init__(self) -> None:

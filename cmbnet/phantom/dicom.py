@@ -41,15 +41,10 @@ _UID_SPACE = uuid.UUID("6f1cf5a0-4e0b-5c8e-9a53-2d6f0b6b3d55")
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """An image in the orientation of a scanner: columns to the left, rows to the back, slices up.
+    """An image in a scanner's orientation: columns to the left, rows to the back, slices up."""
 
-    Args:
-        data: (z, y, x), float32.
-        affine_lps: (4, 4), index (z, y, x, 1) to LPS+ mm.
-    """
-
-    data: NDArray[np.float32]
-    affine_lps: NDArray[np.float64]
+    data: NDArray[np.float32]  # (z, y, x), float32
+    affine_lps: NDArray[np.float64]  # (4, 4), index (z, y, x, 1) to LPS+ mm
 
 
 def write_dicom_series(

@@ -39,17 +39,11 @@ MOST_TURN_DEG, MOST_SHIFT_MM = 6.0, 10.0
 
 @dataclass(frozen=True, slots=True)
 class Rescan:
-    """How the second protocol differs from the first.
+    """How the second protocol differs from the first."""
 
-    Args:
-        te_share: Later over first echo time.
-        field_t: Field strength; None for the same.
-        slice_mm: Slice thickness; None for the same.
-    """
-
-    te_share: float = 1.0
-    field_t: float | None = None
-    slice_mm: float | None = None
+    te_share: float = 1.0  # Later over first echo time
+    field_t: float | None = None  # Field strength; None for the same
+    slice_mm: float | None = None  # Slice thickness; None for the same
 
     def of(self, protocol: Protocol) -> Protocol:
         """The second protocol."""

@@ -22,17 +22,11 @@ def broadcast(
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """An axis-parallel grid.
+    """An axis-parallel grid."""
 
-    Args:
-        shape: Voxels along z, y, x.
-        origin_mm: Position (z, y, x) of the centre of voxel (0, 0, 0).
-        spacing_mm: Voxel size z, y, x.
-    """
-
-    shape: tuple[int, int, int]
-    origin_mm: tuple[float, float, float]
-    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int, int]  # Voxels along z, y, x
+    origin_mm: tuple[float, float, float]  # Position (z, y, x) of the centre of voxel (0, 0, 0)
+    spacing_mm: tuple[float, float, float]  # Voxel size z, y, x
 
     def axes_mm(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return positions along z, y, x, shaped to broadcast against each other."""

@@ -17,17 +17,11 @@ SWELLING_RADII_MM = (24.0, 38.0, 22.0)
 
 @dataclass(frozen=True, slots=True)
 class Deformation:
-    """Map from a head's own mm to MNI mm.
+    """Map from a head's own mm to MNI mm."""
 
-    Args:
-        matrix: (3, 3) affine part, z, y, x.
-        displacement: (3, z, y, x) what is added to it, mm, on `grid`.
-        grid: Coarse grid of the displacement, in the head's mm.
-    """
-
-    matrix: NDArray[np.float64]
-    displacement: FloatArray
-    grid: Grid
+    matrix: NDArray[np.float64]  # (3, 3) affine part, z, y, x
+    displacement: FloatArray  # (3, z, y, x) what is added to it, mm, on `grid`
+    grid: Grid  # Coarse grid of the displacement, in the head's mm
 
     @property
     def scale(self) -> float:

@@ -42,21 +42,13 @@ Suitable = Callable[[NDArray[np.floating]], NDArray[np.bool_]]
 
 @dataclass(frozen=True, slots=True)
 class Microbleed:
-    """One deposit of iron.
+    """One deposit of iron."""
 
-    Args:
-        region: Where it lies.
-        centre_mm: (3,) z, y, x in the head.
-        chi_ppm: Its susceptibility.
-        moment_ppm_mm3: Susceptibility times volume: what blooms.
-        spheres: One to three overlapping spheres of that total.
-    """
-
-    region: Region
-    centre_mm: NDArray[np.float64]
-    chi_ppm: float
-    moment_ppm_mm3: float
-    spheres: tuple[Sphere, ...]
+    region: Region  # Where it lies
+    centre_mm: NDArray[np.float64]  # (3,) z, y, x in the head
+    chi_ppm: float  # Its susceptibility
+    moment_ppm_mm3: float  # Susceptibility times volume: what blooms
+    spheres: tuple[Sphere, ...]  # One to three overlapping spheres of that total
 
     @property
     def physical_diameter_mm(self) -> float:

@@ -29,23 +29,14 @@ FRINGE_PROBABILITY = 0.3
 
 @dataclass(frozen=True, slots=True)
 class PhaseStyle:
-    """How a scanner writes phase.
+    """How a scanner writes phase."""
 
-    Args:
-        sign: 1 where blood along the field has positive phase, else -1.
-        high_passed: Whether the scanner removes the background.
-        turn: Stored units of 2 pi.
-        offset: Stored value of phase 0.
-        step: Stored values are multiples of this.
-        alternating: Whether every second slice is turned by pi.
-    """
-
-    sign: int
-    high_passed: bool
-    turn: float
-    offset: float = 0.0
-    step: int = 1
-    alternating: bool = False
+    sign: int  # 1 where blood along the field has positive phase, else -1
+    high_passed: bool  # Whether the scanner removes the background
+    turn: float  # Stored units of 2 pi
+    offset: float = 0.0  # Stored value of phase 0
+    step: int = 1  # Stored values are multiples of this
+    alternating: bool = False  # Whether every second slice is turned by pi
 
 
 PHASE_STYLES = {
@@ -59,21 +50,13 @@ PHASE_STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class CalcificationTruth:
-    """A row of the table of calcifications.
+    """A row of the table of calcifications."""
 
-    Args:
-        diameter_mm: Of the ball of its volume.
-        chi_ppm: Mean susceptibility, negative.
-        z: Voxel index of its centre in the stored image.
-        y: The same along rows.
-        x: The same along columns.
-    """
-
-    diameter_mm: float
-    chi_ppm: float
-    z: float
-    y: float
-    x: float
+    diameter_mm: float  # Of the ball of its volume
+    chi_ppm: float  # Mean susceptibility, negative
+    z: float  # Voxel index of its centre in the stored image
+    y: float  # The same along rows
+    x: float  # The same along columns
 
 
 class PhaseRecorder:

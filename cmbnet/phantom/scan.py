@@ -33,21 +33,13 @@ VISIBLE_SHARE = 0.55
 
 @dataclass(frozen=True, slots=True)
 class ScanPlan:
-    """What a case is scanned with.
+    """What a case is scanned with."""
 
-    Args:
-        protocol: The acquisition.
-        grid: Grid of the image, in the head's mm.
-        work: Grid of the sub-slices.
-        sub_slices: Number of sub-slices of a slice.
-        b0_zyx: (3,) direction of the main field in the axes of the image.
-    """
-
-    protocol: Protocol
-    grid: Grid
-    work: Grid
-    sub_slices: int
-    b0_zyx: NDArray[np.float64]
+    protocol: Protocol  # The acquisition
+    grid: Grid  # Grid of the image, in the head's mm
+    work: Grid  # Grid of the sub-slices
+    sub_slices: int  # Number of sub-slices of a slice
+    b0_zyx: NDArray[np.float64]  # (3,) direction of the main field in the axes of the image
 
     @property
     def excited(self) -> NDArray[np.float32]:
@@ -61,19 +53,12 @@ class ScanPlan:
 
 @dataclass(frozen=True, slots=True)
 class HeadSignal:
-    """What the scanner sees of a head.
+    """What the scanner sees of a head."""
 
-    Args:
-        signal: (z, y, x) complex64 on `ScanPlan.work`.
-        white: Magnitude of white matter.
-        blood: (z, y, x) share of venous blood on `ScanPlan.grid`.
-        left: Share of the signal that air and bone leave, on `ScanPlan.grid`.
-    """
-
-    signal: ComplexArray
-    white: float
-    blood: FloatArray
-    left: FloatArray
+    signal: ComplexArray  # (z, y, x) complex64 on `ScanPlan.work`
+    white: float  # Magnitude of white matter
+    blood: FloatArray  # (z, y, x) share of venous blood on `ScanPlan.grid`
+    left: FloatArray  # Share of the signal that air and bone leave, on `ScanPlan.grid`
 
 
 def plan_scan(

@@ -24,19 +24,12 @@ MAX_REACH_MM = 16.0
 
 @dataclass(frozen=True, slots=True)
 class Sphere:
-    """A sphere of other material.
+    """A sphere of other material."""
 
-    Args:
-        centre_mm: (3,) z, y, x in the head.
-        radius_mm: Its radius.
-        chi_ppm: Susceptibility relative to the tissue around it.
-        signal: Magnitude inside relative to the tissue around it.
-    """
-
-    centre_mm: NDArray[np.float64]
-    radius_mm: float
-    chi_ppm: float
-    signal: float
+    centre_mm: NDArray[np.float64]  # (3,) z, y, x in the head
+    radius_mm: float  # Its radius
+    chi_ppm: float  # Susceptibility relative to the tissue around it
+    signal: float  # Magnitude inside relative to the tissue around it
 
     @property
     def moment_ppm_mm3(self) -> float:

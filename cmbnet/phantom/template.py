@@ -26,21 +26,13 @@ AnatomyKind = Literal["mni", "procedural"]
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Tissue probabilities in MNI space.
+    """Tissue probabilities in MNI space."""
 
-    Args:
-        grey: (z, y, x) float32 probability of grey matter, 0 to 1.
-        white: The same of white matter; what is left inside the brain is CSF.
-        brain: The same of being inside the brain, CSF included.
-        origin_mm: MNI position (z, y, x) of voxel (0, 0, 0).
-        spacing_mm: Isotropic voxel size.
-    """
-
-    grey: FloatArray
-    white: FloatArray
-    brain: FloatArray
-    origin_mm: tuple[float, float, float]
-    spacing_mm: float
+    grey: FloatArray  # (z, y, x) float32 probability of grey matter, 0 to 1
+    white: FloatArray  # The same of white matter; what is left inside the brain is CSF
+    brain: FloatArray  # The same of being inside the brain, CSF included
+    origin_mm: tuple[float, float, float]  # MNI position (z, y, x) of voxel (0, 0, 0)
+    spacing_mm: float  # Isotropic voxel size
 
 
 @functools.lru_cache(maxsize=2)

@@ -38,15 +38,10 @@ thalamostriate, basal."""
 
 @dataclass(frozen=True, slots=True)
 class VeinPoints:
-    """Points of blood vessels.
+    """Points of blood vessels."""
 
-    Args:
-        points_mm: (n, 3) float32 positions z, y, x in the head.
-        volume_mm3: (n,) float32 blood that each point stands for.
-    """
-
-    points_mm: FloatArray
-    volume_mm3: FloatArray
+    points_mm: FloatArray  # (n, 3) float32 positions z, y, x in the head
+    volume_mm3: FloatArray  # (n,) float32 blood that each point stands for
 
     @classmethod
     def joined(cls, parts: list[VeinPoints]) -> VeinPoints:

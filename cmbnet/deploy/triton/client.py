@@ -22,22 +22,14 @@ DOT_BELOW = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanAnswer:
-    """The findings of a server on a scan.
+    """The findings of a server on a scan."""
 
-    Args:
-        mask: Mask on the grid of the scan, uint8 (z, y, x), 1 in lesions.
-        labels: Number of the lesion of each voxel, uint16 (z, y, x).
-        lesions: Rows of the lesion table, as in ``result.json``.
-        quality: Result of the quality gate.
-        result: The whole of ``result.json``.
-        probability: Probabilities, float32 (z, y, x), or None if the request did not want them.
-    """
-
-    mask: NDArray[np.uint8]
-    labels: NDArray[np.uint16]
-    lesions: list[dict[str, Any]]
-    quality: dict[str, Any]
-    result: dict[str, Any]
+    mask: NDArray[np.uint8]  # Mask on the grid of the scan, uint8 (z, y, x), 1 in lesions
+    labels: NDArray[np.uint16]  # Number of the lesion of each voxel, uint16 (z, y, x)
+    lesions: list[dict[str, Any]]  # Rows of the lesion table, as in ``result.json``
+    quality: dict[str, Any]  # Result of the quality gate
+    result: dict[str, Any]  # The whole of ``result.json``
+    # Probabilities, float32 (z, y, x), or None if the request did not want them
     probability: NDArray[np.float32] | None = None
 
 

@@ -39,20 +39,15 @@ class InvalidConfig(CmbnetError):
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """The settings of a server.
+    """The settings of a server."""
 
-    Args:
-        scan_instances: Number of scans in parallel, each in a process. With two, one prepares or
-            writes while the network runs for the other (on two processors with 4 clients, .96 of a
-            local loop's throughput, and .89 with one).
-        gpu: Whether the network runs on a GPU.
-        threads: Number of threads of a LiteRT network. 0 takes every processor.
-        max_voxels: Largest accepted scan. A larger one could exhaust the server's memory.
-    """
-
+    # Number of scans in parallel, each in a process. With two, one prepares or writes while the
+    # network runs for the other (on two processors with 4 clients, .96 of a local loop's
+    # throughput, and .89 with one).
     scan_instances: int = 2
-    gpu: bool = False
-    threads: int = 0
+    gpu: bool = False  # Whether the network runs on a GPU
+    threads: int = 0  # Number of threads of a LiteRT network. 0 takes every processor.
+    # Largest accepted scan. A larger one could exhaust the server's memory.
     max_voxels: int = MOST_VOXELS
 
 

@@ -31,15 +31,10 @@ from cmbnet.io.detect import has_dicom_mark
 
 @dataclass(frozen=True, slots=True)
 class DicomFile:
-    """A file with the DICOM mark.
+    """A file with the DICOM mark."""
 
-    Args:
-        path: Its path, perhaps in a temporary folder.
-        name: Its own name, for messages.
-    """
-
-    path: Path
-    name: str
+    path: Path  # Its path, perhaps in a temporary folder
+    name: str  # Its own name, for messages
 
 
 MOST_INFLATED = 100

@@ -25,19 +25,12 @@ _MOST_LISTED = 6
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """The content of a DICOM input.
+    """The content of a DICOM input."""
 
-    Args:
-        name: Name of the input, without words that name the patient.
-        verdicts: Verdicts, one per stack, in order of series number.
-        notes: Sentences about ignored, damaged and missing files.
-        refusal: Reason why no stack was chosen. Empty if one was.
-    """
-
-    name: str
-    verdicts: tuple[SeriesVerdict, ...]
-    notes: tuple[str, ...]
-    refusal: str = ""
+    name: str  # Name of the input, without words that name the patient
+    verdicts: tuple[SeriesVerdict, ...]  # Verdicts, one per stack, in order of series number
+    notes: tuple[str, ...]  # Sentences about ignored, damaged and missing files
+    refusal: str = ""  # Reason why no stack was chosen. Empty if one was.
 
 
 def examine_dicom(

@@ -44,23 +44,15 @@ MOST_HOLE_MM2 = 200
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FamilyHead:
-    """A head of the family.
+    """A head of the family."""
 
-    Args:
-        anatomy: Its maps; `brain` holds parenchyma and ventricles alone.
-        sinus: Share of dural sinus, 0 to 255.
-        artery: Share of artery.
-        layers: Share of what surrounds the brain, by name (`LAYERS`).
-        outside_mm: Distance beyond the inner table, negative inside, on the grid of `anatomy`.
-        ventricle: The lateral ventricles.
-    """
-
-    anatomy: Anatomy
-    sinus: Bytes
-    artery: Bytes
-    layers: dict[str, Bytes]
+    anatomy: Anatomy  # Its maps; `brain` holds parenchyma and ventricles alone
+    sinus: Bytes  # Share of dural sinus, 0 to 255
+    artery: Bytes  # Share of artery
+    layers: dict[str, Bytes]  # Share of what surrounds the brain, by name (`LAYERS`)
+    # Distance beyond the inner table, negative inside, on the grid of `anatomy`
     outside_mm: FloatArray
-    ventricle: NDArray[np.bool_]
+    ventricle: NDArray[np.bool_]  # The lateral ventricles
 
 
 @functools.lru_cache(maxsize=1)

@@ -26,19 +26,12 @@ DEEP = SINUSES[4:]
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Where veins may run: nodes and what a mm costs there.
+    """Where veins may run: nodes and what a mm costs there."""
 
-    Args:
-        nodes_mm: (n, 3) positions; the roots come last.
-        cost: (n,) cost of a mm.
-        roots: Number of roots.
-        twigs: (m,) indices of the nodes where twigs begin.
-    """
-
-    nodes_mm: FloatArray
-    cost: FloatArray
-    roots: int
-    twigs: NDArray[np.int64]
+    nodes_mm: FloatArray  # (n, 3) positions; the roots come last
+    cost: FloatArray  # (n,) cost of a mm
+    roots: int  # Number of roots
+    twigs: NDArray[np.int64]  # (m,) indices of the nodes where twigs begin
 
 
 def draw_trees(

@@ -77,15 +77,10 @@ VENTRICLES: Final[tuple[tuple[Triple, Triple], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class LabelHead:
-    """A head before it is scanned.
+    """A head before it is scanned."""
 
-    Args:
-        codes: `Label` with the flags `IN_BRAIN` and `IN_HULL`, uint8 on `GRID`.
-        air_mm: Centres (n, 3) of the air spaces, around which signal may drop out.
-    """
-
-    codes: NDArray[np.uint8]
-    air_mm: FloatArray
+    codes: NDArray[np.uint8]  # `Label` with the flags `IN_BRAIN` and `IN_HULL`, uint8 on `GRID`
+    air_mm: FloatArray  # Centres (n, 3) of the air spaces, around which signal may drop out
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,38 +32,23 @@ FINE_MM: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class SyntheticScan:
-    """A scan and its truth.
+    """A scan and its truth."""
 
-    Args:
-        image: Image, float32 (z, y, x), with canonical axes, in any unit.
-        spacing_mm: Spacing of the image.
-        brain: Brain mask on the cells of the network over the same field of view.
-    """
-
-    image: FloatArray
-    spacing_mm: tuple[float, float, float]
-    brain: Bools
+    image: FloatArray  # Image, float32 (z, y, x), with canonical axes, in any unit
+    spacing_mm: tuple[float, float, float]  # Spacing of the image
+    brain: Bools  # Brain mask on the cells of the network over the same field of view
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """The geometry of a scan: slices with sub-slices, pixels, and the position in the head.
+    """The geometry of a scan: slices with sub-slices, pixels, and the position in the head."""
 
-    Args:
-        spacing_mm: Distance of slices and pixels.
-        shape: Numbers of slices, rows and columns.
-        thickness_mm: Thickness of a slice. The rest of the spacing is a gap.
-        sub: Number of sub-slices that are averaged to a slice.
-        turn: Matrix (3, 3) from scan mm to head mm (z, y, x).
-        first_mm: Position in the head of the middle of the first voxel.
-    """
-
-    spacing_mm: tuple[float, float, float]
-    shape: tuple[int, int, int]
-    thickness_mm: float
-    sub: int
-    turn: NDArray[np.float64]
-    first_mm: NDArray[np.float64]
+    spacing_mm: tuple[float, float, float]  # Distance of slices and pixels
+    shape: tuple[int, int, int]  # Numbers of slices, rows and columns
+    thickness_mm: float  # Thickness of a slice. The rest of the spacing is a gap.
+    sub: int  # Number of sub-slices that are averaged to a slice
+    turn: NDArray[np.float64]  # Matrix (3, 3) from scan mm to head mm (z, y, x)
+    first_mm: NDArray[np.float64]  # Position in the head of the middle of the first voxel
 
     def sub_slices_mm(self) -> NDArray[np.float64]:
         """Return the positions of all sub-slices."""

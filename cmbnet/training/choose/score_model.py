@@ -47,15 +47,10 @@ LEAST_SPREAD = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class LearnedScore:
-    """A learned score, and the scores by which thresholds are chosen.
+    """A learned score, and the scores by which thresholds are chosen."""
 
-    Args:
-        evidence: The score for the bundle.
-        held_out: For each scan, a score that has not seen it.
-    """
-
-    evidence: ScoreModel
-    held_out: tuple[ScoreModel, ...]
+    evidence: ScoreModel  # The score for the bundle
+    held_out: tuple[ScoreModel, ...]  # For each scan, a score that has not seen it
 
 
 def learn_score(

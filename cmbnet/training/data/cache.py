@@ -48,21 +48,13 @@ FAULTS_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """The result of a build.
+    """The result of a build."""
 
-    Args:
-        cases: Names of the cases in the cache, in order.
-        refused: Name and reason of each case that was left out.
-        reports: Reports of the cases in the cache.
-        kept: Number of cases that were there already.
-        faults: Faults of the check, including notes.
-    """
-
-    cases: tuple[str, ...]
-    refused: tuple[tuple[str, str], ...]
-    reports: tuple[CaseReport, ...]
-    kept: int
-    faults: tuple[Fault, ...]
+    cases: tuple[str, ...]  # Names of the cases in the cache, in order
+    refused: tuple[tuple[str, str], ...]  # Name and reason of each case that was left out
+    reports: tuple[CaseReport, ...]  # Reports of the cases in the cache
+    kept: int  # Number of cases that were there already
+    faults: tuple[Fault, ...]  # Faults of the check, including notes
 
     @property
     def wrong(self) -> int:

@@ -30,19 +30,12 @@ SURROUND_SIGMA_MM = 3.0
 
 @dataclass(frozen=True, slots=True)
 class CropCentres:
-    """The voxels of one case on which crops may be centred.
+    """The voxels of one case on which crops may be centred."""
 
-    Args:
-        lesion: Rows (z, y, x, lesion), one for each lesion and slice, int16 (n, 4).
-        brain: Random voxels of the brain, int16 (n, 3).
-        dark: The darkest blobs other than lesions, int16 (n, 3).
-        mimic: One or more centres for each labelled mimic and slice, int16 (n, 3).
-    """
-
-    lesion: NDArray[np.int16]
-    brain: NDArray[np.int16]
-    dark: NDArray[np.int16]
-    mimic: NDArray[np.int16]
+    lesion: NDArray[np.int16]  # Rows (z, y, x, lesion), one for each lesion and slice, int16 (n, 4)
+    brain: NDArray[np.int16]  # Random voxels of the brain, int16 (n, 3)
+    dark: NDArray[np.int16]  # The darkest blobs other than lesions, int16 (n, 3)
+    mimic: NDArray[np.int16]  # One or more centres for each labelled mimic and slice, int16 (n, 3)
 
 
 def find_crop_centres(

@@ -19,18 +19,12 @@ from cmbnet.volume import Volume
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Scans with truth.
+    """Scans with truth."""
 
-    Args:
-        path: What the user gave.
-        cases: The scans, by name.
-        patients: Their patients; see `patient_names`.
-        unlabelled: Name and image of each scan without a label, if no side is chosen.
-    """
-
-    path: Path
-    cases: tuple[ScanCase, ...]
-    patients: frozenset[str]
+    path: Path  # What the user gave
+    cases: tuple[ScanCase, ...]  # The scans, by name
+    patients: frozenset[str]  # Their patients; see `patient_names`
+    # Name and image of each scan without a label, if no side is chosen
     unlabelled: tuple[tuple[str, Path], ...] = ()
 
 

@@ -64,15 +64,10 @@ def mirror(
 
 @dataclass(frozen=True, slots=True)
 class Augmenter:
-    """A function from crops to network input and target, with random changes.
+    """A function from crops to network input and target, with random changes."""
 
-    Args:
-        settings: Settings of the changes.
-        crop_px: Side of the resulting crops.
-    """
-
-    settings: AugmentSettings
-    crop_px: int
+    settings: AugmentSettings  # Settings of the changes
+    crop_px: int  # Side of the resulting crops
 
     def __call__(self, stacks: Any, marks: Any, seed: Any) -> tuple[Any, Any]:
         """Change a batch.

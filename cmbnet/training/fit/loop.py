@@ -42,19 +42,12 @@ EXAMPLES = 8
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """The result of a run.
+    """The result of a run."""
 
-    Args:
-        best_model: File of the weights with the best validation Dice.
-        best_dice: The best validation Dice.
-        reason: Reason why training ended.
-        progress: Progress and log.
-    """
-
-    best_model: Path
-    best_dice: float
-    reason: str
-    progress: Progress
+    best_model: Path  # File of the weights with the best validation Dice
+    best_dice: float  # The best validation Dice
+    reason: str  # Reason why training ended
+    progress: Progress  # Progress and log
 
 
 def train(

@@ -27,16 +27,11 @@ _Crop = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch of crops and their marks.
+    """A batch of crops and their marks."""
 
-    Args:
-        stacks: Crops, uint8 (n, side, side, 3). Those at even indices have a lesion in the middle
-            slice.
-        marks: Marks of the middle slice with the bits of `cmbnet.training.data.cache`, uint8
-            (n, side, side).
-    """
-
+    # Crops, uint8 (n, side, side, 3). Those at even indices have a lesion in the middle slice.
     stacks: NDArray[np.uint8]
+    # Marks of the middle slice with the bits of `cmbnet.training.data.cache`, uint8 (n, side, side)
     marks: NDArray[np.uint8]
 
 
