@@ -93,10 +93,6 @@ class Converter:
         """Make an artefact again with other calibration scans. None if it is not calibrated.
 
         An ONNX file then keeps floats at full resolution, which is slower and nearer to Keras.
-
-        Args:
-            artefact: Artefact that this converter made.
-            attempts: Number of times that it was made before.
         """
         if artefact.precision != "int8" or artefact.kind not in ("litert", "onnx"):
             return None

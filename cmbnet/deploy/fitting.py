@@ -54,9 +54,7 @@ def observe(
 ) -> dict[str, Inputs]:
     """Sum up the inputs of convolutions while a network runs.
 
-    Args:
-        layers: Convolutions by name. The result has the same names.
-        activations: Activations of each stack.
+    The result has the names of `layers`.
     """
     sizes = {name: int(np.prod(layer.kernel)) for name, layer in layers.items()}
     seen = {name: Inputs(np.zeros((n, n)), np.zeros(n)) for name, n in sizes.items()}

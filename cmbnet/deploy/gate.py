@@ -126,11 +126,7 @@ def compare_predictions(
 ) -> GateResult:
     """Compare two backends' predictions of the same cases.
 
-    Args:
-        cases: Scans, at least one.
-        reference: Predictions by Keras in float32.
-        artefact: Predictions by the backend that is judged.
-        limits: The tolerated differences.
+    There is at least one scan. The reference is Keras in float32.
     """
     rows = [_compare(*row) for row in zip(cases, reference, artefact, strict=True)]
     total = {name: sum(row[name] for row in rows) for name in rows[0]}
@@ -206,9 +202,7 @@ def _compare(case: GateCase, reference: Prediction, artefact: Prediction) -> dic
 def small_lesions(labels: NDArray[Any], rows: Iterable[tuple[int, float]]) -> frozenset[int]:
     """Return the labels that are present and whose diameter lies in 2 to 5 mm.
 
-    Args:
-        labels: Instance labels.
-        rows: Pairs of label and in-plane diameter in mm.
+    `rows` are pairs of label and in-plane diameter in mm.
     """
     present = set(np.unique(labels).tolist())
     return frozenset(n for n, mm in rows if n in present and size_name(mm) == COUNTED_SIZES[0])

@@ -62,10 +62,7 @@ class Judge:
     ) -> list[NewArtefact]:
         """Return the artefacts with their verdicts; see `judge_file`.
 
-        Args:
-            made: Artefacts to judge.
-            make_again: Function that makes an artefact again.
-            allow_failure: Whether to accept a failed artefact. The bundle then says both.
+        `make_again` makes an artefact again. With `allow_failure` a failed one stays, and says so.
         """
         judged = [self.judge_file(new.file, make_again) for new in made]
         return [accepted(new) for new in judged] if allow_failure else judged
@@ -75,10 +72,7 @@ class Judge:
 
         The lesions that an int8 file loses depend on the scans that calibrated it. A file that
         fails is calibrated on other scans and judged again. The verdict counts the attempts.
-
-        Args:
-            file: File of the bundle.
-            make_again: Function that makes an artefact again, or returns None if it cannot.
+        `make_again` makes an artefact again, or returns None if it cannot.
         """
         tried = [self._judged(file)]
         while tried[-1].parity["passed"] is False and len(tried) < self._calibrations:
@@ -160,10 +154,6 @@ def accepted(new: NewArtefact) -> NewArtefact:
 
 def require_passed(judged: Sequence[NewArtefact], folder: Path) -> None:
     """Fail if an artefact failed its gate and nobody allowed it.
-
-    Args:
-        judged: Artefacts with their verdicts.
-        folder: Folder of the bundle that already holds them.
 
     Raises:
         ParityFailed: If one failed. It says which, what can be used, and what to do.

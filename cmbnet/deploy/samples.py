@@ -141,10 +141,7 @@ def phantom_slices(
 ) -> CalibrationSlices:
     """Take calibration slices from phantoms, which are made once for each draw.
 
-    Args:
-        bundle: Bundle whose recipe, context and crop are applied.
-        samples: The phantoms to make.
-        report: Function that receives a line when they are made.
+    Recipe, context and crop are the bundle's.
     """
 
     @lru_cache(maxsize=1)

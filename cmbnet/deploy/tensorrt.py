@@ -119,9 +119,7 @@ def check_request(request: EngineRequest) -> None:
 def build_engine(onnx_file: bytes, request: EngineRequest) -> BuiltEngine:
     """Build an engine.
 
-    Args:
-        onnx_file: File from `cmbnet.deploy.onnx`. int8 must be symmetric.
-        request: The target.
+    The ONNX file is from `cmbnet.deploy.onnx`. int8 must be symmetric.
 
     Raises:
         ConversionFailed: If the builder fails, with its own words or the refused call.

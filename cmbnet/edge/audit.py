@@ -108,9 +108,7 @@ class AuditTrail:
     def append(self, event: str, **details: SafeDetail) -> None:
         """Add a line.
 
-        Args:
-            event: Name of the event.
-            details: Details of the event, which are written unchanged.
+        Details are written unchanged.
 
         Raises:
             OSError: If the disk is full or failing. The trail is then unchanged.

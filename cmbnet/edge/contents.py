@@ -77,9 +77,7 @@ class Contents:
 def read_values(path: Path, keywords: tuple[str, ...]) -> dict[str, str]:
     """Read short values of the top level. A missing element gives an empty value.
 
-    Args:
-        path: A DICOM file.
-        keywords: Keywords of the elements to read. Reading stops after the last of them.
+    Reading stops after the last of the keywords.
 
     Raises:
         ValueError: If it is not a DICOM file, is cut off earlier, or its sequences are too large.
@@ -146,9 +144,7 @@ def _hash_pixels(stream: BinaryIO, length: int, update: Callable[[bytes], None])
 def _elements(stream: BinaryIO, last: int) -> Iterator[tuple[int, int]]:
     """Yield tag and length of each element of the top level, with the stream at its value.
 
-    Args:
-        stream: A DICOM file, little endian.
-        last: Tag after which reading stops.
+    The file is little endian. Reading stops after the tag `last`.
 
     Raises:
         ValueError: If it is no DICOM file, is cut off within an element, or holds too much.

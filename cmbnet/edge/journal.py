@@ -239,10 +239,7 @@ class Journal(JournalReader):
     def asked(self, delivery: Delivery, transaction_uid: str, reason: str = "") -> None:
         """Note a request for commitment. The answer will name the transaction.
 
-        Args:
-            delivery: The delivery.
-            transaction_uid: UID of the new request. An answer to an older request no longer counts.
-            reason: Reason of a repeated request.
+        An answer to an older request no longer counts. A repeated request has a reason.
         """
         self._set_delivery(delivery, "SENT", DeliveryState.SENT, transaction_uid, reason=reason)
 
@@ -308,11 +305,8 @@ class Journal(JournalReader):
     def readdress(self, destinations: Sequence[str]) -> int:
         """Send results for a removed destination to the remaining ones that lack them.
 
-        Args:
-            destinations: Names of all destinations.
-
-        Returns:
-            Number of results for removed destinations.
+        Return the number of results for removed destinations. `destinations` names the remaining
+        ones.
         """
         under_way = self._deliveries("state != 'COMMITTED'", ())
         gone = [one for one in under_way if one.destination not in destinations]

@@ -43,8 +43,7 @@ class Purge:
     def step(self, *, everything: bool = False) -> int:
         """Remove old studies, and more if space is short. Return their number.
 
-        Args:
-            everything: Whether to remove all studies that are safe elsewhere, whatever their age.
+        `everything` removes all studies that are safe elsewhere, whatever their age.
         """
         removed = 0
         studies = self.journal.purgeable()

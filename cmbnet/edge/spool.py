@@ -102,9 +102,7 @@ class Spool:
     def keep(self, received: Path, expected: Identity) -> Kept:
         """Take over a received file. When this returns, the file survives a power cut.
 
-        Args:
-            received: A whole DICOM file in ``incoming/``.
-            expected: Its identity, as announced and as its header says.
+        `received` is a whole file in ``incoming/``, `expected` its announced and stated identity.
 
         Raises:
             ObjectRefused: If the disk is too full, a UID is invalid, or it cannot be read.
@@ -244,12 +242,7 @@ def identify(
     """Read the identity of an object and compare it with the announced one.
 
     Only the first elements are read, up to the study.
-
-    Args:
-        path: A DICOM file.
-        announced_class: SOP Class UID of the request.
-        announced_instance: SOP Instance UID of the request.
-        values: Reader of elements. That of a node reads in another process.
+    The reader of elements of a node reads in another process.
 
     Raises:
         ObjectRefused: If it is no DICOM object, belongs to no study, or is not the announced one.

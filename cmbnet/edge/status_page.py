@@ -52,10 +52,7 @@ class StatusPage:
     def html(self, activity: Activity, faults: Sequence[str], up_s: float) -> str:
         """Write the page of this moment.
 
-        Args:
-            activity: Recent activity.
-            faults: Reasons why the node is not ready. Empty if it is ready.
-            up_s: Seconds since the start.
+        `faults` are the reasons why the node is not ready.
         """
         studies = self.journal.last_studies(_MOST_STUDIES)
         return render(

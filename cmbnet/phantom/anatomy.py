@@ -60,10 +60,7 @@ def head_grid(scale: float) -> Grid:
 def make_anatomy(kind: AnatomyKind, seed: int, scale: float = 1.0) -> Anatomy:
     """Draw a head. The last two stay in memory, so scanning one head again is quick.
 
-    Args:
-        kind: ``"mni"`` (needs nilearn) or ``"procedural"``.
-        seed: Same seed, same head.
-        scale: Size, 1 for an adult.
+    ``"mni"`` needs nilearn. The same seed gives the same head. An adult has the scale 1.
     """
     anatomy, grey, white, csf = draw_maps(kind, seed, scale)
     veins = grow_veins(

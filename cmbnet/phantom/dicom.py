@@ -109,11 +109,7 @@ def write_dicom_cohort(
     """Write every case of a finished cohort as ``dicom/<case>/<series>/IM000001``.
 
     The same cohort gives the same bytes. DICOM files of a case that are there are replaced.
-
-    Args:
-        directory: What `write_cohort` made.
-        vendor: Whose headers are imitated.
-        enhanced: One multi-frame file per series instead of one file per slice.
+    `directory` is what `write_cohort` made. An enhanced series is one multi-frame file.
 
     Yields:
         The name of each case that is written.

@@ -71,12 +71,7 @@ def random_points(
 ) -> FloatArray:
     """Draw random positions (count, 3) of a mask in mm, or none if the mask is empty.
 
-    Args:
-        rng: Source of randomness.
-        grid: Grid of the mask.
-        where: The mask.
-        count: How many.
-        jitter: Whether they may lie anywhere in a voxel, not only in its middle.
+    With `jitter` they may lie anywhere in a voxel, not only in its middle.
     """
     candidates = np.flatnonzero(where)
     if not len(candidates) or not count:
@@ -115,11 +110,7 @@ def resample(
 ) -> FloatArray:
     """Interpolate one axis-parallel grid linearly at another in the same coordinates.
 
-    Args:
-        values: Array on `source`.
-        source: Where it is.
-        target: Where it is wanted.
-        outside: Value beyond the source; None repeats the edge.
+    `outside` is the value beyond the source; None repeats the edge.
     """
     # One axis after the other: several times quicker than scipy.ndimage.affine_transform.
     result = values

@@ -124,11 +124,7 @@ def draw_calcifications(
 ) -> list[Mimic]:
     """Draw calcifications of `DIAMETERS_MM` that lie apart from one another.
 
-    Args:
-        rng: Source of randomness.
-        anatomy: The head.
-        protocol: For the decay within calcium.
-        count: How many are wanted; fewer fit into a small head.
+    Fewer than `count` fit into a small head.
     """
     lobes = (anatomy.region > 0) & (anatomy.region <= Region.OCCIPITAL) & (anatomy.csf < 40)
     found: list[Mimic] = []

@@ -288,9 +288,7 @@ WIDE_TINY = WideProtocol(
 def draw_protocol(name: str, rng: np.random.Generator) -> Protocol:
     """Draw a family of a named set by its weight, then a protocol from it.
 
-    Args:
-        name: A key of `PROTOCOL_SETS`, the name of one family, ``"tiny"`` or ``"family-tiny"``.
-        rng: Source of randomness.
+    `name` is a key of `PROTOCOL_SETS`, one family, ``"tiny"`` or ``"family-tiny"``.
 
     Raises:
         UsageError: If there is no such set or family.

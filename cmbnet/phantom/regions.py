@@ -109,10 +109,7 @@ def region_of(
 ) -> NDArray[np.uint8]:
     """Find the region of every voxel, by planes and boxes in MNI space.
 
-    Args:
-        q: MNI coordinates z, y, x.
-        nucleus: Labels of `nuclei_of`.
-        brain: Where there is brain.
+    `q` are MNI coordinates z, y, x; `nucleus` are labels of `nuclei_of`.
     """
     z, y, x = q
     side = np.abs(x)

@@ -111,12 +111,8 @@ def object_signal(
 ) -> HeadSignal:
     """Compute the signal of the head on the sub-slices, before lesions, mimics and receiver.
 
-    Args:
-        rng: Individual iron, relaxation and texture.
-        anatomy: The head.
-        scan: Grids and protocol.
-        veins: All veins, those of the anatomy and those of the mimics.
-
+    `rng` draws individual iron, relaxation and texture. Veins are those of the anatomy and of
+    mimics.
     """
     magnitude_map, chi_map, white = _tissue_maps(rng, anatomy, scan.protocol)
     vein = spoiled_echo(TISSUES["vein"], scan.protocol), rng.uniform(0.36, 0.52)

@@ -42,11 +42,7 @@ def add_spheres(signal: ComplexArray, scan: ScanPlan, spheres: Sequence[Sphere])
 
     Each voxel of the patch gets one complex factor: the mean over sub-points of
     ``gain * exp(i phase)``. That is exact while the background varies slowly over a voxel.
-
-    Args:
-        signal: (z, y, x) complex64 on `scan.work`.
-        scan: Grid, field and echo time.
-        spheres: A lesion or a mimic; they lie together.
+    `signal` is complex64 (z, y, x) on `scan.work`. The spheres of a lesion or mimic lie together.
     """
     radians = scan.protocol.radians_per_ppm
     moment = sum(abs(sphere.moment_ppm_mm3) for sphere in spheres)

@@ -55,11 +55,7 @@ def spoiled_echo(tissue: Tissue, protocol: Protocol, *, r2s_factor: float = 1.0)
     """Compute the magnitude of a spoiled gradient echo, relative to fully recovered water.
 
     ``PD sin(a) (1 - E1) / (1 - cos(a) E1) exp(-TE R2*)`` with ``E1 = exp(-TR / T1)``.
-
-    Args:
-        tissue: The tissue.
-        protocol: Field, TE, TR and flip angle.
-        r2s_factor: Multiplies R2*, for individual iron.
+    `r2s_factor` multiplies R2*, for individual iron.
     """
     t1_ms, r2s = tissue.at(protocol.field_t)
     angle = np.deg2rad(protocol.flip_deg)

@@ -108,11 +108,7 @@ def _inputs(
 def check_server(url: str) -> list[str]:
     """Check that a server is ready, has both models with the right tensors, and answers.
 
-    Args:
-        url: Address of the server.
-
-    Returns:
-        A line for each finding.
+    Return a line for each finding.
 
     Raises:
         ServerUnavailable: If it does not answer.

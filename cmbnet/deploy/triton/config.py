@@ -54,10 +54,7 @@ class ServerSettings:
 def network_config(kind: NetworkKind, shapes: Sequence[Shape], settings: ServerSettings) -> str:
     """Make ``config.pbtxt`` of ``cmbnet_unet``.
 
-    Args:
-        kind: Runtime of the network.
-        shapes: Rows and columns that it accepts. ONNX files and plans have one.
-        settings: Instances and device.
+    `shapes` are rows and columns. ONNX files and plans have one.
     """
     gpu = settings.gpu and kind != "litert"
     free = len(shapes) > 1
@@ -80,9 +77,7 @@ def network_config(kind: NetworkKind, shapes: Sequence[Shape], settings: ServerS
 def scan_config(shapes: Sequence[Shape], settings: ServerSettings) -> str:
     """Make ``config.pbtxt`` of ``cmbnet``.
 
-    Args:
-        shapes: Rows and columns that ``cmbnet_unet`` accepts.
-        settings: Settings of the instances.
+    `shapes` are the rows and columns that ``cmbnet_unet`` accepts.
     """
     values = {
         "name": SCAN_MODEL,

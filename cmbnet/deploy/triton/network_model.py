@@ -23,8 +23,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Open the network.
 
-        Args:
-            args: The model's folder, version and configuration, from Triton.
+        `args` are folder, version and configuration, from Triton.
         """
         parameters = json.loads(args["model_config"])["parameters"]
         threads = int(parameters["threads"]["string_value"])

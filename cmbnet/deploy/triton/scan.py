@@ -69,9 +69,7 @@ def answer_scan(
 def read_volume(tensors: Mapping[str, NDArray[Any]], max_voxels: int) -> Volume:
     """Make the scan of a request.
 
-    Args:
-        tensors: Arrays by the names of `SCAN_INPUTS`.
-        max_voxels: Largest accepted scan.
+    `tensors` are arrays by the names of `SCAN_INPUTS`, with at most `max_voxels` voxels.
 
     Raises:
         UsageError: If there is no volume, or two, or the spacing contradicts the affine.

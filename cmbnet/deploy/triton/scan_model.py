@@ -25,8 +25,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the bundle.
 
-        Args:
-            args: The model's folder, version and configuration, from Triton.
+        `args` are folder, version and configuration, from Triton.
         """
         parameters = json.loads(args["model_config"])["parameters"]
         folder = Path(args["model_repository"]) / args["model_version"] / "bundle"

@@ -74,10 +74,7 @@ def read_header(
 ) -> FileDataset:
     """Read a file up to its pixels, or with them.
 
-    Args:
-        file: The file.
-        pixels: Whether to read the pixels, too.
-        only: Keywords to keep. None keeps all.
+    `only` names the keywords to keep; None keeps all.
 
     Raises:
         UnreadableFile: If it is damaged or states no transfer syntax. A file without preamble and

@@ -59,10 +59,7 @@ class FamilyHead:
 def make_family_head(kind: AnatomyKind, seed: int, scale: float = 1.0) -> FamilyHead:
     """Draw a head of the family. The last one stays in memory.
 
-    Args:
-        kind: ``"mni"`` (needs nilearn) or ``"procedural"``.
-        seed: Same seed, same head.
-        scale: Size, 1 for an adult.
+    ``"mni"`` needs nilearn. The same seed gives the same head. An adult has the scale 1.
     """
     rng = np.random.default_rng([seed, 31])
     scale = _size(rng, scale)

@@ -66,11 +66,7 @@ def draw_sinuses(
 ) -> list[Tube]:
     """Draw the sinuses of one head; those of the vault lie against its inner table.
 
-    Args:
-        rng: Source of randomness.
-        deformation: Map to MNI space.
-        outside_mm: Distance beyond the inner table, negative inside.
-        grid: Its grid.
+    `outside_mm` is the distance beyond the inner table on `grid`, negative inside.
     """
     size = deformation.scale
     width = float(np.exp(rng.uniform(np.log(4), np.log(12)))) * size

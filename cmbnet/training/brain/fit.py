@@ -69,10 +69,7 @@ def train_brain(
 ) -> tuple[keras.Model, Path]:
     """Train the network, or continue an interrupted training.
 
-    Args:
-        run: Folder for heads, checkpoints and ``brain.tflite``.
-        plan: Settings of the training.
-        report: Function that receives a line now and then.
+    Heads, checkpoints and ``brain.tflite`` are written to `run`.
 
     Returns:
         The network and the LiteRT file.

@@ -94,9 +94,7 @@ class _Place:
 def draw_head(kind: AnatomyKind, seed: int) -> LabelHead:
     """Draw a head.
 
-    Args:
-        kind: ``"mni"`` (needs nilearn) or ``"procedural"``.
-        seed: Seed. The same seed gives the same head.
+    ``"mni"`` needs nilearn. The same seed gives the same head.
     """
     rng = np.random.default_rng([seed, 31])
     deformation = draw_deformation(

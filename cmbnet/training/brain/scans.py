@@ -76,12 +76,7 @@ class _Plan:
 
 
 def draw_scan(head: LabelHead, rng: np.random.Generator) -> SyntheticScan:
-    """Draw a scan of a head.
-
-    Args:
-        head: The head.
-        rng: Source of randomness.
-    """
+    """Draw a scan of a head."""
     plan = _draw_plan(head, rng)
     positions = (plan.sub_slices_mm(), *plan.plane_mm())
     codes = _look(head.codes, plan, positions)

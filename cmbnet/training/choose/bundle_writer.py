@@ -102,13 +102,8 @@ def export_run(
 ) -> Bundle:
     """Write the bundle of a run.
 
-    Args:
-        run: Folder that `cmbnet.training.fit.loop.train` wrote.
-        folder: Folder of the bundle.
-        validation: Cohort on whose scans the operating points are chosen.
-        cache: Training cache, on whose slices int8 ranges are measured.
-        export: The settings.
-        report: Function that receives a line for each step.
+    `run` is a folder that `cmbnet.training.fit.loop.train` wrote. Operating points are chosen on
+    `validation`; int8 ranges are measured on slices of `cache`.
 
     Raises:
         UsageError: If the network or the score was learned from a patient of the validation

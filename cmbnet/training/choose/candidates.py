@@ -159,10 +159,7 @@ def _map(case: ScanCase, image: Volume, prediction: Prediction) -> LabelledMap:
 def scan_candidates(found: LabelledMap, outline: OutlineRule, rules: LesionRules) -> ScanCandidates:
     """Find the candidates of a scan and compare them with its truth.
 
-    Args:
-        found: The scan.
-        outline: How candidates are outlined in the map.
-        rules: Their limits of size are kept; no other rule removes anything yet.
+    The limits of size of `rules` are kept; no other rule removes anything yet.
     """
     # Any limit makes `find_lesions` look at what lies around a candidate.
     lenient = replace(outline.of(rules), max_continuation_mm=math.inf)

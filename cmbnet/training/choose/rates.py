@@ -155,10 +155,8 @@ class ScoredScans:
     def rates(self, lesion_score: float, patient_threshold: float | None = None) -> Rates:
         """Compute the rates that thresholds reach.
 
-        Args:
-            lesion_score: Lowest score of a candidate that is kept.
-            patient_threshold: Lowest score of the best lesion of a positive scan. None takes the
-                lesion score.
+        A candidate of at least `lesion_score` is kept. `patient_threshold` is the lowest score of
+        the best lesion of a positive scan. None takes the lesion score.
         """
         kept = self._score >= lesion_score
         correct = int(np.sum(kept & self._correct))

@@ -105,14 +105,8 @@ def prepare_cache(
 ) -> BuildResult:
     """Prepare every case of a data set, or finish what an earlier run left.
 
-    Args:
-        spec: The spec of the data set.
-        root: Folder of the data set.
-        cache: Folder of the cache.
-        recipe: Settings of preprocessing.
-        jobs: Number of processes that prepare cases.
-        leave_out: Whether to leave out faulty cases and record why. Otherwise a faulty case ends
-            the preparation.
+    `leave_out` leaves out faulty cases and records why. Otherwise a faulty case ends the
+    preparation.
 
     Raises:
         UnreadableFile: If the folder or a table is missing.

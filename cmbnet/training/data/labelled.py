@@ -155,10 +155,6 @@ def patient_names(data_set: str, cases: Iterable[tuple[str, str]]) -> set[str]:
 
     Two data sets may number their patients alike. The patients of a folder without a spec are known
     only if a table names them. Phantoms have heads.
-
-    Args:
-        data_set: Name of the spec.
-        cases: Name and patient of each case.
     """
     if data_set in (FOLDER.name, "phantom"):
         return {patient for case, patient in cases if patient != case}
@@ -168,10 +164,7 @@ def patient_names(data_set: str, cases: Iterable[tuple[str, str]]) -> set[str]:
 def require_other_patients(learned: Iterable[str], judged: Iterable[str], where: str) -> None:
     """Refuse to judge a model on patients from whom it learned.
 
-    Args:
-        learned: Patients of the training side.
-        judged: Patients of the other side.
-        where: Names of both sides, as the user gave them.
+    `where` names both sides as the user gave them.
 
     Raises:
         UsageError: If a patient is on both sides.

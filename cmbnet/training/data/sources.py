@@ -42,11 +42,6 @@ def caches_of(
 ) -> tuple[Side, Side]:
     """Return the caches for training and validation, and prepare them if they are missing.
 
-    Args:
-        sources: The sources of the training.
-        recipe: Settings of preprocessing.
-        report: Function that receives lines about built and left-out cases.
-
     Raises:
         UsageError: If a cache was prepared in another way, a spec lacks a root, there is no
             validation side, or a patient is on both sides.

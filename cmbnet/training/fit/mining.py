@@ -42,9 +42,7 @@ class Miner:
     def mine(self, predict: Any, epoch: int) -> int:
         """Examine some slices, and return the number of their false positives.
 
-        Args:
-            predict: Function of (sampler, case, z) to a probability (y, x).
-            epoch: Epoch that chooses the slices.
+        `predict` maps (sampler, case, z) to a probability (y, x). The epoch chooses the slices.
         """
         rng = np.random.default_rng((self._seed, epoch, 1))
         cases = self.sampler.cache.cases

@@ -56,11 +56,7 @@ def after_epoch(settings: OptimiserSettings, progress: Progress, *, improved: bo
 def stop_reason(stop: StopSettings, progress: Progress, *, pixels_per_slice: int) -> str | None:
     """Say why a run ends after this epoch, or return None if it continues.
 
-    Args:
-        stop: The conditions.
-        progress: Progress after the epoch.
-        pixels_per_slice: Number of pixels in a slice, because the target loss is a sum over a
-            slice.
+    It needs the number of pixels in a slice, because the target loss is a sum over a slice.
     """
     last = progress.history[-1] if progress.history else {}
     if progress.epochs_done >= stop.epochs:

@@ -96,11 +96,7 @@ def validate(
 ) -> ValidationScores:
     """Score the model on the chosen slices.
 
-    Args:
-        predict: Function of (sampler, case, z) to a probability (y, x).
-        sampler: Sampler of the validation cache.
-        slices: Slices from `choose_slices`.
-        recipe: Recipe with the validation threshold.
+    `predict` maps (sampler, case, z) to a probability (y, x).
     """
     overlap = np.zeros((len(THRESHOLDS) + 1, 3))
     loss, pixels = 0.0, 0

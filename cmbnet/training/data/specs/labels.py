@@ -61,10 +61,7 @@ class ScanLabels:
 def read_labels(label: Label, ignore: Path | None, image: Volume) -> ScanLabels:
     """Read the labels of a scan.
 
-    Args:
-        label: Source of the lesions.
-        ignore: Image that marks places that the reader could not judge.
-        image: The scan.
+    `ignore` marks places that the reader could not judge.
 
     Raises:
         UnreadableFile: If a file cannot be read.

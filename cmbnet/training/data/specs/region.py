@@ -54,10 +54,7 @@ def inside(image: Volume, centre: Triple) -> bool:
 def grow_region(image: Volume, centre: Triple, target: RegionTarget) -> Region:
     """Find the dark region at a centre.
 
-    Args:
-        image: The scan, with dark lesions.
-        centre: Fractional index (z, y, x) inside the image.
-        target: Settings of the region.
+    Lesions are dark. The centre is a fractional index (z, y, x) inside the image.
     """
     spacing = np.array(image.spacing_mm)
     box = _box(image.shape, centre, (target.max_diameter_mm / 2 + SURROUND_MM) / spacing)
