@@ -91,12 +91,8 @@ def run_bench(
 ) -> Bench:
     """Time everything that runs here.
 
-    Args:
-        bundle: The model.
-        scan: A NIfTI file.
-        threads: Number of threads of each backend.
-        report: Function that receives the name of each backend before it runs.
-        show: Function that receives the heading, then the row of each backend once it was timed.
+    `report` receives the name of each backend before it runs, `show` the heading, then the row of
+    each backend once it was timed.
 
     Raises:
         UsageError: If no backend runs.

@@ -53,13 +53,7 @@ class ExportPlan:
 
 
 class Converter:
-    """A maker of artefacts for one bundle.
-
-    Args:
-        bundle: Bundle with the Keras network.
-        plan: The artefacts to make.
-        report: Function that receives a line for each step.
-    """
+    """A maker of artefacts for one bundle."""
 
     def __init__(self, bundle: Bundle, plan: ExportPlan, report: Callable[[str], None]) -> None:
         self._bundle = bundle

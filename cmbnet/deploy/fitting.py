@@ -73,12 +73,8 @@ def observe(
 def fit_kernel(kernel: NDArray[np.float32], inputs: Inputs) -> tuple[Rounded, NDArray[np.float32]]:
     """Round the weights of a convolution, fitted to its inputs.
 
-    Args:
-        kernel: Weights (outputs, rows, columns, channels).
-        inputs: Sums from `observe`.
-
-    Returns:
-        The weights (outputs, all others), and the mean change of each output by rounding.
+    The kernel is (outputs, rows, columns, channels). Return weights (outputs, all others), and the
+    mean change of each output by rounding.
     """
     exact = kernel.reshape(len(kernel), -1)
     rounded = round_weights(exact, inputs.power / inputs.count)
@@ -99,14 +95,8 @@ def patches(
 ) -> NDArray[np.float32]:
     """Return the inputs that a convolution with padding "same" reads for some outputs.
 
-    Args:
-        image: Input (y, x, channels).
-        kernel: Rows and columns of the kernel.
-        stride: Stride in pixels.
-        at: Rows and columns of the outputs, (n, 2).
-
-    Returns:
-        Inputs (n, rows * columns * channels), zero outside the image.
+    The image is (y, x, channels), `at` are rows and columns of outputs, (n, 2). Return (n, rows *
+    columns * channels), zero outside the image.
 
     Examples:
         >>> patches(np.arange(9.0).reshape(3, 3, 1), (1, 3), 1, np.array([[1, 0]]))

@@ -31,9 +31,7 @@ ROUNDING = 1e-9
 class ParityFailed(CmbnetError):
     """An artefact does not find what the Keras network finds.
 
-    Args:
-        message: Which artefact failed, and what to do.
-        folder: Folder of the bundle, which is written and marks the artefact.
+    The message says which artefact, and what to do. The bundle in `folder` is written and marks it.
     """
 
     def __init__(self, message: str, folder: Path) -> None:

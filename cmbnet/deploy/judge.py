@@ -35,12 +35,8 @@ MakeAgain = Callable[[Artefact, int], NewArtefact | None]
 class Judge:
     """A judge that runs the gate on artefacts of a bundle. Keras runs once for each shape.
 
-    Args:
-        bundle: Bundle with the Keras network and the artefacts. A file that is made again is
-            replaced in it.
-        cases: Scans to judge on.
-        report: Function that receives each verdict.
-        calibrations: Number of attempts at an int8 file, at least 1.
+    A file of the bundle that is made again is replaced in it. An int8 file gets at least one
+    attempt.
     """
 
     def __init__(

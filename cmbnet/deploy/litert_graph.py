@@ -23,11 +23,7 @@ class Convolution:
 
 
 class LiteRtGraph:
-    """A ``.tflite`` file of one subgraph, read through TensorFlow's schema.
-
-    Args:
-        content: Content of the file.
-    """
+    """A ``.tflite`` file of one subgraph, read through TensorFlow's schema."""
 
     def __init__(self, content: bytes) -> None:
         from tensorflow.lite.python import schema_py_generated

@@ -64,9 +64,8 @@ class BuiltEngine:
 def choose_flavor(wanted: str) -> Flavor:
     """Choose the TensorRT that can build here.
 
-    Args:
-        wanted: "rtx", "datacenter" or "auto". "auto" takes data-centre TensorRT if it is installed
-            and finds a GPU, and otherwise TensorRT-RTX.
+    "auto" takes data-centre TensorRT if it is installed and finds a GPU, and otherwise
+    TensorRT-RTX.
 
     Raises:
         MissingExtra: If the package is not installed.

@@ -54,11 +54,7 @@ class AuditTrail:
     """A writer of the audit trail. A line is on the disk before `append` returns.
 
     Threads may share a trail.
-
-    Args:
-        path: The file. It is made if it is missing.
-        names: Pseudonyms of studies.
-        wall: Clock of Unix time.
+    The file is made if it is missing.
 
     Raises:
         AuditBroken: If the last line of the file does not belong to a trail.

@@ -74,10 +74,8 @@ CREATE INDEX IF NOT EXISTS transitions_by_study ON transitions (study);
 class Journal(JournalReader):
     """The journal of a node. Threads may share one, and other processes may open their own.
 
-    Args:
-        path: The file. It is made if it is missing.
-        events: Listeners of every change of state.
-        wall: Clock of Unix time, for people.
+    The file is made if it is missing. Events tell of every change of state. The clock is for
+    people.
 
     Raises:
         sqlite3.DatabaseError: If the file is damaged.

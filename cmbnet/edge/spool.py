@@ -34,9 +34,7 @@ _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
 class ObjectRefused(CmbnetError):
     """An object is not kept. The sender learns this and stays responsible for it.
 
-    Args:
-        status: DIMSE status of the answer (PS3.4 B.2.3).
-        reason: A sentence that names no patient.
+    It has the DIMSE status of the answer (PS3.4 B.2.3). The reason names no patient.
     """
 
     def __init__(self, status: int, reason: str) -> None:

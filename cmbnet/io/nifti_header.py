@@ -241,8 +241,7 @@ def _header(fields: Any, order: str) -> NiftiHeader:
 def _rotation(stored: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """(3, 3) of a unit quaternion (w, vector) with w >= 0, of which w is left out.
 
-    Args:
-        stored: The vector, float32 in NIfTI-1 and float64 in NIfTI-2.
+    The vector is float32 in NIfTI-1 and float64 in NIfTI-2.
 
     Raises:
         ValueError: If the vector is longer than 1.

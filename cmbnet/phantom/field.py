@@ -65,10 +65,7 @@ def dipole_field(
 def remove_shim(field: FloatArray, inside: NDArray[np.bool_], spacing_mm: float) -> FloatArray:
     """Subtract the quadratic polynomial that a shim would remove inside a mask.
 
-    Args:
-        field: (z, y, x) field offset.
-        inside: (z, y, x) where the shim is fitted.
-        spacing_mm: Voxel size, isotropic; it only scales the terms.
+    The field offset is (z, y, x), the voxel size isotropic; it only scales the terms.
     """
     axes = [(np.arange(n, dtype=np.float32) - n / 2) * spacing_mm / 100 for n in field.shape]
     z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)

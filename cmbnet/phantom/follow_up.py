@@ -101,11 +101,7 @@ def make_pair(
 class _Visit:
     """One scan of a head.
 
-    Args:
-        seed: Seed of lesions and mimics.
-        own: Seed of noise and acquisition.
-        head: The head.
-        protocol: How it is scanned.
+    `seed` is that of lesions and mimics, `own` that of noise and acquisition.
     """
 
     def __init__(self, seed: int, own: int, head: Anatomy, protocol: Protocol) -> None:

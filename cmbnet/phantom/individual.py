@@ -74,11 +74,8 @@ def draw_deformation(
 ) -> Deformation:
     """Draw a head: size, shear, smooth displacement of 36 and 12 mm, swollen ventricles.
 
-    Args:
-        rng: Source of randomness.
-        grid: Grid that covers the head.
-        scale: Size of the head, 1 for an adult.
-        ventricles: 0 for young, 1 for clearly enlarged ventricles.
+    The grid covers the head. An adult has the scale 1. `ventricles` goes from 0 for young to 1 for
+    clearly enlarged ones.
     """
     coarse = grid.coarser(max(1, round(4 * scale / grid.spacing_mm[0])))
     matrix = np.diag(rng.uniform(0.95, 1.06, 3)) + rng.normal(0, 0.012, (3, 3))

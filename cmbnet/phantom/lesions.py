@@ -84,16 +84,9 @@ def place_lesions(
 ) -> list[Microbleed]:
     """Put lesions where they occur, apart from each other and from what hides them.
 
-    Args:
-        rng: Source of randomness.
-        anatomy: The head.
-        protocol: For the decay inside a lesion.
-        moments: (n,) ppm mm3.
-        suitable: Says of positions (m, 3) whether a reader could see a lesion there.
-        avoid: Centres and distances in mm to keep from them.
-
-    Returns:
-        At most n lesions; one that finds no place in 40 attempts is left out.
+    `moments` are ppm mm3, (n,). `suitable` says of positions (m, 3) whether a reader could see a
+    lesion there. `avoid` holds centres and distances in mm to keep from them. Return at most n
+    lesions; one that finds no place in 40 attempts is left out.
     """
     names = list(PATIENT_TYPES)
     patient = PATIENT_TYPES[

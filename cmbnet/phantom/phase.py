@@ -62,11 +62,7 @@ class CalcificationTruth:
 class PhaseRecorder:
     """Takes the phase of slices as they are acquired, and stores it as a scanner would.
 
-    Args:
-        rng: Source of the phase of coils.
-        style: Name of one of `PHASE_STYLES`.
-        grid: Grid of the image.
-        cutoff_per_mm: High-pass of the scanner.
+    `rng` draws the phase of coils. `cutoff_per_mm` is the high-pass of the scanner.
 
     Raises:
         UsageError: If there is no such style.

@@ -81,10 +81,8 @@ def nuclei_of(
 ) -> tuple[NDArray[np.uint8], FloatArray]:
     """Find the label (index into `NUCLEI` plus 1) and share of the nucleus in every voxel.
 
-    Args:
-        q: MNI coordinates z, y, x.
-        grey: Share of grey matter; the caudate fills only that.
-        csf: Share of CSF, which nuclei beside the ventricles leave free.
+    `q` are MNI coordinates z, y, x. The caudate fills only grey matter, and CSF leaves nuclei
+    beside the ventricles free.
     """
     label = np.zeros(grey.shape, np.uint8)
     share = np.zeros(grey.shape, np.float32)

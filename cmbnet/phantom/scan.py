@@ -69,11 +69,8 @@ def plan_scan(
 ) -> ScanPlan:
     """Place the slices over a head.
 
-    Args:
-        anatomy: The head.
-        protocol: Pixel, slice distance and, where fixed, the matrix.
-        tilt_rad: Angle between the slice normal and the main field, about the left-right axis.
-        margin_mm: Room beyond the brain along z, y, x.
+    `tilt_rad` is the angle between the slice normal and the main field, about the left-right axis.
+    `margin_mm` is room beyond the brain along z, y, x.
     """
     grid = _image_grid(anatomy, protocol, margin_mm)
     count = max(1, round(protocol.slice_mm / SUB_SLICE_MM))
@@ -130,14 +127,8 @@ def signal_of(
 ) -> HeadSignal:
     """Compute the signal on the sub-slices of tissues that are mixed already.
 
-    Args:
-        magnitude_map: On the grid of the anatomy.
-        chi_map: Susceptibility in ppm, there.
-        white: Magnitude of white matter.
-        anatomy: The head; only its grids, air and bone count.
-        scan: Grids and protocol.
-        veins: All veins.
-        vein: Magnitude and susceptibility of their blood.
+    Magnitude and susceptibility in ppm are on the grid of the anatomy, of which only grids, air and
+    bone count. `vein` is magnitude and susceptibility of blood.
     """
     blood = _blood_share(veins, scan.work)
     chi = resample(chi_map, anatomy.grid, scan.work, outside=0.0)
@@ -163,11 +154,7 @@ def shows_lesions(
 ) -> NDArray[np.bool_]:
     """Tell whether a lesion could be seen: in bright tissue, not in large veins or drop-out.
 
-    Args:
-        points_mm: (n, 3) positions z, y, x.
-        scan: Grids.
-        seen: The head in that scan.
-        slices: (z, y, x) its slices.
+    Positions are (n, 3), `slices` are (z, y, x). The answer is no at the edge of the image.
 
     Returns:
         (n,) answers; no at the edge of the image.
@@ -256,9 +243,8 @@ def _shimmed_field(anatomy: Anatomy, b0_zyx: tuple[float, float, float]) -> Floa
 def average_sub_slices(signal: NDArray[Pixel], scan: ScanPlan) -> NDArray[Pixel]:
     """Average sub-slices as complex numbers to slices, as dephasing through a slice does.
 
-    Args:
-        signal: (z, y, x) on `ScanPlan.work`.
-        scan: Grids and protocol; what lies in the gap between two slices is not seen.
+    What lies in the gap between two slices is not seen. The signal on `ScanPlan.work` becomes one
+    of the same dtype on `ScanPlan.grid`.
 
     Returns:
         (z, y, x) on `ScanPlan.grid`, of the same dtype.

@@ -36,8 +36,7 @@ class ScanAnswer:
 class TritonScanner:
     """A client of the model ``cmbnet`` of a server. Several threads may use it.
 
-    Args:
-        url: Address ``triton+grpc://host:port``; see `cmbnet.backends.triton_connection`.
+    The address is ``triton+grpc://host:port``; see `cmbnet.backends.triton_connection`.
 
     Raises:
         UsageError: If the address is wrong.
@@ -56,10 +55,8 @@ class TritonScanner:
     ) -> ScanAnswer:
         """Find the microbleeds of a scan.
 
-        Args:
-            volume: The scan. int16 is sent as it is, and any other type as float32.
-            request: The request, of which operating point, `force` and `save_probability` are sent.
-            brain_mask: Brain mask (z, y, x) on the grid of the scan.
+        int16 is sent as it is, any other type as float32. Of the request, operating point, `force`
+        and `save_probability` are sent.
 
         Raises:
             InputRefused, UsageError: If `cmbnet.predict.predict_volume` raises it on the server.

@@ -61,12 +61,8 @@ def answer_together(
 ) -> list[NDArray[np.float32] | CmbnetError]:
     """Run several requests' stacks as one batch; a fault of one is the answer to that one only.
 
-    Args:
-        backend: The network.
-        stacks: float32 (n, y, x, 3) each, of one (y, x).
-
-    Returns:
-        float32 (n, y, x, 1) each, in order, or what was wrong with it.
+    Stacks are float32 (n, y, x, 3) each, of one (y, x). Return float32 (n, y, x, 1) each, in order,
+    or what was wrong with it.
     """
     try:
         answers = backend.predict(stacks[0] if len(stacks) == 1 else np.concatenate(stacks))

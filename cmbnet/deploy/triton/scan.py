@@ -32,15 +32,8 @@ def answer_scan(
 ) -> dict[str, NDArray[Any]]:
     """Find the microbleeds of a request.
 
-    Args:
-        tensors: Arrays by the names of `SCAN_INPUTS`.
-        bundle: The model.
-        backend: Backend that runs its network.
-        max_voxels: Largest accepted scan.
-        wanted: Names of the wanted outputs. None of them means all but the probability.
-
-    Returns:
-        Arrays by the names of `SCAN_OUTPUTS`.
+    `tensors` are arrays by the names of `SCAN_INPUTS`. No `wanted` output means all but the
+    probability. Return arrays by the names of `SCAN_OUTPUTS`.
 
     Raises:
         UsageError: If tensors are missing or do not fit together.

@@ -62,9 +62,7 @@ class TritonPythonModel:
 class BlsBackend:
     """``cmbnet_unet`` of the same server as a `cmbnet.backends.Backend`.
 
-    Args:
-        shapes: Rows and columns that it accepts, smallest first.
-        precision: Precision of its artefact.
+    It has the shapes that it accepts, smallest first, and the precision of its artefact.
     """
 
     def __init__(self, shapes: tuple[Shape, ...], precision: str) -> None:

@@ -60,11 +60,8 @@ _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 def place_on_grid(frames: Sequence[Frame]) -> tuple[Grid | None, tuple[str, ...]]:
     """Order frames by position and check that they fill a regular, rectangular grid.
 
-    Args:
-        frames: Frames, at most one per position.
-
-    Returns:
-        The grid and no reason, or None and every reason found.
+    There is at most one frame per position. Return the grid and no reason, or None and every reason
+    found.
     """
     reasons = [*_unplaced(frames), *_mixed(frames)]
     if len(frames) < FEWEST_SLICES:

@@ -32,9 +32,7 @@ class SafeName:
 def safe_name(path: Path) -> SafeName:
     """Name an input by the safe words of its folder's name, and by its study.
 
-    Args:
-        path: Folder, zip, DICOMDIR or file. If no header can be read, no word of the folder's name
-            is kept.
+    If no header can be read, no word of the folder's name is kept.
 
     Raises:
         OSError: If the input cannot be read.

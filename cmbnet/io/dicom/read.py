@@ -38,10 +38,6 @@ def examine_dicom(
 ) -> Examination:
     """Judge every series without decoding pixels, and describe the files and the whole input.
 
-    Args:
-        path: Folder, zip, DICOMDIR or one file.
-        rules: The limits.
-
     Raises:
         UnreadableFile: If the path does not exist, or a zip is damaged.
         InputRefused: If there is no DICOM file, or there are too many files.

@@ -61,13 +61,8 @@ def train(
 ) -> TrainingResult:
     """Train, or continue an interrupted run.
 
-    Args:
-        recipe: All settings.
-        training: Cases to learn from.
-        validation: Other cases, which choose the best epoch.
-        run: Folder of the run. It is made if it is missing.
-        report: Function that receives a line for each epoch.
-        show_progress: Whether to draw Keras's progress bar.
+    Other cases than those of the training choose the best epoch. The folder is made if it is
+    missing.
 
     Raises:
         UsageError: If the directory holds a run of another recipe, another process trains in it,

@@ -21,10 +21,7 @@ blurred."""
 class Miner:
     """A search for false positives in a rotating subset of training slices.
 
-    Args:
-        sampler: Sampler of the training cache, which receives the found centres.
-        settings: Settings of the search.
-        seed: Seed that fixes the examined slices of each epoch.
+    The sampler receives the found centres. The seed fixes the examined slices of each epoch.
     """
 
     def __init__(self, sampler: Sampler, settings: MiningSettings, seed: int) -> None:

@@ -38,10 +38,8 @@ class Batch:
 class Sampler:
     """A sampler of batches from a cache.
 
-    Args:
-        cache: The cases.
-        settings: Settings of a batch.
-        side_px: Side of the crops. It is larger than `settings.crop_px` if augmentation turns them.
+    `side_px` is the side of the crops. It is larger than `settings.crop_px` if augmentation turns
+    them.
     """
 
     def __init__(self, cache: Cache, settings: SamplingSettings, side_px: int) -> None:

@@ -68,9 +68,7 @@ class SlicePredictor:
 
     Every case has a box of its own size. JAX compiles the network anew for every size, so there
     the box is laid into the frame, with 0 around it as in the crops of training.
-
-    Args:
-        model: Network for any size of slice.
+    The network takes any size of slice.
     """
 
     def __init__(self, model: Any) -> None:

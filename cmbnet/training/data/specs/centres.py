@@ -46,8 +46,7 @@ class Centres:
 class CentreReader:
     """A reader of centres that opens each table once.
 
-    Args:
-        root: Root folder of the data set.
+    `root` is the folder of the data set.
     """
 
     def __init__(self, root: Path) -> None:
