@@ -51,22 +51,16 @@ HOT_PERCENTILE: Final = 99.5
 
 @dataclass(frozen=True, slots=True)
 class CoarseBrain:
-    """A brain mask on the coarse grid.
+    """A brain mask on the coarse grid."""
 
-    Args:
-        inside: A smooth field, float32, 0 to 1, of the shape (z, y, x) of the coarse grid. Brain is
-            where it is at least 0.5.
-        step: Number of canonical voxels in a coarse cell along z, y, x.
-        found: False if nothing looked like a brain. `inside` is then 1 wherever there is signal.
-        certainty: Certainty of the estimate, 0 to 1. It is 1 if the method cannot tell.
-        largest_share: Share of the largest piece, which `inside` holds, in all that looked like
-            brain.
-    """
-
+    # A smooth field, float32, 0 to 1, of the shape (z, y, x) of the coarse grid. Brain is where it
+    # is at least 0.5.
     inside: NDArray[np.float32]
-    step: tuple[float, float, float]
+    step: tuple[float, float, float]  # Number of canonical voxels in a coarse cell along z, y, x
+    # False if nothing looked like a brain. `inside` is then 1 wherever there is signal.
     found: bool
-    certainty: float = 1.0
+    certainty: float = 1.0  # Certainty of the estimate, 0 to 1. It is 1 if the method cannot tell.
+    # Share of the largest piece, which `inside` holds, in all that looked like brain
     largest_share: float = 1.0
 
     def bounding_box(self) -> tuple[tuple[float, float], ...]:

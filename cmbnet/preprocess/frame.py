@@ -22,19 +22,12 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 @dataclass(frozen=True, slots=True)
 class AxisMap:
-    """The map of one axis: pixel j of the frame lies at index ``start + step * j`` of the scan.
+    """The map of one axis: pixel j of the frame lies at index ``start + step * j`` of the scan."""
 
-    Args:
-        n_frame: Number of pixels of the frame.
-        n_canonical: Number of voxels of the scan along this axis, in canonical direction.
-        start: Canonical index of frame pixel 0. It may lie outside the scan.
-        step: Frame pixel divided by native pixel, positive.
-    """
-
-    n_frame: int
-    n_canonical: int
-    start: float
-    step: float
+    n_frame: int  # Number of pixels of the frame
+    n_canonical: int  # Number of voxels of the scan along this axis, in canonical direction
+    start: float  # Canonical index of frame pixel 0. It may lie outside the scan.
+    step: float  # Frame pixel divided by native pixel, positive
 
     @property
     def is_shift(self) -> bool:
@@ -62,22 +55,14 @@ class FrameTransform:
     """The transform between the native grid (z, y, x) and the frame (z, size, size).
 
     Slices are never resampled. Slice k of the frame is slice k of the canonical scan.
-
-    Args:
-        orientation: The turn from native to canonical axes.
-        native_shape: Shape of the scan as stored.
-        n_slices: Number of slices of the canonical scan and of the frame.
-        y: The map of rows.
-        x: The map of columns.
-        antialias_from: See `PreprocessRecipe`.
     """
 
-    orientation: Orientation
-    native_shape: tuple[int, int, int]
-    n_slices: int
-    y: AxisMap
-    x: AxisMap
-    antialias_from: float = 1.5
+    orientation: Orientation  # The turn from native to canonical axes
+    native_shape: tuple[int, int, int]  # Shape of the scan as stored
+    n_slices: int  # Number of slices of the canonical scan and of the frame
+    y: AxisMap  # The map of rows
+    x: AxisMap  # The map of columns
+    antialias_from: float = 1.5  # See `PreprocessRecipe`
 
     @property
     def shape(self) -> tuple[int, int, int]:
