@@ -39,15 +39,9 @@ class Activity:
     clock: Callable[[], float] = time.monotonic  # Seconds that never go back
     wall: Callable[[], float] = time.time  # Unix time, for people
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
-    _objects: deque[tuple[float, float]] = field(
-        init=False, default_factory=lambda: deque(maxlen=_MOST)
-    )
-    _studies: deque[tuple[float, float]] = field(
-        init=False, default_factory=lambda: deque(maxlen=_MOST)
-    )
-    _refusals: deque[Refusal] = field(
-        init=False, default_factory=lambda: deque(maxlen=_LAST_REFUSALS)
-    )
+    _objects: deque[tuple[float, float]] = field(init=False)
+    _studies: deque[tuple[float, float]] = field(init=False)
+    _refusals: deque[Refusal] = field(init=False)
     _counts: Counter[str] = field(init=False, default_factory=Counter)
 
     def __post_init__(self) -> None:

@@ -32,7 +32,6 @@ from cmbnet.edge.records import Delivery, ResultFile
 from cmbnet.edge.server import bound_reading
 from cmbnet.errors import CmbnetError
 
-_ALL_COMMITTED = 1
 _PEER = "peer"
 _TRANSFER_FACTOR = 10
 _SAME_ASSOCIATION_S = 5.0

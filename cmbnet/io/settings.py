@@ -18,9 +18,9 @@ Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
 class FrozenModel(pydantic.BaseModel):
-    """A frozen model that refuses unknown keys."""
+    """A frozen model that refuses unknown keys. Its JSON Schema describes each field."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def read_settings(path: str | os.PathLike[str], model: type[Model], *, what: str) -> Model:

@@ -33,8 +33,6 @@ from cmbnet.phantom.regions import (
 )
 from cmbnet.phantom.template import AnatomyKind
 
-LAYERS = ("dura", "bone", "marrow", "muscle", "fat", "eye")
-
 EYE: tuple[Triple, Triple] = ((-38, 60, 32), (12, 13, 12))
 """Centre and radii (z, y, |x|) in MNI mm."""
 
@@ -49,7 +47,7 @@ class FamilyHead:
     anatomy: Anatomy  # Its maps; `brain` holds parenchyma and ventricles alone
     sinus: Bytes  # Share of dural sinus, 0 to 255
     artery: Bytes  # Share of artery
-    layers: dict[str, Bytes]  # Share of what surrounds the brain, by name (`LAYERS`)
+    layers: dict[str, Bytes]  # Share of dura, bone, marrow, muscle, fat and eye, by name
     # Distance beyond the inner table, negative inside, on the grid of `anatomy`
     outside_mm: FloatArray
     ventricle: NDArray[np.bool_]  # The lateral ventricles

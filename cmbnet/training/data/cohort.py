@@ -13,7 +13,7 @@ from cmbnet.preprocess import PreprocessRecipe, prepare
 from cmbnet.training.data.specs.discover import ScanCase
 from cmbnet.training.data.specs.fault import Fault
 from cmbnet.training.data.specs.labels import read_label_image, read_labels
-from cmbnet.training.data.specs.model import EitherLabels, Group, Lookup, ScanSpec
+from cmbnet.training.data.specs.model import Group, ImageLabels, Lookup, ScanSpec
 
 FOLDER = ScanSpec(
     kind="scans",
@@ -26,7 +26,7 @@ FOLDER = ScanSpec(
     groups=(
         Group(
             images="images/{stem}.nii{gz?}",
-            labels=EitherLabels(convention="mask_or_instances", path="lesions/{stem}.nii{gz?}"),
+            labels=ImageLabels(convention="mask_or_instances", path="lesions/{stem}.nii{gz?}"),
             ignore="ignore/{stem}.nii{gz?}",
             mimics="mimics/{stem}.nii{gz?}",
         ),
