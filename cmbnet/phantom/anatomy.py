@@ -121,18 +121,7 @@ def _tissues(
     folds: Folds,
 ) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_]]:  # fmt: skip
     """Shares of grey matter, white matter and CSF, and the brain."""
-    template = load_template(kind)
-    index = np.stack(
-        [
-            (part - origin) / template.spacing_mm
-            for part, origin in zip(q, template.origin_mm, strict=True)
-        ]
-    )
-    grey, white, inside = (
-        ndimage.map_coordinates(values, index, order=1, output=np.float32)
-        for values in (template.grey, template.white, template.brain)
-    )
-    brain: NDArray[np.bool_] = inside > 0.5
+    grey, white, brain = load_template(kind).at(q)
     csf = np.clip(1 - grey - white, 0, 1)
     likelihood = _folds(rng, grid, scale, q, folds)
     for part, factor in zip((grey, white, csf), likelihood, strict=True):

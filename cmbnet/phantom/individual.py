@@ -59,9 +59,13 @@ class Deformation:
 
 def draw_tilt(rng: np.random.Generator) -> NDArray[np.float64]:
     """Draw the rotation (z, y, x) of a head, which nods more than it turns or leans."""
-    pitch, roll, yaw = np.deg2rad(rng.normal(0, (7.0, 3.0, 4.0)).clip(-18, 18))
+    return rotation_by(np.deg2rad(rng.normal(0, (7.0, 3.0, 4.0)).clip(-18, 18)))
+
+
+def rotation_by(radians: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rotation (z, y, x) by pitch, roll and yaw."""
     rotation = np.eye(3)
-    for angle, (first, second) in ((pitch, (0, 1)), (roll, (0, 2)), (yaw, (1, 2))):
+    for angle, (first, second) in zip(radians, ((0, 1), (0, 2), (1, 2)), strict=True):
         turn = np.eye(3)
         turn[[first, second], [first, second]] = np.cos(angle)
         turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)

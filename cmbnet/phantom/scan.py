@@ -155,9 +155,6 @@ def shows_lesions(
     """Tell whether a lesion could be seen: in bright tissue, not in large veins or drop-out.
 
     Positions are (n, 3), `slices` are (z, y, x). The answer is no at the edge of the image.
-
-    Returns:
-        (n,) answers; no at the edge of the image.
     """
     last = np.array(scan.grid.shape) - 1
     index = scan.grid.nearest(points_mm)
@@ -245,9 +242,6 @@ def average_sub_slices(signal: NDArray[Pixel], scan: ScanPlan) -> NDArray[Pixel]
 
     What lies in the gap between two slices is not seen. The signal on `ScanPlan.work` becomes one
     of the same dtype on `ScanPlan.grid`.
-
-    Returns:
-        (z, y, x) on `ScanPlan.grid`, of the same dtype.
     """
     slices = signal.reshape(-1, scan.sub_slices, *signal.shape[1:])
     mean: NDArray[Pixel] = np.einsum("zkyx,k->zyx", slices, scan.excited)

@@ -40,9 +40,6 @@ def susceptibility_weighted(image: ComplexArray, grid: Grid, protocol: Protocol)
     The mask falls from 1 at phase 0 to 0 at pi for the sign that veins along the field have, and
     is multiplied in `protocol.mask_power` times.
     Complex64 (n, y, x) becomes float32 that is not negative.
-
-    Returns:
-        (n, y, x) float32, not negative.
     """
     magnitude: FloatArray = np.abs(image)
     if protocol.output == "swi":

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from cmbnet.errors import MissingExtra
 from cmbnet.phantom.grid import FloatArray, Grid
-from cmbnet.phantom.regions import Triple, ellipsoid_radius
+from cmbnet.phantom.regions import Coordinates, Triple, ellipsoid_radius
 
 AnatomyKind = Literal["mni", "procedural"]
 
@@ -33,6 +33,17 @@ class Template:
     brain: FloatArray  # The same of being inside the brain, CSF included
     origin_mm: tuple[float, float, float]  # MNI position (z, y, x) of voxel (0, 0, 0)
     spacing_mm: float  # Isotropic voxel size
+
+    def at(self, q: Coordinates) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+        """Return the shares of grey and white matter and the brain at MNI coordinates z, y, x."""
+        index = np.stack(
+            [(part - at) / self.spacing_mm for part, at in zip(q, self.origin_mm, strict=True)]
+        )
+        grey, white, inside = (
+            ndimage.map_coordinates(values, index, order=1, output=np.float32)
+            for values in (self.grey, self.white, self.brain)
+        )
+        return grey, white, inside > 0.5
 
 
 @functools.lru_cache(maxsize=2)

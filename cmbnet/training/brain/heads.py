@@ -101,7 +101,7 @@ def draw_head(kind: AnatomyKind, seed: int) -> LabelHead:
         rng, GRID, scale=rng.uniform(0.88, 1.06), ventricles=float(rng.beta(1.2, 1.2))
     )
     q = deformation.on(GRID)
-    grey, white, hull = _template_on(kind, q)
+    grey, white, hull = load_template(kind).at(q)
     place = _Place(q, _signed_distance(hull))
     labels = _surroundings(rng, place)
     _brain(rng, labels, place, grey, white)
@@ -110,22 +110,6 @@ def draw_head(kind: AnatomyKind, seed: int) -> LabelHead:
     codes = labels + brain * np.uint8(IN_BRAIN) + hull * np.uint8(IN_HULL)
     centres = [(z, y, side * x) for (z, y, x), _ in AIR_SPACES for side in ((-1, 1) if x else (1,))]
     return LabelHead(codes, deformation.from_mni(np.array(centres, np.float32)))
-
-
-def _template_on(kind: AnatomyKind, q: Coordinates) -> tuple[FloatArray, FloatArray, Bools]:
-    """Return the shares of grey and white matter, and the hull of the brain."""
-    template = load_template(kind)
-    index = np.stack(
-        [
-            (part - origin) / template.spacing_mm
-            for part, origin in zip(q, template.origin_mm, strict=True)
-        ]
-    )
-    grey, white, inside = (
-        ndimage.map_coordinates(values, index, order=1, output=np.float32)
-        for values in (template.grey, template.white, template.brain)
-    )
-    return grey, white, inside > 0.5
 
 
 def _signed_distance(hull: Bools) -> FloatArray:

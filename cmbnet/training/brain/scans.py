@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.phantom.grid import FloatArray, Grid, resample
+from cmbnet.phantom.individual import rotation_by
 from cmbnet.preprocess.brain_network import CELL_MM
 from cmbnet.training.brain.heads import (
     GRID,
@@ -90,13 +91,7 @@ def draw_scan(head: LabelHead, rng: np.random.Generator) -> SyntheticScan:
 
 
 def _draw_plan(head: LabelHead, rng: np.random.Generator) -> _Plan:
-    pitch, roll, yaw = np.deg2rad(rng.normal(0, (10.0, 4.0, 5.0)).clip(-30, 30))
-    turn = np.eye(3)
-    for angle, (first, second) in ((pitch, (0, 1)), (roll, (0, 2)), (yaw, (1, 2))):
-        one = np.eye(3)
-        one[[first, second], [first, second]] = np.cos(angle)
-        one[first, second], one[second, first] = -np.sin(angle), np.sin(angle)
-        turn = turn @ one
+    turn = rotation_by(np.deg2rad(rng.normal(0, (10.0, 4.0, 5.0)).clip(-30, 30)))
     turn = turn @ np.diag(rng.uniform(0.94, 1.06) * rng.uniform(0.96, 1.04, 3))
     turn[2] *= rng.choice([-1, 1])  # the other hand
     pixel = FINE_MM if rng.random() < 0.75 else rng.uniform(FINE_MM, 3.6)

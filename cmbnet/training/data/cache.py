@@ -9,9 +9,9 @@ are unchanged (their hash is its key).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -41,7 +41,7 @@ from cmbnet.training.data.specs.discover import Discovery, ScanCase, discover
 from cmbnet.training.data.specs.fault import Fault
 from cmbnet.training.data.specs.load import spec_sha256
 from cmbnet.training.data.specs.model import ScanSpec
-from cmbnet.workers import start_workers
+from cmbnet.workers import done_by
 
 FAULTS_SHOWN = 5
 
@@ -176,26 +176,16 @@ def _prepare_all(
     """Yield the result of each case as it is finished."""
     from rich.progress import track
 
-    cases = found.cases
     word = "checking" if cache is None else "preparing"
-    if jobs <= 1:
-        for case in track(cases, word):
-            yield _prepare(case, cache, recipe)
-        return
-    with start_workers(jobs) as pool:
-        futures = [pool.submit(_prepare, case, cache, recipe) for case in cases]
-        try:
-            for future in track(as_completed(futures), word, total=len(cases)):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise CmbnetError(
-                "a process that prepared cases was ended from outside, most often for want of "
-                "memory: repeat it with fewer at a time, it goes on where it stopped",
-                argument="jobs",
-            ) from error
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    done = done_by(jobs, partial(_prepare, cache=cache, recipe=recipe), found.cases)
+    try:
+        yield from track(done, word, total=len(found.cases))
+    except BrokenProcessPool as error:
+        raise CmbnetError(
+            "a process that prepared cases was ended from outside, most often for want of "
+            "memory: repeat it with fewer at a time, it goes on where it stopped",
+            argument="jobs",
+        ) from error
 
 
 def _prepare(case: ScanCase, cache: Path | None, recipe: PreprocessRecipe) -> _Done:
