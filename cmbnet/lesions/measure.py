@@ -55,8 +55,7 @@ class Component:
 def spacing_affine(spacing_mm: Triple) -> NDArray[np.float64]:
     """Make the affine of an upright grid: z to Superior, y to Anterior, x to Right, origin at 0.
 
-    Args:
-        spacing_mm: Distance of voxel centres along z, y, x.
+    The spacing is that of voxel centres along z, y, x.
 
     Examples:
         >>> (spacing_affine((2.0, 0.5, 0.6)) @ [1, 0, 0, 1]).tolist()

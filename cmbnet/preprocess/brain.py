@@ -70,8 +70,7 @@ class CoarseBrain:
     def covered_by(self, mask: NDArray[np.bool_]) -> float | None:
         """Return the share of the brain that lies in a mask, 0 to 1, or None without a brain.
 
-        Args:
-            mask: Mask in canonical orientation, of shape (z, y, x).
+        The mask is (z, y, x) in canonical orientation.
         """
         if not self.found:
             return None
@@ -83,13 +82,8 @@ class CoarseBrain:
     ) -> NDArray[np.bool_]:
         """Sample the mask at canonical positions along each axis by linear interpolation.
 
-        Args:
-            z: Canonical slice indices, fractional.
-            y: Canonical row indices, fractional.
-            x: Canonical column indices, fractional.
-
-        Returns:
-            A bool array of shape (len(z), len(y), len(x)). Outside the scan it is False.
+        Canonical indices may be fractional. Return bool of shape (len(z), len(y), len(x)), False
+        outside the scan.
         """
         matrices = [
             sampling_matrix(n, (positions + 0.5) / step - 0.5)
@@ -114,9 +108,8 @@ def edges_of(
 ) -> tuple[tuple[float, float], ...]:
     """Return the first and the last index along z, y, x of a mask, at the edges of its cells.
 
-    Args:
-        mask: A mask that is not empty, (z, y, x).
-        step: Length of a cell along each axis, in the unit of the result.
+    The mask is (z, y, x) and not empty. `step` is the length of a cell along each axis, in the unit
+    of the result.
     """
     edges = []
     for axis, length in enumerate(step):

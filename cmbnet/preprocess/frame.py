@@ -81,11 +81,7 @@ class FrameTransform:
     def image_from_native(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Bring an image into the frame by linear interpolation. Outside the scan it is 0.
 
-        Args:
-            image: The image on the native grid, float32.
-
-        Returns:
-            A new C-contiguous float32 array of shape `shape`.
+        The image is float32 on the native grid. Return C-contiguous float32 of shape `shape`.
         """
         canonical = self.orientation.apply(self._checked(image, self.native_shape))
         if self.y.is_shift and self.x.is_shift:
@@ -103,9 +99,7 @@ class FrameTransform:
         A frame pixel takes the nearest native voxel. If frame pixels are larger than native voxels,
         it takes the largest label of all native voxels nearest to it, so a lesion of one voxel
         stays. A mask may thereby grow by half a native step, `step - 1`.
-
-        Args:
-            mask: Any dtype, on the native grid.
+        The mask is on the native grid, of any dtype.
         """
         canonical = self.orientation.apply(self._checked(mask, self.native_shape))
         result = np.zeros(self.shape, mask.dtype)
@@ -189,12 +183,8 @@ def fit_frame(
 ) -> FrameTransform:
     """Choose the frame of a scan by a recipe.
 
-    Args:
-        recipe: Recipe whose `frame` decides; see `PreprocessRecipe`.
-        orientation: The turn from native to canonical axes.
-        native_shape: Shape of the scan as stored.
-        spacing_mm: Canonical spacing (z, y, x).
-        centre_yx: Canonical index of the middle of the brain, the centre of the physical frame.
+    `orientation` turns native to canonical axes; spacing and `centre_yx`, the middle of the brain,
+    are canonical.
     """
     n_slices, *in_plane = (native_shape[axis] for axis in orientation.axes)
     axes = []

@@ -56,12 +56,7 @@ class QualityMeasures:
 
 
 def measure_quality(volume: Volume, prepared: PreparedCase) -> QualityMeasures:
-    """Measure a scan.
-
-    Args:
-        volume: The scan as read.
-        prepared: The same scan, prepared.
-    """
+    """Measure a scan."""
     areas = np.array([np.count_nonzero(one) for one in prepared.brain], np.float64)
     structure = _structure(prepared)
     peak = prepared.intensity.peak - prepared.intensity.zero
