@@ -191,11 +191,7 @@ def _one_case(
 
 
 def _in_own_process(bundle: Bundle, scan: Path, name: str, threads: int) -> Timing:
-    """Time a backend in a process of its own, so that memory does not count for the next one.
-
-    Raises:
-        UsageError: With the last line of what went wrong.
-    """
+    """Time a backend in a process of its own, so that memory does not count for the next one."""
     values = _answer_of("cmbnet.deploy.bench", bundle.path, scan, name, threads)
     return Timing(**{**values, "crop": tuple(values["crop"])})
 
@@ -206,11 +202,7 @@ def _keras_predict_ms(bundle: Bundle, timing: Timing) -> float:
 
 
 def _answer_of(module: str, *request: object) -> Any:
-    """Run a module of cmbnet and return the JSON in its last line.
-
-    Raises:
-        UsageError: If it failed (with the last line of its message) or took too long.
-    """
+    """Run a module of cmbnet and return the JSON in its last line."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", module, *map(str, request)],

@@ -187,11 +187,7 @@ def _configure(trt: Any, builder: Any, network: Any, request: EngineRequest) -> 
 
 
 def _require(answer: bool, call: str) -> None:
-    """Raise an error if the builder refused a call, because it raises nothing itself.
-
-    Raises:
-        ConversionFailed: If the call was refused. It names the call.
-    """
+    """Raise an error if the builder refused a call, because it raises nothing itself."""
     if not answer:
         raise ConversionFailed(f"TensorRT built no engine: {call} was refused")
 
@@ -205,11 +201,7 @@ def _name_targets(trt: Any, config: Any, capabilities: Sequence[str]) -> None:
 
 
 def _known_targets(trt: Any, capabilities: Sequence[str]) -> list[Any]:
-    """Return TensorRT-RTX's own constants for compute capabilities.
-
-    Raises:
-        UsageError: If it does not know one of them, or none is given.
-    """
+    """Return TensorRT-RTX's own constants for compute capabilities."""
     known = trt.ComputeCapability.__members__
     unknown = sorted(set(capabilities) - set(known))
     if unknown or not capabilities:

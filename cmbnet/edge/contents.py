@@ -145,9 +145,6 @@ def _elements(stream: BinaryIO, last: int) -> Iterator[tuple[int, int]]:
     """Yield tag and length of each element of the top level, with the stream at its value.
 
     The file is little endian. Reading stops after the tag `last`.
-
-    Raises:
-        ValueError: If it is no DICOM file, is cut off within an element, or holds too much.
     """
     if stream.read(_PREAMBLE_BYTES)[-4:] != b"DICM":
         raise ValueError("there is no DICOM mark")

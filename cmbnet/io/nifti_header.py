@@ -242,9 +242,6 @@ def _rotation(stored: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """(3, 3) of a unit quaternion (w, vector) with w >= 0, of which w is left out.
 
     The vector is float32 in NIfTI-1 and float64 in NIfTI-2.
-
-    Raises:
-        ValueError: If the vector is longer than 1.
     """
     tolerance = _UNIT_TOLERANCE_EPS * float(np.finfo(stored.dtype).eps)
     vector = stored.astype(np.float64)

@@ -265,15 +265,8 @@ def store(
 ) -> PhantomCase:  # fmt: skip
     """Round an image to whole numbers and store the axes as a scanner might.
 
-    Args:
-        rng: Source of randomness.
-        seed: Seed of the case.
-        scan: Its grid and protocol.
-        tilt: Angle between slices and main field, rad.
-        head: The head.
-        maps: Image, lesions, what is ignored, mimics and brain, (z, y, x) each.
-        rows: One row per microbleed.
-        skull_stripped: Whether all but the brain was set to 0.
+    `tilt` is the angle between slices and main field in rad. `maps` are image, lesions, what is
+    ignored, mimics and brain, (z, y, x) each. There is a row for each microbleed.
     """
     image, *others = maps
     stored = np.minimum(np.rint(image), STORED_MAX).astype(np.int16)

@@ -69,15 +69,9 @@ def make_pair(
 
     The second has other noise, tilt and position, the same mimics, and the lesions of the first:
     row n of both tables of truth is one lesion. The rows that only the second has were added.
-
-    Args:
-        seed: The first scan is that of `cmbnet.phantom.make_case` with this seed.
-        added: Number of lesions to add, each large enough to be seen; one without room is left out.
-        lesion_count: Number of lesions of the first scan; drawn if None.
-        protocol: As in `make_case`, but not of the wide family.
-        anatomy: ``"mni"`` or ``"procedural"``.
-        anatomy_seed: Seed of the head; `seed` if None.
-        rescan: How the second protocol differs.
+    Other arguments than these are those of `cmbnet.phantom.make_case`, which makes the first scan.
+    `added` lesions are large enough to be seen; one without room is left out. The protocol is not
+    of the wide family. `rescan` says how the second one differs.
 
     Raises:
         UsageError: If the protocol does not exist or is of the wide family.

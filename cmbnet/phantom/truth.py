@@ -76,17 +76,10 @@ def find_apparent(
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8], list[LesionTruth]]:
     """Label what can be seen of each lesion.
 
-    Args:
-        lesions: What was put in.
-        grid: Grid of the images.
-        with_lesions: (z, y, x) noise-free SWI.
-        without: The same head without lesions.
-        noise: Standard deviation of the noise of the image.
-        white: Its value in white matter; where there is less than a fifth of it nothing is seen.
-        filled: Whether a bright core belongs to its lesion.
-
-    Returns:
-        Instance labels, ignore mask, and a row per lesion in the order given.
+    Images are noise-free SWI (z, y, x) with and without the lesions; `noise` is the standard
+    deviation of the noise, `white` the value in white matter. Where there is less than a fifth of
+    it nothing is seen. `filled` says whether a bright core belongs to its lesion. Return instance
+    labels, ignore mask, and a row per lesion in the order given.
     """
     drop = np.where(without > 0.2 * white, 1 - with_lesions / np.maximum(without, 1e-6), 0)
     labels = np.zeros(grid.shape, np.uint16)

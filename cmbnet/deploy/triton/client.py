@@ -133,11 +133,7 @@ def check_server(url: str) -> list[str]:
 
 
 def _ask_probe(scanner: TritonScanner, probe: Volume) -> ScanAnswer:
-    """Send the probe. All of it is brain, so the network runs at its largest shape.
-
-    Raises:
-        ServerRefused: If the server refuses it, or answers dots no higher than their surroundings.
-    """
+    """Send the probe. All of it is brain, so the network runs at its largest shape."""
     address = scanner.connection.address
     whole = np.ones(probe.shape, np.uint8)
     asked = Request(force=True, save_probability=True)
@@ -161,12 +157,7 @@ def _ask_probe(scanner: TritonScanner, probe: Volume) -> ScanAnswer:
 
 
 def _check_model(connection: TritonConnection, model: str) -> str:
-    """Check that one model is ready and has the right tensors.
-
-    Raises:
-        ServerUnavailable: If the server does not answer.
-        ServerRefused: If something is wrong.
-    """
+    """Check that one model is ready and has the right tensors."""
     metadata = connection.metadata(model)
     if not connection.is_ready([model]):
         raise ServerRefused(f"{model} on {connection.address} is loaded but not ready")

@@ -112,11 +112,7 @@ def _guessed_syntax(header: FileDataset) -> UID:
 
 
 def _check_inflated(path: Path) -> None:
-    """Refuse a deflated file that would fill the memory, because pydicom inflates it whole.
-
-    Raises:
-        UnreadableFile: If it would grow by more than `MOST_INFLATED`.
-    """
+    """Refuse a deflated file that would fill the memory, because pydicom inflates it whole."""
     with path.open("rb") as stream:
         start = stream.read(_META_BYTES)
         if DeflatedExplicitVRLittleEndian.encode() not in start:

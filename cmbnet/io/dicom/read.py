@@ -171,11 +171,7 @@ def _judge_all(
 
 
 def _choose(judged: list[Judged], name: str) -> Judged:
-    """The candidate of the highest score.
-
-    Raises:
-        InputRefused: There are several patients or studies, no candidate, or two share the score.
-    """
+    """The candidate of the highest score."""
     owners = _owners(judged)
     if owners:
         likely = sorted(judged, key=lambda one: -one.verdict.score)
@@ -216,12 +212,7 @@ def _list_reasons(judged: list[Judged]) -> str:
 
 
 def _named(judged: list[Judged], series: str, name: str) -> Judged:
-    """The stack that a key or UID names.
-
-    Raises:
-        UsageError: None or several bear it.
-        InputRefused: It cannot be read.
-    """
+    """The stack that a key or UID names."""
     found = [one for one in judged if series in (one.verdict.key, one.verdict.series_instance_uid)]
     if len(found) != 1:
         keys = ", ".join(one.verdict.key for one in found or judged)

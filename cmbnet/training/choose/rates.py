@@ -91,10 +91,8 @@ class Rates:
 class ScoredScans:
     """The scans of a cohort at one pixel threshold and under one set of lesion rules.
 
-    Args:
-        scans: Candidates of at least one scan.
-        rules: Lesion rules with their pixel threshold. Their score threshold is not applied.
-        held_out: For each scan, a score that has not seen it. It replaces the score of the rules.
+    There is at least one scan. The score threshold of the rules is not applied. `held_out` has for
+    each scan a score that has not seen it, in place of the score of the rules.
     """
 
     def __init__(

@@ -78,12 +78,8 @@ def build_cache(
 ) -> BuildResult:
     """Prepare a cohort folder that has no spec. Unusable cases are left out and reported.
 
-    Args:
-        cohort: Folder with ``images/`` and ``lesions/``, and perhaps ``ignore/`` and ``mimics/``.
-            Each has one file per case, with the name of the case.
-        path: Folder of the cache.
-        recipe: Settings of preprocessing. None means the default.
-        jobs: Number of processes that prepare cases.
+    The cohort has ``images/`` and ``lesions/``, and perhaps ``ignore/`` and ``mimics/``, each with
+    one file per case that has its name. `path` is the folder of the cache.
 
     Raises:
         UnreadableFile: If there are no images, or an image has no label.

@@ -50,14 +50,9 @@ def find_crop_centres(
 ) -> CropCentres:
     """Find the centres of a case.
 
-    Args:
-        image: The image, float32 (z, y, x) in [0, 1].
-        lesions: Integer instance labels of the same shape.
-        excluded: Mask of the same shape where, besides lesions, no negative may be centred.
-        mimics: Integer labels of the same shape, one for each mimic or for each kind.
-        brain: Brain mask of the same shape.
-        spacing_mm: Distance of voxels along z, y, x.
-        seed: Seed of the random centres.
+    The image is float32 (z, y, x) in [0, 1]; masks and integer labels have its shape. No negative
+    is centred where `excluded` is set or a lesion lies. `mimics` has a label for each mimic or each
+    kind.
     """
     free = np.asarray(brain, bool) & (lesions == 0) & ~np.asarray(excluded, bool)
     rng = np.random.default_rng(seed)

@@ -86,11 +86,7 @@ class Sampler:
         return self._crop_near(case, rows[rng.integers(len(rows))], rng)
 
     def _negative(self, rng: np.random.Generator) -> _Crop:
-        """Draw a crop without a lesion in its middle slice. The neighbours may hold one.
-
-        Raises:
-            InputRefused: If lesions are so dense that no such crop is found.
-        """
+        """Draw a crop without a lesion in its middle slice. The neighbours may hold one."""
         for _ in range(TRIES):
             case, centre = self._negative_centre(rng)
             stack, marks = self._crop_near(case, centre, rng)

@@ -216,11 +216,7 @@ class _Finder:
         return int(text) if text and text.isdecimal() else None
 
     def _look_up(self, lookup: Lookup, fields: Mapping[str, str]) -> str | None:
-        """Look up a value. None if the table is optional and missing.
-
-        Raises:
-            UnreadableFile: If the table lacks the case or its value.
-        """
+        """Look up a value. None if the table is optional and missing."""
         path = self.root / lookup.table
         if lookup.optional and not path.is_file():
             return None
