@@ -303,8 +303,7 @@ class Journal(JournalReader):
     def readdress(self, destinations: Sequence[str]) -> int:
         """Send results for a removed destination to the remaining ones that lack them.
 
-        Return the number of results for removed destinations. `destinations` names the remaining
-        ones.
+        `destinations` names the remaining ones. Return the number of results for removed ones.
         """
         under_way = self._deliveries("state != 'COMMITTED'", ())
         gone = [one for one in under_way if one.destination not in destinations]

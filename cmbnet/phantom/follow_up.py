@@ -69,9 +69,9 @@ def make_pair(
 
     The second has other noise, tilt and position, the same mimics, and the lesions of the first:
     row n of both tables of truth is one lesion. The rows that only the second has were added.
-    Other arguments than these are those of `cmbnet.phantom.make_case`, which makes the first scan.
-    `added` lesions are large enough to be seen; one without room is left out. The protocol is not
-    of the wide family. `rescan` says how the second one differs.
+    `added` lesions are large enough to be seen; one without room is left out. `rescan` says how the
+    second protocol differs. The others are the arguments of `cmbnet.phantom.make_case` for the
+    first scan; the protocol is not of the wide family.
 
     Raises:
         UsageError: If the protocol does not exist or is of the wide family.

@@ -27,9 +27,6 @@ def deal_splits(splits: PatientSplit | FoldSplit, patients: Mapping[str, bool]) 
     """Deal patients with and without lesions apart, each in the order of a hash of the name.
 
     `patients` says of each name whether there are lesions, the result on which side it is.
-
-    Returns:
-        Name of each patient -> side.
     """
     if isinstance(splits, FoldSplit):
         shares = {str(n + 1): 1.0 for n in range(splits.folds)}
