@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from cmbnet.backends import Backend, open_backend, speed
 from cmbnet.backends.registry import OVERRULE
@@ -23,6 +24,9 @@ MARKS = {
              "unit/report_dicom/", "contract/"),
 }  # fmt: skip
 """Marker -> beginnings of the paths of the tests that it stands for, below this folder."""
+
+settings.register_profile("cmbnet", deadline=None)  # no test is timed: machines are shared
+settings.load_profile("cmbnet")
 HERE = Path(__file__).parent
 
 
