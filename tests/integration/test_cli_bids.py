@@ -63,6 +63,7 @@ def test_every_scan_gets_its_line(first: tuple[subprocess.CompletedProcess[str],
     lines = {line.split(":")[0]: line for line in done.stdout.splitlines()}
     assert "2 lesions (0 small, 2 large), positive" in lines["sub-01_ses-a_acq-SWI_T2starw"]
     assert "0 lesions" in lines["sub-02_run-2_swi"]
+    assert "ses-b against ses-a: 1 new, 2 persistent" in lines["sub-01"]
     assert RESEARCH_USE_ONLY in done.stdout
     for part in (
         "sub-02_run-1_minIP.nii.gz is a projection of several slices (minIP) by its name",
@@ -94,6 +95,7 @@ def test_derivatives_have_the_names_of_bids(
         for stem in scans
         for end in ends
     }
+    expected |= {f"sub-01/sub-01_sessions.{end}" for end in ("tsv", "json")}
     assert written == expected | {f"sub-0{n}.html" for n in range(1, 7)}
     for stem, lesions in scans.items():
         head = out / f"{stem}_space-orig_desc-cmbnet_dseg"
