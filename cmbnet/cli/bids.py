@@ -174,12 +174,14 @@ def _engine(out: Path, how: dict[str, Any]) -> tuple[Engine, Bundle]:
         from cmbnet.bids.on_dask import job_of, run_on_dask
 
         job = job_of(how["model"], bundle, request, cases, overwrite=overwrite)
-        return partial(run_on_dask, job=job, scheduler=how["dask"], workers=how["jobs"]), bundle
+        say = partial(click.echo, err=True)
+        where = {"scheduler": how["dask"], "workers": how["jobs"]}
+        return partial(run_on_dask, job=job, say=say, **where), bundle
     from cmbnet.backends import open_backend
     from cmbnet.report.batch import run_cases
 
     backend = open_backend(bundle, request.backend, threads=how["threads"])
-    engine = partial(
+    return partial(
         run_cases,
         out_dir=cases,
         bundle=bundle,
@@ -187,8 +189,7 @@ def _engine(out: Path, how: dict[str, Any]) -> tuple[Engine, Bundle]:
         request=request,
         overwrite=overwrite,
         jobs=how["jobs"],
-    )
-    return engine, bundle
+    ), bundle
 
 
 def _remark(sessions: Iterable[Session]) -> None:

@@ -18,6 +18,7 @@ from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.bundle import Bundle
 from cmbnet.io.nifti import read_nifti
 from tests.helpers.bids_tree import add_scan, bids_tree, describe
+from tests.helpers.small_disk import resize, small_disk_in
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -210,6 +211,29 @@ def test_two_runs_on_one_folder_do_not_damage_each_other(
     assert answers[0] == answers[1]  # the second took what the first had made
     assert len(answers[0]) == 4
     assert not list((tmp_path / "out").rglob("*~"))
+
+
+def test_a_full_disk_is_a_line_for_each_scan_and_a_later_run_goes_on(
+    run: Run, tmp_path: Path
+) -> None:
+    raw = describe(tmp_path / "raw")
+    for n in range(6):
+        add_scan(raw, f"sub-{n:02}/anat/sub-{n:02}_swi.nii")
+    with small_disk_in(tmp_path, "350k") as disk:
+        full = run(raw, disk / "out", "participant")
+        assert full.returncode == 4
+        assert "Traceback" not in full.stderr
+        cases = {f"sub-{n:02}_swi" for n in range(6)}
+        said = [line.split(":")[0] for line in (full.stdout + full.stderr).splitlines()]
+        assert cases <= set(said)
+        failed = [line for line in full.stderr.splitlines() if "failed" in line]
+        assert failed
+        assert all("(No space left on device); " in line for line in failed)
+        resize(disk, "64m")
+        assert run(raw, disk / "out", "participant").returncode == 0
+        assert len(list(disk.glob("out/sub-*/anat/*_mask.nii.gz"))) == 6
+        assert len(list(disk.glob("out/sub-*.html"))) == 6
+        assert not list(disk.rglob("*~"))
 
 
 @pytest.mark.parametrize(
