@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -234,6 +235,37 @@ def test_a_full_disk_is_a_line_for_each_scan_and_a_later_run_goes_on(
         assert len(list(disk.glob("out/sub-*/anat/*_mask.nii.gz"))) == 6
         assert len(list(disk.glob("out/sub-*.html"))) == 6
         assert not list(disk.rglob("*~"))
+
+
+def test_the_entry_point_of_the_container_needs_no_network_and_no_home(
+    raw: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    """As with `docker run --read-only --tmpfs /tmp --network none`, but for the image itself."""
+    recipe = Path(__file__).parents[2] / "deploy" / "bids" / "Dockerfile"
+    (entry,) = re.findall(r"^ENTRYPOINT (.*)$", recipe.read_text(), re.MULTILINE)
+    out, scratch = tmp_path / "out", tmp_path / "scratch"
+    for folder in (out, scratch):
+        folder.mkdir()
+    alone = [
+        "unshare", "--mount", "--net", "sh", "-c",
+        'mount --bind "$0" "$0" && mount -t tmpfs cmbnet-test "$1" && mount -o remount,bind,ro / '
+        '&& shift && exec "$@"', out, scratch,
+    ]  # fmt: skip
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a process cannot have mounts of its own here")
+    for level in (["participant", "--participant-label", "02"], ["group"]):
+        done = subprocess.run(
+            [*alone, sys.executable, "-m", *json.loads(entry), raw, out, *level,
+             "--model", tiny_bundle.path],
+            capture_output=True, text=True, timeout=300, cwd="/",
+            env=os.environ | {
+                "HOME": "/nowhere", "TMPDIR": str(scratch),
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+            },
+        )  # fmt: skip
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert len(list(out.glob("sub-02/anat/*_mask.nii.gz"))) == 2
+    assert (out / "cmbnet_group.html").is_file()
 
 
 @pytest.mark.parametrize(
