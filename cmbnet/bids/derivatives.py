@@ -109,7 +109,7 @@ def _json(content: object) -> str:
 
 
 def publish(scan: Scan, session: Session, outcome: Outcome, root: Path, out: Path) -> Record:
-    """Write the derivatives of a scan and its record, which comes last.
+    """Write the derivatives of a scan and its record, which comes last. No other run may do so.
 
     What is there and belongs to the same result is left as it is. Without a result, derivatives
     of an earlier run are removed.
@@ -129,6 +129,8 @@ def publish(scan: Scan, session: Session, outcome: Outcome, root: Path, out: Pat
     _remove(old, wanted, out)
     file.unlink(missing_ok=True)  # until all is written
     for name, content in wanted.items():
+        for left in (out / name).parent.glob(f".{Path(name).name}.*~"):  # by a run that was killed
+            left.unlink(missing_ok=True)
         if isinstance(content, str):
             write_text_atomically(out / name, content)
         else:

@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.bids.derivatives import report_of, tsv
-from cmbnet.bids.record import PROTOCOL, Record, read_records
-from cmbnet.bids.sessions import Followed, read_all_followed
+from cmbnet.bids.record import COMPARED, PROTOCOL, Record, read_records
+from cmbnet.bids.sessions import Followed, read_followed
 from cmbnet.errors import UnreadableFile
 from cmbnet.evaluation.stats.intervals import wilson
 from cmbnet.io import write_text_atomically
@@ -94,10 +94,11 @@ def write_group(root: Path, out: Path) -> Path:
     """
     records, people = read_records(out), read_participants(root / "participants.tsv")
     columns = [name for person in list(people.values())[:1] for name in person]
-    compared = {one.subject: one for one in read_all_followed(out)}
+    compared = {
+        one.subject: read_followed(out / COMPARED / f"sub-{one.subject}") for one in records
+    }
     rows = [
-        group_row(one, people.get(one.subject, {}), compared.get(one.subject), out)
-        for one in records
+        group_row(one, people.get(one.subject, {}), compared[one.subject], out) for one in records
     ]
     names = [*_OWN, *columns, *_FROM_SUMMARY]
     write_text_atomically(out / TABLE, tsv(names, rows))

@@ -14,7 +14,7 @@ from cmbnet.bids.record import CASES, RECORD, Record, read_record, read_records,
 from cmbnet.bids.sessions import Followed, compare_sessions
 from cmbnet.errors import printable
 from cmbnet.io.case import Case
-from cmbnet.report.batch import Outcome
+from cmbnet.report.batch import Outcome, alone_with
 
 if TYPE_CHECKING:
     from cmbnet.bundle import Bundle
@@ -96,7 +96,11 @@ def _records(
 
 
 def _published(outcome: Outcome, scan: Scan, session: Session, root: Path, out: Path) -> Record:
-    return _written(session, scan.name, lambda session: publish(scan, session, outcome, root, out))
+    def write(session: Session) -> Record:
+        with alone_with(out / CASES, scan.name):
+            return publish(scan, session, outcome, root, out)
+
+    return _written(session, scan.name, write)
 
 
 def _written(session: Session, case: str, write: Callable[[Session], Record]) -> Record:

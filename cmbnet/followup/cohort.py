@@ -102,7 +102,7 @@ def compare_cohort(
         outcome = compare_patient(
             patient, answers, out / patient.name, same_protocol=same_protocol, dicom=dicom
         )
-        rows += rows_of(outcome)
+        rows += _rows(outcome)
         text = table_csv(COLUMNS, ([row.get(name) for name in COLUMNS] for row in rows))
         write_text_atomically(out / SUMMARY, text)
         yield outcome
@@ -139,7 +139,7 @@ def compare_patient(
         return Outcome(patient, "failed", reason=what)
 
 
-def rows_of(outcome: Outcome) -> list[dict[str, object]]:
+def _rows(outcome: Outcome) -> list[dict[str, object]]:
     """Make a row for each later scan, or one that says why there is none."""
     row: dict[str, object] = {
         "case": outcome.patient.name, "status": outcome.status, "reason": outcome.reason,

@@ -169,6 +169,9 @@ def test_a_run_again_does_only_what_changed(run: Run, raw: Path, tmp_path: Path)
 
     # A derivative that was lost is made again, without the network.
     (out / "sub-01/ses-a/anat").rename(tmp_path / "lost")
+    (out / "sub-01/ses-a/anat").mkdir()
+    name = "sub-01_ses-a_acq-SWI_space-orig_desc-cmbnet_dseg.tsv"
+    (out / f"sub-01/ses-a/anat/.{name}.0a1b2c3d~").touch()  # of a run that was killed
     assert run(own, out, "participant", "--session-label", "a").returncode == 0
     assert len(list((out / "sub-01/ses-a/anat").iterdir())) == 5
 
