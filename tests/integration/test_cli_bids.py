@@ -161,7 +161,10 @@ def test_a_run_again_does_only_what_changed(run: Run, raw: Path, tmp_path: Path)
     # A scan that changes is done again; one that is now refused loses its mask.
     add_scan(own, "sub-02/swi/sub-02_run-1_swi.nii.gz", dots=2)
     shutil.copy(raw / "sub-05/anat/sub-05_swi.nii.gz", own / "sub-02/swi/sub-02_run-2_swi.nii.gz")
+    left = out / "cases/sub-02_run-1_swi/.result.json.0a1b2c3d~"  # of a run that was killed
+    left.touch()
     changed = run(own, out, "participant", "--participant-label", "02")
+    assert not left.exists()
     assert changed.returncode == 4
     assert "sub-02_run-1_swi: 2 lesions" in changed.stdout
     masks = {path.name.split("_space")[0] for path in out.glob("sub-02/anat/*_mask.nii.gz")}
