@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -27,6 +27,7 @@ from cmbnet.report.finished import read_answer
 
 if TYPE_CHECKING:
     from cmbnet.bundle import Bundle
+    from cmbnet.predict import Answer
 
 RECORD: Final = "sessions.json"
 
@@ -49,7 +50,6 @@ class Followed(BaseModel):
 
     subject: str  # Label without ``sub-``
     results: tuple[tuple[str, str], ...]  # Case and SHA-256 of its result.json, in order of time
-    bundle_sha256: str  # Of the model that was given
     status: Literal["done", "refused", "failed"] = "failed"
     reason: str = ""  # Why there is no comparison
     argument: str = ""  # Name of the option by which the caller can decide otherwise
@@ -98,13 +98,10 @@ def compare_sessions(
     asked = Followed(
         subject=subject,
         results=tuple((one.case, one.result_sha256) for one in scans),
-        bundle_sha256=bundle.sha256,
     )
     with alone_with(out / CASES, f"{COMPARED}-{subject}"):
         found = read_followed(folder)
-        # Another model may be given than that of the results: what was compared stays compared.
-        again = found is None or (found.reason and found.bundle_sha256 != asked.bundle_sha256)
-        if found is None or again or found.results != asked.results:
+        if found is None or found.results != asked.results:
             found = _compare(asked, scans, doubts, root, out, bundle)
     # A session without any result has its row, too.
     missing = {one.session: one for one in records if one.session not in first}
@@ -140,15 +137,21 @@ def _compare(
     out: Path,
     bundle: Bundle,
 ) -> Followed:
-    """Compare scans in order of time, and keep the outcome unless it may differ next time."""
+    """Compare scans in order of time.
+
+    The outcome is kept, unless it may differ next time: a scan that is away may come back.
+    """
     folder = out / COMPARED / asked.case
     (folder / RECORD).unlink(missing_ok=True)  # until all is written
     patient = Patient(asked.case, tuple(root / one.scan for one in scans))
-    answers = (
-        read_answer(out / CASES / one.case, bundle, scans=file.parent)
-        for one, file in zip(scans, patient.scans, strict=True)
-    )
-    outcome = compare_patient(patient, answers, folder)
+    read: list[Answer] = []
+
+    def answers() -> Iterator[Answer]:
+        for one, file in zip(scans, patient.scans, strict=True):
+            read.append(read_answer(out / CASES / one.case, bundle, scans=file.parent))
+            yield read[-1]
+
+    outcome = compare_patient(patient, answers(), folder)
     before, rows, lines = f"ses-{scans[0].session}", {}, []
     if outcome.compared is not None:
         comparison = outcome.compared.comparison
@@ -174,7 +177,7 @@ def _compare(
             "lines": tuple(lines),
         }
     )
-    if found.status != "failed":
+    if found.status != "failed" and len(read) == len(scans):
         write_text_atomically(folder / RECORD, found.model_dump_json(indent=1) + "\n")
     return found
 
