@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +17,7 @@ from cmbnet import RESEARCH_USE_ONLY, __version__
 from cmbnet.bids.find import DESCRIPTION, Scan, Session
 from cmbnet.bids.record import (
     CASES,
+    COMPARED,
     RECORD,
     Record,
     picture_of,
@@ -31,17 +32,22 @@ from cmbnet.report.tables import lesion_row
 from cmbnet.report.write import LESIONS, MASK, PROBABILITY, REPORT, clear_case
 
 if TYPE_CHECKING:
+    from cmbnet.bids.sessions import Followed
     from cmbnet.report.batch import Outcome
     from cmbnet.report.result import Result
 
 BIDS_VERSION: Final = "1.10.0"
-IGNORED: Final = (CASES, f"{CASES}/**", "*.html", "cmbnet_group.*")
+IGNORED: Final = (
+    *(CASES, f"{CASES}/**", COMPARED, f"{COMPARED}/**"),
+    *("*.html", "cmbnet_group.*"),
+)
 """What lies in the derivatives and is not BIDS."""
 
 _README: Final = f"""Cerebral microbleeds found by cmbnet {__version__}. {RESEARCH_USE_ONLY}
 
 The masks (1 in lesions) and labels (a number for each lesion) lie on the grid of the scans.
-sub-<label>.html is the report of a subject. cases/ holds the files of `cmbnet predict`.
+sub-<label>.html is the report of a subject. cases/ holds the files of `cmbnet predict`, compare/
+those of `cmbnet compare`.
 """
 _IMAGES: Final = {"mask": MASK, "dseg": LESIONS, "probseg": PROBABILITY}
 _COLUMNS: Final = {
@@ -85,12 +91,12 @@ def prepare_folder(out: Path, root: Path) -> None:
         "SourceDatasets": [{"URL": source}],
         "DatasetLinks": {"raw": source},
     }
-    _write_new(file, _json(description))
-    _write_new(out / ".bidsignore", "\n".join(IGNORED) + "\n")
-    _write_new(out / "README", _README)
+    write_new(file, _json(description))
+    write_new(out / ".bidsignore", "\n".join(IGNORED) + "\n")
+    write_new(out / "README", _README)
 
 
-def _write_new(file: Path, text: str) -> None:
+def write_new(file: Path, text: str) -> None:
     """Write a file unless it is there: shards that start at once need not write it again."""
     with suppress(OSError):
         if file.read_text(encoding="utf-8") == text:
@@ -103,7 +109,7 @@ def _json(content: object) -> str:
 
 
 def publish(scan: Scan, session: Session, outcome: Outcome, root: Path, out: Path) -> Record:
-    """Write the derivatives of a scan and its record, which comes last.
+    """Write the derivatives of a scan and its record, which comes last. No other run may do so.
 
     What is there and belongs to the same result is left as it is. Without a result, derivatives
     of an earlier run are removed.
@@ -123,6 +129,8 @@ def publish(scan: Scan, session: Session, outcome: Outcome, root: Path, out: Pat
     _remove(old, wanted, out)
     file.unlink(missing_ok=True)  # until all is written
     for name, content in wanted.items():
+        for left in (out / name).parent.glob(f".{Path(name).name}.*~"):  # by a run that was killed
+            left.unlink(missing_ok=True)
         if isinstance(content, str):
             write_text_atomically(out / name, content)
         else:
@@ -141,7 +149,7 @@ def _complete(old: Record, record: Record, out: Path) -> bool:
 def publish_gap(session: Session, out: Path) -> Record:
     """Write the record of a session without a scan."""
     record = record_of_gap(session)
-    _write_new(out / CASES / record.case / RECORD, record.model_dump_json(indent=1) + "\n")
+    write_new(out / CASES / record.case / RECORD, record.model_dump_json(indent=1) + "\n")
     return record
 
 
@@ -231,23 +239,24 @@ def _cell(value: Any) -> str:
     return " ".join(str(value).split()) if value not in (None, "") else "n/a"
 
 
-def write_subject_page(records: Iterable[Record], out: Path) -> Path:
+def write_subject_page(records: Sequence[Record], compared: Followed | None, out: Path) -> Path:
     """Write the report of a subject, which leads to those of its scans.
 
     Args:
         records: All records of the subject.
+        compared: The comparison of its sessions.
         out: Folder of the derivatives.
     """
-    shown = list(records)
-    page = out / shown[0].subject_page
+    page = out / records[0].subject_page
     text = render(
         "bids_subject.html",
-        subject=shown[0].subject,
-        records=shown,
+        subject=records[0].subject,
+        records=records,
+        compared=compared,
         report=lambda record: report_of(record, out),
         notice=RESEARCH_USE_ONLY,
     )
-    _write_new(page, text)
+    write_new(page, text)
     return page
 
 

@@ -17,7 +17,8 @@ from markupsafe import Markup
 
 from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.bids.derivatives import report_of, tsv
-from cmbnet.bids.record import PROTOCOL, Record, read_records
+from cmbnet.bids.record import COMPARED, PROTOCOL, Record, read_records
+from cmbnet.bids.sessions import Followed, read_followed
 from cmbnet.errors import UnreadableFile
 from cmbnet.evaluation.stats.intervals import wilson
 from cmbnet.io import write_text_atomically
@@ -40,6 +41,9 @@ _OWN: Final = {
     "voxel_mm": "Voxel size in the order of the file's axes, mm.",
     **dict.fromkeys(PROTOCOL, "From the JSON file beside the scan."),
     "report": "Path of the report in the derivatives.",
+    "new_lesions": "Lesions that an earlier session does not show; n/a if none was compared.",
+    "compared_with": "That session, the first of the subject.",
+    "comparison": "Path of the comparison of the sessions in the derivatives.",
 }
 _WORDS: Final = {
     "lesions": "Number of possible microbleeds.",
@@ -90,7 +94,12 @@ def write_group(root: Path, out: Path) -> Path:
     """
     records, people = read_records(out), read_participants(root / "participants.tsv")
     columns = [name for person in list(people.values())[:1] for name in person]
-    rows = [group_row(one, people.get(one.subject, {}), out) for one in records]
+    compared = {
+        one.subject: read_followed(out / COMPARED / f"sub-{one.subject}") for one in records
+    }
+    rows = [
+        group_row(one, people.get(one.subject, {}), compared[one.subject], out) for one in records
+    ]
     names = [*_OWN, *columns, *_FROM_SUMMARY]
     write_text_atomically(out / TABLE, tsv(names, rows))
     words = _OWN | dict.fromkeys(columns, "From participants.tsv.") | _WORDS
@@ -120,8 +129,11 @@ def read_participants(file: Path) -> dict[str, dict[str, str]]:
     }
 
 
-def group_row(record: Record, person: Mapping[str, str], out: Path) -> dict[str, Any]:
+def group_row(
+    record: Record, person: Mapping[str, str], compared: Followed | None, out: Path
+) -> dict[str, Any]:
     """Make the row of a scan, or of a session without one."""
+    change = compared.rows.get(record.case, {}) if compared else {}
     return {
         **person,
         **{"notice": RESEARCH_USE_ONLY, "reason": record.reason},
@@ -134,6 +146,9 @@ def group_row(record: Record, person: Mapping[str, str], out: Path) -> dict[str,
         "status": record.status,
         "voxel_mm": record.voxel_mm,
         "report": report_of(record, out),
+        "new_lesions": change.get("new"),
+        "compared_with": change.get("compared_with"),
+        "comparison": compared.page if compared and change else None,
     }
 
 

@@ -1,14 +1,14 @@
 """The engine of many machines: Dask workers that share the folders of input and output.
 
-A worker that dies loses nothing: its cases go to another one. Nothing is doubled, because a case
-has one place, a lock and a mark when it is finished.
+A worker that dies, or that has other code or another model, loses nothing: its cases go to another
+one. Nothing is doubled, because a case has one place, a lock and a mark when it is finished.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -51,11 +51,11 @@ class Job:
 
         share = get_worker().state.nthreads
         if self.code_sha256 != _code():
-            return self._failed(case, f"cmbnet {__version__} on the worker is not that of the run")
+            raise _other(f"cmbnet {__version__} on the worker is not that of the run")
         with _OPENING:
-            bundle, backend = _opened(self.model, self.request.backend, share)
+            bundle, backend = _opened(self.model, self.bundle_sha256, self.request.backend, share)
         if bundle.sha256 != self.bundle_sha256:
-            return self._failed(case, f"{self.model} on the worker is another model")
+            raise _other(f"{self.model} on the worker is another model")
         (outcome,) = run_cases(
             [case],
             self.out_dir,
@@ -66,11 +66,16 @@ class Job:
         )
         return outcome
 
-    def _failed(self, case: Case, reason: str) -> Outcome:
-        from distributed import get_worker
 
-        where = get_worker().address
-        return Outcome(case=case, status="failed", reason=f"{reason} ({where}); install the same")
+class OtherWorker(Exception):
+    """A worker that must not take part: its address, and why."""
+
+
+def _other(reason: str) -> OtherWorker:
+    from distributed import get_worker
+
+    address = get_worker().address
+    return OtherWorker(address, f"{reason} ({address}); install the same")
 
 
 @cache
@@ -79,8 +84,11 @@ def _code() -> str:
 
 
 @cache
-def _opened(model: str, backend: str, share: int) -> tuple[Bundle, Backend]:
-    """Load a model into this worker, whose threads are then as many as its share of processors."""
+def _opened(model: str, sha256: str, backend: str, share: int) -> tuple[Bundle, Backend]:
+    """Load a model into this worker, whose threads are then as many as its share of processors.
+
+    A model that was replaced since has another hash, and is loaded, too.
+    """
     threads.limit(share)
     bundle = load_bundle(model)
     return bundle, open_backend(bundle, backend, threads=share)
@@ -92,6 +100,7 @@ def run_on_dask(
     *,
     scheduler: str,
     workers: int,
+    say: Callable[[str], None],
 ) -> Generator[Outcome, None, None]:
     """Analyse cases on Dask workers.
 
@@ -100,6 +109,7 @@ def run_on_dask(
         job: What is asked.
         scheduler: Address of a scheduler, such as ``tcp://host:8786``, or "local".
         workers: Number of local workers. They share the processors of this machine.
+        say: Function that receives a sentence about each worker that must not take part.
 
     Yields:
         The outcome of each case when it is known. If the caller stops, no further case begins.
@@ -116,8 +126,24 @@ def run_on_dask(
         logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
     with _client(scheduler, workers) as client:
         futures = {client.submit(job.analyse, case, pure=False): case for case in cases}
-        for future in as_completed(futures):
-            yield _outcome(future, futures[future], scheduler)
+        others: set[str] = set()
+        done = as_completed(futures)
+        for future in done:
+            case = futures.pop(future)
+            error = future.exception() if future.status == "error" else None
+            if isinstance(error, OtherWorker):
+                address, reason = error.args
+                if address not in others:
+                    say(reason)
+                others.add(address)
+                left = [one for one in client.nthreads() if one not in others]
+                if left:
+                    # By name, or the other worker, which is idle, would steal it back.
+                    again = client.submit(job.analyse, case, pure=False, workers=left)
+                    futures[again] = case
+                    done.add(again)
+                    continue
+            yield _outcome(future, case, scheduler)
 
 
 def job_of(model: str, bundle: Bundle, request: Request, out_dir: Path, *, overwrite: bool) -> Job:
@@ -162,6 +188,8 @@ def _outcome(future: Any, case: Case, scheduler: str) -> Outcome:
     if future.status == "error":
         error = future.exception()
         reason = f"{case.path}: the worker said {type(error).__name__}: {error}"
+        if isinstance(error, OtherWorker):
+            reason = error.args[1]
         return Outcome(case=case, status="failed", reason=reason)
     outcome: Outcome = future.result()
     return outcome

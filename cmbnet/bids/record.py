@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CASES: Final = "cases"
 """Folder of the derivatives that is an output folder of ``cmbnet predict``."""
+COMPARED: Final = "compare"
+"""Folder of the derivatives that has a folder for each subject whose sessions were compared."""
 RECORD: Final = "case.json"
 
 PROTOCOL: Final = ("MagneticFieldStrength", "EchoTime", "Manufacturer", "ManufacturersModelName")

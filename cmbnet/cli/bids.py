@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from cmbnet.bids.find import Session
     from cmbnet.bids.record import Record
     from cmbnet.bids.run import Engine
+    from cmbnet.bids.sessions import Followed
+    from cmbnet.bundle import Bundle
 
 EPILOG = f"""
 Exit code: 0, all scans are done. 1, the run was interrupted; the next run skips finished scans.
-2, the command was wrong. 3, some scans were refused, or a session has none that is clear. 4, some
-scans failed.
+2, the command was wrong. 3, some scans were refused, a session has none that is clear, or sessions
+cannot be compared. 4, some scans failed.
 
 {RESEARCH_USE_ONLY}
 """
@@ -101,8 +103,9 @@ def _repeated(words: Iterable[str]) -> list[str]:
 def command(bids_dir: Path, output_dir: Path, level: str, **how: Any) -> None:
     """Find microbleeds on the SWI of a BIDS data set, as a BIDS App.
 
-    The level participant writes BIDS derivatives and a report for each subject. The level group
-    then joins all results into cmbnet_group.tsv and one page, cmbnet_group.html.
+    The level participant writes BIDS derivatives and a report for each subject, and compares the
+    sessions of a subject. The level group then joins all results into cmbnet_group.tsv and one
+    page, cmbnet_group.html.
 
     BIDS_DIR is only read. A finished scan is skipped if scan, model and options are the same.
     """
@@ -111,14 +114,25 @@ def command(bids_dir: Path, output_dir: Path, level: str, **how: Any) -> None:
 
     if not how["skip_bids_validation"]:
         require_bids(bids_dir)
-    sys.exit(_group(bids_dir, output_dir) if level == "group" else _all(bids_dir, output_dir, how))
+    run = _group if level == "group" else _all
+    sys.exit(run(bids_dir, output_dir, how))
 
 
-def _group(root: Path, out: Path) -> int:
+def _group(root: Path, out: Path, how: dict[str, Any]) -> int:
     from cmbnet.bids.group import write_group
+    from cmbnet.bids.run import compare_subjects
+    from cmbnet.bundle import load_bundle
 
+    statuses = set()
+    for one in compare_subjects(root, out, load_bundle(how["model"])):
+        statuses.add(one.status)
+        _say(one, out, json_lines=False)
     click.echo(f"{write_group(root, out)}\n{RESEARCH_USE_ONLY}")
-    return 0
+    return _exit_code(statuses)
+
+
+def _exit_code(statuses: Collection[str]) -> int:
+    return 4 if "failed" in statuses else 3 if "refused" in statuses else 0
 
 
 def _all(root: Path, out: Path, how: dict[str, Any]) -> int:
@@ -134,21 +148,18 @@ def _all(root: Path, out: Path, how: dict[str, Any]) -> int:
     )
     part = shard.part(found)
     _remark(part)
-    engine = _engine(out, how)
+    engine, bundle = _engine(out, how)
     prepare_folder(out, root)
     statuses = set()
-    for record in run_participants(part, root, out, engine):
-        statuses.add(record.status)
-        if how["json_lines"]:
-            click.echo(record.model_dump_json(exclude={"picture"}))
-        else:
-            _say(record, out)
+    for one in run_participants(part, root, out, engine, bundle):
+        statuses.add(one.status)
+        _say(one, out, json_lines=how["json_lines"])
     if not how["json_lines"]:
         click.echo(f"{len({one.subject for one in part})} subjects: {out}\n{RESEARCH_USE_ONLY}")
-    return 4 if "failed" in statuses else 3 if "refused" in statuses else 0
+    return _exit_code(statuses)
 
 
-def _engine(out: Path, how: dict[str, Any]) -> Engine:
+def _engine(out: Path, how: dict[str, Any]) -> tuple[Engine, Bundle]:
     """Open the model, so that a wrong name is a fault of the call and not of a scan."""
     from cmbnet.bids.record import CASES
     from cmbnet.bundle import load_bundle
@@ -163,7 +174,9 @@ def _engine(out: Path, how: dict[str, Any]) -> Engine:
         from cmbnet.bids.on_dask import job_of, run_on_dask
 
         job = job_of(how["model"], bundle, request, cases, overwrite=overwrite)
-        return partial(run_on_dask, job=job, scheduler=how["dask"], workers=how["jobs"])
+        say = partial(click.echo, err=True)
+        where = {"scheduler": how["dask"], "workers": how["jobs"]}
+        return partial(run_on_dask, job=job, say=say, **where), bundle
     from cmbnet.backends import open_backend
     from cmbnet.report.batch import run_cases
 
@@ -176,7 +189,7 @@ def _engine(out: Path, how: dict[str, Any]) -> Engine:
         request=request,
         overwrite=overwrite,
         jobs=how["jobs"],
-    )
+    ), bundle
 
 
 def _remark(sessions: Iterable[Session]) -> None:
@@ -192,15 +205,22 @@ def _remark(sessions: Iterable[Session]) -> None:
         click.echo(NO_BIDS, err=True)
 
 
-def _say(record: Record, out: Path) -> None:
-    """Print a line for a scan: its result on stdout, or a fault on stderr."""
-    if record.status != "done":
-        reason = with_flag(record.reason, record.argument)
-        click.echo(f"{record.case}: {record.status}: {reason}", err=True)
-        return
-    row = record.row
-    call = "positive" if row["positive"] else "negative"
-    click.echo(
-        f"{record.case}: {row['lesions']} lesions ({row['small']} small, {row['large']} large), "
-        f"{call}: {out / record.subject_page}"
-    )
+def _say(one: Record | Followed, out: Path, *, json_lines: bool) -> None:
+    """Print a line for a scan or a comparison: its result on stdout, or a fault on stderr."""
+    from cmbnet.bids.record import Record
+
+    if json_lines and isinstance(one, Record):
+        click.echo(one.model_dump_json(exclude={"picture"}))
+    elif one.status != "done":
+        reason = with_flag(one.reason, one.argument)
+        click.echo(f"{one.case}: {one.status}: {reason}", err=True)
+    elif not isinstance(one, Record):
+        said = f"{one.case}: {'; '.join(one.lines)}: {out / one.page}"
+        click.echo(said, err=json_lines)
+    else:
+        row = one.row
+        call = "positive" if row["positive"] else "negative"
+        click.echo(
+            f"{one.case}: {row['lesions']} lesions ({row['small']} small, {row['large']} large), "
+            f"{call}: {out / one.subject_page}"
+        )

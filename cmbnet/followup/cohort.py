@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
@@ -98,24 +98,45 @@ def compare_cohort(
     """
     rows: list[dict[str, object]] = []
     for patient in patients:
-        folder = out / patient.name
-        try:
-            clear(folder)  # an earlier answer must not be taken for this one
-            answers = list(in_stages(map(read, patient.scans), stages=STAGES))
-            compared = compare_scans(answers, same_protocol=same_protocol)
-            page = write_comparison(compared, folder, dicom=dicom)
-            outcome = Outcome(patient, "done", compared, page)
-        except InputRefused as error:
-            outcome = Outcome(patient, "refused", reason=str(error), argument=error.argument)
-        except (CmbnetError, OSError, MemoryError) as error:
-            outcome = Outcome(patient, "failed", reason=str(error) or "not enough memory")
-        except Exception as error:  # a fault of ours must not cost the patients that follow
-            what = f"unexpected {type(error).__name__}; please report this"
-            outcome = Outcome(patient, "failed", reason=what)
+        answers = in_stages(map(read, patient.scans), stages=STAGES)
+        outcome = compare_patient(
+            patient, answers, out / patient.name, same_protocol=same_protocol, dicom=dicom
+        )
         rows += _rows(outcome)
         text = table_csv(COLUMNS, ([row.get(name) for name in COLUMNS] for row in rows))
         write_text_atomically(out / SUMMARY, text)
         yield outcome
+
+
+def compare_patient(
+    patient: Patient,
+    answers: Iterable[Answer],
+    folder: Path,
+    *,
+    same_protocol: bool = False,
+    dicom: Collection[str] = (),
+) -> Outcome:
+    """Compare the scans of a patient and write the files. Whatever goes wrong becomes the outcome.
+
+    Args:
+        patient: The patient.
+        answers: What is on the scans, in order of time. Taken only here, so that it may fail here.
+        folder: Where to write. An earlier comparison in it is removed.
+        same_protocol: As in `compare_scans`.
+        dicom: As in `write_comparison`.
+    """
+    try:
+        clear(folder)  # an earlier answer must not be taken for this one
+        compared = compare_scans(list(answers), same_protocol=same_protocol)
+        page = write_comparison(compared, folder, dicom=dicom)
+        return Outcome(patient, "done", compared, page)
+    except InputRefused as error:
+        return Outcome(patient, "refused", reason=str(error), argument=error.argument)
+    except (CmbnetError, OSError, MemoryError) as error:
+        return Outcome(patient, "failed", reason=str(error) or "not enough memory")
+    except Exception as error:  # a fault of ours must not cost the patients that follow
+        what = f"unexpected {type(error).__name__}; please report this"
+        return Outcome(patient, "failed", reason=what)
 
 
 def _rows(outcome: Outcome) -> list[dict[str, object]]:

@@ -187,7 +187,7 @@ class _Runner:
     def _attempt(self, case: Case) -> Steps[Outcome]:
         where = case.label if case.dicom else printable(str(case.path))
         try:
-            with self._alone_with(case):
+            with alone_with(self.out_dir, case.name):
                 return (yield from self._predict(case))
         except InputRefused as error:
             return Outcome(case=case, status="refused", reason=str(error), argument=error.argument)
@@ -202,15 +202,6 @@ class _Runner:
             said = "" if case.dicom else f": {error}"
             reason = f"{where}: unexpected {type(error).__name__}{said}; please report this"
             return Outcome(case=case, status="failed", reason=reason)
-
-    def _alone_with(self, case: Case) -> FileLock:
-        """Wait until no other process or thread works on a case. The end of a process frees it."""
-        from filelock import FileLock
-
-        locks = self.out_dir / LOCKS
-        locks.mkdir(parents=True, exist_ok=True)
-        # Each stage of a case runs in a thread of its own.
-        return FileLock(locks / case.name, thread_local=False)
 
     def _said(self, error: OSError, where: str, case: Case) -> str:
         """Word a fault of the file system. It does not name the files of a DICOM input."""
@@ -260,6 +251,16 @@ class _Runner:
                 write_refusal(error.refusal, folder)
             raise
         return write_prediction(prediction, folder, case=case.name)
+
+
+def alone_with(out_dir: Path, name: str) -> FileLock:
+    """Wait until no other process or thread works on a case. The end of a process frees it."""
+    from filelock import FileLock
+
+    locks = out_dir / LOCKS
+    locks.mkdir(parents=True, exist_ok=True)
+    # Each stage of a case runs in a thread of its own.
+    return FileLock(locks / name, thread_local=False)
 
 
 def _record(case: Case) -> InputRecord:

@@ -162,10 +162,10 @@ def clear_case(folder: Path) -> None:
     """
     if not folder.is_dir():
         return
-    for stale in (RESULT, MASK, LESIONS, PROBABILITY, TABLE, REPORT, THUMBNAIL, SEG, SR, PDF):
-        (folder / stale).unlink(missing_ok=True)
-    for key_image in folder.glob("key-[0-9][0-9].dcm"):
-        key_image.unlink()
+    for name in (RESULT, MASK, LESIONS, PROBABILITY, TABLE, REPORT, THUMBNAIL, SEG, SR, PDF):
+        (folder / name).unlink(missing_ok=True)
+    for stale in (*folder.glob("key-[0-9][0-9].dcm"), *folder.glob(".*~")):  # ~: of a killed run
+        stale.unlink(missing_ok=True)
     with suppress(OSError):  # it holds other files
         folder.rmdir()
 

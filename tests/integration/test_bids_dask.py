@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from cmbnet.bundle import Bundle
+from cmbnet.bundle import Bundle, load_bundle
 from tests.helpers.bids_tree import add_scan, describe
 
 pytest.importorskip("distributed", reason="distributed is not installed (the extra dask)")
 
 CASES = 24
+FEW = ("--participant-label", "00", "01", "02", "03", "04", "05")
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +172,75 @@ def test_a_worker_with_other_code_is_refused(
     assert run.returncode == 4
     reason = json.loads(said)["reason"]
     assert reason.startswith("cmbnet 0.2.0 on the worker is not that of the run (tcp://127.0.0.1:")
+
+
+@contextmanager
+def worker_that_sees(
+    source: str, place: Path, address: str, tmp_path: Path
+) -> Iterator[subprocess.Popen[str]]:
+    """A worker for which a folder has other content than for everybody else."""
+    script = f'mount {source} "$0" && exec "$@"'
+    words = [sys.executable, *worker(address, tmp_path)]
+    alone = ["unshare", "--mount", "sh", "-c"]
+    if subprocess.run([*alone, script, place, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a process cannot have mounts of its own here")
+    running = subprocess.Popen(
+        [*alone, script, place, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def test_a_worker_with_another_model_leaves_its_scans_to_others(
+    raw: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    bundle, other = tmp_path / "bundle", tmp_path / "other"
+    for folder in (bundle, other):
+        shutil.copytree(tiny_bundle.path, folder)
+    manifest = json.loads((other / "bundle.json").read_text())
+    (other / "bundle.json").write_text(json.dumps(manifest | {"name": "another"}))
+    with (
+        scheduler(tmp_path) as (address, _),
+        worker_that_sees(f"--bind {other}", bundle, address, tmp_path),
+        program(*worker(address, tmp_path)),
+        program(*call(raw, tmp_path / "out", load_bundle(bundle), "--dask", address, *FEW)) as run,
+    ):
+        lines, said = run.communicate(timeout=300)
+    assert run.returncode == 0, said
+    assert said.count(f"{bundle} on the worker is another model (tcp://127.0.0.1:") == 1
+    records = [json.loads(line) for line in lines.splitlines()]
+    assert sorted(one["case"] for one in records) == [f"sub-{label}_swi" for label in FEW[1:]]
+    assert {one["status"] for one in records} == {"done"}
+
+
+def test_a_full_disk_of_one_worker_fails_only_its_scans(
+    raw: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "cases").mkdir(parents=True)
+    full = "-t tmpfs -o size=16k cmbnet-test"
+    with (
+        scheduler(tmp_path) as (address, _),
+        worker_that_sees(full, out / "cases", address, tmp_path),
+        program(*worker(address, tmp_path)),
+        program(*call(raw, out, tiny_bundle, "--dask", address, *FEW)) as run,
+    ):
+        lines, said = run.communicate(timeout=300)
+    assert run.returncode == 4
+    assert "Traceback" not in said
+    records = [json.loads(line) for line in lines.splitlines()]
+    assert sorted(one["case"] for one in records) == [f"sub-{label}_swi" for label in FEW[1:]]
+    failed = [one for one in records if one["status"] == "failed"]
+    assert 0 < len(failed) < len(records)
+    for one in failed:
+        assert one["reason"].startswith(f"cannot write {out}/cases/{one['case']}/")
+        assert "(No space left on device); free some space and run again" in one["reason"]
+    again = subprocess.run(
+        [sys.executable, *call(raw, out, tiny_bundle, *FEW)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert len(list(out.glob("sub-*/anat/*_mask.nii.gz"))) == len(records)

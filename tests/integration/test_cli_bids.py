@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from cmbnet import RESEARCH_USE_ONLY
 from cmbnet.bundle import Bundle
 from cmbnet.io.nifti import read_nifti
 from tests.helpers.bids_tree import add_scan, bids_tree, describe
+from tests.helpers.small_disk import resize, small_disk_in
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -63,6 +65,7 @@ def test_every_scan_gets_its_line(first: tuple[subprocess.CompletedProcess[str],
     lines = {line.split(":")[0]: line for line in done.stdout.splitlines()}
     assert "2 lesions (0 small, 2 large), positive" in lines["sub-01_ses-a_acq-SWI_T2starw"]
     assert "0 lesions" in lines["sub-02_run-2_swi"]
+    assert "ses-b against ses-a: 1 new, 2 persistent" in lines["sub-01"]
     assert RESEARCH_USE_ONLY in done.stdout
     for part in (
         "sub-02_run-1_minIP.nii.gz is a projection of several slices (minIP) by its name",
@@ -94,6 +97,7 @@ def test_derivatives_have_the_names_of_bids(
         for stem in scans
         for end in ends
     }
+    expected |= {f"sub-01/sub-01_sessions.{end}" for end in ("tsv", "json")}
     assert written == expected | {f"sub-0{n}.html" for n in range(1, 7)}
     for stem, lesions in scans.items():
         head = out / f"{stem}_space-orig_desc-cmbnet_dseg"
@@ -157,7 +161,10 @@ def test_a_run_again_does_only_what_changed(run: Run, raw: Path, tmp_path: Path)
     # A scan that changes is done again; one that is now refused loses its mask.
     add_scan(own, "sub-02/swi/sub-02_run-1_swi.nii.gz", dots=2)
     shutil.copy(raw / "sub-05/anat/sub-05_swi.nii.gz", own / "sub-02/swi/sub-02_run-2_swi.nii.gz")
+    left = out / "cases/sub-02_run-1_swi/.result.json.0a1b2c3d~"  # of a run that was killed
+    left.touch()
     changed = run(own, out, "participant", "--participant-label", "02")
+    assert not left.exists()
     assert changed.returncode == 4
     assert "sub-02_run-1_swi: 2 lesions" in changed.stdout
     masks = {path.name.split("_space")[0] for path in out.glob("sub-02/anat/*_mask.nii.gz")}
@@ -165,6 +172,9 @@ def test_a_run_again_does_only_what_changed(run: Run, raw: Path, tmp_path: Path)
 
     # A derivative that was lost is made again, without the network.
     (out / "sub-01/ses-a/anat").rename(tmp_path / "lost")
+    (out / "sub-01/ses-a/anat").mkdir()
+    name = "sub-01_ses-a_acq-SWI_space-orig_desc-cmbnet_dseg.tsv"
+    (out / f"sub-01/ses-a/anat/.{name}.0a1b2c3d~").touch()  # of a run that was killed
     assert run(own, out, "participant", "--session-label", "a").returncode == 0
     assert len(list((out / "sub-01/ses-a/anat").iterdir())) == 5
 
@@ -208,6 +218,60 @@ def test_two_runs_on_one_folder_do_not_damage_each_other(
     assert answers[0] == answers[1]  # the second took what the first had made
     assert len(answers[0]) == 4
     assert not list((tmp_path / "out").rglob("*~"))
+
+
+def test_a_full_disk_is_a_line_for_each_scan_and_a_later_run_goes_on(
+    run: Run, tmp_path: Path
+) -> None:
+    raw = describe(tmp_path / "raw")
+    for n in range(6):
+        add_scan(raw, f"sub-{n:02}/anat/sub-{n:02}_swi.nii")
+    with small_disk_in(tmp_path, "350k") as disk:
+        full = run(raw, disk / "out", "participant")
+        assert full.returncode == 4
+        assert "Traceback" not in full.stderr
+        cases = {f"sub-{n:02}_swi" for n in range(6)}
+        said = [line.split(":")[0] for line in (full.stdout + full.stderr).splitlines()]
+        assert cases <= set(said)
+        failed = [line for line in full.stderr.splitlines() if "failed" in line]
+        assert failed
+        assert all("(No space left on device); " in line for line in failed)
+        resize(disk, "64m")
+        assert run(raw, disk / "out", "participant").returncode == 0
+        assert len(list(disk.glob("out/sub-*/anat/*_mask.nii.gz"))) == 6
+        assert len(list(disk.glob("out/sub-*.html"))) == 6
+        assert not list(disk.rglob("*~"))
+
+
+def test_the_entry_point_of_the_container_needs_no_network_and_no_home(
+    raw: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    """As with `docker run --read-only --tmpfs /tmp --network none`, but for the image itself."""
+    recipe = Path(__file__).parents[2] / "deploy" / "bids" / "Dockerfile"
+    (entry,) = re.findall(r"^ENTRYPOINT (.*)$", recipe.read_text(), re.MULTILINE)
+    out, scratch = tmp_path / "out", tmp_path / "scratch"
+    for folder in (out, scratch):
+        folder.mkdir()
+    alone = [
+        "unshare", "--mount", "--net", "sh", "-c",
+        'mount --bind "$0" "$0" && mount -t tmpfs cmbnet-test "$1" && mount -o remount,bind,ro / '
+        '&& shift && exec "$@"', out, scratch,
+    ]  # fmt: skip
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a process cannot have mounts of its own here")
+    for level in (["participant", "--participant-label", "02"], ["group"]):
+        done = subprocess.run(
+            [*alone, sys.executable, "-m", *json.loads(entry), raw, out, *level,
+             "--model", tiny_bundle.path],
+            capture_output=True, text=True, timeout=300, cwd="/",
+            env=os.environ | {
+                "HOME": "/nowhere", "TMPDIR": str(scratch),
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+            },
+        )  # fmt: skip
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert len(list(out.glob("sub-02/anat/*_mask.nii.gz"))) == 2
+    assert (out / "cmbnet_group.html").is_file()
 
 
 @pytest.mark.parametrize(

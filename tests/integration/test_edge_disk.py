@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from tests.helpers.edge_peers import (
 from tests.helpers.edge_processor import uid_of
 from tests.helpers.edge_site import Site, Tell, site_in, tell_counts
 from tests.helpers.orthanc import free_port
+from tests.helpers.small_disk import resize, small_disk_in
 
 __all__ = ["forget_sockets"]  # a fixture that every test of this file uses
 
@@ -39,21 +39,10 @@ SMALL_MB, LARGE_MB = 16, 96
 """A file system that holds three quarters of the study, and one that holds it and its results."""
 
 
-def mount(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    words = ["mount", "-t", "tmpfs", "-o", ",".join(options), "cmbnet-test", str(folder)]
-    return subprocess.run(words, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, in memory."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    done = mount(folder, f"size={SMALL_MB}m")
-    if done.returncode:
-        pytest.skip(f"no file system may be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk_in(tmp_path, f"{SMALL_MB}m") as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -63,7 +52,7 @@ def site(tmp_path: Path, small_disk: Path, record_property: Tell) -> Iterator[Si
 
 
 def make_room(site: Site) -> None:
-    assert mount(site.root.parent, "remount", f"size={LARGE_MB}m").returncode == 0
+    resize(site.root.parent, f"{LARGE_MB}m")
 
 
 def send_until_kept(site: Site, files: list[Path], *, seconds: float = 120) -> None:
