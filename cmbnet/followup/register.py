@@ -106,7 +106,10 @@ def lay_on(first: Answer, later: Answer) -> RigidMap:
     refused = _why_bad(rigid, edge_mm, max(first.volume.spacing_mm))
     mirrored = _align(_mirrored(coarse), _mirrored(fine), field)
     if mirrored.explained > found.explained and not refused:
-        refused = "one of the two scans seems to be mirrored: left and right change places"
+        refused = (
+            "one of the two scans seems to be mirrored (left and right change places), or they are "
+            "of two persons: the mirror image fits better"
+        )
     return RigidMap(rigid, edge_mm, refused)
 
 
