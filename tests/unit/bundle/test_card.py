@@ -290,6 +290,9 @@ def test_the_card_in_the_repository_is_that_of_the_default_bundle() -> None:
             "on thick slices with gaps between them": gaps,
             "outside the range of training": outside,
         },
+        shares=[
+            read_results(file, SHARES_SCHEMA) for file in sorted((EVIDENCE / "shares").glob("*"))
+        ],
         notes=(EVIDENCE / "notes.md").read_text(encoding="utf-8"),
     )
     card = model_card(load_bundle("default"), content)
