@@ -226,6 +226,15 @@ def test_scans_or_a_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("t.csv").touch()
+    for name in ("one.nii", "two.nii", "t.csv"):
+        Path(name).touch()
     assert run(*given, "-o", "out") == 2
     assert "BASELINE and FOLLOWUP are required, or --table and no scan" in capsys.readouterr().err
+
+
+def test_a_scan_that_is_not_there_is_told_before_any_work(
+    scans: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(scans[0], str(tmp_path / "none.nii"), "-o", str(tmp_path / "out")) == 2
+    assert "none.nii' does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
