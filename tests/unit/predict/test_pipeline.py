@@ -172,6 +172,37 @@ def test_only_the_masked_slices_are_looked_at(tmp_path: Path) -> None:
     assert result.found.highest_probability == 0.25
 
 
+class Echo(Recorder):
+    """A backend of two shapes that answers with the middle slice."""
+
+    shapes: tuple[tuple[int, int], ...] = ((48, 48), (96, 96))
+
+    def predict(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.stacks.append(stacks.copy())
+        return stacks[..., 1]
+
+
+def test_slices_with_little_brain_are_seen_in_smaller_crops_at_the_same_place(
+    tmp_path: Path,
+) -> None:
+    bundle = write_bundle(tmp_path, spec=spec(), artefacts=[])
+    scan, small_too, whole = tiny_scan(), Echo(), Echo()
+    whole.shapes = ((96, 96),)
+    mask = np.zeros(SHAPE)
+    mask[4:8, 10:80, 10:80] = 1
+    mask[8:12, 30:50, 40:60] = 1
+    parts, once = (
+        predict_volume(scan, bundle, b, Request(force=True), brain_mask=scan.with_data(mask))
+        for b in (small_too, whole)
+    )
+    assert {stacks.shape[1:3] for stacks in small_too.stacks} == {(96, 96), (48, 48)}
+    assert {stacks.shape[1:3] for stacks in whole.stacks} == {(96, 96)}
+    inside = mask > 0
+    assert np.array_equal(parts.probability.data[inside], once.probability.data[inside])
+    assert parts.slices == once.slices == sum(map(len, small_too.stacks))
+    assert (parts.crop, once.crop) == ((96, 96), (96, 96))
+
+
 def test_noise_is_not_analysable(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
     noise = np.abs(np.random.default_rng(1).standard_normal(SHAPE)).astype(np.float32)
     volume = Volume(noise, tiny_scan().affine, source="noise.nii")
