@@ -66,8 +66,7 @@ def to_litert(
 def free_shape_to_litert(network: keras.Model) -> bytes:
     """Convert a network without upsampling, with half-precision weights and free shapes.
 
-    Args:
-        network: Network whose input axes are free, except the last.
+    Input axes are free, except the last.
     """
     import tensorflow as tf
 

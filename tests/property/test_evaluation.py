@@ -24,7 +24,7 @@ from cmbnet.volume import Volume
 
 RULES = ("paper", "coverage", "iou:0.2", "any-voxel", "centroid:1.5")
 SYMMETRIC = ("paper", "iou:0.2", "any-voxel", "centroid:1.5")
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=40)
 MASKS = hnp.arrays(np.uint8, (3, 5, 6), elements=st.sampled_from([0, 0, 0, 1]))
 
 

@@ -46,7 +46,7 @@ def covered(transform: FrameTransform) -> np.ndarray:
     return transform.to_native(np.ones(transform.shape, np.uint8)) > 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(transforms(), st.integers(0, 2**32 - 1))
 def test_labels_come_back(transform: FrameTransform, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -61,7 +61,7 @@ def test_labels_come_back(transform: FrameTransform, seed: int) -> None:
     assert set(np.unique(again)) <= set(np.unique(labels)) | {0}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(transforms(), st.data())
 def test_one_voxel_lesion_is_found_where_it_was(
     transform: FrameTransform, data: st.DataObject
@@ -79,7 +79,7 @@ def test_one_voxel_lesion_is_found_where_it_was(
     assert np.abs(again - voxel).max() <= max(0.0, reach)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(transforms(), st.floats(0.1, 1.0))
 def test_constant_probability_comes_back(transform: FrameTransform, level: float) -> None:
     frame = np.full(transform.shape, level, np.float32)
@@ -90,7 +90,7 @@ def test_constant_probability_comes_back(transform: FrameTransform, level: float
     assert again.max() <= level * (1 + 1e-5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(transforms())
 def test_linear_ramp_survives_both_ways(transform: FrameTransform) -> None:
     """Order 1 is exact on a ramp wherever no border is near."""
@@ -119,7 +119,7 @@ def _safe(in_frame: np.ndarray, in_scan: np.ndarray, n: int) -> np.ndarray:
     return result
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(ORIENTATIONS), st.tuples(*[st.integers(1, 6)] * 3), st.integers(0, 2**32 - 1)
 )
@@ -133,7 +133,7 @@ def test_orientation_inverts(
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32 - 1))
 def test_closest_orientation_makes_any_rotation_nearly_straight(seed: int) -> None:
     rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))

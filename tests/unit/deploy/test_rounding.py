@@ -37,7 +37,7 @@ def test_inputs_that_have_nothing_in_common_leave_nothing_to_gain() -> None:
     np.testing.assert_allclose(rounded, nearest(weights), atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), alike=st.floats(0, 10))
 def test_the_scale_of_the_rounded_is_the_scale_of_the_exact(seed: int, alike: float) -> None:
     """A converter that looks for the largest weight of each output finds the same grid."""

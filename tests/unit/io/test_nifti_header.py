@@ -28,7 +28,7 @@ def random_affine(seed: int) -> np.ndarray[Any, Any]:
     return affine
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(SEEDS, st.sampled_from([2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280]))
 def test_nibabel_reads_what_is_built(seed: int, code: int) -> None:
     affine = random_affine(seed)
@@ -47,7 +47,7 @@ def test_nibabel_reads_what_is_built(seed: int, code: int) -> None:
     assert content[348:] == bytes(4)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @example(seed=350, order="<", second=True)  # w near 0: rounding matters
 @given(SEEDS, st.sampled_from("<>"), st.booleans())
 def test_what_nibabel_writes_is_read(seed: int, order: str, second: bool) -> None:
@@ -112,7 +112,7 @@ def test_an_offset_that_is_no_number_is_before_the_file(offset: float) -> None:
     assert ours.offset_bytes < 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(SEEDS, st.integers(1, 40))
 def test_damaged_headers_never_raise(seed: int, places: int) -> None:
     rng = np.random.default_rng(seed)

@@ -50,7 +50,7 @@ def try_to_read(files: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["classic", "rle", "enhanced"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_mutated_bytes(kind: str, data: st.DataObject) -> None:
     files = list(contents(kind)[:4])
@@ -66,13 +66,13 @@ def test_mutated_bytes(kind: str, data: st.DataObject) -> None:
     try_to_read(files)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(noise=st.binary(max_size=400))
 def test_noise_behind_the_mark(noise: bytes) -> None:
     try_to_read([bytes(128) + b"DICM" + noise])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     keyword=st.sampled_from(
         [

@@ -163,7 +163,7 @@ def test_values_between_voxels_are_those_of_scipy(
     assert _sampled(values, grid) == pytest.approx(expected, abs=1e-5)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 1000),
     flips=st.tuples(st.booleans(), st.booleans(), st.booleans()),

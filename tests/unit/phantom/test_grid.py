@@ -16,7 +16,7 @@ SOURCE = Grid((7, 9, 8), (-3.0, -4.0, 1.0), (1.0, 1.5, 2.0))
     st.tuples(*[st.floats(-4.0, 4.0)] * 3),
     st.integers(0, 2**31),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_resampling_is_linear_interpolation(
     spacing: tuple[float, float, float], origin: tuple[float, float, float], seed: int
 ) -> None:

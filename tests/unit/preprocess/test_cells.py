@@ -12,7 +12,7 @@ def random_mask(seed: int, shape: tuple[int, int, int], share: float) -> np.ndar
     return np.random.default_rng(seed).random(shape) < share
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 1000),
     shape=st.tuples(st.integers(1, 11), st.integers(1, 19), st.integers(1, 12)),

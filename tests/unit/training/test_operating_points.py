@@ -393,7 +393,7 @@ def noise(seed: int, brain_rows: int) -> LabelledMap:
     )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10**6),
     threshold=st.sampled_from([0.55, 0.65, 0.75]),

@@ -99,7 +99,7 @@ def test_the_edge_of_the_scan_is_no_leak() -> None:
     np.testing.assert_array_equal(whole(image, region.box, region.lesion), ball)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     diameter_mm=st.floats(2.0, 9.0),
     offset=st.tuples(*[st.floats(-0.6, 0.6)] * 2),
