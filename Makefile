@@ -63,13 +63,15 @@ mutation: $(VENV)/.dev # break cmbnet.evaluation on purpose and count what the t
 train-smoke: $(VENV)/.dev # train on toy phantoms, kill, resume, export, predict, evaluate: minutes
 	PATH="$(CURDIR)/$(BIN):$$PATH" training/smoke.sh
 
-# Measured on cohorts of benchmarks/cohort.sh: their results.json under benchmarks/card.
+# Measured on cohorts of benchmarks/cohort.sh: their results.json under benchmarks/card. Under
+# benchmarks/card/shares, what benchmarks.followup, .phase and .regions counted (--shares FILE).
 card: $(VENV)/.dev # write MODEL_CARD.md from the default bundle and what was measured
 	$(BIN)/cmbnet card default --notes benchmarks/card/notes.md -o MODEL_CARD.md \
 		--results benchmarks/card/test-cohort.json \
 		--elsewhere "on another simulator" benchmarks/card/another-simulator.json \
 		--elsewhere "on thick slices with gaps between them" benchmarks/card/gaps.json \
-		--elsewhere "outside the range of training" benchmarks/card/out-of-distribution.json
+		--elsewhere "outside the range of training" benchmarks/card/out-of-distribution.json \
+		$(addprefix --shares ,$(sort $(wildcard benchmarks/card/shares/*.json)))
 
 docs: $(VENV)/.dev # build the documentation site into build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

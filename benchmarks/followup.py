@@ -1,7 +1,7 @@
 """Measure `cmbnet compare` on phantoms that are scanned twice.
 
 Usage, from the root of the repository:
-    python benchmarks/followup.py --pairs 8 [--seed 7200] [--protocols validation] [--te 1.3]
+    python -m benchmarks.followup --pairs 8 [--seed 7200] [--protocols validation] [--te 1.3]
 
 Every second pair has no change. The others get 1 to 8 more microbleeds. Heads are used for four
 pairs. What can be stored on a disk is scored by `cmbnet evaluate --comparisons`, too.
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.shares import keep_shares
 from cmbnet.backends import open_backend
 from cmbnet.bundle import load_bundle
 from cmbnet.errors import InputRefused
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7200)
     parser.add_argument("--protocols", default="validation")
     parser.add_argument("--te", type=float, default=1.0, help="Later over first echo time.")
+    parser.add_argument("--shares", type=Path, help="File of counts for cmbnet card, to add to.")
     options = parser.parse_args()
     bundle = load_bundle("default")
     backend = open_backend(bundle, "auto", threads=1)
@@ -65,6 +67,35 @@ def main() -> None:
         off_mm = registration_error_mm(found.maps[1], pair)
         print(f"# {scores[-1]}, registration {off_mm:.2f} mm, {cpu_ms} ms of CPU", flush=True)
     print(table_of(figures(scores, refused)).to_markdown())
+    if options.shares:
+        run = f"--pairs {options.pairs} --seed {options.seed}"
+        keep_shares(
+            options.shares, run, counts(scores), where="in follow-up", about=ABOUT, bundle=bundle
+        )
+
+
+ABOUT = (
+    "Phantom heads were scanned twice with one protocol; noise, tilt and position differ. Half of "
+    "the pairs have 1 to 8 added microbleeds, the others have no change."
+)
+
+
+def counts(scores: list[PairScore]) -> dict[str, tuple[int, int]]:
+    """Hits and totals for the model card."""
+    new, false_new = sum(one.new for one in scores), sum(one.false_new for one in scores)
+    same = [one for one in scores if not one.changed]
+    return {
+        "new microbleeds found": (
+            sum(one.found for one in scores), sum(one.added for one in scores)
+        ),
+        "microbleeds called new that are new": (new - false_new, new),
+        "pairs without change that have a false new one": (
+            sum(one.false_new > 0 for one in same), len(same)
+        ),
+        "category of ARIA-H right": (
+            sum(one.called == one.category for one in scores), len(scores)
+        ),
+    }  # fmt: skip
 
 
 def added(pair: tuple[PhantomCase, PhantomCase]) -> list[Added]:

@@ -1,6 +1,6 @@
 """How well phase tells calcifications from microbleeds on phantoms of the test families.
 
-    python -m benchmarks.phase --cases 16
+    python -m benchmarks.phase --cases 16 [--shares FILE]
     python -m benchmarks.phase --first 300 --cases 20 --microbleeds 25 --calcifications 0
     python -m benchmarks.phase --signs 200
 
@@ -19,9 +19,11 @@ import argparse
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from benchmarks.shares import keep_shares
 from cmbnet.backends import open_backend
 from cmbnet.bundle import load_bundle
 from cmbnet.evaluation.stats.intervals import wilson
@@ -136,38 +138,49 @@ def _truth(case: PhantomCase, lesion: Lesion) -> tuple[str, float]:
     return ("ignored" if case.ignore.data[box].any() else "other"), 0.0
 
 
-def table(cases: list[CaseRows]) -> str:
-    """The table of the issue, as Markdown, with Wilson intervals of 95 %."""
+def counts(cases: list[CaseRows]) -> dict[str, tuple[int, int]]:
+    """Hits and total of each figure."""
     rows = [row for case in cases for row in case.rows]
-    lines = ["| what | n | share | 95 % |", "|---|---|---|---|"]
+    found: dict[str, tuple[int, int]] = {}
 
     def add(what: str, chosen: list[Judged], call: str = "diamagnetic") -> None:
-        hits = sum(row.call == call for row in chosen)
-        if not chosen:
-            lines.append(f"| {what} | 0 | | |")
-            return
-        interval = wilson(hits, len(chosen))
-        share = hits / len(chosen)
-        ends = f"{interval.low:.3f} to {interval.high:.3f}"
-        lines.append(f"| {what} | {hits} of {len(chosen)} | {share:.3f} | {ends} |")
+        found[what] = (sum(row.call == call for row in chosen), len(chosen))
 
+    places = [row for row in rows if row.kind == "place"]
     for field_t in (3.0, 1.5):
-        at = [row for row in rows if row.field_t == field_t and row.kind == "place"]
+        at = [row for row in places if row.field_t == field_t]
         add(f"calcifications of 2.5 mm and more called diamagnetic, {field_t:g} T",
             [row for row in at if row.diameter_mm >= LARGE_MM])  # fmt: skip
         add(f"smaller ones, {field_t:g} T", [row for row in at if row.diameter_mm < LARGE_MM])
-    add(
-        "calcifications called paramagnetic", [r for r in rows if r.kind == "place"], "paramagnetic"
-    )
+    add("calcifications called paramagnetic", places, "paramagnetic")
     for kind in ("microbleed", "calcification", "ignored", "other"):
         add(f"reported lesions that are {kind}: called diamagnetic",
             [row for row in rows if row.kind == kind])  # fmt: skip
-    signs = [case.sign for case in cases]
-    counts = ", ".join(f"{signs.count(word)} {word}" for word in ("right", "wrong", "unknown"))
-    lines.append(f"| sign of the scan | {len(signs)} | {counts} | |")
+    for answer in ("wrong", "unknown"):
+        found[f"sign of the scan {answer}"] = (
+            sum(case.sign == answer for case in cases), len(cases)
+        )  # fmt: skip
+    return found
+
+
+def table(cases: list[CaseRows]) -> str:
+    """The table of the issue, as Markdown, with Wilson intervals of 95 %."""
+    lines = ["| what | n | share | 95 % |", "|---|---|---|---|"]
+    for what, (hits, total) in counts(cases).items():
+        interval = wilson(hits, total)
+        share = f"{hits / total:.3f}" if total else ""
+        ends = f"{interval.low:.3f} to {interval.high:.3f}" if total else ""
+        lines.append(f"| {what} | {hits} of {total} | {share} | {ends} |")
     seconds = np.median([case.seconds for case in cases])
     lines.append(f"| processor seconds for phase, median | {len(cases)} | {seconds:.2f} | |")
     return "\n".join(lines)
+
+
+ABOUT = (
+    "Phantoms of four families have microbleeds and calcifications of 1 to 8 mm, and phase in the "
+    "units and signs of four vendors. Calcifications are judged at their own places; the network "
+    "rejects most of them by their look."
+)
 
 
 SCANS_OF_A_HEAD = 5
@@ -229,6 +242,7 @@ def main() -> None:
     parser.add_argument("--calcifications", type=int, default=12, help="of each case")
     parser.add_argument("--signs", type=int, default=0, help="ask as many scans for the sign alone")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--shares", type=Path, help="file of counts for cmbnet card, to add to")
     asked = parser.parse_args()
     if asked.signs:
         signs(asked.signs, asked.first)
@@ -243,6 +257,12 @@ def main() -> None:
         done.append(judge(number, case, found.found.lesions, brain))
         print(f"\n{number} {case.protocol.name}: {done[-1].sign}\n{table(done)}", flush=True)
     backend.close()
+    if asked.shares:
+        run = (
+            f"--first {asked.first} --cases {asked.cases} --microbleeds {asked.microbleeds} "
+            f"--calcifications {asked.calcifications}"
+        )
+        keep_shares(asked.shares, run, counts(done), where="with phase", about=ABOUT, bundle=bundle)
 
 
 if __name__ == "__main__":

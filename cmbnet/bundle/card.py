@@ -22,6 +22,8 @@ from cmbnet.pages import render
 Results = Mapping[str, Any]
 """Content of a ``results.json``."""
 
+SHARES_SCHEMA = "cmbnet/shares/1"
+"""Schema of a file with the counts of a benchmark."""
 
 FIGURES = {
     "dice": "pixel Dice, all voxels together",
@@ -70,6 +72,8 @@ class CardContent:
     # Results of other cohorts. The key says what the cohort is, for example "outside the range of
     # training".
     elsewhere: Mapping[str, Results] = field(default_factory=dict)
+    # What benchmarks counted, such as those of follow-up (``benchmarks/shares.py``)
+    shares: Sequence[Results] = ()
     notes: str = ""  # Further sections of Markdown, copied as they are
     paper: bool = False  # Whether the table has a column with the paper's values
     # Whether to accept results that do not record their bundle. The card says so.
@@ -105,6 +109,7 @@ def model_card(bundle: Bundle, content: CardContent | None = None) -> str:
     measured += [
         _measured(where, FIGURES_ELSEWHERE, one, bundle) for where, one in content.elsewhere.items()
     ]
+    measured += [_shares(one, bundle) for one in content.shares]
     manifest = bundle.manifest
     points = manifest.operating_points
     known = [point.measured for point in points if point.measured is not None]
@@ -159,6 +164,30 @@ def _require_own(bundle: Bundle, what: str, results: Results, *, unrecorded: boo
             f"the {what} have another {different[0]} than the operating point {name} of the "
             f"bundle: {model[different[0]]:g}, required is {getattr(point, different[0]):g}"
         )
+
+
+def _shares(counted: Results, bundle: Bundle) -> dict[str, Any]:
+    """Make the section of a benchmark: a table of hits, totals and shares.
+
+    Raises:
+        InputRefused: If another bundle was measured.
+    """
+    model = counted["model"]
+    if model is not None and model["bundle_sha256"] != bundle.sha256:
+        raise InputRefused(
+            f"the figures {counted['where']} are of the bundle with the SHA-256 "
+            f"{model['bundle_sha256']}, the card is of {bundle.sha256}: measure them again"
+        )
+    rows = []
+    for what, (hits, total) in counted["shares"].items():
+        interval = wilson(hits, total)
+        share = (
+            (_number(hits / total), _range(interval.low, interval.high)) if total else ("-",) * 2
+        )
+        rows.append((what, f"{hits} of {total}", *share))
+    sentences = [f"The scans are {KINDS[counted['data']['kind']]}. {counted['about']}"]
+    header = ("", "number", "share", "95 % interval")
+    return {"where": counted["where"], "sentences": sentences, "header": header, "rows": rows}
 
 
 def _file(one: Artefact) -> tuple[str, ...]:

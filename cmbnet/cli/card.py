@@ -23,6 +23,8 @@ from cmbnet.errors import UnreadableFile
 @click.option("--elsewhere", type=(str, options.OLD_FILE), multiple=True, metavar="WORDS FILE",
               help='Words and the results.json of another cohort, '
                    'as in: --elsewhere "outside of training" results.json.')  # fmt: skip
+@click.option("--shares", type=options.OLD_FILE, multiple=True,
+              help="File of counts that a benchmark of the repository wrote.")  # fmt: skip
 @click.option("--notes", type=options.OLD_FILE, help="Markdown file to add at the end of the card.")
 @click.option("--paper", is_flag=True,
               help="Show the values of Fan et al. 2022 beside the test cohort.")  # fmt: skip
@@ -37,7 +39,7 @@ def command(bundle: str, output: Path | None, **given: Any) -> None:
     output of `cmbnet predict` with `cmbnet evaluate`.
     """
     from cmbnet.bundle import load_bundle
-    from cmbnet.bundle.card import CardContent, model_card
+    from cmbnet.bundle.card import SHARES_SCHEMA, CardContent, model_card
     from cmbnet.io import write_text_atomically
 
     notes, results, curves = (given[name] for name in ("notes", "results", "curves"))
@@ -45,6 +47,7 @@ def command(bundle: str, output: Path | None, **given: Any) -> None:
         results=None if results is None else read_results(results),
         curves=None if curves is None else read_results(curves),
         elsewhere={words: read_results(file) for words, file in given["elsewhere"]},
+        shares=[read_results(file, SHARES_SCHEMA) for file in given["shares"]],
         notes="" if notes is None else notes.read_text(encoding="utf-8"),
         paper=given["paper"],
         unrecorded=given["unrecorded"],
@@ -56,23 +59,24 @@ def command(bundle: str, output: Path | None, **given: Any) -> None:
         write_text_atomically(output, text)
 
 
-def read_results(path: Path) -> Any:
-    """Read a ``results.json``.
+def read_results(path: Path, schema: str | None = None) -> Any:
+    """Read a ``results.json``, or another file of JSON with a schema.
 
     Raises:
-        UnreadableFile: If the file is not a ``results.json`` of this version.
+        UnreadableFile: If the file is no ``results.json`` of this version, or of another schema.
     """
     from cmbnet.evaluation.show.results import SCHEMA
 
+    required = schema or SCHEMA
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         found = content["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnreadableFile(
-            f"a results.json of cmbnet evaluate is required, got {path}: {error!r}"
+            f"a file of the schema {required!r} is required, got {path}: {error!r}"
         ) from error
-    if found != SCHEMA:
+    if found != required:
         raise UnreadableFile(
-            f"schema {SCHEMA!r} is required in {path}, got {found!r}: score it again"
+            f"schema {required!r} is required in {path}, got {found!r}: score it again"
         )
     return content

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command("compare", epilog=RESEARCH_USE_ONLY)
-@click.argument("scans", nargs=-1, type=click.Path(path_type=Path),
+@click.argument("scans", nargs=-1, type=click.Path(exists=True, path_type=Path),
                 metavar="[BASELINE FOLLOWUP...]")  # fmt: skip
 @click.option("--table", type=options.OLD_FILE,
               help="CSV of many patients with the columns case, baseline and followup (and "

@@ -70,8 +70,10 @@ class _Painter:
         self._to_index = [np.linalg.inv(affine) for affine in affines]
         axes = affines[0][:3, :3] / np.linalg.norm(affines[0][:3, :3], axis=0)
         self._down, self._right = -axes[:, 1], -axes[:, 2]
-        brain = np.argwhere(compared.answers[0].prepared.brain).mean(axis=0)
-        self._middle = affines[0][:3, :3] @ brain + affines[0][:3, 3]
+        brain = compared.answers[0].prepared.brain
+        areas = (brain.sum(axis=across) for across in ((1, 2), (0, 2), (0, 1)))
+        middle = [np.average(np.arange(len(area)), weights=area) for area in areas]
+        self._middle = affines[0][:3, :3] @ middle + affines[0][:3, 3]
 
     def tiles(self, change: Change) -> list[Picture]:
         """A lesion's place on every scan; black beyond its edge."""
@@ -98,14 +100,17 @@ class _Painter:
         self, number: int, centre: NDArray[np.float64], width_mm: float, pixels: int
     ) -> NDArray[np.float32]:
         steps = (np.arange(pixels) + 0.5) * width_mm / pixels - width_mm / 2
-        rows, columns = steps[:, None, None] * self._down, steps[None, :, None] * self._right
-        places = self._maps[number].from_first((centre + rows + columns).reshape(-1, 3))
+        corners = np.stack([centre, centre + self._down, centre + self._right])
         to_index = self._to_index[number]
-        index = (places @ to_index[:3, :3].T + to_index[:3, 3]).T
+        at, down, right = (
+            self._maps[number].from_first(corners) @ to_index[:3, :3].T + to_index[:3, 3]
+        )
+        away = steps[:, None] * (down - at), steps[:, None] * (right - at)
+        index = np.moveaxis(at + away[0][:, None] + away[1], -1, 0)
         plane: NDArray[np.float32] = ndimage.map_coordinates(
             self._images[number], index, order=1, output=np.float32
         )
-        return plane.reshape(pixels, pixels)
+        return plane
 
 
 def _drawn(plane: NDArray[np.float32]) -> Any:

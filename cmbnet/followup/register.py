@@ -106,7 +106,10 @@ def lay_on(first: Answer, later: Answer) -> RigidMap:
     refused = _why_bad(rigid, edge_mm, max(first.volume.spacing_mm))
     mirrored = _align(_mirrored(coarse), _mirrored(fine), field)
     if mirrored.explained > found.explained and not refused:
-        refused = "one of the two scans seems to be mirrored: left and right change places"
+        refused = (
+            "one of the two scans seems to be mirrored (left and right change places), or they are "
+            "of two persons: the mirror image fits better"
+        )
     return RigidMap(rigid, edge_mm, refused)
 
 
@@ -142,11 +145,12 @@ def field_of(image: Points, brain: NDArray[np.bool_], affine: Points) -> Field:
     corners = np.argwhere(share > 0.5) @ to_world[:3, :3].T + to_world[:3, 3]
     low, high = corners.min(axis=0)[::-1] - ROOM_MM, corners.max(axis=0)[::-1] + ROOM_MM
     shape = np.ceil((high - low) / FIELD_MM).astype(int) + 1
-    grid = np.indices(shape).reshape(3, -1).T * FIELD_MM + low
     inverse = np.linalg.inv(to_world)
-    index = (grid[:, ::-1] @ inverse[:3, :3].T + inverse[:3, 3]).T
+    turn = inverse[:3, 2::-1]  # from superior, anterior, right
     maps = [
-        ndimage.map_coordinates(part, index, order=1, output=np.float32).reshape(shape)
+        ndimage.affine_transform(
+            part, turn * FIELD_MM, turn @ low + inverse[:3, 3], tuple(shape), np.float32, order=1
+        )
         for part in (share, bright / max(median, 1e-6))
     ]
     return Field(np.stack([maps[0], maps[1], maps[0]], axis=-1), low, FIELD_MM)

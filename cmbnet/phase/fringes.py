@@ -6,6 +6,7 @@ combined badly (parallel imaging), and an SWI that is made with such a phase has
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -19,8 +20,12 @@ CELL_MM: Final = 2.0
 """Side of the cells that the phase is averaged over; noise makes no turn of so many voxels."""
 
 STEP_MM: Final = 4.0
-LEAST_STEPS: Final = 3
-"""Distance of the slices that are looked at, and how many in a row must show the same end."""
+"""Distance of the slices that are looked at first. Beside one that shows a turn, all are. Where a
+vessel crosses the square, an end may be unseen for so long."""
+
+LEAST_MM: Final = 8.0
+LEAST_SLICES: Final = 3
+"""Slices in a row must show the same end for so long, and so many of them."""
 
 RING_CELLS: Final = 6
 """Side of the square of cells around an end on whose border the phase must turn."""
@@ -52,21 +57,33 @@ def fringe_ends(phase: Phase, scan: Volume, brain: NDArray[Any]) -> tuple[int, .
     rows, columns = (np.flatnonzero(inside.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     level = TISSUE_SHARE * float(np.median(scan.data[inside]))
-    step = max(1, round(STEP_MM / scan.spacing_mm[0]))
-    slices = [z for z in range(0, scan.shape[0], step) if phase.filled[z] and inside[z].any()]
-    turns = []
-    for z in slices:
-        tissue = inside[z][box] & (scan.data[z][box] > level)
-        (radians,) = phase.radians((slice(z, z + 1), *box))
-        turns.append(_turns(tissue, radians, scan.spacing_mm[1:]))
-    if len(turns) < LEAST_STEPS:
+    slice_mm = scan.spacing_mm[0]
+    step = max(1, round(STEP_MM / slice_mm))
+    usable = np.flatnonzero(phase.filled & inside.any(axis=(1, 2)))
+    turns: dict[int, NDArray[np.int8]] = {}
+
+    def look(chosen: NDArray[np.intp]) -> None:
+        for z in chosen.tolist():
+            tissue = inside[z][box] & (scan.data[z][box] > level)
+            (radians,) = phase.radians((slice(z, z + 1), *box))
+            turns[z] = _turns(tissue, radians, scan.spacing_mm[1:])
+
+    look(usable[::step])
+    shown = [z for z, turn in turns.items() if turn.any()]
+    if not shown:
         return ()
+    near = np.abs(usable[:, None] - shown).min(axis=1) < step
+    look(usable[near & ~np.isin(usable, list(turns))])
+    none = np.zeros_like(turns[shown[0]])
+    every = np.sign([turns.get(z, none) for z in range(len(inside))])
+    gap = np.ones((step + 1, 1, 1))
+    least = np.ones((max(LEAST_SLICES, math.ceil(LEAST_MM / slice_mm)), 1, 1))
     ends: list[int] = []
     for way in (1, -1):
-        near = ndimage.maximum_filter(np.array(turns) == way, (1, RING_CELLS + 1, RING_CELLS + 1))
-        lasting = ndimage.binary_opening(near, np.ones((LEAST_STEPS, 1, 1)))
+        there = ndimage.maximum_filter(every == way, (1, RING_CELLS + 1, RING_CELLS + 1))
+        lasting = ndimage.binary_opening(ndimage.binary_closing(there, gap), least)
         found = ndimage.find_objects(ndimage.label(lasting)[0])
-        ends += [slices[(where[0].start + where[0].stop - 1) // 2] for where in found]
+        ends += [(where[0].start + where[0].stop - 1) // 2 for where in found]
     return tuple(sorted(ends))
 
 

@@ -99,10 +99,10 @@ def _remark(phase: Phase, sign: ScanSign) -> Finding:
 
 def _fringes(ends: tuple[int, ...]) -> Finding:
     """What a reader should know of fringe lines."""
-    count = f"{len(ends)} fringe line{' ends' if len(ends) == 1 else 's end'}"
+    slices = " and ".join(map(str, sorted(set(ends))))
     return Finding(
         "phase_fringes", "warning",
-        f"{count} in the brain, near slice {' and '.join(map(str, sorted(set(ends))))} (from 0): "
+        f"Fringe lines end in the brain, near slice {slices} (from 0): "
         "the phases of the coils were combined badly, as in parallel imaging. Near them phase says "
         "nothing of a lesion, and an SWI that was made with it may have false dark spots.",
     )  # fmt: skip

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,12 +159,14 @@ def cells_of(
 
 def average(values: NDArray[np.generic], factors: Floats) -> NDArray[np.float32]:
     """Means of blocks; what is left over at the end of an axis is dropped."""
-    result = values
+    result: NDArray[Any] = values
     for axis, factor in enumerate(factors.tolist()):
-        starts = np.arange(0, result.shape[axis] - factor + 1, factor)
-        if len(starts) * factor < result.shape[axis]:
-            result = np.take(result, np.arange(len(starts) * factor), axis)
-        result = np.add.reduceat(result, starts, axis, dtype=np.float32) / np.float32(factor)
+        if factor > 1:
+            parts = np.moveaxis(result, axis, 0)[: result.shape[axis] // factor * factor]
+            total = parts[::factor].astype(np.float32)
+            for start in range(1, factor):
+                total += parts[start::factor]
+            result = np.moveaxis(total / np.float32(factor), 0, axis)
     return result.astype(np.float32, copy=False)
 
 

@@ -98,6 +98,18 @@ def vein_scan(sign: int, *, tilt_rad: float = 0.0, noise: float = 0.05) -> tuple
     )
 
 
+def with_line(
+    phase: Volume, slices: slice, ends: tuple[tuple[int, int], tuple[int, int]]
+) -> Volume:
+    """Add a fringe line between two voxels (y, x) of some slices."""
+    y, x = np.indices(phase.shape[1:])
+    (y0, x0), (y1, x1) = ends
+    line = np.arctan2(y - y0, x - x0) - np.arctan2(y - y1, x - x1)
+    turned = phase.data.astype(float)
+    turned[slices] = wrapped(turned[slices] + line)
+    return phase.with_data(turned.astype(np.float32))
+
+
 CALCIUM = DOTS[1]
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from cmbnet.errors import InputRefused
 from cmbnet.evaluation.cohort.files import Folders, pair_files
 from cmbnet.io import read_nifti, write_nifti
 from cmbnet.volume import grid_difference
+from tests.helpers.phase_scan import veined_scan, with_line
 from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -65,8 +67,8 @@ def summary(out: Path) -> dict[str, dict[str, str]]:
         return {row["case"]: row for row in csv.DictReader(stream)}
 
 
-def result_of(folder: Path) -> dict[str, object]:
-    values: dict[str, object] = json.loads((folder / "result.json").read_text())
+def result_of(folder: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return values
 
 
@@ -390,3 +392,22 @@ def test_nothing_heavy_is_imported(tiny_bundle: Bundle, scans: Path, tmp_path: P
     heavy = {"tensorflow", "keras", "jax", "matplotlib", "skimage", "pandas", "h5py", "onnxruntime"}
     heavy |= {"nibabel", "pydicom", "highdicom", "cmbnet.io.dicom"}
     assert imported & heavy == set()
+
+
+def test_the_page_warns_of_fringe_lines_in_the_phase(run: Run, tmp_path: Path) -> None:
+    scan, phase = veined_scan()
+    lined = with_line(phase, slice(6, 18), ((40, 36), (64, 60)))
+    write_nifti(scan, tmp_path / "scan.nii", dtype=np.float32)
+    write_nifti(phase, tmp_path / "phase.nii", dtype=np.float32)
+    write_nifti(lined, tmp_path / "lined.nii", dtype=np.float32)
+    for name, warned in (("phase", False), ("lined", True)):
+        out = tmp_path / f"out-{name}"
+        run(tmp_path / "scan.nii", "--phase", tmp_path / f"{name}.nii", "-o", out)
+        (folder,) = (file.parent for file in out.rglob("result.json"))
+        findings = {one["code"]: one for one in result_of(folder)["quality"]["findings"]}
+        assert ("phase_fringes" in findings) == warned
+        page = html.unescape((folder / "report.html").read_text())
+        assert ("the phases of the coils were combined badly" in page) == warned
+        if warned:
+            assert findings["phase_fringes"]["severity"] == "warning"
+            assert findings["phase_fringes"]["message"] in page

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.shares import keep_shares
 from cmbnet.bundle import Bundle, Measured, load_bundle
-from cmbnet.bundle.card import FIGURES, CardContent, model_card
+from cmbnet.bundle.card import FIGURES, SHARES_SCHEMA, CardContent, model_card
 from cmbnet.bundle.manifest import ChosenOn
 from cmbnet.cli.card import command, read_results
 from cmbnet.errors import CmbnetError, InputRefused, UnreadableFile
@@ -238,6 +239,37 @@ def test_the_command_writes_the_card(tiny_bundle: Bundle, tmp_path: Path) -> Non
     assert shown.endswith("## Limits\nNone known.\n")
 
 
+def counted(bundle: Bundle, file: Path, run: str, hits: int) -> Any:
+    keep_shares(
+        file, run, {"found": (hits, 10), "none": (0, 0)}, where="in follow-up", about="Two heads.",
+        bundle=bundle,
+    )  # fmt: skip
+    return read_results(file, SHARES_SCHEMA)
+
+
+def test_what_benchmarks_counted_is_added_up_and_shown_with_intervals(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    """Wilson's interval of 17 of 20 is .640 to .948."""
+    file = tmp_path / "follow-up.json"
+    counted(tiny_bundle, file, "--seed 1", 8)
+    both = counted(tiny_bundle, file, "--seed 2", 9)
+    card = model_card(tiny_bundle, CardContent(shares=[both]))
+    assert "## What was measured in follow-up" in card
+    assert "The scans are digital phantoms. Two heads." in card
+    assert row(card, "found") == ["17 of 20", "0.850", "0.64-0.95"]
+    assert row(card, "none") == ["0 of 0", "-", "-"]
+    with pytest.raises(ValueError, match="other than '--seed 2' are required"):
+        counted(tiny_bundle, file, "--seed 2", 9)
+    other = both | {"model": {"bundle": "tiny", "bundle_sha256": "0" * 64}}
+    with pytest.raises(InputRefused, match="the figures in follow-up are of the bundle"):
+        model_card(tiny_bundle, CardContent(shares=[other]))
+    without = CardContent(shares=[both | {"model": None}])
+    assert model_card(tiny_bundle, without) == card
+    arguments = [str(tiny_bundle.path), "--shares", str(file)]
+    assert CliRunner().invoke(command, arguments, catch_exceptions=False).output == card
+
+
 @pytest.mark.parametrize("content", ["[]", "{", '{"schema": "other/1"}'])
 def test_a_file_that_holds_no_results_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(content)
@@ -258,6 +290,9 @@ def test_the_card_in_the_repository_is_that_of_the_default_bundle() -> None:
             "on thick slices with gaps between them": gaps,
             "outside the range of training": outside,
         },
+        shares=[
+            read_results(file, SHARES_SCHEMA) for file in sorted((EVIDENCE / "shares").glob("*"))
+        ],
         notes=(EVIDENCE / "notes.md").read_text(encoding="utf-8"),
     )
     card = model_card(load_bundle("default"), content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from pydicom.dataset import FileDataset
 from cmbnet.bundle import Bundle
 from cmbnet.cli import main
 from cmbnet.io import write_nifti
+from cmbnet.phantom import make_case
 from cmbnet.phantom.dicom import ScanHeader, Vendor, write_dicom_series
+from cmbnet.volume import Volume
 from tests.helpers.dicom_series import edit
 from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
 
@@ -74,6 +77,47 @@ def test_a_scan_that_is_not_analysable_is_refused(
     assert run(scans[0], str(noise), "-o", str(out), "--model", str(tiny_bundle.path)) == 3
     assert "noise.nii.gz is not analysable and no count was made" in capsys.readouterr().err
     assert not out.exists()
+
+
+def head(seed: int) -> Volume:
+    return make_case(seed, positive=True, anatomy="procedural", lesion_count=3).image
+
+
+def flipped(scan: Volume) -> Volume:
+    return scan.with_data(np.ascontiguousarray(scan.data[:, :, ::-1]))
+
+
+def part(scan: Volume, first: int) -> Volume:
+    affine = scan.affine.copy()
+    affine[:3, 3] += first * affine[:3, 0]
+    return Volume(scan.data[first:], affine, "part")
+
+
+@pytest.mark.parametrize(
+    ("scans", "code", "message"),
+    [
+        (lambda: (head(2), head(3)), 0, "agrees: check that the scans are of one person"),
+        (lambda: (head(1), head(2)), 3, "or they are of two persons"),
+        (lambda: (head(2), flipped(head(2))), 3, "seems to be mirrored"),
+        (lambda: (tiny_scan(DOTS), part(tiny_scan(DOTS), 10)), 0, "1 not assessable"),
+    ],
+    ids=["two heads", "two heads, mirror image fits better", "mirrored", "fewer slices"],
+)
+def test_what_no_header_says(
+    scans: Callable[[], tuple[Volume, Volume]],
+    code: int,
+    message: str,
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    paths, out = [str(tmp_path / name) for name in ("a.nii.gz", "b.nii.gz")], tmp_path / "out"
+    for scan, path in zip(scans(), paths, strict=True):
+        write_nifti(scan, path, dtype=np.float32)
+    assert run(*paths, "-o", str(out), "--model", str(tiny_bundle.path)) == code
+    said = capsys.readouterr()
+    assert message in said.out + said.err
+    assert out.exists() == (code == 0)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +226,15 @@ def test_scans_or_a_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("t.csv").touch()
+    for name in ("one.nii", "two.nii", "t.csv"):
+        Path(name).touch()
     assert run(*given, "-o", "out") == 2
     assert "BASELINE and FOLLOWUP are required, or --table and no scan" in capsys.readouterr().err
+
+
+def test_a_scan_that_is_not_there_is_told_before_any_work(
+    scans: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(scans[0], str(tmp_path / "none.nii"), "-o", str(tmp_path / "out")) == 2
+    assert "none.nii' does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
