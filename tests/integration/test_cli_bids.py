@@ -255,14 +255,14 @@ def test_the_entry_point_of_the_container_needs_no_network_and_no_home(
     alone = [
         "unshare", "--mount", "--net", "sh", "-c",
         'mount --bind "$0" "$0" && mount -t tmpfs cmbnet-test "$1" && mount -o remount,bind,ro / '
-        '&& shift && exec "$@"', out, scratch,
+        '&& shift && exec "$@"', str(out), str(scratch),
     ]  # fmt: skip
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
         pytest.skip("a process cannot have mounts of its own here")
     for level in (["participant", "--participant-label", "02"], ["group"]):
         done = subprocess.run(
-            [*alone, sys.executable, "-m", *json.loads(entry), raw, out, *level,
-             "--model", tiny_bundle.path],
+            [*alone, sys.executable, "-m", *json.loads(entry), str(raw), str(out), *level,
+             "--model", str(tiny_bundle.path)],
             capture_output=True, text=True, timeout=300, cwd="/",
             env=os.environ | {
                 "HOME": "/nowhere", "TMPDIR": str(scratch),
