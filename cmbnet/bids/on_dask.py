@@ -155,10 +155,13 @@ def job_of(model: str, bundle: Bundle, request: Request, out_dir: Path, *, overw
 @contextmanager
 def _client(scheduler: str, workers: int) -> Iterator[Any]:
     """Connect to a scheduler, or start one with workers, which end with the run."""
+    import dask
     from distributed import Client, LocalCluster
 
     if scheduler == LOCAL:
         with (
+            # The profiler of each worker looks at its threads a hundred times a second.
+            dask.config.set({"distributed.worker.profile.enabled": False}),
             LocalCluster(
                 n_workers=workers,
                 threads_per_worker=max(1, threads.processors() // workers),
