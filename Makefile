@@ -36,8 +36,8 @@ demo-edge: $(VENV)/.edge # scanner, node and PACS (Orthanc) on this machine; wha
 test: $(VENV)/.dev # install the dev extra and run every test
 	$(BIN)/pytest -n 2 --dist loadgroup
 
-test-fast: $(VENV)/.dev # the tests that take no server, browser or training: about two minutes
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not (browser or orthanc or slow or training or triton)"
+test-fast: $(VENV)/.dev # the tests that take no server, browser or training
+	$(BIN)/pytest -n 2 --dist loadgroup --fast -m "not browser"
 
 lint: $(VENV)/.dev # ruff, mypy strict, import-linter, codespell
 	$(BIN)/ruff check .

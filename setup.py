@@ -154,6 +154,7 @@ setup(
         "pydantic>=2.11",
         "rich>=14.0",
         "scipy>=1.15",
+        "threadpoolctl>=3.5",
     ],
     extras_require=EXTRAS,
     entry_points={

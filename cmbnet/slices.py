@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MARGIN_PIXELS: Final = 8
 """Margin around the brain in a crop. It keeps the cut out of the network's view."""
+
+STRIDE: Final = 8
+"""The network halves its resolution three times: its crops begin and end on this grid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ def brain_box(
     brain: NDArray[np.bool_],
     *,
     shapes: Sequence[tuple[int, int]] | None = None,
-    multiple: int = 8,
+    multiple: int = STRIDE,
     margin_pixels: int = DEFAULT_MARGIN_PIXELS,
 ) -> BrainBox:
     """Find the slices with brain, and the smallest crop that holds all of it.
@@ -148,12 +152,10 @@ def brain_box(
             `shapes` and the frame is not among them.
     """
     rows, columns = brain.shape[1:]
-    in_plane = brain.any(axis=0)
     slices = np.flatnonzero(brain.any(axis=(1, 2)))
     if slices.size == 0:
         return BrainBox(slices, slice(0, rows), slice(0, columns))
-    spans = [_span(np.flatnonzero(in_plane.sum(axis=1)), rows, margin_pixels)]
-    spans.append(_span(np.flatnonzero(in_plane.sum(axis=0)), columns, margin_pixels))
+    spans = _spans(np.any(brain, axis=0), margin_pixels)
     needed = (spans[0][1] - spans[0][0], spans[1][1] - spans[1][0])
     if shapes is None:
         chosen = tuple(
@@ -179,9 +181,55 @@ def brain_box(
     return BrainBox(slices, y, x)
 
 
-def _span(used: NDArray[np.intp], size: int, margin: int) -> tuple[int, int]:
-    """Return the first and last (exclusive) index in use, with a margin inside 0..size."""
-    return max(int(used[0]) - margin, 0), min(int(used[-1]) + 1 + margin, size)
+def runs_of_slices(
+    brain: NDArray[np.bool_], box: BrainBox, *, shapes: Sequence[tuple[int, int]]
+) -> tuple[BrainBox, ...]:
+    """Cut a box into runs of slices, each with the smallest crop that holds its brain.
+
+    The brain is small near its top and its base, so a network of several shapes has a quarter less
+    to do. All crops lie in the box, and begin at multiples of `STRIDE` in it: the network halves
+    its resolution at the same pixels in all of them.
+
+    Args:
+        brain: Mask of the brain in the frame, bool, of shape (z, y, x).
+        box: What `brain_box` found for `brain` and `shapes`.
+        shapes: Rows and columns that the network accepts.
+
+    Returns:
+        The runs in the order of their slices. Together they have the slices of the box.
+    """
+    within = [s for s in shapes if s[0] <= box.shape[0] and s[1] <= box.shape[1]]
+
+    def smallest(index: np.intp) -> tuple[int, int]:
+        return brain_box(brain[index : index + 1], shapes=within).shape
+
+    runs = []
+    for _, members in groupby(box.slices, key=smallest):
+        slices = np.array(list(members))
+        found = brain_box(brain[slices], shapes=within)
+        y, x = (_aligned(part, whole) for part, whole in ((found.y, box.y), (found.x, box.x)))
+        runs.append(BrainBox(slices, y, x))
+    return tuple(runs)
+
+
+def _aligned(part: slice, whole: slice) -> slice:
+    """Move a slice into another one, to the nearest multiple of `STRIDE` from its start."""
+    length = part.stop - part.start
+    steps = round((part.start - whole.start) / STRIDE)
+    start = whole.start + STRIDE * min(max(steps, 0), (whole.stop - whole.start - length) // STRIDE)
+    return slice(start, start + length)
+
+
+def _spans(in_plane: NDArray[np.bool_], margin: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the first and last (exclusive) row and column in use, with a margin in the frame."""
+    rows, columns = (
+        (max(int(used[0]) - margin, 0), min(int(used[-1]) + 1 + margin, size))
+        for used, size in (
+            (np.flatnonzero(in_plane.any(axis=1)), in_plane.shape[0]),
+            (np.flatnonzero(in_plane.any(axis=0)), in_plane.shape[1]),
+        )
+    )
+    return rows, columns
 
 
 def _place(span: tuple[int, int], length: int, size: int) -> slice:

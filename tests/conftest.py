@@ -19,17 +19,32 @@ MARKS = {
     "triton": ("integration/test_triton_server",),
     "training": ("unit/training/", "unit/model/"),
     "slow": ("integration/", "truth/test_phantom", "truth/test_dicom_sets", "unit/deploy/",
-             "unit/edge/", "unit/phantom/", "unit/io_dicom/", "unit/report_dicom/", "contract/"),
+             "unit/cli/test_compare", "unit/edge/", "unit/phantom/", "unit/io_dicom/",
+             "unit/report_dicom/", "contract/"),
 }  # fmt: skip
 """Marker -> beginnings of the paths of the tests that it stands for, below this folder."""
+HERE = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Make the option of `make test-fast`."""
+    parser.addoption("--fast", action="store_true", help="leave out the tests of every marker")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what is left out, because much of it imports TensorFlow."""
+    if not config.getoption("--fast") or not collection_path.is_relative_to(HERE):
+        return None
+    place = collection_path.relative_to(HERE).as_posix()
+    place += "/" * collection_path.is_dir()
+    return any(place.startswith(beginnings) for beginnings in MARKS.values()) or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by where they are, so that `make test-fast` can leave out what takes long."""
-    here = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(here):
-            place = item.path.relative_to(here).as_posix()
+        if item.path.is_relative_to(HERE):
+            place = item.path.relative_to(HERE).as_posix()
             for mark, beginnings in MARKS.items():
                 if place.startswith(beginnings):
                     item.add_marker(mark)

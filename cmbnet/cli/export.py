@@ -210,11 +210,7 @@ def _write_triton(bundle: Bundle, given: dict[str, Any]) -> None:
 
 
 def _serve_what_passed(failed: ParityFailed, given: dict[str, Any]) -> None:
-    """Write the Triton repository with the files that passed, although others failed the gate.
-
-    Raises:
-        ParityFailed: If no file can be served. The message has both reasons.
-    """
+    """Write the Triton repository with the files that passed, although others failed the gate."""
     from cmbnet.bundle import load_bundle
     from cmbnet.deploy.gate import ParityFailed
 

@@ -17,11 +17,8 @@ REPEATS = 5
 def multiply_adds(model: Any) -> int:
     """Count the multiply-adds of all convolutions for one slice.
 
-    Args:
-        model: A Keras model of fixed input size.
-
-    Returns:
-        The sum over convolutions of output pixels x output channels x kernel x input channels.
+    The Keras model has a fixed input size. Return the sum over convolutions of output pixels x
+    output channels x kernel x input channels.
     """
     import keras
 
@@ -37,9 +34,7 @@ def multiply_adds(model: Any) -> int:
 def peak_operations_per_s(side: int = MATRIX, repeats: int = REPEATS) -> float:
     """Measure the floating-point operations per second of a large float32 matrix product.
 
-    Args:
-        side: Side of the square matrices.
-        repeats: Number of runs. The fastest one counts, because others use the machine too.
+    The matrices are square. The fastest run counts, because others use the machine too.
     """
     rng = np.random.default_rng(0)
     first, second = (rng.random((side, side), np.float32) for _ in range(2))

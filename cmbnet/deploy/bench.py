@@ -32,57 +32,38 @@ TIMEOUT_S = 1800.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """The timing of one backend and precision on one scan, in the fastest warm run.
+    """The timing of one backend and precision on one scan, in the fastest warm run."""
 
-    Args:
-        backend: Name of the backend, as the user gave it.
-        slices: Number of slices that the network looked at.
-        crop: Rows and columns of a slice.
-        ms_per_slice: Time of the network alone.
-        stages_ms: Times of load, prepare, quality, network, native_grid, lesions, write.
-        case_ms: Sum of these times.
-        first_case_ms: Time of the first run, with opening and warming up.
-        peak_mb: Largest memory of the process, with that of the runtime.
-        artefact_kb: Size of the files that it reads.
-        lesions: Number of lesions that it found.
-        share_of_peak: Share of the machine's float32 arithmetic that the network reached, or None
-            if its operations are unknown.
-        operations: Multiplications and additions of one slice, or None if they are unknown.
-    """
-
-    backend: str
-    slices: int
-    crop: tuple[int, int]
-    ms_per_slice: float
+    backend: str  # Name of the backend, as the user gave it
+    slices: int  # Number of slices that the network looked at
+    crop: tuple[int, int]  # Rows and columns of a slice
+    ms_per_slice: float  # Time of the network alone
+    # Times of load, prepare, quality, network, native_grid, lesions, write
     stages_ms: dict[str, float]
-    case_ms: float
-    first_case_ms: float
-    peak_mb: float
-    artefact_kb: float
-    lesions: int
+    case_ms: float  # Sum of these times
+    first_case_ms: float  # Time of the first run, with opening and warming up
+    peak_mb: float  # Largest memory of the process, with that of the runtime
+    artefact_kb: float  # Size of the files that it reads
+    lesions: int  # Number of lesions that it found
+    # Share of the machine's float32 arithmetic that the network reached, or None if its operations
+    # are unknown
     share_of_peak: float | None = None
+    # Multiplications and additions of one slice, or None if they are unknown
     operations: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """The timings of all backends.
+    """The timings of all backends."""
 
-    Args:
-        scan: Shape of the scan.
-        threads: Number of threads of each backend.
-        peak_gflops: Speed of a large float32 matrix product, measured before the backends.
-        timings: Timings of the backends and precisions that ran, the fastest case first.
-        failures: Name and reason of each backend that did not run.
-        keras_predict_ms: Time per slice of plain Keras ``predict`` at the crop of the fastest
-            backend, or None without a Keras network or without tensorflow.
-    """
-
-    scan: tuple[int, int, int]
-    threads: int
-    peak_gflops: float
+    scan: tuple[int, int, int]  # Shape of the scan
+    threads: int  # Number of threads of each backend
+    peak_gflops: float  # Speed of a large float32 matrix product, measured before the backends
+    # Timings of the backends and precisions that ran, the fastest case first
     timings: tuple[Timing, ...]
-    failures: dict[str, str]
+    failures: dict[str, str]  # Name and reason of each backend that did not run
+    # Time per slice of plain Keras ``predict`` at the crop of the fastest backend, or None without
+    # a Keras network or without tensorflow
     keras_predict_ms: float | None = None
 
     def to_json(self) -> str:
@@ -110,12 +91,8 @@ def run_bench(
 ) -> Bench:
     """Time everything that runs here.
 
-    Args:
-        bundle: The model.
-        scan: A NIfTI file.
-        threads: Number of threads of each backend.
-        report: Function that receives the name of each backend before it runs.
-        show: Function that receives the heading, then the row of each backend once it was timed.
+    `report` receives the name of each backend before it runs, `show` the heading, then the row of
+    each backend once it was timed.
 
     Raises:
         UsageError: If no backend runs.
@@ -214,11 +191,7 @@ def _one_case(
 
 
 def _in_own_process(bundle: Bundle, scan: Path, name: str, threads: int) -> Timing:
-    """Time a backend in a process of its own, so that memory does not count for the next one.
-
-    Raises:
-        UsageError: With the last line of what went wrong.
-    """
+    """Time a backend in a process of its own, so that memory does not count for the next one."""
     values = _answer_of("cmbnet.deploy.bench", bundle.path, scan, name, threads)
     return Timing(**{**values, "crop": tuple(values["crop"])})
 
@@ -229,11 +202,7 @@ def _keras_predict_ms(bundle: Bundle, timing: Timing) -> float:
 
 
 def _answer_of(module: str, *request: object) -> Any:
-    """Run a module of cmbnet and return the JSON in its last line.
-
-    Raises:
-        UsageError: If it failed (with the last line of its message) or took too long.
-    """
+    """Run a module of cmbnet and return the JSON in its last line."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", module, *map(str, request)],

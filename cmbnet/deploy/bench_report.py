@@ -21,10 +21,7 @@ _WIDTH = max(map(len, _FIGURES)) + 1
 def heading(scan: tuple[int, int, int], threads: int, peak_gflops: float) -> str:
     """Describe the measurement, and name the columns that `row` fills.
 
-    Args:
-        scan: Shape of the scan.
-        threads: Number of threads of each backend.
-        peak_gflops: Speed of the machine in float32.
+    `peak_gflops` is the speed of the machine in float32.
     """
     z, y, x = scan
     return (

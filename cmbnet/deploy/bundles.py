@@ -19,11 +19,7 @@ class CannotWrite(CmbnetError):
 def copy_bundle(bundle: Bundle, folder: Path, manifest: Manifest | None = None) -> Bundle:
     """Copy a bundle and check every hash. The manifest is written last.
 
-    Args:
-        bundle: The bundle to copy.
-        folder: Folder of the copy.
-        manifest: Manifest of the copy, whose artefacts are copied. None makes a byte-identical
-            copy.
+    The copy has the artefacts of `manifest`. Without one it is byte-identical.
     """
     for artefact in (manifest or bundle.manifest).artefacts:
         for entry in (artefact, *artefact.companions):

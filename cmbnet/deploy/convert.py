@@ -30,43 +30,30 @@ Precision = Literal["float32", "float16", "int8"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportPlan:
-    """The artefacts to make.
+    """The artefacts to make."""
 
-    Args:
-        formats: Formats, in the order in which they are made.
-        precisions: Precisions of each format. A SavedModel is always float32.
-        shapes: Rows and columns. None takes those of the bundle's LiteRT files, or the network's.
-        float32_shapes: Shapes of the float32 LiteRT files. None takes `shapes`.
-        flavor: Kind of TensorRT: "rtx", "datacenter" or "auto".
-        samples: Phantoms to judge on. Without `calibration` they also calibrate.
-        calibration: Slices on which int8 ranges are measured.
-        calibrations: Number of attempts until an int8 file counts as failed.
-        capabilities: GPUs that TensorRT-RTX compiles for. None takes its usual ones.
-        hardware_compatible: Whether a data-centre engine runs on every GPU from Ampere on.
-        timing_cache: File with kernel timings of a data-centre build. It is read and rewritten.
-    """
-
-    formats: tuple[Format, ...]
+    formats: tuple[Format, ...]  # Formats, in the order in which they are made
+    # Precisions of each format. A SavedModel is always float32.
     precisions: tuple[Precision, ...] = ("float32",)
+    # Rows and columns. None takes those of the bundle's LiteRT files, or the network's.
     shapes: tuple[Shape, ...] | None = None
+    # Shapes of the float32 LiteRT files. None takes `shapes`.
     float32_shapes: tuple[Shape, ...] | None = None
-    flavor: str = "auto"
+    flavor: str = "auto"  # Kind of TensorRT: "rtx", "datacenter" or "auto"
+    # Phantoms to judge on. Without `calibration` they also calibrate.
     samples: Samples = field(default_factory=Samples)
-    calibration: CalibrationSlices | None = None
-    calibrations: int = CALIBRATIONS
+    calibration: CalibrationSlices | None = None  # Slices on which int8 ranges are measured
+    calibrations: int = CALIBRATIONS  # Number of attempts until an int8 file counts as failed
+    # GPUs that TensorRT-RTX compiles for. None takes its usual ones.
     capabilities: tuple[str, ...] | None = None
+    # Whether a data-centre engine runs on every GPU from Ampere on
     hardware_compatible: bool = False
+    # File with kernel timings of a data-centre build. It is read and rewritten.
     timing_cache: Path | None = None
 
 
 class Converter:
-    """A maker of artefacts for one bundle.
-
-    Args:
-        bundle: Bundle with the Keras network.
-        plan: The artefacts to make.
-        report: Function that receives a line for each step.
-    """
+    """A maker of artefacts for one bundle."""
 
     def __init__(self, bundle: Bundle, plan: ExportPlan, report: Callable[[str], None]) -> None:
         self._bundle = bundle
@@ -100,10 +87,6 @@ class Converter:
         """Make an artefact again with other calibration scans. None if it is not calibrated.
 
         An ONNX file then keeps floats at full resolution, which is slower and nearer to Keras.
-
-        Args:
-            artefact: Artefact that this converter made.
-            attempts: Number of times that it was made before.
         """
         if artefact.precision != "int8" or artefact.kind not in ("litert", "onnx"):
             return None

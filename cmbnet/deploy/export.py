@@ -27,16 +27,9 @@ def export_bundle(
     """Add the artefacts of a plan to a bundle, or to a copy of it.
 
     They are made and judged beside the target, which changes only at the end.
-
-    Args:
-        bundle: Bundle with the Keras network.
-        output: New or empty folder of a copy. None adds to the bundle itself.
-        plan: The artefacts to make.
-        allow_failure: Whether to keep files that fail the gate. The bundle then says so.
-        report: Function that receives a line for each step.
-
-    Returns:
-        The bundle with its new artefacts.
+    `output` is a new or empty folder of a copy; None adds to the bundle itself. With
+    `allow_failure` files that fail the gate are kept, and the bundle says so. Return the bundle
+    with its new artefacts.
 
     Raises:
         UsageError: If the output is not empty, or the default bundle would be changed.

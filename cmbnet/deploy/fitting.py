@@ -27,32 +27,20 @@ Activations = tuple[Callable[[Any], NDArray[np.float32]], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class ConvolutionInput:
-    """The input of a convolution with padding "same".
+    """The input of a convolution with padding "same"."""
 
-    Args:
-        source: Number or name of the input tensor in the runtime.
-        kernel: Rows, columns and channels of the kernel.
-        stride: Stride in pixels.
-    """
-
-    source: int | str
-    kernel: tuple[int, int, int]
-    stride: int
+    source: int | str  # Number or name of the input tensor in the runtime
+    kernel: tuple[int, int, int]  # Rows, columns and channels of the kernel
+    stride: int  # Stride in pixels
 
 
 @dataclass(slots=True)
 class Inputs:
-    """Sums over the inputs of a convolution, flattened as its weights are.
+    """Sums over the inputs of a convolution, flattened as its weights are."""
 
-    Args:
-        power: Sums of the products of two inputs, (inputs, inputs).
-        total: Sum of each input, (inputs,).
-        count: Number of added rows.
-    """
-
-    power: NDArray[np.float64]
-    total: NDArray[np.float64]
-    count: int = 0
+    power: NDArray[np.float64]  # Sums of the products of two inputs, (inputs, inputs)
+    total: NDArray[np.float64]  # Sum of each input, (inputs,)
+    count: int = 0  # Number of added rows
 
     def add(self, rows: NDArray[np.float64]) -> None:
         """Add inputs, one per row."""
@@ -66,9 +54,7 @@ def observe(
 ) -> dict[str, Inputs]:
     """Sum up the inputs of convolutions while a network runs.
 
-    Args:
-        layers: Convolutions by name. The result has the same names.
-        activations: Activations of each stack.
+    The result has the names of `layers`.
     """
     sizes = {name: int(np.prod(layer.kernel)) for name, layer in layers.items()}
     seen = {name: Inputs(np.zeros((n, n)), np.zeros(n)) for name, n in sizes.items()}
@@ -87,12 +73,8 @@ def observe(
 def fit_kernel(kernel: NDArray[np.float32], inputs: Inputs) -> tuple[Rounded, NDArray[np.float32]]:
     """Round the weights of a convolution, fitted to its inputs.
 
-    Args:
-        kernel: Weights (outputs, rows, columns, channels).
-        inputs: Sums from `observe`.
-
-    Returns:
-        The weights (outputs, all others), and the mean change of each output by rounding.
+    The kernel is (outputs, rows, columns, channels). Return weights (outputs, all others), and the
+    mean change of each output by rounding.
     """
     exact = kernel.reshape(len(kernel), -1)
     rounded = round_weights(exact, inputs.power / inputs.count)
@@ -113,14 +95,8 @@ def patches(
 ) -> NDArray[np.float32]:
     """Return the inputs that a convolution with padding "same" reads for some outputs.
 
-    Args:
-        image: Input (y, x, channels).
-        kernel: Rows and columns of the kernel.
-        stride: Stride in pixels.
-        at: Rows and columns of the outputs, (n, 2).
-
-    Returns:
-        Inputs (n, rows * columns * channels), zero outside the image.
+    The image is (y, x, channels), `at` are rows and columns of outputs, (n, 2). Return (n, rows *
+    columns * channels), zero outside the image.
 
     Examples:
         >>> patches(np.arange(9.0).reshape(3, 3, 1), (1, 3), 1, np.array([[1, 0]]))

@@ -20,13 +20,7 @@ def left_over(first: NDArray[Any], second: NDArray[Any]) -> tuple[list[int], lis
     """Pair touching lesions one to one, and return those that are left over on either side.
 
     If the other side sees a lesion as two, one of them is left over.
-
-    Args:
-        first: Instance labels, 0 outside.
-        second: Instance labels of the other side, on the same grid.
-
-    Returns:
-        Ascending labels of the first side, and of the second.
+    Labels are 0 outside; both sides lie on one grid. Return ascending labels of either side.
 
     Examples:
         >>> left_over(np.array([1, 1, 0, 2]), np.array([1, 2, 0, 0]))
@@ -47,12 +41,7 @@ def left_over(first: NDArray[Any], second: NDArray[Any]) -> tuple[list[int], lis
 
 
 def describe_flips(reference: Prediction, artefact: Prediction) -> Iterator[str]:
-    """Describe each lesion that only one of two predictions has, in one line.
-
-    Args:
-        reference: Prediction by Keras.
-        artefact: Prediction of the same scan by the artefact.
-    """
+    """Describe each lesion that only one of two predictions has, in one line."""
     sides = (("Keras", reference, artefact), ("the artefact", artefact, reference))
     alone = left_over(reference.found.labels, artefact.found.labels)
     for labels, (name, one, other) in zip(alone, sides, strict=True):

@@ -31,9 +31,7 @@ ROUNDING = 1e-9
 class ParityFailed(CmbnetError):
     """An artefact does not find what the Keras network finds.
 
-    Args:
-        message: Which artefact failed, and what to do.
-        folder: Folder of the bundle, which is written and marks the artefact.
+    The message says which artefact, and what to do. The bundle in `folder` is written and marks it.
     """
 
     def __init__(self, message: str, folder: Path) -> None:
@@ -43,19 +41,13 @@ class ParityFailed(CmbnetError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The differences that the gate tolerates.
+    """The differences that the gate tolerates."""
 
-    Args:
-        differing_fraction: Lesions that only one of the two found, over those of the reference.
-        dice_difference: Difference of the two masks' Dice with the truth, pooled over the scans.
-        recall_drop: Drop of the recall of true lesions of 2 to 5 mm, as a fraction.
-        one_flip_from: Number of lesions from which one flip is always allowed. None never
-            allows it.
-    """
-
-    differing_fraction: float
+    differing_fraction: float  # Lesions that only one of the two found, over those of the reference
+    # Difference of the two masks' Dice with the truth, pooled over the scans
     dice_difference: float
-    recall_drop: float
+    recall_drop: float  # Drop of the recall of true lesions of 2 to 5 mm, as a fraction
+    # Number of lesions from which one flip is always allowed. None never allows it.
     one_flip_from: int | None = None
 
     def at_least_one(self, fraction: float, lesions: int) -> float:
@@ -83,54 +75,33 @@ def limits_of(precision: str) -> Limits:
 
 @dataclass(frozen=True, slots=True)
 class GateCase:
-    """A scan with its truth.
+    """A scan with its truth."""
 
-    Args:
-        name: Name for messages.
-        scan: The image.
-        lesions: Instance labels of true lesions, (z, y, x) on the grid of the scan.
-        small: Labels of true lesions of 2 to 5 mm.
-        brain: Mask where the network looks, lesions included. None lets the pipeline find it.
-    """
-
-    name: str
-    scan: Volume
-    lesions: NDArray[Any]
-    small: frozenset[int]
+    name: str  # Name for messages
+    scan: Volume  # The image
+    lesions: NDArray[Any]  # Instance labels of true lesions, (z, y, x) on the grid of the scan
+    small: frozenset[int]  # Labels of true lesions of 2 to 5 mm
+    # Mask where the network looks, lesions included. None lets the pipeline find it.
     brain: Volume | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
-    """The result of the comparison.
+    """The result of the comparison."""
 
-    Args:
-        cases: Number of scans.
-        max_difference: Largest difference of a voxel's probability.
-        mean_difference: Mean difference over the voxels where either is above 1 %.
-        lesions_reference: Number of lesions that Keras found.
-        lesions_artefact: Number of lesions that the artefact found.
-        lesions_differing: Number of lesions of either that touch no lesion of the other.
-        dice_reference: Pooled Dice of Keras' mask with the truth.
-        dice_artefact: Pooled Dice of the artefact's mask with the truth.
-        recall_small_reference: Fraction of true lesions of 2 to 5 mm that Keras touches.
-        recall_small_artefact: Fraction of them that the artefact touches.
-        flips: For each differing lesion, which side has it and why the other lacks it.
-        faults: Descriptions of the exceeded limits.
-    """
-
-    cases: int
-    max_difference: float
-    mean_difference: float
-    lesions_reference: int
-    lesions_artefact: int
-    lesions_differing: int
-    dice_reference: float
-    dice_artefact: float
-    recall_small_reference: float
-    recall_small_artefact: float
+    cases: int  # Number of scans
+    max_difference: float  # Largest difference of a voxel's probability
+    mean_difference: float  # Mean difference over the voxels where either is above 1 %
+    lesions_reference: int  # Number of lesions that Keras found
+    lesions_artefact: int  # Number of lesions that the artefact found
+    lesions_differing: int  # Number of lesions of either that touch no lesion of the other
+    dice_reference: float  # Pooled Dice of Keras' mask with the truth
+    dice_artefact: float  # Pooled Dice of the artefact's mask with the truth
+    recall_small_reference: float  # Fraction of true lesions of 2 to 5 mm that Keras touches
+    recall_small_artefact: float  # Fraction of them that the artefact touches
+    # For each differing lesion, which side has it and why the other lacks it
     flips: tuple[str, ...]
-    faults: tuple[str, ...]
+    faults: tuple[str, ...]  # Descriptions of the exceeded limits
 
     @property
     def passed(self) -> bool:
@@ -153,11 +124,7 @@ def compare_predictions(
 ) -> GateResult:
     """Compare two backends' predictions of the same cases.
 
-    Args:
-        cases: Scans, at least one.
-        reference: Predictions by Keras in float32.
-        artefact: Predictions by the backend that is judged.
-        limits: The tolerated differences.
+    There is at least one scan. The reference is Keras in float32.
     """
     rows = [_compare(*row) for row in zip(cases, reference, artefact, strict=True)]
     total = {name: sum(row[name] for row in rows) for name in rows[0]}
@@ -233,9 +200,7 @@ def _compare(case: GateCase, reference: Prediction, artefact: Prediction) -> dic
 def small_lesions(labels: NDArray[Any], rows: Iterable[tuple[int, float]]) -> frozenset[int]:
     """Return the labels that are present and whose diameter lies in 2 to 5 mm.
 
-    Args:
-        labels: Instance labels.
-        rows: Pairs of label and in-plane diameter in mm.
+    `rows` are pairs of label and in-plane diameter in mm.
     """
     present = set(np.unique(labels).tolist())
     return frozenset(n for n, mm in rows if n in present and size_name(mm) == COUNTED_SIZES[0])

@@ -35,12 +35,8 @@ MakeAgain = Callable[[Artefact, int], NewArtefact | None]
 class Judge:
     """A judge that runs the gate on artefacts of a bundle. Keras runs once for each shape.
 
-    Args:
-        bundle: Bundle with the Keras network and the artefacts. A file that is made again is
-            replaced in it.
-        cases: Scans to judge on.
-        report: Function that receives each verdict.
-        calibrations: Number of attempts at an int8 file, at least 1.
+    A file of the bundle that is made again is replaced in it. An int8 file gets at least one
+    attempt.
     """
 
     def __init__(
@@ -62,10 +58,7 @@ class Judge:
     ) -> list[NewArtefact]:
         """Return the artefacts with their verdicts; see `judge_file`.
 
-        Args:
-            made: Artefacts to judge.
-            make_again: Function that makes an artefact again.
-            allow_failure: Whether to accept a failed artefact. The bundle then says both.
+        `make_again` makes an artefact again. With `allow_failure` a failed one stays, and says so.
         """
         judged = [self.judge_file(new.file, make_again) for new in made]
         return [accepted(new) for new in judged] if allow_failure else judged
@@ -75,10 +68,7 @@ class Judge:
 
         The lesions that an int8 file loses depend on the scans that calibrated it. A file that
         fails is calibrated on other scans and judged again. The verdict counts the attempts.
-
-        Args:
-            file: File of the bundle.
-            make_again: Function that makes an artefact again, or returns None if it cannot.
+        `make_again` makes an artefact again, or returns None if it cannot.
         """
         tried = [self._judged(file)]
         while tried[-1].parity["passed"] is False and len(tried) < self._calibrations:
@@ -160,10 +150,6 @@ def accepted(new: NewArtefact) -> NewArtefact:
 
 def require_passed(judged: Sequence[NewArtefact], folder: Path) -> None:
     """Fail if an artefact failed its gate and nobody allowed it.
-
-    Args:
-        judged: Artefacts with their verdicts.
-        folder: Folder of the bundle that already holds them.
 
     Raises:
         ParityFailed: If one failed. It says which, what can be used, and what to do.

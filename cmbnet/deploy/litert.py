@@ -23,8 +23,11 @@ from cmbnet.errors import UsageError
 
 LiteRtPrecision = Literal["float32", "float16", "int8"]
 
-DEFAULT_SHAPES: tuple[Shape, ...] = ((384, 384), (352, 288), (320, 256))
-"""The whole frame, and crops of 211 x 173 and 192 x 154 mm, which hold most brains at 0.6 mm."""
+DEFAULT_SHAPES: tuple[Shape, ...] = ((384, 384), (352, 288), (320, 256), (240, 240), (192, 192))
+"""The whole frame; crops of 211 x 173 and 192 x 154 mm, which hold most brains at 0.6 mm; and two
+for slices near the top and the base of the brain (`cmbnet.slices.runs_of_slices`). On 23 scans of
+two simulators, five crops leave .73 of the pixels that one crop for each scan has; six would leave
+.71, nine .67."""
 
 
 def to_litert(
@@ -63,8 +66,7 @@ def to_litert(
 def free_shape_to_litert(network: keras.Model) -> bytes:
     """Convert a network without upsampling, with half-precision weights and free shapes.
 
-    Args:
-        network: Network whose input axes are free, except the last.
+    Input axes are free, except the last.
     """
     import tensorflow as tf
 

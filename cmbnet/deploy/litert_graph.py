@@ -13,29 +13,17 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """One convolution. Its numbers are tensors of the graph.
+    """One convolution. Its numbers are tensors of the graph."""
 
-    Args:
-        source: Input tensor.
-        kernel: Weights (outputs, rows, columns, inputs).
-        bias: Bias (outputs,).
-        output: Output tensor.
-        stride: Stride in pixels.
-    """
-
-    source: int
-    kernel: int
-    bias: int
-    output: int
-    stride: int
+    source: int  # Input tensor
+    kernel: int  # Weights (outputs, rows, columns, inputs)
+    bias: int  # Bias (outputs,)
+    output: int  # Output tensor
+    stride: int  # Stride in pixels
 
 
 class LiteRtGraph:
-    """A ``.tflite`` file of one subgraph, read through TensorFlow's schema.
-
-    Args:
-        content: Content of the file.
-    """
+    """A ``.tflite`` file of one subgraph, read through TensorFlow's schema."""
 
     def __init__(self, content: bytes) -> None:
         from tensorflow.lite.python import schema_py_generated

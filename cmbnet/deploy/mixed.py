@@ -33,9 +33,8 @@ The 1x1 of 16 channels and the first layer were faster in float."""
 def to_mixed_int8(calibrated: bytes, stacks: NDArray[np.float32]) -> bytes:
     """Quantise a network.
 
-    Args:
-        calibrated: A float LiteRT file that holds the ranges of its activations.
-        stacks: Stacks to which weights are fitted, float32 (n, y, x, slices).
+    `calibrated` is a float file that holds the ranges of its activations. Weights are fitted to the
+    stacks, float32 (n, y, x, slices).
 
     Returns:
         A LiteRT file with float32 input and output.

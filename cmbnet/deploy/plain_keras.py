@@ -19,10 +19,7 @@ REPEATS = 2
 def predict_ms_per_slice(bundle: Bundle, shape: Shape, slices: int) -> float:
     """Measure the milliseconds per slice of ``model.predict`` with Keras' own batches.
 
-    Args:
-        bundle: Bundle with the Keras network.
-        shape: Rows and columns.
-        slices: Number of slices in one call, as in a scan.
+    `shape` is rows and columns. `slices` go into one call, as in a scan.
     """
     from cmbnet.deploy.source import at_shape, load_source
 

@@ -21,15 +21,10 @@ DAMPING = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Rounded:
-    """Rounded weights.
+    """Rounded weights."""
 
-    Args:
-        values: Stored values, int8 (outputs, inputs).
-        scales: Scales, float32 (outputs,). Weights are values times scales.
-    """
-
-    values: NDArray[np.int8]
-    scales: NDArray[np.float32]
+    values: NDArray[np.int8]  # Stored values, int8 (outputs, inputs)
+    scales: NDArray[np.float32]  # Scales, float32 (outputs,). Weights are values times scales.
 
     @property
     def weights(self) -> NDArray[np.float32]:
@@ -42,10 +37,7 @@ def round_weights(weights: NDArray[np.float32], power: NDArray[np.float64]) -> R
 
     The largest weight of each output stays at the end of the range, so that a quantiser that
     chooses scales again chooses the same ones.
-
-    Args:
-        weights: Weights (outputs, inputs).
-        power: Means of the products of two inputs, (inputs, inputs).
+    Weights are (outputs, inputs). `power` is the means of the products of two inputs.
     """
     scales = np.abs(weights).max(axis=1) / LARGEST
     scales[scales == 0] = 1.0

@@ -47,19 +47,13 @@ Half of the slices hold lesions. Another draw gives other slices."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """The phantoms to make.
+    """The phantoms to make."""
 
-    Args:
-        anatomy: "mni" is life-size and needs nilearn; "procedural" is tiny, for tests.
-        positives: Number of judged scans with lesions.
-        controls: Number of judged scans without lesions.
-        calibration: Number of scans with lesions on which int8 ranges are measured.
-    """
-
+    # "mni" is life-size and needs nilearn; "procedural" is tiny, for tests
     anatomy: Literal["mni", "procedural"] = "mni"
-    positives: int = 6
-    controls: int = 1
-    calibration: int = 3
+    positives: int = 6  # Number of judged scans with lesions
+    controls: int = 1  # Number of judged scans without lesions
+    calibration: int = 3  # Number of scans with lesions on which int8 ranges are measured
 
     def __post_init__(self) -> None:
         if self.positives < 1 or self.controls < 0 or self.calibration < 1:
@@ -147,10 +141,7 @@ def phantom_slices(
 ) -> CalibrationSlices:
     """Take calibration slices from phantoms, which are made once for each draw.
 
-    Args:
-        bundle: Bundle whose recipe, context and crop are applied.
-        samples: The phantoms to make.
-        report: Function that receives a line when they are made.
+    Recipe, context and crop are the bundle's.
     """
 
     @lru_cache(maxsize=1)

@@ -47,9 +47,7 @@ def require_tensorflow(purpose: str) -> None:
 def at_shape(model: Any, shape: Shape) -> Any:
     """Copy the weights into a network of another input size.
 
-    Args:
-        model: Functional Keras model of one input (y, x, 3).
-        shape: Rows and columns.
+    The model has one input (y, x, 3). The shape is rows and columns.
 
     Raises:
         UsageError: If the network cannot take that size.
@@ -72,11 +70,8 @@ def at_shape(model: Any, shape: Shape) -> Any:
 def open_reference(bundle: Bundle, shapes: Sequence[Shape], *, reason: str) -> SlicesBackend:
     """Open Keras float32 as a backend of given shapes, whatever shape the file has.
 
-    Args:
-        bundle: Bundle with the Keras artefact.
-        shapes: Shapes of the backend that it is compared with. A network sees the border of its
-            crop, so only equal crops compare.
-        reason: Reason that results record.
+    `shapes` are those of the backend that it is compared with: a network sees the border of its
+    crop, so only equal crops compare. Results record `reason`.
     """
     import keras
 

@@ -34,38 +34,27 @@ _MEMORY = re.compile(r"^(Total [A-Za-z ]+ Memory|Max Scratch Memory): (\d+) byte
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """The target of an engine.
+    """The target of an engine."""
 
-    Args:
-        flavor: Kind of TensorRT.
-        precision: Precision of the ONNX file. The network is strongly typed, so it stays.
-        batches: Smallest, usual and largest batch.
-        capabilities: Compute capabilities that TensorRT-RTX compiles for, "SM86" and so on.
-        hardware_compatible: Whether a data-centre engine runs on every GPU from Ampere on.
-        timing_cache: File with kernel timings for data centres. It is read and rewritten.
-    """
-
-    flavor: Flavor
-    precision: str
-    batches: tuple[int, int, int] = BATCHES
+    flavor: Flavor  # Kind of TensorRT
+    precision: str  # Precision of the ONNX file. The network is strongly typed, so it stays.
+    batches: tuple[int, int, int] = BATCHES  # Smallest, usual and largest batch
+    # Compute capabilities that TensorRT-RTX compiles for, "SM86" and so on
     capabilities: tuple[str, ...] = CAPABILITIES
+    # Whether a data-centre engine runs on every GPU from Ampere on
     hardware_compatible: bool = False
+    # File with kernel timings for data centres. It is read and rewritten.
     timing_cache: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltEngine:
-    """A serialised engine.
+    """A serialised engine."""
 
-    Args:
-        content: The bytes of the engine.
-        report: Layers with precisions, memory and the builder's messages, for a JSON file.
-        tools: Versions for the manifest.
-    """
-
-    content: bytes
+    content: bytes  # The bytes of the engine
+    # Layers with precisions, memory and the builder's messages, for a JSON file
     report: dict[str, Any]
-    tools: dict[str, str] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=dict)  # Versions for the manifest
 
     def report_bytes(self) -> bytes:
         """Return the report as JSON."""
@@ -75,9 +64,8 @@ class BuiltEngine:
 def choose_flavor(wanted: str) -> Flavor:
     """Choose the TensorRT that can build here.
 
-    Args:
-        wanted: "rtx", "datacenter" or "auto". "auto" takes data-centre TensorRT if it is installed
-            and finds a GPU, and otherwise TensorRT-RTX.
+    "auto" takes data-centre TensorRT if it is installed and finds a GPU, and otherwise
+    TensorRT-RTX.
 
     Raises:
         MissingExtra: If the package is not installed.
@@ -130,9 +118,7 @@ def check_request(request: EngineRequest) -> None:
 def build_engine(onnx_file: bytes, request: EngineRequest) -> BuiltEngine:
     """Build an engine.
 
-    Args:
-        onnx_file: File from `cmbnet.deploy.onnx`. int8 must be symmetric.
-        request: The target.
+    The ONNX file is from `cmbnet.deploy.onnx`. int8 must be symmetric.
 
     Raises:
         ConversionFailed: If the builder fails, with its own words or the refused call.
@@ -201,11 +187,7 @@ def _configure(trt: Any, builder: Any, network: Any, request: EngineRequest) -> 
 
 
 def _require(answer: bool, call: str) -> None:
-    """Raise an error if the builder refused a call, because it raises nothing itself.
-
-    Raises:
-        ConversionFailed: If the call was refused. It names the call.
-    """
+    """Raise an error if the builder refused a call, because it raises nothing itself."""
     if not answer:
         raise ConversionFailed(f"TensorRT built no engine: {call} was refused")
 
@@ -219,11 +201,7 @@ def _name_targets(trt: Any, config: Any, capabilities: Sequence[str]) -> None:
 
 
 def _known_targets(trt: Any, capabilities: Sequence[str]) -> list[Any]:
-    """Return TensorRT-RTX's own constants for compute capabilities.
-
-    Raises:
-        UsageError: If it does not know one of them, or none is given.
-    """
+    """Return TensorRT-RTX's own constants for compute capabilities."""
     known = trt.ComputeCapability.__members__
     unknown = sorted(set(capabilities) - set(known))
     if unknown or not capabilities:

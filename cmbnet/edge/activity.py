@@ -24,42 +24,24 @@ _REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A connection, association or object that was turned away.
+    """A connection, association or object that was turned away."""
 
-    Args:
-        at: Unix time.
-        what: "connection", "association" or "object".
-        caller: AE title of the caller. For a connection, the network address.
-        reason: The reason. It names no patient.
-    """
-
-    at: float
-    what: str
-    caller: str
-    reason: str
+    at: float  # Unix time
+    what: str  # "connection", "association" or "object"
+    caller: str  # AE title of the caller. For a connection, the network address.
+    reason: str  # The reason. It names no patient.
 
 
 @dataclass(eq=False)
 class Activity:
-    """A listener that counts recent events.
+    """A listener that counts recent events."""
 
-    Args:
-        clock: Seconds that never go back.
-        wall: Unix time, for people.
-    """
-
-    clock: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic  # Seconds that never go back
+    wall: Callable[[], float] = time.time  # Unix time, for people
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
-    _objects: deque[tuple[float, float]] = field(
-        init=False, default_factory=lambda: deque(maxlen=_MOST)
-    )
-    _studies: deque[tuple[float, float]] = field(
-        init=False, default_factory=lambda: deque(maxlen=_MOST)
-    )
-    _refusals: deque[Refusal] = field(
-        init=False, default_factory=lambda: deque(maxlen=_LAST_REFUSALS)
-    )
+    _objects: deque[tuple[float, float]] = field(init=False)
+    _studies: deque[tuple[float, float]] = field(init=False)
+    _refusals: deque[Refusal] = field(init=False)
     _counts: Counter[str] = field(init=False, default_factory=Counter)
 
     def __post_init__(self) -> None:

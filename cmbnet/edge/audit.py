@@ -44,26 +44,17 @@ class AuditBroken(CmbnetError):
 
 @dataclass(frozen=True, slots=True)
 class AuditHead:
-    """The end of an intact trail.
+    """The end of an intact trail."""
 
-    Args:
-        records: Number of lines.
-        digest: Hash of the last line.
-    """
-
-    records: int
-    digest: str
+    records: int  # Number of lines
+    digest: str  # Hash of the last line
 
 
 class AuditTrail:
     """A writer of the audit trail. A line is on the disk before `append` returns.
 
     Threads may share a trail.
-
-    Args:
-        path: The file. It is made if it is missing.
-        names: Pseudonyms of studies.
-        wall: Clock of Unix time.
+    The file is made if it is missing.
 
     Raises:
         AuditBroken: If the last line of the file does not belong to a trail.
@@ -113,9 +104,7 @@ class AuditTrail:
     def append(self, event: str, **details: SafeDetail) -> None:
         """Add a line.
 
-        Args:
-            event: Name of the event.
-            details: Details of the event, which are written unchanged.
+        Details are written unchanged.
 
         Raises:
             OSError: If the disk is full or failing. The trail is then unchanged.

@@ -56,21 +56,13 @@ _FRAMES: Final = _tags("NumberOfFrames")[0]
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The parts by which two versions of an object are compared.
+    """The parts by which two versions of an object are compared."""
 
-    Args:
-        person: Digest of the identity.
-        grid: Digest of the meaning and place of the pixels.
-        pixels: Digest of the pixels as stored in the file. Empty without pixels.
-        syntax: Transfer syntax. Pixels of two objects can be compared if neither is compressed.
-        whole: Whether the file has all pixels that the header announces.
-    """
-
-    person: str
-    grid: str
-    pixels: str
-    syntax: str
-    whole: bool
+    person: str  # Digest of the identity
+    grid: str  # Digest of the meaning and place of the pixels
+    pixels: str  # Digest of the pixels as stored in the file. Empty without pixels.
+    syntax: str  # Transfer syntax. Pixels of two objects can be compared if neither is compressed.
+    whole: bool  # Whether the file has all pixels that the header announces
 
     def shows_the_same_as(self, other: Contents) -> bool:
         """Return whether both show the same image, as far as this is known without decoding."""
@@ -85,9 +77,7 @@ class Contents:
 def read_values(path: Path, keywords: tuple[str, ...]) -> dict[str, str]:
     """Read short values of the top level. A missing element gives an empty value.
 
-    Args:
-        path: A DICOM file.
-        keywords: Keywords of the elements to read. Reading stops after the last of them.
+    Reading stops after the last of the keywords.
 
     Raises:
         ValueError: If it is not a DICOM file, is cut off earlier, or its sequences are too large.
@@ -154,12 +144,7 @@ def _hash_pixels(stream: BinaryIO, length: int, update: Callable[[bytes], None])
 def _elements(stream: BinaryIO, last: int) -> Iterator[tuple[int, int]]:
     """Yield tag and length of each element of the top level, with the stream at its value.
 
-    Args:
-        stream: A DICOM file, little endian.
-        last: Tag after which reading stops.
-
-    Raises:
-        ValueError: If it is no DICOM file, is cut off within an element, or holds too much.
+    The file is little endian. Reading stops after the tag `last`.
     """
     if stream.read(_PREAMBLE_BYTES)[-4:] != b"DICM":
         raise ValueError("there is no DICOM mark")

@@ -32,7 +32,6 @@ from cmbnet.edge.records import Delivery, ResultFile
 from cmbnet.edge.server import bound_reading
 from cmbnet.errors import CmbnetError
 
-_ALL_COMMITTED = 1
 _PEER = "peer"
 _TRANSFER_FACTOR = 10
 _SAME_ASSOCIATION_S = 5.0
@@ -46,17 +45,11 @@ class NotDelivered(CmbnetError):
 
 @dataclass(eq=False)
 class Backoff:
-    """Waits between tries that double from `first_s` to `longest_s`, one per key.
+    """Waits between tries that double from `first_s` to `longest_s`, one per key."""
 
-    Args:
-        first_s: Wait after the first failure.
-        longest_s: Longest wait.
-        clock: Seconds that never go back.
-    """
-
-    first_s: float
-    longest_s: float
-    clock: Callable[[], float] = time.monotonic
+    first_s: float  # Wait after the first failure
+    longest_s: float  # Longest wait
+    clock: Callable[[], float] = time.monotonic  # Seconds that never go back
     _waits: dict[Hashable, tuple[float, float]] = field(init=False, default_factory=dict)
 
     def due(self, key: Hashable) -> bool:
@@ -82,23 +75,14 @@ class Backoff:
 
 @dataclass(eq=False)
 class Deliverer:
-    """The sender of results to one destination.
+    """The sender of results to one destination."""
 
-    Args:
-        ae_title: AE title of the node.
-        destination: The destination.
-        folders: Folders of the node, with the results.
-        journal: Journal of the deliveries.
-        events: Listeners of sent and failed deliveries.
-        clock: Seconds that never go back.
-    """
-
-    ae_title: str
-    destination: DestinationSettings
-    folders: Folders
-    journal: Journal
-    events: Events
-    clock: Callable[[], float] = time.monotonic
+    ae_title: str  # AE title of the node
+    destination: DestinationSettings  # The destination
+    folders: Folders  # Folders of the node, with the results
+    journal: Journal  # Journal of the deliveries
+    events: Events  # Listeners of sent and failed deliveries
+    clock: Callable[[], float] = time.monotonic  # Seconds that never go back
     _backoff: Backoff = field(init=False)
     _answered: threading.Event = field(init=False, default_factory=threading.Event)
 

@@ -19,21 +19,13 @@ _WHO = ("StudyDate", "PatientID", "IssuerOfPatientID")
 
 @dataclass(eq=False)
 class EarlierStudies:
-    """Finds the study to compare another with.
+    """Finds the study to compare another with."""
 
-    Args:
-        folders: Folders of images and results.
-        journal: Journal with the pseudonyms of patients.
-        spool: Spool of the images.
-        reader: Reader of headers.
-        names: Maker of pseudonyms.
-    """
-
-    folders: Folders
-    journal: Journal
-    spool: Spool
-    reader: ObjectReader
-    names: Pseudonyms
+    folders: Folders  # Folders of images and results
+    journal: Journal  # Journal with the pseudonyms of patients
+    spool: Spool  # Spool of the images
+    reader: ObjectReader  # Reader of headers
+    names: Pseudonyms  # Maker of pseudonyms
 
     def patient(self, study: str, images: Snapshot) -> str:
         """Return the pseudonym of the patient of a study, or an empty one."""

@@ -37,9 +37,7 @@ _LOGGER = logging.getLogger(__name__)
 class Events:
     """The list of listeners. A listener that fails never stops the node.
 
-    Args:
-        hooks: Listeners. They are called in order, in the thread of the event, so they must be
-            quick.
+    Listeners are called in order, in the thread of the event, so they must be quick.
     """
 
     def __init__(self, *hooks: EventHook) -> None:

@@ -28,15 +28,8 @@ _SWI = re.compile(r"swi|swan|fsbb|ven.?bold", re.IGNORECASE)
 def write_failure(job: Job, reason: str, *, bundle: Bundle, series: str = "") -> Path:
     """Write ``sr.dcm``: not analysable, and why.
 
-    Args:
-        job: The study, and the folder to write to.
-        reason: A sentence that names no patient.
-        bundle: The model of the node.
-        series: Series Instance UID to report on. The default is a series that is called SWI, else
-            the longest series.
-
-    Returns:
-        The file.
+    `reason` is a sentence that names no patient. `series` is reported on; without it, one that is
+    called SWI, else the longest. Return the file.
 
     Raises:
         InputRefused: If no header can be read, or no header allows a report.

@@ -8,11 +8,7 @@ from pathlib import Path
 
 
 class Folders:
-    """The folders and files of a node.
-
-    Args:
-        root: Root of all folders.
-    """
+    """The folders and files of a node."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

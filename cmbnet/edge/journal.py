@@ -74,10 +74,8 @@ CREATE INDEX IF NOT EXISTS transitions_by_study ON transitions (study);
 class Journal(JournalReader):
     """The journal of a node. Threads may share one, and other processes may open their own.
 
-    Args:
-        path: The file. It is made if it is missing.
-        events: Listeners of every change of state.
-        wall: Clock of Unix time, for people.
+    The file is made if it is missing. Events tell of every change of state. The clock is for
+    people.
 
     Raises:
         sqlite3.DatabaseError: If the file is damaged.
@@ -239,10 +237,7 @@ class Journal(JournalReader):
     def asked(self, delivery: Delivery, transaction_uid: str, reason: str = "") -> None:
         """Note a request for commitment. The answer will name the transaction.
 
-        Args:
-            delivery: The delivery.
-            transaction_uid: UID of the new request. An answer to an older request no longer counts.
-            reason: Reason of a repeated request.
+        An answer to an older request no longer counts. A repeated request has a reason.
         """
         self._set_delivery(delivery, "SENT", DeliveryState.SENT, transaction_uid, reason=reason)
 
@@ -308,11 +303,7 @@ class Journal(JournalReader):
     def readdress(self, destinations: Sequence[str]) -> int:
         """Send results for a removed destination to the remaining ones that lack them.
 
-        Args:
-            destinations: Names of all destinations.
-
-        Returns:
-            Number of results for removed destinations.
+        `destinations` names the remaining ones. Return the number of results for removed ones.
         """
         under_way = self._deliveries("state != 'COMMITTED'", ())
         gone = [one for one in under_way if one.destination not in destinations]

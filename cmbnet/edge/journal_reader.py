@@ -25,10 +25,7 @@ _BUSY_S = 30.0
 class JournalReader:
     """A reader of the journal. Threads may share one.
 
-    Args:
-        path: The file.
-        wall: Clock of Unix time.
-        read_only: Whether to open the file read-only. It must then exist.
+    A file that is opened read-only must exist.
 
     Raises:
         sqlite3.DatabaseError: If the file is damaged or missing.

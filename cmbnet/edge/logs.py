@@ -30,8 +30,7 @@ _QUIET = {"object_received", "object_duplicate"}
 class JsonFormatter(logging.Formatter):
     """A formatter that writes a record as a line of JSON.
 
-    Args:
-        names: Pseudonyms for UIDs in messages.
+    UIDs in messages become pseudonyms.
     """
 
     def __init__(self, names: Pseudonyms) -> None:
@@ -56,11 +55,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class LogHook:
-    """A listener that writes every event to the log.
-
-    Args:
-        names: Pseudonyms of studies.
-    """
+    """A listener that writes every event to the log."""
 
     def __init__(self, names: Pseudonyms) -> None:
         self._names = names

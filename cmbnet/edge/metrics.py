@@ -21,10 +21,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """A listener that counts events for Prometheus.
 
-    Args:
-        journal: Journal for queue and age, read when Prometheus asks.
-        folders: Folders whose free disk is measured.
-        reserve_bytes: Free disk that the node does not touch.
+    Queue, age and free disk are read when Prometheus asks.
     """
 
     def __init__(self, journal: JournalReader, folders: Folders, reserve_bytes: int) -> None:

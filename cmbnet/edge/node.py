@@ -44,10 +44,7 @@ _STOP_S = 10.0
 class Node:
     """A running node, from `start` to `stop`.
 
-    Args:
-        config: The settings.
-        hooks: Listeners of every event.
-        processor: Processor of studies. The default is the model of the settings.
+    Without a processor, it is the model of the settings.
     """
 
     def __init__(

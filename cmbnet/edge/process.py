@@ -22,13 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class StudyProcessor:
-    """The processor of a node.
+    """The processor of a node."""
 
-    Args:
-        settings: Settings of model, backend and operating point.
-    """
-
-    settings: WorkerSettings
+    settings: WorkerSettings  # Settings of model, backend and operating point
     _model: tuple[Bundle, Backend] | None = field(default=None, repr=False)
 
     def open(self) -> None:

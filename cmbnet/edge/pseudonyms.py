@@ -33,8 +33,7 @@ _PUBLIC_ROOT = "1.2.840.10008."
 class Pseudonyms:
     """A function that gives every UID a pseudonym, always the same under one key.
 
-    Args:
-        key: Secret of the node.
+    The key is the secret of the node.
 
     Examples:
         >>> names = Pseudonyms(b"0" * 32)

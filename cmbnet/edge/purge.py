@@ -20,25 +20,16 @@ _LONGEST_BREAK_S = _DAY_S
 
 @dataclass(eq=False)
 class Purge:
-    """The purge of images and results that are safe elsewhere.
+    """The purge of images and results that are safe elsewhere."""
 
-    Args:
-        folders: Folders whose free space counts.
-        journal: Journal that says what is COMMITTED.
-        spool: Spool of the images.
-        settings: Settings of the disk.
-        events: Listeners of removals.
-        wall: Clock of Unix time. If it is set back or ahead, things only stay longer.
-        clock: Seconds that never go back, and never jump.
-    """
-
-    folders: Folders
-    journal: Journal
-    spool: Spool
-    settings: StorageSettings
-    events: Events
+    folders: Folders  # Folders whose free space counts
+    journal: Journal  # Journal that says what is COMMITTED
+    spool: Spool  # Spool of the images
+    settings: StorageSettings  # Settings of the disk
+    events: Events  # Listeners of removals
+    # Clock of Unix time. If it is set back or ahead, things only stay longer.
     wall: Callable[[], float] = time.time
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = time.monotonic  # Seconds that never go back, and never jump
     _started_s: float = field(init=False)
     _began_at: float = field(init=False)
 
@@ -52,8 +43,7 @@ class Purge:
     def step(self, *, everything: bool = False) -> int:
         """Remove old studies, and more if space is short. Return their number.
 
-        Args:
-            everything: Whether to remove all studies that are safe elsewhere, whatever their age.
+        `everything` removes all studies that are safe elsewhere, whatever their age.
         """
         removed = 0
         studies = self.journal.purgeable()

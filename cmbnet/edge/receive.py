@@ -70,27 +70,18 @@ def transfer_syntaxes() -> list[str]:
 
 @dataclass(eq=False)
 class Receiver:
-    """The receiver of a node. A process has only one, because pynetdicom's settings are global.
+    """The receiver of a node. A process has only one, because pynetdicom's settings are global."""
 
-    Args:
-        config: Settings of the node.
-        folders: Folders for incoming objects.
-        spool: Spool that keeps them.
-        reader: Reader of their identity.
-        stored: Function of study and calling AE, called for every new image before it is
-            acknowledged.
-        committed: Function of calling AE and the report of a storage commitment.
-        events: Listeners of received and refused objects.
-    """
-
-    config: EdgeConfig
-    folders: Folders
-    spool: Spool
+    config: EdgeConfig  # Settings of the node
+    folders: Folders  # Folders for incoming objects
+    spool: Spool  # Spool that keeps them
     _: KW_ONLY
-    reader: ObjectReader
+    reader: ObjectReader  # Reader of their identity
+    # Function of study and calling AE, called for every new image before it is acknowledged
     stored: Callable[[str, str], None]
+    # Function of calling AE and the report of a storage commitment
     committed: Callable[[str, Dataset], None]
-    events: Events
+    events: Events  # Listeners of received and refused objects
     _received: dict[Any, int] = field(init=False, default_factory=dict)
     _ae: EdgeEntity = field(init=False)
     _server: EdgeServer | None = field(init=False, default=None)

@@ -31,78 +31,48 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A row of the journal.
+    """A row of the journal."""
 
-    Args:
-        study: Study Instance UID.
-        state: State of the study.
-        outcome: Outcome of the last finished run.
-        reason: Reason why the last try gave no count, or empty. It names no patient.
-        caller: AE title that sent its latest image.
-        run: Number of finished runs. Late images cause another run.
-        digest: Digest of the set of images of the last finished run. Empty before.
-        failures: Number of failed tries of the current run.
-        images: Number of images of the last finished run.
-        first_received_at: Unix time of the first image.
-        received_at: Unix time when it last became RECEIVED.
-        changed_at: Unix time of the last change of state.
-        details: Details of the processor: seconds, lesions, series.
-        purged: Whether its images and results were removed from disk.
-    """
-
-    study: str
-    state: State
-    outcome: Outcome = ""
-    reason: str = ""
-    caller: str = ""
-    run: int = 0
-    digest: str = ""
-    failures: int = 0
-    images: int = 0
-    first_received_at: float = 0.0
-    received_at: float = 0.0
-    changed_at: float = 0.0
+    study: str  # Study Instance UID
+    state: State  # State of the study
+    outcome: Outcome = ""  # Outcome of the last finished run
+    reason: str = ""  # Reason why the last try gave no count, or empty. It names no patient.
+    caller: str = ""  # AE title that sent its latest image
+    run: int = 0  # Number of finished runs. Late images cause another run.
+    digest: str = ""  # Digest of the set of images of the last finished run. Empty before.
+    failures: int = 0  # Number of failed tries of the current run
+    images: int = 0  # Number of images of the last finished run
+    first_received_at: float = 0.0  # Unix time of the first image
+    received_at: float = 0.0  # Unix time when it last became RECEIVED
+    changed_at: float = 0.0  # Unix time of the last change of state
+    # Details of the processor: seconds, lesions, series
     details: dict[str, Any] = field(default_factory=dict)
-    purged: bool = False
+    purged: bool = False  # Whether its images and results were removed from disk
 
 
 @dataclass(frozen=True, slots=True)
 class ResultFile:
-    """An object to send.
+    """An object to send."""
 
-    Args:
-        sop_class_uid: SOP Class UID.
-        sop_instance_uid: SOP Instance UID. The same images give the same UID.
-        file: Path below the folder of results.
-        series_instance_uid: Series Instance UID. Empty if an older node wrote the record.
-    """
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    file: str
-    series_instance_uid: str = ""
+    sop_class_uid: str  # SOP Class UID
+    sop_instance_uid: str  # SOP Instance UID. The same images give the same UID.
+    file: str  # Path below the folder of results
+    series_instance_uid: str = ""  # Series Instance UID. Empty if an older node wrote the record.
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The result of a run.
+    """The result of a run."""
 
-    Args:
-        outcome: Outcome of the run; see `Outcome`.
-        digest: Digest of its images.
-        images: Number of its images.
-        files: Objects to send. Without objects, the study ends as FAILED.
-        reason: Reason why there is no count. Empty for "done".
-        details: Details for people: seconds, lesions, series.
-        patient: Pseudonym of the patient, by which follow-ups are found. Empty without them.
-    """
-
-    outcome: Outcome
-    digest: str
-    images: int
+    outcome: Outcome  # Outcome of the run; see `Outcome`
+    digest: str  # Digest of its images
+    images: int  # Number of its images
+    # Objects to send. Without objects, the study ends as FAILED.
     files: tuple[ResultFile, ...] = ()
-    reason: str = ""
+    reason: str = ""  # Reason why there is no count. Empty for "done".
+    # Details for people: seconds, lesions, series
     details: dict[str, Any] = field(default_factory=dict)
+    # Pseudonym of the patient, by which follow-ups are found. Empty without them.
     patient: str = ""
 
 
@@ -116,41 +86,23 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The results of one run on their way to one destination.
+    """The results of one run on their way to one destination."""
 
-    Args:
-        study: Study Instance UID.
-        run: Number of the run.
-        destination: Name of the destination in the settings.
-        state: State of the delivery.
-        tries: Number of failed attempts so far.
-        transaction_uid: UID of the open request for storage commitment.
-        reason: Reason of the last failure.
-        changed_at: Unix time of the last change.
-    """
-
-    study: str
-    run: int
-    destination: str
-    state: DeliveryState
-    tries: int = 0
-    transaction_uid: str = ""
-    reason: str = ""
-    changed_at: float = 0.0
+    study: str  # Study Instance UID
+    run: int  # Number of the run
+    destination: str  # Name of the destination in the settings
+    state: DeliveryState  # State of the delivery
+    tries: int = 0  # Number of failed attempts so far
+    transaction_uid: str = ""  # UID of the open request for storage commitment
+    reason: str = ""  # Reason of the last failure
+    changed_at: float = 0.0  # Unix time of the last change
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A past change of state.
+    """A past change of state."""
 
-    Args:
-        state: The new state.
-        run: Number of finished runs at that moment.
-        at: Unix time of the change.
-        reason: Reason of the change.
-    """
-
-    state: State
-    run: int
-    at: float
-    reason: str
+    state: State  # The new state
+    run: int  # Number of finished runs at that moment
+    at: float  # Unix time of the change
+    reason: str  # Reason of the change

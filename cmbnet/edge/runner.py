@@ -31,30 +31,18 @@ _UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
 
 @dataclass(eq=False)
 class Runner:
-    """The step that gives one study after the other to the worker.
+    """The step that gives one study after the other to the worker."""
 
-    Args:
-        folders: Folders for results.
-        journal: Journal of the studies.
-        spool: Spool of the images.
-        settle: Wait for complete studies, which is told of gaps.
-        worker: The worker process.
-        tries: Number of faults after which a study is given up.
-        destinations: Names of the destinations of every result.
-        events: Listeners of every run.
-        earlier: Finder of earlier studies. None compares nothing.
-    """
-
-    folders: Folders
-    journal: Journal
-    spool: Spool
-    settle: SettleTimer
-    worker: Worker
+    folders: Folders  # Folders for results
+    journal: Journal  # Journal of the studies
+    spool: Spool  # Spool of the images
+    settle: SettleTimer  # Wait for complete studies, which is told of gaps
+    worker: Worker  # The worker process
     _: KW_ONLY
-    tries: int
-    destinations: Sequence[str]
-    events: Events
-    earlier: EarlierStudies | None = None
+    tries: int  # Number of faults after which a study is given up
+    destinations: Sequence[str]  # Names of the destinations of every result
+    events: Events  # Listeners of every run
+    earlier: EarlierStudies | None = None  # Finder of earlier studies. None compares nothing.
 
     def warm(self) -> None:
         """Make the first study as quick as the others."""

@@ -119,12 +119,8 @@ def bound_reading(association: Any, timeout_s: float, refused: Callable[[str], N
     """Limit the size of every PDU of an association, and the time until it is there.
 
     pynetdicom 3.0 reads as many bytes as a PDU claims to have, and waits for them without end.
-
-    Args:
-        association: An association whose connection was just opened.
-        timeout_s: Time limit of receiving or sending a PDU. The request for the association must be
-            there within `acse_timeout`.
-        refused: Function of the reason, called if the connection is given up.
+    The connection was just opened, and the request for the association must be there within
+    `acse_timeout`. `refused` gets the reason if the connection is given up.
     """
     transport = association.dul.socket
     connection: socket.socket = transport.socket

@@ -22,14 +22,10 @@ class SettleTimer:
     """The wait for silence, by a clock that nobody can set back. Threads may share one.
 
     It is held only in memory. After a restart, every wait begins anew.
-
-    Args:
-        settings: Settings of the waits.
-        clock: Seconds that never go back.
     """
 
-    settings: SettleSettings
-    clock: Callable[[], float] = time.monotonic
+    settings: SettleSettings  # Settings of the waits
+    clock: Callable[[], float] = time.monotonic  # Seconds that never go back
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
     _waits: dict[str, _Wait] = field(init=False, default_factory=dict)
 

@@ -20,21 +20,13 @@ _BROKEN = 0xC000
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The node that receives the files.
+    """The node that receives the files."""
 
-    Args:
-        host: Address of the node.
-        port: Port of the node.
-        called: AE title of the node.
-        calling: AE title of the sender.
-        tls: TLS settings, if the node uses TLS.
-    """
-
-    host: str
-    port: int
-    called: str
-    calling: str
-    tls: TlsSettings | None = None
+    host: str  # Address of the node
+    port: int  # Port of the node
+    called: str  # AE title of the node
+    calling: str  # AE title of the sender
+    tls: TlsSettings | None = None  # TLS settings, if the node uses TLS
 
 
 def send_files(files: Sequence[Path], peer: Peer) -> Counter[int]:

@@ -34,9 +34,7 @@ _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
 class ObjectRefused(CmbnetError):
     """An object is not kept. The sender learns this and stays responsible for it.
 
-    Args:
-        status: DIMSE status of the answer (PS3.4 B.2.3).
-        reason: A sentence that names no patient.
+    It has the DIMSE status of the answer (PS3.4 B.2.3). The reason names no patient.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -60,26 +58,17 @@ class Kept(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The identity that an object states, on its way into the spool.
+    """The identity that an object states, on its way into the spool."""
 
-    Args:
-        study: Study Instance UID.
-        sop_instance: SOP Instance UID.
-    """
-
-    study: str
-    sop_instance: str
+    study: str  # Study Instance UID
+    sop_instance: str  # SOP Instance UID
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The images of a study at one moment.
+    """The images of a study at one moment."""
 
-    Args:
-        names: File names, sorted.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # File names, sorted
 
     @property
     def digest(self) -> str:
@@ -89,16 +78,11 @@ class Snapshot:
 
 @dataclass(eq=False)
 class Spool:
-    """The spool of a node. Threads may share one.
+    """The spool of a node. Threads may share one."""
 
-    Args:
-        folders: Folders of the node.
-        reserve_bytes: Free space that is left to other programs on the disk.
-        contents: Reader of contents. That of a node reads in another process.
-    """
-
-    folders: Folders
-    reserve_bytes: int
+    folders: Folders  # Folders of the node
+    reserve_bytes: int  # Free space that is left to other programs on the disk
+    # Reader of contents. That of a node reads in another process.
     contents: Callable[[Path], Contents] = contents_of
     _moving: threading.RLock = field(init=False, default_factory=threading.RLock)
     """Lock of quarantine and purge, which take a folder away: never between two steps of `keep`."""
@@ -116,9 +100,7 @@ class Spool:
     def keep(self, received: Path, expected: Identity) -> Kept:
         """Take over a received file. When this returns, the file survives a power cut.
 
-        Args:
-            received: A whole DICOM file in ``incoming/``.
-            expected: Its identity, as announced and as its header says.
+        `received` is a whole file in ``incoming/``, `expected` its announced and stated identity.
 
         Raises:
             ObjectRefused: If the disk is too full, a UID is invalid, or it cannot be read.
@@ -258,12 +240,7 @@ def identify(
     """Read the identity of an object and compare it with the announced one.
 
     Only the first elements are read, up to the study.
-
-    Args:
-        path: A DICOM file.
-        announced_class: SOP Class UID of the request.
-        announced_instance: SOP Instance UID of the request.
-        values: Reader of elements. That of a node reads in another process.
+    The reader of elements of a node reads in another process.
 
     Raises:
         ObjectRefused: If it is no DICOM object, belongs to no study, or is not the announced one.

@@ -42,27 +42,17 @@ _MARKS: Final = {
 
 @dataclass(eq=False)
 class StatusPage:
-    """The writer of the page.
+    """The writer of the page."""
 
-    Args:
-        config: Settings of the node.
-        journal: Journal of the node.
-        folders: Folders whose disk is measured.
-        names: Pseudonyms of studies.
-    """
-
-    config: EdgeConfig
-    journal: JournalReader
-    folders: Folders
-    names: Pseudonyms
+    config: EdgeConfig  # Settings of the node
+    journal: JournalReader  # Journal of the node
+    folders: Folders  # Folders whose disk is measured
+    names: Pseudonyms  # Pseudonyms of studies
 
     def html(self, activity: Activity, faults: Sequence[str], up_s: float) -> str:
         """Write the page of this moment.
 
-        Args:
-            activity: Recent activity.
-            faults: Reasons why the node is not ready. Empty if it is ready.
-            up_s: Seconds since the start.
+        `faults` are the reasons why the node is not ready.
         """
         studies = self.journal.last_studies(_MOST_STUDIES)
         return render(

@@ -36,11 +36,7 @@ _LOGGER = logging.getLogger("cmbnet.edge.watch")
 class Watch:
     """A listener to the events of a node, and a server of HTTP requests about it.
 
-    Args:
-        config: Settings of the node.
-        journal: Journal of the node.
-        log: Stream for log lines.
-        full: Function that tells whether all places for associations are taken.
+    `full` tells whether all places for associations are taken.
 
     Raises:
         AuditBroken: If the audit trail is broken.

@@ -27,53 +27,36 @@ _LOAD_S = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """An earlier study of the patient.
+    """An earlier study of the patient."""
 
-    Args:
-        study: Study Instance UID.
-        images: Folder of its images.
-        result: Folder of its result.
-    """
-
-    study: str
-    images: Path
-    result: Path
+    study: str  # Study Instance UID
+    images: Path  # Folder of its images
+    result: Path  # Folder of its result
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One study for the worker.
+    """One study for the worker."""
 
-    Args:
-        images: Folder of its images.
-        out: Folder for the objects to send. It is made if it is missing.
-        patient: Whether the answer to gaps is "incomplete", because more images may come.
-        failure: Reason why the study is given up. Then the worker only reports it.
-        previous: UIDs of the report of an earlier run, which this run supersedes.
-        earlier: The study to compare with, if there is one.
-    """
-
-    images: Path
-    out: Path
+    images: Path  # Folder of its images
+    out: Path  # Folder for the objects to send. It is made if it is missing.
+    # Whether the answer to gaps is "incomplete", because more images may come
     patient: bool = False
-    failure: str = ""
+    failure: str = ""  # Reason why the study is given up. Then the worker only reports it.
+    # UIDs of the report of an earlier run, which this run supersedes
     previous: Dataset | None = None
-    earlier: Earlier | None = None
+    earlier: Earlier | None = None  # The study to compare with, if there is one
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of a job.
+    """The result of a job."""
 
-    Args:
-        outcome: "done"; "refused", with or without objects that say so; "incomplete"; or "fault",
-            which is tried again.
-        reason: Reason why it is not done. It names no patient.
-        details: Details for people: seconds, lesions, series.
-    """
-
+    # "done"; "refused", with or without objects that say so; "incomplete"; or "fault", which is
+    # tried again
     outcome: Literal["done", "refused", "incomplete", "fault"]
-    reason: str = ""
+    reason: str = ""  # Reason why it is not done. It names no patient.
+    # Details for people: seconds, lesions, series
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -93,22 +76,14 @@ class WorkerStopped(CmbnetError):
 
 @dataclass(eq=False)
 class Worker:
-    """A process that is started when needed, kept warm, and killed when it takes too long.
+    """A process that is started when needed, kept warm, and killed when it takes too long."""
 
-    Args:
-        processor: Program of the worker.
-        timeout_s: Time limit of each job.
-        memory_mb: Limit of the private memory of the process.
-        events: Listeners of restarts.
-        what: What a job is about, for messages.
-    """
-
-    processor: Processor
+    processor: Processor  # Program of the worker
     _: KW_ONLY
-    timeout_s: float
-    memory_mb: int
-    events: Events
-    what: str = "the study"
+    timeout_s: float  # Time limit of each job
+    memory_mb: int  # Limit of the private memory of the process
+    events: Events  # Listeners of restarts
+    what: str = "the study"  # What a job is about, for messages
     _process: BaseProcess | None = field(init=False, default=None)
     _pipe: Connection | None = field(init=False, default=None)
     _closed: bool = field(init=False, default=False)

@@ -11,9 +11,7 @@ from pathlib import Path
 def write_bytes_atomically(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
 
-    Args:
-        path: File to write. Missing parent folders are made, and an old file is replaced.
-        data: The whole content.
+    Missing parent folders are made, and an old file is replaced.
 
     Raises:
         OSError: If the file system refuses. The old file is then untouched, and `filename` is the

@@ -27,8 +27,7 @@ _BIDS_NAME: Final = {
 def why_no_scan(stem: str) -> str | None:
     """Say why a name shows that a file is no scan, or return None if it may be one.
 
-    Args:
-        stem: Name of the file without ``.nii.gz``.
+    The stem is the name of the file without ``.nii.gz``.
 
     Examples:
         >>> why_no_scan("sub-01_part-phase_T2starw")

@@ -10,22 +10,15 @@ from cmbnet.errors import printable
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One scan to analyse.
+    """One scan to analyse."""
 
-    Args:
-        name: Name of its folder in the output: letters, digits, ``_``, ``-`` and ``.``.
-        path: Its file. For DICOM, a folder, zip, DICOMDIR or file.
-        brain_mask: File of its brain mask, or None.
-        phase: File of its phase, or None.
-        shown: Name in messages and tables. A DICOM file name may contain the patient's name.
-        identifiers: Words that name the patient, in lower case. No message may contain them.
-    """
-
-    name: str
-    path: Path
-    brain_mask: Path | None = None
-    phase: Path | None = None
+    name: str  # Name of its folder in the output: letters, digits, ``_``, ``-`` and ``.``
+    path: Path  # Its file. For DICOM, a folder, zip, DICOMDIR or file.
+    brain_mask: Path | None = None  # File of its brain mask, or None
+    phase: Path | None = None  # File of its phase, or None
+    # Name in messages and tables. A DICOM file name may contain the patient's name.
     shown: str = ""
+    # Words that name the patient, in lower case. No message may contain them.
     identifiers: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property

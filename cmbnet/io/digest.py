@@ -47,9 +47,7 @@ def code_sha256(*packages: str) -> str:
 
     What a part of cmbnet made is current if the code that made it is the same. A version number
     does not tell, because code changes more often than it.
-
-    Args:
-        packages: Names of packages and modules below `cmbnet`, such as ``"preprocess"``.
+    The names are packages and modules below `cmbnet`, such as ``"preprocess"``.
     """
     root = Path(__file__).parents[1]
     hashes = []

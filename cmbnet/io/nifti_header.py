@@ -58,29 +58,19 @@ _UNIT_TOLERANCE_EPS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class NiftiHeader:
-    """The part of a header that says where the voxels are, and how they are stored.
+    """The part of a header that says where the voxels are, and how they are stored."""
 
-    Args:
-        shape_ijk: Number of voxels along each of 0 to 7 axes, as stated. It may be nonsense.
-        dtype: Type of a stored voxel. None for an unknown code.
-        offset_bytes: Position of the first voxel in the file.
-        slope: A stored value times `slope` plus `inter` is the value. 0 or NaN means no scaling.
-        inter: See `slope`.
-        qform_code: Code of the quaternion. 0 if it states nothing.
-        sform_code: Code of the matrix. 0 if it states nothing.
-        unit_code: A key of `UNIT_MM`, or 0 if no unit is stated.
-        fields: The header itself.
-    """
-
+    # Number of voxels along each of 0 to 7 axes, as stated. It may be nonsense.
     shape_ijk: tuple[int, ...]
-    dtype: np.dtype[Any] | None
-    offset_bytes: int
+    dtype: np.dtype[Any] | None  # Type of a stored voxel. None for an unknown code.
+    offset_bytes: int  # Position of the first voxel in the file
+    # A stored value times `slope` plus `inter` is the value. 0 or NaN means no scaling.
     slope: float
-    inter: float
-    qform_code: int
-    sform_code: int
-    unit_code: int
-    fields: Any
+    inter: float  # See `slope`
+    qform_code: int  # Code of the quaternion. 0 if it states nothing.
+    sform_code: int  # Code of the matrix. 0 if it states nothing.
+    unit_code: int  # A key of `UNIT_MM`, or 0 if no unit is stated
+    fields: Any  # The header itself
 
     def sform(self) -> NDArray[np.float64]:
         """Return the affine of the matrix: index (i, j, k, 1) to RAS+, in the header's unit."""
@@ -251,11 +241,7 @@ def _header(fields: Any, order: str) -> NiftiHeader:
 def _rotation(stored: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """(3, 3) of a unit quaternion (w, vector) with w >= 0, of which w is left out.
 
-    Args:
-        stored: The vector, float32 in NIfTI-1 and float64 in NIfTI-2.
-
-    Raises:
-        ValueError: If the vector is longer than 1.
+    The vector is float32 in NIfTI-1 and float64 in NIfTI-2.
     """
     tolerance = _UNIT_TOLERANCE_EPS * float(np.finfo(stored.dtype).eps)
     vector = stored.astype(np.float64)

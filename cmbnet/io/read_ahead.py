@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 class ReadAhead:
     """A reader of scans in its own thread, in the order of the requests.
 
-    Args:
-        frame: Number of the image in 4D files, or None.
-        series: Series of DICOM inputs, or None for the SWI.
-        phase_series: Series of their phase, "none", or None for that of the SWI.
+    `frame`, `series` and `phase_series` are as for `cmbnet.io.read_scan`.
     """
 
     def __init__(

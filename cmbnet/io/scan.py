@@ -20,19 +20,12 @@ _NIFTI_NAME = re.compile(r"(.*)\.nii(\.gz)?", re.IGNORECASE | re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class LoadedScan:
-    """A scan in memory.
+    """A scan in memory."""
 
-    Args:
-        volume: The scan on its own grid.
-        dicom: Its source images. None for NIfTI.
-        phase: The phase that belongs to it in a DICOM input, if there is one.
-        no_phase: Why that is None although the input holds phase, or "".
-    """
-
-    volume: Volume
-    dicom: DicomSource | None = None
-    phase: Volume | None = None
-    no_phase: str = ""
+    volume: Volume  # The scan on its own grid
+    dicom: DicomSource | None = None  # Its source images. None for NIfTI.
+    phase: Volume | None = None  # The phase that belongs to it in a DICOM input, if there is one
+    no_phase: str = ""  # Why that is None although the input holds phase, or ""
 
 
 def nifti_stem(name: str) -> str | None:

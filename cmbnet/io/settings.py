@@ -18,18 +18,15 @@ Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
 class FrozenModel(pydantic.BaseModel):
-    """A frozen model that refuses unknown keys."""
+    """A frozen model that refuses unknown keys. Its JSON Schema describes each field."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def read_settings(path: str | os.PathLike[str], model: type[Model], *, what: str) -> Model:
     """Read a file of settings.
 
-    Args:
-        path: A YAML file that holds one mapping.
-        model: Model that it must fit, which forbids extra keys.
-        what: Noun for messages, for example ``"recipe"``.
+    The file holds one mapping in YAML. `what` is a noun for messages, such as ``"recipe"``.
 
     Raises:
         UsageError: If the file is missing, is not YAML, or has an unknown key or a bad value.
@@ -45,11 +42,7 @@ def read_settings(path: str | os.PathLike[str], model: type[Model], *, what: str
 def check_settings(values: Any, model: type[Model], *, what: str, source: str) -> Model:
     """Check settings that are already read; see `read_settings`.
 
-    Args:
-        values: Settings, as YAML gives them.
-        model: Model that they must fit.
-        what: Noun for messages.
-        source: Name of the file, for messages.
+    `source` is the name of the file, for messages.
 
     Raises:
         UsageError: If they do not fit. One line has all faults.

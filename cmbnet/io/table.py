@@ -19,9 +19,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def table_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Write a table as CSV, with a ``'`` before text that a spreadsheet program would run.
 
-    Args:
-        columns: Names of the columns.
-        rows: Values in the order of the columns. None becomes an empty cell.
+    None becomes an empty cell.
 
     Examples:
         >>> print(table_csv(["case", "score"], [["=1+1", -0.5]]), end="")
@@ -51,10 +49,8 @@ def _is_number(text: str) -> bool:
 def read_rows(path: Path, required: str, convert: Callable[[dict[str, str]], Row]) -> list[Row]:
     """Read a CSV, or a TSV if its name ends in ``.tsv``, with a line of names.
 
-    Args:
-        path: The file, in UTF-8.
-        required: What the file must hold, for the message, such as "columns case and region".
-        convert: Function that makes a row from the cells by the names of their columns.
+    The file is UTF-8. `required` is what it must hold, for the message. `convert` makes a row from
+    the cells by the names of their columns.
 
     Raises:
         UnreadableFile: If the file is not a CSV, or `convert` finds a column missing or wrong.

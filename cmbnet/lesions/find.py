@@ -72,10 +72,7 @@ def with_places(
 ) -> FoundLesions:
     """Return the same with the places of the lesions, judged again by a score that knows them.
 
-    Args:
-        found: What `find_lesions` found.
-        place: Returns the place of a position in RAS+ mm.
-        rules: The same rules.
+    `place` returns the place of a position in RAS+ mm; the rules are those of before.
     """
     judged = [
         (one.id, _judged_by_score(replace(one, place=place(one.centre_ras_mm)), rules))

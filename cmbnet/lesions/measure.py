@@ -28,33 +28,21 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """The measures of one labelled component.
+    """The measures of one labelled component."""
 
-    Args:
-        label: Its value in the label array.
-        voxels: Number of its voxels.
-        volume_mm3: Their volume.
-        max_in_plane_diameter_mm: Length in its longest slice, as the module defines it.
-        equivalent_diameter_mm: Diameter of the ball of the same volume.
-        centroid_zyx: Mean voxel index, fractional.
-        centroid_ras_mm: The same place in the world, RAS+.
-        bbox: Half-open index ranges (start, stop) along z, y, x.
-        z_extent_mm: Number of slices it touches times their distance.
-        axes_mm: Lengths of the axes of the ellipsoid of equal second moments, longest first.
-        elongation: Longest axis over the middle one, at least 1: high for a tube, near 1 for a
-            ball and for a disc.
-    """
-
-    label: int
-    voxels: int
-    volume_mm3: float
-    max_in_plane_diameter_mm: float
-    equivalent_diameter_mm: float
-    centroid_zyx: Triple
-    centroid_ras_mm: Triple
+    label: int  # Its value in the label array
+    voxels: int  # Number of its voxels
+    volume_mm3: float  # Their volume
+    max_in_plane_diameter_mm: float  # Length in its longest slice, as the module defines it
+    equivalent_diameter_mm: float  # Diameter of the ball of the same volume
+    centroid_zyx: Triple  # Mean voxel index, fractional
+    centroid_ras_mm: Triple  # The same place in the world, RAS+
+    # Half-open index ranges (start, stop) along z, y, x
     bbox: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-    z_extent_mm: float
-    axes_mm: Triple
+    z_extent_mm: float  # Number of slices it touches times their distance
+    axes_mm: Triple  # Lengths of the axes of the ellipsoid of equal second moments, longest first
+    # Longest axis over the middle one, at least 1: high for a tube, near 1 for a ball and for a
+    # disc
     elongation: float
 
     @property
@@ -67,8 +55,7 @@ class Component:
 def spacing_affine(spacing_mm: Triple) -> NDArray[np.float64]:
     """Make the affine of an upright grid: z to Superior, y to Anterior, x to Right, origin at 0.
 
-    Args:
-        spacing_mm: Distance of voxel centres along z, y, x.
+    The spacing is that of voxel centres along z, y, x.
 
     Examples:
         >>> (spacing_affine((2.0, 0.5, 0.6)) @ [1, 0, 0, 1]).tolist()

@@ -54,10 +54,7 @@ def _pieces(
 ) -> tuple[NDArray[np.int32], int]:
     """Label the remaining pieces of one component, and count them.
 
-    Args:
-        values: Probabilities in the box of the component, 0 outside the component.
-        rules: As for `outlined`.
-        affine: Index to mm.
+    Values are probabilities in the box of the component, 0 outside it.
     """
     level = rules.outline_share * min(float(values.max()), 1.0)
     while True:

@@ -17,10 +17,8 @@ def distant_pieces(
 ) -> Iterator[tuple[int, int, float]]:
     """Find lesions whose pieces lie further apart than a microbleed is large.
 
-    Args:
-        where: Index (z, y, x) of every voxel, shape (voxels, 3).
-        lesion: Lesion of each of these voxels.
-        affine: Index (z, y, x, 1) to mm.
+    `where` is the index (z, y, x) of every voxel, `lesion` the lesion of each, `affine` goes from
+    index (z, y, x, 1) to mm.
 
     Yields:
         The lesion, the number of its pieces, and the distance in mm between the centres of the two

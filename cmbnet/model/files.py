@@ -20,10 +20,8 @@ def copy_at_shape(
 ) -> keras.Model:
     """Copy the weights into a float32 network for another input shape.
 
-    Args:
-        model: Network that `build_unet` built from `config`, under any precision policy.
-        config: The configuration of `model`.
-        input_shape: Input shape (y, x, slices) of the copy.
+    `config` is that of the model, which may have any precision policy. The input shape is (y, x,
+    slices).
     """
     copy = build_unet(config, input_shape)
     copy.set_weights([np.asarray(weight, dtype=np.float32) for weight in model.get_weights()])

@@ -34,15 +34,9 @@ def acquire(
 ) -> ComplexArray:
     """Take slices through k-space.
 
-    Args:
-        slices: (n, y, x) complex64, noise-free.
-        protocol: Acquired resolution and share of the phase axis.
-        noise_sd: Standard deviation of real and imaginary part of the noise in the image.
-        rng: Source of the noise; needed where there is any.
-        motion: (y, x) factor of k-space, see `motion_factor`.
-
-    Returns:
-        (n, y, x) complex64.
+    Slices are (n, y, x) complex64, noise-free. `noise_sd` is the standard deviation of real and
+    imaginary part in the image. `motion` is a factor (y, x) of k-space, see `motion_factor`. Return
+    (n, y, x) complex64.
     """
     window = _window(slices.shape[1:], protocol)
     if noise_sd and rng is not None:

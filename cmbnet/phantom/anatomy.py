@@ -28,43 +28,24 @@ AIR_PPM, BONE_PPM = 9.2, -2.1
 
 @dataclass(frozen=True, slots=True, eq=False)  # identity, so that it can be a cache key
 class Anatomy:
-    """A head before it is scanned. Shares are 0 to 255 and sum to 255 inside the brain.
+    """A head before it is scanned. Shares are 0 to 255 and sum to 255 inside the brain."""
 
-    Args:
-        kind: What it was made from.
-        seed: Seed it was drawn with.
-        grid: Grid of the maps, in the head's own mm (z up, y forward, x right).
-        grey: Share of grey matter, nuclei excluded.
-        white: Share of white matter.
-        csf: Share of CSF.
-        nucleus: Label of the nucleus (`NUCLEI`), 0 for none.
-        nucleus_share: Share of the nucleus.
-        brain: Where there is brain, CSF included.
-        region: `Region` of every voxel.
-        scalp: Share of scalp, muscle and fat.
-        shell: Share of fluid between brain and bone.
-        chi_ppm: Susceptibility of air and bone relative to tissue, on `chi_grid`.
-        chi_grid: A coarser grid.
-        veins: Points of the veins.
-        deformation: Map to MNI space.
-    """
-
-    kind: AnatomyKind
-    seed: int
-    grid: Grid
-    grey: Bytes
-    white: Bytes
-    csf: Bytes
-    nucleus: Bytes
-    nucleus_share: Bytes
-    brain: NDArray[np.bool_]
-    region: Bytes
-    scalp: Bytes
-    shell: Bytes
-    chi_ppm: FloatArray
-    chi_grid: Grid
-    veins: VeinPoints
-    deformation: Deformation
+    kind: AnatomyKind  # What it was made from
+    seed: int  # Seed it was drawn with
+    grid: Grid  # Grid of the maps, in the head's own mm (z up, y forward, x right)
+    grey: Bytes  # Share of grey matter, nuclei excluded
+    white: Bytes  # Share of white matter
+    csf: Bytes  # Share of CSF
+    nucleus: Bytes  # Label of the nucleus (`NUCLEI`), 0 for none
+    nucleus_share: Bytes  # Share of the nucleus
+    brain: NDArray[np.bool_]  # Where there is brain, CSF included
+    region: Bytes  # `Region` of every voxel
+    scalp: Bytes  # Share of scalp, muscle and fat
+    shell: Bytes  # Share of fluid between brain and bone
+    chi_ppm: FloatArray  # Susceptibility of air and bone relative to tissue, on `chi_grid`
+    chi_grid: Grid  # A coarser grid
+    veins: VeinPoints  # Points of the veins
+    deformation: Deformation  # Map to MNI space
 
 
 def head_grid(scale: float) -> Grid:
@@ -79,10 +60,7 @@ def head_grid(scale: float) -> Grid:
 def make_anatomy(kind: AnatomyKind, seed: int, scale: float = 1.0) -> Anatomy:
     """Draw a head. The last two stay in memory, so scanning one head again is quick.
 
-    Args:
-        kind: ``"mni"`` (needs nilearn) or ``"procedural"``.
-        seed: Same seed, same head.
-        scale: Size, 1 for an adult.
+    ``"mni"`` needs nilearn. The same seed gives the same head. An adult has the scale 1.
     """
     anatomy, grey, white, csf = draw_maps(kind, seed, scale)
     veins = grow_veins(
@@ -94,17 +72,11 @@ def make_anatomy(kind: AnatomyKind, seed: int, scale: float = 1.0) -> Anatomy:
 
 @dataclass(frozen=True, slots=True)
 class Folds:
-    """Cortex of a person.
+    """Cortex of a person."""
 
-    Args:
-        ribbon_mm: Its thickness.
-        sulcus_mm: Width of a sulcus.
-        fluid: How likely there is fluid in one where the template is undecided.
-    """
-
-    ribbon_mm: float = 2.9
-    sulcus_mm: float = 0.75
-    fluid: float = 5.0
+    ribbon_mm: float = 2.9  # Its thickness
+    sulcus_mm: float = 0.75  # Width of a sulcus
+    fluid: float = 5.0  # How likely there is fluid in one where the template is undecided
 
 
 def draw_maps(
@@ -149,18 +121,7 @@ def _tissues(
     folds: Folds,
 ) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_]]:  # fmt: skip
     """Shares of grey matter, white matter and CSF, and the brain."""
-    template = load_template(kind)
-    index = np.stack(
-        [
-            (part - origin) / template.spacing_mm
-            for part, origin in zip(q, template.origin_mm, strict=True)
-        ]
-    )
-    grey, white, inside = (
-        ndimage.map_coordinates(values, index, order=1, output=np.float32)
-        for values in (template.grey, template.white, template.brain)
-    )
-    brain: NDArray[np.bool_] = inside > 0.5
+    grey, white, brain = load_template(kind).at(q)
     csf = np.clip(1 - grey - white, 0, 1)
     likelihood = _folds(rng, grid, scale, q, folds)
     for part, factor in zip((grey, white, csf), likelihood, strict=True):

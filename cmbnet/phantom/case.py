@@ -60,39 +60,22 @@ IRON_LABELS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class PhantomCase:
-    """A phantom scan and its truth, all on one grid.
+    """A phantom scan and its truth, all on one grid."""
 
-    Args:
-        image: int16 values as a scanner stores them.
-        lesions: uint16, a value per microbleed that can be seen: the reference.
-        ignore: uint8, 1 where no answer is asked for.
-        mimics: uint16, `MimicKind` of what looks like a microbleed.
-        brain: uint8, 1 in the brain.
-        truth: One row per microbleed, seen or not.
-        protocol: How it was acquired.
-        seed: Seed of lesions, mimics, noise and acquisition.
-        anatomy_seed: Seed of the head.
-        anatomy: ``"mni"`` or ``"procedural"``.
-        skull_stripped: Whether all but the brain was set to 0.
-        phase: int16 values as a scanner stores phase, if it was asked for.
-        fringe: Whether a fringe line of the coils ends in the head.
-        calcifications: The calcifications that were asked for.
-    """
-
-    image: Volume
-    lesions: Volume
-    ignore: Volume
-    mimics: Volume
-    brain: Volume
-    truth: tuple[LesionTruth, ...]
-    protocol: Protocol
-    seed: int
-    anatomy_seed: int
-    anatomy: AnatomyKind
-    skull_stripped: bool
-    phase: Volume | None = None
-    fringe: bool = False
-    calcifications: tuple[CalcificationTruth, ...] = ()
+    image: Volume  # int16 values as a scanner stores them
+    lesions: Volume  # uint16, a value per microbleed that can be seen: the reference
+    ignore: Volume  # uint8, 1 where no answer is asked for
+    mimics: Volume  # uint16, `MimicKind` of what looks like a microbleed
+    brain: Volume  # uint8, 1 in the brain
+    truth: tuple[LesionTruth, ...]  # One row per microbleed, seen or not
+    protocol: Protocol  # How it was acquired
+    seed: int  # Seed of lesions, mimics, noise and acquisition
+    anatomy_seed: int  # Seed of the head
+    anatomy: AnatomyKind  # ``"mni"`` or ``"procedural"``
+    skull_stripped: bool  # Whether all but the brain was set to 0
+    phase: Volume | None = None  # int16 values as a scanner stores phase, if it was asked for
+    fringe: bool = False  # Whether a fringe line of the coils ends in the head
+    calcifications: tuple[CalcificationTruth, ...] = ()  # The calcifications that were asked for
 
 
 def make_case(
@@ -282,15 +265,8 @@ def store(
 ) -> PhantomCase:  # fmt: skip
     """Round an image to whole numbers and store the axes as a scanner might.
 
-    Args:
-        rng: Source of randomness.
-        seed: Seed of the case.
-        scan: Its grid and protocol.
-        tilt: Angle between slices and main field, rad.
-        head: The head.
-        maps: Image, lesions, what is ignored, mimics and brain, (z, y, x) each.
-        rows: One row per microbleed.
-        skull_stripped: Whether all but the brain was set to 0.
+    `tilt` is the angle between slices and main field in rad. `maps` are image, lesions, what is
+    ignored, mimics and brain, (z, y, x) each. There is a row for each microbleed.
     """
     image, *others = maps
     stored = np.minimum(np.rint(image), STORED_MAX).astype(np.int16)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from cmbnet.phantom.follow_up import make_pair
 from cmbnet.phantom.phase import PHASE_STYLES
 from cmbnet.phantom.protocol import draw_protocol
 from cmbnet.phantom.template import AnatomyKind, load_template
-from cmbnet.workers import start_workers
+from cmbnet.workers import done_by
 
 IMAGES = {"images": np.int16, "lesions": np.uint16, "ignore": np.uint8, "mimics": np.uint16,
           "brain": np.uint8}  # fmt: skip
@@ -38,35 +38,25 @@ SEEDS_PER_COHORT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class CohortPlan:
-    """What a cohort is made of; the same plan gives the same bytes.
+    """What a cohort is made of; the same plan gives the same bytes."""
 
-    Args:
-        positives: Cases with microbleeds.
-        negatives: Controls.
-        seed: Cohorts of different seeds share neither cases nor heads.
-        protocols: A set or family of protocols, or ``"tiny"``.
-        anatomy: ``"mni"`` or ``"procedural"``.
-        cases_per_head: Scans of one head, each with its own protocol, lesions and noise.
-        anatomy_seeds: Seeds of the heads, used in turn; drawn from `seed` if None.
-        lesions: Fewest and most microbleeds of a positive case, any number between as likely;
-            None draws as many as patients have. Training learns more from crowded cases.
-        follow_up: Fewest and most microbleeds that a second scan of each case adds; None makes no
-            second scan. The second scans are a cohort in ``follow-up/``, under the same names.
-        phase: Vendor in whose style phase is written to ``phase/``; None writes none.
-        calcifications: Number of calcifications that are added to each case, with their table
-            ``calcifications.csv``.
-    """
-
-    positives: int
-    negatives: int
-    seed: int
-    protocols: str = "training"
-    anatomy: AnatomyKind = "mni"
-    cases_per_head: int = 3
+    positives: int  # Cases with microbleeds
+    negatives: int  # Controls
+    seed: int  # Cohorts of different seeds share neither cases nor heads
+    protocols: str = "training"  # A set or family of protocols, or ``"tiny"``
+    anatomy: AnatomyKind = "mni"  # ``"mni"`` or ``"procedural"``
+    cases_per_head: int = 3  # Scans of one head, each with its own protocol, lesions and noise
+    # Seeds of the heads, used in turn; drawn from `seed` if None
     anatomy_seeds: tuple[int, ...] | None = None
+    # Fewest and most microbleeds of a positive case, any number between as likely; None draws as
+    # many as patients have. Training learns more from crowded cases.
     lesions: tuple[int, int] | None = None
+    # Fewest and most microbleeds that a second scan of each case adds; None makes no second scan.
+    # The second scans are a cohort in ``follow-up/``, under the same names.
     follow_up: tuple[int, int] | None = None
+    # Vendor in whose style phase is written to ``phase/``; None writes none
     phase: str | None = None
+    # Number of calcifications that are added to each case, with their table ``calcifications.csv``
     calcifications: int = 0
 
     def __post_init__(self) -> None:
@@ -163,11 +153,10 @@ def write_cohort(
     report = on_case or (lambda _: None)
     heads = list(plan.heads())
     if jobs > 1:
-        _write_parallel(root, plan, heads, jobs, montage, report)
-    else:
-        for cases in heads:
-            for name in _write_head(root, plan, cases, montage):
-                report(name)
+        load_template(plan.anatomy)  # fails here rather than in every process
+    for names in done_by(jobs, partial(_write_head, root, plan, montage), heads):
+        for name in names:
+            report(name)
     everything = [case for cases in heads for case in cases]
     if plan.follow_up:
         _write_tables(root / FOLLOW_UP, everything)
@@ -199,23 +188,7 @@ def _claim(root: Path, plan: CohortPlan) -> None:
     write_text_atomically(file, text)
 
 
-def _write_parallel(
-    root: Path, plan: CohortPlan, heads: list[list[PlannedCase]], jobs: int, montage: bool,
-    report: Callable[[str], None],
-) -> None:  # fmt: skip
-    load_template(plan.anatomy)  # fails here rather than in every process
-    with start_workers(jobs) as pool:
-        futures = [pool.submit(_write_head, root, plan, cases, montage) for cases in heads]
-        try:
-            for future in as_completed(futures):
-                for name in future.result():
-                    report(name)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _write_head(root: Path, plan: CohortPlan, cases: list[PlannedCase], montage: bool) -> list[str]:
+def _write_head(root: Path, plan: CohortPlan, montage: bool, cases: list[PlannedCase]) -> list[str]:
     """Make the scans of one head that are not there yet; the JSON comes last."""
     for planned in cases:
         record = root / "cases" / f"{planned.name}.json"

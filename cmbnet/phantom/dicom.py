@@ -41,15 +41,10 @@ _UID_SPACE = uuid.UUID("6f1cf5a0-4e0b-5c8e-9a53-2d6f0b6b3d55")
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """An image in the orientation of a scanner: columns to the left, rows to the back, slices up.
+    """An image in a scanner's orientation: columns to the left, rows to the back, slices up."""
 
-    Args:
-        data: (z, y, x), float32.
-        affine_lps: (4, 4), index (z, y, x, 1) to LPS+ mm.
-    """
-
-    data: NDArray[np.float32]
-    affine_lps: NDArray[np.float64]
+    data: NDArray[np.float32]  # (z, y, x), float32
+    affine_lps: NDArray[np.float64]  # (4, 4), index (z, y, x, 1) to LPS+ mm
 
 
 def write_dicom_series(
@@ -114,11 +109,7 @@ def write_dicom_cohort(
     """Write every case of a finished cohort as ``dicom/<case>/<series>/IM000001``.
 
     The same cohort gives the same bytes. DICOM files of a case that are there are replaced.
-
-    Args:
-        directory: What `write_cohort` made.
-        vendor: Whose headers are imitated.
-        enhanced: One multi-frame file per series instead of one file per slice.
+    `directory` is what `write_cohort` made. An enhanced series is one multi-frame file.
 
     Yields:
         The name of each case that is written.

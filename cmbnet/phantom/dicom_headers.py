@@ -14,27 +14,16 @@ from cmbnet.phantom.dicom_vendors import SeriesStyle, VendorStyle
 
 @dataclass(frozen=True, slots=True)
 class ScanHeader:
-    """What differs from scan to scan.
+    """What differs from scan to scan."""
 
-    Args:
-        name: Seed of all UIDs and the number of the patient that never was.
-        patient_name: In the form of DICOM.
-        echo_ms: Echo time.
-        repetition_ms: Repetition time.
-        flip_degrees: Flip angle.
-        field_t: Field strength.
-        date: YYYYMMDD.
-        time: HHMMSS.
-    """
-
-    name: str = "PHANTOM-0"
-    patient_name: str = "PHANTOM^CMBNET"
-    echo_ms: float = 20.0
-    repetition_ms: float = 28.0
-    flip_degrees: float = 15.0
-    field_t: float = 3.0
-    date: str = "20260101"
-    time: str = "120000"
+    name: str = "PHANTOM-0"  # Seed of all UIDs and the number of the patient that never was
+    patient_name: str = "PHANTOM^CMBNET"  # In the form of DICOM
+    echo_ms: float = 20.0  # Echo time
+    repetition_ms: float = 28.0  # Repetition time
+    flip_degrees: float = 15.0  # Flip angle
+    field_t: float = 3.0  # Field strength
+    date: str = "20260101"  # YYYYMMDD
+    time: str = "120000"  # HHMMSS
 
 
 def decimal(value: float) -> str:

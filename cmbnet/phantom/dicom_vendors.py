@@ -25,27 +25,16 @@ class Vendor(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SeriesStyle:
-    r"""One image kind of a scan.
+    r"""One image kind of a scan."""
 
-    Args:
-        content: What the pixels are.
-        number: SeriesNumber; kinds that share it share one series (Philips).
-        description: SeriesDescription.
-        image_type: ImageType of classic files, ``\`` between the words.
-        frame_type: ImageType and FrameType of enhanced files.
-        ge_kind: GE's private (0043,102F).
-        slope: RescaleSlope, None writes none.
-        intercept: RescaleIntercept.
-    """
-
-    content: Content
-    number: int
-    description: str
-    image_type: str
-    frame_type: str
-    ge_kind: int | None = None
-    slope: float | None = None
-    intercept: float = 0.0
+    content: Content  # What the pixels are
+    number: int  # SeriesNumber; kinds that share it share one series (Philips)
+    description: str  # SeriesDescription
+    image_type: str  # ImageType of classic files, ``\`` between the words
+    frame_type: str  # ImageType and FrameType of enhanced files
+    ge_kind: int | None = None  # GE's private (0043,102F)
+    slope: float | None = None  # RescaleSlope, None writes none
+    intercept: float = 0.0  # RescaleIntercept
 
     @property
     def component(self) -> str:

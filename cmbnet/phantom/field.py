@@ -19,15 +19,9 @@ def dipole_field(
     """Compute the relative field offset of a susceptibility map, Lorentz-corrected.
 
     ``F^-1{(1/3 - (k.b)^2 / |k|^2) F{chi}}``, zero at k = 0. The map is periodic unless padded.
-
-    Args:
-        chi_ppm: (z, y, x) susceptibility relative to the surroundings, ppm (SI).
-        spacing_mm: Voxel size z, y, x.
-        b0_zyx: (3,) unit vector of the main field in array axes.
-        padded_shape: Zero-padded size; by default the next sizes that are quick.
-
-    Returns:
-        (z, y, x) float32 field offset in ppm of the main field.
+    `chi_ppm` is the susceptibility (z, y, x) relative to the surroundings (SI), `b0_zyx` the unit
+    vector of the main field in array axes. Arrays are padded with zeros, by default to the next
+    sizes that are quick. Return float32 (z, y, x) in ppm of the main field.
 
     References:
         Salomir 2003, doi:10.1002/cmr.b.10083. Marques & Bowtell 2005, doi:10.1002/cmr.b.20034.
@@ -65,10 +59,7 @@ def dipole_field(
 def remove_shim(field: FloatArray, inside: NDArray[np.bool_], spacing_mm: float) -> FloatArray:
     """Subtract the quadratic polynomial that a shim would remove inside a mask.
 
-    Args:
-        field: (z, y, x) field offset.
-        inside: (z, y, x) where the shim is fitted.
-        spacing_mm: Voxel size, isotropic; it only scales the terms.
+    The field offset is (z, y, x), the voxel size isotropic; it only scales the terms.
     """
     axes = [(np.arange(n, dtype=np.float32) - n / 2) * spacing_mm / 100 for n in field.shape]
     z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)

@@ -39,17 +39,11 @@ MOST_TURN_DEG, MOST_SHIFT_MM = 6.0, 10.0
 
 @dataclass(frozen=True, slots=True)
 class Rescan:
-    """How the second protocol differs from the first.
+    """How the second protocol differs from the first."""
 
-    Args:
-        te_share: Later over first echo time.
-        field_t: Field strength; None for the same.
-        slice_mm: Slice thickness; None for the same.
-    """
-
-    te_share: float = 1.0
-    field_t: float | None = None
-    slice_mm: float | None = None
+    te_share: float = 1.0  # Later over first echo time
+    field_t: float | None = None  # Field strength; None for the same
+    slice_mm: float | None = None  # Slice thickness; None for the same
 
     def of(self, protocol: Protocol) -> Protocol:
         """The second protocol."""
@@ -75,15 +69,9 @@ def make_pair(
 
     The second has other noise, tilt and position, the same mimics, and the lesions of the first:
     row n of both tables of truth is one lesion. The rows that only the second has were added.
-
-    Args:
-        seed: The first scan is that of `cmbnet.phantom.make_case` with this seed.
-        added: Number of lesions to add, each large enough to be seen; one without room is left out.
-        lesion_count: Number of lesions of the first scan; drawn if None.
-        protocol: As in `make_case`, but not of the wide family.
-        anatomy: ``"mni"`` or ``"procedural"``.
-        anatomy_seed: Seed of the head; `seed` if None.
-        rescan: How the second protocol differs.
+    `added` lesions are large enough to be seen; one without room is left out. `rescan` says how the
+    second protocol differs. The others are the arguments of `cmbnet.phantom.make_case` for the
+    first scan; the protocol is not of the wide family.
 
     Raises:
         UsageError: If the protocol does not exist or is of the wide family.
@@ -107,11 +95,7 @@ def make_pair(
 class _Visit:
     """One scan of a head.
 
-    Args:
-        seed: Seed of lesions and mimics.
-        own: Seed of noise and acquisition.
-        head: The head.
-        protocol: How it is scanned.
+    `seed` is that of lesions and mimics, `own` that of noise and acquisition.
     """
 
     def __init__(self, seed: int, own: int, head: Anatomy, protocol: Protocol) -> None:

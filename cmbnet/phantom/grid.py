@@ -22,17 +22,11 @@ def broadcast(
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """An axis-parallel grid.
+    """An axis-parallel grid."""
 
-    Args:
-        shape: Voxels along z, y, x.
-        origin_mm: Position (z, y, x) of the centre of voxel (0, 0, 0).
-        spacing_mm: Voxel size z, y, x.
-    """
-
-    shape: tuple[int, int, int]
-    origin_mm: tuple[float, float, float]
-    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int, int]  # Voxels along z, y, x
+    origin_mm: tuple[float, float, float]  # Position (z, y, x) of the centre of voxel (0, 0, 0)
+    spacing_mm: tuple[float, float, float]  # Voxel size z, y, x
 
     def axes_mm(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return positions along z, y, x, shaped to broadcast against each other."""
@@ -77,12 +71,7 @@ def random_points(
 ) -> FloatArray:
     """Draw random positions (count, 3) of a mask in mm, or none if the mask is empty.
 
-    Args:
-        rng: Source of randomness.
-        grid: Grid of the mask.
-        where: The mask.
-        count: How many.
-        jitter: Whether they may lie anywhere in a voxel, not only in its middle.
+    With `jitter` they may lie anywhere in a voxel, not only in its middle.
     """
     candidates = np.flatnonzero(where)
     if not len(candidates) or not count:
@@ -121,11 +110,7 @@ def resample(
 ) -> FloatArray:
     """Interpolate one axis-parallel grid linearly at another in the same coordinates.
 
-    Args:
-        values: Array on `source`.
-        source: Where it is.
-        target: Where it is wanted.
-        outside: Value beyond the source; None repeats the edge.
+    `outside` is the value beyond the source; None repeats the edge.
     """
     # One axis after the other: several times quicker than scipy.ndimage.affine_transform.
     result = values

@@ -17,17 +17,11 @@ SWELLING_RADII_MM = (24.0, 38.0, 22.0)
 
 @dataclass(frozen=True, slots=True)
 class Deformation:
-    """Map from a head's own mm to MNI mm.
+    """Map from a head's own mm to MNI mm."""
 
-    Args:
-        matrix: (3, 3) affine part, z, y, x.
-        displacement: (3, z, y, x) what is added to it, mm, on `grid`.
-        grid: Coarse grid of the displacement, in the head's mm.
-    """
-
-    matrix: NDArray[np.float64]
-    displacement: FloatArray
-    grid: Grid
+    matrix: NDArray[np.float64]  # (3, 3) affine part, z, y, x
+    displacement: FloatArray  # (3, z, y, x) what is added to it, mm, on `grid`
+    grid: Grid  # Coarse grid of the displacement, in the head's mm
 
     @property
     def scale(self) -> float:
@@ -65,9 +59,13 @@ class Deformation:
 
 def draw_tilt(rng: np.random.Generator) -> NDArray[np.float64]:
     """Draw the rotation (z, y, x) of a head, which nods more than it turns or leans."""
-    pitch, roll, yaw = np.deg2rad(rng.normal(0, (7.0, 3.0, 4.0)).clip(-18, 18))
+    return rotation_by(np.deg2rad(rng.normal(0, (7.0, 3.0, 4.0)).clip(-18, 18)))
+
+
+def rotation_by(radians: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rotation (z, y, x) by pitch, roll and yaw."""
     rotation = np.eye(3)
-    for angle, (first, second) in ((pitch, (0, 1)), (roll, (0, 2)), (yaw, (1, 2))):
+    for angle, (first, second) in zip(radians, ((0, 1), (0, 2), (1, 2)), strict=True):
         turn = np.eye(3)
         turn[[first, second], [first, second]] = np.cos(angle)
         turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
@@ -80,11 +78,8 @@ def draw_deformation(
 ) -> Deformation:
     """Draw a head: size, shear, smooth displacement of 36 and 12 mm, swollen ventricles.
 
-    Args:
-        rng: Source of randomness.
-        grid: Grid that covers the head.
-        scale: Size of the head, 1 for an adult.
-        ventricles: 0 for young, 1 for clearly enlarged ventricles.
+    The grid covers the head. An adult has the scale 1. `ventricles` goes from 0 for young to 1 for
+    clearly enlarged ones.
     """
     coarse = grid.coarser(max(1, round(4 * scale / grid.spacing_mm[0])))
     matrix = np.diag(rng.uniform(0.95, 1.06, 3)) + rng.normal(0, 0.012, (3, 3))

@@ -42,21 +42,13 @@ Suitable = Callable[[NDArray[np.floating]], NDArray[np.bool_]]
 
 @dataclass(frozen=True, slots=True)
 class Microbleed:
-    """One deposit of iron.
+    """One deposit of iron."""
 
-    Args:
-        region: Where it lies.
-        centre_mm: (3,) z, y, x in the head.
-        chi_ppm: Its susceptibility.
-        moment_ppm_mm3: Susceptibility times volume: what blooms.
-        spheres: One to three overlapping spheres of that total.
-    """
-
-    region: Region
-    centre_mm: NDArray[np.float64]
-    chi_ppm: float
-    moment_ppm_mm3: float
-    spheres: tuple[Sphere, ...]
+    region: Region  # Where it lies
+    centre_mm: NDArray[np.float64]  # (3,) z, y, x in the head
+    chi_ppm: float  # Its susceptibility
+    moment_ppm_mm3: float  # Susceptibility times volume: what blooms
+    spheres: tuple[Sphere, ...]  # One to three overlapping spheres of that total
 
     @property
     def physical_diameter_mm(self) -> float:
@@ -92,16 +84,9 @@ def place_lesions(
 ) -> list[Microbleed]:
     """Put lesions where they occur, apart from each other and from what hides them.
 
-    Args:
-        rng: Source of randomness.
-        anatomy: The head.
-        protocol: For the decay inside a lesion.
-        moments: (n,) ppm mm3.
-        suitable: Says of positions (m, 3) whether a reader could see a lesion there.
-        avoid: Centres and distances in mm to keep from them.
-
-    Returns:
-        At most n lesions; one that finds no place in 40 attempts is left out.
+    `moments` are ppm mm3, (n,). `suitable` says of positions (m, 3) whether a reader could see a
+    lesion there. `avoid` holds centres and distances in mm to keep from them. Return at most n
+    lesions; one that finds no place in 40 attempts is left out.
     """
     names = list(PATIENT_TYPES)
     patient = PATIENT_TYPES[

@@ -34,20 +34,14 @@ class MimicKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mimic:
-    """One thing that is no microbleed.
+    """One thing that is no microbleed."""
 
-    Args:
-        kind: What it is.
-        centre_mm: (3,) z, y, x in the head.
-        reach_mm: How far its mark reaches, and how far lesions keep away.
-        spheres: What it does to the signal; nothing for veins, which are in `veins`.
-        path_mm: (n, 3) points that its mark follows.
-    """
-
-    kind: MimicKind
-    centre_mm: NDArray[np.float64]
-    reach_mm: float
+    kind: MimicKind  # What it is
+    centre_mm: NDArray[np.float64]  # (3,) z, y, x in the head
+    reach_mm: float  # How far its mark reaches, and how far lesions keep away
+    # What it does to the signal; nothing for veins, which are in `veins`
     spheres: tuple[Sphere, ...] = ()
+    # (n, 3) points that its mark follows
     path_mm: FloatArray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
 
 

@@ -15,12 +15,7 @@ TILE = 300
 
 
 def write_montage(case: PhantomCase, path: Path) -> None:
-    """Write a PNG of slices through a case; lesions are ringed, what is ignored is dotted.
-
-    Args:
-        case: The phantom.
-        path: A ``.png`` file.
-    """
+    """Write a PNG of slices through a case; lesions are ringed, what is ignored is dotted."""
     from PIL import Image, ImageDraw
 
     top = float(np.percentile(case.image.data[case.brain.data > 0], 99)) * 1.15

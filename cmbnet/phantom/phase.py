@@ -29,23 +29,14 @@ FRINGE_PROBABILITY = 0.3
 
 @dataclass(frozen=True, slots=True)
 class PhaseStyle:
-    """How a scanner writes phase.
+    """How a scanner writes phase."""
 
-    Args:
-        sign: 1 where blood along the field has positive phase, else -1.
-        high_passed: Whether the scanner removes the background.
-        turn: Stored units of 2 pi.
-        offset: Stored value of phase 0.
-        step: Stored values are multiples of this.
-        alternating: Whether every second slice is turned by pi.
-    """
-
-    sign: int
-    high_passed: bool
-    turn: float
-    offset: float = 0.0
-    step: int = 1
-    alternating: bool = False
+    sign: int  # 1 where blood along the field has positive phase, else -1
+    high_passed: bool  # Whether the scanner removes the background
+    turn: float  # Stored units of 2 pi
+    offset: float = 0.0  # Stored value of phase 0
+    step: int = 1  # Stored values are multiples of this
+    alternating: bool = False  # Whether every second slice is turned by pi
 
 
 PHASE_STYLES = {
@@ -59,31 +50,19 @@ PHASE_STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class CalcificationTruth:
-    """A row of the table of calcifications.
+    """A row of the table of calcifications."""
 
-    Args:
-        diameter_mm: Of the ball of its volume.
-        chi_ppm: Mean susceptibility, negative.
-        z: Voxel index of its centre in the stored image.
-        y: The same along rows.
-        x: The same along columns.
-    """
-
-    diameter_mm: float
-    chi_ppm: float
-    z: float
-    y: float
-    x: float
+    diameter_mm: float  # Of the ball of its volume
+    chi_ppm: float  # Mean susceptibility, negative
+    z: float  # Voxel index of its centre in the stored image
+    y: float  # The same along rows
+    x: float  # The same along columns
 
 
 class PhaseRecorder:
     """Takes the phase of slices as they are acquired, and stores it as a scanner would.
 
-    Args:
-        rng: Source of the phase of coils.
-        style: Name of one of `PHASE_STYLES`.
-        grid: Grid of the image.
-        cutoff_per_mm: High-pass of the scanner.
+    `rng` draws the phase of coils. `cutoff_per_mm` is the high-pass of the scanner.
 
     Raises:
         UsageError: If there is no such style.
@@ -141,11 +120,7 @@ def draw_calcifications(
 ) -> list[Mimic]:
     """Draw calcifications of `DIAMETERS_MM` that lie apart from one another.
 
-    Args:
-        rng: Source of randomness.
-        anatomy: The head.
-        protocol: For the decay within calcium.
-        count: How many are wanted; fewer fit into a small head.
+    Fewer than `count` fit into a small head.
     """
     lobes = (anatomy.region > 0) & (anatomy.region <= Region.OCCIPITAL) & (anatomy.csf < 40)
     found: list[Mimic] = []

@@ -15,45 +15,27 @@ GAMMA_MHZ_PER_T = 42.577
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """One way of acquiring and processing a scan.
+    """One way of acquiring and processing a scan."""
 
-    Args:
-        name: Family it was drawn from, for example ``"siemens-3t"``.
-        field_t: Main field in T.
-        te_ms: Echo time; the mean one where echoes are combined.
-        tr_ms: Repetition time.
-        flip_deg: Flip angle.
-        pixel_mm: In-plane size of a stored pixel.
-        slice_mm: Distance between slices, which is their thickness plus the gap.
-        gap_mm: Part of `slice_mm` that is not excited.
-        acquired_mm: In-plane resolution measured along the read axis (zero-filled to `pixel_mm`).
-        phase_fraction: Part of k-space acquired along the phase axis, 0 to 1.
-        high_pass_per_mm: Width of the Hann low-pass whose phase is removed, cycles per mm.
-        mask_power: Times the phase mask is multiplied in.
-        output: ``"swi"`` or the plain ``"magnitude"``.
-        snr: Magnitude of white matter over the noise sd of one channel.
-        bias: Strength of the receive bias, 0 none, 1 uncorrected.
-        head_scale: Size of the head, 1 for an adult; tests use half heads.
-        shape: Slices, rows, columns; None covers the head.
-    """
-
-    name: str
-    field_t: float
-    te_ms: float
-    tr_ms: float
-    flip_deg: float
-    pixel_mm: float
-    slice_mm: float
+    name: str  # Family it was drawn from, for example ``"siemens-3t"``
+    field_t: float  # Main field in T
+    te_ms: float  # Echo time; the mean one where echoes are combined
+    tr_ms: float  # Repetition time
+    flip_deg: float  # Flip angle
+    pixel_mm: float  # In-plane size of a stored pixel
+    slice_mm: float  # Distance between slices, which is their thickness plus the gap
+    # In-plane resolution measured along the read axis (zero-filled to `pixel_mm`)
     acquired_mm: float
-    gap_mm: float = 0.0
-    phase_fraction: float = 0.85
+    gap_mm: float = 0.0  # Part of `slice_mm` that is not excited
+    phase_fraction: float = 0.85  # Part of k-space acquired along the phase axis, 0 to 1
+    # Width of the Hann low-pass whose phase is removed, cycles per mm
     high_pass_per_mm: float = 0.125
-    mask_power: int = 4
-    output: Literal["swi", "magnitude"] = "swi"
-    snr: float = 24.0
-    bias: float = 0.5
-    head_scale: float = 1.0
-    shape: tuple[int, int, int] | None = None
+    mask_power: int = 4  # Times the phase mask is multiplied in
+    output: Literal["swi", "magnitude"] = "swi"  # ``"swi"`` or the plain ``"magnitude"``
+    snr: float = 24.0  # Magnitude of white matter over the noise sd of one channel
+    bias: float = 0.5  # Strength of the receive bias, 0 none, 1 uncorrected
+    head_scale: float = 1.0  # Size of the head, 1 for an adult; tests use half heads
+    shape: tuple[int, int, int] | None = None  # Slices, rows, columns; None covers the head
 
     def __post_init__(self) -> None:
         sizes = (self.pixel_mm, self.slice_mm, self.acquired_mm, self.te_ms, self.field_t)
@@ -112,28 +94,19 @@ class ProtocolFamily:
 
 @dataclass(frozen=True, slots=True)
 class WideProtocol(Protocol):
-    """A protocol whose phantoms come from the wide family (`cmbnet.phantom.family`).
+    """A protocol whose phantoms come from the wide family (`cmbnet.phantom.family`)."""
 
-    Args:
-        mask: How phase becomes a mask: ``"power"`` falls linearly from phase 0 on, ``"tanh"`` is a
-            soft step, ``"symmetric"`` darkens both signs.
-        echoes: Echoes that are combined; their mean is `te_ms`.
-        smoothing_px: Sd of a Gaussian filter of the image.
-        sharpening: Strength of an edge filter.
-        ghost: Strength of ghosts along the phase axis.
-        covered: First and last share of the head that the slab covers.
-        edge_slices: Slices at each end that fade.
-        uneven_noise: How much more noise there is in the middle of the head.
-    """
-
+    # How phase becomes a mask: ``"power"`` falls linearly from phase 0 on, ``"tanh"`` is a soft
+    # step, ``"symmetric"`` darkens both signs
     mask: Literal["power", "tanh", "symmetric"] = "power"
-    echoes: int = 1
-    smoothing_px: float = 0.0
-    sharpening: float = 0.0
-    ghost: float = 0.0
+    echoes: int = 1  # Echoes that are combined; their mean is `te_ms`
+    smoothing_px: float = 0.0  # Sd of a Gaussian filter of the image
+    sharpening: float = 0.0  # Strength of an edge filter
+    ghost: float = 0.0  # Strength of ghosts along the phase axis
+    # First and last share of the head that the slab covers
     covered: tuple[float, float] = (0.0, 1.0)
-    edge_slices: float = 0.0
-    uneven_noise: float = 0.0
+    edge_slices: float = 0.0  # Slices at each end that fade
+    uneven_noise: float = 0.0  # How much more noise there is in the middle of the head
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,9 +288,7 @@ WIDE_TINY = WideProtocol(
 def draw_protocol(name: str, rng: np.random.Generator) -> Protocol:
     """Draw a family of a named set by its weight, then a protocol from it.
 
-    Args:
-        name: A key of `PROTOCOL_SETS`, the name of one family, ``"tiny"`` or ``"family-tiny"``.
-        rng: Source of randomness.
+    `name` is a key of `PROTOCOL_SETS`, one family, ``"tiny"`` or ``"family-tiny"``.
 
     Raises:
         UsageError: If there is no such set or family.

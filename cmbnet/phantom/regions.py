@@ -81,10 +81,8 @@ def nuclei_of(
 ) -> tuple[NDArray[np.uint8], FloatArray]:
     """Find the label (index into `NUCLEI` plus 1) and share of the nucleus in every voxel.
 
-    Args:
-        q: MNI coordinates z, y, x.
-        grey: Share of grey matter; the caudate fills only that.
-        csf: Share of CSF, which nuclei beside the ventricles leave free.
+    `q` are MNI coordinates z, y, x. The caudate fills only grey matter, and CSF leaves nuclei
+    beside the ventricles free.
     """
     label = np.zeros(grey.shape, np.uint8)
     share = np.zeros(grey.shape, np.float32)
@@ -109,10 +107,7 @@ def region_of(
 ) -> NDArray[np.uint8]:
     """Find the region of every voxel, by planes and boxes in MNI space.
 
-    Args:
-        q: MNI coordinates z, y, x.
-        nucleus: Labels of `nuclei_of`.
-        brain: Where there is brain.
+    `q` are MNI coordinates z, y, x; `nucleus` are labels of `nuclei_of`.
     """
     z, y, x = q
     side = np.abs(x)

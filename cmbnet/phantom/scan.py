@@ -33,21 +33,13 @@ VISIBLE_SHARE = 0.55
 
 @dataclass(frozen=True, slots=True)
 class ScanPlan:
-    """What a case is scanned with.
+    """What a case is scanned with."""
 
-    Args:
-        protocol: The acquisition.
-        grid: Grid of the image, in the head's mm.
-        work: Grid of the sub-slices.
-        sub_slices: Number of sub-slices of a slice.
-        b0_zyx: (3,) direction of the main field in the axes of the image.
-    """
-
-    protocol: Protocol
-    grid: Grid
-    work: Grid
-    sub_slices: int
-    b0_zyx: NDArray[np.float64]
+    protocol: Protocol  # The acquisition
+    grid: Grid  # Grid of the image, in the head's mm
+    work: Grid  # Grid of the sub-slices
+    sub_slices: int  # Number of sub-slices of a slice
+    b0_zyx: NDArray[np.float64]  # (3,) direction of the main field in the axes of the image
 
     @property
     def excited(self) -> NDArray[np.float32]:
@@ -61,19 +53,12 @@ class ScanPlan:
 
 @dataclass(frozen=True, slots=True)
 class HeadSignal:
-    """What the scanner sees of a head.
+    """What the scanner sees of a head."""
 
-    Args:
-        signal: (z, y, x) complex64 on `ScanPlan.work`.
-        white: Magnitude of white matter.
-        blood: (z, y, x) share of venous blood on `ScanPlan.grid`.
-        left: Share of the signal that air and bone leave, on `ScanPlan.grid`.
-    """
-
-    signal: ComplexArray
-    white: float
-    blood: FloatArray
-    left: FloatArray
+    signal: ComplexArray  # (z, y, x) complex64 on `ScanPlan.work`
+    white: float  # Magnitude of white matter
+    blood: FloatArray  # (z, y, x) share of venous blood on `ScanPlan.grid`
+    left: FloatArray  # Share of the signal that air and bone leave, on `ScanPlan.grid`
 
 
 def plan_scan(
@@ -84,11 +69,8 @@ def plan_scan(
 ) -> ScanPlan:
     """Place the slices over a head.
 
-    Args:
-        anatomy: The head.
-        protocol: Pixel, slice distance and, where fixed, the matrix.
-        tilt_rad: Angle between the slice normal and the main field, about the left-right axis.
-        margin_mm: Room beyond the brain along z, y, x.
+    `tilt_rad` is the angle between the slice normal and the main field, about the left-right axis.
+    `margin_mm` is room beyond the brain along z, y, x.
     """
     grid = _image_grid(anatomy, protocol, margin_mm)
     count = max(1, round(protocol.slice_mm / SUB_SLICE_MM))
@@ -126,12 +108,8 @@ def object_signal(
 ) -> HeadSignal:
     """Compute the signal of the head on the sub-slices, before lesions, mimics and receiver.
 
-    Args:
-        rng: Individual iron, relaxation and texture.
-        anatomy: The head.
-        scan: Grids and protocol.
-        veins: All veins, those of the anatomy and those of the mimics.
-
+    `rng` draws individual iron, relaxation and texture. Veins are those of the anatomy and of
+    mimics.
     """
     magnitude_map, chi_map, white = _tissue_maps(rng, anatomy, scan.protocol)
     vein = spoiled_echo(TISSUES["vein"], scan.protocol), rng.uniform(0.36, 0.52)
@@ -149,14 +127,8 @@ def signal_of(
 ) -> HeadSignal:
     """Compute the signal on the sub-slices of tissues that are mixed already.
 
-    Args:
-        magnitude_map: On the grid of the anatomy.
-        chi_map: Susceptibility in ppm, there.
-        white: Magnitude of white matter.
-        anatomy: The head; only its grids, air and bone count.
-        scan: Grids and protocol.
-        veins: All veins.
-        vein: Magnitude and susceptibility of their blood.
+    Magnitude and susceptibility in ppm are on the grid of the anatomy, of which only grids, air and
+    bone count. `vein` is magnitude and susceptibility of blood.
     """
     blood = _blood_share(veins, scan.work)
     chi = resample(chi_map, anatomy.grid, scan.work, outside=0.0)
@@ -182,14 +154,7 @@ def shows_lesions(
 ) -> NDArray[np.bool_]:
     """Tell whether a lesion could be seen: in bright tissue, not in large veins or drop-out.
 
-    Args:
-        points_mm: (n, 3) positions z, y, x.
-        scan: Grids.
-        seen: The head in that scan.
-        slices: (z, y, x) its slices.
-
-    Returns:
-        (n,) answers; no at the edge of the image.
+    Positions are (n, 3), `slices` are (z, y, x). The answer is no at the edge of the image.
     """
     last = np.array(scan.grid.shape) - 1
     index = scan.grid.nearest(points_mm)
@@ -275,12 +240,8 @@ def _shimmed_field(anatomy: Anatomy, b0_zyx: tuple[float, float, float]) -> Floa
 def average_sub_slices(signal: NDArray[Pixel], scan: ScanPlan) -> NDArray[Pixel]:
     """Average sub-slices as complex numbers to slices, as dephasing through a slice does.
 
-    Args:
-        signal: (z, y, x) on `ScanPlan.work`.
-        scan: Grids and protocol; what lies in the gap between two slices is not seen.
-
-    Returns:
-        (z, y, x) on `ScanPlan.grid`, of the same dtype.
+    What lies in the gap between two slices is not seen. The signal on `ScanPlan.work` becomes one
+    of the same dtype on `ScanPlan.grid`.
     """
     slices = signal.reshape(-1, scan.sub_slices, *signal.shape[1:])
     mean: NDArray[Pixel] = np.einsum("zkyx,k->zyx", slices, scan.excited)

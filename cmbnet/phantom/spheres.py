@@ -24,19 +24,12 @@ MAX_REACH_MM = 16.0
 
 @dataclass(frozen=True, slots=True)
 class Sphere:
-    """A sphere of other material.
+    """A sphere of other material."""
 
-    Args:
-        centre_mm: (3,) z, y, x in the head.
-        radius_mm: Its radius.
-        chi_ppm: Susceptibility relative to the tissue around it.
-        signal: Magnitude inside relative to the tissue around it.
-    """
-
-    centre_mm: NDArray[np.float64]
-    radius_mm: float
-    chi_ppm: float
-    signal: float
+    centre_mm: NDArray[np.float64]  # (3,) z, y, x in the head
+    radius_mm: float  # Its radius
+    chi_ppm: float  # Susceptibility relative to the tissue around it
+    signal: float  # Magnitude inside relative to the tissue around it
 
     @property
     def moment_ppm_mm3(self) -> float:
@@ -49,11 +42,7 @@ def add_spheres(signal: ComplexArray, scan: ScanPlan, spheres: Sequence[Sphere])
 
     Each voxel of the patch gets one complex factor: the mean over sub-points of
     ``gain * exp(i phase)``. That is exact while the background varies slowly over a voxel.
-
-    Args:
-        signal: (z, y, x) complex64 on `scan.work`.
-        scan: Grid, field and echo time.
-        spheres: A lesion or a mimic; they lie together.
+    `signal` is complex64 (z, y, x) on `scan.work`. The spheres of a lesion or mimic lie together.
     """
     radians = scan.protocol.radians_per_ppm
     moment = sum(abs(sphere.moment_ppm_mm3) for sphere in spheres)

@@ -16,11 +16,7 @@ def high_passed_phase(image: ComplexArray, grid: Grid, cutoff_per_mm: float) -> 
 
     The low-pass is a Hann window in k-space that ends at `cutoff_per_mm` cycles per mm: given in
     pixels it would change its meaning with the matrix.
-
-    Args:
-        image: (n, y, x) complex64.
-        grid: Its pixel size.
-        cutoff_per_mm: Where the window reaches zero.
+    The image is (n, y, x) complex64. The window reaches zero at `cutoff_per_mm`.
 
     References:
         Haacke, Xu, Cheng, Reichenbach, Magn Reson Med 2004 (susceptibility weighted imaging).
@@ -43,14 +39,7 @@ def susceptibility_weighted(image: ComplexArray, grid: Grid, protocol: Protocol)
 
     The mask falls from 1 at phase 0 to 0 at pi for the sign that veins along the field have, and
     is multiplied in `protocol.mask_power` times.
-
-    Args:
-        image: (n, y, x) complex64.
-        grid: Its pixel size.
-        protocol: High-pass, power and output.
-
-    Returns:
-        (n, y, x) float32, not negative.
+    Complex64 (n, y, x) becomes float32 that is not negative.
     """
     magnitude: FloatArray = np.abs(image)
     if protocol.output == "swi":

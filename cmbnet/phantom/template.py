@@ -19,28 +19,31 @@ from scipy import ndimage
 
 from cmbnet.errors import MissingExtra
 from cmbnet.phantom.grid import FloatArray, Grid
-from cmbnet.phantom.regions import Triple, ellipsoid_radius
+from cmbnet.phantom.regions import Coordinates, Triple, ellipsoid_radius
 
 AnatomyKind = Literal["mni", "procedural"]
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Tissue probabilities in MNI space.
+    """Tissue probabilities in MNI space."""
 
-    Args:
-        grey: (z, y, x) float32 probability of grey matter, 0 to 1.
-        white: The same of white matter; what is left inside the brain is CSF.
-        brain: The same of being inside the brain, CSF included.
-        origin_mm: MNI position (z, y, x) of voxel (0, 0, 0).
-        spacing_mm: Isotropic voxel size.
-    """
+    grey: FloatArray  # (z, y, x) float32 probability of grey matter, 0 to 1
+    white: FloatArray  # The same of white matter; what is left inside the brain is CSF
+    brain: FloatArray  # The same of being inside the brain, CSF included
+    origin_mm: tuple[float, float, float]  # MNI position (z, y, x) of voxel (0, 0, 0)
+    spacing_mm: float  # Isotropic voxel size
 
-    grey: FloatArray
-    white: FloatArray
-    brain: FloatArray
-    origin_mm: tuple[float, float, float]
-    spacing_mm: float
+    def at(self, q: Coordinates) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+        """Return the shares of grey and white matter and the brain at MNI coordinates z, y, x."""
+        index = np.stack(
+            [(part - at) / self.spacing_mm for part, at in zip(q, self.origin_mm, strict=True)]
+        )
+        grey, white, inside = (
+            ndimage.map_coordinates(values, index, order=1, output=np.float32)
+            for values in (self.grey, self.white, self.brain)
+        )
+        return grey, white, inside > 0.5
 
 
 @functools.lru_cache(maxsize=2)

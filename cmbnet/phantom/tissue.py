@@ -14,19 +14,12 @@ from cmbnet.phantom.protocol import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Tissue:
-    """Properties of one tissue.
+    """Properties of one tissue."""
 
-    Args:
-        density: Proton density, water is 1.
-        t1_ms: T1 at 1.5 T and at 3 T.
-        r2s_per_s: R2* at 1.5 T and at 3 T.
-        chi_ppm: Volume susceptibility relative to water, SI.
-    """
-
-    density: float
-    t1_ms: tuple[float, float]
-    r2s_per_s: tuple[float, float]
-    chi_ppm: float
+    density: float  # Proton density, water is 1
+    t1_ms: tuple[float, float]  # T1 at 1.5 T and at 3 T
+    r2s_per_s: tuple[float, float]  # R2* at 1.5 T and at 3 T
+    chi_ppm: float  # Volume susceptibility relative to water, SI
 
     def at(self, field_t: float) -> tuple[float, float]:
         """Return T1 in ms and R2* in 1/s at a field, linear through 1.5 T and 3 T."""
@@ -62,11 +55,7 @@ def spoiled_echo(tissue: Tissue, protocol: Protocol, *, r2s_factor: float = 1.0)
     """Compute the magnitude of a spoiled gradient echo, relative to fully recovered water.
 
     ``PD sin(a) (1 - E1) / (1 - cos(a) E1) exp(-TE R2*)`` with ``E1 = exp(-TR / T1)``.
-
-    Args:
-        tissue: The tissue.
-        protocol: Field, TE, TR and flip angle.
-        r2s_factor: Multiplies R2*, for individual iron.
+    `r2s_factor` multiplies R2*, for individual iron.
     """
     t1_ms, r2s = tissue.at(protocol.field_t)
     angle = np.deg2rad(protocol.flip_deg)

@@ -45,39 +45,23 @@ TISSUE_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class LesionTruth:
-    """A row of the lesion table.
+    """A row of the lesion table."""
 
-    Args:
-        lesion: Label in the image of lesions; 0 where it is ignored.
-        status: ``"truth"``, or why it is ignored: ``faint``, ``small``, ``large``, ``noise``,
-            ``uneven`` (neither round nor ovoid), ``lost`` (too little tissue around it is to be
-            seen), ``merged``.
-        region: Name of the region.
-        moment_ppm_mm3: Susceptibility times volume.
-        chi_ppm: Susceptibility.
-        physical_diameter_mm: Of the ball of its volume.
-        diameter_mm: Apparent, largest in a slice.
-        volume_mm3: Apparent.
-        slices: Number of slices it is apparent in.
-        peak_drop: Largest relative loss of signal, 0 to 1.
-        z: Voxel index of its centre in the stored image.
-        y: The same along rows.
-        x: The same along columns.
-    """
-
-    lesion: int
+    lesion: int  # Label in the image of lesions; 0 where it is ignored
+    # ``"truth"``, or why it is ignored: ``faint``, ``small``, ``large``, ``noise``, ``uneven``
+    # (neither round nor ovoid), ``lost`` (too little tissue around it is to be seen), ``merged``
     status: str
-    region: str
-    moment_ppm_mm3: float
-    chi_ppm: float
-    physical_diameter_mm: float
-    diameter_mm: float
-    volume_mm3: float
-    slices: int
-    peak_drop: float
-    z: float
-    y: float
-    x: float
+    region: str  # Name of the region
+    moment_ppm_mm3: float  # Susceptibility times volume
+    chi_ppm: float  # Susceptibility
+    physical_diameter_mm: float  # Of the ball of its volume
+    diameter_mm: float  # Apparent, largest in a slice
+    volume_mm3: float  # Apparent
+    slices: int  # Number of slices it is apparent in
+    peak_drop: float  # Largest relative loss of signal, 0 to 1
+    z: float  # Voxel index of its centre in the stored image
+    y: float  # The same along rows
+    x: float  # The same along columns
 
 
 def find_apparent(
@@ -92,17 +76,10 @@ def find_apparent(
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8], list[LesionTruth]]:
     """Label what can be seen of each lesion.
 
-    Args:
-        lesions: What was put in.
-        grid: Grid of the images.
-        with_lesions: (z, y, x) noise-free SWI.
-        without: The same head without lesions.
-        noise: Standard deviation of the noise of the image.
-        white: Its value in white matter; where there is less than a fifth of it nothing is seen.
-        filled: Whether a bright core belongs to its lesion.
-
-    Returns:
-        Instance labels, ignore mask, and a row per lesion in the order given.
+    Images are noise-free SWI (z, y, x) with and without the lesions; `noise` is the standard
+    deviation of the noise, `white` the value in white matter. Where there is less than a fifth of
+    it nothing is seen. `filled` says whether a bright core belongs to its lesion. Return instance
+    labels, ignore mask, and a row per lesion in the order given.
     """
     drop = np.where(without > 0.2 * white, 1 - with_lesions / np.maximum(without, 1e-6), 0)
     labels = np.zeros(grid.shape, np.uint16)

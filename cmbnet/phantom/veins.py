@@ -38,15 +38,10 @@ thalamostriate, basal."""
 
 @dataclass(frozen=True, slots=True)
 class VeinPoints:
-    """Points of blood vessels.
+    """Points of blood vessels."""
 
-    Args:
-        points_mm: (n, 3) float32 positions z, y, x in the head.
-        volume_mm3: (n,) float32 blood that each point stands for.
-    """
-
-    points_mm: FloatArray
-    volume_mm3: FloatArray
+    points_mm: FloatArray  # (n, 3) float32 positions z, y, x in the head
+    volume_mm3: FloatArray  # (n,) float32 blood that each point stands for
 
     @classmethod
     def joined(cls, parts: list[VeinPoints]) -> VeinPoints:
@@ -65,11 +60,8 @@ def thicken(
 ) -> VeinPoints:
     """Turn centre-line points into points that fill the lumen.
 
-    Args:
-        rng: Source of randomness.
-        path_mm: (n, 3) centre line(s).
-        radius_mm: (n,) radius at each point.
-        step_mm: Length that each point stands for, of all or (n,) of each.
+    Paths are (n, 3), radii (n,). `step_mm` is the length that each point stands for, of all or (n,)
+    of each.
     """
     copies = np.clip(np.ceil((radius_mm / 0.3) ** 2), 1, 60).astype(int)
     points = np.repeat(path_mm, copies, axis=0)
@@ -170,14 +162,7 @@ def grow_veins(
 ) -> VeinPoints:
     """Grow the veins of one head: medullary, pial, cortical twigs, sinuses and deep veins.
 
-    Args:
-        rng: Source of randomness.
-        grid: 1 mm grid of the maps.
-        grey: Share of grey matter.
-        white: Share of white matter.
-        csf: Share of CSF.
-        brain: Where there is brain.
-        deformation: Map to MNI space, which places the sinuses.
+    The grid of the maps has 1 mm. The deformation, a map to MNI space, places the sinuses.
     """
     every = (slice(None, None, 2),) * 3
     coarse = Grid(grey[every].shape, grid.origin_mm, (2.0, 2.0, 2.0))

@@ -19,7 +19,7 @@ from cmbnet.predict.request import PLAIN, Request
 from cmbnet.preprocess import prepare
 from cmbnet.preprocess.qc import check_quality
 from cmbnet.regions import locate
-from cmbnet.slices import BrainBox, brain_box, make_stacks
+from cmbnet.slices import BrainBox, brain_box, make_stacks, runs_of_slices
 from cmbnet.threads import Steps, finished
 
 if TYPE_CHECKING:
@@ -222,22 +222,32 @@ def _run_network(
     prepared: PreparedCase, box: BrainBox, bundle: Bundle, backend: Backend
 ) -> NDArray[np.float32]:
     """Probabilities in the crop of all slices, 0 where the network did not look."""
-    crop = box.crop(prepared.image)
-    answers = np.zeros((len(crop), *box.shape), np.float32)
-    starts = range(0, len(box.slices), STACKS_AT_ONCE)
-    chunks = [box.slices[start : start + STACKS_AT_ONCE] for start in starts]
+    answers = np.zeros((len(prepared.image), *box.shape), np.float32)
+    lots = [
+        BrainBox(run.slices[start : start + STACKS_AT_ONCE], run.y, run.x)
+        for run in runs_of_slices(prepared.brain, box, shapes=backend.shapes)
+        for start in range(0, len(run.slices), STACKS_AT_ONCE)
+    ]
 
-    def stacks_of(chunk: NDArray[np.intp]) -> NDArray[np.float32]:
-        return make_stacks(crop, chunk, spacing_z_mm=prepared.spacing_mm[0], context=bundle.context)
+    def stacks_of(lot: BrainBox) -> NDArray[np.float32]:
+        return make_stacks(
+            lot.crop(prepared.image),
+            lot.slices,
+            spacing_z_mm=prepared.spacing_mm[0],
+            context=bundle.context,
+        )
 
     # The next stacks are made while the network looks at these; no more than two exist at a time.
     with ThreadPoolExecutor(1, thread_name_prefix="stacks") as pool:
-        ahead = [pool.submit(stacks_of, chunk) for chunk in chunks[:1]]
-        for chunk, following in zip(chunks, [*chunks[1:], None], strict=True):
+        ahead = [pool.submit(stacks_of, lot) for lot in lots[:1]]
+        for lot, following in zip(lots, [*lots[1:], None], strict=True):
             stacks = ahead.pop().result()
             if following is not None:
                 ahead.append(pool.submit(stacks_of, following))
-            answers[chunk] = backend.predict(stacks)
+            y, x = lot.y.start - box.y.start, lot.x.start - box.x.start
+            answers[lot.slices, y : y + lot.shape[0], x : x + lot.shape[1]] = backend.predict(
+                stacks
+            )
     return answers
 
 

@@ -51,22 +51,16 @@ HOT_PERCENTILE: Final = 99.5
 
 @dataclass(frozen=True, slots=True)
 class CoarseBrain:
-    """A brain mask on the coarse grid.
+    """A brain mask on the coarse grid."""
 
-    Args:
-        inside: A smooth field, float32, 0 to 1, of the shape (z, y, x) of the coarse grid. Brain is
-            where it is at least 0.5.
-        step: Number of canonical voxels in a coarse cell along z, y, x.
-        found: False if nothing looked like a brain. `inside` is then 1 wherever there is signal.
-        certainty: Certainty of the estimate, 0 to 1. It is 1 if the method cannot tell.
-        largest_share: Share of the largest piece, which `inside` holds, in all that looked like
-            brain.
-    """
-
+    # A smooth field, float32, 0 to 1, of the shape (z, y, x) of the coarse grid. Brain is where it
+    # is at least 0.5.
     inside: NDArray[np.float32]
-    step: tuple[float, float, float]
+    step: tuple[float, float, float]  # Number of canonical voxels in a coarse cell along z, y, x
+    # False if nothing looked like a brain. `inside` is then 1 wherever there is signal.
     found: bool
-    certainty: float = 1.0
+    certainty: float = 1.0  # Certainty of the estimate, 0 to 1. It is 1 if the method cannot tell.
+    # Share of the largest piece, which `inside` holds, in all that looked like brain
     largest_share: float = 1.0
 
     def bounding_box(self) -> tuple[tuple[float, float], ...]:
@@ -76,8 +70,7 @@ class CoarseBrain:
     def covered_by(self, mask: NDArray[np.bool_]) -> float | None:
         """Return the share of the brain that lies in a mask, 0 to 1, or None without a brain.
 
-        Args:
-            mask: Mask in canonical orientation, of shape (z, y, x).
+        The mask is (z, y, x) in canonical orientation.
         """
         if not self.found:
             return None
@@ -89,13 +82,8 @@ class CoarseBrain:
     ) -> NDArray[np.bool_]:
         """Sample the mask at canonical positions along each axis by linear interpolation.
 
-        Args:
-            z: Canonical slice indices, fractional.
-            y: Canonical row indices, fractional.
-            x: Canonical column indices, fractional.
-
-        Returns:
-            A bool array of shape (len(z), len(y), len(x)). Outside the scan it is False.
+        Canonical indices may be fractional. Return bool of shape (len(z), len(y), len(x)), False
+        outside the scan.
         """
         matrices = [
             sampling_matrix(n, (positions + 0.5) / step - 0.5)
@@ -120,9 +108,8 @@ def edges_of(
 ) -> tuple[tuple[float, float], ...]:
     """Return the first and the last index along z, y, x of a mask, at the edges of its cells.
 
-    Args:
-        mask: A mask that is not empty, (z, y, x).
-        step: Length of a cell along each axis, in the unit of the result.
+    The mask is (z, y, x) and not empty. `step` is the length of a cell along each axis, in the unit
+    of the result.
     """
     edges = []
     for axis, length in enumerate(step):

@@ -39,35 +39,23 @@ _SAMPLE: Final = 200_000
 
 @dataclass(frozen=True, slots=True)
 class PreparedCase:
-    """A scan in the frame of the network.
+    """A scan in the frame of the network."""
 
-    Args:
-        image: The image, float32, of shape (z, size, size), in [0, 1]. z points to Superior, y to
-            Anterior, x to Right. White matter is near the recipe's level. Outside the scan it is 0.
-        brain: The brain mask, bool, of the same shape. It is never empty.
-        spacing_mm: Spacing of the frame along z, y, x.
-        frame: The transform back to the native grid.
-        intensity: The map that was applied to the stored values.
-        white_matter_level: Value of the white-matter peak in `image`.
-        brain_found: False if the estimate failed and `brain` is all that has signal.
-        brain_certainty: How sure the estimate is of its mask, 0 to 1; see `CoarseBrain`.
-        brain_largest_share: Part of what looked like brain that the mask holds.
-        notes: What was changed or is odd, in words.
-        mask_cover: How much of the brain that is estimated a brain mask that was given covers,
-            0 to 1; None where there is none of both.
-    """
-
+    # The image, float32, of shape (z, size, size), in [0, 1]. z points to Superior, y to Anterior,
+    # x to Right. White matter is near the recipe's level. Outside the scan it is 0.
     image: NDArray[np.float32]
-    brain: NDArray[np.bool_]
-    spacing_mm: tuple[float, float, float]
-    frame: FrameTransform
-    intensity: IntensityMap
-    white_matter_level: float
-    brain_found: bool
-    notes: tuple[str, ...]
+    brain: NDArray[np.bool_]  # The brain mask, bool, of the same shape. It is never empty.
+    spacing_mm: tuple[float, float, float]  # Spacing of the frame along z, y, x
+    frame: FrameTransform  # The transform back to the native grid
+    intensity: IntensityMap  # The map that was applied to the stored values
+    white_matter_level: float  # Value of the white-matter peak in `image`
+    brain_found: bool  # False if the estimate failed and `brain` is all that has signal
+    notes: tuple[str, ...]  # What was changed or is odd, in words
+    # How much of the brain that is estimated a brain mask that was given covers, 0 to 1; None where
+    # there is none of both
     mask_cover: float | None = None
-    brain_certainty: float = 1.0
-    brain_largest_share: float = 1.0
+    brain_certainty: float = 1.0  # How sure the estimate is of its mask, 0 to 1; see `CoarseBrain`
+    brain_largest_share: float = 1.0  # Part of what looked like brain that the mask holds
 
 
 def prepare(

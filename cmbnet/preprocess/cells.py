@@ -22,15 +22,8 @@ def distance_mm(
     Within reach, the result equals `scipy.ndimage.distance_transform_edt` to the last bit. Squares
     are added along one axis after the other. With a reach of a few cells this is many times faster.
     Cells beyond the array do not count as outside the mask.
-
-    Args:
-        mask: bool (z, y, x).
-        spacing_mm: Distance between cells along each axis.
-        reach_mm: Largest distance that is measured exactly.
-
-    Returns:
-        Distances in mm, of the shape of the mask. They are 0 outside the mask, exact up to
-        `reach_mm`, and larger (at last infinite) beyond.
+    The mask is bool (z, y, x). Return distances that are 0 outside the mask, exact up to
+    `reach_mm`, and larger (at last infinite) beyond.
 
     Examples:
         >>> mask = np.array([[[False, True, True, True]]])

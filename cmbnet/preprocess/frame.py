@@ -22,19 +22,12 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 @dataclass(frozen=True, slots=True)
 class AxisMap:
-    """The map of one axis: pixel j of the frame lies at index ``start + step * j`` of the scan.
+    """The map of one axis: pixel j of the frame lies at index ``start + step * j`` of the scan."""
 
-    Args:
-        n_frame: Number of pixels of the frame.
-        n_canonical: Number of voxels of the scan along this axis, in canonical direction.
-        start: Canonical index of frame pixel 0. It may lie outside the scan.
-        step: Frame pixel divided by native pixel, positive.
-    """
-
-    n_frame: int
-    n_canonical: int
-    start: float
-    step: float
+    n_frame: int  # Number of pixels of the frame
+    n_canonical: int  # Number of voxels of the scan along this axis, in canonical direction
+    start: float  # Canonical index of frame pixel 0. It may lie outside the scan.
+    step: float  # Frame pixel divided by native pixel, positive
 
     @property
     def is_shift(self) -> bool:
@@ -62,22 +55,14 @@ class FrameTransform:
     """The transform between the native grid (z, y, x) and the frame (z, size, size).
 
     Slices are never resampled. Slice k of the frame is slice k of the canonical scan.
-
-    Args:
-        orientation: The turn from native to canonical axes.
-        native_shape: Shape of the scan as stored.
-        n_slices: Number of slices of the canonical scan and of the frame.
-        y: The map of rows.
-        x: The map of columns.
-        antialias_from: See `PreprocessRecipe`.
     """
 
-    orientation: Orientation
-    native_shape: tuple[int, int, int]
-    n_slices: int
-    y: AxisMap
-    x: AxisMap
-    antialias_from: float = 1.5
+    orientation: Orientation  # The turn from native to canonical axes
+    native_shape: tuple[int, int, int]  # Shape of the scan as stored
+    n_slices: int  # Number of slices of the canonical scan and of the frame
+    y: AxisMap  # The map of rows
+    x: AxisMap  # The map of columns
+    antialias_from: float = 1.5  # See `PreprocessRecipe`
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -96,11 +81,7 @@ class FrameTransform:
     def image_from_native(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Bring an image into the frame by linear interpolation. Outside the scan it is 0.
 
-        Args:
-            image: The image on the native grid, float32.
-
-        Returns:
-            A new C-contiguous float32 array of shape `shape`.
+        The image is float32 on the native grid. Return C-contiguous float32 of shape `shape`.
         """
         canonical = self.orientation.apply(self._checked(image, self.native_shape))
         if self.y.is_shift and self.x.is_shift:
@@ -118,9 +99,7 @@ class FrameTransform:
         A frame pixel takes the nearest native voxel. If frame pixels are larger than native voxels,
         it takes the largest label of all native voxels nearest to it, so a lesion of one voxel
         stays. A mask may thereby grow by half a native step, `step - 1`.
-
-        Args:
-            mask: Any dtype, on the native grid.
+        The mask is on the native grid, of any dtype.
         """
         canonical = self.orientation.apply(self._checked(mask, self.native_shape))
         result = np.zeros(self.shape, mask.dtype)
@@ -204,12 +183,8 @@ def fit_frame(
 ) -> FrameTransform:
     """Choose the frame of a scan by a recipe.
 
-    Args:
-        recipe: Recipe whose `frame` decides; see `PreprocessRecipe`.
-        orientation: The turn from native to canonical axes.
-        native_shape: Shape of the scan as stored.
-        spacing_mm: Canonical spacing (z, y, x).
-        centre_yx: Canonical index of the middle of the brain, the centre of the physical frame.
+    `orientation` turns native to canonical axes; spacing and `centre_yx`, the middle of the brain,
+    are canonical.
     """
     n_slices, *in_plane = (native_shape[axis] for axis in orientation.axes)
     axes = []

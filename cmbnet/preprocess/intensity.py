@@ -42,17 +42,11 @@ _SAMPLE: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class IntensityMap:
-    """The linear map from stored values to [0, 1].
+    """The linear map from stored values to [0, 1]."""
 
-    Args:
-        zero: Stored value that becomes 0.
-        peak: Stored value of the white-matter peak.
-        top: Stored value that becomes 1.
-    """
-
-    zero: float
-    peak: float
-    top: float
+    zero: float  # Stored value that becomes 0
+    peak: float  # Stored value of the white-matter peak
+    top: float  # Stored value that becomes 1
 
     def level(self, stored: float) -> float:
         """Map a stored value, and clip it to [0, 1]."""

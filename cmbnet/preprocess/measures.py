@@ -37,40 +37,26 @@ _ENOUGH_CELLS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class QualityMeasures:
-    """The measures of a scan that the gate uses.
+    """The measures of a scan that the gate uses."""
 
-    Args:
-        brain_ml: Volume of the brain mask.
-        end_area: Area of the mask in the lowest and the highest slice of the scan, relative to
-            its largest.
-        noise: Standard deviation of the grain in the middle of the brain on the native grid,
-            relative to the white-matter peak. Grain is the difference of a voxel from the mean of
-            its two neighbours.
-        structure: Standard deviation of 3 mm cells against the 12 mm neighbourhood, inside.
-        deep_dark: Fraction of deep cells darker than 0.45 x their neighbourhood.
-        dark_asymmetry: How unequally the dark cells lie left and right, 0 (equal) to 1 (one side).
-        deep_bright: Fraction of deep cells brighter than 1.3 x their neighbourhood.
-        negative: Fraction of all voxels whose stored value is below 0 by more than a twentieth of
-            the range from signal zero to the peak.
-    """
-
-    brain_ml: float
+    brain_ml: float  # Volume of the brain mask
+    # Area of the mask in the lowest and the highest slice of the scan, relative to its largest
     end_area: tuple[float, float]
+    # Standard deviation of the grain in the middle of the brain on the native grid, relative to the
+    # white-matter peak. Grain is the difference of a voxel from the mean of its two neighbours.
     noise: float
-    structure: float
-    deep_dark: float
+    structure: float  # Standard deviation of 3 mm cells against the 12 mm neighbourhood, inside
+    deep_dark: float  # Fraction of deep cells darker than 0.45 x their neighbourhood
+    # How unequally the dark cells lie left and right, 0 (equal) to 1 (one side)
     dark_asymmetry: float
-    deep_bright: float
+    deep_bright: float  # Fraction of deep cells brighter than 1.3 x their neighbourhood
+    # Fraction of all voxels whose stored value is below 0 by more than a twentieth of the range
+    # from signal zero to the peak
     negative: float
 
 
 def measure_quality(volume: Volume, prepared: PreparedCase) -> QualityMeasures:
-    """Measure a scan.
-
-    Args:
-        volume: The scan as read.
-        prepared: The same scan, prepared.
-    """
+    """Measure a scan."""
     areas = np.array([np.count_nonzero(one) for one in prepared.brain], np.float64)
     structure = _structure(prepared)
     peak = prepared.intensity.peak - prepared.intensity.zero

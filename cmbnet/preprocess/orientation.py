@@ -19,15 +19,10 @@ _WORLD_AXIS = (2, 1, 0)
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """The turn of a native array (z, y, x) to z toward S, y toward A, x toward R.
+    """The turn of a native array (z, y, x) to z toward S, y toward A, x toward R."""
 
-    Args:
-        axes: Native axis that becomes the canonical z, y, x.
-        flips: Whether the canonical z, y, x runs against its native axis.
-    """
-
-    axes: tuple[int, int, int]
-    flips: tuple[bool, bool, bool]
+    axes: tuple[int, int, int]  # Native axis that becomes the canonical z, y, x
+    flips: tuple[bool, bool, bool]  # Whether the canonical z, y, x runs against its native axis
 
     def apply(self, array: NDArray[_Scalar]) -> NDArray[_Scalar]:
         """Turn an array from native to canonical axes. The result is a view."""

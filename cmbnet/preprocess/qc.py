@@ -124,13 +124,8 @@ class QualityReport:
 def check_quality(volume: Volume, prepared: PreparedCase) -> QualityReport:
     """Judge whether a result about microbleeds on this scan would be meaningful.
 
-    Args:
-        volume: The scan as read. Its notes become remarks.
-        prepared: The same scan, prepared.
-
-    Returns:
-        The report. The function raises nothing; the caller decides what to do with a scan that is
-        not analysable.
+    Notes of the volume become remarks. It raises nothing; the caller decides what to do with a scan
+    that is not analysable. Return the report.
     """
     measures = measure_quality(volume, prepared)
     findings: list[Finding] = []

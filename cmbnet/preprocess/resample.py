@@ -75,9 +75,7 @@ class _Band:
 class PlaneResampler:
     """Resample slices (z, y_in, x_in) along y and x to (z, y_out, x_out).
 
-    Args:
-        rows: Weights of shape (y_out, y_in), float32.
-        columns: Weights of shape (x_out, x_in), float32.
+    `rows` are weights (y_out, y_in), `columns` weights (x_out, x_in), float32.
     """
 
     def __init__(self, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from cmbnet.regions.atlas import head_template
 from cmbnet.regions.places import UNKNOWN, Place
@@ -60,8 +61,10 @@ def locate(
             f"no regions are given: at least {LEAST_BRAIN_ML:g} ml of brain are required, "
             f"got {brain_ml:.0f}",
         )
-    coarse = cells_of(image, brain, affine, blur_mm=COARSE_MM)
-    found = align(coarse, cells_of(image, brain, affine), head_template().tissues)
+    # More threads would not be quicker here, and wait busily while other work has the processors.
+    with threadpool_limits(1, user_api="blas"):
+        coarse = cells_of(image, brain, affine, blur_mm=COARSE_MM)
+        found = align(coarse, cells_of(image, brain, affine), head_template().tissues)
     return Locator(found, _why_bad(found))
 
 

@@ -34,11 +34,8 @@ def is_finished(folder: Path) -> bool:
 def read_answer(folder: Path, bundle: Bundle, *, scans: Path | None) -> Answer:
     """Read the folder of a finished case, and its scan, which is prepared anew.
 
-    Args:
-        folder: It has a ``result.json``.
-        bundle: The model that must have found the lesions.
-        scans: Folder of the scan. A result does not say where its scan lies, because paths may
-            name patients.
+    The folder has a ``result.json``, which does not say where its scan lies, because paths may name
+    patients: `scans` is the folder of the scan. The bundle must have found the lesions.
 
     Raises:
         UnreadableFile: If a file is missing or no result of this version.

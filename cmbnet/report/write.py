@@ -128,10 +128,7 @@ def write_refusal(
 ) -> Path:
     """Write the SR that says that a DICOM series is not analysable, and return its path.
 
-    Args:
-        refusal: The refusal of `cmbnet.predict.NotAnalysable`.
-        out_dir: Folder of the case. Files of an earlier run are removed.
-        created: Content date and time of the SR, which are part of its UID. The default is now.
+    Files of an earlier run are removed. `created` is part of the UID; the default is now.
 
     Raises:
         OSError: If the file system refuses.

@@ -1,8 +1,17 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cmbnet.errors import UsageError
-from cmbnet.slices import SliceContext, brain_box, make_stacks, neighbour_indices
+from cmbnet.slices import (
+    STRIDE,
+    SliceContext,
+    brain_box,
+    make_stacks,
+    neighbour_indices,
+    runs_of_slices,
+)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +106,53 @@ def test_no_brain_no_slices() -> None:
 def test_shape_that_cannot_hold_the_brain_is_refused() -> None:
     with pytest.raises(UsageError, match=r"at least \(62, 48\) within the frame \(64, 48\)"):
         brain_box(brain_at(slice(2, 60), slice(2, 46)), shapes=[(32, 24)], margin_pixels=2)
+
+
+def test_each_run_of_slices_has_the_smallest_crop_on_the_grid_of_the_box() -> None:
+    brain = np.zeros((7, 96, 96), bool)
+    brain[1:3, 40:50, 30:38] = True
+    brain[3:5, 10:80, 12:70] = True
+    brain[5, 30:45, 20:30] = True
+    shapes = [(32, 32), (96, 80)]
+    box = brain_box(brain, shapes=shapes)
+    assert (box.y, box.x) == (slice(0, 96), slice(1, 81))
+    runs = runs_of_slices(brain, box, shapes=shapes)
+    assert [run.slices.tolist() for run in runs] == [[1, 2], [3, 4], [5]]
+    assert [run.shape for run in runs] == [(32, 32), (96, 80), (32, 32)]
+    # Centred, the small crops would begin at (29, 18) and (21, 9).
+    assert [(run.y.start, run.x.start) for run in runs] == [(32, 17), (0, 1), (24, 9)]
+
+
+def test_slices_of_one_shape_that_lie_apart_share_a_larger_crop() -> None:
+    brain = np.zeros((2, 96, 96), bool)
+    brain[0, 20:30, 20:30] = True
+    brain[1, 60:70, 60:70] = True
+    shapes = [(32, 32), (96, 96)]
+    (run,) = runs_of_slices(brain, brain_box(brain, shapes=shapes), shapes=shapes)
+    assert (run.slices.tolist(), run.shape) == ([0, 1], (96, 96))
+
+
+@given(
+    blobs=st.lists(
+        st.tuples(st.integers(0, 90), st.integers(1, 60), st.integers(0, 80), st.integers(1, 60)),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_runs_hold_all_of_the_brain_with_a_margin(blobs: list[tuple[int, int, int, int]]) -> None:
+    brain = np.zeros((len(blobs), 96, 88), bool)
+    for z, (y, height, x, width) in enumerate(blobs):
+        brain[z, y : y + height, x : x + width] = True
+    shapes = [(24, 24), (48, 40), (64, 64), (96, 88)]
+    box = brain_box(brain, shapes=shapes)
+    runs = runs_of_slices(brain, box, shapes=shapes)
+    assert np.concatenate([run.slices for run in runs]).tolist() == box.slices.tolist()
+    for run in runs:
+        assert run.shape in shapes
+        for part, whole, axis in ((run.y, box.y, 1), (run.x, box.x, 2)):
+            assert whole.start <= part.start
+            assert part.stop <= whole.stop
+            assert (part.start - whole.start) % STRIDE == 0
+            used = np.flatnonzero(brain[run.slices].any(axis=(0, 3 - axis)))
+            assert part.start <= max(used[0] - STRIDE // 2, whole.start)
+            assert part.stop >= min(used[-1] + 1 + STRIDE // 2, whole.stop)

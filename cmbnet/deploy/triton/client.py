@@ -22,30 +22,21 @@ DOT_BELOW = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanAnswer:
-    """The findings of a server on a scan.
+    """The findings of a server on a scan."""
 
-    Args:
-        mask: Mask on the grid of the scan, uint8 (z, y, x), 1 in lesions.
-        labels: Number of the lesion of each voxel, uint16 (z, y, x).
-        lesions: Rows of the lesion table, as in ``result.json``.
-        quality: Result of the quality gate.
-        result: The whole of ``result.json``.
-        probability: Probabilities, float32 (z, y, x), or None if the request did not want them.
-    """
-
-    mask: NDArray[np.uint8]
-    labels: NDArray[np.uint16]
-    lesions: list[dict[str, Any]]
-    quality: dict[str, Any]
-    result: dict[str, Any]
+    mask: NDArray[np.uint8]  # Mask on the grid of the scan, uint8 (z, y, x), 1 in lesions
+    labels: NDArray[np.uint16]  # Number of the lesion of each voxel, uint16 (z, y, x)
+    lesions: list[dict[str, Any]]  # Rows of the lesion table, as in ``result.json``
+    quality: dict[str, Any]  # Result of the quality gate
+    result: dict[str, Any]  # The whole of ``result.json``
+    # Probabilities, float32 (z, y, x), or None if the request did not want them
     probability: NDArray[np.float32] | None = None
 
 
 class TritonScanner:
     """A client of the model ``cmbnet`` of a server. Several threads may use it.
 
-    Args:
-        url: Address ``triton+grpc://host:port``; see `cmbnet.backends.triton_connection`.
+    The address is ``triton+grpc://host:port``; see `cmbnet.backends.triton_connection`.
 
     Raises:
         UsageError: If the address is wrong.
@@ -64,10 +55,8 @@ class TritonScanner:
     ) -> ScanAnswer:
         """Find the microbleeds of a scan.
 
-        Args:
-            volume: The scan. int16 is sent as it is, and any other type as float32.
-            request: The request, of which operating point, `force` and `save_probability` are sent.
-            brain_mask: Brain mask (z, y, x) on the grid of the scan.
+        int16 is sent as it is, any other type as float32. Of the request, operating point, `force`
+        and `save_probability` are sent.
 
         Raises:
             InputRefused, UsageError: If `cmbnet.predict.predict_volume` raises it on the server.
@@ -116,11 +105,7 @@ def _inputs(
 def check_server(url: str) -> list[str]:
     """Check that a server is ready, has both models with the right tensors, and answers.
 
-    Args:
-        url: Address of the server.
-
-    Returns:
-        A line for each finding.
+    Return a line for each finding.
 
     Raises:
         ServerUnavailable: If it does not answer.
@@ -148,11 +133,7 @@ def check_server(url: str) -> list[str]:
 
 
 def _ask_probe(scanner: TritonScanner, probe: Volume) -> ScanAnswer:
-    """Send the probe. All of it is brain, so the network runs at its largest shape.
-
-    Raises:
-        ServerRefused: If the server refuses it, or answers dots no higher than their surroundings.
-    """
+    """Send the probe. All of it is brain, so the network runs at its largest shape."""
     address = scanner.connection.address
     whole = np.ones(probe.shape, np.uint8)
     asked = Request(force=True, save_probability=True)
@@ -176,12 +157,7 @@ def _ask_probe(scanner: TritonScanner, probe: Volume) -> ScanAnswer:
 
 
 def _check_model(connection: TritonConnection, model: str) -> str:
-    """Check that one model is ready and has the right tensors.
-
-    Raises:
-        ServerUnavailable: If the server does not answer.
-        ServerRefused: If something is wrong.
-    """
+    """Check that one model is ready and has the right tensors."""
     metadata = connection.metadata(model)
     if not connection.is_ready([model]):
         raise ServerRefused(f"{model} on {connection.address} is loaded but not ready")

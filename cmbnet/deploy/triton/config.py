@@ -39,30 +39,22 @@ class InvalidConfig(CmbnetError):
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """The settings of a server.
+    """The settings of a server."""
 
-    Args:
-        scan_instances: Number of scans in parallel, each in a process. With two, one prepares or
-            writes while the network runs for the other (on two processors with 4 clients, .96 of a
-            local loop's throughput, and .89 with one).
-        gpu: Whether the network runs on a GPU.
-        threads: Number of threads of a LiteRT network. 0 takes every processor.
-        max_voxels: Largest accepted scan. A larger one could exhaust the server's memory.
-    """
-
+    # Number of scans in parallel, each in a process. With two, one prepares or writes while the
+    # network runs for the other (on two processors with 4 clients, .96 of a local loop's
+    # throughput, and .89 with one).
     scan_instances: int = 2
-    gpu: bool = False
-    threads: int = 0
+    gpu: bool = False  # Whether the network runs on a GPU
+    threads: int = 0  # Number of threads of a LiteRT network. 0 takes every processor.
+    # Largest accepted scan. A larger one could exhaust the server's memory.
     max_voxels: int = MOST_VOXELS
 
 
 def network_config(kind: NetworkKind, shapes: Sequence[Shape], settings: ServerSettings) -> str:
     """Make ``config.pbtxt`` of ``cmbnet_unet``.
 
-    Args:
-        kind: Runtime of the network.
-        shapes: Rows and columns that it accepts. ONNX files and plans have one.
-        settings: Instances and device.
+    `shapes` are rows and columns. ONNX files and plans have one.
     """
     gpu = settings.gpu and kind != "litert"
     free = len(shapes) > 1
@@ -85,9 +77,7 @@ def network_config(kind: NetworkKind, shapes: Sequence[Shape], settings: ServerS
 def scan_config(shapes: Sequence[Shape], settings: ServerSettings) -> str:
     """Make ``config.pbtxt`` of ``cmbnet``.
 
-    Args:
-        shapes: Rows and columns that ``cmbnet_unet`` accepts.
-        settings: Settings of the instances.
+    `shapes` are the rows and columns that ``cmbnet_unet`` accepts.
     """
     values = {
         "name": SCAN_MODEL,

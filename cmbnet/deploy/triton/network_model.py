@@ -23,8 +23,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Open the network.
 
-        Args:
-            args: The model's folder, version and configuration, from Triton.
+        `args` are folder, version and configuration, from Triton.
         """
         parameters = json.loads(args["model_config"])["parameters"]
         threads = int(parameters["threads"]["string_value"])
@@ -62,12 +61,8 @@ def answer_together(
 ) -> list[NDArray[np.float32] | CmbnetError]:
     """Run several requests' stacks as one batch; a fault of one is the answer to that one only.
 
-    Args:
-        backend: The network.
-        stacks: float32 (n, y, x, 3) each, of one (y, x).
-
-    Returns:
-        float32 (n, y, x, 1) each, in order, or what was wrong with it.
+    Stacks are float32 (n, y, x, 3) each, of one (y, x). Return float32 (n, y, x, 1) each, in order,
+    or what was wrong with it.
     """
     try:
         answers = backend.predict(stacks[0] if len(stacks) == 1 else np.concatenate(stacks))

@@ -32,15 +32,8 @@ def answer_scan(
 ) -> dict[str, NDArray[Any]]:
     """Find the microbleeds of a request.
 
-    Args:
-        tensors: Arrays by the names of `SCAN_INPUTS`.
-        bundle: The model.
-        backend: Backend that runs its network.
-        max_voxels: Largest accepted scan.
-        wanted: Names of the wanted outputs. None of them means all but the probability.
-
-    Returns:
-        Arrays by the names of `SCAN_OUTPUTS`.
+    `tensors` are arrays by the names of `SCAN_INPUTS`. No `wanted` output means all but the
+    probability. Return arrays by the names of `SCAN_OUTPUTS`.
 
     Raises:
         UsageError: If tensors are missing or do not fit together.
@@ -69,9 +62,7 @@ def answer_scan(
 def read_volume(tensors: Mapping[str, NDArray[Any]], max_voxels: int) -> Volume:
     """Make the scan of a request.
 
-    Args:
-        tensors: Arrays by the names of `SCAN_INPUTS`.
-        max_voxels: Largest accepted scan.
+    `tensors` are arrays by the names of `SCAN_INPUTS`, with at most `max_voxels` voxels.
 
     Raises:
         UsageError: If there is no volume, or two, or the spacing contradicts the affine.

@@ -25,8 +25,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the bundle.
 
-        Args:
-            args: The model's folder, version and configuration, from Triton.
+        `args` are folder, version and configuration, from Triton.
         """
         parameters = json.loads(args["model_config"])["parameters"]
         folder = Path(args["model_repository"]) / args["model_version"] / "bundle"
@@ -63,9 +62,7 @@ class TritonPythonModel:
 class BlsBackend:
     """``cmbnet_unet`` of the same server as a `cmbnet.backends.Backend`.
 
-    Args:
-        shapes: Rows and columns that it accepts, smallest first.
-        precision: Precision of its artefact.
+    It has the shapes that it accepts, smallest first, and the precision of its artefact.
     """
 
     def __init__(self, shapes: tuple[Shape, ...], precision: str) -> None:

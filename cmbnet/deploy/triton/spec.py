@@ -22,19 +22,13 @@ SCAN_MODEL = "cmbnet"
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One input or output.
+    """One input or output."""
 
-    Args:
-        name: Name in requests.
-        data_type: Triton's name of the type.
-        shape: Shape, in which -1 is free. The network's tensors also have a batch dimension.
-        optional: Whether a request may omit it.
-    """
-
-    name: str
-    data_type: DataType
+    name: str  # Name in requests
+    data_type: DataType  # Triton's name of the type
+    # Shape, in which -1 is free. The network's tensors also have a batch dimension.
     shape: tuple[int, ...]
-    optional: bool = False
+    optional: bool = False  # Whether a request may omit it
 
     @property
     def config_type(self) -> str:

@@ -83,12 +83,9 @@ def pair_files(
 ) -> list[CaseFiles]:
     """Pair predictions with references by name.
 
-    Args:
-        folders: The folders of the images.
-        manifest: The manifest of the cases. It must name exactly the reference cases.
-        lesion_regions: Result of `read_lesion_regions`. Cases that it does not name have no lesion.
-        allow_missing: Whether a missing prediction counts as empty, and a prediction without a
-            reference is left out.
+    The manifest must name exactly the reference cases. Cases that `lesion_regions`, from
+    `read_lesion_regions`, does not name have no lesion. With `allow_missing`, a missing prediction
+    counts as empty, and one without a reference is left out.
 
     Raises:
         InputRefused: If names differ. It lists all of them.
@@ -232,11 +229,7 @@ def _check_tables(
 
 
 def _patients(truth: Mapping[str, Reference], manifest: Manifest | None) -> dict[str, str]:
-    """Return the patient of each case, or "".
-
-    Raises:
-        InputRefused: If cases look like sessions of one subject, and nothing says whose they are.
-    """
+    """Return the patient of each case, or ""."""
     first: dict[str, str] = {}
     patients: dict[str, str] = {}
     for name, reference in truth.items():

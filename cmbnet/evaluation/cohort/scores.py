@@ -30,9 +30,7 @@ class CohortScores:
 def evaluate_cohort(cases: Iterable[Case], settings: Settings | None = None) -> CohortScores:
     """Score cases one after the other and add them up.
 
-    Args:
-        cases: The cases. A generator keeps only one case in memory.
-        settings: Matching rule and thresholds. The default is the paper's rule.
+    A generator of cases keeps only one in memory. The default settings are the paper's rule.
 
     Raises:
         InputRefused: If there is no case, a name occurs twice, or a case cannot be scored.

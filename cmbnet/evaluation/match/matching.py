@@ -52,15 +52,6 @@ TIE_BREAK = 1e-9
 class MatchingRule:
     """A rule of `match`.
 
-    Args:
-        kind: ``paper``: covered fraction > threshold, each side by itself. The others are one to
-            one. ``coverage``: covered fraction of the true lesion > threshold; ``iou``:
-            intersection over union >= threshold; ``any-voxel``: at least one shared voxel;
-            ``centroid``: centroids at most threshold mm apart.
-        threshold: Fraction in [0, 1], or mm for ``centroid``.
-        spare_extras: Whether an unpaired predicted lesion that is admissible with some true lesion
-            is left out instead of called false. Only for the one-to-one rules.
-
     Raises:
         UsageError: If the kind is unknown or the threshold out of range.
 
@@ -71,8 +62,14 @@ class MatchingRule:
         'paper:0.4'
     """
 
+    # ``paper``: covered fraction > threshold, each side by itself. The others are one to one.
+    # ``coverage``: covered fraction of the true lesion > threshold; ``iou``: intersection over
+    # union >= threshold; ``any-voxel``: at least one shared voxel; ``centroid``: centroids at most
+    # threshold mm apart.
     kind: RuleKind = "paper"
-    threshold: float = 0.4
+    threshold: float = 0.4  # Fraction in [0, 1], or mm for ``centroid``
+    # Whether an unpaired predicted lesion that is admissible with some true lesion is left out
+    # instead of called false. Only for the one-to-one rules.
     spare_extras: bool = False
 
     def __post_init__(self) -> None:

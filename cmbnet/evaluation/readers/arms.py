@@ -52,11 +52,9 @@ def compare_arms(
 ) -> Arms:
     """Compare readers without and with the system.
 
-    Args:
-        names: Readers, in the order of the columns of `ReadCase.readers`.
-        without: The cases as they were read without the system.
-        with_system: The same cases with it. Sites may differ where only a reader sees a lesion.
-        seconds: Mean time for a case by reader and arm; of the system as ``("system", "system")``.
+    `names` are in the order of the columns of `ReadCase.readers`. Sites of the arms may differ
+    where only a reader sees a lesion. `seconds` is the mean time for a case by reader and arm; that
+    of the system is of ``("system", "system")``.
 
     Raises:
         InputRefused: If there is no case, or the arms hold different cases.

@@ -45,13 +45,8 @@ def find_sites(
 ) -> ReadCase:
     """Collect the sites of a case from masks or instance labels.
 
-    Args:
-        name: Name of the case, for messages.
-        system: Output of the system.
-        readers: Revision of each reader, by name.
-        truth: Reviewed truth.
-        ignore: Mask of the region where nothing counts. A site with more than `IGNORED` of its
-            voxels in it is left out, whoever marks it.
+    A site with more than `IGNORED` of its voxels in the region to ignore is left out, whoever marks
+    it.
 
     Raises:
         InputRefused: If the grids differ or labels are wrong.

@@ -107,11 +107,7 @@ def analyse_study(
 ) -> StudyResult:
     """Analyse a reader study.
 
-    Args:
-        names: Readers, in the order of the columns of `ReadCase.readers`.
-        cases: The cases, all with or all without a truth.
-        resamples: Bootstrap resamples of cases.
-        seed: Seed of the bootstrap.
+    `names` are in the order of the columns of `ReadCase.readers`. All cases have a truth, or none.
 
     Raises:
         InputRefused: If there is no case or reader, or the cases do not fit together.

@@ -82,20 +82,30 @@ def write_figure(figure: Figure, path: Path, *, for_print: bool = False) -> byte
 
     The same figure gives the same bytes.
     """
+    written = _saved(figure, {"svg": {"Date": None}, "png": {"Software": None}})
+    if for_print:
+        figure.supxlabel("")
+        written |= _saved(figure, {"pdf": {"CreationDate": None}})
+    for kind, content in written.items():
+        write_bytes_atomically(path.with_name(f"{path.name}.{kind}"), content)
+    return written["svg"]
+
+
+def _saved(figure: Figure, formats: dict[str, dict[str, None]]) -> dict[str, bytes]:
+    """Lay a figure out once, for that takes longest, and save it in formats with their metadata."""
     import matplotlib as mpl
 
-    written, kinds = {}, {"svg": {"Date": None}, "png": {"Software": None}}
-    if for_print:
-        kinds["pdf"] = {"CreationDate": None}
-    for kind, metadata in kinds.items():
-        if kind == "pdf":
-            figure.supxlabel("")
-        stream = io.BytesIO()
-        with mpl.rc_context(STYLE):
-            figure.savefig(stream, format=kind, dpi=150, metadata=metadata, bbox_inches="tight")
-        written[kind] = stream.getvalue()
-        write_bytes_atomically(path.with_name(f"{path.name}.{kind}"), written[kind])
-    return written["svg"]
+    saved = {}
+    with mpl.rc_context(STYLE):
+        figure.set_layout_engine("constrained")
+        figure.draw_without_rendering()
+        figure.set_layout_engine(None)
+        box = figure.get_tightbbox().padded(mpl.rcParams["savefig.pad_inches"])
+        for kind, metadata in formats.items():
+            stream = io.BytesIO()
+            figure.savefig(stream, format=kind, dpi=150, metadata=metadata, bbox_inches=box)
+            saved[kind] = stream.getvalue()
+    return saved
 
 
 def roc(analysis: Analysis, versus: Versus | None = None) -> Figure:

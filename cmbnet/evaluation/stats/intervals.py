@@ -66,11 +66,8 @@ def bca(point: float, values: NDArray[np.float64], jackknife: NDArray[np.float64
 
     If all values lie on one side of the point, or the jackknife does not vary, it takes the
     `percentile` interval and says so.
-
-    Args:
-        point: Value of the whole sample.
-        values: Bootstrap values. NaN is left out.
-        jackknife: Value without each patient in turn. NaN is left out.
+    `point` is the value of the whole sample, `values` are those of resamples, `jackknife` those
+    without each patient in turn. NaN is left out.
 
     References:
         Efron, J Am Stat Assoc 1987, doi:10.1080/01621459.1987.10478410.

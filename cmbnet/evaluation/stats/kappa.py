@@ -38,9 +38,7 @@ def disagreement(categories: int, weights: KappaWeights) -> NDArray[np.float64]:
 def kappa_value(table: NDArray[np.float64], weights: KappaWeights = "none") -> NDArray[np.float64]:
     """Compute Cohen's kappa of one or many tables. It is NaN if chance agreement is 1.
 
-    Args:
-        table: Counts (..., k, k), with the first rater along rows and the categories in order.
-        weights: Credit for near misses.
+    Tables are (..., k, k), with the first rater along rows and the categories in order.
 
     Examples:
         >>> round(float(kappa_value(np.array([[20.0, 5.0], [10.0, 15.0]]))), 3)
@@ -61,9 +59,7 @@ def kappa_value(table: NDArray[np.float64], weights: KappaWeights = "none") -> N
 def cohen_kappa(table: NDArray[np.float64], weights: KappaWeights = "none") -> Kappa:
     """Compute Cohen's kappa with the standard error of Fleiss, Cohen and Everitt.
 
-    Args:
-        table: Counts (k, k), with the first rater along rows.
-        weights: Credit for near misses.
+    The table is (k, k), with the first rater along rows.
 
     References:
         Cohen, Educ Psychol Meas 1960, doi:10.1177/001316446002000104; Fleiss, Cohen, Everitt,
@@ -87,9 +83,7 @@ def cohen_kappa(table: NDArray[np.float64], weights: KappaWeights = "none") -> K
 def fleiss_kappa(counts: NDArray[np.float64]) -> Kappa:
     """Compute the agreement of several raters on categories without order (Fleiss' kappa).
 
-    Args:
-        counts: Number of raters that chose each category, (subjects, categories). All rows sum to
-            the same number of raters, at least 2.
+    The counts of raters are (subjects, categories). All rows sum to the same number, at least 2.
 
     Raises:
         ValueError: If the rows have different sums.

@@ -67,11 +67,7 @@ def obuchowski_rockette(merit: NDArray[np.float64], covariance: NDArray[np.float
 def jackknife_covariance(without: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute the covariance of figures from their values without each case.
 
-    Args:
-        without: Figures without each case in turn, shape (cases, 2, readers).
-
-    Returns:
-        Covariance, shape (2, readers, 2, readers).
+    Figures are (cases, 2, readers), the covariance is (2, readers, 2, readers).
     """
     n, (arms, readers) = len(without), without.shape[1:]
     centred = (without - without.mean(axis=0)).reshape(n, -1)

@@ -21,10 +21,8 @@ NEVER = -np.inf
 def patient_classes(has_lesions: Any, found: Any, false: Any) -> dict[str, NDArray[np.bool_]]:
     """Tell which patients are TP, FN (missed), FP (alarmed) and TN.
 
-    Args:
-        has_lesions: Whether each patient has true lesions.
-        found: Whether at least one of these is found.
-        false: Whether at least one predicted lesion of the patient is false.
+    `found` says whether at least one true lesion is found, `false` whether at least one predicted
+    one is false.
 
     Examples:
         >>> classes = patient_classes([True, True, False], [True, False, False], [True, True, True])

@@ -26,12 +26,8 @@ class Curve:
 def roc_curve(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> Curve:
     """Compute false-positive and true-positive rate at every distinct score.
 
-    Args:
-        positive: Class of each sample, bool.
-        score: Score of each sample, finite, and high for positive.
-
-    Returns:
-        The curve from (0, 0) to (1, 1). If a class is absent, its axis is NaN.
+    Classes are bool, scores finite, and high for positive. Return the curve from (0, 0) to (1, 1).
+    If a class is absent, its axis is NaN.
 
     Examples:
         >>> curve = roc_curve(np.array([True, False, True]), np.array([0.9, 0.8, 0.8]))

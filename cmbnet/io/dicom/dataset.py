@@ -31,15 +31,10 @@ from cmbnet.io.detect import has_dicom_mark
 
 @dataclass(frozen=True, slots=True)
 class DicomFile:
-    """A file with the DICOM mark.
+    """A file with the DICOM mark."""
 
-    Args:
-        path: Its path, perhaps in a temporary folder.
-        name: Its own name, for messages.
-    """
-
-    path: Path
-    name: str
+    path: Path  # Its path, perhaps in a temporary folder
+    name: str  # Its own name, for messages
 
 
 MOST_INFLATED = 100
@@ -79,10 +74,7 @@ def read_header(
 ) -> FileDataset:
     """Read a file up to its pixels, or with them.
 
-    Args:
-        file: The file.
-        pixels: Whether to read the pixels, too.
-        only: Keywords to keep. None keeps all.
+    `only` names the keywords to keep; None keeps all.
 
     Raises:
         UnreadableFile: If it is damaged or states no transfer syntax. A file without preamble and
@@ -120,11 +112,7 @@ def _guessed_syntax(header: FileDataset) -> UID:
 
 
 def _check_inflated(path: Path) -> None:
-    """Refuse a deflated file that would fill the memory, because pydicom inflates it whole.
-
-    Raises:
-        UnreadableFile: If it would grow by more than `MOST_INFLATED`.
-    """
+    """Refuse a deflated file that would fill the memory, because pydicom inflates it whole."""
     with path.open("rb") as stream:
         start = stream.read(_META_BYTES)
         if DeflatedExplicitVRLittleEndian.encode() not in start:

@@ -28,20 +28,15 @@ _COPY_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one input.
+    """The limits of one input."""
 
-    Args:
-        files: Number of files, DICOM or not.
-        unpacked_bytes: Stated size of all members of a zip. The unpacked bytes are counted, too,
-            because the archive may state too little.
-        unpacked_ratio: Size of all members relative to the archive. Images have two to ten.
-        always_bytes: Size to which an archive of any size may unpack.
-    """
-
-    files: int = 50_000
+    files: int = 50_000  # Number of files, DICOM or not
+    # Stated size of all members of a zip. The unpacked bytes are counted, too, because the archive
+    # may state too little.
     unpacked_bytes: int = 8 << 30
+    # Size of all members relative to the archive. Images have two to ten.
     unpacked_ratio: int = 100
-    always_bytes: int = 256 << 20
+    always_bytes: int = 256 << 20  # Size to which an archive of any size may unpack
 
     def unpacked_of(self, packed_bytes: int) -> int:
         """Return the size to which an archive of that size may unpack."""
@@ -55,19 +50,12 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class FileSet:
-    """The DICOM files of one input.
+    """The DICOM files of one input."""
 
-    Args:
-        name: Name of the input, the last part of its path.
-        files: The DICOM files, by path.
-        others: Number of files without the DICOM mark.
-        notes: Sentences about missing or wrong files.
-    """
-
-    name: str
-    files: tuple[DicomFile, ...]
-    others: int = 0
-    notes: tuple[str, ...] = ()
+    name: str  # Name of the input, the last part of its path
+    files: tuple[DicomFile, ...]  # The DICOM files, by path
+    others: int = 0  # Number of files without the DICOM mark
+    notes: tuple[str, ...] = ()  # Sentences about missing or wrong files
 
 
 @contextmanager

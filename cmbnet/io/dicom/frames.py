@@ -50,45 +50,30 @@ MAX_FRAMES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One 2D image of a file. Values that the header lacks are None or empty.
+    """One 2D image of a file. Values that the header lacks are None or empty."""
 
-    Args:
-        file: File of its pixels.
-        index: Its number in the file, from 0.
-        header: The whole file's header, without pixels, for references to the file. Its values are
-            converted on access, which may raise or warn.
-        attributes: The converted values of the header on which decisions rest.
-        multiframe: Whether the file describes its frames in functional groups.
-        tokens: Words of ImageType, FrameType and their private relatives, upper case.
-        component: ComplexImageComponent ("MAGNITUDE", "PHASE"...) or empty.
-        ge_kind: GE's private image kind: 0 magnitude, 1 phase, 2 real, 3 imaginary.
-        echo_ms: Echo time; 0 is stored by some scanners for "unknown" and becomes None.
-        position: LPS mm of the centre of the first pixel.
-        orientation: Six direction cosines: along a row, along a column.
-        pixel_spacing_mm: Distance of rows, of columns.
-        numbers: Values, by keyword, that may order images of one position. None if the header lacks
-            one. A time of day is in seconds.
-        slope: Slope of the stored values. 1 if none is stated.
-        intercept: Intercept of the stored values. 0 if none is stated.
-    """
-
-    file: DicomFile
-    index: int
+    file: DicomFile  # File of its pixels
+    index: int  # Its number in the file, from 0
+    # The whole file's header, without pixels, for references to the file. Its values are converted
+    # on access, which may raise or warn.
     header: FileDataset = field(repr=False)
+    # The converted values of the header on which decisions rest
     attributes: Dataset = field(repr=False)
-    multiframe: bool
-    tokens: frozenset[str]
-    component: str
-    ge_kind: int | None
-    echo_ms: float | None
-    position: Numbers | None
-    orientation: Numbers | None
-    pixel_spacing_mm: Numbers | None
+    multiframe: bool  # Whether the file describes its frames in functional groups
+    tokens: frozenset[str]  # Words of ImageType, FrameType and their private relatives, upper case
+    component: str  # ComplexImageComponent ("MAGNITUDE", "PHASE"...) or empty
+    ge_kind: int | None  # GE's private image kind: 0 magnitude, 1 phase, 2 real, 3 imaginary
+    echo_ms: float | None  # Echo time; 0 is stored by some scanners for "unknown" and becomes None
+    position: Numbers | None  # LPS mm of the centre of the first pixel
+    orientation: Numbers | None  # Six direction cosines: along a row, along a column
+    pixel_spacing_mm: Numbers | None  # Distance of rows, of columns
+    # Values, by keyword, that may order images of one position. None if the header lacks one. A
+    # time of day is in seconds.
     numbers: Mapping[str, float | None] = field(repr=False)
     thickness_mm: float | None
     stated_spacing_mm: float | None
-    slope: float
-    intercept: float
+    slope: float  # Slope of the stored values. 1 if none is stated.
+    intercept: float  # Intercept of the stored values. 0 if none is stated.
 
     @property
     def sop_instance_uid(self) -> str:

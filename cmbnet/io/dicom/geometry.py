@@ -33,18 +33,13 @@ FEWEST_SLICES = 3
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The grid of the slices of a stack.
+    """The grid of the slices of a stack."""
 
-    Args:
-        order: Frames by position, along (row direction) x (column direction). For usual axial
-            slices this is from foot to head. It is never the file order.
-        affine: Affine from index (z, y, x, 1) to RAS+ mm, shape (4, 4).
-        notes: Oddities that were accepted.
-    """
-
+    # Frames by position, along (row direction) x (column direction). For usual axial slices this is
+    # from foot to head. It is never the file order.
     order: tuple[Frame, ...]
-    affine: NDArray[np.float64]
-    notes: tuple[str, ...] = ()
+    affine: NDArray[np.float64]  # Affine from index (z, y, x, 1) to RAS+ mm, shape (4, 4)
+    notes: tuple[str, ...] = ()  # Oddities that were accepted
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -65,11 +60,8 @@ _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 def place_on_grid(frames: Sequence[Frame]) -> tuple[Grid | None, tuple[str, ...]]:
     """Order frames by position and check that they fill a regular, rectangular grid.
 
-    Args:
-        frames: Frames, at most one per position.
-
-    Returns:
-        The grid and no reason, or None and every reason found.
+    There is at most one frame per position. Return the grid and no reason, or None and every reason
+    found.
     """
     reasons = [*_unplaced(frames), *_mixed(frames)]
     if len(frames) < FEWEST_SLICES:

@@ -39,25 +39,15 @@ _SAME = (
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Frames of one series, one kind and one echo.
+    """Frames of one series, one kind and one echo."""
 
-    Args:
-        key: Name for users: its series number, with a part (``"4.2"``) if the series was split.
-        kind: Meaning of its grey values.
-        frames: Frames in order of InstanceNumber and frame number.
-        parts: Number of stacks that its series was split into.
-        notes: Sentences about the sorting.
-        numbering: Images that are missing by instance numbers and counts.
-        faults: Reasons why it cannot be read in any case.
-    """
-
-    key: str
-    kind: ImageKind
-    frames: tuple[Frame, ...]
-    parts: int
-    notes: tuple[str, ...] = ()
-    numbering: tuple[str, ...] = ()
-    faults: tuple[str, ...] = ()
+    key: str  # Name for users: its series number, with a part (``"4.2"``) if the series was split
+    kind: ImageKind  # Meaning of its grey values
+    frames: tuple[Frame, ...]  # Frames in order of InstanceNumber and frame number
+    parts: int  # Number of stacks that its series was split into
+    notes: tuple[str, ...] = ()  # Sentences about the sorting
+    numbering: tuple[str, ...] = ()  # Images that are missing by instance numbers and counts
+    faults: tuple[str, ...] = ()  # Reasons why it cannot be read in any case
 
     @property
     def series_instance_uid(self) -> str:

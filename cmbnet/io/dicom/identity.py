@@ -37,9 +37,8 @@ def mixed_identity(frames: Sequence[Frame]) -> tuple[str, ...]:
 def several_owners(images: Iterable[Dataset]) -> str:
     """Describe the several patients or studies of an input. Empty if there is only one.
 
-    Args:
-        images: Attributes of one image per series. A missing value differs from no other. Name and
-            birth date distinguish patients only if none has a number.
+    There are attributes of one image per series. A missing value differs from no other. Name and
+    birth date distinguish patients only if none has a number.
     """
     stated: dict[str, set[str]] = {keyword: set() for _, keyword in _WHOSE}
     for attributes in images:

@@ -23,23 +23,16 @@ _DIGITS = 8
 
 @dataclass(frozen=True, slots=True)
 class SafeName:
-    """A safe name of a DICOM input.
+    """A safe name of a DICOM input."""
 
-    Args:
-        name: Name of the folder of results, ``stem-1a2b3c4d``.
-        identifiers: Words that name its patients, for `scrub`.
-    """
-
-    name: str
-    identifiers: frozenset[str] = field(repr=False)
+    name: str  # Name of the folder of results, ``stem-1a2b3c4d``
+    identifiers: frozenset[str] = field(repr=False)  # Words that name its patients, for `scrub`
 
 
 def safe_name(path: Path) -> SafeName:
     """Name an input by the safe words of its folder's name, and by its study.
 
-    Args:
-        path: Folder, zip, DICOMDIR or file. If no header can be read, no word of the folder's name
-            is kept.
+    If no header can be read, no word of the folder's name is kept.
 
     Raises:
         OSError: If the input cannot be read.

@@ -35,12 +35,8 @@ _ACQUISITION = (
 def join_parts(stacks: Sequence[Stack]) -> tuple[Stack, ...]:
     """Join the parts of one acquisition; mark parts that cannot be joined for certain.
 
-    Args:
-        stacks: Of all series.
-
-    Returns:
-        Stacks in the same order, a joined one in the place of its first part. Parts that are
-        not joined bear a fault, so that nobody is led to read half a scan.
+    A joined one takes the place of its first part. Parts that are not joined bear a fault, so that
+    nobody is led to read half a scan. Return the stacks in order.
     """
     apart = [stack for stack in stacks if stack.kind in _SPLIT and _placed(stack)]
     joined: dict[str, Stack | None] = {}

@@ -28,11 +28,7 @@ def phase_of(
     """Find the phase of an SWI, and say why it is that or none.
 
     Of several, the one in the same series is taken, or else the one of the nearest series number.
-
-    Args:
-        judged: All stacks of the input.
-        swi: The SWI among them.
-        series: Key or UID of the phase, if it is named.
+    `series` is the key or UID of the phase, if it is named.
 
     Raises:
         UsageError: If no phase bears the name.

@@ -72,11 +72,7 @@ def _read_file(file: DicomFile, wanted: list[tuple[int, Frame]], data: NDArray[n
 
 
 def _check_sizes(file: DicomFile, wanted: list[Frame]) -> None:
-    """Refuse images that state another size than their header.
-
-    Raises:
-        UnreadableFile: One does, or states none.
-    """
+    """Refuse images that state another size than their header."""
     header = read_header(file, pixels=True)
     count = int(number(header.get("NumberOfFrames")) or 1)
     frames = {frame.index: frame for frame in wanted}
@@ -104,12 +100,7 @@ itself, pydicom asks one after the other."""
 
 
 def _decoder(syntax: UID) -> str:
-    """Name of the plugin to decode with, empty where nothing is to be decoded.
-
-    Raises:
-        InputRefused: The syntax holds no images that are read.
-        MissingExtra: No plugin is installed; it names those of this syntax only.
-    """
+    """Name of the plugin to decode with, empty where nothing is to be decoded."""
     if not syntax.is_compressed or syntax.is_deflated:
         return ""
     try:

@@ -32,10 +32,7 @@ def patient_identifiers(header: Dataset, *, shortest: int = _SHORTEST) -> frozen
 
     Words are in lower case. Letters with marks come in all forms that file names use (``müller``,
     ``muller``, ``mueller``), and a birth date in the three usual orders.
-
-    Args:
-        header: Header of a file.
-        shortest: Smallest number of letters of a word.
+    A word has at least `shortest` letters.
     """
     words: set[str] = set()
     for keyword in PATIENT_KEYWORDS:

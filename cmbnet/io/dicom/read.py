@@ -25,29 +25,18 @@ _MOST_LISTED = 6
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """The content of a DICOM input.
+    """The content of a DICOM input."""
 
-    Args:
-        name: Name of the input, without words that name the patient.
-        verdicts: Verdicts, one per stack, in order of series number.
-        notes: Sentences about ignored, damaged and missing files.
-        refusal: Reason why no stack was chosen. Empty if one was.
-    """
-
-    name: str
-    verdicts: tuple[SeriesVerdict, ...]
-    notes: tuple[str, ...]
-    refusal: str = ""
+    name: str  # Name of the input, without words that name the patient
+    verdicts: tuple[SeriesVerdict, ...]  # Verdicts, one per stack, in order of series number
+    notes: tuple[str, ...]  # Sentences about ignored, damaged and missing files
+    refusal: str = ""  # Reason why no stack was chosen. Empty if one was.
 
 
 def examine_dicom(
     path: str | os.PathLike[str], *, rules: SelectionRules = DEFAULT_RULES
 ) -> Examination:
     """Judge every series without decoding pixels, and describe the files and the whole input.
-
-    Args:
-        path: Folder, zip, DICOMDIR or one file.
-        rules: The limits.
 
     Raises:
         UnreadableFile: If the path does not exist, or a zip is damaged.
@@ -182,11 +171,7 @@ def _judge_all(
 
 
 def _choose(judged: list[Judged], name: str) -> Judged:
-    """The candidate of the highest score.
-
-    Raises:
-        InputRefused: There are several patients or studies, no candidate, or two share the score.
-    """
+    """The candidate of the highest score."""
     owners = _owners(judged)
     if owners:
         likely = sorted(judged, key=lambda one: -one.verdict.score)
@@ -227,12 +212,7 @@ def _list_reasons(judged: list[Judged]) -> str:
 
 
 def _named(judged: list[Judged], series: str, name: str) -> Judged:
-    """The stack that a key or UID names.
-
-    Raises:
-        UsageError: None or several bear it.
-        InputRefused: It cannot be read.
-    """
+    """The stack that a key or UID names."""
     found = [one for one in judged if series in (one.verdict.key, one.verdict.series_instance_uid)]
     if len(found) != 1:
         keys = ", ".join(one.verdict.key for one in found or judged)

@@ -17,12 +17,8 @@ from cmbnet.io.dicom.grouping import partition
 def in_order(frames: Sequence[Frame], count: int) -> tuple[tuple[Frame, ...], ...]:
     """Split the images of a series into its volumes.
 
-    Args:
-        frames: Frames, the same number at every position.
-        count: Number of frames at a position.
-
-    Returns:
-        A tuple of frames per volume. Empty if nothing orders them.
+    Every position has the same number of frames. Return the frames of each volume, or nothing if
+    nothing orders them.
     """
     places = list(partition(frames, place_of).values())
     for keyword in ORDERING:

@@ -44,11 +44,6 @@ def judge_all(stacks: Sequence[Stack], rules: SelectionRules, frame: int | None)
     """Judge every stack. A stack that is SWI only by description is compared with its originals.
 
     A description is typed by people. A projection made at the console may be called SWI.
-
-    Args:
-        stacks: All stacks of one input.
-        rules: The limits.
-        frame: See `judge`.
     """
     originals = [stack for stack in stacks if _original(stack, rules)]
     judged = []
@@ -90,13 +85,7 @@ def _made_of(stack: Stack, original: Stack) -> bool:
 
 
 def judge(stack: Stack, rules: SelectionRules, frame: int | None) -> Judged:
-    """Score a stack and collect every reason against it.
-
-    Args:
-        stack: What to judge.
-        rules: The limits.
-        frame: Number of the image to take, from 0, if a position has several.
-    """
+    """Score a stack and collect every reason against it."""
     grid, unplaced = _place(stack, frame)
     final = (*stack.faults, *not_grey_mr(stack), *unplaced)
     others = (*no_swi(stack, rules), *(() if grid is None else unfit(stack, grid, rules)))

@@ -18,27 +18,19 @@ class DicomSource:
     """The images behind a `Volume`, in its slice order.
 
     Its text form names no patient. Its headers do, and they go only into the DICOM objects.
-
-    Args:
-        headers: Headers without pixels, one per file: a classic file per slice, in order of z, or
-            one enhanced file.
-        frame_numbers: Frame (from 1) of each slice in an enhanced file. Otherwise empty.
-        affine_lps: Affine from index (z, y, x, 1) to LPS+ mm, shape (4, 4).
-        verdict: The verdict by which the series was chosen.
-        echo_ms: Echo time. None if unknown.
-        field_t: Field strength. None if unknown.
-        attributes: Readable values of the first header.
-        sop_instance_uids: UIDs of the files.
     """
 
+    # Headers without pixels, one per file: a classic file per slice, in order of z, or one enhanced
+    # file
     headers: tuple[Dataset, ...]
+    # Frame (from 1) of each slice in an enhanced file. Otherwise empty.
     frame_numbers: tuple[int, ...]
-    affine_lps: NDArray[np.float64]
-    verdict: SeriesVerdict
-    echo_ms: float | None
-    field_t: float | None
-    attributes: Dataset
-    sop_instance_uids: tuple[str, ...]
+    affine_lps: NDArray[np.float64]  # Affine from index (z, y, x, 1) to LPS+ mm, shape (4, 4)
+    verdict: SeriesVerdict  # The verdict by which the series was chosen
+    echo_ms: float | None  # Echo time. None if unknown.
+    field_t: float | None  # Field strength. None if unknown.
+    attributes: Dataset  # Readable values of the first header
+    sop_instance_uids: tuple[str, ...]  # UIDs of the files
 
     def __repr__(self) -> str:
         return f"DicomSource({len(self.headers)} files of series {self.verdict.key})"

@@ -15,10 +15,8 @@ from cmbnet.lesions.rules.thresholds import LesionRules
 def lesion_score(lesion: Lesion, rules: LesionRules) -> float:
     """Return the score of a candidate, 0 to 1, which the score threshold is compared with.
 
-    Args:
-        lesion: A candidate with its probabilities and, if known, its surroundings and its place.
-            Its own `score` is not read.
-        rules: The thresholds.
+    It needs the candidate's probabilities and, if known, its surroundings and place, and reads no
+    `score`.
     """
     if rules.evidence is not None:
         score = rules.evidence.score(lesion)

@@ -66,15 +66,8 @@ def make_family_case(
 ) -> PhantomCase:
     """Make a phantom of the wide family; `cmbnet.phantom.make_case` calls this for its protocols.
 
-    Args:
-        seed: Seed of contrasts, diseases, lesions, noise and acquisition.
-        protocol: How it is scanned.
-        positive: Whether the patient has microbleeds.
-        anatomy: ``"mni"`` or ``"procedural"``.
-        anatomy_seed: Seed of the head.
-        lesion_count: Number of microbleeds; drawn if None.
-        phase: Style of the phase, which is that of the first of `echo_times_ms`; None for none.
-        calcifications: Number of calcifications beyond those of the family.
+    Arguments are those of `cmbnet.phantom.make_case`. The phase is that of the first of
+    `echo_times_ms`.
     """
     head = make_family_head(anatomy, anatomy_seed, protocol.head_scale)
     rng = np.random.default_rng([seed, 41])

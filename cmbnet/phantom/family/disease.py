@@ -25,23 +25,14 @@ GRAIN_MM = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Disease:
-    """One thing of another kind.
+    """One thing of another kind."""
 
-    Args:
-        name: What it is.
-        box: Where, on the grid of the head.
-        share: (z, y, x) of the box, 0 to 1.
-        ignored: Whether no answer is asked for there.
-        centre_mm: Its centre in the head.
-        reach_mm: How far microbleeds keep away from it; 0 where they may lie in it.
-    """
-
-    name: str
-    box: Box
-    share: FloatArray
-    ignored: bool
-    centre_mm: NDArray[np.float64]
-    reach_mm: float
+    name: str  # What it is
+    box: Box  # Where, on the grid of the head
+    share: FloatArray  # (z, y, x) of the box, 0 to 1
+    ignored: bool  # Whether no answer is asked for there
+    centre_mm: NDArray[np.float64]  # Its centre in the head
+    reach_mm: float  # How far microbleeds keep away from it; 0 where they may lie in it
 
     def on(self, own: Grid, target: Grid) -> tuple[Box, FloatArray]:
         """Return a box of another grid, and the share of the disease in it."""
@@ -61,21 +52,13 @@ class Disease:
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """The maps that diseases are painted on.
+    """The maps that diseases are painted on."""
 
-    Args:
-        rng: Source of randomness.
-        head: The head.
-        looks: Its contrasts.
-        signal: Signal on the grid of the head, changed in place.
-        chi_ppm: Susceptibility there, changed in place.
-    """
-
-    rng: np.random.Generator
-    head: FamilyHead
-    looks: Looks
-    signal: FloatArray
-    chi_ppm: FloatArray
+    rng: np.random.Generator  # Source of randomness
+    head: FamilyHead  # The head
+    looks: Looks  # Its contrasts
+    signal: FloatArray  # Signal on the grid of the head, changed in place
+    chi_ppm: FloatArray  # Susceptibility there, changed in place
 
     def somewhere(self, where: NDArray[np.bool_]) -> NDArray[np.float64] | None:
         """Draw a random point of a mask in mm, or None if the mask is empty."""

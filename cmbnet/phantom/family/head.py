@@ -33,8 +33,6 @@ from cmbnet.phantom.regions import (
 )
 from cmbnet.phantom.template import AnatomyKind
 
-LAYERS = ("dura", "bone", "marrow", "muscle", "fat", "eye")
-
 EYE: tuple[Triple, Triple] = ((-38, 60, 32), (12, 13, 12))
 """Centre and radii (z, y, |x|) in MNI mm."""
 
@@ -44,33 +42,22 @@ MOST_HOLE_MM2 = 200
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FamilyHead:
-    """A head of the family.
+    """A head of the family."""
 
-    Args:
-        anatomy: Its maps; `brain` holds parenchyma and ventricles alone.
-        sinus: Share of dural sinus, 0 to 255.
-        artery: Share of artery.
-        layers: Share of what surrounds the brain, by name (`LAYERS`).
-        outside_mm: Distance beyond the inner table, negative inside, on the grid of `anatomy`.
-        ventricle: The lateral ventricles.
-    """
-
-    anatomy: Anatomy
-    sinus: Bytes
-    artery: Bytes
-    layers: dict[str, Bytes]
+    anatomy: Anatomy  # Its maps; `brain` holds parenchyma and ventricles alone
+    sinus: Bytes  # Share of dural sinus, 0 to 255
+    artery: Bytes  # Share of artery
+    layers: dict[str, Bytes]  # Share of dura, bone, marrow, muscle, fat and eye, by name
+    # Distance beyond the inner table, negative inside, on the grid of `anatomy`
     outside_mm: FloatArray
-    ventricle: NDArray[np.bool_]
+    ventricle: NDArray[np.bool_]  # The lateral ventricles
 
 
 @functools.lru_cache(maxsize=1)
 def make_family_head(kind: AnatomyKind, seed: int, scale: float = 1.0) -> FamilyHead:
     """Draw a head of the family. The last one stays in memory.
 
-    Args:
-        kind: ``"mni"`` (needs nilearn) or ``"procedural"``.
-        seed: Same seed, same head.
-        scale: Size, 1 for an adult.
+    ``"mni"`` needs nilearn. The same seed gives the same head. An adult has the scale 1.
     """
     rng = np.random.default_rng([seed, 31])
     scale = _size(rng, scale)

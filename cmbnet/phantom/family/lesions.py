@@ -69,16 +69,9 @@ def draw_family_lesions(
 ) -> list[Microbleed]:
     """Draw the microbleeds of a case.
 
-    Args:
-        rng: Source of randomness.
-        head: The head.
-        scan: For size and decay.
-        suitable: Says of positions (m, 3) whether a reader could see a lesion there.
-        taken: Centres and distances in mm to keep from them.
-        count: How many; drawn if None.
-
-    Returns:
-        At most `count` lesions; one that finds no place in 40 attempts is left out.
+    `suitable` says of positions (m, 3) whether a reader could see a lesion there. `taken` holds
+    centres and distances in mm to keep from them. Return at most `count` lesions; one that finds no
+    place in 40 attempts is left out.
     """
     if count is None:
         count = max(1, round(draw_family_count(rng) * scan.protocol.head_scale**3))
@@ -140,12 +133,7 @@ def draw_family_microbleed(
 ) -> Microbleed:
     """Draw a deposit as overlapping balls in an ellipsoid. A larger one may have structure.
 
-    Args:
-        rng: Source of randomness.
-        region: Where it lies.
-        centre_mm: (3,) in the head.
-        deposit: Diameter of the ball of its volume, and susceptibility.
-        protocol: For the decay within it.
+    `deposit` is the diameter of the ball of its volume, and susceptibility.
     """
     diameter, chi = deposit
     volume = np.pi / 6 * diameter**3

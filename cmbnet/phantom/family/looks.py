@@ -30,21 +30,14 @@ FLOWS: dict[str, tuple[float, tuple[float, float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Contrast of one case. Signals are relative to white matter.
+    """Contrast of one case. Signals are relative to white matter."""
 
-    Args:
-        signal: By tissue, with ``artery``, ``vein`` and the layers of the head.
-        chi_ppm: Susceptibility by tissue.
-        sinus: Lowest and highest signal within the sinuses; equal unless they are mixed.
-        texture: Relative sd of the texture of tissue.
-        patches: Relative sd of the contrast of grey matter from place to place.
-    """
-
-    signal: dict[str, float]
-    chi_ppm: dict[str, float]
+    signal: dict[str, float]  # By tissue, with ``artery``, ``vein`` and the layers of the head
+    chi_ppm: dict[str, float]  # Susceptibility by tissue
+    # Lowest and highest signal within the sinuses; equal unless they are mixed
     sinus: tuple[float, float]
-    texture: float
-    patches: float
+    texture: float  # Relative sd of the texture of tissue
+    patches: float  # Relative sd of the contrast of grey matter from place to place
 
 
 def draw_looks(rng: np.random.Generator, protocol: Protocol) -> Looks:

@@ -30,14 +30,8 @@ def draw_family_mimics(
 ) -> tuple[list[Mimic], VeinPoints]:
     """Draw the mimics of one case.
 
-    Args:
-        rng: Source of randomness.
-        head: The head.
-        protocol: For the decay within calcium.
-        fluid: Signal of CSF, where white matter has 1.
-
-    Returns:
-        The mimics, and the points of the end-on veins among them.
+    `fluid` is the signal of CSF, where white matter has 1. Return also the points of the end-on
+    veins among them.
     """
     mimics = _calcium(rng, head, protocol) + _spaces(rng, head, fluid)
     points = VeinPoints(np.zeros((0, 3), np.float32), np.zeros(0, np.float32))

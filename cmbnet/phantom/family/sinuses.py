@@ -53,19 +53,12 @@ ARTERIES: tuple[tuple[float, Corners], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Tube:
-    """A vessel with a cross-section.
+    """A vessel with a cross-section."""
 
-    Args:
-        path_mm: (n, 3) centre line in the head.
-        width_mm: (n,) width across.
-        section: Shape across.
-        outward: (n, 3) unit vectors away from the brain, where the base is.
-    """
-
-    path_mm: FloatArray
-    width_mm: FloatArray
-    section: Section
-    outward: FloatArray
+    path_mm: FloatArray  # (n, 3) centre line in the head
+    width_mm: FloatArray  # (n,) width across
+    section: Section  # Shape across
+    outward: FloatArray  # (n, 3) unit vectors away from the brain, where the base is
 
 
 def draw_sinuses(
@@ -73,11 +66,7 @@ def draw_sinuses(
 ) -> list[Tube]:
     """Draw the sinuses of one head; those of the vault lie against its inner table.
 
-    Args:
-        rng: Source of randomness.
-        deformation: Map to MNI space.
-        outside_mm: Distance beyond the inner table, negative inside.
-        grid: Its grid.
+    `outside_mm` is the distance beyond the inner table on `grid`, negative inside.
     """
     size = deformation.scale
     width = float(np.exp(rng.uniform(np.log(4), np.log(12)))) * size

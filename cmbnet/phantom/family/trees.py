@@ -26,19 +26,12 @@ DEEP = SINUSES[4:]
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Where veins may run: nodes and what a mm costs there.
+    """Where veins may run: nodes and what a mm costs there."""
 
-    Args:
-        nodes_mm: (n, 3) positions; the roots come last.
-        cost: (n,) cost of a mm.
-        roots: Number of roots.
-        twigs: (m,) indices of the nodes where twigs begin.
-    """
-
-    nodes_mm: FloatArray
-    cost: FloatArray
-    roots: int
-    twigs: NDArray[np.int64]
+    nodes_mm: FloatArray  # (n, 3) positions; the roots come last
+    cost: FloatArray  # (n,) cost of a mm
+    roots: int  # Number of roots
+    twigs: NDArray[np.int64]  # (m,) indices of the nodes where twigs begin
 
 
 def draw_trees(
@@ -51,13 +44,8 @@ def draw_trees(
 ) -> VeinPoints:
     """Draw the veins of the surface, of white matter, and the deep veins that gather them.
 
-    Args:
-        rng: Source of randomness.
-        grid: 1 mm grid of the maps.
-        tissues: Shares of grey matter, white matter and CSF.
-        inside: What lies within the inner table.
-        roots_mm: (n, 3) points of sinuses.
-        deformation: Map to MNI space.
+    The grid of the maps has 1 mm. Tissues are shares of grey matter, white matter and CSF. `inside`
+    lies within the inner table. `roots_mm` are points (n, 3) of sinuses.
     """
     every = (slice(None, None, 2),) * 3
     grey, white, csf = (part[every] for part in tissues)
@@ -124,12 +112,7 @@ def _grow(
 ) -> VeinPoints:
     """Lead every twig to a root; where ways meet the vein widens.
 
-    Args:
-        rng: Source of randomness.
-        ground: Where.
-        twig_mm: Radius of a twig.
-        spread: A vein's radius to this power is the sum of its branches' (3: Murray's law).
-        most_mm: Largest radius.
+    A vein's radius to the power `spread` is the sum of its branches' (3: Murray's law).
     """
     count = len(ground.nodes_mm)
     if count <= ground.roots + NEIGHBOURS or not len(ground.twigs):

@@ -35,12 +35,7 @@ def build_segmentation(
 
     Frames without a voxel of a lesion are left out. Otherwise 60 lesions in 72 slices of 512x512
     would be 135 MiB of zeros.
-
-    Args:
-        result: Lesions and their labels, in the slice order of the source.
-        source: The images that were read.
-        created: Content date and time. The default is that of the images, so every run on them
-            gives the same bytes.
+    The default of `created` is the date of the images, so every run on them gives the same bytes.
 
     Raises:
         UsageError: If there is neither (viewers fail on empty segmentations), or the labels lie on

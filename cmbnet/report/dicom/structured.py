@@ -45,12 +45,8 @@ def build_report(
 ) -> Dataset:
     """Make the report of a result.
 
-    Args:
-        result: Lesions, quality and algorithm.
-        source: The images that were read.
-        segmentation: The segmentation of the same result, if it is written. Without it, the report
-            refers only to images.
-        created: Content date and time. The default is that of the images.
+    Without a segmentation, the report refers only to images. The default of `created` is the date
+    of the images.
 
     Raises:
         InputRefused: If the series states no frame of reference, or its headers are unusable.

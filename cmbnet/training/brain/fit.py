@@ -39,17 +39,11 @@ Groups = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class BrainTraining:
-    """The settings of a training.
+    """The settings of a training."""
 
-    Args:
-        steps: Number of steps. Each learns from one scan.
-        heads: Number of label maps from which scans are drawn.
-        seed: Seed of heads and scans.
-    """
-
-    steps: int = 3000
-    heads: int = 48
-    seed: int = 1
+    steps: int = 3000  # Number of steps. Each learns from one scan.
+    heads: int = 48  # Number of label maps from which scans are drawn
+    seed: int = 1  # Seed of heads and scans
 
 
 def draw_heads(plan: BrainTraining, folder: Path) -> list[LabelHead]:
@@ -75,10 +69,7 @@ def train_brain(
 ) -> tuple[keras.Model, Path]:
     """Train the network, or continue an interrupted training.
 
-    Args:
-        run: Folder for heads, checkpoints and ``brain.tflite``.
-        plan: Settings of the training.
-        report: Function that receives a line now and then.
+    Heads, checkpoints and ``brain.tflite`` are written to `run`.
 
     Returns:
         The network and the LiteRT file.

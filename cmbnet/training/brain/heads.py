@@ -77,15 +77,10 @@ VENTRICLES: Final[tuple[tuple[Triple, Triple], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class LabelHead:
-    """A head before it is scanned.
+    """A head before it is scanned."""
 
-    Args:
-        codes: `Label` with the flags `IN_BRAIN` and `IN_HULL`, uint8 on `GRID`.
-        air_mm: Centres (n, 3) of the air spaces, around which signal may drop out.
-    """
-
-    codes: NDArray[np.uint8]
-    air_mm: FloatArray
+    codes: NDArray[np.uint8]  # `Label` with the flags `IN_BRAIN` and `IN_HULL`, uint8 on `GRID`
+    air_mm: FloatArray  # Centres (n, 3) of the air spaces, around which signal may drop out
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +94,14 @@ class _Place:
 def draw_head(kind: AnatomyKind, seed: int) -> LabelHead:
     """Draw a head.
 
-    Args:
-        kind: ``"mni"`` (needs nilearn) or ``"procedural"``.
-        seed: Seed. The same seed gives the same head.
+    ``"mni"`` needs nilearn. The same seed gives the same head.
     """
     rng = np.random.default_rng([seed, 31])
     deformation = draw_deformation(
         rng, GRID, scale=rng.uniform(0.88, 1.06), ventricles=float(rng.beta(1.2, 1.2))
     )
     q = deformation.on(GRID)
-    grey, white, hull = _template_on(kind, q)
+    grey, white, hull = load_template(kind).at(q)
     place = _Place(q, _signed_distance(hull))
     labels = _surroundings(rng, place)
     _brain(rng, labels, place, grey, white)
@@ -117,22 +110,6 @@ def draw_head(kind: AnatomyKind, seed: int) -> LabelHead:
     codes = labels + brain * np.uint8(IN_BRAIN) + hull * np.uint8(IN_HULL)
     centres = [(z, y, side * x) for (z, y, x), _ in AIR_SPACES for side in ((-1, 1) if x else (1,))]
     return LabelHead(codes, deformation.from_mni(np.array(centres, np.float32)))
-
-
-def _template_on(kind: AnatomyKind, q: Coordinates) -> tuple[FloatArray, FloatArray, Bools]:
-    """Return the shares of grey and white matter, and the hull of the brain."""
-    template = load_template(kind)
-    index = np.stack(
-        [
-            (part - origin) / template.spacing_mm
-            for part, origin in zip(q, template.origin_mm, strict=True)
-        ]
-    )
-    grey, white, inside = (
-        ndimage.map_coordinates(values, index, order=1, output=np.float32)
-        for values in (template.grey, template.white, template.brain)
-    )
-    return grey, white, inside > 0.5
 
 
 def _signed_distance(hull: Bools) -> FloatArray:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmbnet.phantom.grid import FloatArray, Grid, resample
+from cmbnet.phantom.individual import rotation_by
 from cmbnet.preprocess.brain_network import CELL_MM
 from cmbnet.training.brain.heads import (
     GRID,
@@ -32,38 +33,23 @@ FINE_MM: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class SyntheticScan:
-    """A scan and its truth.
+    """A scan and its truth."""
 
-    Args:
-        image: Image, float32 (z, y, x), with canonical axes, in any unit.
-        spacing_mm: Spacing of the image.
-        brain: Brain mask on the cells of the network over the same field of view.
-    """
-
-    image: FloatArray
-    spacing_mm: tuple[float, float, float]
-    brain: Bools
+    image: FloatArray  # Image, float32 (z, y, x), with canonical axes, in any unit
+    spacing_mm: tuple[float, float, float]  # Spacing of the image
+    brain: Bools  # Brain mask on the cells of the network over the same field of view
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """The geometry of a scan: slices with sub-slices, pixels, and the position in the head.
+    """The geometry of a scan: slices with sub-slices, pixels, and the position in the head."""
 
-    Args:
-        spacing_mm: Distance of slices and pixels.
-        shape: Numbers of slices, rows and columns.
-        thickness_mm: Thickness of a slice. The rest of the spacing is a gap.
-        sub: Number of sub-slices that are averaged to a slice.
-        turn: Matrix (3, 3) from scan mm to head mm (z, y, x).
-        first_mm: Position in the head of the middle of the first voxel.
-    """
-
-    spacing_mm: tuple[float, float, float]
-    shape: tuple[int, int, int]
-    thickness_mm: float
-    sub: int
-    turn: NDArray[np.float64]
-    first_mm: NDArray[np.float64]
+    spacing_mm: tuple[float, float, float]  # Distance of slices and pixels
+    shape: tuple[int, int, int]  # Numbers of slices, rows and columns
+    thickness_mm: float  # Thickness of a slice. The rest of the spacing is a gap.
+    sub: int  # Number of sub-slices that are averaged to a slice
+    turn: NDArray[np.float64]  # Matrix (3, 3) from scan mm to head mm (z, y, x)
+    first_mm: NDArray[np.float64]  # Position in the head of the middle of the first voxel
 
     def sub_slices_mm(self) -> NDArray[np.float64]:
         """Return the positions of all sub-slices."""
@@ -91,12 +77,7 @@ class _Plan:
 
 
 def draw_scan(head: LabelHead, rng: np.random.Generator) -> SyntheticScan:
-    """Draw a scan of a head.
-
-    Args:
-        head: The head.
-        rng: Source of randomness.
-    """
+    """Draw a scan of a head."""
     plan = _draw_plan(head, rng)
     positions = (plan.sub_slices_mm(), *plan.plane_mm())
     codes = _look(head.codes, plan, positions)
@@ -110,13 +91,7 @@ def draw_scan(head: LabelHead, rng: np.random.Generator) -> SyntheticScan:
 
 
 def _draw_plan(head: LabelHead, rng: np.random.Generator) -> _Plan:
-    pitch, roll, yaw = np.deg2rad(rng.normal(0, (10.0, 4.0, 5.0)).clip(-30, 30))
-    turn = np.eye(3)
-    for angle, (first, second) in ((pitch, (0, 1)), (roll, (0, 2)), (yaw, (1, 2))):
-        one = np.eye(3)
-        one[[first, second], [first, second]] = np.cos(angle)
-        one[first, second], one[second, first] = -np.sin(angle), np.sin(angle)
-        turn = turn @ one
+    turn = rotation_by(np.deg2rad(rng.normal(0, (10.0, 4.0, 5.0)).clip(-30, 30)))
     turn = turn @ np.diag(rng.uniform(0.94, 1.06) * rng.uniform(0.96, 1.04, 3))
     turn[2] *= rng.choice([-1, 1])  # the other hand
     pixel = FINE_MM if rng.random() < 0.75 else rng.uniform(FINE_MM, 3.6)

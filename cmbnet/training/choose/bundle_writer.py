@@ -72,32 +72,24 @@ _UNDECIDED = OperatingPoint(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """The settings of an export.
+    """The settings of an export."""
 
-    Args:
-        data_kind: Kind of the scans from which network, score and operating points come.
-        licence: Licence of the bundle.
-        name: Name of the bundle.
-        plan: Files to make from the network. If the plan has no calibration slices, int8 is
-            calibrated on the training cache.
-        cohort_name: Name of the validation cohort in the manifest.
-        score_cohorts: Other labelled cohorts, from which the lesion score is learned. Without any
-            it is learned from the validation cohort, in folds. The score of the bundle from which
-            a run started stays unless a new one chooses better.
-        gate_scans: Scans of the validation cohort on which every file must find the lesions that
-            the Keras network finds. None judges on the phantoms of the plan, as other exports do.
-            They have hundreds of lesions on few slices; a cohort often has too few for a limit of
-            one in a hundred.
-        allow_failure: Whether to keep files that fail the gate. The bundle then says so.
-    """
-
-    data_kind: DataKind
-    licence: str
-    name: str = "cmbnet"
+    data_kind: DataKind  # Kind of the scans from which network, score and operating points come
+    licence: str  # Licence of the bundle
+    name: str = "cmbnet"  # Name of the bundle
+    # Files to make from the network. If the plan has no calibration slices, int8 is calibrated on
+    # the training cache.
     plan: ExportPlan = FILES
-    cohort_name: str = "validation phantoms"
+    cohort_name: str = "validation phantoms"  # Name of the validation cohort in the manifest
+    # Other labelled cohorts, from which the lesion score is learned. Without any it is learned from
+    # the validation cohort, in folds. The score of the bundle from which a run started stays unless
+    # a new one chooses better.
     score_cohorts: tuple[Labelled, ...] = ()
+    # Scans of the validation cohort on which every file must find the lesions that the Keras
+    # network finds. None judges on the phantoms of the plan, as other exports do. They have
+    # hundreds of lesions on few slices; a cohort often has too few for a limit of one in a hundred.
     gate_scans: int | None = GATE_SCANS
+    # Whether to keep files that fail the gate. The bundle then says so.
     allow_failure: bool = False
 
 
@@ -112,13 +104,8 @@ def export_run(
 ) -> Bundle:
     """Write the bundle of a run.
 
-    Args:
-        run: Folder that `cmbnet.training.fit.loop.train` wrote.
-        folder: Folder of the bundle.
-        validation: Cohort on whose scans the operating points are chosen.
-        cache: Training cache, on whose slices int8 ranges are measured.
-        export: The settings.
-        report: Function that receives a line for each step.
+    `run` is a folder that `cmbnet.training.fit.loop.train` wrote. Operating points are chosen on
+    `validation`; int8 ranges are measured on slices of `cache`.
 
     Raises:
         UsageError: If the network or the score was learned from a patient of the validation

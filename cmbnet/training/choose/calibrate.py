@@ -36,15 +36,9 @@ def calibrate(
     Pixel threshold, lesion score and patient threshold may change. The lesion rules stay, because
     a few scans would fit them to chance. With a learned score the pixel threshold stays too,
     because the score was learned at it.
-
-    Args:
-        bundle: The model, whose files are copied byte by byte.
-        cohort: Labelled scans.
-        folder: Folder of the new bundle. It must not hold one.
-        data_kind: Kind of the scans. The bundle records it, and its statement is changed.
-        backend: Name of the runtime. The thresholds hold for it and for runtimes that agree.
-        cohort_name: Name of the scans in the manifest. Empty takes the folder's name.
-        report: Function that receives a line for each result.
+    The files of the model are copied byte by byte into a folder that must not hold a bundle. The
+    new bundle records the kind of the scans, and its statement is changed. The thresholds hold for
+    the backend and for runtimes that agree. Without a name, the cohort has that of its folder.
 
     Raises:
         UsageError: If the folder holds a bundle already.

@@ -71,21 +71,15 @@ class LabelledMap:
 
 @dataclass(frozen=True, slots=True)
 class ScanCandidates:
-    """The candidates of a scan under one outline rule, compared with the truth.
+    """The candidates of a scan under one outline rule, compared with the truth."""
 
-    Args:
-        lesions: The candidates that `find_lesions` returns under the rule of size alone.
-        correct: Whether each candidate is correct, bool.
-        ignored: Whether each candidate is ignored, that is neither correct nor false, bool.
-        overlap: Overlap with the true lesions that count.
-        matching: Matching of all candidates.
-    """
-
+    # The candidates that `find_lesions` returns under the rule of size alone
     lesions: tuple[Lesion, ...]
-    correct: NDArray[np.bool_]
+    correct: NDArray[np.bool_]  # Whether each candidate is correct, bool
+    # Whether each candidate is ignored, that is neither correct nor false, bool
     ignored: NDArray[np.bool_]
-    overlap: Overlap
-    matching: Matching
+    overlap: Overlap  # Overlap with the true lesions that count
+    matching: Matching  # Matching of all candidates
 
     def scores(self, rules: LesionRules) -> NDArray[np.float64]:
         """Return the score of each candidate, or `REMOVED` if a rule removes it.
@@ -165,10 +159,7 @@ def _map(case: ScanCase, image: Volume, prediction: Prediction) -> LabelledMap:
 def scan_candidates(found: LabelledMap, outline: OutlineRule, rules: LesionRules) -> ScanCandidates:
     """Find the candidates of a scan and compare them with its truth.
 
-    Args:
-        found: The scan.
-        outline: How candidates are outlined in the map.
-        rules: Their limits of size are kept; no other rule removes anything yet.
+    The limits of size of `rules` are kept; no other rule removes anything yet.
     """
     # Any limit makes `find_lesions` look at what lies around a candidate.
     lenient = replace(outline.of(rules), max_continuation_mm=math.inf)

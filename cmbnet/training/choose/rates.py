@@ -25,35 +25,21 @@ SEED = 20220324
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The counts of lesions, voxels and scans that a pair of thresholds reached.
+    """The counts of lesions, voxels and scans that a pair of thresholds reached."""
 
-    Args:
-        found: Number of true lesions that are found.
-        true: Number of true lesions.
-        correct: Number of correct predicted lesions.
-        false: Number of false predicted lesions.
-        hit_voxels: Voxels of predicted lesions inside true ones.
-        marked_voxels: Voxels of predicted lesions.
-        true_voxels: Voxels of true lesions.
-        scans: Number of scans.
-        positives: Number of scans with true lesions.
-        missed: Number of positive scans without a found lesion that reaches the patient threshold.
-        alarms: Number of controls with a false lesion that reaches it.
-        false_in_controls: Number of predicted lesions in controls.
-    """
-
-    found: int
-    true: int
-    correct: int
-    false: int
-    hit_voxels: int
-    marked_voxels: int
-    true_voxels: int
-    scans: int
-    positives: int
+    found: int  # Number of true lesions that are found
+    true: int  # Number of true lesions
+    correct: int  # Number of correct predicted lesions
+    false: int  # Number of false predicted lesions
+    hit_voxels: int  # Voxels of predicted lesions inside true ones
+    marked_voxels: int  # Voxels of predicted lesions
+    true_voxels: int  # Voxels of true lesions
+    scans: int  # Number of scans
+    positives: int  # Number of scans with true lesions
+    # Number of positive scans without a found lesion that reaches the patient threshold
     missed: int
-    alarms: int
-    false_in_controls: int
+    alarms: int  # Number of controls with a false lesion that reaches it
+    false_in_controls: int  # Number of predicted lesions in controls
 
     @property
     def sensitivity(self) -> float:
@@ -105,10 +91,8 @@ class Rates:
 class ScoredScans:
     """The scans of a cohort at one pixel threshold and under one set of lesion rules.
 
-    Args:
-        scans: Candidates of at least one scan.
-        rules: Lesion rules with their pixel threshold. Their score threshold is not applied.
-        held_out: For each scan, a score that has not seen it. It replaces the score of the rules.
+    There is at least one scan. The score threshold of the rules is not applied. `held_out` has for
+    each scan a score that has not seen it, in place of the score of the rules.
     """
 
     def __init__(
@@ -169,10 +153,8 @@ class ScoredScans:
     def rates(self, lesion_score: float, patient_threshold: float | None = None) -> Rates:
         """Compute the rates that thresholds reach.
 
-        Args:
-            lesion_score: Lowest score of a candidate that is kept.
-            patient_threshold: Lowest score of the best lesion of a positive scan. None takes the
-                lesion score.
+        A candidate of at least `lesion_score` is kept. `patient_threshold` is the lowest score of
+        the best lesion of a positive scan. None takes the lesion score.
         """
         kept = self._score >= lesion_score
         correct = int(np.sum(kept & self._correct))

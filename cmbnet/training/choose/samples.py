@@ -44,11 +44,7 @@ def cached_slices(cache: Path, recipe: Recipe) -> CalibrationSlices:
 def whole_stacks(cache: Cache, recipe: Recipe, count: int, *, draw: int = 0) -> NDArray[np.float32]:
     """Choose whole slices, half of them with a lesion: float32 (n, frame, frame, 3) in [0, 1].
 
-    Args:
-        cache: Cache of the training cohort.
-        recipe: Recipe of the run.
-        count: Number of slices.
-        draw: Number of the draw. Another one chooses other slices.
+    Another `draw` chooses other slices.
     """
     sampler = Sampler(cache, recipe.sampling, recipe.sampling.crop_px)
     chosen = choose_slices(sampler, count, recipe.seed + draw)

@@ -47,15 +47,10 @@ LEAST_SPREAD = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class LearnedScore:
-    """A learned score, and the scores by which thresholds are chosen.
+    """A learned score, and the scores by which thresholds are chosen."""
 
-    Args:
-        evidence: The score for the bundle.
-        held_out: For each scan, a score that has not seen it.
-    """
-
-    evidence: ScoreModel
-    held_out: tuple[ScoreModel, ...]
+    evidence: ScoreModel  # The score for the bundle
+    held_out: tuple[ScoreModel, ...]  # For each scan, a score that has not seen it
 
 
 def learn_score(
@@ -116,9 +111,7 @@ def _fit_for(fewer: int) -> Callable[[Sequence[Lesion], NDArray[np.bool_]], Scor
 def fit_logistic(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> ScoreModel:
     """Fit a logistic regression on the candidates' own features.
 
-    Args:
-        lesions: The candidates.
-        correct: Whether each is correct, bool. Both kinds must occur.
+    `correct` says which are right, bool. Both kinds must occur.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -133,9 +126,7 @@ def fit_logistic(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> Score
 def fit_network(lesions: Sequence[Lesion], correct: NDArray[np.bool_]) -> ScoreModel:
     """Fit networks on the candidates' own features and on their surroundings.
 
-    Args:
-        lesions: The candidates, with the measures of their surroundings.
-        correct: Whether each is correct, bool. Both kinds must occur.
+    `correct` says which are right, bool. Both kinds must occur.
 
     Returns:
         One network of all hidden units. Its log odds are the mean of those of the networks.

@@ -42,10 +42,7 @@ def is_of_patients(kind: DataKind) -> bool:
 def calibrated(before: Training, chosen_on: ChosenOn, name: str) -> Training:
     """Rewrite the statement of a bundle whose operating points were chosen anew.
 
-    Args:
-        before: The statement so far.
-        chosen_on: The scans of the new points.
-        name: Name of these scans.
+    `chosen_on` is the kind of the scans of the new points, `name` their name.
     """
     kind = chosen_on.data_kind
     text = _without_claims(before.statement, kind)

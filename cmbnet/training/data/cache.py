@@ -9,9 +9,9 @@ are unchanged (their hash is its key).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -41,28 +41,20 @@ from cmbnet.training.data.specs.discover import Discovery, ScanCase, discover
 from cmbnet.training.data.specs.fault import Fault
 from cmbnet.training.data.specs.load import spec_sha256
 from cmbnet.training.data.specs.model import ScanSpec
-from cmbnet.workers import start_workers
+from cmbnet.workers import done_by
 
 FAULTS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """The result of a build.
+    """The result of a build."""
 
-    Args:
-        cases: Names of the cases in the cache, in order.
-        refused: Name and reason of each case that was left out.
-        reports: Reports of the cases in the cache.
-        kept: Number of cases that were there already.
-        faults: Faults of the check, including notes.
-    """
-
-    cases: tuple[str, ...]
-    refused: tuple[tuple[str, str], ...]
-    reports: tuple[CaseReport, ...]
-    kept: int
-    faults: tuple[Fault, ...]
+    cases: tuple[str, ...]  # Names of the cases in the cache, in order
+    refused: tuple[tuple[str, str], ...]  # Name and reason of each case that was left out
+    reports: tuple[CaseReport, ...]  # Reports of the cases in the cache
+    kept: int  # Number of cases that were there already
+    faults: tuple[Fault, ...]  # Faults of the check, including notes
 
     @property
     def wrong(self) -> int:
@@ -86,12 +78,8 @@ def build_cache(
 ) -> BuildResult:
     """Prepare a cohort folder that has no spec. Unusable cases are left out and reported.
 
-    Args:
-        cohort: Folder with ``images/`` and ``lesions/``, and perhaps ``ignore/`` and ``mimics/``.
-            Each has one file per case, with the name of the case.
-        path: Folder of the cache.
-        recipe: Settings of preprocessing. None means the default.
-        jobs: Number of processes that prepare cases.
+    The cohort has ``images/`` and ``lesions/``, and perhaps ``ignore/`` and ``mimics/``, each with
+    one file per case that has its name. `path` is the folder of the cache.
 
     Raises:
         UnreadableFile: If there are no images, or an image has no label.
@@ -113,14 +101,8 @@ def prepare_cache(
 ) -> BuildResult:
     """Prepare every case of a data set, or finish what an earlier run left.
 
-    Args:
-        spec: The spec of the data set.
-        root: Folder of the data set.
-        cache: Folder of the cache.
-        recipe: Settings of preprocessing.
-        jobs: Number of processes that prepare cases.
-        leave_out: Whether to leave out faulty cases and record why. Otherwise a faulty case ends
-            the preparation.
+    `leave_out` leaves out faulty cases and records why. Otherwise a faulty case ends the
+    preparation.
 
     Raises:
         UnreadableFile: If the folder or a table is missing.
@@ -190,26 +172,16 @@ def _prepare_all(
     """Yield the result of each case as it is finished."""
     from rich.progress import track
 
-    cases = found.cases
     word = "checking" if cache is None else "preparing"
-    if jobs <= 1:
-        for case in track(cases, word):
-            yield _prepare(case, cache, recipe)
-        return
-    with start_workers(jobs) as pool:
-        futures = [pool.submit(_prepare, case, cache, recipe) for case in cases]
-        try:
-            for future in track(as_completed(futures), word, total=len(cases)):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise CmbnetError(
-                "a process that prepared cases was ended from outside, most often for want of "
-                "memory: repeat it with fewer at a time, it goes on where it stopped",
-                argument="jobs",
-            ) from error
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    done = done_by(jobs, partial(_prepare, cache=cache, recipe=recipe), found.cases)
+    try:
+        yield from track(done, word, total=len(found.cases))
+    except BrokenProcessPool as error:
+        raise CmbnetError(
+            "a process that prepared cases was ended from outside, most often for want of "
+            "memory: repeat it with fewer at a time, it goes on where it stopped",
+            argument="jobs",
+        ) from error
 
 
 def _prepare(case: ScanCase, cache: Path | None, recipe: PreprocessRecipe) -> _Done:

@@ -70,17 +70,11 @@ class CachedCase:
 
 @dataclass(frozen=True, slots=True)
 class PartLabel:
-    """The label of a part.
+    """The label of a part."""
 
-    Args:
-        key: Hash of everything that determines the content.
-        sources: Role and SHA-256 of its source files.
-        report: Report of the check.
-    """
-
-    key: str
-    sources: dict[str, str]
-    report: CaseReport
+    key: str  # Hash of everything that determines the content
+    sources: dict[str, str]  # Role and SHA-256 of its source files
+    report: CaseReport  # Report of the check
 
 
 _REPORT = pydantic.TypeAdapter(CaseReport)

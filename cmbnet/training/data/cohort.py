@@ -13,7 +13,7 @@ from cmbnet.preprocess import PreprocessRecipe, prepare
 from cmbnet.training.data.specs.discover import ScanCase
 from cmbnet.training.data.specs.fault import Fault
 from cmbnet.training.data.specs.labels import read_label_image, read_labels
-from cmbnet.training.data.specs.model import EitherLabels, Group, Lookup, ScanSpec
+from cmbnet.training.data.specs.model import Group, ImageLabels, Lookup, ScanSpec
 
 FOLDER = ScanSpec(
     kind="scans",
@@ -26,7 +26,7 @@ FOLDER = ScanSpec(
     groups=(
         Group(
             images="images/{stem}.nii{gz?}",
-            labels=EitherLabels(convention="mask_or_instances", path="lesions/{stem}.nii{gz?}"),
+            labels=ImageLabels(convention="mask_or_instances", path="lesions/{stem}.nii{gz?}"),
             ignore="ignore/{stem}.nii{gz?}",
             mimics="mimics/{stem}.nii{gz?}",
         ),
@@ -39,33 +39,22 @@ FOLDER = ScanSpec(
 
 @dataclass(frozen=True, slots=True)
 class FrameCase:
-    """A case in the network's frame. All arrays (z, y, x) have one shape.
+    """A case in the network's frame. All arrays (z, y, x) have one shape."""
 
-    Args:
-        image: The image, float32 in [0, 1].
-        lesions: Instance labels of the target lesions, int32.
-        ignore: Mask where the truth does not count, bool: ignore labels, and lesions that are
-            smaller or larger than 2 to 10 mm.
-        mimics: Instance labels of mimics, int32.
-        brain: Brain mask, bool, as the preprocessing estimates it. `cmbnet predict` has no better
-            one.
-        spacing_mm: Spacing along z, y, x, in the frame.
-        findings: Findings of the preprocessing.
-        native_spacing_mm: Spacing along the axes of the file, as in `cmbnet.volume.Volume`.
-        components: All lesions, measured on the grid of the scan.
-        faults: Faults of the labels.
-    """
-
-    image: NDArray[np.float32]
-    lesions: NDArray[np.int32]
+    image: NDArray[np.float32]  # The image, float32 in [0, 1]
+    lesions: NDArray[np.int32]  # Instance labels of the target lesions, int32
+    # Mask where the truth does not count, bool: ignore labels, and lesions that are smaller or
+    # larger than 2 to 10 mm
     ignore: NDArray[np.bool_]
-    mimics: NDArray[np.int32]
+    mimics: NDArray[np.int32]  # Instance labels of mimics, int32
+    # Brain mask, bool, as the preprocessing estimates it. `cmbnet predict` has no better one.
     brain: NDArray[np.bool_]
-    spacing_mm: tuple[float, float, float]
-    findings: tuple[str, ...]
+    spacing_mm: tuple[float, float, float]  # Spacing along z, y, x, in the frame
+    findings: tuple[str, ...]  # Findings of the preprocessing
+    # Spacing along the axes of the file, as in `cmbnet.volume.Volume`
     native_spacing_mm: tuple[float, float, float]
-    components: tuple[Component, ...]
-    faults: tuple[Fault, ...]
+    components: tuple[Component, ...]  # All lesions, measured on the grid of the scan
+    faults: tuple[Fault, ...]  # Faults of the labels
 
 
 def read_case(case: ScanCase, recipe: PreprocessRecipe) -> FrameCase:

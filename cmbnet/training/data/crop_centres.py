@@ -30,19 +30,12 @@ SURROUND_SIGMA_MM = 3.0
 
 @dataclass(frozen=True, slots=True)
 class CropCentres:
-    """The voxels of one case on which crops may be centred.
+    """The voxels of one case on which crops may be centred."""
 
-    Args:
-        lesion: Rows (z, y, x, lesion), one for each lesion and slice, int16 (n, 4).
-        brain: Random voxels of the brain, int16 (n, 3).
-        dark: The darkest blobs other than lesions, int16 (n, 3).
-        mimic: One or more centres for each labelled mimic and slice, int16 (n, 3).
-    """
-
-    lesion: NDArray[np.int16]
-    brain: NDArray[np.int16]
-    dark: NDArray[np.int16]
-    mimic: NDArray[np.int16]
+    lesion: NDArray[np.int16]  # Rows (z, y, x, lesion), one for each lesion and slice, int16 (n, 4)
+    brain: NDArray[np.int16]  # Random voxels of the brain, int16 (n, 3)
+    dark: NDArray[np.int16]  # The darkest blobs other than lesions, int16 (n, 3)
+    mimic: NDArray[np.int16]  # One or more centres for each labelled mimic and slice, int16 (n, 3)
 
 
 def find_crop_centres(
@@ -57,14 +50,9 @@ def find_crop_centres(
 ) -> CropCentres:
     """Find the centres of a case.
 
-    Args:
-        image: The image, float32 (z, y, x) in [0, 1].
-        lesions: Integer instance labels of the same shape.
-        excluded: Mask of the same shape where, besides lesions, no negative may be centred.
-        mimics: Integer labels of the same shape, one for each mimic or for each kind.
-        brain: Brain mask of the same shape.
-        spacing_mm: Distance of voxels along z, y, x.
-        seed: Seed of the random centres.
+    The image is float32 (z, y, x) in [0, 1]; masks and integer labels have its shape. No negative
+    is centred where `excluded` is set or a lesion lies. `mimics` has a label for each mimic or each
+    kind.
     """
     free = np.asarray(brain, bool) & (lesions == 0) & ~np.asarray(excluded, bool)
     rng = np.random.default_rng(seed)

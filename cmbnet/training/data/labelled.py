@@ -19,18 +19,12 @@ from cmbnet.volume import Volume
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Scans with truth.
+    """Scans with truth."""
 
-    Args:
-        path: What the user gave.
-        cases: The scans, by name.
-        patients: Their patients; see `patient_names`.
-        unlabelled: Name and image of each scan without a label, if no side is chosen.
-    """
-
-    path: Path
-    cases: tuple[ScanCase, ...]
-    patients: frozenset[str]
+    path: Path  # What the user gave
+    cases: tuple[ScanCase, ...]  # The scans, by name
+    patients: frozenset[str]  # Their patients; see `patient_names`
+    # Name and image of each scan without a label, if no side is chosen
     unlabelled: tuple[tuple[str, Path], ...] = ()
 
 
@@ -161,10 +155,6 @@ def patient_names(data_set: str, cases: Iterable[tuple[str, str]]) -> set[str]:
 
     Two data sets may number their patients alike. The patients of a folder without a spec are known
     only if a table names them. Phantoms have heads.
-
-    Args:
-        data_set: Name of the spec.
-        cases: Name and patient of each case.
     """
     if data_set in (FOLDER.name, "phantom"):
         return {patient for case, patient in cases if patient != case}
@@ -174,10 +164,7 @@ def patient_names(data_set: str, cases: Iterable[tuple[str, str]]) -> set[str]:
 def require_other_patients(learned: Iterable[str], judged: Iterable[str], where: str) -> None:
     """Refuse to judge a model on patients from whom it learned.
 
-    Args:
-        learned: Patients of the training side.
-        judged: Patients of the other side.
-        where: Names of both sides, as the user gave them.
+    `where` names both sides as the user gave them.
 
     Raises:
         UsageError: If a patient is on both sides.

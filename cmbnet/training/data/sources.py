@@ -22,24 +22,15 @@ from cmbnet.training.data.specs.splits import TRAINING, VALIDATION
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The sources of a training.
+    """The sources of a training."""
 
-    Args:
-        data: A data spec, a cache, one side of a cache, or a cohort folder.
-        validation: Validation data in one of these forms. None means the side ``validation`` of
-            `data`.
-        root: Folder of the scans of a spec. None without a spec.
-        run: Folder of the run, in which caches are made.
-        jobs: Number of processes that prepare cases.
-        fold: Fold of validation, in place of that of the spec. None keeps it.
-    """
-
-    data: Path
+    data: Path  # A data spec, a cache, one side of a cache, or a cohort folder
+    # Validation data in one of these forms. None means the side ``validation`` of `data`.
     validation: Path | None
-    root: Path | None
-    run: Path
-    jobs: int = 1
-    fold: int | None = None
+    root: Path | None  # Folder of the scans of a spec. None without a spec.
+    run: Path  # Folder of the run, in which caches are made
+    jobs: int = 1  # Number of processes that prepare cases
+    fold: int | None = None  # Fold of validation, in place of that of the spec. None keeps it.
 
 
 Side = tuple[Path, str]
@@ -50,11 +41,6 @@ def caches_of(
     sources: Sources, recipe: PreprocessRecipe, *, report: Callable[[str], None]
 ) -> tuple[Side, Side]:
     """Return the caches for training and validation, and prepare them if they are missing.
-
-    Args:
-        sources: The sources of the training.
-        recipe: Settings of preprocessing.
-        report: Function that receives lines about built and left-out cases.
 
     Raises:
         UsageError: If a cache was prepared in another way, a spec lacks a root, there is no

@@ -49,11 +49,7 @@ class Clock:
 class RateAndBudget(keras.callbacks.Callback):  # type: ignore[misc]
     """A callback that sets the learning rate and ends the epoch when the time is over.
 
-    Args:
-        recipe: Recipe with the course of the rate and the budget.
-        progress: Progress of the finished epochs.
-        clock: Clock of the run.
-        end: Function that stops the batches of the epoch.
+    `end` stops the batches of the epoch.
     """
 
     def __init__(

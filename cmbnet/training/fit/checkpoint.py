@@ -20,41 +20,26 @@ CHECKPOINT = "state.npz"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of a run in numbers.
+    """The progress of a run in numbers."""
 
-    Args:
-        epochs_done: Number of finished epochs.
-        steps_done: Number of finished optimiser steps.
-        elapsed_s: Time spent so far, over all restarts.
-        best_dice: Best validation Dice so far. -1 before the first.
-        best_epoch: Epoch (from 0) with the best Dice. -1 before the first.
-        plateau_epoch: Epoch of the last gain or of the last cut of the learning rate.
-        learning_rate_factor: Share of the initial rate that the plateau rule has left.
-        history: One row of the log for each epoch.
-    """
-
-    epochs_done: int = 0
-    steps_done: int = 0
-    elapsed_s: float = 0.0
-    best_dice: float = -1.0
-    best_epoch: int = -1
-    plateau_epoch: int = -1
-    learning_rate_factor: float = 1.0
-    history: tuple[dict[str, float], ...] = field(default=())
+    epochs_done: int = 0  # Number of finished epochs
+    steps_done: int = 0  # Number of finished optimiser steps
+    elapsed_s: float = 0.0  # Time spent so far, over all restarts
+    best_dice: float = -1.0  # Best validation Dice so far. -1 before the first.
+    best_epoch: int = -1  # Epoch (from 0) with the best Dice. -1 before the first.
+    plateau_epoch: int = -1  # Epoch of the last gain or of the last cut of the learning rate
+    learning_rate_factor: float = 1.0  # Share of the initial rate that the plateau rule has left
+    history: tuple[dict[str, float], ...] = field(default=())  # One row of the log for each epoch
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything that determines the rest of a run.
+    """Everything that determines the rest of a run."""
 
-    Args:
-        progress: Progress in numbers.
-        arrays: Named lists of arrays: weights, optimiser variables, averages, mined centres.
-        recipe: The recipe as plain values. A run of another recipe must not continue from here.
-    """
-
-    progress: Progress
+    progress: Progress  # Progress in numbers
+    # Named lists of arrays: weights, optimiser variables, averages, mined centres
     arrays: dict[str, list[NDArray[Any]]]
+    # The recipe as plain values. A run of another recipe must not continue from here.
     recipe: dict[str, Any]
 
 

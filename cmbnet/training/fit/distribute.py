@@ -16,19 +16,12 @@ Distribution = Literal["none", "mirrored", "multi_worker"]
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """The devices of a run.
+    """The devices of a run."""
 
-    Args:
-        strategy: Strategy of `tf.distribute`, or None.
-        replicas: Number of copies of the network that share a batch.
-        chief: Whether this process writes the files of the run.
-        device: What computes, in words.
-    """
-
-    strategy: Any = None
-    replicas: int = 1
-    chief: bool = True
-    device: str = ""
+    strategy: Any = None  # Strategy of `tf.distribute`, or None
+    replicas: int = 1  # Number of copies of the network that share a batch
+    chief: bool = True  # Whether this process writes the files of the run
+    device: str = ""  # What computes, in words
 
     def scope(self) -> AbstractContextManager[Any]:
         """Return a context in which variables are made on every replica."""

@@ -42,19 +42,12 @@ EXAMPLES = 8
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """The result of a run.
+    """The result of a run."""
 
-    Args:
-        best_model: File of the weights with the best validation Dice.
-        best_dice: The best validation Dice.
-        reason: Reason why training ended.
-        progress: Progress and log.
-    """
-
-    best_model: Path
-    best_dice: float
-    reason: str
-    progress: Progress
+    best_model: Path  # File of the weights with the best validation Dice
+    best_dice: float  # The best validation Dice
+    reason: str  # Reason why training ended
+    progress: Progress  # Progress and log
 
 
 def train(
@@ -68,13 +61,8 @@ def train(
 ) -> TrainingResult:
     """Train, or continue an interrupted run.
 
-    Args:
-        recipe: All settings.
-        training: Cases to learn from.
-        validation: Other cases, which choose the best epoch.
-        run: Folder of the run. It is made if it is missing.
-        report: Function that receives a line for each epoch.
-        show_progress: Whether to draw Keras's progress bar.
+    Other cases than those of the training choose the best epoch. The folder is made if it is
+    missing.
 
     Raises:
         UsageError: If the directory holds a run of another recipe, another process trains in it,

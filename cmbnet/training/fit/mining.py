@@ -21,10 +21,7 @@ blurred."""
 class Miner:
     """A search for false positives in a rotating subset of training slices.
 
-    Args:
-        sampler: Sampler of the training cache, which receives the found centres.
-        settings: Settings of the search.
-        seed: Seed that fixes the examined slices of each epoch.
+    The sampler receives the found centres. The seed fixes the examined slices of each epoch.
     """
 
     def __init__(self, sampler: Sampler, settings: MiningSettings, seed: int) -> None:
@@ -42,9 +39,7 @@ class Miner:
     def mine(self, predict: Any, epoch: int) -> int:
         """Examine some slices, and return the number of their false positives.
 
-        Args:
-            predict: Function of (sampler, case, z) to a probability (y, x).
-            epoch: Epoch that chooses the slices.
+        `predict` maps (sampler, case, z) to a probability (y, x). The epoch chooses the slices.
         """
         rng = np.random.default_rng((self._seed, epoch, 1))
         cases = self.sampler.cache.cases

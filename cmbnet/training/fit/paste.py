@@ -24,14 +24,8 @@ def paste_lesions(image: Any, marks: Any, chosen: Any) -> tuple[Any, Any]:
     """Put the lesions of the crops at even indices into the crops after them.
 
     A lesion is pasted only if all its pixels meet brain that is neither lesion, mimic nor ignored.
-
-    Args:
-        image: Crops, float32 (2 n, y, x, 3) in [0, 1].
-        marks: Marks with the bits of the cache, uint8 (2 n, y, x, 1).
-        chosen: The wanted pairs, bool (n,).
-
-    Returns:
-        Image and marks of the same shapes.
+    Crops are float32 (2 n, y, x, 3) in [0, 1], marks uint8 (2 n, y, x, 1) with the bits of the
+    cache. `chosen` says which pairs are wanted, bool (n,). Return both, of the same shapes.
     """
     lesion = _has(marks[::2], LESION)
     free = _has(marks[1::2], BRAIN) & ~_has(marks[1::2], LESION | MIMIC | IGNORE)

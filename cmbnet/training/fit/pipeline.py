@@ -27,10 +27,7 @@ class Pipeline:
     This was seen at the end of an epoch, and in one of three tries to drop 200 iterators. So Keras
     does not learn the length of an epoch; it would start the next iterator at the end and drop it.
     `end` stops an epoch instead of `fit`.
-
-    Args:
-        cache: The training cases.
-        recipe: Recipe of which `sampling`, `augment` and `seed` are used.
+    Of the recipe, `sampling`, `augment` and `seed` are used.
     """
 
     def __init__(self, cache: Cache, recipe: Recipe) -> None:
@@ -49,13 +46,8 @@ class Pipeline:
     def epoch(self, number: int, steps: int) -> Any:
         """Return the batches of one epoch.
 
-        Args:
-            number: Number of the epoch, from 0. Seed and number fix the batches.
-            steps: Number of batches.
-
-        Returns:
-            `tf.data.Dataset` of unknown length of (stacks float32 (n, y, x, 3), targets float32
-            (n, y, x, 2)).
+        Seed and number, from 0, fix the batches. Return a `tf.data.Dataset` of unknown length of
+        (stacks float32 (n, y, x, 3), targets float32 (n, y, x, 2)).
         """
         side = self._side_px
 

@@ -190,9 +190,7 @@ def load_recipe(path: Path) -> Recipe:
 def parse_recipe(values: Any, *, source: str) -> Recipe:
     """Check the values of a recipe.
 
-    Args:
-        values: Mapping, as read from YAML.
-        source: Name of the file, for messages.
+    Messages name `source`.
 
     Raises:
         UsageError: If a key is unknown (the nearest known key is named) or a value is bad.

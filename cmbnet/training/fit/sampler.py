@@ -27,26 +27,19 @@ _Crop = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch of crops and their marks.
+    """A batch of crops and their marks."""
 
-    Args:
-        stacks: Crops, uint8 (n, side, side, 3). Those at even indices have a lesion in the middle
-            slice.
-        marks: Marks of the middle slice with the bits of `cmbnet.training.data.cache`, uint8
-            (n, side, side).
-    """
-
+    # Crops, uint8 (n, side, side, 3). Those at even indices have a lesion in the middle slice.
     stacks: NDArray[np.uint8]
+    # Marks of the middle slice with the bits of `cmbnet.training.data.cache`, uint8 (n, side, side)
     marks: NDArray[np.uint8]
 
 
 class Sampler:
     """A sampler of batches from a cache.
 
-    Args:
-        cache: The cases.
-        settings: Settings of a batch.
-        side_px: Side of the crops. It is larger than `settings.crop_px` if augmentation turns them.
+    `side_px` is the side of the crops. It is larger than `settings.crop_px` if augmentation turns
+    them.
     """
 
     def __init__(self, cache: Cache, settings: SamplingSettings, side_px: int) -> None:
@@ -93,11 +86,7 @@ class Sampler:
         return self._crop_near(case, rows[rng.integers(len(rows))], rng)
 
     def _negative(self, rng: np.random.Generator) -> _Crop:
-        """Draw a crop without a lesion in its middle slice. The neighbours may hold one.
-
-        Raises:
-            InputRefused: If lesions are so dense that no such crop is found.
-        """
+        """Draw a crop without a lesion in its middle slice. The neighbours may hold one."""
         for _ in range(TRIES):
             case, centre = self._negative_centre(rng)
             stack, marks = self._crop_near(case, centre, rng)

@@ -14,14 +14,9 @@ def learning_rate(
 ) -> float:
     """Compute the rate of the next step.
 
-    Args:
-        settings: Course of the rate and its numbers.
-        stop: Budget over which the cosine is stretched. The used part of the epochs or of the
-            minutes counts, whichever is larger. So a run that the clock stops has reached its
-            lowest rate.
-        progress: Progress of the finished epochs.
-        step: Number of steps so far.
-        now_s: Time used so far, over all restarts.
+    The cosine is stretched over the used part of the epochs or of the minutes, whichever is larger.
+    So a run that the clock stops has reached its lowest rate. `now_s` is the time over all
+    restarts.
     """
     rate = settings.learning_rate * progress.learning_rate_factor
     if step < settings.warmup_steps:
@@ -56,11 +51,7 @@ def after_epoch(settings: OptimiserSettings, progress: Progress, *, improved: bo
 def stop_reason(stop: StopSettings, progress: Progress, *, pixels_per_slice: int) -> str | None:
     """Say why a run ends after this epoch, or return None if it continues.
 
-    Args:
-        stop: The conditions.
-        progress: Progress after the epoch.
-        pixels_per_slice: Number of pixels in a slice, because the target loss is a sum over a
-            slice.
+    It needs the number of pixels in a slice, because the target loss is a sum over a slice.
     """
     last = progress.history[-1] if progress.history else {}
     if progress.epochs_done >= stop.epochs:

@@ -35,15 +35,8 @@ def draw_shapes(
 
     A shape runs through the three slices and moves a little from one to the next. A shape that
     would touch a lesion is left out.
-
-    Args:
-        image: Crops, float32 (n, y, x, 3) in [0, 1].
-        marks: Marks with the bits of the cache, uint8 (n, y, x, 1).
-        share: Probability of a shape in a crop.
-        uniform: Function of a range to random numbers (n,).
-
-    Returns:
-        The changed crops, of the same shape.
+    Crops are float32 (n, y, x, 3) in [0, 1], marks uint8 (n, y, x, 1). `share` is the probability
+    of a shape in a crop. `uniform` maps a range to random numbers (n,). Return the changed crops.
     """
     chosen = tf.where(uniform(0.0, 1.0) < share)
     rows = chosen[:, 0]

@@ -20,9 +20,7 @@ def with_start(recipe: Recipe) -> Recipe:
     """Give a recipe all that the bundle fixes from which it starts.
 
     These are the shape of the network, the distance of its slices and the preprocessing.
-
-    Args:
-        recipe: The recipe. Without a start from a bundle, it stays unchanged.
+    Without a start from a bundle, it stays unchanged.
 
     Raises:
         UsageError: If the recipe states something else than the bundle, the bundle has no Keras
@@ -97,9 +95,7 @@ def _keras_file(bundle: Bundle) -> Artefact:
 def weights_of_bundle(name: str, preprocess: dict[str, Any]) -> list[NDArray[np.float32]]:
     """Read the weights of a bundle's Keras file.
 
-    Args:
-        name: Folder of a bundle, or "default".
-        preprocess: Settings of preprocessing of the training scans, `PreprocessRecipe.to_dict`.
+    `name` is a folder or "default"; `preprocess` is `PreprocessRecipe.to_dict` of the training.
 
     Raises:
         UsageError: If the bundle has no Keras file, or needs other preprocessing.

@@ -66,14 +66,8 @@ def example_picture(
 ) -> NDArray[np.uint8]:
     """Draw crops of slices around their first lesion, with outlines of truth and answer.
 
-    Args:
-        predict: Function of (sampler, case, z) to a probability (y, x).
-        sampler: Sampler of the validation cache.
-        slices: Pairs (case, z), at least one. A slice without a lesion is shown about its middle.
-        threshold: Threshold of the answer.
-
-    Returns:
-        A picture, uint8 (rows, columns, 3).
+    `predict` maps (sampler, case, z) to a probability (y, x). There is at least one slice (case,
+    z); one without a lesion is shown about its middle. Return uint8 (rows, columns, 3).
     """
     tiles = [_tile(predict, sampler, case, z, threshold) for case, z in slices]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)

@@ -21,23 +21,14 @@ THRESHOLDS = tuple(np.round(np.arange(0.1, 0.95, 0.05), 2).tolist())
 
 @dataclass(frozen=True, slots=True)
 class ValidationScores:
-    """The scores over all validation slices together.
+    """The scores over all validation slices together."""
 
-    Args:
-        dice: Dice of the pixels of all slices at the recipe's threshold.
-        best_dice: Dice at the best threshold of `THRESHOLDS`.
-        best_threshold: This best threshold.
-        loss: Mean binary cross-entropy of a pixel.
-        sensitivity: Share of lesion blobs (2D, 8-connected) that the mask touches.
-        false_blobs: Number of blobs per slice that touch no lesion.
-    """
-
-    dice: float
-    best_dice: float
-    best_threshold: float
-    loss: float
-    sensitivity: float
-    false_blobs: float
+    dice: float  # Dice of the pixels of all slices at the recipe's threshold
+    best_dice: float  # Dice at the best threshold of `THRESHOLDS`
+    best_threshold: float  # This best threshold
+    loss: float  # Mean binary cross-entropy of a pixel
+    sensitivity: float  # Share of lesion blobs (2D, 8-connected) that the mask touches
+    false_blobs: float  # Number of blobs per slice that touch no lesion
 
     def to_dict(self) -> dict[str, float]:
         """Return the columns of the log, whose names begin with ``val_``."""
@@ -77,9 +68,7 @@ class SlicePredictor:
 
     Every case has a box of its own size. JAX compiles the network anew for every size, so there
     the box is laid into the frame, with 0 around it as in the crops of training.
-
-    Args:
-        model: Network for any size of slice.
+    The network takes any size of slice.
     """
 
     def __init__(self, model: Any) -> None:
@@ -105,11 +94,7 @@ def validate(
 ) -> ValidationScores:
     """Score the model on the chosen slices.
 
-    Args:
-        predict: Function of (sampler, case, z) to a probability (y, x).
-        sampler: Sampler of the validation cache.
-        slices: Slices from `choose_slices`.
-        recipe: Recipe with the validation threshold.
+    `predict` maps (sampler, case, z) to a probability (y, x).
     """
     overlap = np.zeros((len(THRESHOLDS) + 1, 3))
     loss, pixels = 0.0, 0

@@ -44,11 +44,8 @@ def judge_cases(
 ) -> dict[str, float]:
     """Score whole cases. Return the columns of `REPORTED` that are defined.
 
-    Args:
-        predict: Function of (sampler, case, z) to a probability (y, x).
-        sampler: Sampler of the validation cache.
-        cases: Indices of cases.
-        pixel_threshold: Pixel threshold of the lesion rules. Their other values are defaults.
+    `predict` maps (sampler, case, z) to a probability (y, x), `cases` are indices. Of the lesion
+    rules, only the pixel threshold is not the default.
     """
     rules = LesionRules(pixel_threshold=pixel_threshold)
     scored = [_scored(predict, sampler, case, rules) for case in cases]

@@ -16,7 +16,7 @@ from cmbnet.bundle import Bundle
 from cmbnet.errors import InputRefused, UnreadableFile, UsageError
 from cmbnet.io import write_nifti
 from cmbnet.volume import Volume, grid_difference
-from tests.helpers.tiny_scan import DOTS, tiny_scan
+from tests.helpers.tiny_scan import DOTS, small_scan
 
 nibabel = pytest.importorskip("nibabel")
 
@@ -29,7 +29,7 @@ def model(tiny_bundle: Bundle) -> Any:
 
 @pytest.fixture(scope="module")
 def found(model: cmbnet.Model) -> cmbnet.Found:
-    return model.predict(tiny_scan())
+    return model.predict(small_scan())
 
 
 def centres(found: cmbnet.Found) -> list[tuple[float, ...]]:
@@ -39,7 +39,7 @@ def centres(found: cmbnet.Found) -> list[tuple[float, ...]]:
 def test_each_form_of_a_scan_gives_the_same_lesions(
     model: cmbnet.Model, found: cmbnet.Found, tmp_path: Path
 ) -> None:
-    volume = tiny_scan()
+    volume = small_scan()
     file = tmp_path / "scan.nii.gz"
     write_nifti(volume, file, dtype=np.float32)
     image = volume.to_nibabel()
@@ -51,7 +51,7 @@ def test_each_form_of_a_scan_gives_the_same_lesions(
 
 def test_simpleitk_images_come_and_go(model: cmbnet.Model, found: cmbnet.Found) -> None:
     pytest.importorskip("SimpleITK")
-    volume = tiny_scan()
+    volume = small_scan()
     image = volume.to_sitk()
     back = Volume.from_sitk(image)
     assert grid_difference(volume, back) is None
@@ -89,7 +89,7 @@ def test_what_is_no_scan_is_named(model: cmbnet.Model, what: Any) -> None:
 
 
 def test_masks_and_labels_lie_on_the_grid_of_the_scan(found: cmbnet.Found) -> None:
-    scan = tiny_scan()
+    scan = small_scan()
     for volume in (found.mask, found.labels, found.probability):
         assert grid_difference(scan, volume) is None
     assert set(np.unique(found.mask.data)) == {0, 1}
@@ -120,7 +120,7 @@ def test_a_notebook_shows_summary_and_pictures(found: cmbnet.Found) -> None:
 
 
 def test_a_brain_mask_may_be_an_image(model: cmbnet.Model) -> None:
-    scan = tiny_scan()
+    scan = small_scan()
     head = ndimage.binary_closing(scan.data > 300, iterations=4)
     brain = scan.with_data(head.astype(np.uint8)).to_nibabel()
     assert len(model.predict(scan, brain_mask=brain).lesions) == len(DOTS)
@@ -141,8 +141,8 @@ def test_many_scans_come_in_order_and_a_bad_one_gives_its_error(
     model: cmbnet.Model, found: cmbnet.Found, tmp_path: Path
 ) -> None:
     file = tmp_path / "scan.nii"
-    write_nifti(tiny_scan(), file, dtype=np.float32)
-    many = list(model.predict_many(iter([tiny_scan(), tmp_path / "none.nii", file, 7])))
+    write_nifti(small_scan(), file, dtype=np.float32)
+    many = list(model.predict_many(iter([small_scan(), tmp_path / "none.nii", file, 7])))
     first, missing, second, wrong = many
     assert isinstance(missing, UnreadableFile)
     assert isinstance(wrong, UsageError)

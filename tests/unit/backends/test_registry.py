@@ -1,5 +1,6 @@
 """Which backend is opened, and the sentence that says why."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,14 @@ ONNX = replace(LITERT, file="c.onnx", kind="onnx")
 
 def bundle_of(folder: Path, *artefacts: NewArtefact) -> Bundle:
     return write_bundle(folder, spec=spec(), artefacts=artefacts)
+
+
+def test_the_documents_list_the_backends_of_the_table() -> None:
+    page = Path(__file__).parents[3] / "docs" / "explanation" / "architecture.md"
+    row = re.search(r"one file for each runtime: ([\w, ]+) \(", page.read_text(encoding="utf-8"))
+    assert row is not None
+    named = [words.split()[0].lower() for words in row[1].split(", ")]
+    assert named == [*RUNTIMES, "triton"]
 
 
 def test_auto_prefers_litert_int8(tmp_path: Path) -> None:

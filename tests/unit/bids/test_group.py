@@ -161,6 +161,7 @@ def browsed(cohort: Path, tmp_path: Path) -> Iterator[Any]:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.browser
 def test_the_page_sorts_filters_and_turns_in_a_browser(browsed: Any) -> None:
     page = browsed
 

@@ -177,6 +177,8 @@ def test_the_page_is_whole_and_needs_no_network(full: Path) -> None:
     assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in page
     assert "<script" not in page
     assert page.count("<svg") == 8
+    assert "on digital phantoms" in page
+    assert "not recorded" in page, "the masks do not say by which model they are"
     for reference in re.findall(r"url\(#([^)]+)\)", page):
         assert reference in checker.ids
 
@@ -278,13 +280,12 @@ def test_results_say_what_they_are_of(root: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     (tmp_path / "c04" / "result.json").unlink()
     assert evaluated(root, tmp_path)["model"] is None
-    page = root / "page"
+    out = root / "patients"
     output = invoke("--truth", root / "truth", "--pred", root / "pred", "--data-kind", "patients",
-                    "--resamples", 100, "--jobs", 1, "-o", page)  # fmt: skip
+                    "--resamples", 100, "--jobs", 1, "--no-figures", "-o", out)  # fmt: skip
     assert "Research use only" in output
-    text = (page / "evaluation.html").read_text(encoding="utf-8")
-    assert "on scans of patients" in text
-    assert "not recorded" in text
+    assert "on scans of patients" in (out / "tables.md").read_text(encoding="utf-8")
+    assert "not recorded" in (out / "claim.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

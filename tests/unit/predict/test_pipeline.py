@@ -18,7 +18,7 @@ from cmbnet.training.choose.candidates import OutlineRule, find_candidates
 from cmbnet.training.data.labelled import read_labelled
 from cmbnet.volume import Volume, grid_difference
 from tests.helpers.tiny_bundle import spec
-from tests.helpers.tiny_scan import DOTS, SHAPE, tiny_scan
+from tests.helpers.tiny_scan import DOTS, SHAPE, small_scan, tiny_scan
 
 
 class Recorder:
@@ -41,11 +41,11 @@ class Recorder:
 
 @pytest.fixture(scope="module")
 def prediction(tiny_bundle: Bundle, tiny_backend: Backend) -> Prediction:
-    return predict_volume(tiny_scan(), tiny_bundle, tiny_backend)
+    return predict_volume(small_scan(), tiny_bundle, tiny_backend)
 
 
 def dot_centres() -> list[tuple[float, float, float]]:
-    return sorted(tiny_scan().world_mm((z + 0.5, y + 1.5, x + 1.5)) for z, y, x in DOTS)
+    return sorted(small_scan().world_mm((z + 0.5, y + 1.5, x + 1.5)) for z, y, x in DOTS)
 
 
 def centres(prediction: Prediction) -> list[tuple[float, ...]]:
@@ -100,7 +100,7 @@ def test_the_order_of_axes_in_the_file_changes_nothing(
     order: tuple[int, int, int],
     flips: tuple[int, int, int],
 ) -> None:
-    scan = tiny_scan()
+    scan = small_scan()
     data, affine = scan.data.transpose(order), scan.affine[:, [*order, 3]].copy()
     for axis, flip in enumerate(flips):
         if flip:
@@ -116,13 +116,13 @@ def test_the_order_of_axes_in_the_file_changes_nothing(
 
 
 def test_the_same_twice(prediction: Prediction, tiny_bundle: Bundle, tiny_backend: Backend) -> None:
-    again = predict_volume(tiny_scan(), tiny_bundle, tiny_backend)
+    again = predict_volume(small_scan(), tiny_bundle, tiny_backend)
     assert np.array_equal(again.probability.data, prediction.probability.data)
     assert again.found.lesions == prediction.found.lesions
 
 
 def test_a_scan_without_dots_is_negative(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
-    clean = predict_volume(tiny_scan(()), tiny_bundle, tiny_backend)
+    clean = predict_volume(small_scan(()), tiny_bundle, tiny_backend)
     assert (clean.found.lesions, clean.positive, clean.score) == ((), False, 0.0)
     assert not clean.mask.any()
 
@@ -131,7 +131,7 @@ def test_a_strict_operating_point_removes_by_score(
     tiny_bundle: Bundle, tiny_backend: Backend
 ) -> None:
     strict = predict_volume(
-        tiny_scan(), tiny_bundle, tiny_backend, Request(operating_point="strict")
+        small_scan(), tiny_bundle, tiny_backend, Request(operating_point="strict")
     )
     assert strict.found.lesions == ()
     assert {lesion.removed_by for lesion in strict.found.excluded} == {"score"}
@@ -139,7 +139,7 @@ def test_a_strict_operating_point_removes_by_score(
 
 
 def test_the_patient_threshold_is_its_own(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
-    found = predict_volume(tiny_scan(), tiny_bundle, tiny_backend)
+    found = predict_volume(small_scan(), tiny_bundle, tiny_backend)
     high = found.operating_point.model_copy(update={"patient_threshold": 0.9999})
     assert found.positive
     assert not replace(found, operating_point=high).positive
@@ -161,7 +161,7 @@ def test_the_network_sees_every_slice_of_brain_with_its_neighbours(
 
 def test_only_the_masked_slices_are_looked_at(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path, spec=spec(), artefacts=[])
-    scan, recorder = tiny_scan(), Recorder(answer=0.25)
+    scan, recorder = small_scan(), Recorder(answer=0.25)
     mask = np.zeros(SHAPE)
     mask[6:9, 20:70, 20:70] = 1
     result = predict_volume(
@@ -172,9 +172,40 @@ def test_only_the_masked_slices_are_looked_at(tmp_path: Path) -> None:
     assert result.found.highest_probability == 0.25
 
 
+class Echo(Recorder):
+    """A backend of two shapes that answers with the middle slice."""
+
+    shapes: tuple[tuple[int, int], ...] = ((48, 48), (96, 96))
+
+    def predict(self, stacks: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.stacks.append(stacks.copy())
+        return stacks[..., 1]
+
+
+def test_slices_with_little_brain_are_seen_in_smaller_crops_at_the_same_place(
+    tmp_path: Path,
+) -> None:
+    bundle = write_bundle(tmp_path, spec=spec(), artefacts=[])
+    scan, small_too, whole = tiny_scan(), Echo(), Echo()
+    whole.shapes = ((96, 96),)
+    mask = np.zeros(SHAPE)
+    mask[4:8, 10:80, 10:80] = 1
+    mask[8:12, 30:50, 40:60] = 1
+    parts, once = (
+        predict_volume(scan, bundle, b, Request(force=True), brain_mask=scan.with_data(mask))
+        for b in (small_too, whole)
+    )
+    assert {stacks.shape[1:3] for stacks in small_too.stacks} == {(96, 96), (48, 48)}
+    assert {stacks.shape[1:3] for stacks in whole.stacks} == {(96, 96)}
+    inside = mask > 0
+    assert np.array_equal(parts.probability.data[inside], once.probability.data[inside])
+    assert parts.slices == once.slices == sum(map(len, small_too.stacks))
+    assert (parts.crop, once.crop) == ((96, 96), (96, 96))
+
+
 def test_noise_is_not_analysable(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
     noise = np.abs(np.random.default_rng(1).standard_normal(SHAPE)).astype(np.float32)
-    volume = Volume(noise, tiny_scan().affine, source="noise.nii")
+    volume = Volume(noise, small_scan().affine, source="noise.nii")
     with pytest.raises(
         InputRefused, match=r"noise.nii is not analysable and no count was made: .*nois"
     ):
@@ -186,14 +217,14 @@ def test_noise_is_not_analysable(tiny_bundle: Bundle, tiny_backend: Backend) -> 
 
 def test_an_unknown_operating_point(tiny_bundle: Bundle, tiny_backend: Backend) -> None:
     with pytest.raises(UsageError, match="it has: balanced, strict"):
-        predict_volume(tiny_scan(), tiny_bundle, tiny_backend, Request(operating_point="best"))
+        predict_volume(small_scan(), tiny_bundle, tiny_backend, Request(operating_point="best"))
 
 
 def test_a_file_is_read_and_its_hash_recorded(
     tmp_path: Path, tiny_bundle: Bundle, tiny_backend: Backend, prediction: Prediction
 ) -> None:
     file = tmp_path / "scan.nii.gz"
-    write_nifti(tiny_scan(), file, dtype=np.float32)
+    write_nifti(small_scan(), file, dtype=np.float32)
     from_file = predict_file(file, tiny_bundle, tiny_backend)
     assert from_file.record.file == "scan.nii.gz"
     assert len(from_file.record.sha256) == 64
@@ -221,14 +252,14 @@ def test_prediction_and_thresholds_use_the_place_of_a_lesion(
     manifest = tiny_bundle.manifest.model_copy(update={"rules": rules})
     placed = replace(tiny_bundle, manifest=manifest)
     halves = [one.score / 2 for one in prediction.found.lesions]
-    found = predict_volume(tiny_scan(), placed, tiny_backend).found
+    found = predict_volume(small_scan(), placed, tiny_backend).found
     point = tiny_bundle.operating_point("default")
     assert [one.score for one in found.lesions] == pytest.approx(
         [half for half in halves if half >= point.lesion_score]
     )
     for kind, data in (
-        ("images", tiny_scan()),
-        ("lesions", tiny_scan().with_data(prediction.mask)),
+        ("images", small_scan()),
+        ("lesions", small_scan().with_data(prediction.mask)),
     ):
         (tmp_path / kind).mkdir()
         write_nifti(data, tmp_path / kind / "a.nii.gz", dtype=np.float32)

@@ -20,7 +20,7 @@ from cmbnet.io.case import Case
 from cmbnet.predict import Request
 from cmbnet.report.batch import run_batch
 from cmbnet.report.result import RecordedRequest, Result
-from tests.helpers.tiny_scan import tiny_scan
+from tests.helpers.tiny_scan import small_scan
 
 STRICT = Request(operating_point="strict", backend="litert", force=True)
 
@@ -40,7 +40,7 @@ def test_what_is_no_request_is_said(changes: dict[str, object], message: str) ->
 def test_every_way_of_asking_is_the_same_request_in_the_result(
     tiny_bundle: Bundle, tiny_backend: Backend, tmp_path: Path
 ) -> None:
-    scan = tiny_scan()
+    scan = small_scan()
     write_nifti(scan, tmp_path / "scan.nii", dtype=np.float32)
     by_name = cmbnet.Model(tiny_bundle, tiny_backend).predict(
         tmp_path / "scan.nii", operating_point="strict", force=True

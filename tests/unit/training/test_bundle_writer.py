@@ -262,5 +262,5 @@ def test_gate_scans_hold_lesions(phantoms: Path) -> None:
 
 
 def test_the_default_files() -> None:
-    assert FILES.shapes == ((384, 384), (352, 288), (320, 256))
+    assert FILES.shapes == ((384, 384), (352, 288), (320, 256), (240, 240), (192, 192))
     assert (FILES.precisions, FILES.float32_shapes) == (("int8", "float32"), ((384, 384),))

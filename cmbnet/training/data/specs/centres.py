@@ -26,19 +26,13 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Centres:
-    """The centres of one scan.
+    """The centres of one scan."""
 
-    Args:
-        source: File of the centres.
-        points: Voxel indices (i, j, k) of the NIfTI file, from 0; or positions in RAS+ mm.
-        unit: Unit of the points.
-        target: Settings that make a target from a centre.
-    """
-
-    source: Path
+    source: Path  # File of the centres
+    # Voxel indices (i, j, k) of the NIfTI file, from 0; or positions in RAS+ mm
     points: tuple[Triple, ...]
-    unit: Literal["voxel", "ras_mm"]
-    target: RegionTarget
+    unit: Literal["voxel", "ras_mm"]  # Unit of the points
+    target: RegionTarget  # Settings that make a target from a centre
 
     def indices_zyx(self, image: Volume) -> list[Triple]:
         """Return the fractional index (z, y, x) of each centre in the image."""
@@ -52,8 +46,7 @@ class Centres:
 class CentreReader:
     """A reader of centres that opens each table once.
 
-    Args:
-        root: Root folder of the data set.
+    `root` is the folder of the data set.
     """
 
     def __init__(self, root: Path) -> None:

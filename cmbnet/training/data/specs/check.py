@@ -28,33 +28,19 @@ MAX_SHARE_NOT_DARK = 0.5
 
 @dataclass(frozen=True, slots=True)
 class CaseReport:
-    """The report on a case that was read.
+    """The report on a case that was read."""
 
-    Args:
-        name: Name of the case.
-        patient: Name of the patient.
-        split: Side of the split.
-        shape: Number of voxels along z, y, x, in the frame.
-        spacing_mm: Spacing along the axes of the file.
-        small: Number of lesions of 2 to 5 mm.
-        large: Number of lesions of 5 to 10 mm.
-        outside: Number of lesions of other sizes, which are ignored.
-        centres: Number of centres that a table states. 0 if lesions are drawn.
-        image_sha256: Hash of the prepared image. It finds the same scan under another name.
-        faults: Faults of the case.
-    """
-
-    name: str
-    patient: str
-    split: str
-    shape: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float]
-    small: int
-    large: int
-    outside: int
-    centres: int
-    image_sha256: str
-    faults: tuple[Fault, ...]
+    name: str  # Name of the case
+    patient: str  # Name of the patient
+    split: str  # Side of the split
+    shape: tuple[int, int, int]  # Number of voxels along z, y, x, in the frame
+    spacing_mm: tuple[float, float, float]  # Spacing along the axes of the file
+    small: int  # Number of lesions of 2 to 5 mm
+    large: int  # Number of lesions of 5 to 10 mm
+    outside: int  # Number of lesions of other sizes, which are ignored
+    centres: int  # Number of centres that a table states. 0 if lesions are drawn.
+    image_sha256: str  # Hash of the prepared image. It finds the same scan under another name.
+    faults: tuple[Fault, ...]  # Faults of the case
 
     @property
     def lesions(self) -> int:

@@ -33,45 +33,27 @@ from cmbnet.training.data.specs.template import fill, find, find_of_each, find_o
 
 @dataclass(frozen=True, slots=True)
 class ScanCase:
-    """One scan of a data set.
+    """One scan of a data set."""
 
-    Args:
-        name: Name of the case, unique in the data set.
-        patient: Name of the patient.
-        split: Side of the split.
-        image: File of the scan.
-        label: Source of its lesions.
-        ignore: Image of the places that the reader could not judge, or None.
-        mimics: Image of labelled mimics, or None.
-        stated_lesions: Number of lesions that a table states, or None.
-        expects_lesions: Whether the scan was chosen because it has lesions.
-    """
-
-    name: str
-    patient: str
-    split: str
-    image: Path
-    label: Label
-    ignore: Path | None = None
-    mimics: Path | None = None
-    stated_lesions: int | None = None
-    expects_lesions: bool = False
+    name: str  # Name of the case, unique in the data set
+    patient: str  # Name of the patient
+    split: str  # Side of the split
+    image: Path  # File of the scan
+    label: Label  # Source of its lesions
+    ignore: Path | None = None  # Image of the places that the reader could not judge, or None
+    mimics: Path | None = None  # Image of labelled mimics, or None
+    stated_lesions: int | None = None  # Number of lesions that a table states, or None
+    expects_lesions: bool = False  # Whether the scan was chosen because it has lesions
 
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """The cases in a folder.
+    """The cases in a folder."""
 
-    Args:
-        cases: Apparently usable cases, by name.
-        excluded: Name and reason of each case that the spec leaves out.
-        faults: Tables without a value, files that are named twice.
-        unlabelled: Name, image and reason of each scan without a label. They are left out.
-    """
-
-    cases: tuple[ScanCase, ...]
-    excluded: tuple[tuple[str, str], ...]
-    faults: tuple[Fault, ...]
+    cases: tuple[ScanCase, ...]  # Apparently usable cases, by name
+    excluded: tuple[tuple[str, str], ...]  # Name and reason of each case that the spec leaves out
+    faults: tuple[Fault, ...]  # Tables without a value, files that are named twice
+    # Name, image and reason of each scan without a label. They are left out.
     unlabelled: tuple[tuple[str, Path, str], ...] = ()
 
 
@@ -234,11 +216,7 @@ class _Finder:
         return int(text) if text and text.isdecimal() else None
 
     def _look_up(self, lookup: Lookup, fields: Mapping[str, str]) -> str | None:
-        """Look up a value. None if the table is optional and missing.
-
-        Raises:
-            UnreadableFile: If the table lacks the case or its value.
-        """
+        """Look up a value. None if the table is optional and missing."""
         path = self.root / lookup.table
         if lookup.optional and not path.is_file():
             return None

@@ -12,19 +12,13 @@ Severity = Literal["wrong", "note"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault of a data set.
+    """A fault of a data set."""
 
-    Args:
-        code: Short name, for example ``same-scan``. Faults of one kind share a code.
-        severity: ``wrong`` if training would learn or be judged wrongly. Otherwise ``note``.
-        message: What was required, what was got, in which file.
-        case: Name of the case. Empty if the fault concerns the whole data set.
-    """
-
-    code: str
+    code: str  # Short name, for example ``same-scan``. Faults of one kind share a code.
+    # ``wrong`` if training would learn or be judged wrongly. Otherwise ``note``.
     severity: Severity
-    message: str
-    case: str = ""
+    message: str  # What was required, what was got, in which file
+    case: str = ""  # Name of the case. Empty if the fault concerns the whole data set.
 
     def __str__(self) -> str:
         """Write the fault on one line."""

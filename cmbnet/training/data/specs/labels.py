@@ -32,19 +32,12 @@ SLICER = ".nrrd"
 
 @dataclass(frozen=True, slots=True)
 class LabelImage:
-    """An image of labels, and its convention.
+    """An image of labels, and its convention."""
 
-    Args:
-        path: The image.
-        kind: The convention.
-        others: Images of further readers. The majority decides.
-        uncertain: Images of what further readers could not judge.
-    """
-
-    path: Path
-    kind: Literal["mask", "instances", "mask_or_instances"]
-    others: tuple[Path, ...] = ()
-    uncertain: tuple[Path, ...] = ()
+    path: Path  # The image
+    kind: Literal["mask", "instances", "mask_or_instances"]  # The convention
+    others: tuple[Path, ...] = ()  # Images of further readers. The majority decides.
+    uncertain: tuple[Path, ...] = ()  # Images of what further readers could not judge
 
 
 Label = LabelImage | Centres | None
@@ -53,32 +46,22 @@ Label = LabelImage | Centres | None
 
 @dataclass(frozen=True, slots=True)
 class ScanLabels:
-    """The lesions of a scan on its grid, as arrays of shape (z, y, x).
+    """The lesions of a scan on its grid, as arrays of shape (z, y, x)."""
 
-    Args:
-        instances: Instance labels of all lesions, int32.
-        uncertain: Mask of places that the reader could not judge and of estimated borders, bool.
-        target: Instance labels of lesions of 2 to 10 mm, int32.
-        ignore: Mask where nothing is learned, bool: other lesions and uncertain places.
-        components: All measured lesions, including those outside 2 to 10 mm.
-        faults: Faults of the labels.
-    """
-
-    instances: NDArray[np.int32]
+    instances: NDArray[np.int32]  # Instance labels of all lesions, int32
+    # Mask of places that the reader could not judge and of estimated borders, bool
     uncertain: NDArray[np.bool_]
-    target: NDArray[np.int32]
+    target: NDArray[np.int32]  # Instance labels of lesions of 2 to 10 mm, int32
+    # Mask where nothing is learned, bool: other lesions and uncertain places
     ignore: NDArray[np.bool_]
-    components: tuple[Component, ...]
-    faults: tuple[Fault, ...]
+    components: tuple[Component, ...]  # All measured lesions, including those outside 2 to 10 mm
+    faults: tuple[Fault, ...]  # Faults of the labels
 
 
 def read_labels(label: Label, ignore: Path | None, image: Volume) -> ScanLabels:
     """Read the labels of a scan.
 
-    Args:
-        label: Source of the lesions.
-        ignore: Image that marks places that the reader could not judge.
-        image: The scan.
+    `ignore` marks places that the reader could not judge.
 
     Raises:
         UnreadableFile: If a file cannot be read.

@@ -1,8 +1,4 @@
-"""Reading a data spec, and its JSON Schema.
-
-After a change of the models: ``python -c 'from cmbnet.training.data.specs.load import
-schema_text as t; print(t(), end="")' > data_specs/data_spec.schema.json``
-"""
+"""Reading a data spec."""
 
 from __future__ import annotations
 
@@ -55,13 +51,3 @@ def spec_sha256(spec: ScanSpec | ReferenceSpec) -> str:
     """Hash the content of a spec, independent of the layout of its file."""
     text = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def schema_text() -> str:
-    """Return the JSON Schema of specs, as the text of its file."""
-    schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "DataSpec",
-        **_ADAPTER.json_schema(),
-    }
-    return json.dumps(schema, indent=2) + "\n"

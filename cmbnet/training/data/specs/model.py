@@ -92,24 +92,12 @@ class MatArray(FrozenModel):
     variable: str
 
 
-class MaskLabels(FrozenModel):
-    """An image that is 1 in lesions. Its 26-connected components are lesions."""
+class ImageLabels(FrozenModel):
+    """An image of the lesions."""
 
-    convention: Literal["mask"]
-    path: Template
-
-
-class InstanceLabels(FrozenModel):
-    """An image with a number for each lesion."""
-
-    convention: Literal["instances"]
-    path: Template
-
-
-class EitherLabels(FrozenModel):
-    """An image with one value (a mask) or several (a number for each lesion)."""
-
-    convention: Literal["mask_or_instances"]
+    convention: Literal["mask", "instances", "mask_or_instances"]
+    """The 26-connected components of a mask are lesions. Instances have a number for each lesion.
+    Of either, an image with one value is a mask."""
     path: Template
 
 
@@ -130,10 +118,7 @@ class NoLesions(FrozenModel):
     convention: Literal["none"]
 
 
-Labels = Annotated[
-    MaskLabels | InstanceLabels | EitherLabels | CentreLabels | NoLesions,
-    Field(discriminator="convention"),
-]
+Labels = Annotated[ImageLabels | CentreLabels | NoLesions, Field(discriminator="convention")]
 
 
 class Group(FrozenModel):

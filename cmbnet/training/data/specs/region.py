@@ -36,19 +36,14 @@ SURROUND_MM = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The region of a centre.
+    """The region of a centre."""
 
-    Args:
-        box: Place of the masks in the image, slices along z, y, x.
-        lesion: Mask of the target, bool. It is empty if `reason` says why there is none.
-        ignore: Mask of voxels that are neither learned nor counted, without the target.
-        reason: Empty, ``no dark spot`` or ``larger than ... mm``.
-    """
-
-    box: tuple[slice, slice, slice]
+    box: tuple[slice, slice, slice]  # Place of the masks in the image, slices along z, y, x
+    # Mask of the target, bool. It is empty if `reason` says why there is none.
     lesion: NDArray[np.bool_]
+    # Mask of voxels that are neither learned nor counted, without the target
     ignore: NDArray[np.bool_]
-    reason: str = ""
+    reason: str = ""  # Empty, ``no dark spot`` or ``larger than ... mm``.
 
 
 def inside(image: Volume, centre: Triple) -> bool:
@@ -59,10 +54,7 @@ def inside(image: Volume, centre: Triple) -> bool:
 def grow_region(image: Volume, centre: Triple, target: RegionTarget) -> Region:
     """Find the dark region at a centre.
 
-    Args:
-        image: The scan, with dark lesions.
-        centre: Fractional index (z, y, x) inside the image.
-        target: Settings of the region.
+    Lesions are dark. The centre is a fractional index (z, y, x) inside the image.
     """
     spacing = np.array(image.spacing_mm)
     box = _box(image.shape, centre, (target.max_diameter_mm / 2 + SURROUND_MM) / spacing)

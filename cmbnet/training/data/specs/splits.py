@@ -26,12 +26,7 @@ def draw_split(splits: PatientSplit, patient: str) -> str:
 def deal_splits(splits: PatientSplit | FoldSplit, patients: Mapping[str, bool]) -> dict[str, str]:
     """Deal patients with and without lesions apart, each in the order of a hash of the name.
 
-    Args:
-        splits: The split.
-        patients: Name of each patient -> whether there are lesions.
-
-    Returns:
-        Name of each patient -> side.
+    `patients` says of each name whether there are lesions, the result on which side it is.
     """
     if isinstance(splits, FoldSplit):
         shares = {str(n + 1): 1.0 for n in range(splits.folds)}

@@ -11,16 +11,12 @@ from cmbnet.errors import MissingExtra, UnreadableFile, UsageError
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with headings.
+    """A table with headings."""
 
-    Args:
-        source: File of the table, for messages.
-        headings: Headings of the columns, without blanks at their ends. They may be empty.
-        rows: Cells as text, without blanks at their ends. Each row has one per heading.
-    """
-
-    source: Path
+    source: Path  # File of the table, for messages
+    # Headings of the columns, without blanks at their ends. They may be empty.
     headings: tuple[str, ...]
+    # Cells as text, without blanks at their ends. Each row has one per heading.
     rows: tuple[tuple[str, ...], ...]
 
     def column(self, heading: str) -> int:

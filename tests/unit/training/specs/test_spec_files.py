@@ -10,7 +10,7 @@ import yaml
 from cmbnet.errors import UsageError
 from cmbnet.training.data.cohort import FOLDER
 from cmbnet.training.data.specs import ReferenceSpec, load_scan_spec, load_spec, spec_sha256
-from cmbnet.training.data.specs.load import schema_text
+from tests.helpers.schemas import schema_text
 
 SPECS = Path(__file__).parents[4] / "data_specs"
 FILES = sorted(SPECS.glob("*.yaml"))
@@ -22,16 +22,23 @@ def test_all_data_sets_of_the_issue_are_there() -> None:
     ]  # fmt: skip
 
 
+SCHEMA = schema_text("data_spec.schema.json")
+
+
 def test_the_schema_is_that_of_the_models() -> None:
-    text = (SPECS / "data_spec.schema.json").read_text(encoding="utf-8")
-    assert text == schema_text()
+    assert (SPECS / "data_spec.schema.json").read_text(encoding="utf-8") == SCHEMA
+
+
+def test_the_schema_describes_the_fields_of_a_region() -> None:
+    region = json.loads(SCHEMA)["$defs"]["RegionTarget"]["properties"]
+    assert all(field["description"] for field in region.values())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_models_and_schema_take_every_spec(path: Path) -> None:
     assert load_spec(path).name == path.stem
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    jsonschema.validate(values, json.loads(schema_text()))
+    jsonschema.validate(values, json.loads(SCHEMA))
 
 
 def test_a_folder_without_spec_is_read_as_phantoms_are() -> None:
