@@ -104,7 +104,7 @@ def command(results: Path, out: Path | None, session: int | None, **given: Any) 
         if given["import_from"] is not None:
             from cmbnet.review.viewer import read_verdicts
 
-            for line in read_verdicts(given["import_from"], name, review):
+            for line in read_verdicts(given["import_from"], name, review, cohort):
                 click.echo(line)
             return
         with suppress(KeyboardInterrupt):

@@ -183,14 +183,6 @@ class Session:
         """
         return self._opened(self.cases[number]).phase_pixels()
 
-    def opened(self, number: int) -> OpenCase:
-        """Return the scan of a case with the model's answer.
-
-        Raises:
-            CmbnetError: If the case cannot be reviewed.
-        """
-        return self._opened(self.cases[number])
-
     def act(self, number: int, wish: Wish) -> dict[str, Any]:
         """Do what the page asks for, and return the new state when it is on the disk.
 

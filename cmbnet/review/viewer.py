@@ -1,8 +1,7 @@
 """Verdicts as Microbleed-review-viewer keeps them: findings go out, its readers' verdicts come in.
 
-It reads one sheet with a row for each finding, whose places are RAS+ mm, and writes what readers
-say into an SQLite file (`examples/README.md` and `review_store.py` of
-https://github.com/subyoung/Microbleed-review-viewer, read on 2026-11-29).
+Places are RAS+ mm. See `examples/README.md` and `review_store.py` of
+https://github.com/subyoung/Microbleed-review-viewer, as they were on 2026-11-29.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import io
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -19,25 +18,19 @@ import numpy as np
 
 from cmbnet.errors import InputRefused, UnreadableFile
 from cmbnet.io import write_bytes_atomically
-from cmbnet.review.cohort import OpenCase
+from cmbnet.review.cohort import Cohort, OpenCase
 from cmbnet.review.session import Session, Wish
 from cmbnet.review.verdicts import Kind, Review
 
 SHEET: Final = "MCH-microhemorrage"
-"""The viewer's own name, and its spelling."""
-
 COLUMNS: Final = ("subjectid", "RAS L-R L", "RAS P-A A", "RAS I-S S", "verify (yes=1)",
                   "atlasregions", "readers", "need adjudicate", "comments")  # fmt: skip
 
 NEAR_MM: Final = 2.0
 """A finding this near to the outline of a lesion is that lesion."""
 
-KINDS: Final[dict[str, Kind]] = {
-    "vessel": "vein",
-    "calcification": "calcification",
-    "artefact": "artefact",
-    "partial volume": "artefact",
-}
+KINDS: Final[dict[str, Kind]] = {"vessel": "vein", "calcification": "calcification",
+                                 "artefact": "artefact", "partial volume": "artefact"}  # fmt: skip
 """What the viewer calls a mimic, and what it is here. All others are "other"."""
 
 _QUERY = """
@@ -52,7 +45,7 @@ _QUERY = """
 
 
 def write_findings(review: Review, file: Path) -> int:
-    """Write the verdicts of a reader as a workbook of findings, and return their number.
+    """Write the verdicts of a reader as findings, and return their number.
 
     An uncertain lesion has no verdict there, and asks for adjudication.
     """
@@ -77,15 +70,11 @@ def write_findings(review: Review, file: Path) -> int:
     return int(sheet.max_row) - 1
 
 
-def read_verdicts(database: Path, reader: str, session: Session) -> Iterator[str]:
+def read_verdicts(database: Path, reader: str, session: Session, cohort: Cohort) -> Iterator[str]:
     """Take over the verdicts of a reader, latest round last, and finish the cases that are whole.
 
     A finding near a lesion of the model judges it. One elsewhere that the reader confirmed is added
-    and outlined; a rejected one elsewhere is no lesion here either. Cases that were begun are left
-    alone.
-
-    Yields:
-        A sentence for each case.
+    and outlined. Cases that were begun are left alone. It yields a sentence for each case.
 
     Raises:
         UnreadableFile: If the file is no database of the viewer.
@@ -96,15 +85,15 @@ def read_verdicts(database: Path, reader: str, session: Session) -> Iterator[str
         if who == reader:
             rows[case][finding] = said
     if not rows:
-        readers = sorted({row[0] for row in _rows(database)})
+        others = ", ".join(sorted({row[0] for row in _rows(database)})) or "nobody"
         raise InputRefused(
-            f"verdicts of {reader} are required in {database}, which has some of: "
-            f"{', '.join(readers) or 'nobody'}",
+            f"verdicts of {reader} are required in {database}, which has some of: {others}",
             argument="reader",
         )
     for number, case in enumerate(session.cases):
         if case.name in rows:
-            yield f"{case.name}: {_taken_over(session, number, rows[case.name].values())}"
+            opened = cohort.open(case)
+            yield f"{case.name}: {_taken_over(session, number, opened, rows[case.name].values())}"
 
 
 def _rows(database: Path) -> list[Any]:
@@ -117,7 +106,7 @@ def _rows(database: Path) -> list[Any]:
         ) from error
 
 
-def _taken_over(session: Session, number: int, findings: Iterable[Any]) -> str:
+def _taken_over(session: Session, number: int, opened: OpenCase, findings: Iterable[Any]) -> str:
     state = session.show(number)
     if state["revision"]:
         return "left alone, its review was begun before"
@@ -126,7 +115,7 @@ def _taken_over(session: Session, number: int, findings: Iterable[Any]) -> str:
         state.update(session.act(number, Wish(do=do, revision=state["revision"], **values)))
         return state
 
-    judged = [_judged(act, session.opened(number), *said) for said in findings]
+    judged = [_judged(act, opened, said) for said in findings]
     still_open = judged.count(False) + sum(one["judgement"] is None for one in state["marks"])
     if still_open:
         return f"{still_open} verdicts are still open"
@@ -134,16 +123,9 @@ def _taken_over(session: Session, number: int, findings: Iterable[Any]) -> str:
     return "finished"
 
 
-def _judged(
-    act: Callable[..., dict[str, Any]],
-    opened: OpenCase,
-    verify: int | None,
-    certainty: str | None,
-    mimic: str | None,
-    note: str | None,
-    *place: float,
-) -> bool:
+def _judged(act: Callable[..., dict[str, Any]], opened: OpenCase, said: Sequence[Any]) -> bool:
     """Say here what the reader said there. False if that was nothing."""
+    verify, certainty, mimic, note, *place = said
     mark = _lesion_at(opened, place)
     if verify is None or (mark is None and not verify):
         return verify is not None
@@ -160,7 +142,7 @@ def _judged(
     return True
 
 
-def _lesion_at(opened: OpenCase, place: tuple[float, ...]) -> str | None:
+def _lesion_at(opened: OpenCase, place: Sequence[float]) -> str | None:
     """Return the lesion of the model that is nearest to a place, within `NEAR_MM`."""
     affine, best = opened.volume.affine, (NEAR_MM, "")
     for label, voxels in opened.outlines.items():
@@ -170,6 +152,6 @@ def _lesion_at(opened: OpenCase, place: tuple[float, ...]) -> str | None:
     return best[1] or None
 
 
-def _shown(opened: OpenCase, place: tuple[float, ...]) -> tuple[int, ...]:
+def _shown(opened: OpenCase, place: Sequence[float]) -> tuple[int, ...]:
     voxel = np.linalg.inv(opened.volume.affine) @ (*place, 1.0)
     return tuple(opened.to_shown(np.rint(voxel[np.newaxis, :3]).astype(np.int64))[0].tolist())
