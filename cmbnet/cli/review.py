@@ -44,6 +44,12 @@ if TYPE_CHECKING:
               help="Write SEG and SR of the reader's finished cases, VERIFIED in this name, and "
                    "stop. The scans must be DICOM.")  # fmt: skip
 @click.option("--organization", default="", help="Where the reader of --verify works.")
+@click.option("--export", "export_to", type=options.FOLDER, metavar="FILE.xlsx",
+              help="Write the reader's verdicts as findings for Microbleed-review-viewer, and "
+                   "stop.")  # fmt: skip
+@click.option("--import", "import_from", type=options.OLD_FILE,
+              help="Take over the reader's verdicts from a database of Microbleed-review-viewer, "
+                   "and stop. Cases that were begun here are left alone.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=0,
               help="Port of the page on this machine.  [default: any free one]")  # fmt: skip
 @click.option("--open", "open_page", is_flag=True, help="Also open the page in a browser.")
@@ -76,6 +82,14 @@ def command(results: Path, out: Path | None, session: int | None, **given: Any) 
             click.echo(path)
         return
 
+    if (export_to := given["export_to"]) is not None:
+        require("openpyxl", extra="train", purpose="to write a workbook")
+        from cmbnet.review.outputs import read_review
+        from cmbnet.review.viewer import write_findings
+
+        click.echo(f"{write_findings(read_review(folder), export_to)} findings: {export_to}")
+        return
+
     def say(address: str) -> None:
         click.echo(f"{len(review.cases)} cases, reader {name}: {address}")
         click.echo(f"Verdicts and masks are written to {folder}. Stop with Ctrl-C.")
@@ -87,6 +101,12 @@ def command(results: Path, out: Path | None, session: int | None, **given: Any) 
         review = Session(cohort, log, name, blind=given["blind"], plan=turns)
         for fault in review.repair():
             click.echo(fault, err=True)
+        if given["import_from"] is not None:
+            from cmbnet.review.viewer import read_verdicts
+
+            for line in read_verdicts(given["import_from"], name, review, cohort):
+                click.echo(line)
+            return
         with suppress(KeyboardInterrupt):
             serve(review, port=given["port"], say=say)
 

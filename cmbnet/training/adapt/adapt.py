@@ -68,9 +68,9 @@ RECIPE: dict[str, Any] = {
                  "brain": 0.15, "dark": 0.25, "mimic": 0.3, "mined": 0.3},
     "augment": {"paste_probability": 0.1, "shape_probability": 0.1},
     "loss": {"pixel_weight": 50.0, "overlap": "dice"},
-    "optimiser": {"learning_rate": 5e-4, "schedule": "cosine", "warmup_steps": 50,
-                  "clip_norm": 1.0, "ema_momentum": 0.995},
-    "stop": {"epochs": 12, "steps_per_epoch": 100, "patience_epochs": 0},
+    "optimiser": {"learning_rate": 1e-4, "schedule": "cosine", "warmup_steps": 20,
+                  "clip_norm": 1.0, "ema_momentum": 0.98},
+    "stop": {"epochs": 4, "steps_per_epoch": 50, "patience_epochs": 0},
     "validation": {"slices": 120, "monitor": "best_dice"},
     "mining": {"every_epochs": 2, "slices": 80},
 }  # fmt: skip
@@ -161,7 +161,7 @@ def adapt(
             "cases, or accept it",
             argument="anyway",
         )
-    return _written(bundle, folder, verdict)
+    return _written(bundle, folder, verdict, work)
 
 
 def _claim(work: Path, asked: Adaptation, start: Bundle, cases: Sequence[ReviewedCase]) -> None:
@@ -342,13 +342,12 @@ def _files(asked: Adaptation, start: Bundle) -> ExportPlan:
     )
 
 
-def _written(bundle: Bundle, folder: Path, verdict: Judgement) -> Bundle:
-    """Write the new bundle with its figures, and its card."""
+def _written(bundle: Bundle, folder: Path, verdict: Judgement, work: Path) -> Bundle:
+    """Write the new bundle with its figures. Its card comes first, its manifest last."""
     training = bundle.manifest.training
     details = training.details | verdict.figures
     changes = {"training": training.model_copy(update={"details": details})}
-    written = copy_bundle(bundle, folder, changed_manifest(bundle, changes))
+    finished = copy_bundle(bundle, work / "finished", changed_manifest(bundle, changes))
     notes = "## Before and after\n\n" + "\n".join(f"- {line}" for line in verdict.sentences)
-    card = model_card(written, CardContent(notes=notes))
-    write_text_atomically(folder / CARD, card)
-    return written
+    write_text_atomically(folder / CARD, model_card(finished, CardContent(notes=notes)))
+    return copy_bundle(finished, folder)

@@ -36,8 +36,10 @@ from cmbnet.preprocess import PreprocessRecipe
 from cmbnet.slices import SliceContext
 from cmbnet.training.choose.candidates import find_candidates
 from cmbnet.training.choose.operating_points import (
+    ENOUGH,
     OUTLINES,
     choose_operating_points,
+    lesions_of,
     rule_variants,
 )
 from cmbnet.training.choose.samples import cached_slices, gate_cases
@@ -133,7 +135,11 @@ def export_run(
     plan = replace(export.plan, calibration=calibration)
     converter = Converter(bundle, plan, report)
     made = list(converter.artefacts())
-    rules, points = _operating_points(add_artefacts(bundle, made), validation, export, report)
+    before = None if recipe.start_from is None else load_bundle(recipe.start_from).manifest
+    rules, points = _operating_points(
+        add_artefacts(bundle, made), validation, export, report,
+        before.operating_points if before else (),
+    )  # fmt: skip
     spec = replace(spec, rules=rules, operating_points=points)
     bundle = write_bundle(folder, spec=spec, artefacts=[network, *made])
     few = export.gate_scans
@@ -166,7 +172,11 @@ def _network(run: Path, recipe: Recipe, size: int) -> NewArtefact:
 
 
 def _operating_points(
-    bundle: Bundle, validation: Labelled, export: Export, report: Callable[[str], None]
+    bundle: Bundle,
+    validation: Labelled,
+    export: Export,
+    report: Callable[[str], None],
+    start: tuple[OperatingPoint, ...] = (),
 ) -> tuple[LesionRules, tuple[OperatingPoint, ...]]:
     """Choose the operating points by running the bundle over the validation cohort."""
     # int8 is the default on CPUs. It is judged only later, so it must be named here.
@@ -175,9 +185,10 @@ def _operating_points(
         candidates = find_candidates(
             [validation], bundle, backend, outlines=OUTLINES, report=report
         )
+        learn = not start or lesions_of(candidates) >= ENOUGH
         score_candidates = (
             find_candidates(export.score_cohorts, bundle, backend, outlines=OUTLINES, report=report)
-            if export.score_cohorts
+            if export.score_cohorts and learn
             else None
         )
     finally:
@@ -187,9 +198,9 @@ def _operating_points(
         candidates,
         cohort=export.cohort_name,
         variants=rule_variants(rules) if rules.evidence is None else (rules,),
-        learn=True,
+        learn=learn,
         score_candidates=score_candidates,
-        keep=STARTED_FROM in bundle.manifest.versions,
+        start=start,
     )
     for line in chosen.report:
         report(line)

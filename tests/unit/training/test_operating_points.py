@@ -21,6 +21,7 @@ from cmbnet.training.choose.candidates import (
     scan_candidates,
 )
 from cmbnet.training.choose.operating_points import (
+    ENOUGH,
     F1_TOLERANCE,
     PATIENT_FPR,
     Chosen,
@@ -354,12 +355,43 @@ def test_a_kept_score_competes_with_a_new_one() -> None:
     old = replace(RULES, evidence=EVIDENCE)
     maps = [scan("a", [(1, 5, 5, 0.6)], []), scan("c", [], [(2, 30, 30, 0.5)])]
     few = candidates(maps, 0.4)
+    other = OperatingPoint(
+        name="balanced", pixel_threshold=0.5, lesion_score=0.2, patient_threshold=0.2
+    )
     kept = choose_operating_points(
-        few, cohort="t", variants=[old], learn=True, score_candidates=few, keep=True
+        few, cohort="t", variants=[old], learn=True, score_candidates=few, start=[other]
     )
     assert kept.rules.evidence == EVIDENCE
     assert kept.report == ("score: that of the start is kept, 30 microbleeds and 30 false "
                            "candidates are needed for a new one",)  # fmt: skip
+
+
+def test_few_lesions_keep_the_points_of_the_start() -> None:
+    maps = [scan("a", [(1, 5, 5, 0.9), (3, 20, 20, 0.9)], [(2, 40, 5, 0.6)]), scan("c", [], [])]
+    made = candidates(maps, 0.3, 0.4)
+    old = OperatingPoint(
+        name="balanced", pixel_threshold=0.4, lesion_score=0.1, patient_threshold=0.3
+    )
+    kept = choose_operating_points(made, cohort="t", variants=[RULES], learn=True, start=[old])
+    (point,) = kept.points
+    assert point.model_copy(update={"measured": None}) == old
+    assert measured(point).precision == pytest.approx(2 / 3)
+    assert "100 microbleeds are needed to choose new ones, 2 are here" in kept.report[0]
+    blind = old.model_copy(update={"lesion_score": 0.95, "patient_threshold": 0.95})
+    anew = choose_operating_points(made, cohort="t", variants=[RULES], start=[blind])
+    assert measured(anew.points[0]).precision == 1.0, "points that find nothing are not kept"
+
+
+def test_enough_lesions_choose_for_themselves() -> None:
+    maps = many(60, controls=False)
+    made = candidates(maps, 0.4)
+    assert sum(len(s.overlap.truth_voxels) for s in made[OutlineRule(0.4)]) >= ENOUGH
+    old = OperatingPoint(
+        name="balanced", pixel_threshold=0.4, lesion_score=0.1, patient_threshold=0.3
+    )
+    free = choose_operating_points(made, cohort="t", variants=[RULES])
+    started = choose_operating_points(made, cohort="t", variants=[RULES], start=[old])
+    assert started.points == free.points
 
 
 def test_where_no_limit_can_be_kept_the_fewest_false_alarms_decide() -> None:
