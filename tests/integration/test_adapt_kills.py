@@ -1,4 +1,4 @@
-"""`cmbnet adapt`, killed at a random moment of each stage, comes to the same end."""
+"""`cmbnet adapt`, killed at random moments of its stages, comes to the same end."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ STAGES = (
 )
 """How the line begins after which a stage takes its time."""
 
+KILLS = 3
+"""Number of stages in which a run is killed, drawn at random. Each start costs some 20 s of CPU."""
 
 THRESHOLDS = {"lesion_score", "patient_threshold"}
 
@@ -118,15 +120,15 @@ def _end(new: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 @pytest.mark.slow
-def test_kills_in_every_stage_change_nothing(site: Site) -> None:
+def test_kills_change_nothing(site: Site) -> None:
     seconds = _durations(site, site.root / "whole")
     assert min(seconds.values()) > 0.0
     new, seed = site.root / "new", random.randrange(10**6)
     moments, kills = random.Random(seed), 0
-    for stage in STAGES:
+    for stage in sorted(moments.sample(STAGES, KILLS), key=STAGES.index):
         assert not (new / "bundle.json").exists()
         kills += _killed(site, new, stage, moments.uniform(0.0, seconds[stage]))
-    assert kills >= len(STAGES) - 1, f"seed {seed}"
+    assert kills >= KILLS - 1, f"seed {seed}"
     if not (new / "bundle.json").exists():  # it is written last: all else is there then
         _durations(site, new)
     (ended, rounded), (whole, numbers) = _end(new), _end(site.root / "whole")
