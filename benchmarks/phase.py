@@ -151,13 +151,15 @@ def counts(cases: list[CaseRows]) -> dict[str, tuple[int, int]]:
         at = [row for row in places if row.field_t == field_t]
         add(f"calcifications of 2.5 mm and more called diamagnetic, {field_t:g} T",
             [row for row in at if row.diameter_mm >= LARGE_MM])  # fmt: skip
-        add(f"smaller ones, {field_t:g} T", [row for row in at if row.diameter_mm < LARGE_MM])
+        add(
+            f"smaller calcifications, {field_t:g} T",
+            [row for row in at if row.diameter_mm < LARGE_MM],
+        )
     add("calcifications called paramagnetic", places, "paramagnetic")
-    for kind in ("microbleed", "calcification", "ignored", "other"):
-        add(f"reported lesions that are {kind}: called diamagnetic",
-            [row for row in rows if row.kind == kind])  # fmt: skip
+    for kind in ("microbleed", "calcification"):
+        add(f"reported {kind}s called diamagnetic", [row for row in rows if row.kind == kind])
     for answer in ("wrong", "unknown"):
-        found[f"sign of the scan {answer}"] = (
+        found[f"scans whose sign is {answer}"] = (
             sum(case.sign == answer for case in cases), len(cases)
         )  # fmt: skip
     return found

@@ -26,7 +26,7 @@ def keep_shares(
     Args:
         file: File of JSON. What other runs counted stays in it.
         run: Options that chose the scans.
-        counts: Hits and total of each figure.
+        counts: Hits and total of each figure. Figures without any total are left out.
         where: Words after "What was measured", such as "in follow-up".
         about: Sentences on the scans.
         bundle: Model that was measured. None if the figures depend on none.
@@ -47,6 +47,7 @@ def keep_shares(
     both = {
         name: [now + old for now, old in zip(pair, before.get(name, (0, 0)), strict=True)]
         for name, pair in counts.items()
+        if pair[1] or name in before
     }
     content = {
         "schema": SHARES_SCHEMA, "cmbnet": __version__, "data": {"kind": "phantoms"},

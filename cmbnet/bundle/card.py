@@ -181,9 +181,7 @@ def _shares(counted: Results, bundle: Bundle) -> dict[str, Any]:
     rows = []
     for what, (hits, total) in counted["shares"].items():
         interval = wilson(hits, total)
-        share = (
-            (_number(hits / total), _range(interval.low, interval.high)) if total else ("-",) * 2
-        )
+        share = _number(hits / total), _range(interval.low, interval.high)
         rows.append((what, f"{hits} of {total}", *share))
     sentences = [f"The scans are {KINDS[counted['data']['kind']]}. {counted['about']}"]
     header = ("", "number", "share", "95 % interval")
