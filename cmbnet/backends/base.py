@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,11 @@ class Backend(Protocol):
         ...
 
 
+KEPT_PIXELS: Final = 160_000
+"""Pixels of all shapes that stay open together while the first scan is looked at. The networks of a
+shape need some .8 kB a pixel for each worker."""
+
+
 class Network(Protocol):
     """A loaded network of static shape. Only one thread uses it at a time."""
 
@@ -83,6 +88,9 @@ class Network(Protocol):
 
 class SlicesBackend:
     """A `Backend` made of networks of static shape. A network is loaded when it is first needed.
+
+    A process for one scan needs each shape once, and keeps few of them open (`KEPT_PIXELS`). A
+    shape that is wanted again stays open.
 
     Slices run in batches of the file's size, so no slice depends on its neighbours. Calls from
     several threads share the workers, so no worker waits for the last slice of a call.
@@ -108,6 +116,7 @@ class SlicesBackend:
         self._artefacts = by_shape
         self._load = load
         self._networks: dict[Shape, _Idle] = {}
+        self._closed_early: set[Shape] = set()
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=info.name)
         self._lock = threading.Lock()
@@ -135,10 +144,21 @@ class SlicesBackend:
             self._networks.clear()
 
     def _networks_of(self, shape: Shape) -> _Idle:
-        if shape not in self._networks:
+        found = self._networks.pop(shape, None)
+        if found is None:
+            while self._too_many_with(shape):
+                oldest = next(iter(self._networks))
+                del self._networks[oldest]
+                self._closed_early.add(oldest)
             artefacts = [self._artefacts[shape]] * self._workers
-            self._networks[shape] = _Idle(list(self._pool.map(self._load, artefacts)))
-        return self._networks[shape]
+            found = _Idle(list(self._pool.map(self._load, artefacts)))
+        self._networks[shape] = found  # at the end: what was used last
+        return found
+
+    def _too_many_with(self, shape: Shape) -> bool:
+        wanted_again = shape in self._closed_early
+        crowded = _pixels(*self._networks, shape) > KEPT_PIXELS
+        return bool(self._networks) and crowded and not wanted_again
 
     def _look(
         self, idle: _Idle, stacks: NDArray[np.float32], output: NDArray[np.float32], where: slice
@@ -160,6 +180,10 @@ class SlicesBackend:
         if not _is_finite(answer):
             raise BundleError("the network answered with NaN or infinite values; it is broken")
         output[where] = answer[: len(batch) - missing, :, :, 0]
+
+
+def _pixels(*shapes: Shape) -> int:
+    return sum(rows * columns for rows, columns in shapes)
 
 
 class _Idle:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -225,7 +225,7 @@ def _run_network(
     answers = np.zeros((len(prepared.image), *box.shape), np.float32)
     lots = [
         BrainBox(run.slices[start : start + STACKS_AT_ONCE], run.y, run.x)
-        for run in runs_of_slices(prepared.brain, box, shapes=backend.shapes)
+        for run in _by_shape(runs_of_slices(prepared.brain, box, shapes=backend.shapes))
         for start in range(0, len(run.slices), STACKS_AT_ONCE)
     ]
 
@@ -249,6 +249,11 @@ def _run_network(
                 stacks
             )
     return answers
+
+
+def _by_shape(runs: Sequence[BrainBox]) -> list[BrainBox]:
+    """Sort runs so that each network is opened once, the largest first."""
+    return sorted(runs, key=lambda run: (-run.shape[0] * run.shape[1], run.shape))
 
 
 @dataclass(slots=True)

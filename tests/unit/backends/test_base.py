@@ -1,7 +1,9 @@
 """Networks made of Python stand in for those of a runtime."""
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -97,3 +99,34 @@ def test_a_fault_in_one_slice_fails_its_call_only() -> None:
     np.testing.assert_array_equal(running.predict(stacks(2)), np.full((2, 4, 6), 0.5))
     with pytest.raises(BundleError, match="the network answered with NaN or infinite values"):
         running.predict(stacks(1, 1.5))
+
+
+def test_one_scan_keeps_few_shapes_open_and_many_scans_keep_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cmbnet.backends.base.KEPT_PIXELS", 100)
+    opened: list[tuple[int, int]] = []
+    alive: list[weakref.ref[Network]] = []
+
+    def load(artefact: Any) -> Network:
+        network = Network(lambda _: None)
+        opened.append(artefact.shape[1:3])
+        alive.append(weakref.ref(network))
+        return network
+
+    shapes = [(10, 8), (8, 8), (4, 8)]
+    artefacts: Any = [SimpleNamespace(shape=(1, *shape, 3)) for shape in shapes]
+    running = SlicesBackend(artefacts, INFO, load, workers=1)
+
+    def look_at_a_scan() -> list[tuple[int, int]]:
+        opened.clear()
+        for shape in shapes:
+            answer = running.predict(np.full((2, *shape, 3), 0.25, np.float32))
+            np.testing.assert_array_equal(answer, np.full((2, *shape), 0.5))
+        return opened
+
+    assert look_at_a_scan() == shapes
+    gc.collect()
+    assert [one() is None for one in alive] == [True, False, False]  # 80 + 64 pixels are too many
+    assert look_at_a_scan() == [(10, 8)]
+    assert look_at_a_scan() == []
