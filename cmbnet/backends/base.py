@@ -112,7 +112,7 @@ class SlicesBackend:
     ) -> None:
         by_shape = {(a.shape[1], a.shape[2]): a for a in artefacts}
         self.info = info
-        self.shapes = tuple(sorted(by_shape, key=lambda shape: shape[0] * shape[1]))
+        self.shapes = tuple(sorted(by_shape, key=_pixels))
         self._artefacts = by_shape
         self._load = load
         self._networks: dict[Shape, _Idle] = {}

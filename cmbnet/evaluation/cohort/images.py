@@ -41,9 +41,7 @@ def find_images(folder: Path, names: Sequence[str] = MASKS) -> dict[str, Path]:
         name = nifti_stem(printable(path.name))
         if name is None or path.is_dir() or path.name.startswith("."):
             continue
-        if name in images:
-            raise InputRefused(f"case {name} occurs twice: {images[name]} and {path}")
-        images[name] = path
+        _add(images, name, path)
     if not images:
         raise InputRefused(
             f"no images in {folder}: <case>.nii.gz or <case>/{names[0]}.nii.gz is required"
@@ -90,14 +88,18 @@ def _bids_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:
         if suffix not in ("mask", "dseg") or label.lower() not in map(str.lower, entities):
             continue
         name = scan_entities("_".join([*entities, suffix]))
-        if name in images:
-            raise InputRefused(f"case {name} occurs twice: {images[name]} and {path}")
-        images[name] = path
+        _add(images, name, path)
     if not images:
         raise InputRefused(
             f"no images in {folder}: sub-<label>/.../sub-*_{label}_*mask.nii.gz is required"
         )
     return images
+
+
+def _add(images: dict[str, Path], name: str, path: Path) -> None:
+    if name in images:
+        raise InputRefused(f"case {name} occurs twice: {images[name]} and {path}")
+    images[name] = path
 
 
 def nested_images(folder: Path, names: Sequence[str]) -> dict[str, Path]:

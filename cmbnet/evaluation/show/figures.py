@@ -92,7 +92,7 @@ def write_figure(figure: Figure, path: Path, *, for_print: bool = False) -> byte
 
 
 def _saved(figure: Figure, formats: dict[str, dict[str, None]]) -> dict[str, bytes]:
-    """Lay a figure out once, for that takes longest, and save it in formats with their metadata."""
+    """Save a figure in formats with their metadata. To lay it out takes longest: it is done once."""
     import matplotlib as mpl
 
     saved = {}

@@ -163,9 +163,11 @@ def _of_start(
     None is also returned if candidates are not outlined as the start does, or it finds none.
     """
     count, points = lesions_of(candidates), []
+    if count >= ENOUGH:
+        return None
     for old in start:
         outline = OutlineRule(old.pixel_threshold, rules.outline_share)
-        if count >= ENOUGH or outline not in candidates:
+        if outline not in candidates:
             return None
         scored = ScoredScans(candidates[outline], _at(rules, outline))
         if not scored.rates(old.lesion_score).found:

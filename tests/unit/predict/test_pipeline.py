@@ -189,6 +189,7 @@ def test_slices_with_little_brain_are_seen_in_smaller_crops_at_the_same_place(
     scan, small_too, whole = tiny_scan(), Echo(), Echo()
     whole.shapes = ((96, 96),)
     mask = np.zeros(SHAPE)
+    mask[2:4, 30:50, 40:60] = 1
     mask[4:8, 10:80, 10:80] = 1
     mask[8:12, 30:50, 40:60] = 1
     parts, once = (
@@ -196,6 +197,8 @@ def test_slices_with_little_brain_are_seen_in_smaller_crops_at_the_same_place(
         for b in (small_too, whole)
     )
     assert {stacks.shape[1:3] for stacks in small_too.stacks} == {(96, 96), (48, 48)}
+    # The two runs with little brain come together, so that each network is opened once.
+    assert [stacks.shape[1] for stacks in small_too.stacks] == [96, 48, 48]
     assert {stacks.shape[1:3] for stacks in whole.stacks} == {(96, 96)}
     inside = mask > 0
     assert np.array_equal(parts.probability.data[inside], once.probability.data[inside])

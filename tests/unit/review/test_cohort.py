@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmbnet.backends import Backend
-from cmbnet.bundle import Bundle
 from cmbnet.cli.cases import collect_cases
 from cmbnet.errors import InputRefused, UnreadableFile
 from cmbnet.io import read_nifti, write_nifti
@@ -17,19 +15,6 @@ from cmbnet.preprocess.orientation import closest_orientation
 from cmbnet.review import open_cohort
 from cmbnet.review.cohort import OpenCase
 from cmbnet.volume import Volume
-from tests.helpers.review_results import write_results
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle, tiny_backend: Backend
-         ) -> Path:  # fmt: skip
-    return write_results(tmp_path_factory.mktemp("study"), tiny_bundle, tiny_backend).parent
-
-
-@pytest.fixture
-def study(made: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(made, tmp_path / "study")
-
 
 AFFINES: dict[str, list[list[float]]] = {
     "upright": [[0, 0, 0.5], [0, 0.6, 0], [2, 0, 0]],

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cmbnet.backends import Backend
-from cmbnet.bundle import Bundle
 from cmbnet.errors import InputRefused
 from cmbnet.evaluation.readers.times import read_times
 from cmbnet.io import read_nifti
@@ -22,7 +20,7 @@ from cmbnet.review import Review, ReviewLog, Session, open_cohort
 from cmbnet.review.log import StaleRevision
 from cmbnet.review.session import Wish
 from cmbnet.review.verdicts import Arm
-from tests.helpers.review_results import MISSED, add_phase, write_results
+from tests.helpers.review_results import MISSED, add_phase
 
 Opener = Callable[..., "Reader"]
 
@@ -52,17 +50,6 @@ class Reader:
         z, y, x = MISSED
         _, rows, columns = self.state["shape"]
         return z, rows - 1 - (y + 1), columns - 1 - (x + 1)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle, tiny_backend: Backend
-         ) -> Path:  # fmt: skip
-    return write_results(tmp_path_factory.mktemp("study"), tiny_bundle, tiny_backend).parent
-
-
-@pytest.fixture
-def results(made: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(made, tmp_path / "study") / "results"
 
 
 @pytest.fixture

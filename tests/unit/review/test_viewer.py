@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from pathlib import Path
 
@@ -10,14 +9,12 @@ import openpyxl
 import pytest
 from click.testing import CliRunner
 
-from cmbnet.backends import Backend
-from cmbnet.bundle import Bundle
 from cmbnet.cli.review import command
 from cmbnet.errors import InputRefused, UnreadableFile
 from cmbnet.io import read_nifti
 from cmbnet.report.result import read_result
 from cmbnet.review.outputs import read_review
-from tests.helpers.review_results import MISSED, write_results
+from tests.helpers.review_results import MISSED
 
 # The columns that the viewer's `review_store.py` makes, of the tables that hold verdicts.
 SCHEMA = """
@@ -30,17 +27,6 @@ CREATE TABLE review_annotations (review_id INTEGER PRIMARY KEY AUTOINCREMENT,
     review_round INTEGER NOT NULL, verify INTEGER, comment TEXT, ras_l REAL, ras_p REAL, ras_s REAL,
     certainty TEXT, mimic TEXT, UNIQUE(target_id, reader_id, review_round));
 """
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle, tiny_backend: Backend
-         ) -> Path:  # fmt: skip
-    return write_results(tmp_path_factory.mktemp("study"), tiny_bundle, tiny_backend).parent
-
-
-@pytest.fixture
-def results(made: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(made, tmp_path / "study") / "results"
 
 
 def run(*words: object) -> str:
