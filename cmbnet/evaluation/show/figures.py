@@ -92,7 +92,7 @@ def write_figure(figure: Figure, path: Path, *, for_print: bool = False) -> byte
 
 
 def _saved(figure: Figure, formats: dict[str, dict[str, None]]) -> dict[str, bytes]:
-    """Save a figure in formats with their metadata. To lay it out takes longest: it is done once."""
+    """Save a figure in formats with their metadata. Layout takes longest, so it is done once."""
     import matplotlib as mpl
 
     saved = {}
